@@ -1,0 +1,1 @@
+"""The documents that cross a boundary between processes, as pydantic models."""

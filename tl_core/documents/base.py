@@ -1,0 +1,82 @@
+"""What every document has: a schema version, validation on reading, an atomic write. Knows no document."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tl_core.errors import DiskFull, DocumentError, NotFound
+
+
+class Record(BaseModel):
+    """A part of a document: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Record):
+    """One JSON file that crosses a process boundary."""
+
+    schema_version: Literal[1] = 1
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Self:
+        """Validate JSON `text`; `where` names its source in the error.
+
+        Raises:
+            DocumentError: with all problems at once.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise DocumentError(f"{where} is not a valid {cls.__name__} document: {problems}.") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and validate the file at `path`.
+
+        Raises:
+            NotFound: there is no such file.
+            DocumentError: it does not follow the schema.
+        """
+        try:
+            text = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"There is no {path.name} in {path.parent.name}.") from None
+        return cls.parse(text, path.name)
+
+    def write(self, path: Path) -> None:
+        """Write to a temporary name beside `path`, then rename, so that a reader never sees half a file.
+
+        Raises:
+            DiskFull: no space is left.
+        """
+        write_atomically(path, self.model_dump_json(indent=1).encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` beside `path` and rename it into place.
+
+    Raises:
+        DiskFull: no space is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"The disk is full: {path.name} could not be written. Free some space and start again."
+            ) from error
+        raise

@@ -1,0 +1,83 @@
+"""What a job says while it works, one JSON line each in events.jsonl. Generators yield these; the caller decides what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tl_core.documents.base import Record
+
+Stage = Literal["waiting", "reading", "preparing", "features", "training", "export", "evaluation"]
+
+
+class _Event(Record):
+    time: float = Field(default_factory=time.time)
+    """Seconds since the epoch."""
+
+
+class StageStarted(_Event):
+    type: Literal["stage"] = "stage"
+    stage: Stage
+    title: str
+    """For the user: "Reading pictures"."""
+
+
+class Progress(_Event):
+    type: Literal["progress"] = "progress"
+    stage: Stage
+    done: int
+    total: int
+    seconds_left: float | None = None
+    images_per_second: float | None = None
+
+
+class EpochEnded(_Event):
+    """One point of the learning curves."""
+
+    type: Literal["epoch"] = "epoch"
+    epoch: int
+    """From 1; 0 is the head before the first step."""
+    epochs: int
+    train_loss: float | None
+    train_accuracy: float | None
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    """Of the head at the end of the epoch."""
+    best: bool
+    """Whether the validation loss improved (best.safetensors was written)."""
+
+
+class RegularisationTried(_Event):
+    """One point of the fitted head's curve: validation accuracy against the inverse strength C."""
+
+    type: Literal["regularisation"] = "regularisation"
+    c: float
+    train_accuracy: float
+    val_accuracy: float
+    val_loss: float
+    best: bool
+
+
+class Notice(_Event):
+    """A sentence that the user should read: a retry, a departure from the spec, a decision."""
+
+    type: Literal["notice"] = "notice"
+    level: Literal["info", "warning"] = "info"
+    message: str
+
+
+class Ended(_Event):
+    """The last event of a job."""
+
+    type: Literal["ended"] = "ended"
+    state: Literal["succeeded", "failed", "cancelled"]
+    message: str
+
+
+Event = Annotated[
+    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | Ended, Field(discriminator="type")
+]
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,71 @@
+"""What a data set holds: one entry an image, one entry a refused file. Knows no pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from tl_core.documents.base import Document, Record
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class ImageEntry(Record):
+    """One image of a data set; its position in `Manifest.images` is its row everywhere else."""
+
+    sha256: str
+    """Of the original file's bytes, hex."""
+    label: int
+    """Index into `Manifest.classes`."""
+    split: Split | None = None
+    """The user's own split, where there is one."""
+    name: str
+    """Original path inside the folder, for display only."""
+    file: str
+    """Generated name, the same under images/ and (with .jpg) thumbnails/."""
+    width: int
+    height: int
+    """Of the normalised copy, pixels."""
+
+
+class Refusal(Record):
+    """A file that looked like a picture, or should have been one, and was not taken."""
+
+    file: str
+    kind: str
+    message: str
+
+
+class Manifest(Document):
+    name: str
+    created: float
+    """Seconds since the epoch."""
+    source: str
+    """For display: a folder's or zip's name, or `sample:NAME`."""
+    classes: tuple[str, ...]
+    """Sorted; display text only."""
+    images: tuple[ImageEntry, ...]
+    refused: tuple[Refusal, ...] = ()
+    passed_over: int = 0
+    """Stray files that are no pictures (.DS_Store, text...)."""
+    dropped_duplicates: int = 0
+    """Byte-identical images within one class (and split) of which one was kept."""
+    conflicts: tuple[tuple[int, ...], ...] = ()
+    """Rows that are byte-identical under two labels."""
+    leaks: tuple[tuple[int, ...], ...] = ()
+    """Rows that are byte-identical across the user's own splits."""
+    folded_folders: int = 0
+    """Folders below a class folder whose pictures were folded into it."""
+    licence: str | None = None
+    note: str | None = None
+    """One sentence about a sample: its source, what was published on it."""
+
+    @property
+    def own_splits(self) -> bool:
+        return any(image.split for image in self.images)
+
+    def counts(self) -> dict[str, int]:
+        """Images per class, in class order."""
+        found = Counter(image.label for image in self.images)
+        return {name: found[index] for index, name in enumerate(self.classes)}

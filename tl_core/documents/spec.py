@@ -1,0 +1,74 @@
+"""What a job is asked to do. Written by whoever starts it; the worker writes it again with what it resolved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tl_core.documents.base import Document
+
+ClassesFrom = Literal["first", "innermost"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class IngestSpec(Document):
+    """Read a folder, a zip or a sample into a data set."""
+
+    job: Literal["ingest"] = "ingest"
+    name: str
+    """Display text."""
+    source_kind: Literal["folder", "zip", "sample"]
+    source: str
+    """Absolute path of the folder or zip, or the sample's name."""
+    classes_from: ClassesFrom = "first"
+    remove_source: bool = False
+    """An upload staged in the store: removed when it was read."""
+
+
+class TrainSpec(Document):
+    """Train one classifier on one data set."""
+
+    job: Literal["train"] = "train"
+    name: str
+    workspace: str
+    """Token of the workspace that holds the data set."""
+    dataset: str
+    """Id of the data set."""
+    backbone: str = "efficientnet_lite0"
+    weights: str
+    """Name of the set of weights, from the network's row."""
+    strategy: str = "feature_extraction"
+    stages: int = Field(default=2, ge=1)
+    """How many of the last stages learn (`partial_fine_tuning`)."""
+    epochs: int = Field(default=10, ge=1, le=1000)
+    """Not used by the fitted head."""
+    image_size: int = Field(ge=16, le=1024)
+    """Pixels, the side of the square."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    device: Device = "auto"
+    batch_size: int = Field(default=32, ge=1)
+    """Images a step of the optimizer."""
+    micro_batch: int = Field(default=32, ge=1)
+    """Images that are on the device at once; `batch_size` is reached by accumulation."""
+    precision: Precision = "float32"
+    channels_last: bool | None = None
+    """None: chosen by a short trial, then written here."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Of the head; None: the strategy's own."""
+
+
+Spec = Annotated[IngestSpec | TrainSpec, Field(discriminator="job")]
+
+
+class SpecFile(Document):
+    """spec.json: the spec of either kind of job."""
+
+    spec: Spec
+
+
+class Label(Document):
+    """label.json: the name that a user gave to a data set or run afterwards."""
+
+    name: str

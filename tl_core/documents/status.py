@@ -1,0 +1,38 @@
+"""How a job stands. Only its worker writes status.json; what a dead worker could not write is derived by the reader."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tl_core.documents.base import Document, Record
+from tl_core.documents.events import Stage
+
+State = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed", "interrupted"]
+FINAL: frozenset[str] = frozenset({"cancelled", "succeeded", "failed", "interrupted"})
+
+
+class Failure(Record):
+    kind: str
+    """As `GraftError.kind`; `bug` for anything else."""
+    message: str
+    """A sentence that says what to do."""
+    exit_code: int
+
+
+class Status(Document):
+    state: State
+    stage: Stage | None = None
+    started: float | None = None
+    """Seconds since the epoch."""
+    ended: float | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Seconds by stage: ingest, features, training, export, evaluation, total."""
+    peak_memory_mb: float | None = None
+    device: str | None = None
+    failure: Failure | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL

@@ -1,0 +1,148 @@
+"""Every error that a user can meet, as one tree. Knows nothing of who shows it.
+
+GraftError                      what the user can mend; its text is for the user (exit code 2)
+├── DataError                   the pictures
+│   ├── UnreadableImage         one picture cannot be used; `reason` says why, in one word
+│   ├── UnsafeArchive           a zip that could do harm
+│   ├── LayoutError             folders from which no classes can be read
+│   └── NotEnoughImages         a class that is too small, or too few classes
+├── SpecError                   options that are wrong, all of them at once
+│   └── UnknownName             a name that is not in a table; lists the valid ones
+├── ModelError
+│   ├── WeightsUnavailable      the pretrained weights are not on this machine
+│   ├── DownloadFailed          they could not be fetched
+│   └── BundleError             a bundle that cannot be used
+├── StoreError
+│   ├── NotFound                no such workspace, data set, run or file
+│   ├── InUse                   something that a running job needs
+│   ├── NotEmpty                an output folder that holds something already
+│   └── DiskFull                no space left
+├── DocumentError               a JSON file that does not follow its schema
+├── DeviceError                 a device that is not here, or whose memory is too small
+├── Cancelled                   the user stopped it (exit code 130)
+└── WorkerDied                  a worker ended without a word (exit code 1)
+
+Anything else that is raised is a bug: its traceback goes into the run's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class GraftError(Exception):
+    """Base of all errors whose text is meant for the user."""
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[GraftError], tuple[str]]:
+        return type(self), (self.message,)
+
+
+class DataError(GraftError):
+    kind = "data"
+
+
+class UnreadableImage(DataError):
+    """One picture cannot be used.
+
+    `reason` is one of: not_an_image, unsupported_format, truncated, too_large, too_small, empty.
+    """
+
+    kind = "unreadable_image"
+
+    def __init__(self, message: str, reason: str = "not_an_image") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[GraftError], tuple[str, str]]:  # type: ignore[override]
+        return type(self), (self.message, self.reason)
+
+
+class UnsafeArchive(DataError):
+    kind = "unsafe_archive"
+
+
+class LayoutError(DataError):
+    kind = "layout"
+
+
+class NotEnoughImages(DataError):
+    kind = "not_enough_images"
+
+
+class SpecError(GraftError):
+    kind = "spec"
+
+    @classmethod
+    def of(cls, problems: Iterable[str]) -> SpecError:
+        """One error for all `problems`, each a sentence."""
+        return cls(" ".join(problems))
+
+
+class UnknownName(SpecError):
+    kind = "unknown_name"
+
+    @classmethod
+    def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
+        return cls(f"There is no {what} called {name!r}. Choose one of: {', '.join(valid)}.")
+
+
+class ModelError(GraftError):
+    kind = "model"
+
+
+class WeightsUnavailable(ModelError):
+    kind = "weights_unavailable"
+
+
+class DownloadFailed(ModelError):
+    kind = "download_failed"
+
+
+class BundleError(ModelError):
+    kind = "bundle"
+
+
+class StoreError(GraftError):
+    kind = "store"
+
+
+class NotFound(StoreError):
+    kind = "not_found"
+
+
+class InUse(StoreError):
+    kind = "in_use"
+
+
+class NotEmpty(StoreError):
+    kind = "not_empty"
+
+
+class DiskFull(StoreError):
+    kind = "disk_full"
+
+
+class DocumentError(GraftError):
+    kind = "document"
+
+
+class DeviceError(GraftError):
+    kind = "device"
+
+
+class Cancelled(GraftError):
+    kind = "cancelled"
+    exit_code = 130
+
+
+class WorkerDied(GraftError):
+    kind = "worker_died"
+    exit_code = 1

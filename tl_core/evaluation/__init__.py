@@ -1,0 +1,1 @@
+"""Arrays in, documents out: metrics. Knows no network and no file."""

@@ -1,0 +1,1 @@
+"""Bundles and what answers with them. Knows no training."""

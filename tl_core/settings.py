@@ -1,0 +1,55 @@
+"""What an operator sets through the environment, in one place. Knows nothing of files or jobs.
+
+| variable              | meaning                                              | default                    |
+| --------------------- | ---------------------------------------------------- | -------------------------- |
+| GRAFT_STORE           | folder for workspaces, cache and queue               | the user's data folder     |
+| GRAFT_KEEP_DAYS       | days after which an idle workspace is swept; 0: never| 0, on a Space 2            |
+| GRAFT_MAX_UPLOAD_MB   | size of an upload in all, in megabytes               | 500                        |
+| GRAFT_CACHE_GB        | size of the cache, in gigabytes                      | 10                         |
+| SPACE_ID              | set by Hugging Face Spaces                           |                            |
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from tl_core.errors import SpecError
+
+
+def store_folder() -> Path:
+    chosen = os.environ.get("GRAFT_STORE")
+    return Path(chosen).expanduser().resolve() if chosen else Path(platformdirs.user_data_dir("graft"))
+
+
+def on_space() -> bool:
+    """Whether this process runs in a Hugging Face Space."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def keep_days() -> float:
+    """Days that an idle workspace is kept; 0 means for ever."""
+    return _number("GRAFT_KEEP_DAYS", 2.0 if on_space() else 0.0)
+
+
+def max_upload_bytes() -> int:
+    return int(_number("GRAFT_MAX_UPLOAD_MB", 500.0) * 1_000_000)
+
+
+def cache_bytes() -> int:
+    return int(_number("GRAFT_CACHE_GB", 10.0) * 1_000_000_000)
+
+
+def _number(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"The environment variable {variable} is {text!r}; it takes a number from 0 up.")
+    return value

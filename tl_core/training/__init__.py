@@ -1,0 +1,1 @@
+"""Strategies, cached features, the fitted head, the training loop. Knows no bundle and no report."""
