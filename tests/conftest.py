@@ -1,0 +1,53 @@
+"""Fixtures shared by all tests: a store of the test's own and folders of small pictures that can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PictureFolder = Callable[..., Path]
+
+_COLOURS = [(200, 60, 50), (50, 90, 200), (60, 180, 80), (220, 180, 40), (150, 60, 180), (40, 180, 190)]
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store of this test's own, so that no test sees another's or the user's."""
+    folder = tmp_path / "store"
+    monkeypatch.setenv("GRAFT_STORE", str(folder))
+    for variable in ("SPACE_ID", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder
+
+
+def picture(label: int, index: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A picture of class `label`: stripes in its colour and direction over noise, different for each `index`."""
+    generator = np.random.default_rng([label, index])
+    width, height = size
+    rows, columns = np.mgrid[0:height, 0:width]
+    angle = label * 0.9 + generator.normal(0, 0.1)
+    stripes = np.sin((rows * np.cos(angle) + columns * np.sin(angle)) * 0.5 + generator.uniform(0, 6)) > 0
+    base = np.where(stripes[..., None], _COLOURS[label % len(_COLOURS)], (235, 235, 235))
+    noisy = base + generator.normal(0, 20, base.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> PictureFolder:
+    """A factory of folders with one class folder each: `picture_folder({"cat": 12, "dog": 12})`."""
+
+    def make(
+        classes: Mapping[str, int] | None = None, *, size: tuple[int, int] = (64, 48), root: Path | None = None
+    ) -> Path:
+        folder = root or tmp_path / "pictures"
+        for label, (name, count) in enumerate((classes or {"cat": 12, "dog": 12}).items()):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                picture(label, index, size).save(folder / name / f"{index:03}.jpg", quality=92)
+        return folder
+
+    return make
