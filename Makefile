@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all
-PYTHON ?= python3
+# make app | demo | check | test | test-all | registry | format | clean
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all format clean
+.PHONY: app demo check test test-all registry format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -17,11 +17,15 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# -rs prints why a test was skipped
 test: .venv/dev
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -rs -m "not slow and not gpu"
 
 test-all: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -rs
+
+registry: .venv/app
+	$(BIN)/python -m tl_core.models.metadata
 
 format: .venv/dev
 	$(BIN)/ruff format .
@@ -29,12 +33,12 @@ format: .venv/dev
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
 .venv/dev: requirements-dev.txt .venv/app
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,22 @@
+"""Graft in Python: `train` and `load`. Importing this package imports no torch, scikit-learn or ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tl_core.errors import GraftError
+
+if TYPE_CHECKING:
+    from tl_core.api import load, train
+
+__version__ = "0.1.0"
+
+__all__ = ["GraftError", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # Every module imports this one first, so what it offers is looked up only when it is asked for.
+    if name in ("load", "train"):
+        return getattr(importlib.import_module("tl_core.api"), name)
+    raise AttributeError(f"module 'tl_core' has no attribute {name!r}")

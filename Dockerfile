@@ -1,0 +1,32 @@
+FROM python:3.11-slim
+
+# Where PyTorch comes from. Empty: PyPI, whose Linux wheels carry CUDA. For a smaller image without a GPU:
+#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+# and for another CUDA version, e.g. https://download.pytorch.org/whl/cu126
+ARG TORCH_INDEX=""
+
+# Hugging Face Spaces run a container as user 1000.
+RUN useradd --create-home --uid 1000 user
+USER user
+ENV HOME=/home/user
+ENV PATH=/home/user/.local/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    GRAFT_STORE=/home/user/graft
+
+WORKDIR /home/user/app
+COPY --chown=user requirements.txt .
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.6" "torchvision>=0.21"
+RUN pip install -r requirements.txt
+COPY --chown=user . .
+
+# The embedded backbone is exported once here, so that the first run in the app is as fast as the next.
+RUN python -m tl_core prepare
+
+EXPOSE 8501
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
+
+# All interfaces, but only inside the container: what is reachable is what `docker run -p` publishes.
+CMD ["python", "-m", "tl_core", "app", "--host", "0.0.0.0", "--port", "8501"]

@@ -1,0 +1,204 @@
+"""What a user installs: the Dockerfile's lines really run, the Makefile's and the README's promises hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import tl_core
+
+ROOT = Path(__file__).parent.parent
+UNSHARE = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, rest of the line), continuation lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line.strip()]
+
+
+def rows(instruction: str) -> list[str]:
+    return [rest for name, rest in instructions() if name == instruction]
+
+
+def test_the_container_runs_as_user_1000_who_owns_what_is_copied() -> None:
+    names = [name for name, _ in instructions()]
+    useradd = next(index for index, (_, rest) in enumerate(instructions()) if "useradd" in rest)
+    assert "--uid 1000" in instructions()[useradd][1]
+    assert useradd < names.index("USER") < names.index("COPY")
+    assert all("--chown=user" in rest for rest in rows("COPY"))
+    assert any("HOME=/home/user" in rest for rest in rows("ENV"))
+    assert any("GRAFT_STORE=/home/user/" in rest for rest in rows("ENV"))
+    assert "/_stcore/health" in rows("HEALTHCHECK")[0]
+    assert rows("ARG") == ['TORCH_INDEX=""']
+
+
+def as_user_1000() -> list[str]:
+    """The command prefix that makes a child uid 1000; skips the test where that is not allowed."""
+    if os.getuid() == 1000:
+        return []
+    if os.getuid() != 0:
+        pytest.skip(f"runs as uid {os.getuid()}, which may not become uid 1000")
+    if not shutil.which("unshare"):
+        pytest.skip("there is no unshare command, so a child cannot be given uid 1000")
+    tried = subprocess.run([*UNSHARE, "id", "-u"], capture_output=True, text=True, check=False)
+    if tried.stdout.strip() != "1000":
+        pytest.skip(f"this machine does not let a child become uid 1000: {tried.stderr.strip()}")
+    return UNSHARE
+
+
+def checkout(into: Path) -> None:
+    """What `COPY . .` takes, read-only."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
+    )
+    names = listed.stdout.decode().split("\0") if listed.returncode == 0 else []
+    kept = [name for name in names if name and not name.startswith(("tests/", ".git", ".ci/")) and (ROOT / name).is_file()]
+    if not kept:
+        pytest.skip("needs a git checkout to know which files belong to the project")
+    for name in kept:
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target)
+        target.chmod(0o444)
+    for folder in [into, *(path for path in into.rglob("*") if path.is_dir())]:
+        folder.chmod(0o555)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def environment(home: Path, venv: Path) -> dict[str, str]:
+    """The image's environment: its own ENV lines, nothing of this user's but how packages are fetched."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_") or name.lower() in {"http_proxy", "https_proxy", "no_proxy", "ssl_cert_file"}
+    }
+    values = {**kept, "PATH": f"{venv}/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    for line in rows("ENV"):
+        for assignment in shlex.split(line):
+            name, value = assignment.split("=", 1)
+            if name != "PATH":
+                values[name] = value.replace("/home/user", str(home))
+    return values
+
+
+def wait_until_healthy(check: list[str], app: subprocess.Popen[bytes], env: dict[str, str], log: Path) -> None:
+    """Run the image's own health check until it passes; fails when the app ends or a minute has passed."""
+    deadline = time.monotonic() + 60
+    while subprocess.run(check, env=env, capture_output=True, check=False).returncode != 0:
+        assert app.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.3)
+
+
+def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: Path) -> None:
+    prefix = as_user_1000()
+    home, work, venv = tmp_path / "home", tmp_path / "app", tmp_path / "venv"
+    home.mkdir()
+    work.mkdir()
+    checkout(work)
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    env = environment(home, venv)
+    try:
+        for line in rows("RUN"):
+            if "apt-get" in line or "useradd" in line:
+                continue
+            done = subprocess.run(
+                [*prefix, "sh", "-c", line],
+                cwd=work,
+                env={**env, "TORCH_INDEX": ""},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"RUN {line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+        written = subprocess.run([*prefix, "touch", work / "written"], capture_output=True, check=False)
+        assert written.returncode != 0, "the checkout is not read-only for uid 1000"
+        assert any((home / "graft" / "cache").rglob("*.onnx")), "the embedded backbone was not prepared"
+
+        command = json.loads(rows("CMD")[0])
+        assert command[command.index("--host") + 1] == "0.0.0.0"
+        port = str(free_port())
+        command = [part.replace("0.0.0.0", "127.0.0.1").replace("8501", port) for part in command]
+        check = json.loads(re.sub(r"^.*?CMD\s+", "", rows("HEALTHCHECK")[0]).replace("8501", port))
+        log = tmp_path / "log.txt"
+        with log.open("wb") as output:
+            app = subprocess.Popen([*prefix, *command], cwd=work, env=env, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_until_healthy(check, app, env, log)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                assert b"<html" in page.read().lower()
+        finally:
+            app.send_signal(signal.SIGTERM)
+            app.wait(timeout=20)
+
+        # What `requirements.txt` alone brings is enough for the main job.
+        train = ["python", "-m", "tl_core", "train", "sample:digits", "--json"]
+        done = subprocess.run([*prefix, *train], cwd=work, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+        result = json.loads(done.stdout)
+        assert result["test_accuracy"] > 0.85
+        assert Path(result["run_dir"]).is_relative_to(home)
+    finally:
+        subprocess.run(["chmod", "-R", "u+w", work], check=False)
+        shutil.rmtree(venv, ignore_errors=True)
+
+
+def requirements(name: str) -> list[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-r"))]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_dependencies_are_ranges(name: str) -> None:
+    assert all(re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line) for line in requirements(name))
+
+
+def test_readme_gives_each_dependency_a_reason_and_each_command_a_line() -> None:
+    readme = (ROOT / "README.md").read_text()
+    named = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \|$", readme, flags=re.MULTILINE))
+    for line in [*requirements("requirements.txt"), *requirements("requirements-dev.txt")]:
+        assert named.get(line.split(">=")[0]), f"README.md says nothing of {line}"
+    for variable in ("GRAFT_STORE", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB"):
+        assert f"`{variable}`" in readme
+    for name in tl_core.__all__:
+        assert name in readme
+
+
+def test_readme_front_matter_is_that_of_a_docker_space() -> None:
+    _, matter, text = (ROOT / "README.md").read_text().split("---\n", 2)
+    values = dict(line.split(": ", 1) for line in matter.strip().splitlines())
+    assert values["sdk"] == "docker"
+    assert values["app_port"] == "8501"
+    assert text.index("make app") < text.index("make test") < text.index("\n## ")
+
+
+def test_version_is_the_one_of_the_project_file() -> None:
+    assert f'\nversion = "{tl_core.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_makefile_has_the_promised_targets() -> None:
+    targets = ["app", "demo", "check", "test", "test-all"]
+    done = subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "-m tl_core app" in done.stdout
+    assert "-m tl_core demo" in done.stdout
