@@ -1,0 +1,142 @@
+"""Networks and their sets of pretrained weights, as rows read from backbones.json.
+
+Knows what the libraries' metadata say of each network (`tl_core.models.metadata` writes the file). Knows neither
+torch nor which weights are on this machine (`tl_core.models.weights`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from tl_core.documents.base import Document, Record
+from tl_core.errors import SpecError, UnknownName
+from tl_core.models.families import FAMILIES, Family, Source
+
+BACKBONES_FILE = Path(__file__).with_name("backbones.json")
+DEFAULT_NETWORK = "efficientnet_lite0"
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+class WeightsRow(Record):
+    """One set of pretrained weights of a network, and what its pictures must look like."""
+
+    name: str
+    """The library's own: `IMAGENET1K_V2`."""
+    url: str | None
+    """Where the file is downloaded from; None where a Python package brings it."""
+    package: str | None
+    """The Python package that holds the file, where there is one."""
+    file: str
+    """Name of the file in PyTorch's cache folder, or its path inside the package."""
+    sha256: str
+    """First hex digits of the file's SHA-256, or all of them."""
+    download_bytes: int
+    tensors: Literal["named", "in_order"]
+    """How tensors of the file map to the network's: by name, or one to one in order where the names differ."""
+    input_size: int
+    """Pixels, the side of the square."""
+    mean: tuple[float, float, float]
+    """Of RGB in [0, 1]."""
+    std: tuple[float, float, float]
+    interpolation: Interpolation
+    imagenet_accuracy: float
+    """Published top-1 accuracy on ImageNet-1k, a fraction."""
+    licence: str
+
+
+class Network(Record):
+    """One network that can be a backbone, as it stands without any new head."""
+
+    name: str
+    builder: str
+    """The name by which its library builds it."""
+    family: str
+    source: Source
+    head: str
+    """Path of the linear layer that a new head replaces."""
+    parameters: int
+    """With the head for ImageNet's 1,000 classes."""
+    gflops: float
+    """10^9 multiply-adds for one image at the default weights' input size."""
+    embedding_size: int
+    """Features that go into the head."""
+    stages: tuple[str, ...]
+    """Names, from the stem up."""
+    stage_parameters: tuple[int, ...]
+    """Of each stage; what learns in the tail counts to the last one. The head is not in it."""
+    stage_gflops: tuple[float, ...]
+    stage_shapes: tuple[tuple[int, int, int], ...]
+    """Channels, height, width that each stage gives at the default weights' input size."""
+    weights: tuple[WeightsRow, ...]
+    default_weights: str
+
+    @property
+    def layout(self) -> Family:
+        return FAMILIES[self.family]
+
+    @property
+    def backbone_parameters(self) -> int:
+        """Without any head."""
+        return sum(self.stage_parameters)
+
+    def head_parameters(self, classes: int) -> int:
+        return (self.embedding_size + 1) * classes
+
+    def weights_row(self, name: str | None = None) -> WeightsRow:
+        """The set of weights called `name`, or the default one.
+
+        Raises:
+            UnknownName: the network has no such set.
+        """
+        wanted = name or self.default_weights
+        for row in self.weights:
+            if row.name == wanted:
+                return row
+        raise UnknownName.among(f"set of weights of {self.name}", wanted, (row.name for row in self.weights))
+
+    def check_image_size(self, image_size: int) -> None:
+        """Refuse a size at which the last map would have no whole position left.
+
+        Raises:
+            SpecError: `image_size` is too small for this network.
+        """
+        smallest = round(self.weights_row().input_size / self.stage_shapes[-1][1])
+        if image_size < smallest:
+            raise SpecError(
+                f"An image size of {image_size} is too small for {self.name}: it takes {smallest} pixels or more."
+            )
+
+
+class Backbones(Document):
+    """backbones.json"""
+
+    networks: tuple[Network, ...]
+
+
+@cache
+def networks() -> dict[str, Network]:
+    """Every network by name, the default first."""
+    table: dict[str, Network] = {}
+    for row in Backbones.read(BACKBONES_FILE).networks:
+        if row.name in table:
+            raise ValueError(f"Two networks are called {row.name!r} in {BACKBONES_FILE.name}.")
+        if row.family not in FAMILIES:
+            raise ValueError(f"{row.name} names the family {row.family!r}, which is not in the table.")
+        row.weights_row(row.default_weights)
+        table[row.name] = row
+    return table
+
+
+def network(name: str) -> Network:
+    """The row of the network called `name`.
+
+    Raises:
+        UnknownName: there is none; the message lists those there are.
+    """
+    table = networks()
+    if name not in table:
+        raise UnknownName.among("backbone", name, table)
+    return table[name]
