@@ -1,0 +1,158 @@
+"""The head of a frozen backbone: multinomial logistic regression on its features, fitted, not trained.
+
+Features are centred and divided by one common scale, both taken from the training rows and folded into the weights, so
+the head works on raw features. The path goes from the strongest regularisation up, each fit started from the one before;
+the validation log loss chooses (its accuracy breaks ties): on sixty pictures accuracy is too coarse to choose by. The head
+is fitted on the training rows alone. Knows no pictures, no network and no torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.events import Event, RegularisationTried
+
+PATH: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-9, 3))
+"""Values of C, the inverse strength of the penalty, that are tried, in order."""
+PATIENCE = 2
+"""Values of C in a row without a better validation loss after which the path ends."""
+ITERATIONS = 100
+"""Of L-BFGS for one C; enough from a warm start."""
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear classifier on raw features."""
+
+    weight: NDArray[np.float32]
+    """(C, D)"""
+    bias: NDArray[np.float32]
+    """(C,)"""
+    c: float
+    """The inverse strength of the penalty that was chosen."""
+    val_accuracy: float
+    val_loss: float
+
+    def logits(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Scores (N, C) of `features` (N, D), before any temperature."""
+        return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
+
+
+def fit_logistic(
+    train_x: NDArray[np.floating],
+    train_y: NDArray[np.integer],
+    val_x: NDArray[np.floating],
+    val_y: NDArray[np.integer],
+    *,
+    classes: int,
+) -> Generator[Event, None, Head]:
+    """Fit heads along a path of regularisation and return the one with the lowest validation loss.
+
+    `train_x` (N, D) and `val_x` (M, D) are features, `train_y` and `val_y` labels from 0 to `classes` - 1. Every class must
+    occur in `train_y`; `val_y` may lack some. Yields one `RegularisationTried` for each fit. The same arrays give the same
+    head: it starts from zeros and runs on one thread (with more, BLAS threads spin against each other).
+
+    Raises:
+        ValueError: shapes that do not fit, no validation rows, a class without a training row.
+    """
+    present = np.unique(train_y)
+    if len(present) != classes or present[0] != 0 or present[-1] != classes - 1 or classes < 2:
+        raise ValueError(f"Training rows hold {len(present)} of {classes} classes; each of at least two must occur.")
+    if len(train_x) != len(train_y) or len(val_x) != len(val_y) or len(val_y) == 0:
+        raise ValueError("Features and labels must be equally many, and there must be validation rows.")
+    from sklearn.linear_model import LogisticRegression
+
+    centre = train_x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = float(np.sqrt(np.mean(np.var(train_x, axis=0, dtype=np.float64)))) or 1.0
+    train = ((train_x - centre) / scale).astype(np.float32)
+    val = ((val_x - centre) / scale).astype(np.float32)
+
+    model = LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=1e-3)
+    best: Head | None = None
+    worse = 0
+    for c in PATH:
+        _fit(model, c, train, train_y)
+        weight, bias = _as_multinomial(model.coef_, model.intercept_)
+        train_accuracy, _ = _score(train @ weight.T + bias, train_y)
+        accuracy, loss = _score(val @ weight.T + bias, val_y)
+        improved = best is None or (loss, -accuracy) < (best.val_loss, -best.val_accuracy)
+        if improved:
+            folded = weight / scale
+            best = Head(
+                weight=folded.astype(np.float32),
+                bias=(bias - folded @ centre.astype(np.float64)).astype(np.float32),
+                c=c,
+                val_accuracy=accuracy,
+                val_loss=loss,
+            )
+        worse = 0 if improved else worse + 1
+        yield RegularisationTried(
+            c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=improved
+        )
+        if worse >= PATIENCE:
+            break
+    assert best is not None
+    return best
+
+
+def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) -> float:
+    """The number to divide logits (M, C) by so that probabilities mean what they say (temperature scaling, Guo 2017).
+
+    Minimises the validation log loss. The labels are mixed with one pseudo-picture spread evenly over the classes, so that
+    few, all correct answers do not make the model certain of everything. Between 0.1 and 10; 1 without validation rows.
+    """
+    if len(val_y) == 0:
+        return 1.0
+    from scipy.optimize import minimize_scalar
+
+    logits = np.asarray(val_logits, dtype=np.float64)
+    images, classes = logits.shape
+    targets = np.full((images, classes), 1.0 / classes / (images + 1))
+    targets[np.arange(images), val_y] += images / (images + 1)
+
+    def loss(log_temperature: float) -> float:
+        return float(-(targets * _log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def _fit(model: Any, c: float, features: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    model.C = c
+    with threadpool_limits(1), warnings.catch_warnings():
+        # A fit that stops at the iteration limit is one more point of the path, judged on validation like the others.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, labels)
+
+
+def _as_multinomial(
+    weight: NDArray[np.floating], bias: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One row a class; scikit-learn gives one row in all for two classes."""
+    wide, wide_bias = weight.astype(np.float64), np.asarray(bias, dtype=np.float64)
+    if len(wide) > 1:
+        return wide, wide_bias
+    return np.concatenate([-wide, wide]) / 2, np.concatenate([-wide_bias, wide_bias]) / 2
+
+
+def _score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Accuracy and mean log loss."""
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    of_truth = _log_softmax(logits)[np.arange(len(labels)), labels]
+    return accuracy, float(-np.maximum(of_truth, np.log(_SMALLEST)).mean())
+
+
+def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    shifted = np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
