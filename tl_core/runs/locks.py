@@ -1,0 +1,60 @@
+"""OS file locks (`flock`) as descriptors: alive means a held lock. Knows nothing of jobs or queues.
+
+A lock belongs to the open file, so it lives in every process that the descriptor was handed to and goes with the last of
+them, however that one ended. Therefore descriptors are only ever closed here, never unlocked: unlocking would take the
+lock from the process that it was handed to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+_RETRY = 0.02
+
+
+def take(path: Path, *, shared: bool = False, patience: float = 0.25) -> int | None:
+    """Lock the file at `path`, made if it is not there; the descriptor, or None where somebody else holds it.
+
+    A reader that asks `held` has the lock for a moment, so a taker tries for `patience` seconds.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(_RETRY)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        else:
+            return descriptor
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds the file at `path` exclusively; False where there is no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def release(descriptors: Iterable[int]) -> None:
+    """Close `descriptors`; a lock ends when the last process that has one closed it."""
+    for descriptor in descriptors:
+        os.close(descriptor)
