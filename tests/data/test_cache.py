@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tl_core.data.cache import Cache
+from tl_core.errors import DiskFull
+
+
+def write(size: int):
+    return lambda path: path.write_bytes(b"x" * size)
+
+
+def test_an_entry_is_made_once_and_found_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000)
+    made = cache.make("pixels", "a", write(10))
+    assert made.read_bytes() == b"x" * 10
+    assert cache.get("pixels", "a") == made
+    assert cache.make("pixels", "a", lambda path: pytest.fail("made twice")) == made
+    assert cache.get("pixels", "b") is None
+
+
+def test_an_entry_may_be_a_folder(tmp_path: Path) -> None:
+    def fill(path: Path) -> None:
+        path.mkdir()
+        (path / "one").write_text("1")
+
+    folder = Cache(tmp_path, 1000).make("backbones", "a", fill)
+    assert (folder / "one").read_text() == "1"
+
+
+def test_the_entry_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 250, spare_seconds=0)
+    for key, age in (("old", 300), ("older", 200), ("young", 100)):
+        path = cache.make("pixels", key, write(80))
+        os.utime(path, (time.time() - age, time.time() - age))
+    cache.get("pixels", "old")
+    cache.make("features", "new", write(80))
+    assert cache.get("pixels", "older") is None
+    assert cache.get("pixels", "old")
+    assert cache.get("pixels", "young")
+    assert cache.get("features", "new")
+    assert cache.size() <= 250
+
+
+def test_what_was_just_used_is_spared(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 100)
+    cache.make("pixels", "a", write(80))
+    cache.make("pixels", "b", write(80))
+    assert cache.get("pixels", "a")
+    assert cache.get("pixels", "b")
+
+
+def test_a_memory_map_outlives_its_entry(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 10_000, spare_seconds=0)
+    path = cache.make("pixels", "a", lambda path: np.save(path.open("wb"), np.arange(100)))
+    mapped = np.load(path, mmap_mode="r")
+    os.utime(path, (1, 1))
+    Cache(tmp_path, 0, spare_seconds=0).evict()
+    assert cache.get("pixels", "a") is None
+    assert mapped.sum() == 4950
+
+
+def test_a_half_written_entry_is_never_seen(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000)
+
+    def fails(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        cache.make("pixels", "a", fails)
+    assert cache.get("pixels", "a") is None
+    assert cache.size() == 0
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000)
+    (tmp_path / "pixels").mkdir()
+    (tmp_path / "pixels" / ".a.partial").write_bytes(b"half")
+    with cache.entry("pixels", "b") as busy:
+        busy.temporary.write_bytes(b"being written")
+        cache.evict()
+        assert busy.temporary.exists()
+    assert not (tmp_path / "pixels" / ".a.partial").exists()
+
+
+def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
+    def fails(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFull, match="disk is full"):
+        Cache(tmp_path, 1000).make("pixels", "a", fails)
+
+
+def _slow(root: str, log: str) -> None:
+    def fill(path: Path) -> None:
+        with Path(log).open("a") as file:
+            file.write("made\n")
+        time.sleep(0.3)
+        path.write_text("done")
+
+    Cache(Path(root), 1000).make("pixels", "a", fill)
+
+
+def test_a_second_process_waits_and_finds_the_entry(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_slow, args=(str(tmp_path / "cache"), str(log))) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+    assert log.read_text() == "made\n"
+
+
+@pytest.mark.parametrize("key", ["", "..", "a/b", "../a", ".hidden", "a\n"])
+def test_a_key_is_never_a_path(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="not a cache key"):
+        Cache(tmp_path, 1000).get("pixels", key)

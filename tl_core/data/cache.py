@@ -1,0 +1,224 @@
+"""A bounded folder of things that can be computed again. Knows no pictures and no networks.
+
+An entry is a file or a folder, `root/KIND/KEY`; whoever fills it names it by a hash of what it was made from. It appears
+by one rename, so that nobody ever sees half of one. The entry used longest ago goes first; what is open or memory-mapped
+when it goes stays readable for whoever holds it (POSIX).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tl_core.errors import DiskFull
+
+KINDS = ("pixels", "features", "activations", "backbones")
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,150}")
+_PARTIAL = ".partial"
+_GONE = ".gone"
+
+
+@dataclass
+class Entry:
+    """One entry while its lock is held."""
+
+    path: Path | None
+    """Where the finished entry is; None: it has to be filled."""
+    temporary: Path
+    """Where to write it: a name that does not exist yet, for a file or for a folder."""
+    _final: Path = field(repr=False)
+
+    def commit(self) -> Path:
+        """Give what was written to `temporary` its final name; returns it."""
+        self.temporary.rename(self._final)
+        os.utime(self._final)
+        self.path = self._final
+        return self._final
+
+
+class Cache:
+    """At most `limit_bytes` under `root`, shared by all processes of one store."""
+
+    def __init__(self, root: Path, limit_bytes: int, *, spare_seconds: float = 60.0) -> None:
+        """`spare_seconds`: what was used so recently is not evicted; somebody may be about to open it."""
+        self.root = root
+        self.limit_bytes = limit_bytes
+        self._spare_seconds = spare_seconds
+
+    def get(self, kind: str, key: str) -> Path | None:
+        """The finished entry, marked as just used, or None."""
+        path = self._path(kind, key)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        return path
+
+    @contextmanager
+    def entry(self, kind: str, key: str) -> Iterator[Entry]:
+        """Hold the lock of one entry, and fill it where it is not there yet.
+
+        Serves a generator that says how far it is:
+
+            with cache.entry("pixels", key) as entry:
+                if entry.path is None:
+                    yield from fill(entry.temporary)
+                    entry.commit()
+            use(entry.path)
+
+        A second process waits at the `with` and finds the entry filled. Whatever was not committed is removed.
+
+        Raises:
+            DiskFull: no space was left while it was being filled.
+        """
+        final = self._path(kind, key)
+        present = self.get(kind, key)
+        temporary = final.with_name(f".{final.name}{_PARTIAL}")
+        if present is not None:
+            yield Entry(present, temporary, final)
+            return
+        with disk_full_said(f"the cache in {self.root}"):
+            with self._lock(kind, key):
+                _remove(temporary)
+                found = Entry(self.get(kind, key), temporary, final)
+                fresh = found.path is None
+                try:
+                    yield found
+                finally:
+                    _remove(temporary)
+            if fresh and found.path is not None:
+                self.evict()
+
+    def make(self, kind: str, key: str, write: Callable[[Path], None]) -> Path:
+        """The entry, filled by `write(temporary path)` unless it is there already.
+
+        Raises:
+            DiskFull: no space was left while it was being filled.
+        """
+        with self.entry(kind, key) as entry:
+            if entry.path is None:
+                write(entry.temporary)
+                return entry.commit()
+            return entry.path
+
+    def size(self) -> int:
+        """Bytes under `root` now."""
+        return sum(_bytes(path) for path in self._entries())
+
+    def room(self) -> int:
+        """Bytes that a new entry may take: within the limit, and on the disk once older entries have made way."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return max(0, min(self.limit_bytes, shutil.disk_usage(self.root).free + self.size()))
+
+    def evict(self) -> None:
+        """Remove what crashed processes left behind, then the entries used longest ago until the rest fits."""
+        entries: list[tuple[float, int, Path]] = []
+        for path in self._entries():
+            if path.name.startswith("."):
+                self._sweep(path)
+                continue
+            try:
+                entries.append((path.stat().st_mtime, _bytes(path), path))
+            except FileNotFoundError:
+                continue
+        total = sum(size for _, size, _ in entries)
+        newest_to_go = time.time() - self._spare_seconds
+        for used, size, path in sorted(entries):
+            if total <= self.limit_bytes or used > newest_to_go:
+                break
+            _vanish(path)
+            total -= size
+
+    def _sweep(self, leftover: Path) -> None:
+        if leftover.name.endswith(_GONE):
+            _remove(leftover)
+        elif leftover.name.endswith(_PARTIAL):
+            key = leftover.name[1 : -len(_PARTIAL)]
+            try:
+                with self._lock(leftover.parent.name, key, timeout=0):
+                    _remove(leftover)
+            except Timeout:
+                return
+
+    def _entries(self) -> list[Path]:
+        return [path for kind in KINDS if (self.root / kind).is_dir() for path in (self.root / kind).iterdir()]
+
+    def _lock(self, kind: str, key: str, *, timeout: float = -1) -> FileLock:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        # A generator may be closed by another thread than the one that filled it.
+        return FileLock(locks / f"{kind}-{key}.lock", timeout=timeout, thread_local=False)
+
+    def _path(self, kind: str, key: str) -> Path:
+        if kind not in KINDS:
+            raise ValueError(f"no cache kind {kind!r}; there are {', '.join(KINDS)}")
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"not a cache key: {key!r}")
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / key
+
+
+@contextmanager
+def disk_full_said(where: str) -> Iterator[None]:
+    """Turn the operating system's "no space left" into a `DiskFull` that names `where`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"The disk is full: no space is left for {where}. Free some and start again.") from error
+        raise
+
+
+def allocate(path: Path, size: int) -> None:
+    """Take `size` bytes of disk for the file at `path` now.
+
+    Writing to a memory map on a full disk kills the process; this fails before, with an error that can be caught.
+
+    Raises:
+        OSError: no space left (ENOSPC).
+    """
+    if size == 0:
+        return
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        if path.is_dir():
+            return sum(_bytes(inner) for inner in path.iterdir())
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _vanish(path: Path) -> None:
+    """Take a folder away in one step, so that no reader finds half of it."""
+    gone = path.with_name(f".{secrets.token_hex(4)}{_GONE}")
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return
+    _remove(gone)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

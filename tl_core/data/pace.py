@@ -1,0 +1,42 @@
+"""How fast work goes and how long it will take, said at most four times a second. Knows no work."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tl_core.documents.events import Progress, Stage
+
+SECONDS_BETWEEN = 0.25
+
+
+class Pace:
+    """Counts `total` images through one stage."""
+
+    def __init__(self, stage: Stage, total: int, *, seconds_between: float = SECONDS_BETWEEN) -> None:
+        self._stage: Stage = stage
+        self._total = total
+        self._between = seconds_between
+        self._started = time.monotonic()
+        self._said = float("-inf")
+
+    def at(self, done: int) -> Progress | None:
+        """The event to send now, or None where the last one is too fresh; the last image is always said."""
+        now = time.monotonic()
+        if now - self._said < self._between and done < self._total:
+            return None
+        self._said = now
+        elapsed = now - self._started
+        rate = done / elapsed if done and elapsed > 0 else None
+        return Progress(
+            stage=self._stage,
+            done=done,
+            total=self._total,
+            seconds_left=(self._total - done) / rate if rate else None,
+            images_per_second=rate,
+        )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

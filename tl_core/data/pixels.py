@@ -1,0 +1,279 @@
+"""The one image function: whatever a picture was, training, evaluation, the app and the bundle see the same pixels of it.
+
+bytes -> header checked -> EXIF orientation -> RGB (alpha over white, 16-bit scaled) -> longest side at most 1024 -> squashed to
+the square that a network takes. Pillow only. Knows no classes, no folders and no network; mean and standard deviation are
+in the exported graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import warnings
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tl_core.data.cache import Cache, allocate
+from tl_core.data.pace import Pace, cores
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.manifest import Manifest
+from tl_core.errors import DataError, UnreadableImage
+
+PIXELS_VERSION = 1
+"""Part of every cache key: raise it when the same bytes would give other pixels."""
+LONGEST = 1024
+"""Pixels, the longest side that is kept."""
+MAX_PIXELS = 120_000_000
+"""Of a header; the largest phone cameras that give one file write 108 million."""
+MAX_FILE_BYTES = 200_000_000
+MIN_SIDE = 4
+"""Pixels. Smaller pictures are trackers and placeholders."""
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+EXTENSIONS = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".avif",
+    ]
+)
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+_OURS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+_OTHERS = (
+    b"8BPS",
+    b"%PDF",
+    b"%!PS",
+    b"<svg",
+    b"<?xml",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"\0\0\1\0",
+    b"qoif",
+    b"DDS ",
+)
+_ONE_AT_A_TIME = 24_000_000
+_large = threading.Lock()
+
+pillow_heif.register_heif_opener()
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
+    """The picture in `source` (a file's bytes, or its path) as RGB, upright, its longest side at most `longest` pixels.
+
+    What its content is decides, not its name. Only the first frame is read.
+
+    Raises:
+        UnreadableImage: it cannot be used; `reason` says why.
+        OSError: the file itself cannot be read.
+    """
+    content = read_bytes(source)
+    image = _open(content)
+    try:
+        # Two at once of the largest pictures would need more memory than the whole program may take.
+        if image.width * image.height > _ONE_AT_A_TIME:
+            with _large:
+                return _upright_rgb(image, longest)
+        return _upright_rgb(image, longest)
+    except Exception as error:  # a decoder that is fed broken or hostile bytes may raise anything
+        raise _unreadable(error) from error
+
+
+def read_bytes(source: bytes | Path) -> bytes:
+    """A picture's bytes, from its path or as they are.
+
+    Raises:
+        UnreadableImage: empty, or larger than any picture that we take.
+    """
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if size == 0:
+        raise UnreadableImage("The file is empty.", "empty")
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImage(
+            f"The file has {size / 1e6:,.0f} MB; a picture may have up to {MAX_FILE_BYTES // 1_000_000} MB.",
+            "too_large",
+        )
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def to_input(image: Image.Image, size: int, interpolation: str) -> NDArray[np.uint8]:
+    """The whole picture, squashed to a square: uint8 (size, size, 3), RGB. `interpolation` is a key of `INTERPOLATIONS`."""
+    squashed = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation])
+    return np.asarray(squashed, dtype=np.uint8)
+
+
+def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
+    """`to_input` of `decode`: uint8 (size, size, 3).
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    return to_input(decode(source), size, interpolation)
+
+
+def load_pixels(
+    dataset: Path, manifest: Manifest, *, size: int, interpolation: str, cache: Cache
+) -> Generator[Event, None, NDArray[np.uint8]]:
+    """Every picture of a data set as one read-only memory map, uint8 (N, size, size, 3), in manifest row order.
+
+    Filled on all cores the first time, from `dataset`/images; found by content afterwards, whatever the data set is called.
+
+    Raises:
+        DataError: a copy in the data set is missing or damaged.
+        DiskFull: no space for the array.
+    """
+    key = pixels_key(manifest, size=size, interpolation=interpolation)
+    with cache.entry("pixels", key) as entry:
+        path = entry.path
+        if path is None:
+            yield StageStarted(stage="preparing", title="Preparing pictures")
+            yield from _fill(dataset / "images", manifest, size, interpolation, entry.temporary)
+            path = entry.commit()
+    loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return loaded
+
+
+def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
+    """Names the array of `load_pixels` by its content: the images in their order, the size, the way of scaling (64 hex digits)."""
+    digest = hashlib.sha256(f"{PIXELS_VERSION} {size} {interpolation}".encode())
+    for image in manifest.images:
+        digest.update(bytes.fromhex(image.sha256))
+    return digest.hexdigest()
+
+
+def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:
+    shape = (len(manifest.images), size, size, 3)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    allocate(path, path.stat().st_size)
+
+    def fill(row: int) -> None:
+        image = manifest.images[row]
+        try:
+            array[row] = read_input(folder / image.file, size, interpolation)
+        except (UnreadableImage, OSError) as error:
+            raise DataError(
+                f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
+            ) from error
+
+    pace = Pace("preparing", shape[0])
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for done, _ in enumerate(pool.map(fill, range(shape[0])), start=1):
+            event = pace.at(done)
+            if event:
+                yield event
+    finally:
+        pool.shutdown(cancel_futures=True)
+    array.flush()
+
+
+def is_lossless(content: bytes) -> bool:
+    """Whether a picture's format keeps every pixel as it was drawn."""
+    return content.startswith((b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+
+
+def _open(content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        width, height = image.size
+    except UnidentifiedImageError as error:
+        raise _unidentified(content) from error
+    except Exception as error:  # as above: header parsers meet hostile bytes first
+        raise _unreadable(error) from error
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(
+            f"The picture says that it is {width:,} x {height:,} pixels; up to {MAX_PIXELS // 1_000_000} million pixels are read.",
+            "too_large",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImage(
+            f"The picture is {width} x {height} pixels; each side must have {MIN_SIDE} at least.", "too_small"
+        )
+    return image
+
+
+def _upright_rgb(image: Image.Image, longest: int) -> Image.Image:
+    factor = longest / max(image.size)
+    if factor < 1 and image.format in ("JPEG", "MPO"):
+        # The JPEG decoder drops to an eighth, a quarter or a half by itself, never below what is asked for.
+        image.draft(None, (max(1, round(image.width * factor)), max(1, round(image.height * factor))))
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    image = _rgb(image)
+    factor = longest / max(image.size)
+    if factor < 1:
+        target = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+        image = image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bit(image).convert("RGB")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits, scaled by the range of its type, or by its own largest value where the type says nothing."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    largest = float(values.max())
+    if image.mode.startswith("I;16"):
+        top = 65535.0
+    else:
+        top = next((limit for limit in (1.0, 255.0, 65535.0) if largest <= limit), largest)
+        if image.mode == "I" and top == 1.0:
+            top = 255.0
+    return Image.fromarray((values.clip(0, top) * (255.0 / top) + 0.5).astype(np.uint8))
+
+
+def _unidentified(content: bytes) -> UnreadableImage:
+    head = content[:256].lstrip()
+    if content.startswith(_OURS) or (content[:2] == b"BM" and len(content) < 64) or content[4:8] == b"ftyp":
+        return UnreadableImage("The picture is damaged or cut off: its header cannot be read.", "truncated")
+    if content.startswith(_OTHERS) or head.startswith(_OTHERS):
+        return UnreadableImage(
+            "This kind of picture is not read. Save it as JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.",
+            "unsupported_format",
+        )
+    return UnreadableImage("The file is not a picture, whatever its name says.", "not_an_image")
+
+
+def _unreadable(error: Exception) -> UnreadableImage:
+    if isinstance(error, UnreadableImage):
+        return error
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)):
+        return UnreadableImage(
+            f"The picture is too large: up to {MAX_PIXELS // 1_000_000} million pixels are read.", "too_large"
+        )
+    return UnreadableImage("The picture is damaged or cut off: its pixels cannot be read.", "truncated")

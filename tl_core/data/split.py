@@ -1,0 +1,90 @@
+"""Which image learns, which chooses, which judges. Knows no pixels.
+
+A split that we cut is stratified, 70/15/15, follows the run's seed and the images' content alone (not their order or names), and keeps
+byte-identical images on one side. The user's own split stays as it is; a part that it lacks is cut from train.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.manifest import SPLITS, ImageEntry, Manifest, Split
+
+HELD_OUT = 0.15
+
+
+def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
+    """The split of each row, `train`, `val` or `test`, shape (N,).
+
+    With the user's own train and test, `val` is cut from train; with train and val only, theirs is the test split and a new
+    `val` is cut. Every class of three distinct images or more has at least one in each part that is cut.
+    """
+    images = manifest.images
+    if not manifest.own_splits:
+        return _cut(images, range(len(images)), parts=("test", "val"), seed=seed)
+    own = {image.split or "train" for image in images}
+    splits: NDArray[np.str_] = np.array([image.split or "train" for image in images], dtype="<U5")
+    if "test" not in own:
+        splits[splits == "val"] = "test"
+    if "val" not in set(splits):
+        rows = np.flatnonzero(splits == "train")
+        splits[rows] = _cut(images, rows.tolist(), parts=("val",), seed=seed)
+    return splits
+
+
+def split_hashes(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, str]:
+    """For each split, SHA-256 over the sorted content hashes of its images: two runs that agree were judged on the same images."""
+    return {
+        part: hashlib.sha256(
+            "\n".join(
+                sorted(image.sha256 for image, split in zip(manifest.images, splits, strict=True) if split == part)
+            ).encode()
+        ).hexdigest()
+        for part in SPLITS
+    }
+
+
+def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict[str, int]]:
+    """Images per class and split: `{"cat": {"train": 70, "val": 15, "test": 15}}`, in class order."""
+    found = Counter((image.label, str(split)) for image, split in zip(manifest.images, splits, strict=True))
+    return {name: {part: found[label, part] for part in SPLITS} for label, name in enumerate(manifest.classes)}
+
+
+def _cut(images: Sequence[ImageEntry], rows: Iterable[int], *, parts: tuple[Split, ...], seed: int) -> NDArray[np.str_]:
+    rows = list(rows)
+    labels_of: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        labels_of[images[row].sha256].add(images[row].label)
+    contents_of: dict[int, list[str]] = defaultdict(list)
+    for content in sorted(labels_of):
+        for label in labels_of[content]:
+            contents_of[label].append(content)
+
+    side: dict[str, Split] = {}
+    # The smallest class chooses first: what it shares with a larger one must not leave it without an image to be judged on.
+    for label in sorted(contents_of, key=lambda label: (len(contents_of[label]), label)):
+        contents = contents_of[label]
+        placed = Counter(side[content] for content in contents if content in side)
+        free = [content for content in contents if content not in side]
+        order = np.random.default_rng([seed, label]).permutation(len(free))
+        free = [free[index] for index in order]
+        for part in parts:
+            wanted = _quota(len(contents), len(parts)) - placed[part]
+            for content in free[: max(0, wanted)]:
+                side[content] = part
+            free = free[max(0, wanted) :]
+        for content in free:
+            side[content] = "train"
+    return np.array([side[images[row].sha256] for row in rows], dtype="<U5")
+
+
+def _quota(distinct: int, parts: int) -> int:
+    """How many of `distinct` images each of `parts` held-out parts takes."""
+    if distinct <= parts:
+        return 0
+    return min(max(1, round(distinct * HELD_OUT)), (distinct - 1) // parts)
