@@ -35,7 +35,7 @@ MAX_PIXELS = 120_000_000
 MAX_FILE_BYTES = 200_000_000
 MIN_SIDE = 4
 """Pixels. Smaller pictures are trackers and placeholders."""
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
 EXTENSIONS = frozenset(
     [
         ".jpg",

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from tests.conftest import picture
+from tl_core.data import pixels
+from tl_core.data.cache import Cache
+from tl_core.data.pixels import decode, load_pixels, read_input, to_input
+from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.errors import DataError, UnreadableImage
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean())
+
+
+SMOOTH = Image.radial_gradient("L").resize((80, 60)).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("format", "tolerance"),
+    [("JPEG", 3), ("PNG", 0), ("WEBP", 4), ("GIF", 4), ("BMP", 0), ("TIFF", 0), ("HEIF", 4), ("AVIF", 4)],
+)
+def test_every_format_gives_the_same_picture(format: str, tolerance: float) -> None:
+    image = decode(encoded(SMOOTH, format))
+    assert image.mode == "RGB"
+    assert image.size == (80, 60)
+    assert difference(image, SMOOTH) <= tolerance
+
+
+def test_exif_rotation_is_applied() -> None:
+    upright = picture(0, 0, (60, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(upright.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+    assert difference(decode(turned), upright) == 0
+
+
+def test_exif_rotation_is_applied_to_a_large_photo_that_is_scaled_while_decoding() -> None:
+    image = Image.new("RGB", (3000, 2000), "red")
+    image.paste("blue", (0, 0, 3000, 1000))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    result = decode(encoded(image, "JPEG", exif=exif))
+    assert result.size == (683, 1024)
+    assert result.getpixel((600, 500))[2] > 240
+    assert result.getpixel((80, 500))[0] > 240
+
+
+def test_alpha_lies_over_white() -> None:
+    image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
+    image.putpixel((3, 3), (200, 0, 0, 255))
+    result = decode(encoded(image, "PNG"))
+    assert result.getpixel((0, 0)) == (255, 255, 255)
+    assert result.getpixel((3, 3)) == (200, 0, 0)
+
+
+def test_a_transparent_palette_lies_over_white() -> None:
+    image = Image.new("P", (10, 10), 0)
+    image.putpalette([10, 20, 30, 200, 0, 0])
+    image.putpixel((3, 3), 1)
+    result = decode(encoded(image, "GIF", transparency=0))
+    assert result.getpixel((0, 0)) == (255, 255, 255)
+    assert result.getpixel((3, 3)) == (200, 0, 0)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled_not_clipped(format: str) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    result = np.asarray(decode(encoded(Image.fromarray(ramp), format)))[..., 0].astype(float)
+    assert np.abs(result - ramp / 257).max() <= 1
+
+
+def test_32_bit_and_float_grey_are_scaled() -> None:
+    whole = np.linspace(0, 4_000_000, 400).reshape(20, 20).astype(np.int32)
+    part = np.linspace(0, 1, 400).reshape(20, 20).astype(np.float32)
+    for values in (whole, part):
+        result = np.asarray(decode(encoded(Image.fromarray(values), "TIFF")))
+        assert result.min() == 0
+        assert result.max() == 255
+        assert 120 < result.mean() < 135
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "RGBA", "YCbCr"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    formats = {"CMYK": "JPEG", "YCbCr": "JPEG"}
+    result = decode(encoded(SMOOTH.convert(mode), formats.get(mode, "PNG")))
+    assert result.mode == "RGB"
+    assert difference(result, SMOOTH) < {"1": 130, "P": 20}.get(mode, 8)
+
+
+def test_the_first_frame_counts() -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    for format in ("GIF", "WEBP", "PNG", "TIFF"):
+        result = decode(encoded(frames[0], format, save_all=True, append_images=frames[1:]))
+        assert result.getpixel((5, 5))[0] > 240, format
+
+
+def test_what_the_content_is_decides_not_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(SMOOTH, "PNG"))
+    assert difference(decode(path), SMOOTH) == 0
+
+
+def test_the_longest_side_is_bounded_and_thin_pictures_keep_a_row() -> None:
+    assert decode(encoded(Image.new("RGB", (3000, 1500)), "PNG")).size == (1024, 512)
+    assert decode(encoded(Image.new("RGB", (9000, 4)), "PNG")).size == (1024, 1)
+    assert decode(encoded(SMOOTH, "PNG")).size == SMOOTH.size
+
+
+def test_the_whole_picture_is_squashed() -> None:
+    image = Image.new("RGB", (400, 100), "black")
+    image.paste("white", (390, 0, 400, 100))
+    result = to_input(image, 40, "bilinear")
+    assert result.shape == (40, 40, 3)
+    assert result.dtype == np.uint8
+    assert (result[:, -1] > 200).all()
+    assert (result[:, 0] == 0).all()
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + body
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 0)
+        + b"IDAT"
+        + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )
+
+
+def bmp_header(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def gif_header(width: int, height: int) -> bytes:
+    return (
+        b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0)
+    )
+
+
+def huge_jpeg() -> bytes:
+    content = bytearray(encoded(SMOOTH, "JPEG"))
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = struct.pack(">HH", 65000, 65000)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("png", lambda: png_header(100_000, 100_000)),
+        ("png over Pillow's warning only", lambda: png_header(12_000, 12_000)),
+        ("bmp", lambda: bmp_header(50_000, 50_000)),
+        ("gif", lambda: gif_header(65_000, 65_000) + b"\x08" + b"\0" * 100),
+        ("jpeg", huge_jpeg),
+    ],
+)
+def test_a_header_that_claims_gigapixels_is_refused_before_decoding(
+    name: str, make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixels, "_upright_rgb", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(UnreadableImage, match=r"million pixels") as caught:
+        decode(make())
+    assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF"])
+@pytest.mark.parametrize("part", [0.02, 0.5])
+def test_a_truncated_picture_is_refused(format: str, part: float) -> None:
+    content = encoded(picture(0, 0, (200, 150)), format)
+    with pytest.raises(UnreadableImage, match="damaged") as caught:
+        decode(content[: max(20, int(len(content) * part))])
+    assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello, I am a text", "not_an_image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format"),
+        (b"8BPS\0\1" + b"\0" * 50, "unsupported_format"),
+        (b"%PDF-1.7", "unsupported_format"),
+        (encoded(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
+    ],
+)
+def test_the_reason_of_a_refusal(content: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableImage) as caught:
+        decode(content)
+    assert caught.value.reason == reason
+
+
+def test_postscript_is_never_handed_to_an_interpreter() -> None:
+    with pytest.raises(UnreadableImage) as caught:
+        decode(encoded(SMOOTH, "EPS"))
+    assert caught.value.reason == "unsupported_format"
+
+
+def test_lab_becomes_rgb() -> None:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.profileToProfile(SMOOTH, *profiles, outputMode="LAB")
+    assert lab is not None
+    assert difference(decode(encoded(lab, "TIFF")), SMOOTH) < 3
+
+
+def test_a_photo_with_a_second_picture_in_it_gives_the_first() -> None:
+    content = encoded(SMOOTH, "MPO", save_all=True, append_images=[Image.new("RGB", SMOOTH.size, "blue")])
+    assert difference(decode(content), SMOOTH) < 3
+
+
+def test_broken_bytes_anywhere_never_raise_anything_else() -> None:
+    generator = np.random.default_rng(0)
+    for format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF"):
+        good = encoded(SMOOTH, format)
+        for _ in range(40):
+            content = bytearray(good)
+            for at in generator.integers(0, len(content), 12):
+                content[at] = generator.integers(0, 256)
+            with suppress(UnreadableImage):
+                assert decode(bytes(content)).mode == "RGB"
+
+
+def dataset(folder: Path, count: int) -> Manifest:
+    (folder / "images").mkdir(parents=True)
+    entries = []
+    for index in range(count):
+        picture(0, index).save(folder / "images" / f"{index}.png")
+        entries.append(
+            ImageEntry(sha256=f"{index:064x}", label=0, name="x.png", file=f"{index}.png", width=64, height=48)
+        )
+    return Manifest(name="n", created=0, source="s", classes=("a",), images=tuple(entries))
+
+
+def finish(generator):  # type: ignore[no-untyped-def]
+    events = []
+    while True:
+        try:
+            events.append(next(generator))
+        except StopIteration as stop:
+            return events, stop.value
+
+
+def test_pixels_are_in_manifest_order_and_decoded_once(tmp_path: Path) -> None:
+    manifest = dataset(tmp_path / "d", 9)
+    cache = Cache(tmp_path / "cache", 10**9)
+    events, array = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
+    assert array.shape == (9, 32, 32, 3)
+    assert not array.flags.writeable
+    for row in range(9):
+        assert (array[row] == read_input(tmp_path / "d" / "images" / f"{row}.png", 32, "bicubic")).all()
+    assert events[-1].done == events[-1].total == 9
+
+    again, same = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
+    assert again == []
+    assert (same == array).all()
+    other, _ = finish(load_pixels(tmp_path / "d", manifest, size=24, interpolation="bicubic", cache=cache))
+    assert other
+
+
+def test_a_missing_copy_is_said_in_words_and_leaves_no_half_array(tmp_path: Path) -> None:
+    manifest = dataset(tmp_path / "d", 3)
+    (tmp_path / "d" / "images" / "1.png").unlink()
+    cache = Cache(tmp_path / "cache", 10**9)
+    with pytest.raises(DataError, match="missing or damaged"):
+        finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
+    assert cache.size() == 0
+
+
+def test_a_run_that_is_closed_half_way_leaves_no_half_array(tmp_path: Path) -> None:
+    manifest = dataset(tmp_path / "d", 30)
+    cache = Cache(tmp_path / "cache", 10**9)
+    generator = load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache)
+    next(generator)
+    next(generator)
+    generator.close()
+    assert cache.size() == 0
+    _, array = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
+    assert array.any(axis=(1, 2, 3)).all()
