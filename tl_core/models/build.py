@@ -6,6 +6,7 @@ Needs torch. Knows nothing of training, files of runs or where weights come from
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -17,10 +18,18 @@ from tl_core.models.families import FLATTEN
 from tl_core.models.registry import Network, WeightsRow
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Hides the parts from nn.Module's registry: their modules are registered once, under the library's names."""
+
+    stages: tuple[tuple[str, nn.Sequential], ...]
+    tail: nn.Sequential
+
+
 class Backbone(nn.Module):
     """A network of the registry, seen as stages, tail and head.
 
-    Its `state_dict` has the library's own tensor names, so that a saved file loads into the library's network.
+    `tensors` gives the library's own names, so that a saved file loads into the library's network.
     """
 
     mean: Tensor
@@ -33,19 +42,20 @@ class Backbone(nn.Module):
         self.module = module
         self.register_buffer("mean", torch.tensor(weights.mean) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(weights.std) * 255, persistent=False)
-        # Kept out of nn.Module's registry: the same modules are registered once, under the library's names.
-        self._stages = tuple(
-            (stage.name, nn.Sequential(*(module.get_submodule(path) for path in stage.modules)))
-            for stage in layout.stages
-        )
-        self._tail = nn.Sequential(
-            *(nn.Flatten(1) if path == FLATTEN else module.get_submodule(path) for path in layout.tail)
+        self._parts = _Parts(
+            stages=tuple(
+                (stage.name, nn.Sequential(*(module.get_submodule(path) for path in stage.modules)))
+                for stage in layout.stages
+            ),
+            tail=nn.Sequential(
+                *(nn.Flatten(1) if path == FLATTEN else module.get_submodule(path) for path in layout.tail)
+            ),
         )
 
     @property
     def stages(self) -> tuple[tuple[str, nn.Sequential], ...]:
         """(name, modules) from the stem up; the tail is not in them."""
-        return self._stages
+        return self._parts.stages
 
     @property
     def head(self) -> nn.Linear | None:
@@ -60,9 +70,9 @@ class Backbone(nn.Module):
 
     def stage_parameters(self, stage: int) -> Iterator[nn.Parameter]:
         """What learns in stage number `stage` (0: the stem); the last stage's include the tail's."""
-        yield from self._stages[stage][1].parameters()
-        if stage == len(self._stages) - 1:
-            yield from self._tail.parameters()
+        yield from self._parts.stages[stage][1].parameters()
+        if stage == len(self._parts.stages) - 1:
+            yield from self._parts.tail.parameters()
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.module.get_submodule(self.row.head).parameters()
@@ -73,13 +83,13 @@ class Backbone(nn.Module):
 
     def spatial(self, x: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) to the last spatial map (N, K, h, w)."""
-        for _, stage in self._stages:
+        for _, stage in self._parts.stages:
             x = stage(x)
         return x
 
     def pool(self, spatial: Tensor) -> Tensor:
         """The last spatial map (N, K, h, w) to the embedding (N, D)."""
-        return cast(Tensor, self._tail(spatial))
+        return cast(Tensor, self._parts.tail(spatial))
 
     def embed(self, x: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) to the embedding (N, D)."""
@@ -98,8 +108,8 @@ class Backbone(nn.Module):
             ValueError: `frozen` is not in 0 to the number of stages.
         """
         self._check(frozen)
-        parts = [stage for _, stage in self._stages[:frozen]]
-        return nn.Sequential(*parts, self._tail) if frozen == len(self._stages) else nn.Sequential(*parts)
+        parts = [stage for _, stage in self._parts.stages[:frozen]]
+        return nn.Sequential(*parts, self._parts.tail) if frozen == len(self._parts.stages) else nn.Sequential(*parts)
 
     def suffix(self, frozen: int) -> nn.Sequential:
         """What follows the first `frozen` stages, head included: activations to logits.
@@ -109,9 +119,9 @@ class Backbone(nn.Module):
         """
         self._check(frozen)
         head = self.module.get_submodule(self.row.head)
-        if frozen == len(self._stages):
+        if frozen == len(self._parts.stages):
             return nn.Sequential(head)
-        return nn.Sequential(*(stage for _, stage in self._stages[frozen:]), self._tail, head)
+        return nn.Sequential(*(stage for _, stage in self._parts.stages[frozen:]), self._parts.tail, head)
 
     def tensors(self, *, head: bool = True) -> dict[str, Tensor]:
         """Every tensor by the library's own name, on the CPU, contiguous: ready for safetensors."""
@@ -127,8 +137,8 @@ class Backbone(nn.Module):
         self.module.load_state_dict(tensors)
 
     def _check(self, frozen: int) -> None:
-        if not 0 <= frozen <= len(self._stages):
-            raise ValueError(f"{self.row.name} has {len(self._stages)} stages; {frozen} cannot be frozen.")
+        if not 0 <= frozen <= len(self._parts.stages):
+            raise ValueError(f"{self.row.name} has {len(self._parts.stages)} stages; {frozen} cannot be frozen.")
 
 
 def build(

@@ -1,0 +1,147 @@
+"""Every ONNX file is made here: a backbone's features, a frozen prefix, a head on top of features.
+
+Imports torch only where a network must be written anew; `exported_backbone` from the cache and `attach_head` need none.
+Knows nothing of runs or bundles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.cache import Cache
+from tl_core.documents.events import Event, StageStarted
+from tl_core.errors import ModelError
+from tl_core.models.registry import Network
+from tl_core.models.weights import fetch
+
+if TYPE_CHECKING:
+    from tl_core.models.build import Backbone
+
+ONNX_NAME = "backbone.onnx"
+TENSORS_NAME = "backbone.safetensors"
+FORMAT = 1
+"""Part of the cache's key: raise it when the graph changes."""
+
+
+def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
+    """Write `backbone` without its head to the one file `path`, and check it against torch on random pictures.
+
+    Input `images` uint8 (N, S, S, 3) RGB, N free; outputs `embedding` float32 (N, D) and `map` float32 (N, K, h, w).
+
+    Raises:
+        ModelError: ONNX Runtime answers differently from torch.
+    """
+    from tl_core.models.graphs import write_features
+
+    write_features(backbone, image_size, path)
+
+
+def export_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -> None:
+    """Write the first `frozen` stages to the one file `path`, checked: `images` as above to float32 `activations`.
+
+    Raises:
+        ModelError: ONNX Runtime answers differently from torch.
+    """
+    from tl_core.models.graphs import write_prefix
+
+    write_prefix(backbone, frozen, image_size, path)
+
+
+def attach_head(backbone_onnx: Path, weight: NDArray[np.float32], bias: NDArray[np.float32], out: Path) -> None:
+    """Write the graph at `backbone_onnx` with a linear layer on its embedding to `out`; needs no torch.
+
+    `weight` is (C, D) and `bias` (C,), the temperature already divided in. Outputs: `logits` (N, C), `embedding`, `map`.
+
+    Raises:
+        ModelError: the head does not fit the graph's embedding, or holds what is no number.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(backbone_onnx)
+    outputs = {output.name: output for output in model.graph.output}
+    if set(outputs) != {"embedding", "map"}:
+        raise ModelError(f"{backbone_onnx.name} is not an exported backbone: it gives {', '.join(outputs)}.")
+    size = outputs["embedding"].type.tensor_type.shape.dim[1].dim_value
+    classes = weight.shape[0]
+    if weight.shape != (classes, size) or bias.shape != (classes,):
+        raise ModelError(
+            f"A head of shape {weight.shape} with a bias of shape {bias.shape} does not fit an embedding of {size}."
+        )
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ModelError("The head holds values that are no numbers: training went astray. Try a lower learning rate.")
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.ascontiguousarray(weight, dtype=np.float32), "head.weight"),
+            numpy_helper.from_array(np.ascontiguousarray(bias, dtype=np.float32), "head.bias"),
+        ]
+    )
+    model.graph.node.append(
+        helper.make_node("Gemm", ["embedding", "head.weight", "head.bias"], ["logits"], name="head", transB=1)
+    )
+    batch = outputs["embedding"].type.tensor_type.shape.dim[0].dim_param or "N"
+    del model.graph.output[:]
+    model.graph.output.extend(
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes]),
+            outputs["embedding"],
+            outputs["map"],
+        ]
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, out)
+
+
+def exported_backbone(
+    network: Network, weights: str | None, image_size: int, cache: Cache
+) -> Generator[Event, None, Path]:
+    """A folder with `backbone.onnx` and `backbone.safetensors` (its tensors, head left out), from the cache where it is there.
+
+    Otherwise the weights are fetched and the graph written: 5 to 15 s, with torch.
+
+    Raises:
+        UnknownName: the network has no such set of weights.
+        SpecError: the image size is too small for the network.
+        WeightsUnavailable, DownloadFailed: as `models.weights.fetch`.
+        DiskFull: no space is left.
+        ModelError: ONNX Runtime answers differently from torch.
+    """
+    network.check_image_size(image_size)
+    row = network.weights_row(weights)
+    with cache.entry("backbones", backbone_key(network, row.name, image_size)) as entry:
+        if entry.path is not None:
+            return entry.path
+        file = yield from fetch(network, row.name)
+        yield StageStarted(stage="preparing", title=f"Preparing {network.name} for this image size, once")
+        _fill(network, row.name, file, image_size, entry.temporary)
+        return entry.commit()
+
+
+def backbone_key(network: Network, weights: str | None, image_size: int) -> str:
+    """Names the exported backbone by what it is made from; also good for keys of whatever is computed with it.
+
+    Raises:
+        UnknownName: the network has no such set of weights.
+    """
+    row = network.weights_row(weights)
+    made_from = [FORMAT, network.builder, row.sha256, row.mean, row.std, image_size]
+    digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+    return f"{network.name}-{row.name}-{image_size}-{digest}"
+
+
+def _fill(network: Network, weights: str, file: Path, image_size: int, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    from tl_core.models.build import build
+
+    backbone = build(network, weights=weights, weights_file=file, classes=None)
+    folder.mkdir(parents=True)
+    export_backbone(backbone, image_size, folder / ONNX_NAME)
+    save_file(backbone.tensors(head=False), folder / TENSORS_NAME)

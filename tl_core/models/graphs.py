@@ -1,0 +1,117 @@
+"""Torch modules written as one-file ONNX graphs and checked against themselves.
+
+Needs torch. Knows graphs with one input, uint8 pictures; knows no bundle, no cache and no weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tl_core.errors import ModelError
+from tl_core.models.build import Backbone
+
+OPSET = 20
+TOLERANCE = 1e-3
+"""Largest difference from torch's answer, as a fraction of the largest value."""
+
+
+class _Features(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        spatial = self.backbone.spatial(self.backbone.normalise(images))
+        return self.backbone.pool(spatial), spatial
+
+
+class _Prefix(nn.Module):
+    def __init__(self, backbone: Backbone, frozen: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.part = backbone.prefix(frozen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.part(self.backbone.normalise(images)))
+
+
+def write_features(backbone: Backbone, image_size: int, path: Path) -> None:
+    """`images` uint8 (N, S, S, 3) to `embedding` (N, D) and `map` (N, K, h, w)."""
+    _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"])
+
+
+def write_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -> None:
+    """`images` uint8 (N, S, S, 3) to `activations`, what the first `frozen` stages give."""
+    _write(_Prefix(_plain(backbone), frozen), image_size, path, ["activations"])
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    """A float32 copy on the CPU in eval mode, in the default layout: what is written must not depend on how it was trained."""
+    return copy.deepcopy(backbone).cpu().float().to(memory_format=torch.contiguous_format).eval()
+
+
+def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str]) -> None:
+    module.eval()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(pictures[:2]),),
+            input_names=["images"],
+            output_names=outputs,
+            dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("PyTorch gave no ONNX graph.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program.save(str(path), external_data=False)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(pictures))
+    _check(path, pictures, [wanted] if isinstance(wanted, Tensor) else list(wanted))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own innards, which nobody who trains a classifier can act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check(path: Path, pictures: NDArray[np.uint8], wanted: list[Tensor]) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for name, given, expected in zip(
+        [output.name for output in session.get_outputs()], session.run(None, {"images": pictures}), wanted, strict=True
+    ):
+        reference = expected.numpy()
+        difference = float(np.abs(given - reference).max() / max(float(np.abs(reference).max()), 1e-12))
+        if given.shape != reference.shape or not difference <= TOLERANCE:
+            raise ModelError(
+                f"The exported graph answers differently from the network ({name}: {difference:.1e} of the largest "
+                f"value, {TOLERANCE:.0e} is allowed). Please report this, with the backbone's name."
+            )
