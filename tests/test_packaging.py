@@ -63,10 +63,15 @@ def as_user_1000() -> list[str]:
 def checkout(into: Path) -> None:
     """What `COPY . .` takes, read-only."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     names = listed.stdout.decode().split("\0") if listed.returncode == 0 else []
-    kept = [name for name in names if name and not name.startswith(("tests/", ".git", ".ci/")) and (ROOT / name).is_file()]
+    kept = [
+        name for name in names if name and not name.startswith(("tests/", ".git", ".ci/")) and (ROOT / name).is_file()
+    ]
     if not kept:
         pytest.skip("needs a git checkout to know which files belong to the project")
     for name in kept:

@@ -1,0 +1,193 @@
+"""`tl_core.train` and `tl_core.load`: the whole main job in one call. Knows no terminal and no page.
+
+Both run jobs as the app does: a worker process reads the pictures, another one trains, and their folders keep the record.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from tl_core.documents.events import Event
+from tl_core.errors import Cancelled, GraftError, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
+
+if TYPE_CHECKING:
+    from tl_core.runs.store import JobFolder
+    from tl_core.serving.predictor import Predictor
+
+SAMPLE = "sample:"
+
+
+class Source(NamedTuple):
+    """What DATA stands for."""
+
+    kind: Literal["folder", "zip", "sample"]
+    where: str
+    """Absolute path, or the sample's name."""
+    name: str
+    """Display text."""
+
+
+def train(
+    data: str | os.PathLike[str],
+    *,
+    backbone: str = "efficientnet_lite0",
+    strategy: str | None = None,
+    stages: int = 2,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    classes: str = "first",
+    out: str | os.PathLike[str] | None = None,
+    workspace: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> dict[str, Any]:
+    """Read `data` (a folder, a zip or `sample:NAME`), train a classifier on it, measure it, and write its bundle.
+
+    The options are those of `python -m tl_core train`. `on_event` is called with each event as it comes. If it raises, or
+    the call is interrupted, the job is cancelled.
+
+    Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.
+
+    Raises:
+        GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
+    """
+    from tl_core.runs import jobs
+    from tl_core.runs.store import Store
+    from tl_core.runs.summary import summarise
+
+    started = time.monotonic()
+    store = Store.default()
+    source = source_of(data)
+    if classes not in ("first", "innermost"):
+        raise UnknownName.among("way to name classes", classes, ("first", "innermost"))
+    folder = None if out is None else free_folder(Path(out))
+    place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
+    options: dict[str, Any] = {
+        "backbone": backbone,
+        "strategy": strategy,
+        "stages": stages,
+        "epochs": epochs,
+        "image_size": image_size,
+        "seed": seed,
+        "device": device,
+    }
+    jobs.check_training(**options)
+
+    dataset = jobs.submit_ingest(
+        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes
+    )
+    _finish(dataset, on_event, discard=True)
+    run = jobs.submit_training(place, dataset, out=folder, **options)
+    _finish(run, on_event)
+
+    summary = summarise(run).model_dump(mode="json")
+    read = dataset.status()
+    summary["seconds"]["ingest"] = round(read.seconds.get("total", 0.0), 3)
+    summary["seconds"]["total"] = round(time.monotonic() - started, 3)
+    summary["peak_memory_mb"] = max(summary["peak_memory_mb"] or 0.0, read.peak_memory_mb or 0.0)
+    return summary
+
+
+def load(run: str | os.PathLike[str]) -> Predictor:
+    """A classifier from a run folder, a bundle folder or a bundle zip; `.predict([...])` takes paths, bytes and PIL images.
+
+    Imports no torch.
+
+    Raises:
+        NotFound: there is nothing of that name.
+        BundleError: it holds no usable bundle.
+    """
+    from tl_core.serving.predictor import Predictor
+
+    return Predictor(Path(run))
+
+
+def source_of(data: str | os.PathLike[str]) -> Source:
+    """What `data` stands for: a folder, a zip or `sample:NAME`.
+
+    Raises:
+        NotFound: no such file or folder.
+        UnknownName: no such sample.
+        SpecError: a file that is no zip.
+    """
+    text = os.fspath(data)
+    if text.startswith(SAMPLE):
+        from tl_core.data.samples import SAMPLES
+
+        name = text.removeprefix(SAMPLE)
+        if name not in SAMPLES:
+            raise UnknownName.among("sample", name, SAMPLES)
+        return Source("sample", name, SAMPLES[name].title)
+    path = Path(text).expanduser().absolute()
+    if path.is_dir():
+        return Source("folder", str(path), path.resolve().name)
+    if not path.exists():
+        raise NotFound(f"There is no file or folder {text}. Give a folder of pictures, a zip of one, or sample:digits.")
+    if not zipfile.is_zipfile(path):
+        raise SpecError(
+            f"{text} is neither a folder nor a zip. Give a folder of pictures, a zip of one, or sample:digits."
+        )
+    return Source("zip", str(path), path.stem)
+
+
+def free_folder(path: Path) -> Path:
+    """The absolute `path` of a folder that may be filled: one that is empty or not there yet.
+
+    Raises:
+        NotEmpty: it holds something, or is a file.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise NotEmpty(f"{path} holds something already. Name a folder that is empty or not there yet.")
+    return path.absolute()
+
+
+def _finish(job: JobFolder, on_event: Callable[[Event], None] | None, *, discard: bool = False) -> None:
+    """Follow `job` to its end; `discard`: remove what did not end well and can only be asked for again.
+
+    Raises what ended it, if it did not succeed.
+    """
+    from tl_core.runs import jobs
+
+    try:
+        for event in jobs.follow(job):
+            if on_event is not None:
+                on_event(event)
+    except BaseException:
+        jobs.cancel(job)
+        raise
+    error = failure_of(job)
+    if error is None:
+        return
+    if discard and error.exit_code != WorkerDied.exit_code:
+        job.delete()
+    raise error
+
+
+def failure_of(job: JobFolder) -> GraftError | None:
+    """What ended a job that has ended, as the error that its worker met; None if it succeeded."""
+    status = job.status()
+    if status.state == "succeeded":
+        return None
+    if status.state == "cancelled":
+        return Cancelled("Cancelled.")
+    failure = status.failure
+    if failure is None or failure.exit_code == WorkerDied.exit_code:
+        message = failure.message if failure else "The worker process ended without a word."
+        return WorkerDied(f"{message} Its log: {job.log_file}")
+    return _error_class(failure.kind)(failure.message)
+
+
+def _error_class(kind: str) -> type[GraftError]:
+    waiting: list[type[GraftError]] = [GraftError]
+    while waiting:
+        candidate = waiting.pop()
+        if candidate.kind == kind:
+            return candidate
+        waiting.extend(candidate.__subclasses__())
+    return GraftError

@@ -1,0 +1,89 @@
+"""The command line, `python -m tl_core`: the same calls as the pages make.
+
+It knows how a result becomes text or JSON, and an error an exit code. What is done, and how, is below.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from tl_core.cli import lists, service, show, work
+from tl_core.errors import Cancelled, GraftError
+
+app = typer.Typer(
+    name="tl_core",
+    help="Teach a computer to tell your pictures apart, and know how far to trust it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    lists.samples,
+    lists.backbones,
+    lists.strategies,
+    work.check,
+    work.train,
+    work.evaluate,
+    work.predict,
+    work.export,
+    service.app,
+    service.demo,
+    service.prepare,
+):
+    app.command()(command)
+
+# typer's own copies of click's classes differ between its versions; these two names do not.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+_MESSAGES_AS_JSON = "--json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 the user's error, 130 cancelled, 1 a bug or a dead worker."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may hold bytes that are no text; it is shown escaped instead of ending the command.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    json_wanted = _MESSAGES_AS_JSON in words
+    try:
+        code = app(words, standalone_mode=False, prog_name="python -m tl_core")
+    except GraftError as error:
+        return _fail(error.kind, error.message, error.exit_code, json_wanted)
+    except _ClickError as error:
+        return _usage(error, json_wanted)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(Cancelled.kind, "Cancelled.", Cancelled.exit_code, json_wanted)
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: anything else is a bug, and says so
+        traceback.print_exc()
+        return _fail("bug", f"This is a bug in Graft: {type(error).__name__}: {error}", 1, json_wanted)
+    if code == Cancelled.exit_code:
+        return _fail(Cancelled.kind, "Cancelled.", Cancelled.exit_code, json_wanted)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(kind: str, message: str, exit_code: int, json_wanted: bool) -> int:
+    if json_wanted:
+        show.as_json({"error": {"kind": kind, "message": message}})
+    show.aside(message)
+    return exit_code
+
+
+def _usage(error: Exception, json_wanted: bool) -> int:
+    """A command line that cannot be understood; with no arguments at all, the help instead."""
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{message}\n")
+        return 2
+    context = getattr(error, "ctx", None)
+    hint = f" See: {context.command_path} --help." if context is not None else ""
+    return _fail("usage", message.rstrip(".") + "." + hint, 2, json_wanted)

@@ -1,0 +1,112 @@
+"""`app`, `demo`, `prepare`: what make and the container call."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tl_core import api, settings
+from tl_core.cli import show, work
+from tl_core.errors import NotFound, SpecError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+
+ROOT = Path(__file__).parents[2]
+DEMO = "sample:digits"
+
+
+def app(
+    *,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="Which port to listen on.", min=1, max=65535)] = 8501,
+    json: Json = False,
+) -> None:
+    """Serve the app."""
+    if not (ROOT / "streamlit_app.py").is_file():
+        raise NotFound(f"There is no streamlit_app.py in {ROOT}. Start the app from a whole checkout.")
+    _check_free(host, port)
+    command = serve_command(host, port)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    url = f"http://{shown}:{port}"
+    if json:
+        show.as_json({"url": url, "store": str(settings.store_folder())})
+        # The server's own messages must not follow the JSON.
+        os.dup2(2, 1)
+    else:
+        show.aside(f"Graft is on {url} and keeps its data in {settings.store_folder()}. Ctrl-C ends it.")
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    # In place of this process, so that the container's and the terminal's signals reach the server itself.
+    os.execv(sys.executable, command)  # noqa: S606 - this interpreter, with arguments of our own
+
+
+def serve_command(host: str, port: int) -> list[str]:
+    """The command that serves the app with the operator's settings.
+
+    Raises:
+        SpecError: a setting that is no number.
+    """
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": str(max(1, math.ceil(settings.max_upload_bytes() / 1_000_000))),
+        "browser.gatherUsageStats": "false",
+    }
+    if settings.on_space():
+        # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
+        options["server.enableXsrfProtection"] = "false"
+    settings.keep_days()
+    settings.cache_bytes()
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), *flags]
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises SpecError where nothing can listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise SpecError(
+            f"Nothing can listen on {host} port {port} ({error.strerror}). Choose another with --port or --host."
+        ) from None
+
+
+def demo(*, json: Json = False) -> None:
+    """Train on the embedded sample, from pictures to bundle."""
+    if not json:
+        show.aside("Training on 1,797 handwritten digits that come with scikit-learn.")
+    with show.Bars() as bars:
+        result = api.train(DEMO, on_event=bars)
+    if json:
+        show.as_json(result)
+        return
+    work.tell(result)
+    show.line(f"Try it: python -m tl_core predict {result['run_dir']} PICTURE")
+
+
+def prepare(*, json: Json = False) -> None:
+    """Export the embedded backbone once, so that the first run is fast."""
+    from tl_core.models.export import exported_backbone
+    from tl_core.models.registry import DEFAULT_NETWORK, network
+    from tl_core.runs.store import Store
+
+    row = network(DEFAULT_NETWORK)
+    with show.Bars() as bars:
+        folder = bars.run(
+            exported_backbone(row, row.default_weights, row.weights_row().input_size, Store.default().cache)
+        )
+    if json:
+        show.as_json({"backbone": row.name, "folder": str(folder)})
+    else:
+        show.line(f"{row.name} is ready.")

@@ -1,0 +1,156 @@
+"""What the terminal shows: JSON or text on stdout, bars and messages on stderr. Knows nothing of what is being done."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+Result = TypeVar("Result")
+
+_WIDTH_IN_A_PIPE = 200
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without characters that could steer a terminal (a class name may hold anything)."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def as_json(value: Any) -> None:
+    """`value`, and nothing else, as JSON on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def line(text: str = "") -> None:
+    """One line of text on stdout."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def aside(text: str) -> None:
+    """One line of text on stderr."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout; numbers go to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console(stderr=False)
+    shown = [[printable(cell) for cell in row] for row in rows]
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for index, heading in enumerate(headings):
+        numbers = bool(shown) and all(row[index][:1].isdigit() or row[index] in ("", "-") for row in shown)
+        grid.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in shown:
+        grid.add_row(*(Text(cell) for cell in row))
+    console.print(grid)
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %" if fraction in (0.0, 1.0) else f"{100 * fraction:.1f} %"
+
+
+def accuracy(fraction: float, interval: Sequence[float], images: int) -> str:
+    """The sentence that no accuracy is shown without."""
+    low, high = interval
+    return f"{percent(fraction)} right on {images:,} pictures ({percent(low)} to {percent(high)})"
+
+
+class Bars:
+    """Shows the events of one or more jobs on stderr: bars in a terminal, one line a stage elsewhere.
+
+    Use as a context manager; call it with each event.
+    """
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = _console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._total = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish()
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            self._finish()
+            self._total = 0
+            self._task = self._progress.add_task(printable(event.title), total=None, note="")
+            if not self._console.is_terminal:
+                aside(f"{event.title} ...")
+        elif isinstance(event, Progress) and self._task is not None:
+            self._total = event.total
+            self._progress.update(self._task, completed=event.done, total=event.total, note=_pace(event))
+        elif isinstance(event, EpochEnded) and self._task is not None:
+            note = f"{percent(event.val_accuracy)} right on the validation pictures"
+            self._progress.update(self._task, note=note)
+            if not self._console.is_terminal:
+                aside(f"  epoch {event.epoch} of {event.epochs}: {note}")
+        elif isinstance(event, Notice):
+            if self._console.is_terminal:
+                self._console.print(printable(event.message), markup=False, highlight=False)
+            else:
+                aside(event.message)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            total = self._total or 1
+            self._progress.update(self._task, completed=total, total=total, note="")
+
+    def run(self, steps: Generator[Event, None, Result]) -> Result:
+        """Show the events of a generator and return its result."""
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            self(event)
+
+
+def _pace(event: Progress) -> str:
+    parts = []
+    if event.images_per_second:
+        parts.append(f"{event.images_per_second:.0f} pictures/s")
+    if event.seconds_left is not None:
+        parts.append(f"{event.seconds_left:.0f} s left")
+    return ", ".join(parts)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _WIDTH_IN_A_PIPE, soft_wrap=False)

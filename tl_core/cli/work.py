@@ -1,0 +1,190 @@
+"""`check`, `train`, `evaluate`, `predict`, `export`: the main job, step by step."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tl_core import api
+from tl_core.cli import show
+from tl_core.errors import GraftError, NotFound
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a zip, or sample:NAME.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
+ClassesFrom = Literal["first", "innermost"]
+Classes = Annotated[
+    ClassesFrom, typer.Option("--classes", help="Which folder names the class: the first below the root, or the last.")
+]
+Whole = Annotated[int | None, typer.Option(metavar="N")]
+
+
+def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
+    """Say what would be taken and what refused, and why. Keeps nothing."""
+    from tl_core.data import checks
+
+    found = checks.check(api.source_of(data), classes)
+    if json:
+        show.as_json(found.model_dump(mode="json", include={"classes", "images", "refused", "passed_over"}))
+        return
+    show.table(
+        ["class", "train", "val", "test"],
+        [[name, *(str(counts[part]) for part in ("train", "val", "test"))] for name, counts in found.classes.items()],
+    )
+    show.line(f"{found.images:,} pictures in {len(found.classes)} classes would be taken.")
+    if found.refused:
+        show.line(f"{len(found.refused):,} files would be refused:")
+        for refusal in found.refused:
+            show.line(f"  {refusal.file}: {refusal.message}")
+    if found.passed_over:
+        show.line(f"{found.passed_over:,} other files are no pictures and would be passed over.")
+
+
+def train(
+    data: Data,
+    *,
+    backbone: Annotated[
+        str, typer.Option(metavar="NAME", help="The pretrained network; see: backbones.")
+    ] = "efficientnet_lite0",
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How much of it to re-train; see: strategies.")
+    ] = None,
+    stages: Annotated[int, typer.Option(metavar="N", help="Last stages that learn, for partial_fine_tuning.")] = 2,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training pictures.")] = None,
+    image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the network's input, pixels.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the split and of the training.")] = 0,
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")] = "auto",
+    classes: Classes = "first",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The workspace of the app in which it is to be seen.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a classifier on DATA, measure it on pictures it has not seen, and write its bundle."""
+    with show.Bars() as bars:
+        result = api.train(
+            data,
+            backbone=backbone,
+            strategy=strategy,
+            stages=stages,
+            epochs=epochs,
+            image_size=image_size,
+            seed=seed,
+            device=device,
+            classes=classes,
+            out=out,
+            workspace=workspace,
+            on_event=bars,
+        )
+    if json:
+        show.as_json(result)
+    else:
+        tell(result)
+
+
+def tell(result: dict[str, Any]) -> None:
+    """The result of a run in words."""
+    said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"])
+    show.line(f"{said} that it had never seen.")
+    if result["refused_files"]:
+        show.line(f"Files that were refused: {result['refused_files']:,}; `check` names them.")
+    show.line(f"Time: {result['seconds']['total']:.1f} s on {result['device']}, {result['peak_memory_mb']:,.0f} MB.")
+    show.line(f"Run: {result['run_dir']}")
+    show.line(f"Bundle: {Path(result['run_dir']) / 'bundle'}")
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    *,
+    split: Annotated[
+        Literal["all", "train", "val", "test"],
+        typer.Option(
+            help="Which part of DATA: its own folders train, val, test, or the split of the run on its own data."
+        ),
+    ] = "all",
+    classes: Classes = "first",
+    json: Json = False,
+) -> None:
+    """Measure a run's bundle on another labelled folder."""
+    from tl_core.documents.spec import IngestSpec
+    from tl_core.runs.judge import judge
+    from tl_core.runs.store import Store
+
+    source = api.source_of(data)
+    spec = IngestSpec(name=source.name, source_kind=source.kind, source=source.where, classes_from=classes)
+    predictor = api.load(run)
+    with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
+        steps = judge(
+            predictor, spec, part=split, seed=_seed_of(run), workplace=Path(workplace), cache=Store.default().cache
+        )
+        found = bars.run(steps)
+    if json:
+        show.as_json(found.model_dump(mode="json", include={"accuracy", "images", "interval", "macro_f1", "per_class"}))
+        return
+    show.line(f"{show.accuracy(found.accuracy, found.interval, found.images)}; macro F1 {found.macro_f1:.3f}.")
+    show.table(
+        ["class", "precision", "recall", "F1", "pictures"],
+        [
+            [row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support)]
+            for row in found.per_class
+        ],
+    )
+
+
+def _seed_of(run: str) -> int:
+    """The seed of a run folder; a bundle alone does not say, and 0 is the default."""
+    from tl_core.runs.store import RunFolder
+
+    try:
+        return RunFolder(Path(run)).spec().seed
+    except GraftError:
+        return 0
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Say what is on each picture, with the five likeliest classes."""
+    from tl_core.serving.predictor import expand
+
+    answers = api.load(run).predict(expand(images))
+    if json:
+        show.as_json(answers)
+        return
+    for answer in answers:
+        if "error" in answer:
+            show.line(f"{answer['file']}: not read. {answer['error']['message']}")
+            continue
+        others = ", ".join(f"{row['label']} {show.percent(row['probability'])}" for row in answer["top"][1:])
+        said = f"{answer['file']}: {answer['label']} {show.percent(answer['probability'])}"
+        show.line(f"{said} (then {others})" if others else said)
+
+
+def export(
+    run: Run,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The zip to write.")],
+    json: Json = False,
+) -> None:
+    """Write a run's bundle as a zip."""
+    from tl_core.serving.bundle import read_bundle, to_zip
+
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise NotFound(f"{out} cannot be written: name a file in a folder that exists, such as bundle.zip.")
+    bundle = read_bundle(Path(run))
+    to_zip(bundle.folder, out)
+    size = out.stat().st_size
+    if json:
+        show.as_json({"file": str(out.absolute()), "bytes": size})
+    else:
+        show.line(f"{out}: {size / 1e6:.1f} MB")
