@@ -58,7 +58,8 @@ def write_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -
 
 def _plain(backbone: Backbone) -> Backbone:
     """A float32 copy on the CPU in eval mode, in the default layout: what is written must not depend on how it was trained."""
-    return copy.deepcopy(backbone).cpu().float().to(memory_format=torch.contiguous_format).eval()
+    plain = copy.deepcopy(backbone).cpu().float()
+    return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
 
 
 def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str]) -> None:

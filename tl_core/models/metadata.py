@@ -69,6 +69,7 @@ def collect() -> Backbones:
 
 def _network(listed: Listed) -> Network:
     family = FAMILIES[listed.family]
+    rows: tuple[WeightsRow, ...]
     if listed.packaged is not None:
         rows = (_packaged_weights(listed.builder, listed.packaged),)
         default = rows[0].name
