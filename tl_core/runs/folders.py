@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -95,10 +95,8 @@ class JobFolder:
     @property
     def name(self) -> str:
         """Display text: the name given afterwards, else the one in the spec, else the id."""
-        try:
+        with suppress(NotFound, DocumentError):
             return Label.read(self.path / "label.json").name
-        except (NotFound, DocumentError):
-            pass
         try:
             return self.spec().name
         except (NotFound, DocumentError):

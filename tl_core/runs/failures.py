@@ -1,0 +1,46 @@
+"""What is said of a job that failed. Knows errors, not jobs."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from tl_core.documents.status import Failure
+from tl_core.errors import DeviceError, DiskFull, GraftError
+
+_DISK_FULL = "The disk is full. Free some space, then start again; what was finished before is whole."
+_MEMORY = "There is not enough {memory} for this. Choose a smaller image size or backbone, then start again."
+
+
+def failure_of(error: BaseException) -> Failure:
+    """A sentence, with what to do, for whatever ended a job."""
+    if isinstance(error, GraftError):
+        return Failure(kind=error.kind, message=error.message, exit_code=error.exit_code)
+    if disk_full(error):
+        return Failure(kind=DiskFull.kind, message=_DISK_FULL, exit_code=DiskFull.exit_code)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        memory = "memory" if isinstance(error, MemoryError) else "memory on this GPU"
+        return Failure(kind=DeviceError.kind, message=_MEMORY.format(memory=memory), exit_code=DeviceError.exit_code)
+    words = " ".join(str(error).split())[:300]
+    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    message = f"Something went wrong inside Graft ({what}). That is a bug, not yours to mend; the log has the details."
+    return Failure(kind="bug", message=message, exit_code=1)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether a full disk is what lies behind `error`, also where a library put it in words of its own."""
+    for one in _chain(error):
+        if isinstance(one, DiskFull) or (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)):
+            return True
+        if "no space left on device" in str(one).lower():
+            return True
+    return False
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

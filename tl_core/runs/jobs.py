@@ -1,0 +1,282 @@
+"""What pages and the command line call: ask for a job, follow it, cancel it. Knows neither.
+
+Everything that can be found wrong is found before a job is made. A second call with the same `key` (a double click, a
+rerun in the middle) finds the job of the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from tl_core import settings
+from tl_core.documents.events import Event
+from tl_core.documents.spec import ClassesFrom, IngestSpec, TrainSpec
+from tl_core.errors import GraftError, NotFound, SpecError
+from tl_core.runs import locks
+from tl_core.runs.devices import detect_device, resolve_device
+from tl_core.runs.executors import Executor, Processes, cancel
+from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder
+from tl_core.runs.queue import take_ticket
+from tl_core.runs.recorder import keep_reserve
+from tl_core.runs.store import Store, Workspace
+from tl_core.runs.worker import Held
+
+__all__ = [
+    "cancel",
+    "check_training",
+    "detect_device",
+    "finish_with_best",
+    "follow",
+    "submit_ingest",
+    "submit_training",
+]
+
+DEFAULT_BACKBONE = "efficientnet_lite0"
+_PROCESSES = Processes()
+
+
+def submit_ingest(
+    workspace: Workspace,
+    *,
+    source_kind: Literal["folder", "zip", "sample"],
+    source: str | Path,
+    name: str,
+    classes_from: ClassesFrom = "first",
+    remove_source: bool = False,
+    key: str | None = None,
+    executor: Executor = _PROCESSES,
+) -> DatasetFolder:
+    """Start to read a folder, a zip or a sample into a data set.
+
+    `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended.
+
+    Raises:
+        NotFound: there is no such folder or zip.
+        DiskFull: not even the job's folder could be written.
+    """
+    if source_kind != "sample":
+        source = Path(source).absolute()
+        if not (source.is_dir() if source_kind == "folder" else source.is_file()):
+            raise NotFound(f"There is no {source_kind} {source}.")
+    spec = IngestSpec(
+        name=_display(name),
+        source_kind=source_kind,
+        source=str(source),
+        classes_from=classes_from,
+        remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
+    )
+    store = _store_of(workspace)
+    store.sweep(settings.keep_days())
+    folder = workspace.path / "datasets" / identifier(key)
+    path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
+    dataset = DatasetFolder(path)
+    if lock is not None:
+        executor.start(dataset, Held(lock=lock), store=store.root)
+    return dataset
+
+
+def check_training(
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    strategy: str | None = None,
+    stages: int = 2,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Find everything that is wrong with the options at once.
+
+    Raises:
+        SpecError: with all problems; a problem that is alone is raised as what it is (UnknownName, DeviceError).
+    """
+    from tl_core.models.registry import network
+    from tl_core.training.strategies import strategy as strategy_row
+
+    checks: list[Callable[[], Any]] = [lambda: resolve_device(device)]
+    checks.append(lambda: network(backbone).check_image_size(image_size) if image_size else network(backbone))
+    if strategy is not None:
+        checks.append(lambda: strategy_row(strategy))
+    problems: list[GraftError] = []
+    for check in checks:
+        try:
+            check()
+        except GraftError as error:
+            problems.append(error)
+    ranges = [
+        ("number of stages", stages, 1, 1000),
+        ("number of epochs", epochs, 1, 1000),
+        ("image size", image_size, 16, 1024),
+        ("seed", seed, 0, 2**32 - 1),
+    ]
+    problems += [
+        SpecError(f"The {what} is {value}; it takes a whole number from {low} to {high}.")
+        for what, value, low, high in ranges
+        if value is not None and not low <= value <= high
+    ]
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise SpecError.of(problem.message for problem in problems)
+
+
+def submit_training(
+    workspace: Workspace,
+    dataset: DatasetFolder,
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    strategy: str | None = None,
+    stages: int = 2,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    name: str | None = None,
+    out: Path | None = None,
+    key: str | None = None,
+    executor: Executor = _PROCESSES,
+) -> RunFolder:
+    """Start to train a classifier on `dataset`, in the workspace or, with `out`, in a folder of the user's own.
+
+    Raises:
+        SpecError: options that are wrong, all at once; a data set that was not read to the end.
+        DataError: pictures that no classifier can be trained on.
+        NotEmpty: `out` holds something already.
+        DiskFull: not even the job's folder could be written.
+    """
+    from tl_core.models.registry import network
+
+    check_training(
+        backbone=backbone,
+        strategy=strategy,
+        stages=stages,
+        epochs=epochs,
+        image_size=image_size,
+        seed=seed,
+        device=device,
+    )
+    where = resolve_device(device)
+    row = network(backbone)
+    chosen = strategy or _default_strategy(dataset, seed, where)
+    weights = row.weights_row()
+    values: dict[str, Any] = {
+        "name": _display(name or dataset.name),
+        "workspace": workspace.token,
+        "dataset": dataset.id,
+        "backbone": backbone,
+        "weights": weights.name,
+        "strategy": chosen,
+        "stages": stages,
+        "image_size": image_size or weights.input_size,
+        "seed": seed,
+        "device": where,
+    }
+    wanted_epochs = epochs or _epochs(chosen)
+    spec = TrainSpec(**values, **({"epochs": wanted_epochs} if wanted_epochs else {}))
+    store = _store_of(workspace)
+    workspace.touch()
+    store.sweep(settings.keep_days())
+    uses = _use(dataset)
+    try:
+        if out is None:
+            folder = workspace.path / "runs" / identifier(key)
+            path, lock = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
+        else:
+            path, lock = make_outside(out, lambda fresh: RunFolder(fresh).write_spec(spec))
+    except BaseException:
+        locks.release([uses])
+        raise
+    run = RunFolder(path)
+    if lock is None:
+        locks.release([uses])
+    else:
+        _start_training(run, lock, uses, where, store, executor)
+    return run
+
+
+def finish_with_best(
+    run: RunFolder, *, workspace: Workspace | None = None, executor: Executor = _PROCESSES
+) -> RunFolder:
+    """Take a run that was cancelled, interrupted or failed to a bundle, from the best state that it wrote.
+
+    Raises:
+        NotFound: it wrote none, or its data set is gone.
+    """
+    spec = run.spec()
+    workspace = workspace or Store.default().workspace(spec.workspace)
+    uses = _use(workspace.dataset(spec.dataset))
+    lock = locks.take(run.lock)
+    if lock is None:
+        locks.release([uses])
+        return run
+    # From here on this process holds the job, so what the last worker left behind may be changed.
+    if not run.best.is_file():
+        locks.release([uses, lock])
+        raise NotFound(
+            "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
+        )
+    run.finish_file.touch()
+    run.cancel_file.unlink(missing_ok=True)
+    (run.path / "status.json").unlink(missing_ok=True)
+    say_disk_full(lambda: keep_reserve(run.reserve))
+    _start_training(run, lock, uses, resolve_device(spec.device), _store_of(workspace), executor)
+    return run
+
+
+def follow(job: JobFolder, *, poll: float = 0.1) -> Iterator[Event]:
+    """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
+    offset = 0
+    while True:
+        alive = job.alive()
+        events, offset = job.events(offset)
+        yield from events
+        if not alive:
+            return
+        time.sleep(poll)
+
+
+def _start_training(run: RunFolder, lock: int, uses: int, device: str, store: Store, executor: Executor) -> None:
+    try:
+        ticket = take_ticket(store.queue, device)
+    except BaseException:
+        locks.release([lock, uses])
+        raise
+    try:
+        executor.start(run, Held(lock=lock, dataset=uses, ticket=ticket), store=store.root)
+    except OSError:
+        ticket.path.unlink(missing_ok=True)
+        raise
+
+
+def _use(dataset: DatasetFolder) -> int:
+    """Hold `dataset`, so that it is not deleted while a run needs it."""
+    if dataset.status().state != "succeeded":
+        raise SpecError(f"The data set {dataset.name!r} was not read to the end. Read it again, then train on it.")
+    held = locks.take(dataset.use_lock, shared=True)
+    if held is None:
+        raise NotFound(f"The data set {dataset.name!r} is being deleted.")
+    return held
+
+
+def _default_strategy(dataset: DatasetFolder, seed: int, device: Literal["cpu", "cuda", "mps"]) -> str:
+    from tl_core.data.split import assign
+    from tl_core.training.strategies import default_strategy
+
+    return default_strategy(device, int((assign(dataset.manifest(), seed) == "train").sum())).name
+
+
+def _epochs(strategy: str) -> int:
+    from tl_core.training.strategies import strategy as strategy_row
+
+    return strategy_row(strategy).epochs
+
+
+def _store_of(workspace: Workspace) -> Store:
+    return Store(workspace.path.parents[1])
+
+
+def _display(name: str) -> str:
+    return " ".join(name.split())[:200] or "Untitled"

@@ -1,0 +1,47 @@
+"""The stages of each kind of job, in order; no stage calls the next one. Knows no process, lock or status.
+
+A job is a generator of events; `JOBS` says which one belongs to which kind of spec.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.spec import IngestSpec
+from tl_core.runs.store import DatasetFolder, RunFolder
+from tl_core.runs.worker import JobFunction
+
+
+def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
+    """Read what the spec names into the data set folder; the manifest comes last."""
+    yield StageStarted(stage="reading", title="Reading pictures")
+    from tl_core.data.ingest import ingest
+
+    spec = folder.spec()
+    staging = folder.path / "staging"
+    try:
+        yield from ingest(spec, folder.path, staging=staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if spec.remove_source:
+            _remove_upload(spec, folder)
+
+
+def train_job(folder: RunFolder) -> Generator[Event, None, None]:
+    """Train what the spec asks for, to a bundle and a report in the run folder."""
+    raise NotImplementedError("training is put together once its parts are there")
+
+
+JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job})
+
+
+def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:
+    """Remove the upload's folder below `staging/` of the workspace, and nothing anywhere else."""
+    staging = folder.path.parents[1] / "staging"
+    source = Path(spec.source)
+    if staging in source.parents:
+        shutil.rmtree(staging / source.relative_to(staging).parts[0], ignore_errors=True)
