@@ -19,6 +19,7 @@ from tl_core.runs import locks
 from tl_core.runs.devices import detect_device, resolve_device
 from tl_core.runs.executors import Executor, Processes, cancel
 from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder
+from tl_core.runs.making import identifier, make, make_outside, say_disk_full
 from tl_core.runs.queue import take_ticket
 from tl_core.runs.recorder import keep_reserve
 from tl_core.runs.store import Store, Workspace
@@ -212,17 +213,21 @@ def finish_with_best(
     if lock is None:
         locks.release([uses])
         return run
-    # From here on this process holds the job, so what the last worker left behind may be changed.
-    if not run.best.is_file():
+    try:
+        # From here on this process holds the job, so what the last worker left behind may be changed.
+        if not run.best.is_file():
+            raise NotFound(
+                "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
+            )
+        device = resolve_device(spec.device)
+        say_disk_full(lambda: keep_reserve(run.reserve))
+        run.finish_file.touch()
+        run.cancel_file.unlink(missing_ok=True)
+        (run.path / "status.json").unlink(missing_ok=True)
+    except BaseException:
         locks.release([uses, lock])
-        raise NotFound(
-            "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
-        )
-    run.finish_file.touch()
-    run.cancel_file.unlink(missing_ok=True)
-    (run.path / "status.json").unlink(missing_ok=True)
-    say_disk_full(lambda: keep_reserve(run.reserve))
-    _start_training(run, lock, uses, resolve_device(spec.device), _store_of(workspace), executor)
+        raise
+    _start_training(run, lock, uses, device, _store_of(workspace), executor)
     return run
 
 
