@@ -28,10 +28,10 @@ def app(
     json: Json = False,
 ) -> None:
     """Serve the app."""
+    command = serve_command(host, port)
+    _check_free(host, port)
     if not (ROOT / "streamlit_app.py").is_file():
         raise NotFound(f"There is no streamlit_app.py in {ROOT}. Start the app from a whole checkout.")
-    _check_free(host, port)
-    command = serve_command(host, port)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
     if json:

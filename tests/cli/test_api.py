@@ -1,0 +1,103 @@
+"""`import tl_core`: a handful of names, light to import, the same results as the command line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import tl_core
+from tests.cli.conftest import ROOT, Trained, environment
+from tl_core.cli import work
+from tl_core.documents.events import Event, StageStarted
+
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "onnx", "onnxruntime", "pandas", "streamlit"}
+
+
+def loaded_after(code: str, store: Path, *arguments: str) -> set[str]:
+    """The top-level modules that a fresh interpreter holds after `code`."""
+    script = f"{code}\nimport sys, json; sys.stdout.write(json.dumps(sorted(m.partition('.')[0] for m in sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env=environment(store),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(tl_core.__all__) == ["GraftError", "__version__", "load", "train"]
+    assert all(getattr(tl_core, name) is not None for name in tl_core.__all__)
+    with pytest.raises(AttributeError):
+        tl_core.no_such_name  # noqa: B018 - the look-up is what is tried
+
+
+def test_importing_and_asking_for_help_is_light(store: Path) -> None:
+    assert not HEAVY & loaded_after("import tl_core; tl_core.train; tl_core.load", store)
+    help_only = "import contextlib, io, tl_core.cli\nwith contextlib.redirect_stdout(io.StringIO()): tl_core.cli.main(['--help'])"
+    assert not HEAVY & loaded_after(help_only, store)
+
+
+def test_predicting_imports_no_torch(trained: Trained) -> None:
+    code = "import sys, tl_core; tl_core.load(sys.argv[1]).predict([sys.argv[2]])"
+    loaded = loaded_after(code, trained.store, str(trained.run_dir), str(trained.data / "apple" / "000.jpg"))
+    assert "onnxruntime" in loaded
+    assert not {"torch", "torchvision", "timm"} & loaded
+
+
+def test_predict_takes_paths_bytes_and_pictures(trained: Trained) -> None:
+    file = trained.data / "Kirsche" / "003.jpg"
+    model = tl_core.load(trained.run_dir)
+    with Image.open(file) as opened:
+        answers = model.predict([file, str(file), file.read_bytes(), opened])
+    assert len(answers) == 4
+    assert {answer["label"] for answer in answers} == {"Kirsche"}
+    assert len({round(answer["probability"], 3) for answer in answers}) == 1
+    assert "error" in model.predict([b"no picture"])[0]
+
+
+def test_train_has_the_options_of_the_command_by_the_same_names() -> None:
+    offered = set(inspect.signature(tl_core.train).parameters) - {"on_event"}
+    assert offered == set(inspect.signature(work.train).parameters) - {"json"}
+    command = {name: value.default for name, value in inspect.signature(work.train).parameters.items()}
+    for name, value in inspect.signature(tl_core.train).parameters.items():
+        if name != "on_event":
+            assert value.default == command[name]
+
+
+def test_train_returns_what_the_command_prints_and_says_what_it_does(trained: Trained, store: Path) -> None:
+    shutil.copytree(trained.store / "cache", store / "cache")
+    events: list[Event] = []
+    result = tl_core.train(trained.data, seed=3, on_event=events.append)
+    assert set(result) == set(trained.result)
+    for name in ("classes", "test_accuracy", "val_accuracy", "test_interval", "macro_f1", "test_images"):
+        assert result[name] == trained.result[name]
+    stages = [event.stage for event in events if isinstance(event, StageStarted)]
+    assert stages[0] == "reading"
+    assert {"training", "export", "evaluation"} <= set(stages)
+    assert Path(result["run_dir"]).is_relative_to(store)
+
+
+def test_train_raises_what_the_user_can_mend(tmp_path: Path) -> None:
+    with pytest.raises(tl_core.GraftError, match="no file or folder"):
+        tl_core.train(tmp_path / "missing")
+
+
+def test_a_listener_that_raises_cancels_the_job(trained: Trained, store: Path) -> None:
+    from tl_core.runs.store import Store
+
+    def stop(event: Event) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        tl_core.train(trained.data, on_event=stop)
+    assert not Store(store).command_line_workspace().live()

@@ -1,0 +1,178 @@
+"""The command line as a user meets it: what each command prints, and that JSON stands alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Trained, run
+from tests.conftest import PictureFolder, picture
+from tl_core.cli import main
+from tl_core.runs.store import Store
+
+
+def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: Trained) -> None:
+    result = trained.result
+    assert set(result) == {
+        "run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy",
+        "test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "strategy", "device", "seed",
+        "trainable_parameters", "total_parameters",
+    }  # fmt: skip
+    assert Path(result["run_dir"]) == trained.run_dir
+    assert result["classes"] == ["<b>Birne", "Kirsche", "apple"]
+    assert [result[f"{part}_images"] for part in ("train", "val", "test")] == [42, 9, 9]
+    assert result["refused_files"] == 1
+    low, high = result["test_interval"]
+    assert 0 <= low <= result["test_accuracy"] <= high <= 1
+    assert result["test_accuracy"] > 0.7
+    assert (result["backbone"], result["strategy"], result["seed"]) == ("efficientnet_lite0", "feature_extraction", 3)
+    assert result["trainable_parameters"] == (1280 + 1) * 3 < result["total_parameters"]
+    seconds = result["seconds"]
+    assert set(seconds) == {"ingest", "features", "training", "export", "evaluation", "total"}
+    assert all(value > 0 for value in seconds.values())
+    assert seconds["total"] >= sum(value for name, value in seconds.items() if name != "total") - 0.1
+    assert 100 < result["peak_memory_mb"] < 2000
+
+
+def test_train_says_its_stages_on_stderr(trained: Trained) -> None:
+    assert len(trained.stderr.strip().splitlines()) >= 3
+    assert "Traceback" not in trained.stderr
+
+
+def test_predict_answers_each_file_in_its_place(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(0, 99).save(tmp_path / "new.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    files = [str(tmp_path / "broken.jpg"), str(tmp_path / "new.png"), str(tmp_path / "missing.jpg")]
+    assert main(["predict", str(trained.run_dir), *files, "--json"]) == 0
+    broken, new, missing = json.loads(capsys.readouterr().out)
+    assert set(broken) == set(missing) == {"file", "error"}
+    assert set(broken["error"]) == set(missing["error"]) == {"kind", "message"}
+    assert [answer["file"] for answer in (broken, new, missing)] == files
+    assert new["label"] == "apple"
+    assert new["top"][0] == {"label": new["label"], "probability": new["probability"]}
+    assert sum(row["probability"] for row in new["top"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_predict_takes_folders_and_says_it_in_words(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(trained.run_dir), str(trained.data / "Kirsche")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert sum("Kirsche" in line.partition("(")[0] for line in lines) >= 15
+
+
+def test_evaluate_on_the_own_test_split_repeats_the_report(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(trained.run_dir), str(trained.data), "--split", "test", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"accuracy", "images", "interval", "macro_f1", "per_class"}
+    assert found["images"] == trained.result["test_images"]
+    assert found["accuracy"] == pytest.approx(trained.result["test_accuracy"])
+    assert found["macro_f1"] == pytest.approx(trained.result["macro_f1"])
+    assert [row["name"] for row in found["per_class"]] == trained.result["classes"]
+
+
+def test_evaluate_takes_all_of_a_folder_with_some_of_the_classes(
+    trained: Trained, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = picture_folder({"apple": 3, "<b>Birne": 4})
+    assert main(["evaluate", str(trained.run_dir), str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 7
+    assert {row["name"]: row["support"] for row in found["per_class"]} == {"apple": 3, "<b>Birne": 4, "Kirsche": 0}
+    assert main(["evaluate", str(trained.run_dir), str(data), "--split", "test"]) == 2
+    assert "no test split of its own" in capsys.readouterr().err
+
+
+def test_evaluate_names_the_classes_that_the_bundle_does_not_know(
+    trained: Trained, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(trained.run_dir), str(picture_folder({"apple": 3, "plum": 3}))]) == 2
+    assert "'plum'" in capsys.readouterr().err
+
+
+def test_an_exported_zip_answers_like_the_run(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "bundle.zip"
+    assert main(["export", str(trained.run_dir), "--out", str(target), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(target), "bytes": target.stat().st_size}
+    file = str(trained.data / "apple" / "000.jpg")
+    answers = []
+    for source in (trained.run_dir, trained.run_dir / "bundle", target):
+        assert main(["predict", str(source), file, "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_check_says_what_would_be_taken_and_keeps_nothing(
+    trained: Trained, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(trained.data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"classes", "images", "refused", "passed_over"}
+    assert found["images"] == 60
+    assert set(found["classes"]) == {"apple", "<b>Birne", "Kirsche"}
+    assert all(set(counts) == {"train", "val", "test"} for counts in found["classes"].values())
+    assert sum(sum(counts.values()) for counts in found["classes"].values()) == 60
+    (refusal,) = found["refused"]
+    assert set(refusal) == {"file", "kind", "message"}
+    assert refusal["file"].endswith("broken.jpg")
+    assert not store.exists()
+
+
+def test_check_reads_a_zip_like_its_folder(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", trained.data)
+    found = []
+    for source in (archive, str(trained.data)):
+        assert main(["check", source, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["classes"] == found[1]["classes"]
+    assert len(found[0]["refused"]) == 1
+
+
+def test_lists_have_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backbones", "--json"]) == 0
+    backbones = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"efficientnet_lite0", "resnet18", "resnet50", "mobilenet_v3_large", "convnext_tiny"} <= set(backbones)
+    assert all(
+        list(row) == ["name", "family", "source", "head", "stages", "input_size", "mean", "std", "parameters", "weights",
+                      "available", "licence"]
+        for row in backbones.values()
+    )  # fmt: skip
+    assert backbones["efficientnet_lite0"]["available"] is True
+    assert main(["strategies", "--json"]) == 0
+    strategies = json.loads(capsys.readouterr().out)
+    assert {"feature_extraction", "partial_fine_tuning", "full_fine_tuning"} <= {row["name"] for row in strategies}
+    assert all(list(row) == ["name", "description"] for row in strategies)
+    assert main(["samples", "--json"]) == 0
+    samples = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (samples["digits"]["images"], samples["digits"]["classes"]) == (1797, 10)
+    for name in ("backbones", "strategies", "samples"):
+        assert main([name]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("resnet18", "full_fine_tuning", "sample:digits"))
+
+
+def test_a_run_in_a_workspace_is_seen_there(
+    store: Path, tmp_path: Path, picture_folder: PictureFolder, trained: Trained
+) -> None:
+    shutil.copytree(trained.store / "cache", store / "cache")
+    token = "0123456789abcdef" * 2
+    data = picture_folder({"a": 8, "b": 8})
+    done = run(store, "train", data, "--workspace", token)
+    assert done.returncode == 0, done.stderr
+    workspace = Store(store).workspace(token)
+    (found,) = workspace.runs()
+    (dataset,) = workspace.datasets()
+    assert found.status().state == dataset.status().state == "succeeded"
+    assert str(found.path) in done.stdout
+    assert "right on" in done.stdout
+    assert "to" in done.stdout.splitlines()[0]

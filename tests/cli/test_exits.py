@@ -1,0 +1,191 @@
+"""Exit codes and what is said with them: 2 what the user can mend, 130 cancelled, 1 a dead worker or a bug."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import ROOT, Trained, command, environment
+from tests.conftest import PictureFolder
+from tl_core import cli
+from tl_core.cli import main
+from tl_core.runs.store import Store
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        (["train", "sample:cats"], "unknown_name", "digits"),
+        (["train", "/no/such/folder"], "not_found", "/no/such/folder"),
+        (["train", "{file}"], "spec", "neither a folder nor a zip"),
+        (["train", "{data}", "--backbone", "resnet9000"], "unknown_name", "efficientnet_lite0"),
+        (["train", "{data}", "--strategy", "magic"], "unknown_name", "feature_extraction"),
+        (["train", "{data}", "--epochs", "0"], "spec", "epochs"),
+        (["train", "{data}", "--seed", "-1"], "spec", "seed"),
+        (["train", "{data}", "--image-size", "5"], "spec", "image size"),
+        (["train", "{data}", "--out", "{data}"], "not_empty", "holds something"),
+        (["train", "{data}", "--workspace", "../../etc"], "not_found", "token"),
+        (["train", "{data}", "--device", "tpu"], "usage", "tpu"),
+        (["train", "{one}"], "layout", "class"),
+        (["train", "{few}"], "not_enough_images", "few"),
+        (["train", "{nothing}"], "layout", ""),
+        (["check", "/no/such/folder"], "not_found", "/no/such/folder"),
+        (["predict", "{data}", "{file}"], "bundle", ""),
+        (["predict", "/no/such/run", "{file}"], "not_found", "/no/such/run"),
+        (["export", "{data}", "--out", "{new}"], "bundle", ""),
+        (["evaluate", "/no/such/run", "{data}"], "not_found", "/no/such/run"),
+        (["frobnicate"], "usage", "frobnicate"),
+        (["train"], "usage", "DATA"),
+        (["train", "{data}", "--seed", "x"], "usage", "--seed"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_2(
+    arguments: list[str],
+    kind: str,
+    said: str,
+    tmp_path: Path,
+    store: Path,
+    picture_folder: PictureFolder,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    places = {
+        "data": picture_folder(),
+        "one": picture_folder({"one": 8}, root=tmp_path / "one"),
+        "few": picture_folder({"many": 8, "few": 4}, root=tmp_path / "few"),
+        "nothing": tmp_path / "nothing",
+        "file": tmp_path / "notes.txt",
+        "new": tmp_path / "new.zip",
+    }
+    places["nothing"].mkdir()
+    places["file"].write_text("no zip")
+    filled = [part.format_map({name: str(path) for name, path in places.items()}) for part in arguments]
+    assert main([*filled, "--json"]) == 2
+    out, err = capfd.readouterr()
+    error = json.loads(out)["error"]
+    assert error["kind"] == kind
+    assert said in error["message"]
+    assert "Traceback" not in err
+    assert error["message"].splitlines()[0] in err
+    capfd.readouterr()
+    assert not any(workspace.live() for workspace in Store(store).workspaces())
+
+
+def test_without_json_the_line_stands_on_stderr_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "sample:cats"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+
+
+def test_a_wrong_option_is_found_before_any_picture_is_read(
+    store: Path, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(picture_folder()), "--backbone", "x", "--strategy", "y", "--epochs", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "'x'" in said
+    assert "'y'" in said
+    assert "epochs" in said
+    assert not list(store.rglob("datasets"))
+
+
+def test_a_bug_is_exit_1_and_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(cli.work.api, "train", broken)
+    assert main(["train", "sample:digits", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["kind"] == "bug"
+    assert "Traceback" in err
+
+
+@contextmanager
+def training(store: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`train sample:digits --json` in a process of its own, once its worker is at work."""
+    process = subprocess.Popen(
+        command("train", "sample:digits", "--json", *arguments),
+        cwd=ROOT,
+        env=environment(store),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline(), "it ended before its first stage"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def nobody_works(store: Path) -> bool:
+    return not any(workspace.live() for workspace in Store(store).workspaces())
+
+
+def test_ctrl_c_cancels_the_job_and_exits_130(store: Path) -> None:
+    with training(store) as process:
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=15)
+        assert time.monotonic() - started < 4
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["kind"] == "cancelled"
+    assert "Traceback" not in err
+    until(lambda: nobody_works(store))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker through Linux's /proc")
+def test_a_killed_worker_is_exit_1_in_words(store: Path) -> None:
+    with training(store) as process:
+        (worker,) = children(process)
+        os.kill(worker, signal.SIGKILL)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    error = json.loads(out)["error"]
+    assert error["kind"] == "worker_died"
+    assert error["message"] in err
+    assert "Traceback" not in err
+
+
+def test_a_killed_command_leaves_no_worker(store: Path) -> None:
+    with training(store) as process:
+        process.kill()
+        process.wait()
+        until(lambda: nobody_works(store))
+
+
+def test_a_reader_that_goes_away_is_no_traceback(trained: Trained) -> None:
+    process = subprocess.Popen(
+        command("predict", trained.run_dir, *[trained.data] * 40),
+        cwd=ROOT,
+        env=environment(trained.store),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait()

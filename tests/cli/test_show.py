@@ -1,0 +1,126 @@
+"""What the terminal shows: bars and messages on stderr, nothing that could steer it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import ROOT, command, environment
+from tl_core.cli import main, service, show
+from tl_core.documents.events import EpochEnded, Notice, Progress, StageStarted
+
+
+def test_a_name_from_a_user_cannot_steer_the_terminal() -> None:
+    assert show.printable("a\x1b[31m\nb\x00") == "a\\x1b[31m\\nb\\x00"
+    assert show.printable("Äpfel 猫 [bold]") == "Äpfel 猫 [bold]"
+
+
+def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    show.table(["name", "pictures"], [["[red]cat[/red]", "3"], ["dog\n", "12"]])
+    out = capsys.readouterr().out
+    assert "[red]cat[/red]" in out
+    assert "dog\\n" in out
+
+
+def test_events_go_to_stderr_and_stdout_stays_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    with show.Bars() as bars:
+        bars(StageStarted(stage="reading", title="Reading pictures"))
+        bars(Progress(stage="reading", done=3, total=9, seconds_left=2.0, images_per_second=3.0))
+        bars(Notice(message="One class is small."))
+        bars(StageStarted(stage="training", title="Training"))
+        epoch = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.6, "val_accuracy": 0.75, "learning_rate": 0.1}
+        bars(EpochEnded(epoch=1, epochs=2, best=True, **epoch))
+    out, err = capsys.readouterr()
+    assert out == ""
+    for said in ("Reading pictures", "One class is small.", "Training", "epoch 1 of 2", "75.0 %"):
+        assert said in err
+
+
+def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "140")
+    with show.Bars() as bars:
+        bars(StageStarted(stage="reading", title="Reading [pictures]"))
+        bars(Progress(stage="reading", done=3, total=9, seconds_left=2.0, images_per_second=3.0))
+        time.sleep(0.2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Reading [pictures]" in err
+    assert "9/9" in err
+
+
+def flags(host: str = "127.0.0.1", port: int = 8501) -> dict[str, str]:
+    command = service.serve_command(host, port)
+    assert command[1:4] == ["-m", "streamlit", "run"]
+    return dict(flag.removeprefix("--").split("=") for flag in command[5:])
+
+
+def test_the_app_listens_here_only_and_obeys_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert flags()["server.address"] == "127.0.0.1"
+    assert flags()["server.maxUploadSize"] == "500"
+    assert "server.enableXsrfProtection" not in flags()
+    monkeypatch.setenv("GRAFT_MAX_UPLOAD_MB", "20")
+    monkeypatch.setenv("SPACE_ID", "someone/graft")
+    assert flags()["server.maxUploadSize"] == "20"
+    assert flags()["server.enableXsrfProtection"] == "false"
+
+
+@pytest.mark.parametrize("variable", ["GRAFT_MAX_UPLOAD_MB", "GRAFT_KEEP_DAYS", "GRAFT_CACHE_GB"])
+def test_a_setting_that_is_no_number_is_named_at_the_start(
+    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, "lots")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert main(["app", "--port", str(port)]) == 2
+    assert variable in capsys.readouterr().err
+
+
+def test_a_taken_port_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["app", "--port", str(port), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["kind"] == "spec"
+    assert f"port {port}" in err
+
+
+def test_app_serves_until_it_is_told_to_stop(store: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen(
+            command("app", "--port", str(port), "--json"), cwd=tmp_path, env=environment(store, {"PYTHONPATH": str(ROOT)}),
+            stdout=out, stderr=err,
+        )  # fmt: skip
+        try:
+            _wait_until_healthy(port, process)
+        finally:
+            process.terminate()
+            process.wait(timeout=15)
+    printed = json.loads((tmp_path / "out").read_text())
+    assert printed == {"url": f"http://127.0.0.1:{port}", "store": str(store)}
+
+
+def _wait_until_healthy(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 40
+    while True:
+        assert process.poll() is None, f"{sys.executable} ended with {process.returncode}"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+                assert answer.read() == b"ok"
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
