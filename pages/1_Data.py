@@ -1,0 +1,58 @@
+"""Data: bring pictures, see what was read and what would help."""
+
+import streamlit as st
+
+from ui import actions, dataset, dropzone, live, workspace
+from ui.words import plain
+
+with workspace.page(
+    "Data", "Bring pictures sorted into classes, and see what there is before anything learns from it.", step="Data"
+) as here:
+    opened = here.dataset
+    if opened is None or st.session_state.get("bring") == "more":
+        if opened is not None and st.button("Back to the data set", icon=":material/arrow_back:", type="tertiary"):
+            st.session_state.pop("bring")
+            st.rerun()
+        dropzone.show(here)
+    else:
+        status = opened.status()
+        with st.container(horizontal=True, vertical_alignment="center"):
+            others = here.workspace.datasets()
+            if len(others) > 1:
+                ids = [other.id for other in others]
+                chosen = st.selectbox(
+                    "Data set",
+                    ids,
+                    index=ids.index(opened.id),
+                    format_func={other.id: other.name for other in others}.__getitem__,
+                    key=f"choose-{opened.id}",
+                    label_visibility="collapsed",
+                    width=320,
+                )
+                if chosen != opened.id:
+                    here.go(workspace.DATA, dataset=chosen)
+            else:
+                st.markdown(f"### {plain(opened.name)}", anchors=False)
+            st.space("stretch")
+            if status.state == "succeeded" and st.button(
+                "Train on these", type="primary", icon=":material/model_training:"
+            ):
+                here.go(workspace.TRAIN, dataset=opened.id)
+            if st.button("Bring other pictures", icon=":material/add_photo_alternate:"):
+                st.session_state["bring"] = "more"
+                st.rerun()
+            actions.menu(opened, key="data")
+        if status.state == "succeeded":
+            manifest = opened.manifest()
+            st.markdown(dataset.summary(manifest))
+            dataset.show(opened, manifest)
+        elif not status.final:
+            dataset.reading(opened)
+        else:
+            if status.failure:
+                st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
+            else:
+                st.warning("Reading was cancelled; nothing was kept.", icon=":material/cancel:")
+            live.log(opened)
+            st.subheader("Try again")
+            dropzone.show(here)

@@ -1,0 +1,21 @@
+"""Evaluate: how good it really is, on pictures that it had never seen."""
+
+import streamlit as st
+
+from ui import results, runview, workspace
+
+with workspace.page(
+    "Evaluate", "How far to trust it, measured on pictures that took no part in training.", step="Evaluate"
+) as here:
+    run = runview.chooser(here, workspace.EVALUATE)
+    if run is None:
+        runview.missing(here, "judge")
+    else:
+        result = results.load(run, here.workspace)
+        results.top(result)
+        if st.button("Try it on new pictures", type="primary", icon=":material/center_focus_strong:"):
+            here.go(workspace.PREDICT, run=run.id)
+        results.matrix(result)
+        results.per_class(result)
+        results.worst(result)
+        results.take_home(run)

@@ -1,0 +1,37 @@
+"""Predict: try it on new pictures, with the very file that can be taken home."""
+
+import streamlit as st
+
+from ui import prediction, results, runview, tour, workspace
+from ui.words import plain
+
+with workspace.page(
+    "Predict", "Show it pictures that it does not know. They are answered here and not kept.", step="Predict"
+) as here:
+    run = runview.chooser(here, workspace.PREDICT)
+    if run is None:
+        runview.missing(here, "ask")
+    else:
+        problem = st.session_state.pop("predict-problem", None)
+        if problem:
+            st.error(plain(problem, longest=600), icon=":material/error:")
+        kept = prediction.answers(run)
+        sentence = runview.accuracy(run)
+        if sentence:
+            st.caption(f"{plain(run.name)}: {sentence}")
+        left, right = st.columns([2, 1], vertical_alignment="bottom")
+        with left:
+            prediction.bring(run)
+        with right:
+            examples = prediction.held_out(run, here.workspace)
+            wanted = bool(examples) and st.button(
+                "Try three held-out pictures",
+                icon=":material/casino:",
+                help="Pictures of your data set that it never learned from",
+            )
+            if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
+                kept.named.clear()
+        if wanted or (tour.step() and examples and not kept.named):
+            prediction.ask(run, examples)
+        prediction.show(kept)
+        results.take_home(run)

@@ -1,0 +1,99 @@
+"""What a button does: start a job once, rename, delete. Every refusal is a `GraftError`, shown as its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from tl_core.errors import GraftError
+from tl_core.runs import jobs
+from tl_core.runs.store import DatasetFolder, JobFolder, RunFolder, Workspace
+from ui.words import plain
+
+
+def once(what: str, start: Callable[[], JobFolder]) -> JobFolder:
+    """Start a job, unless this session already started the same (`what`) and it has not ended: a double click starts one."""
+    started: dict[str, JobFolder] = st.session_state.setdefault("started", {})
+    # No access to Streamlit between the look and the start: a rerun can interrupt only there.
+    job = started.get(what)
+    if job is None or not job.exists or job.status().final:
+        job = started[what] = start()
+    return job
+
+
+def read_sample(workspace: Workspace, name: str, title: str) -> DatasetFolder:
+    """The sample as a data set of this workspace: the one that is here, else one that is read now."""
+    for dataset in workspace.datasets():
+        spec = dataset.spec()
+        if spec.source_kind == "sample" and spec.source == name and dataset.status().state not in _USELESS:
+            return dataset
+    job = once(f"sample {name}", lambda: jobs.submit_ingest(workspace, source_kind="sample", source=name, name=title))
+    return DatasetFolder(job.path)
+
+
+_USELESS = ("failed", "cancelled", "interrupted")
+
+
+def menu(job: JobFolder, *, key: str) -> None:
+    """Rename or delete, behind three dots."""
+    choice = st.menu_button(
+        "",
+        ["Rename", "Delete"],
+        key=f"menu-{key}-{job.id}",
+        icon=":material/more_horiz:",
+        type="tertiary",
+        help="Rename or delete",
+    )
+    if choice == "Rename":
+        _rename(job)
+    elif choice == "Delete":
+        _delete(job)
+
+
+@st.dialog("Rename")
+def _rename(job: JobFolder) -> None:
+    with st.form(f"rename-{job.id}", border=False):
+        name = st.text_input("New name", value=job.name, max_chars=80)
+        if st.form_submit_button("Rename", type="primary") and name.strip():
+            job.rename(name.strip())
+            st.rerun()
+
+
+@st.dialog("Delete")
+def _delete(job: JobFolder) -> None:
+    what = "run" if isinstance(job, RunFolder) else "data set"
+    st.markdown(f"The {what} **{plain(job.name)}** will be gone for good.")
+    if isinstance(job, DatasetFolder):
+        st.caption(
+            "Classifiers that learned from it stay, and still predict; their pictures can no longer be looked at."
+        )
+    with st.container(horizontal=True):
+        if st.button("Delete it", type="primary", icon=":material/delete:", key=f"delete-{job.id}"):
+            _attempt(job.delete)
+        if st.button("Keep it", key=f"keep-{job.id}"):
+            st.rerun()
+
+
+@st.dialog("Delete everything here")
+def delete_everything(workspace: Workspace) -> None:
+    """Ask, then remove the whole workspace."""
+    datasets, runs = len(workspace.datasets()), len(workspace.runs())
+    st.markdown(
+        f"{datasets} data sets and {runs} runs of this workspace will be gone for good. Nobody can bring them back."
+    )
+    with st.container(horizontal=True):
+        if st.button("Delete everything", type="primary", icon=":material/delete_forever:"):
+            _attempt(workspace.delete)
+        if st.button("Keep it"):
+            st.rerun()
+
+
+def _attempt(action: Callable[[], None]) -> None:
+    """Do it and redraw the page; a refusal is shown where the question was asked."""
+    try:
+        action()
+    except GraftError as error:
+        st.error(plain(error.message, longest=600))
+        return
+    st.rerun()

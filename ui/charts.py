@@ -1,0 +1,139 @@
+"""Every plotly figure, in one template. Numbers in, figures out: knows no job, no file and no page.
+
+Colours are chosen to be read on a light and on a dark page; text takes the page's own colour in the browser.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+import plotly.io as pio
+import streamlit as st  # its import registers the template that follows the page's theme
+
+from ui.words import label, percent
+
+FROZEN = "#8BA0B2"
+"""Cool blue-grey: what stays as it was."""
+TRAINABLE = "#3C9B63"
+"""The green of a shoot: what learns."""
+WRONG = "#D07A1F"
+MUTED = "rgba(128,140,134,0.45)"
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7F00", "#6B7280")
+"""Okabe and Ito's, in a fixed order, as in config.toml."""
+CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
+
+
+def _template() -> go.layout.Template:
+    template = copy.deepcopy(pio.templates["streamlit"])
+    template.layout.update(
+        margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        title={"font": {"size": 15}, "x": 0, "xanchor": "left", "yanchor": "top", "y": 0.97},
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "title": {"text": ""}},
+        hoverlabel={"font": {"size": 13}},
+        dragmode=False,
+    )
+    for axis in (template.layout.xaxis, template.layout.yaxis):
+        axis.update(zeroline=False, fixedrange=True, automargin=True, showgrid=False)
+    template.layout.yaxis.update(showgrid=True)
+    return template
+
+
+pio.templates["graft"] = _template()
+
+
+def show(figure: go.Figure, *, key: str, alt: str) -> None:
+    """Draw `figure` without a toolbar; `alt` says its finding to a screen reader."""
+    st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
+
+
+def _figure(title: str, height: int) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(template="graft", title={"text": title}, height=height)
+    return figure
+
+
+def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> go.Figure:
+    """Pictures per class, one bar a class, stacked by split; `counts`: split name -> count per class, in class order."""
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    low, high = min(totals), max(totals)
+    title = f"{low} pictures in every class" if low == high else f"{low} to {high} pictures a class"
+    figure = _figure(title, 110 + 26 * len(classes))
+    shades = {"train": TRAINABLE, "val": "#E0B34C", "test": "#5B83A6"}
+    words = {"train": "to learn from", "val": "to choose by (validation)", "test": "held out (test)"}
+    for split, values in counts.items():
+        figure.add_bar(
+            y=list(range(len(classes))),
+            x=list(values),
+            name=words[split],
+            orientation="h",
+            marker={"color": shades[split], "line": {"width": 0}},
+            hovertemplate="%{x} " + words[split] + "<extra></extra>",
+        )
+    figure.update_layout(barmode="stack", bargap=0.35)
+    figure.update_yaxes(
+        tickvals=list(range(len(classes))),
+        ticktext=[label(name) for name in classes],
+        autorange="reversed",
+        showgrid=False,
+    )
+    figure.update_xaxes(showgrid=True, title="pictures", rangemode="tozero")
+    return figure
+
+
+def learning_curve(
+    epochs: Sequence[int], train: Sequence[float | None], val: Sequence[float], *, what: str, title: str, unit: str = ""
+) -> go.Figure:
+    """Training and validation values per epoch; `what` names the value, `unit` is a tick suffix."""
+    figure = _figure(title, 260)
+    lines = (
+        ("on pictures it learns from", train, MUTED, "dot", "circle-open"),
+        ("on pictures to choose by", val, TRAINABLE, "solid", "circle"),
+    )
+    for name, values, colour, dash, symbol in lines:
+        figure.add_scatter(
+            x=list(epochs),
+            y=list(values),
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 2.5},
+            marker={"symbol": symbol, "size": 7},
+            hovertemplate=f"epoch %{{x}}: {what} %{{y:.3f}}<extra>{name}</extra>",
+        )
+    figure.update_xaxes(title="epoch", dtick=max(1, len(epochs) // 8), tickformat="d")
+    figure.update_yaxes(tickformat=".0%" if unit == "%" else None, rangemode="tozero" if unit != "%" else None)
+    return figure
+
+
+def regularisation_curve(strengths: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
+    """Accuracy of the fitted head against the inverse regularisation strength C (Streamlit shows it while it grows)."""
+    best = max(val) if val else 0.0
+    figure = learning_curve(
+        [], [], [], what="accuracy", title=f"Best so far: {percent(best)} on pictures to choose by", unit="%"
+    )
+    for trace, values in zip(figure.data, (train, val), strict=True):
+        trace.update(x=list(strengths), y=list(values), hovertemplate="C %{x:.2g}: %{y:.1%}<extra></extra>")
+    figure.update_xaxes(type="log", title="how freely the head may fit (C)", dtick=1, tickformat="~g")
+    return figure
+
+
+def answer_bars(names: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
+    """The likeliest classes of one picture, the first on top."""
+    figure = _figure("", 34 * len(names) + 16)
+    colours = [TRAINABLE] + [FROZEN] * (len(names) - 1)
+    figure.add_bar(
+        y=list(range(len(names))),
+        x=list(probabilities),
+        orientation="h",
+        marker={"color": colours},
+        text=[f"{label(name, longest=26)}  {percent(value)}" for name, value in zip(names, probabilities, strict=True)],
+        textposition=["inside" if value > 0.6 else "outside" for value in probabilities],
+        insidetextanchor="start",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, bargap=0.25, showlegend=False)
+    figure.update_xaxes(range=[0, 1.02], visible=False)
+    figure.update_yaxes(visible=False, autorange="reversed")
+    return figure

@@ -1,0 +1,112 @@
+"""The confusion matrix as a figure whose cells can be clicked. Counts in, figure out: knows no picture.
+
+A heatmap trace sends no selection, so transparent square markers lie over its cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ui.charts import TRAINABLE, WRONG
+from ui.words import label
+
+_TEXT_UP_TO = 24
+"""Classes; above, a number no longer fits its cell."""
+
+
+def confusion_matrix(
+    classes: Sequence[str], counts: Sequence[Sequence[int]], chosen: tuple[int, int] | None
+) -> go.Figure:
+    """Rows: true class, columns: what was said; `chosen` (row, column) gets a frame."""
+    size = len(classes)
+    right = sum(counts[index][index] for index in range(size))
+    total = sum(sum(row) for row in counts)
+    figure = go.Figure()
+    figure.update_layout(
+        template="graft",
+        title={"text": f"{right:,} of {total:,} lie on the diagonal, where answer and truth agree"},
+        height=max(300, min(640, 120 + 44 * size)),
+        showlegend=False,
+        hoverdistance=-1,
+        hovermode="closest",
+        clickmode="event+select",
+        margin={"l": 8, "r": 8, "t": 48, "b": 8},
+    )
+    shares = [[_share(row, column, counts) for column in range(size)] for row in range(size)]
+    for colour, wanted in ((TRAINABLE, True), (WRONG, False)):
+        figure.add_heatmap(
+            z=[
+                [shares[row][column] if (row == column) is wanted else None for column in range(size)]
+                for row in range(size)
+            ],
+            colorscale=[[0, _clear(colour, 0.0)], [0.001, _clear(colour, 0.14)], [1, _clear(colour, 0.72)]],
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hoverinfo="skip",
+        )
+    cells = [(row, column) for row in range(size) for column in range(size)]
+    figure.add_scatter(
+        x=[column for _, column in cells],
+        y=[row for row, _ in cells],
+        mode="markers+text" if size <= _TEXT_UP_TO else "markers",
+        text=[f"{counts[row][column]}" if counts[row][column] else "" for row, column in cells],
+        marker={
+            "symbol": "square",
+            "size": max(8, min(40, 420 // size)),
+            "color": "rgba(0,0,0,0.004)",
+            "line": {"width": 0},
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        customdata=[[row, column] for row, column in cells],
+        hovertext=[
+            f"{counts[row][column]} × {label(classes[row], longest=40)}, called {label(classes[column], longest=40)}"
+            for row, column in cells
+        ],
+        hoverinfo="text",
+    )
+    if chosen is not None:
+        row, column = chosen
+        figure.add_shape(
+            type="rect",
+            x0=column - 0.47,
+            x1=column + 0.47,
+            y0=row - 0.47,
+            y1=row + 0.47,
+            line={"width": 2.5, "color": "#7C8A83"},
+        )
+    ticks: dict[str, Any] = {
+        "tickvals": list(range(size)),
+        "ticktext": [label(name, longest=14) for name in classes],
+        "range": [-0.5, size - 0.5],
+        "showgrid": False,
+    }
+    figure.update_xaxes(**ticks, title="what it said", side="bottom")
+    figure.update_yaxes(**(ticks | {"range": [size - 0.5, -0.5]}), title="what it was")
+    return figure
+
+
+def clicked(selection: Any) -> tuple[int, int] | None:
+    """The (true, said) cell of a plotly selection, None where nothing is selected."""
+    points = selection["selection"]["points"] if selection else []
+    cells = [point for point in points if point.get("customdata")]
+    if not cells:
+        return None
+    row, column = cells[0]["customdata"][:2]
+    return int(row), int(column)
+
+
+def _share(row: int, column: int, counts: Sequence[Sequence[int]]) -> float:
+    total = sum(counts[row])
+    return counts[row][column] / total if total else 0.0
+
+
+def _clear(colour: str, alpha: float) -> str:
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"

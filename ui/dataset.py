@@ -1,0 +1,143 @@
+"""A data set on the page: while it is read, what it holds, what was refused, what would help. Knows no model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import streamlit as st
+from tl_core.data.checks import advice
+
+from tl_core.data.split import assign, split_counts
+from tl_core.documents.manifest import SPLITS, Manifest
+from tl_core.runs.store import DatasetFolder
+from ui import charts, grids, live
+from ui.jobline import cancel_button
+from ui.words import plain, plural
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def counts(folder: str, moment: float) -> dict[str, dict[str, int]]:
+    """Images per class and split of the default seed; cached by the data set's folder and its manifest's time."""
+    del moment
+    manifest = Manifest.read(Path(folder) / "manifest.json")
+    return split_counts(manifest, assign(manifest, 0))
+
+
+def reading(dataset: DatasetFolder) -> None:
+    """The live view of an ingest: bar, time left, thumbnails as they are ready. Redraws the page when it ended."""
+    st.fragment(_reading, run_every=1)(dataset)
+
+
+def _reading(dataset: DatasetFolder) -> None:
+    if dataset.status().final:
+        st.rerun()
+    followed = live.follow(dataset)
+    with st.container(border=True):
+        st.progress(followed.fraction, text=followed.sentence)
+        live.notices(followed)
+        folder = dataset.path / "thumbnails"
+        ready = sorted(folder.glob("*.jpg"), key=lambda path: path.stat().st_mtime)[-24:] if folder.is_dir() else []
+        for first in range(0, len(ready), 12):
+            row = ready[first : first + 12]
+            if len(row) == 12:
+                grids.strip(row, alt="pictures that were just read")
+        cancel_button(dataset, followed)
+
+
+def summary(manifest: Manifest) -> str:
+    """One sentence: how many pictures and classes, and what was set aside."""
+    parts = [f"{plural(len(manifest.images), 'picture')} in {plural(len(manifest.classes), 'class', 'classes')}"]
+    if manifest.refused:
+        parts.append(f"{plural(len(manifest.refused), 'file')} refused")
+    if manifest.dropped_duplicates:
+        parts.append(f"{plural(manifest.dropped_duplicates, 'exact copy', 'exact copies')} left out")
+    if manifest.passed_over:
+        parts.append(f"{plural(manifest.passed_over, 'other file')} passed over")
+    if manifest.folded_folders:
+        parts.append(f"{plural(manifest.folded_folders, 'deeper folder')} folded in")
+    return ", ".join(parts) + "."
+
+
+def show(dataset: DatasetFolder, manifest: Manifest) -> None:
+    """Everything about a data set that was read."""
+    for sentence in advice(manifest):
+        st.markdown(f":material/lightbulb: {plain(sentence, longest=400)}")
+    rows: dict[int, list[Path]] = defaultdict(list)
+    for image in manifest.images:
+        if len(rows[image.label]) < 12:
+            rows[image.label].append(dataset.thumbnail(image))
+    number = Counter(image.label for image in manifest.images)
+    grids.mosaic(
+        [(name, number[label], rows[label]) for label, name in enumerate(manifest.classes)], key=f"mosaic-{dataset.id}"
+    )
+    moment = (dataset.path / "manifest.json").stat().st_mtime
+    table = counts(str(dataset.path), moment)
+    figure = charts.class_counts(
+        manifest.classes, {part: [table[name][part] for name in manifest.classes] for part in SPLITS}
+    )
+    charts.show(figure, key=f"counts-{dataset.id}", alt="Pictures per class and split")
+    if manifest.own_splits:
+        st.caption("The split into parts is your own; what it lacks is cut from the part to learn from.")
+    else:
+        st.caption(
+            "70 % to learn from, 15 % to choose by, 15 % held out: the split of the default seed. Another seed of a run cuts another."
+        )
+    _set_aside(dataset, manifest)
+    browse(dataset, manifest)
+    if manifest.note or manifest.licence:
+        st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))
+
+
+def _set_aside(dataset: DatasetFolder, manifest: Manifest) -> None:
+    if manifest.refused:
+        with st.expander(f"{plural(len(manifest.refused), 'refused file')}, and why", icon=":material/block:"):
+            st.dataframe(
+                {
+                    "File": [refusal.file for refusal in manifest.refused],
+                    "Why": [refusal.message for refusal in manifest.refused],
+                },
+                hide_index=True,
+                key=f"refused-{dataset.id}",
+            )
+    for title, groups, meaning in (
+        (
+            "the same picture under two labels",
+            manifest.conflicts,
+            "One of the two labels is wrong, or both fit. All were kept, on one side.",
+        ),
+        (
+            "the same picture in two of your splits",
+            manifest.leaks,
+            "A picture that is both learned from and judged on makes the result too good.",
+        ),
+    ):
+        if not groups:
+            continue
+        with st.expander(f"{plural(len(groups), 'case')} of {title}", icon=":material/content_copy:"):
+            st.caption(meaning)
+            images = [manifest.images[row] for group in groups for row in group]
+            captions = [
+                f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
+                for image in images
+            ]
+            grids.grid([dataset.thumbnail(image) for image in images], captions, key=f"{title}-{dataset.id}")
+
+
+def browse(dataset: DatasetFolder, manifest: Manifest) -> None:
+    """All pictures of one class, a page at a time; drawn only while it is open."""
+    with st.expander(
+        "Look at every picture of a class", icon=":material/grid_view:", on_change="rerun", key=f"browse-{dataset.id}"
+    ) as box:
+        if not box.open:
+            return
+        label = st.selectbox(
+            "Class", range(len(manifest.classes)), format_func=manifest.classes.__getitem__, key=f"class-{dataset.id}"
+        )
+        images = [image for image in manifest.images if image.label == label]
+        grids.grid(
+            [dataset.thumbnail(image) for image in images],
+            [""] * len(images),
+            key=f"all-{dataset.id}-{label}",
+            page_size=48,
+        )

@@ -1,0 +1,261 @@
+"""Three ways to bring pictures: a zip or folder, class by class with a phone, a sample. Every upload goes to disk at once.
+
+An uploader is cleared by drawing the next one under a new key, so that nothing stays in memory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+import streamlit as st
+
+from tl_core import settings
+from tl_core.data import samples
+from tl_core.documents.spec import ClassesFrom
+from tl_core.errors import GraftError, NotFound
+from tl_core.runs import jobs
+from ui import actions, uploads
+from ui.words import duration, plain, plural
+from ui.workspace import DATA, Here
+
+PICTURE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif"]
+
+
+def keeping() -> str:
+    """How long pictures stay, in a sentence."""
+    days = settings.keep_days()
+    stay = (
+        f"{duration(days * 86_400)} after you were last here"
+        if 0 < days < 1
+        else f"{plural(round(days), 'day')} after you were last here"
+    )
+    until = f"They are removed {stay}, or when you delete them." if days else "They stay until you delete them."
+    return f"Pictures are kept on this server only, without their GPS and camera data. {until}"
+
+
+def show(here: Here) -> None:
+    """The three ways, one at a time; opens the new data set once its job has started."""
+    problem = st.session_state.pop("upload-problem", None)
+    if problem:
+        st.error(plain(problem, longest=1000), icon=":material/error:")
+    opened = st.session_state.pop("upload-opened", None)
+    if opened:
+        st.session_state.pop("bring", None)
+        here.go(DATA, dataset=opened)
+    ways = {"Folder or zip": _folder_or_zip, "Class by class": _class_by_class, "Samples": _samples}
+    way = st.segmented_control(
+        "How to bring pictures",
+        list(ways),
+        default="Folder or zip",
+        required=True,
+        key="way",
+        label_visibility="collapsed",
+    )
+    ways[way or "Folder or zip"](here)
+    st.caption(f":material/lock: {keeping()} One upload takes {settings.max_upload_bytes() / 1e6:,.0f} MB.")
+
+
+def _key(name: str) -> str:
+    return f"{name}-{st.session_state.setdefault(f'{name}-turn', 0)}"
+
+
+def _folder_or_zip(here: Here) -> None:
+    st.markdown("One folder for each class, named after it, with its pictures inside.")
+    left, right = st.columns(2)
+    with left:
+        st.file_uploader(
+            "A folder",
+            accept_multiple_files="directory",
+            type=PICTURE_TYPES,
+            key=_key("folder"),
+            on_change=_take_folder,
+            args=(here, _key("folder")),
+        )
+    with right:
+        st.file_uploader("A zip of it", type="zip", key=_key("zip"), on_change=_take_zip, args=(here, _key("zip")))
+    with st.expander("How folders are read", icon=":material/account_tree:"):
+        st.markdown(
+            "`cup/1.jpg`, `cup/2.jpg`, `plate/1.jpg` makes the classes *cup* and *plate*. Folders called train, val and test "
+            "above the classes are taken as your own split. Deeper folders are folded into their class."
+        )
+        st.segmented_control(
+            "Which folder names the class (when there are several levels)",
+            ["first", "innermost"],
+            format_func={"first": "the first one", "innermost": "the innermost one"}.__getitem__,
+            default="first",
+            required=True,
+            key="classes-from",
+        )
+
+
+def _classes_from() -> ClassesFrom:
+    return cast(ClassesFrom, st.session_state.get("classes-from") or "first")
+
+
+def _take_folder(here: Here, key: str) -> None:
+    files = st.session_state[key]
+    if files:
+        _take(here, "folder", files, uploads.tree_name(files))
+
+
+def _take_zip(here: Here, key: str) -> None:
+    file = st.session_state[key]
+    if file is not None:
+        _take(here, "zip", file, Path(file.name).stem)
+
+
+def _take(here: Here, kind: str, given: object, name: str) -> None:
+    """Copy an upload to disk, start reading it, and clear the uploader."""
+    classes_from = _classes_from()
+    st.session_state[f"{kind}-turn"] += 1
+    staging: Path | None = None
+    try:
+        staging = here.workspace.staging()
+        if kind == "zip":
+            source = uploads.save_zip(cast(uploads.Upload, given), staging)
+        else:
+            source = uploads.save_tree(cast("list[uploads.Upload]", given), staging)
+        job = jobs.submit_ingest(
+            here.workspace,
+            source_kind="zip" if kind == "zip" else "folder",
+            source=str(source),
+            name=name,
+            classes_from=classes_from,
+            remove_source=True,
+        )
+    except GraftError as error:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        st.session_state["upload-problem"] = error.message
+        return
+    st.session_state["upload-opened"] = job.id
+
+
+def _draft(here: Here) -> uploads.Draft | None:
+    """The draft that this session began; None before its first photo, and once it was read or swept."""
+    kept = st.session_state.get("draft")
+    return (
+        uploads.Draft(Path(kept)) if kept and Path(kept).is_dir() and here.workspace.holds_staged(Path(kept)) else None
+    )
+
+
+def _class_by_class(here: Here) -> None:
+    draft = _draft(here)
+    classes = draft.classes() if draft else {}
+    waiting = draft.waiting() if draft else []
+    ordinal = {0: "first", 1: "second", 2: "third"}.get(len(classes), "next")
+    name = st.text_input(
+        f"Name of the {ordinal} class",
+        placeholder="cup",
+        max_chars=80,
+        key=f"class-name-{len(classes)}",
+        persist_state="session",
+    )
+    key = _key("photos")
+    st.file_uploader(
+        "Photos of it",
+        type=PICTURE_TYPES,
+        accept_multiple_files=True,
+        key=key,
+        on_change=_take_photos,
+        args=(here, key),
+    )
+    if st.toggle("Use the camera", key="camera-on"):
+        shot = _key("shot")
+        st.camera_input(
+            "Take a photo", key=shot, on_change=_take_photos, args=(here, shot), label_visibility="collapsed"
+        )
+    if waiting and draft:
+        if name.strip():
+            text = f"Add {plural(len(waiting), 'photo')} as {plain(name, longest=24)}"
+        else:
+            text = f"{plural(len(waiting), 'photo')} waiting for a name"
+        st.button(
+            text,
+            type="primary",
+            icon=":material/add:",
+            key="close-class",
+            on_click=_close_class,
+            args=(here, f"class-name-{len(classes)}"),
+        )
+    for number, (folder, photos) in enumerate(classes.items()):
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{plain(folder)}** :gray[{plural(len(photos), 'photo')}]", width="stretch")
+            if draft and st.button(
+                "", key=f"drop-{number}", icon=":material/delete:", help="Remove this class", type="tertiary"
+            ):
+                draft.drop(folder)
+                st.rerun()
+    if draft and classes:
+        enough = len(classes) > 1 and not waiting
+        if not enough and not waiting:
+            st.caption("Add a second class: telling apart takes two.")
+        st.button(
+            "Read these pictures",
+            type="primary",
+            icon=":material/check:",
+            disabled=not enough,
+            on_click=_read_draft,
+            args=(here,),
+        )
+
+
+def _take_photos(here: Here, key: str) -> None:
+    given = st.session_state[key]
+    files = given if isinstance(given, list) else [given] if given else []
+    if not files:
+        return
+    st.session_state[f"{key.rsplit('-', 1)[0]}-turn"] += 1
+    draft = _draft(here)
+    try:
+        if draft is None:
+            draft = uploads.Draft(here.workspace.staging())
+            st.session_state["draft"] = str(draft.folder)
+        draft.add(files)
+    except GraftError as error:
+        st.session_state["upload-problem"] = error.message
+
+
+def _close_class(here: Here, key: str) -> None:
+    draft = _draft(here)
+    try:
+        if draft is None:
+            raise NotFound("These photos are no longer here. Please add them again.")
+        draft.close_class(st.session_state.get(key) or "")
+    except GraftError as error:
+        st.session_state["upload-problem"] = error.message
+
+
+def _read_draft(here: Here) -> None:
+    draft = _draft(here)
+    if draft is None:
+        return
+    name = ", ".join(draft.classes())
+    try:
+        job = actions.once(
+            f"draft {draft.folder.name}",
+            lambda: jobs.submit_ingest(
+                here.workspace, source_kind="folder", source=str(draft.root), name=name[:60], remove_source=True
+            ),
+        )
+    except GraftError as error:
+        st.session_state["upload-problem"] = error.message
+        return
+    st.session_state.pop("draft", None)
+    st.session_state["upload-opened"] = job.id
+
+
+def _samples(here: Here) -> None:
+    with st.grid("auto", min_column_width=300, gap="small") as tiles:
+        for sample in samples.listing():
+            with tiles.cell(), st.container(border=True, height="stretch"):
+                st.markdown(f"**{plain(sample.title, longest=80)}**")
+                st.caption(
+                    f"{plural(sample.images, 'picture')}, {plural(len(sample.classes), 'class', 'classes')}. {plain(sample.licence, longest=200)}"
+                )
+                label = "Use it" if sample.here else "Download"
+                st.caption("here now" if sample.here else plain(sample.how, longest=200))
+                if st.button(label, key=f"sample-{sample.name}", icon=":material/collections:"):
+                    here.go(DATA, dataset=actions.read_sample(here.workspace, sample.name, sample.title).id)

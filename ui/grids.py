@@ -1,0 +1,99 @@
+"""Pictures side by side: strips of a class, grids with pages. Shows thumbnails only; knows no model.
+
+Cached by file and its time, which never change together for a generated name; a few thousand small entries at most.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image, ImageOps
+
+from ui.words import plain, short
+
+_TILE = 96
+_GAP = 4
+_SMALL = 48
+"""Pixels; a picture under this is enlarged with sharp edges, so that a digit of 8 by 8 stays one."""
+
+
+def strip(paths: Sequence[Path], *, alt: str) -> None:
+    """One row of squares, cut from the middle of each picture."""
+    if paths:
+        st.image(
+            _sheet(tuple((str(path), _time(path)) for path in paths)), width="stretch", alt=short(alt, longest=200)
+        )
+
+
+def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
+    """One thumbnail, whole; `caption` is Markdown. A picture that is gone is said to be."""
+    moment = _time(path)
+    if not moment:
+        st.caption("This picture was deleted.")
+        return
+    st.image(_enlarged(str(path), moment), width="stretch", caption=caption, alt=short(alt, longest=200))
+
+
+def grid(paths: Sequence[Path], captions: Sequence[str], *, key: str, page_size: int = 24, tile: int = 120) -> None:
+    """Thumbnails with captions (Markdown), a page at a time."""
+    pages = max(1, -(-len(paths) // page_size))
+    place = st.container()
+    current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
+    first = (current - 1) * page_size
+    with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom"):
+        for path, caption in list(zip(paths, captions, strict=True))[first : first + page_size]:
+            picture(path, caption=caption or None, alt=caption or "a picture of the data set")
+
+
+def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 12, page_size: int = 10) -> None:
+    """One strip per class: (name, number of pictures, thumbnails), a page of classes at a time."""
+    pages = max(1, -(-len(rows) // page_size))
+    place = st.container()
+    current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
+    with place:
+        for name, number, paths in rows[(current - 1) * page_size : current * page_size]:
+            st.markdown(f"**{plain(name)}** :gray[{number:,}]")
+            strip(paths[:across], alt=f"pictures of {name}")
+
+
+def _time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+@st.cache_data(max_entries=400, show_spinner=False)
+def _sheet(files: tuple[tuple[str, float], ...]) -> bytes:
+    """JPEG of the squares in one row, always twelve places wide so that rows line up."""
+    places = max(12, len(files)) if len(files) > 4 else len(files)
+    sheet = Image.new("RGBA", (places * _TILE + (places - 1) * _GAP, _TILE), (0, 0, 0, 0))
+    for place, (name, moment) in enumerate(files):
+        if not moment:
+            continue
+        with Image.open(name) as image:
+            method = Image.Resampling.NEAREST if max(image.size) < _SMALL else Image.Resampling.BILINEAR
+            square = ImageOps.fit(image.convert("RGB"), (_TILE, _TILE), method)
+        sheet.paste(square, (place * (_TILE + _GAP), 0))
+    return _encoded(sheet)
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _enlarged(name: str, moment: float) -> bytes:
+    del moment  # part of the cache's key
+    path = Path(name)
+    with Image.open(path) as image:
+        if max(image.size) >= _SMALL:
+            return path.read_bytes()
+        factor = -(-160 // max(image.size))
+        large = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    return _encoded(large)
+
+
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=82, method=2)
+    return buffer.getvalue()

@@ -1,0 +1,152 @@
+"""Home: the three ways in, this workspace's data sets and runs, and what one can do with the workspace itself."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+import streamlit as st
+
+from tl_core import settings
+from tl_core.data import samples
+from tl_core.runs.store import DatasetFolder, RunFolder, new_token
+from ui import actions, grids, runview
+from ui.dropzone import keeping
+from ui.words import ago, plain, plural
+from ui.workspace import DATA, EVALUATE, HOME, TRAIN, Here
+
+_SHOWN = 6
+
+
+def ways_in(here: Here) -> None:
+    """Use my pictures, Try a sample, Show me."""
+    best = next((row for row in samples.listing() if row.name == samples.best_here()), None)
+    with st.container(horizontal=True, key="ways"):
+        if st.button("Use my pictures", type="primary", icon=":material/add_photo_alternate:"):
+            st.session_state["bring"] = "more"
+            here.go(DATA)
+        if best and st.button(
+            "Try a sample", icon=":material/collections:", help=f"{best.title}, {best.images:,} pictures"
+        ):
+            here.go(DATA, dataset=actions.read_sample(here.workspace, best.name, best.title).id)
+        if best and st.button("Show me", icon=":material/tour:", help="A guided walk of about a minute"):
+            st.query_params["tour"] = "on"
+            here.go(DATA, dataset=actions.read_sample(here.workspace, best.name, best.title).id)
+
+
+def datasets(here: Here) -> None:
+    """Cards of the data sets, the newest first."""
+    found = here.workspace.datasets()
+    if not found:
+        return
+    st.header("Your data sets", anchor=False)
+    shown = found if st.session_state.get("all-datasets") else found[:_SHOWN]
+    with st.grid(3, min_column_width=280, gap="small") as tiles:
+        for dataset in shown:
+            with tiles.cell(), st.container(border=True, height="stretch"):
+                _dataset_card(here, dataset)
+    if len(found) > len(shown) and st.button(f"Show all {len(found)}", type="tertiary"):
+        st.session_state["all-datasets"] = True
+        st.rerun()
+
+
+def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
+    status = dataset.status()
+    if status.state == "succeeded":
+        manifest = dataset.manifest()
+        step = max(1, len(manifest.images) // 4)
+        grids.strip(
+            [dataset.thumbnail(image) for image in manifest.images[::step][:4]], alt=f"four pictures of {dataset.name}"
+        )
+        facts = f"{plural(len(manifest.classes), 'class', 'classes')}, {plural(len(manifest.images), 'picture')}, {ago(dataset.created)}"
+    else:
+        runview.badge(status.state, running="reading")
+        facts = plain(status.failure.message, longest=160) if status.failure else ago(dataset.created)
+    st.markdown(f"**{plain(dataset.name)}**  \n:gray[{facts}]")
+    st.space("stretch")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if status.state == "succeeded" and st.button(
+            "Train", key=f"train-{dataset.id}", icon=":material/model_training:"
+        ):
+            here.go(TRAIN, dataset=dataset.id)
+        if st.button("Open", key=f"open-{dataset.id}", type="tertiary"):
+            st.session_state.pop("bring", None)
+            here.go(DATA, dataset=dataset.id)
+        st.space("stretch")
+        actions.menu(dataset, key="home")
+
+
+def runs(here: Here) -> None:
+    """One line a run, the newest first."""
+    found = here.workspace.runs()
+    if not found:
+        return
+    st.header("Your runs", anchor=False)
+    names = {dataset.id: dataset.name for dataset in here.workspace.datasets()}
+    for run in found if st.session_state.get("all-runs") else found[:_SHOWN]:
+        _run_line(here, run, names)
+    if (
+        len(found) > _SHOWN
+        and not st.session_state.get("all-runs")
+        and st.button(f"Show all {len(found)} runs", type="tertiary")
+    ):
+        st.session_state["all-runs"] = True
+        st.rerun()
+
+
+def _run_line(here: Here, run: RunFolder, names: dict[str, str]) -> None:
+    status = run.status()
+    done = status.state == "succeeded"
+    data = names.get(run.spec().dataset)
+    of = f"on {plain(data)}" if data else "its pictures were deleted"
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(width="stretch", gap=None):
+            st.markdown(f"**{plain(run.name)}** :gray[{of}; {runview.describe(run)}, {ago(run.created)}]")
+            sentence = runview.accuracy(run) if done else None
+            if sentence:
+                st.markdown(sentence)
+        if not done:
+            runview.badge(status.state)
+        if st.button("Evaluate" if done else "Open", key=f"run-{run.id}", type="tertiary"):
+            here.go(EVALUATE if done else TRAIN, run=run.id)
+        actions.menu(run, key="home")
+
+
+def footer(here: Here) -> None:
+    """How long pictures stay, the link, another workspace, delete everything, version."""
+    st.space("medium")
+    st.caption(
+        f":material/lock: {keeping()} Whoever has the link to this workspace sees what is in it; nobody else does."
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.popover("Copy my link", icon=":material/link:", type="tertiary"):
+            st.caption("Keep this link: it is the only way back to your pictures and runs.")
+            st.code(_link(here), language=None, wrap_lines=True)
+        if st.button("New private workspace", icon=":material/lock_open:", type="tertiary"):
+            st.session_state.clear()
+            st.switch_page(HOME, query_params={"workspace": new_token()})
+        if here.workspace.exists and st.button(
+            "Delete everything here", icon=":material/delete_forever:", type="tertiary"
+        ):
+            actions.delete_everything(here.workspace)
+        st.space("stretch")
+        st.caption(f"Graft {_version()}", width="content")
+
+
+def _link(here: Here) -> str:
+    space = os.environ.get("SPACE_ID")
+    base = (
+        f"https://huggingface.co/spaces/{space}"
+        if settings.on_space() and space
+        else (st.context.url or "").split("?")[0]
+    )
+    return f"{base}?workspace={here.workspace.token}"
+
+
+def _version() -> str:
+    try:
+        return version("graft")
+    except PackageNotFoundError:
+        import tl_core
+
+        return str(getattr(tl_core, "__version__", "0.1"))

@@ -1,0 +1,44 @@
+"""The line that shows a running job on every page: what it does, a bar, how long, Cancel. Knows no page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.runs import jobs
+from tl_core.runs.store import JobFolder, Workspace
+from ui.live import Followed, follow
+from ui.words import plain
+
+
+def active(workspace: Workspace) -> list[JobFolder]:
+    """Jobs of this workspace that are queued or run, the newest first."""
+    return workspace.live()
+
+
+def show(workspace: Workspace, *, besides: str | None) -> None:
+    """The line for each active job but the one called `besides`; draws nothing where there is none."""
+    busy = [job for job in active(workspace) if job.id != besides]
+    if busy:
+        st.fragment(_lines, run_every=1)(busy[:3])
+
+
+def _lines(busy: list[JobFolder]) -> None:
+    if any(job.status().final for job in busy):
+        st.rerun()
+    for job in busy:
+        followed = follow(job)
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"job-{job.id}"):
+            st.progress(followed.fraction, text=f"{plain(job.name)}: {followed.sentence}", width="stretch")
+            cancel_button(job, followed)
+
+
+def cancel_button(job: JobFolder, followed: Followed) -> None:
+    """Cancel; it frees the device within two seconds."""
+    st.button(
+        "Cancel",
+        key=f"cancel-{job.id}",
+        icon=":material/close:",
+        on_click=jobs.cancel,
+        args=(job,),
+        disabled=job.status().state == "cancelling",
+    )

@@ -1,0 +1,131 @@
+"""The live view of one job: its events read as they come, drawn as a bar, numbers and curves. Knows no pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.runs.store import JobFolder
+from ui import charts
+from ui.words import duration, percent, plain
+
+
+@dataclass
+class Followed:
+    """What the events of a job have said so far."""
+
+    offset: int = 0
+    """Bytes of events.jsonl that were read."""
+    stage: StageStarted | None = None
+    progress: Progress | None = None
+    epochs: list[EpochEnded] = field(default_factory=list)
+    tried: list[RegularisationTried] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+    def take(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, StageStarted):
+                self.stage, self.progress = event, None
+            elif isinstance(event, Progress):
+                self.progress = event
+            elif isinstance(event, EpochEnded):
+                self.epochs.append(event)
+            elif isinstance(event, RegularisationTried):
+                self.tried.append(event)
+            elif isinstance(event, Notice):
+                self.notices.append(event)
+
+    @property
+    def fraction(self) -> float:
+        """Of the stage that runs now, 0 to 1."""
+        return min(1.0, self.progress.done / self.progress.total) if self.progress and self.progress.total else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """What is being done, how much is left, how long."""
+        if self.stage is None:
+            return "starting"
+        parts = [plain(self.stage.title, longest=120)]
+        if self.progress:
+            parts.append(f"{self.progress.done:,} of {self.progress.total:,}")
+            if self.progress.seconds_left is not None and self.progress.done < self.progress.total:
+                parts.append(f"{duration(self.progress.seconds_left)} left")
+            if self.progress.images_per_second:
+                parts.append(f"{self.progress.images_per_second:,.0f} pictures/s")
+        return ", ".join(parts)
+
+
+def follow(job: JobFolder) -> Followed:
+    """Everything that `job` has said so far; only what is new is read."""
+    followed: Followed = st.session_state.setdefault(f"followed-{job.id}", Followed())
+    events, followed.offset = job.events(followed.offset)
+    followed.take(events)
+    return followed
+
+
+def curves(followed: Followed, *, key: str) -> None:
+    """The fitted head's curve, and the learning curves once there are epochs."""
+    if followed.tried and not followed.epochs:
+        tried = sorted(followed.tried, key=lambda point: point.c)
+        figure = charts.regularisation_curve(
+            [point.c for point in tried],
+            [point.train_accuracy for point in tried],
+            [point.val_accuracy for point in tried],
+        )
+        best = max(point.val_accuracy for point in tried)
+        charts.show(figure, key=f"{key}-c", alt=f"Validation accuracy against regularisation, best {best:.0%}")
+    if followed.epochs:
+        _epoch_curves(followed.epochs, key=key)
+
+
+def _epoch_curves(ended: list[EpochEnded], *, key: str) -> None:
+    numbers = [point.epoch for point in ended]
+    best = max(ended, key=lambda point: point.val_accuracy)
+    accuracy = charts.learning_curve(
+        numbers,
+        [point.train_accuracy for point in ended],
+        [point.val_accuracy for point in ended],
+        what="accuracy",
+        title=f"Right: {percent(ended[-1].val_accuracy)} now, {percent(best.val_accuracy)} at best",
+        unit="%",
+    )
+    lowest = min(ended, key=lambda point: point.val_loss)
+    loss = charts.learning_curve(
+        numbers,
+        [point.train_loss for point in ended],
+        [point.val_loss for point in ended],
+        what="loss",
+        title=f"Loss: lowest after epoch {lowest.epoch}",
+    )
+    left, right = st.columns(2)
+    with left:
+        charts.show(accuracy, key=f"{key}-accuracy", alt=f"Validation accuracy by epoch, best {best.val_accuracy:.0%}")
+    with right:
+        charts.show(loss, key=f"{key}-loss", alt=f"Loss by epoch, lowest validation loss {lowest.val_loss:.3f}")
+
+
+def numbers(followed: Followed) -> None:
+    """A few numbers of the last epoch, each with what it is."""
+    if not followed.epochs:
+        return
+    last = followed.epochs[-1]
+    with st.container(horizontal=True):
+        st.metric("Epoch", f"{last.epoch} of {last.epochs}", border=True, width=170)
+        st.metric("Right on pictures to choose by", percent(last.val_accuracy), border=True, width=270)
+        st.metric("Learning rate", f"{last.learning_rate:.1e}", border=True, width=170)
+
+
+def notices(followed: Followed) -> None:
+    """What the job wants to be read."""
+    for notice in followed.notices[-4:]:
+        icon = ":material/warning:" if notice.level == "warning" else ":material/info:"
+        st.caption(f"{icon} {plain(notice.message, longest=400)}")
+
+
+def log(job: JobFolder, *, expanded: bool = False) -> None:
+    """The end of the job's log, folded."""
+    text = job.log(20_000)
+    with st.expander("Show log", icon=":material/article:", expanded=expanded):
+        st.code(text or "The log is empty.", language=None, height=260)

@@ -1,0 +1,202 @@
+"""Naming new pictures in the app process, with the run's own bundle. Knows ONNX Runtime only through the predictor.
+
+One session is open for all users; it is never changed, and another run's replaces it.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from tl_core.serving.predictor import Predictor
+
+from tl_core.data.pixels import decode
+from tl_core.data.split import assign
+from tl_core.errors import GraftError, NotFound
+from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from ui import charts
+from ui.dropzone import PICTURE_TYPES
+from ui.words import percent, plain, short, sureness
+
+MOST = 40
+"""Pictures at a time; more are for the command line."""
+_SIDE = 320
+
+
+@dataclass(frozen=True)
+class Named:
+    """One picture, and what was said of it."""
+
+    name: str
+    shown: bytes
+    """A small copy; empty where the picture could not be read."""
+    answer: dict[str, Any]
+    """As `predict --json` prints it."""
+    truth: str | None = None
+    """The class of a held-out picture."""
+
+
+@dataclass
+class Answers:
+    """What one run was asked in this session, the newest first."""
+
+    run: str
+    named: list[Named] = field(default_factory=list)
+    milliseconds: float = 0.0
+    """A picture, of the last batch, preparation included."""
+
+
+@st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
+def _predictor(folder: str, version: float) -> Predictor:
+    del version  # part of the cache's key
+    from pathlib import Path
+
+    return Predictor(Path(folder))
+
+
+def predictor(run: RunFolder) -> Predictor:
+    """The open session of this run's bundle. Raises NotFound where there is no bundle."""
+    try:
+        moment = (run.bundle / "model.onnx").stat().st_mtime
+    except FileNotFoundError:
+        raise NotFound("This run has no bundle. Train again, or choose another run.") from None
+    return _predictor(str(run.bundle), moment)
+
+
+def answers(run: RunFolder) -> Answers:
+    """This session's answers of `run`."""
+    kept: Answers | None = st.session_state.get("answers")
+    if kept is None or kept.run != run.id:
+        kept = st.session_state["answers"] = Answers(run.id)
+    return kept
+
+
+def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
+    """Name pictures: (display name, file content, true class or None). A picture that cannot be read is said to be."""
+    kept = answers(run)
+    model = predictor(run)
+    start = time.perf_counter()
+    said = model.predict([content for _, content, _ in items])
+    kept.milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(items))
+    fresh = [
+        Named(short(name), _small(content), answer, truth)
+        for (name, content, truth), answer in zip(items, said, strict=True)
+    ]
+    kept.named = (fresh + kept.named)[: 2 * MOST]
+
+
+def bring(run: RunFolder) -> None:
+    """The ways to bring pictures: files, the camera."""
+    turn = st.session_state.setdefault("predict-turn", 0)
+    st.file_uploader(
+        "Pictures",
+        type=PICTURE_TYPES,
+        accept_multiple_files=True,
+        key=f"new-{turn}",
+        on_change=_take,
+        args=(run, f"new-{turn}"),
+    )
+    if st.toggle("Use the camera", key="predict-camera"):
+        st.camera_input(
+            "Take a photo",
+            key=f"new-shot-{turn}",
+            on_change=_take,
+            args=(run, f"new-shot-{turn}"),
+            label_visibility="collapsed",
+        )
+
+
+def _take(run: RunFolder, key: str) -> None:
+    given = st.session_state[key]
+    files = given if isinstance(given, list) else [given] if given else []
+    if not files:
+        return
+    st.session_state["predict-turn"] += 1
+    if len(files) > MOST:
+        st.session_state["predict-problem"] = (
+            f"{len(files)} pictures were dropped; the first {MOST} were named. For many, use the command line."
+        )
+    try:
+        ask(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
+    except GraftError as error:
+        st.session_state["predict-problem"] = error.message
+
+
+def held_out(run: RunFolder, workspace: Workspace, number: int = 3) -> list[tuple[str, bytes, str | None]]:
+    """A few pictures of the test split of this run, others each time; empty where its data set is gone."""
+    spec = run.spec()
+    try:
+        dataset: DatasetFolder = workspace.dataset(spec.dataset)
+        manifest = dataset.manifest()
+    except NotFound:
+        return []
+    rows = np.flatnonzero(assign(manifest, spec.seed) == "test")
+    chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
+    images = [manifest.images[int(row)] for row in chosen]
+    return [(image.name, dataset.image(image).read_bytes(), manifest.classes[image.label]) for image in images]
+
+
+def show(kept: Answers) -> None:
+    """Every picture with its answer, its bars, and how sure it is in words."""
+    if not kept.named:
+        return
+    st.caption(f"{kept.milliseconds:.0f} ms a picture")
+    pages = -(-len(kept.named) // 12)
+    place = st.container()
+    current = st.pagination(pages, key="answers-page") if pages > 1 else 1
+    with place, st.grid("auto", min_column_width=300, gap="small") as tiles:
+        for number, named in enumerate(kept.named[(current - 1) * 12 : current * 12]):
+            with tiles.cell(), st.container(border=True, height="stretch"):
+                _card(named, f"{len(kept.named) - number - (current - 1) * 12}")
+
+
+def _card(named: Named, key: str) -> None:
+    answer = named.answer
+    if "error" in answer:
+        st.error(
+            f"{plain(named.name)}: {plain(answer['error']['message'], longest=400)}", icon=":material/broken_image:"
+        )
+        return
+    st.image(named.shown, width="stretch", alt=f"{named.name}, called {short(answer['label'])}")
+    word = sureness(answer["probability"])
+    colour = {"sure": "green", "fairly sure": "blue", "not sure": "orange"}[word]
+    st.markdown(f"### {plain(answer['label'])}", anchors=False)
+    sentence = f":{colour}-badge[{word}] {percent(answer['probability'])}"
+    if word == "not sure" and len(answer["top"]) > 1:
+        sentence += f", it could be {plain(answer['top'][1]['label'], longest=30)}, too"
+    st.markdown(sentence)
+    if named.truth is not None:
+        right = named.truth == answer["label"]
+        sign = (
+            ":green[:material/check: right]"
+            if right
+            else f":orange[:material/close: wrong, it was {plain(named.truth, longest=30)}]"
+        )
+        st.markdown(f"Never seen in training: {sign}")
+    charts.show(
+        charts.answer_bars(
+            [entry["label"] for entry in answer["top"]], [entry["probability"] for entry in answer["top"]]
+        ),
+        key=f"bars-{key}",
+        alt=f"Likeliest: {short(answer['label'])}, {percent(answer['probability'])}",
+    )
+    st.caption(plain(named.name))
+
+
+def _small(content: bytes) -> bytes:
+    try:
+        image = decode(content)
+    except GraftError:
+        return b""
+    if max(image.size) < 64:
+        factor = 160 // max(image.size)
+        image = image.resize((image.width * factor, image.height * factor), 0)
+    image.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

@@ -1,0 +1,207 @@
+"""How good a run is, on the page: matrix, the pictures behind a cell, classes, worst mistakes. Knows the report, no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import streamlit as st
+
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.report import Answer, Report
+from tl_core.errors import NotFound
+from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.serving.bundle import to_zip
+from ui import charts, grids
+from ui.confusion import clicked, confusion_matrix
+from ui.words import file_stem, headline, interval, percent, plain, plural
+
+_PAGE = 12
+
+
+@dataclass(frozen=True)
+class Result:
+    """A report with the pictures that it speaks of; `dataset` is None where they were deleted."""
+
+    run: RunFolder
+    report: Report
+    dataset: DatasetFolder | None
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        return self.dataset.manifest() if self.dataset else None
+
+    def thumbnail(self, answer: Answer) -> Path | None:
+        if self.dataset is None or self.manifest is None:
+            return None
+        return self.dataset.thumbnail(self.manifest.images[answer.row])
+
+    def cell(self, truth: int, said: int) -> list[Answer]:
+        """Answers of one cell of the matrix, the surest first."""
+        found = [answer for answer in self.report.answers if (answer.truth, answer.predicted) == (truth, said)]
+        return sorted(found, key=lambda answer: -answer.probability)
+
+    def most_confused(self) -> tuple[int, int]:
+        """The fullest cell off the diagonal, else the first on it."""
+        counts = self.report.test.confusion
+        cells = [
+            (counts[row][column], row, column)
+            for row in range(len(counts))
+            for column in range(len(counts))
+            if row != column
+        ]
+        number, row, column = max(cells, key=lambda cell: cell[0])
+        return (row, column) if number else (0, 0)
+
+
+def load(run: RunFolder, workspace: Workspace) -> Result:
+    """Raises NotFound where the run has no report."""
+    try:
+        dataset: DatasetFolder | None = workspace.dataset(run.spec().dataset)
+    except NotFound:
+        dataset = None
+    return Result(run, run.report(), dataset)
+
+
+def top(result: Result) -> None:
+    """The headline, and what it was measured on."""
+    test, val = result.report.test, result.report.val
+    st.header(headline(test.accuracy, *test.interval, test.images), anchor=False)
+    whose = "your own test split" if result.report.own_split else "pictures held out before training"
+    st.caption(
+        f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
+        f"share lies in the range ({interval(*test.interval)}). Every class counted alike, F1 is {test.macro_f1:.2f} (macro F1). "
+        f"On the {plural(val.images, 'picture')} to choose by: {percent(val.accuracy)}."
+    )
+
+
+def matrix(result: Result) -> None:
+    """The matrix and the pictures behind the chosen cell; a click and two select boxes choose it."""
+    classes, key = result.report.classes, result.run.id
+    truth_key, said_key, chart_key = f"truth-{key}", f"said-{key}", f"matrix-{key}"
+    if truth_key not in st.session_state:
+        st.session_state[truth_key], st.session_state[said_key] = result.most_confused()
+    left, right = st.columns([3, 2], gap="medium")
+    with right:
+        st.subheader("The pictures behind a cell", anchor=False)
+        names = range(len(classes))
+        was, said = st.columns(2)
+        truth = was.selectbox(
+            "What it was", names, format_func=classes.__getitem__, key=truth_key, persist_state="session"
+        )
+        answer = said.selectbox(
+            "What it said", names, format_func=classes.__getitem__, key=said_key, persist_state="session"
+        )
+        _cell(result, truth, answer)
+    with left:
+        st.plotly_chart(
+            confusion_matrix(classes, result.report.test.confusion, (truth, answer)),
+            key=chart_key,
+            config=charts.CONFIG,
+            on_select=lambda: _choose_cell(chart_key, truth_key, said_key),
+            selection_mode="points",
+            alt=f"Confusion matrix: {percent(result.report.test.accuracy)} on the diagonal",
+        )
+        st.caption("Green: right. Orange, off the diagonal: wrong. Click a cell to see its pictures.")
+
+
+def _choose_cell(chart_key: str, truth_key: str, said_key: str) -> None:
+    cell = clicked(st.session_state.get(chart_key))
+    if cell:
+        st.session_state[truth_key], st.session_state[said_key] = cell
+
+
+def _cell(result: Result, truth: int, said: int) -> None:
+    answers = result.cell(truth, said)
+    classes = result.report.classes
+    verb = "and rightly called that" if truth == said else f"called {plain(classes[said])}"
+    st.markdown(f"{plural(len(answers), 'picture')} of {plain(classes[truth])}, {verb}")
+    if not answers:
+        return
+    if result.dataset is None:
+        st.caption("The data set was deleted, so its pictures cannot be shown.")
+        return
+    paths = [path for path in map(result.thumbnail, answers) if path]
+    captions = [f"{percent(answer.probability)}" for answer in answers]
+    grids.grid(paths, captions, key=f"cell-{result.run.id}-{truth}-{said}", page_size=_PAGE, tile=96)
+
+
+def per_class(result: Result) -> None:
+    """Precision, recall, F1 and how many, for each class; the weakest is named first."""
+    rows = result.report.test.per_class
+    judged = [row for row in rows if row.support]
+    weakest = min(judged or rows, key=lambda row: row.f1)
+    st.subheader("Class by class", anchor=False)
+    st.markdown(
+        f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
+    )
+    bar = {"format": "percent", "min_value": 0.0, "max_value": 1.0}
+    config = {
+        "Precision": st.column_config.ProgressColumn(help="Of those given this name, the share that was it", **bar),
+        "Recall": st.column_config.ProgressColumn(help="Of those that were it, the share that was found", **bar),
+        "F1": st.column_config.ProgressColumn(help="Precision and recall in one number", **bar),
+        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width="small"),
+    }
+    table = {
+        "Class": [row.name for row in rows],
+        "Precision": [row.precision for row in rows],
+        "Recall": [row.recall for row in rows],
+        "F1": [row.f1 for row in rows],
+        "Pictures": [row.support for row in rows],
+    }
+    st.dataframe(table, column_config=config, hide_index=True, key=f"classes-{result.run.id}")
+
+
+def worst(result: Result) -> None:
+    """Wrong answers as pictures, the surest first."""
+    mistakes = result.report.mistakes()
+    st.subheader("Worst mistakes", anchor=False)
+    if not mistakes:
+        st.markdown("None: every held-out picture was named rightly.")
+        return
+    if result.dataset is None:
+        st.caption("The data set was deleted, so its pictures cannot be shown.")
+        return
+    st.markdown("Wrong, and sure of it. A wrong label in the data shows up here, too.")
+    classes = result.report.classes
+    captions = [
+        f"said **{plain(classes[answer.predicted], longest=24)}**, {percent(answer.probability)} sure; "
+        f"was **{plain(classes[answer.truth], longest=24)}**"
+        for answer in mistakes
+    ]
+    grids.grid(
+        [path for path in map(result.thumbnail, mistakes) if path],
+        captions,
+        key=f"worst-{result.run.id}",
+        page_size=_PAGE,
+        tile=150,
+    )
+
+
+def take_home(run: RunFolder) -> None:
+    """The bundle as a zip; made when it is asked for."""
+    st.subheader("Take it home", anchor=False)
+    size = sum(file.stat().st_size for file in run.bundle.rglob("*") if file.is_file())
+    st.markdown(
+        f"Everything that is needed to use it elsewhere, {size / 1e6:.0f} MB: the network as ONNX and as safetensors, "
+        "its classes and a model card (bundle)."
+    )
+    st.download_button(
+        "Download the bundle",
+        lambda: _zipped(run),
+        file_name=f"{file_stem(run.name)}-bundle.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"bundle-{run.id}",
+    )
+
+
+def _zipped(run: RunFolder) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "bundle.zip"
+        to_zip(run.bundle, target)
+        return target.read_bytes()

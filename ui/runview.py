@@ -1,0 +1,159 @@
+"""A run on the page: live while it works, its outcome afterwards, ways on from whatever became of it. Knows no model."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.errors import GraftError
+from tl_core.runs import jobs
+from tl_core.runs.store import RunFolder
+from tl_core.training.strategies import strategies
+from ui import actions, live
+from ui.jobline import cancel_button
+from ui.words import ago, duration, headline, interval, percent, plain
+from ui.workspace import EVALUATE, PREDICT, TRAIN, Here
+
+STATE_BADGES = {
+    "queued": (":material/hourglass_empty:", "gray", "waiting"),
+    "running": (":material/play_circle:", "blue", "training"),
+    "cancelling": (":material/stop_circle:", "gray", "stopping"),
+    "cancelled": (":material/cancel:", "gray", "cancelled"),
+    "succeeded": (":material/check_circle:", "green", "done"),
+    "failed": (":material/error:", "red", "failed"),
+    "interrupted": (":material/power_off:", "orange", "interrupted"),
+}
+
+
+def badge(state: str, *, running: str = "training") -> None:
+    """The state of a job, in a word, a sign and a colour; `running` is the word for work in progress."""
+    icon, colour, word = STATE_BADGES[state]
+    word = running if state == "running" else word
+    st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def accuracy(run: RunFolder) -> str | None:
+    """The headline of a finished run; None where it has no report."""
+    try:
+        test = run.report().test
+    except GraftError:
+        return None
+    return headline(test.accuracy, *test.interval, test.images)
+
+
+def describe(run: RunFolder) -> str:
+    """Backbone and strategy, for a line under the name."""
+    spec = run.spec()
+    row = strategies().get(spec.strategy)
+    return f"{plain(spec.backbone)}, {(row.title if row else spec.strategy).lower()}"
+
+
+def watch(run: RunFolder) -> None:
+    """The live view; redraws the page when the run has ended."""
+    st.fragment(_watch, run_every=1)(run)
+
+
+def _watch(run: RunFolder) -> None:
+    status = run.status()
+    if status.final:
+        st.rerun()
+    followed = live.follow(run)
+    with st.container(border=True, key="live"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}]", width="stretch")
+            badge(status.state)
+        st.progress(followed.fraction, text=followed.sentence)
+        live.numbers(followed)
+        live.curves(followed, key=f"live-{run.id}")
+        live.notices(followed)
+        with st.container(horizontal=True):
+            cancel_button(run, followed)
+            if status.started:
+                st.caption("It goes on when you close the page. Come back by the same link.")
+    live.log(run)
+
+
+def ended(here: Here, run: RunFolder) -> None:
+    """What became of a run, and what can be done now."""
+    status = run.status()
+    with st.container(border=True, key="ended"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            taken = f", {duration(status.seconds['total'])}" if status.seconds.get("total") else ""
+            when = f", {ago(status.ended)}" if status.ended else ""
+            st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{taken}{when}]", width="stretch")
+            badge(status.state)
+            actions.menu(run, key="train")
+        sentence = accuracy(run) if status.state == "succeeded" else None
+        if sentence:
+            st.markdown(f"### {sentence}", anchors=False)
+            with st.container(horizontal=True):
+                if st.button("Evaluate", type="primary", icon=":material/fact_check:", key="to-evaluate"):
+                    here.go(EVALUATE, run=run.id)
+                if st.button("Predict", icon=":material/center_focus_strong:", key="to-predict"):
+                    here.go(PREDICT, run=run.id)
+            with st.expander(
+                "How it learned", icon=":material/show_chart:", on_change="rerun", key=f"curves-{run.id}"
+            ) as box:
+                if box.open:
+                    followed = live.follow(run)
+                    live.numbers(followed)
+                    live.curves(followed, key=f"ended-{run.id}")
+                    live.notices(followed)
+            live.log(run)
+            return
+        _what_now(here, run)
+        live.log(run)
+
+
+def _what_now(here: Here, run: RunFolder) -> None:
+    status = run.status()
+    if status.failure:
+        st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
+    elif status.state == "cancelled":
+        st.markdown("It was cancelled; the pictures and what was computed for them are kept.")
+    followed = live.follow(run)
+    live.curves(followed, key=f"ended-{run.id}")
+    if run.can_finish() and st.button(
+        "Finish with the best so far", type="primary", icon=":material/flag:", key="finish-best"
+    ):
+        actions.once(f"finish {run.id}", lambda: jobs.finish_with_best(run, workspace=here.workspace))
+        here.go(TRAIN, run=run.id)
+
+
+def chooser(here: Here, target: str) -> RunFolder | None:
+    """The open run, with a select box where there are several finished ones; None where there is none."""
+    finished = [run for run in here.workspace.runs() if run.status().state == "succeeded"]
+    opened = here.run if here.run in finished else (finished[0] if finished else None)
+    if opened is None or len(finished) < 2:
+        return opened
+    names = {run.id: _choice(run) for run in finished}
+    chosen = st.selectbox(
+        "Run",
+        list(names),
+        index=list(names).index(opened.id),
+        format_func=names.__getitem__,
+        key=f"run-{target}-{opened.id}",
+    )
+    if chosen != opened.id:
+        here.go(target, run=chosen)
+    return opened
+
+
+def _choice(run: RunFolder) -> str:
+    try:
+        test = run.report().test
+        result = f", {percent(test.accuracy)} right ({interval(*test.interval)})"
+    except GraftError:
+        result = ""
+    return f"{run.name}{result}, {ago(run.created)}"
+
+
+def missing(here: Here, what: str) -> None:
+    """A page without a finished run says so and offers the step that is missing."""
+    with st.container(border=True):
+        st.markdown(f"There is nothing to {what} yet: no classifier has been trained here.")
+        with st.container(horizontal=True):
+            if here.dataset and here.dataset.status().state == "succeeded":
+                if st.button("Train one", type="primary", icon=":material/model_training:"):
+                    here.go(TRAIN, dataset=here.dataset.id)
+            elif st.button("Bring pictures", type="primary", icon=":material/photo_library:"):
+                here.go("pages/1_Data.py")

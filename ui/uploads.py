@@ -1,0 +1,154 @@
+"""Uploads on their way to disk: a zip, a folder, pictures class by class. Knows files, no widget.
+
+Names come from a browser, unchecked: they become path components only after `component`, and ingest checks everything again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from tl_core import settings
+from tl_core.errors import DataError, DiskFull, LayoutError
+
+_LONGEST = 150
+"""Bytes of a path component, well under every file system's limit."""
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+
+
+class Upload(Protocol):
+    """What the page uses of Streamlit's UploadedFile."""
+
+    name: str
+    size: int
+
+    def seek(self, offset: int, /) -> int: ...
+
+
+def component(text: str, *, keep_dots: bool = False) -> str | None:
+    """One folder or file name made from what a browser sent; None where nothing usable is left.
+
+    A slash becomes a character that looks like one, so that a class may be called "a/b". Leading dots go, unless
+    `keep_dots`: hidden files of an uploaded folder stay hidden, so that ingest passes them over and counts them.
+    """
+    name = " ".join(_UNSAFE.sub(" ", text).split()).replace("/", "\u2215").replace("\\", "\u2216").strip()
+    if not keep_dots:
+        name = name.lstrip(".").strip()
+    if not name.strip("."):
+        return None
+    raw = name.encode()
+    if len(raw) > _LONGEST:
+        digest = hashlib.sha256(raw).hexdigest()[:8]
+        name = f"{raw[: _LONGEST - 9].decode(errors='ignore')}~{digest}"
+    return name
+
+
+def save_zip(upload: Upload, staging: Path) -> Path:
+    """Copy an uploaded zip to `staging`. Raises DataError where it is too large, DiskFull."""
+    _check_size([upload])
+    target = staging / "upload.zip"
+    with _disk():
+        _copy(upload, target)
+    return target
+
+
+def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
+    """Copy an uploaded folder to `staging`, its tree kept. Raises DataError where it is too large, LayoutError, DiskFull."""
+    _check_size(uploads)
+    root = staging / "folder"
+    root.mkdir()
+    with _disk():
+        for number, upload in enumerate(uploads):
+            parts = [part for part in re.split(r"[/\\]", upload.name) if part not in ("", ".", "..")]
+            *folders, file = parts or ["nameless"]
+            safe = [name for name in (component(part, keep_dots=True) for part in folders) if name]
+            folder = root.joinpath(*safe)
+            folder.mkdir(parents=True, exist_ok=True)
+            target = folder / (component(file, keep_dots=True) or f"{number}")
+            if target.exists():
+                target = target.with_name(f"{number}-{target.name}"[:_LONGEST])
+            _copy(upload, target)
+    return root
+
+
+def tree_name(uploads: Sequence[Upload]) -> str:
+    """The folder's own name, for display."""
+    first = re.split(r"[/\\]", uploads[0].name) if uploads else []
+    return first[0] if len(first) > 1 and first[0] not in ("", ".", "..") else "My pictures"
+
+
+class Draft:
+    """A data set that is put together class by class: photos wait on disk until their class has a name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.waiting_folder = folder / "waiting"
+        self.root = folder / "classes"
+
+    def add(self, uploads: Sequence[Upload]) -> None:
+        """Take photos for the class that is named next. Raises DataError where it grows too large, DiskFull."""
+        _check_size(uploads, already=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()))
+        with _disk():
+            self.waiting_folder.mkdir(parents=True, exist_ok=True)
+            start = len(self.waiting())
+            for number, upload in enumerate(uploads, start):
+                suffix = _SUFFIX.search(upload.name)
+                _copy(upload, self.waiting_folder / f"{number:05}{suffix.group().lower() if suffix else '.jpg'}")
+
+    def waiting(self) -> list[Path]:
+        """Photos that have no class yet."""
+        return sorted(self.waiting_folder.iterdir()) if self.waiting_folder.is_dir() else []
+
+    def close_class(self, name: str) -> None:
+        """Put the waiting photos into the class `name`. Raises LayoutError without a usable name."""
+        safe = component(name)
+        if safe is None:
+            raise LayoutError("A class needs a name: type what is on these photos, for example cup.")
+        folder = self.root / safe
+        folder.mkdir(parents=True, exist_ok=True)
+        start = sum(1 for _ in folder.iterdir())
+        for number, path in enumerate(self.waiting(), start):
+            path.rename(folder / f"{number:05}{path.suffix}")
+
+    def classes(self) -> dict[str, list[Path]]:
+        """Photos of each class so far, by name."""
+        if not self.root.is_dir():
+            return {}
+        return {folder.name: sorted(folder.iterdir()) for folder in sorted(self.root.iterdir())}
+
+    def drop(self, name: str) -> None:
+        """Take a class out again."""
+        if name in self.classes():
+            shutil.rmtree(self.root / name)
+
+
+def _check_size(uploads: Sequence[Upload], *, already: int = 0) -> None:
+    total, limit = already + sum(upload.size for upload in uploads), settings.max_upload_bytes()
+    if total > limit:
+        raise DataError(
+            f"These files are {total / 1e6:,.0f} MB; one upload takes {limit / 1e6:,.0f} MB. Choose fewer pictures, or "
+            "smaller ones: 1,000 pixels on the longest side are enough."
+        )
+
+
+def _copy(upload: Upload, target: Path) -> None:
+    upload.seek(0)
+    with target.open("xb") as file:
+        shutil.copyfileobj(cast(BinaryIO, upload), file, 1 << 20)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("The disk is full: the upload could not be kept. Free some space and try again.") from error
+        raise

@@ -1,0 +1,98 @@
+"""Numbers, times and names as a person reads them. Knows no page and no document.
+
+Names that a user typed are display text: `plain` makes them safe inside Markdown, `label` inside a plotly figure.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+
+NARROW = "\u202f"
+"""A thin space that does not break, between a number and its unit."""
+_JOINER = "\u2060"
+_PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
+_SHORTCODE = re.compile(r":(?=[\w/+\-]+:)|(?<=www)\.|:(?=//)")
+
+
+def short(text: str, *, longest: int = 48) -> str:
+    """One line of at most `longest` characters, without control characters."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def plain(text: str, *, longest: int = 48) -> str:
+    """`text` as literal text inside Streamlit's Markdown: no markup, link, icon, formula or HTML comes of it."""
+    broken = _SHORTCODE.sub(lambda found: found.group() + _JOINER, short(text, longest=longest))
+    return _PUNCTUATION.sub(r"\\\1", broken)
+
+
+def label(text: str, *, longest: int = 20) -> str:
+    """`text` as literal text inside a plotly figure, which reads a little HTML."""
+    return html.escape(short(text, longest=longest), quote=False)
+
+
+def percent(fraction: float) -> str:
+    """0.934 as "93 %"; what is not quite all or nothing is not rounded to it."""
+    whole = round(fraction * 100)
+    if whole == 100 and fraction < 1:
+        return f"{min(fraction * 100, 99.9):.1f}{NARROW}%"
+    return f"{whole}{NARROW}%"
+
+
+def interval(low: float, high: float) -> str:
+    """(0.9, 0.95) as "90 to 95 %"."""
+    return f"{round(low * 100)} to {round(high * 100)}{NARROW}%"
+
+
+def headline(accuracy: float, low: float, high: float, images: int) -> str:
+    """The sentence that every result is told in."""
+    pictures = "picture" if images == 1 else "pictures"
+    return f"{percent(accuracy)} right on {images:,} {pictures} it had never seen ({interval(low, high)})"
+
+
+def duration(seconds: float) -> str:
+    """75 as "1 min 15 s"."""
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole}{NARROW}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}{NARROW}min" + (f" {rest}{NARROW}s" if rest and minutes < 5 else "")
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{NARROW}h" + (f" {minutes}{NARROW}min" if minutes else "")
+
+
+def ago(moment: float, *, now: float | None = None) -> str:
+    """How long ago `moment` (seconds since the epoch) was."""
+    seconds = (time.time() if now is None else now) - moment
+    for limit, unit, length in ((3600, "min", 60), (86_400, "h", 3600), (30 * 86_400, "days", 86_400)):
+        if seconds < 60:
+            return "just now"
+        if seconds < limit:
+            count = int(seconds // length)
+            return f"{count} day ago" if unit == "days" and count == 1 else f"{count} {unit} ago"
+    return time.strftime("%d %B %Y", time.localtime(moment))
+
+
+def count(number: int) -> str:
+    """3406984 as "3.4 million", 6405 as "6,405"."""
+    return f"{number / 1e6:.1f} million" if number >= 1_000_000 else f"{number:,}"
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """1 as "1 picture", 2 as "2 pictures"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def sureness(probability: float) -> str:
+    """A calibrated probability in words."""
+    if probability >= 0.9:
+        return "sure"
+    return "fairly sure" if probability >= 0.65 else "not sure"
+
+
+def file_stem(name: str) -> str:
+    """A name for a download: ASCII letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "graft"

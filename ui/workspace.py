@@ -1,0 +1,186 @@
+"""What every page does first: its set-up, whose workspace it is, which data set and run are open, the line of steps.
+
+The token lives in the page's URL. It is checked on every run and written back, because a page can be reached without it.
+Knows the store and Streamlit; knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import streamlit as st
+
+from tl_core import settings
+from tl_core.errors import GraftError, NotFound
+from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_token
+from ui import jobline, tour
+from ui.words import plain
+
+HOME = "streamlit_app.py"
+DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"
+STEPS = (
+    ("Data", DATA, ":material/photo_library:"),
+    ("Train", TRAIN, ":material/model_training:"),
+    ("Evaluate", EVALUATE, ":material/fact_check:"),
+    ("Predict", PREDICT, ":material/center_focus_strong:"),
+)
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where the user is: the workspace, and the data set and run that are open in it."""
+
+    workspace: Workspace
+    dataset: DatasetFolder | None
+    run: RunFolder | None
+
+    def query(self, *, dataset: str | None = None, run: str | None = None) -> dict[str, str]:
+        """Query parameters of a link that keeps the place, with another data set or run where one is named.
+
+        Another data set closes the open run.
+        """
+        open_run = run or (None if dataset else self.run and self.run.id)
+        open_dataset = dataset or (self.dataset and self.dataset.id)
+        parts = {"workspace": self.workspace.token, "dataset": open_dataset, "run": open_run, "tour": tour.step()}
+        return {name: value for name, value in parts.items() if value}
+
+    def go(self, page: str, *, dataset: str | None = None, run: str | None = None) -> None:
+        """Open another page of this workspace; does not return."""
+        st.switch_page(page, query_params=self.query(dataset=dataset, run=run))
+
+
+@contextmanager
+def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here]:
+    """One page: its frame, title and sentence; the body runs inside. A `GraftError` in the body is shown as its text."""
+    st.set_page_config(
+        page_title=f"{title} · Graft" if step else "Graft", page_icon=":material/potted_plant:", layout="wide"
+    )
+    with st.container(horizontal_alignment="center"), st.container(width=1120):
+        try:
+            here = _open()
+            _steps(here, step)
+            st.title(title)
+            st.markdown(sentence)
+            tour.banner(here, step)
+            jobline.show(here.workspace, besides=_shown_in_full(here, step))
+            yield here
+        except GraftError as error:
+            st.error(plain(error.message, longest=2000), icon=":material/error:")
+
+
+def store() -> Store:
+    return Store.default()
+
+
+def _open() -> Here:
+    _sweep_once()
+    workspace = store().workspace(_token())
+    dataset, run = _choose_dataset(workspace), _choose_run(workspace)
+    if run is not None and st.query_params.get("dataset") is None:
+        dataset = _dataset_of(workspace, run) or dataset
+    here = Here(workspace, dataset, run)
+    if st.query_params.to_dict() != here.query():
+        st.query_params.from_dict(here.query())
+    st.session_state["place"] = here.query()
+    if settings.on_space():
+        _tell_parent(here.query())
+    return here
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _sweep_once() -> bool:
+    days = settings.keep_days()
+    if days:
+        store().sweep(days)
+    return True
+
+
+def _token() -> str:
+    """The URL's token, else the session's, else a new one. Raises NotFound for one that is malformed."""
+    place = st.session_state.setdefault("place", {})
+    asked = st.query_params.get("workspace")
+    if asked is None:
+        asked = place.get("workspace") or new_token()
+        for name in ("dataset", "run", "tour"):
+            if name in place and name not in st.query_params:
+                st.query_params[name] = place[name]
+    elif place and asked != place.get("workspace"):
+        # Somebody else's link was opened in this tab: nothing of the old workspace may show through.
+        st.session_state.clear()
+    try:
+        store().workspace(asked)
+    except NotFound:
+        st.error(
+            "This link does not lead to a workspace: its code should be 32 letters and digits. Check that it was copied whole."
+        )
+        if st.button("Open a new workspace", type="primary"):
+            st.query_params.clear()
+            st.session_state.clear()
+            st.rerun()
+        st.stop()
+    return asked
+
+
+def _choose_dataset(workspace: Workspace) -> DatasetFolder | None:
+    wanted = st.query_params.get("dataset")
+    if wanted:
+        try:
+            return workspace.dataset(wanted)
+        except NotFound:
+            st.toast("That data set is no longer here.", icon=":material/info:")
+    found = workspace.datasets()
+    return found[0] if found else None
+
+
+def _choose_run(workspace: Workspace) -> RunFolder | None:
+    """The run that the URL names, else the newest finished one."""
+    wanted = st.query_params.get("run")
+    if wanted:
+        try:
+            return workspace.run(wanted)
+        except NotFound:
+            st.toast("That run is no longer here.", icon=":material/info:")
+    return next((run for run in workspace.runs() if run.status().state == "succeeded"), None)
+
+
+def _dataset_of(workspace: Workspace, run: RunFolder) -> DatasetFolder | None:
+    try:
+        return workspace.dataset(run.spec().dataset)
+    except NotFound:
+        return None
+
+
+def _shown_in_full(here: Here, step: str | None) -> str | None:
+    """The job whose live view fills this page, so that the job line need not repeat it."""
+    if step == "Data" and here.dataset:
+        return here.dataset.id
+    return here.run.id if step == "Train" and here.run else None
+
+
+def _steps(here: Here, step: str | None) -> None:
+    """The line Data, Train, Evaluate, Predict, with what is open named under it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
+        st.page_link(HOME, label="Graft", icon=":material/potted_plant:", query_params=here.query())
+        for number, (name, target, icon) in enumerate(STEPS):
+            if number:
+                st.markdown(":gray[:material/chevron_right:]", width="content")
+            st.page_link(target, label=f"**{name}**" if name == step else name, icon=icon, query_params=here.query())
+    named = []
+    if here.dataset:
+        named.append(f":material/photo_library: {plain(here.dataset.name)}")
+    if here.run:
+        named.append(f":material/model_training: {plain(here.run.name)}")
+    if named and step:
+        st.caption(" &nbsp; ".join(named))
+
+
+def _tell_parent(query: dict[str, str]) -> None:
+    """Inside a Space's frame the address bar belongs to the hub, which takes the query string as a message."""
+    text = json.dumps("&".join(f"{name}={value}" for name, value in query.items()))
+    st.html(
+        f'<script>window.parent.postMessage({{queryString: {text}, hash: ""}}, "https://huggingface.co");</script>',
+        unsafe_allow_javascript=True,
+    )
