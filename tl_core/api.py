@@ -10,9 +10,10 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from tl_core.documents.events import Event
+from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import Cancelled, GraftError, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def train(
     started = time.monotonic()
     store = Store.default()
     source = source_of(data)
-    if classes not in ("first", "innermost"):
-        raise UnknownName.among("way to name classes", classes, ("first", "innermost"))
+    classes_from = _classes_from(classes)
     folder = None if out is None else free_folder(Path(out))
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
     options: dict[str, Any] = {
@@ -80,7 +80,7 @@ def train(
     jobs.check_training(**options)
 
     dataset = jobs.submit_ingest(
-        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes
+        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
     )
     _finish(dataset, on_event, discard=True)
     run = jobs.submit_training(place, dataset, out=folder, **options)
@@ -145,6 +145,13 @@ def free_folder(path: Path) -> Path:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise NotEmpty(f"{path} holds something already. Name a folder that is empty or not there yet.")
     return path.absolute()
+
+
+def _classes_from(text: str) -> ClassesFrom:
+    for known in get_args(ClassesFrom):
+        if text == known:
+            return cast(ClassesFrom, known)
+    raise UnknownName.among("way to name classes", text, get_args(ClassesFrom))
 
 
 def _finish(job: JobFolder, on_event: Callable[[Event], None] | None, *, discard: bool = False) -> None:

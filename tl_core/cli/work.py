@@ -10,12 +10,12 @@ import typer
 
 from tl_core import api
 from tl_core.cli import show
+from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a zip, or sample:NAME.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
-ClassesFrom = Literal["first", "innermost"]
 Classes = Annotated[
     ClassesFrom, typer.Option("--classes", help="Which folder names the class: the first below the root, or the last.")
 ]
@@ -41,6 +41,10 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
             show.line(f"  {refusal.file}: {refusal.message}")
     if found.passed_over:
         show.line(f"{found.passed_over:,} other files are no pictures and would be passed over.")
+    for sentence in found.advice:
+        show.line(sentence)
+    if found.problem:
+        show.line(f"No classifier can be trained on this yet. {found.problem}")
 
 
 def train(
