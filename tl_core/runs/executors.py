@@ -33,7 +33,10 @@ class Executor(Protocol):
 
 
 class Processes:
-    """Every job in a process and a session of its own."""
+    """Every job in a process and a session of its own, which runs `module`: the worker, or a test's with jobs of its own."""
+
+    def __init__(self, module: str = "tl_core.runs.worker") -> None:
+        self._module = module
 
     def start(self, job: JobFolder, held: Held, *, store: Path) -> None:
         package = Path(tl_core.__file__).parents[1]
@@ -42,7 +45,7 @@ class Processes:
         try:
             with job.log_file.open("ab") as log:
                 worker = subprocess.Popen(
-                    [sys.executable, "-m", "tl_core.runs.worker", str(job.path), held.model_dump_json()],
+                    [sys.executable, "-m", self._module, str(job.path), held.model_dump_json()],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event
@@ -71,7 +71,7 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction]) -> int:
             return Cancelled.exit_code
         except BaseException as error:  # noqa: BLE001  whatever ended it, the user reads a sentence
             failure = failure_of(error)
-            if failure.kind == "bug" or not failure.message:
+            if failure.kind == "bug":
                 recorder.log(traceback.format_exc())
             recorder.end("failed", failure.message, failure)
             return failure.exit_code
@@ -128,7 +128,8 @@ def _watch_cancel(job: JobFolder) -> None:
     _end_group()
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], *, find: Callable[[str], JobFunction] = _from_pipeline) -> NoReturn:
+    """Be the worker of one job: `arguments` are its folder and its locks (`Held` as JSON)."""
     os.nice(NICENESS)
     faulthandler.enable()
     job = open_job(Path(arguments[0]))
@@ -137,12 +138,12 @@ def main(arguments: list[str]) -> int:
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_watch_app, daemon=True).start()
     threading.Thread(target=_watch_cancel, args=(job,), daemon=True).start()
-    return run(job, held, _from_pipeline)
-
-
-if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = run(job, held, find)
     sys.stdout.flush()
     sys.stderr.flush()
     # Libraries' threads and helpers must not keep the locks, or the device, after the last word was written.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,68 @@
+"""Fixtures of the run tests: a workspace, jobs with work of the tests' own, and patience with a limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.runs import scratch
+from tl_core.runs import executors, jobs
+from tl_core.runs.executors import InProcess, Processes
+from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_token
+
+SCRATCH = Processes(scratch.MODULE)
+HERE = InProcess({"ingest": scratch.do, "train": scratch.do})
+
+
+def until(met: Callable[[], object], seconds: float = 15.0) -> float:
+    """Wait until `met()` is true; how long that took. Fails after `seconds`."""
+    begun = time.monotonic()
+    while not met():
+        assert time.monotonic() - begun < seconds, "waited too long"
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+def running(process: int) -> bool:
+    """Whether a process of that id runs; a dead one that nobody buried yet does not."""
+    status = Path(f"/proc/{process}/status")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return "\nState:\tZ" not in status.read_text()
+    return False
+
+
+@pytest.fixture
+def workspace(store: Path) -> Workspace:
+    return Store.default().workspace(new_token())
+
+
+@pytest.fixture
+def dataset(workspace: Workspace) -> DatasetFolder:
+    """A data set that was read, of two classes with ten pictures each."""
+    return jobs.submit_ingest(workspace, source_kind="sample", source="scratch", name="dataset", executor=HERE)
+
+
+@pytest.fixture
+def train(workspace: Workspace, dataset: DatasetFolder) -> Iterator[Callable[..., RunFolder]]:
+    """Start a run whose name says what it does; none outlives its test."""
+    started: list[RunFolder] = []
+
+    def start(does: str, **options: object) -> RunFolder:
+        options.setdefault("executor", SCRATCH)
+        run = jobs.submit_training(workspace, dataset, name=does, device="cpu", **options)  # type: ignore[arg-type]
+        started.append(run)
+        return run
+
+    yield start
+    for run in started:
+        worker = executors._workers.get(run.path)
+        if worker is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()

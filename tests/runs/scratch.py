@@ -1,0 +1,143 @@
+"""A worker with small jobs of the tests' own: `python -m tests.runs.scratch`, as `tl_core.runs.worker` but for what it does.
+
+The job's display name says what it does; see `_DOES`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from tl_core.documents.events import Event, Notice, Progress, StageStarted
+from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.errors import LayoutError
+from tl_core.runs import worker
+from tl_core.runs.store import JobFolder, RunFolder
+
+MODULE = "tests.runs.scratch"
+Job = Generator[Event, None, None]
+
+
+def _dataset(job: JobFolder) -> Job:
+    """Two classes of ten pictures, without the pictures."""
+    yield StageStarted(stage="reading", title="Reading pictures")
+    images = tuple(
+        ImageEntry(sha256=f"{row:064x}", label=row % 2, name=f"{row}.jpg", file=f"{row}.jpg", width=8, height=8)
+        for row in range(20)
+    )
+    Manifest(name="pictures", created=time.time(), source="scratch", classes=("a", "b"), images=images).write(
+        job.path / "manifest.json"
+    )
+
+
+def _slow(job: JobFolder) -> Job:
+    """A minute of work in small steps."""
+    yield StageStarted(stage="training", title="Training")
+    for step in range(1200):
+        time.sleep(0.05)
+        yield Progress(stage="training", done=step + 1, total=1200)
+
+
+def _deaf(job: JobFolder) -> Job:
+    """A minute of work with no word in between."""
+    yield StageStarted(stage="training", title="Training")
+    time.sleep(60)
+
+
+def _helped(job: JobFolder) -> Job:
+    """As `_deaf`, with a helper process of its own, whose id it notes."""
+    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (job.path / "helper").write_text(str(helper.pid))
+    yield from _deaf(job)
+
+
+def _best(job: JobFolder) -> Job:
+    """Writes a best state, then works on for a minute; told to finish, ends."""
+    assert isinstance(job, RunFolder)
+    yield StageStarted(stage="training", title="Training")
+    if job.finishing:
+        yield Notice(message=f"finished with {job.best.read_text()}")
+        return
+    job.best.write_text("the best so far")
+    yield from _slow(job)
+
+
+def _half_second(job: JobFolder) -> Job:
+    """Notes when it had the device."""
+    begun = time.time()
+    yield StageStarted(stage="training", title="Training")
+    time.sleep(0.5)
+    (job.path / "had_device").write_text(f"{begun} {time.time()}")
+
+
+def _chatty(job: JobFolder) -> Job:
+    """A second of work with a thousand words."""
+    yield StageStarted(stage="reading", title="Reading pictures")
+    for step in range(1000):
+        time.sleep(0.001)
+        yield Progress(stage="reading", done=step + 1, total=1000)
+    yield StageStarted(stage="evaluation", title="Measuring")
+
+
+def _mended(job: JobFolder) -> Job:
+    yield StageStarted(stage="reading", title="Reading pictures")
+    raise LayoutError("No class folders in here. Make one folder for each class.")
+
+
+def _bug(job: JobFolder) -> Job:
+    yield StageStarted(stage="reading", title="Reading pictures")
+    raise RuntimeError("a screw is loose")
+
+
+def _full(job: JobFolder) -> Job:
+    yield StageStarted(stage="reading", title="Reading pictures")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _fills(job: JobFolder) -> Job:
+    """Writes until the disk is full, as a training that keeps its best does."""
+    yield StageStarted(stage="training", title="Training")
+    with (job.path / "ballast").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+def _says_nice(job: JobFolder) -> Job:
+    yield StageStarted(stage="reading", title="Reading pictures")
+    heavy = sorted(name for name in ("torch", "torchvision", "timm", "sklearn", "scipy", "PIL") if name in sys.modules)
+    yield Notice(message=f"nice {os.nice(0)}, heavy {heavy}")
+
+
+_DOES: dict[str, Callable[[JobFolder], Job]] = {
+    "dataset": _dataset,
+    "slow": _slow,
+    "deaf": _deaf,
+    "helped": _helped,
+    "best": _best,
+    "half second": _half_second,
+    "chatty": _chatty,
+    "mended": _mended,
+    "bug": _bug,
+    "full": _full,
+    "fills": _fills,
+    "nice": _says_nice,
+}
+
+
+def do(job: JobFolder) -> Job:
+    """What the name in the job's spec says."""
+    return _DOES[job.spec().name](job)
+
+
+def helper_id(job: JobFolder) -> int | None:
+    path: Path = job.path / "helper"
+    return int(path.read_text()) if path.exists() and path.read_text() else None
+
+
+if __name__ == "__main__":
+    worker.main(sys.argv[1:], find=lambda kind: do)

@@ -1,0 +1,238 @@
+"""Real worker processes, and what is left when they, or the app, are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.runs.conftest import HERE, SCRATCH, running, until
+from tests.runs.scratch import helper_id
+from tl_core.documents.events import Ended, Notice, Progress, StageStarted
+from tl_core.errors import InUse, NotFound
+from tl_core.runs import executors, jobs
+from tl_core.runs.store import DatasetFolder, RunFolder, Workspace, open_job
+
+Train = Callable[..., RunFolder]
+
+
+def _worker(run: RunFolder) -> int:
+    return executors._workers[run.path].pid
+
+
+def _at_work(run: RunFolder) -> bool:
+    return run.status().state == "running" and len(run.events()[0]) > 1
+
+
+def test_a_job_is_alive_from_its_first_moment_and_speaks_soon(train: Train) -> None:
+    run = train("slow")
+    assert run.alive()
+    assert run.status().state == "queued"
+    # 0.3 s on an idle machine; this one may be busy with anything.
+    assert until(lambda: run.events()[0]) < 5.0
+    until(lambda: run.status().state == "running")
+    jobs.cancel(run)
+
+
+def test_a_worker_is_nice_and_has_imported_nothing_heavy_before_its_job(train: Train) -> None:
+    run = train("nice")
+    said = [event.message for event in jobs.follow(run) if isinstance(event, Notice)]
+    assert said == [f"nice {min(19, os.nice(0) + 10)}, heavy []"]
+    assert run.status().state == "succeeded"
+
+
+def test_a_finished_job_tells_where_its_time_and_memory_went(train: Train) -> None:
+    run = train("half second")
+    events = list(jobs.follow(run))
+    status = run.status()
+    assert isinstance(events[-1], Ended)
+    assert events[-1].state == status.state == "succeeded"
+    assert 0.4 < status.seconds["training"] < 2.0
+    assert status.seconds["training"] <= status.seconds["total"]
+    assert 5 < (status.peak_memory_mb or 0) < 200
+    assert status.device == "cpu"
+    assert status.started is not None
+    assert status.ended is not None
+    assert status.started < status.ended
+    assert "Training" in run.log()
+    assert not run.reserve.exists()
+
+
+def test_cancel_ends_a_job_that_listens(train: Train) -> None:
+    run = train("slow")
+    until(lambda: _at_work(run))
+    begun = time.monotonic()
+    jobs.cancel(run)
+    assert time.monotonic() - begun < 1.0
+    assert not run.alive()
+    assert run.status().state == "cancelled"
+    assert run.events()[0][-1].type == "ended"
+
+
+def test_cancel_frees_the_device_within_two_seconds_from_a_job_that_does_not_listen(train: Train) -> None:
+    run = train("helped")
+    until(lambda: helper_id(run))
+    helper = helper_id(run)
+    assert helper is not None
+    waiting = train("half second")
+    until(lambda: waiting.status().stage == "waiting")
+    begun = time.monotonic()
+    jobs.cancel(run)
+    assert time.monotonic() - begun < 2.0
+    assert not run.alive()
+    assert run.status().state == "cancelled"
+    until(lambda: not running(helper), 1.0)
+    until(lambda: waiting.status().state != "queued", 2.0)
+
+
+def test_a_job_is_cancelling_between_the_wish_and_the_end(train: Train) -> None:
+    run = train("deaf")
+    until(lambda: run.status().state == "running")
+    run.cancel_file.touch()
+    assert run.status().state == "cancelling"
+    # No handle is used here, as from a second app: the worker ends itself.
+    assert until(lambda: not run.alive()) < 2.0
+    assert run.status().state == "cancelled"
+
+
+def test_a_killed_worker_leaves_an_interrupted_run_a_whole_data_set_and_no_helper(
+    train: Train, dataset: DatasetFolder
+) -> None:
+    run = train("helped")
+    until(lambda: helper_id(run))
+    helper = helper_id(run)
+    assert helper is not None
+    os.kill(_worker(run), signal.SIGKILL)
+    until(lambda: not run.alive(), 2.0)
+    status = run.status()
+    assert status.state == "interrupted"
+    assert status.failure is not None
+    assert "Start it again" in status.failure.message
+    assert status.failure.exit_code == 1
+    until(lambda: not running(helper), 2.0)
+    until(lambda: "SIGKILL" in run.log(), 2.0)
+    assert len(dataset.manifest().images) == 20
+    again = train("half second")
+    assert list(jobs.follow(again))
+    assert again.status().state == "succeeded"
+
+
+def test_a_killed_app_takes_its_workers_along_and_the_next_app_goes_on(
+    workspace: Workspace, dataset: DatasetFolder
+) -> None:
+    program = (
+        "import sys, time\n"
+        "from tests.runs.conftest import SCRATCH\n"
+        "from tl_core.runs import executors, jobs\n"
+        "from tl_core.runs.store import Store\n"
+        "workspace = Store.default().workspace(sys.argv[1])\n"
+        "for does in ('helped', 'slow'):\n"
+        "    run = jobs.submit_training(workspace, workspace.dataset(sys.argv[2]), name=does, device='cpu', executor=SCRATCH)\n"
+        "    print(run.id, executors._workers[run.path].pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    app = subprocess.Popen(
+        [sys.executable, "-c", program, workspace.token, dataset.id], stdout=subprocess.PIPE, text=True
+    )
+    assert app.stdout is not None
+    said = [app.stdout.readline().split() for _ in range(2)]
+    first, second = (workspace.run(identifier) for identifier, _ in said)
+    until(lambda: helper_id(first))
+    until(lambda: second.status().stage == "waiting")
+    helper = helper_id(first)
+    assert helper is not None
+    app.kill()
+    app.wait()
+    app.stdout.close()
+    for run in (first, second):
+        until(lambda run=run: not run.alive(), 3.0)
+        assert run.status().state == "interrupted"
+    for process in (helper, *(int(process) for _, process in said)):
+        until(lambda process=process: not running(process), 3.0)
+    again = jobs.submit_training(workspace, dataset, name="half second", device="cpu", executor=SCRATCH)
+    assert list(jobs.follow(again))[-1].type == "ended"
+    assert again.status().state == "succeeded"
+
+
+def test_finish_with_the_best_so_far(train: Train) -> None:
+    run = train("best")
+    until(lambda: run.best.exists() and _at_work(run))
+    jobs.cancel(run)
+    assert run.can_finish()
+    assert jobs.finish_with_best(run, executor=SCRATCH) == run
+    events = list(jobs.follow(run))
+    assert [event.message for event in events if isinstance(event, Notice)] == ["finished with the best so far"]
+    assert run.status().state == "succeeded"
+    assert not run.can_finish()
+
+
+def test_a_killed_run_with_a_best_state_offers_to_finish(train: Train) -> None:
+    run = train("best")
+    until(lambda: run.best.exists())
+    os.kill(_worker(run), signal.SIGKILL)
+    until(lambda: not run.alive())
+    failure = run.status().failure
+    assert failure is not None
+    assert "finish with the best so far" in failure.message
+
+
+def test_nothing_to_finish_with_is_said_in_words(train: Train) -> None:
+    run = train("deaf")
+    until(lambda: run.status().state == "running")
+    jobs.cancel(run)
+    with pytest.raises(NotFound, match="nothing to finish with"):
+        jobs.finish_with_best(run, executor=SCRATCH)
+    assert run.status().state == "cancelled"
+    assert not run.alive()
+
+
+def test_what_a_job_needs_is_not_deleted(train: Train, dataset: DatasetFolder, workspace: Workspace) -> None:
+    run = train("slow")
+    for delete, words in (
+        (dataset.delete, "needs"),
+        (run.delete, "still at work"),
+        (workspace.delete, "still at work"),
+    ):
+        with pytest.raises(InUse, match=words):
+            delete()
+    assert len(dataset.manifest().images) == 20
+    jobs.cancel(run)
+    dataset.delete()
+    assert workspace.datasets() == []
+    workspace.delete()
+    assert not workspace.exists
+
+
+def test_progress_is_written_four_times_a_second_and_the_last_of_it_always(workspace: Workspace) -> None:
+    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="chatty", executor=SCRATCH)
+    events = list(jobs.follow(job))
+    progress = [event for event in events if isinstance(event, Progress)]
+    seconds = job.status().seconds["ingest"]
+    assert 3 <= len(progress) <= seconds * 4 + 2
+    assert progress[-1].done == 1000
+    assert progress[-1].seconds_left == 0.0
+    assert [event.stage for event in events if isinstance(event, StageStarted)] == ["reading", "evaluation"]
+    assert open_job(job.path) == job
+
+
+def test_an_ingest_does_not_wait_behind_a_training(train: Train, workspace: Workspace) -> None:
+    run = train("slow")
+    until(lambda: run.status().state == "running")
+    begun = time.monotonic()
+    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset", executor=SCRATCH)
+    list(jobs.follow(job))
+    assert job.status().state == "succeeded"
+    assert time.monotonic() - begun < 5
+    assert run.status().state == "running"
+    jobs.cancel(run)
+
+
+def test_the_twin_in_this_process_ends_as_the_real_one(train: Train) -> None:
+    run = train("half second", executor=HERE)
+    assert run.status().state == "succeeded"
+    assert not run.alive()
