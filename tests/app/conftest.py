@@ -1,0 +1,38 @@
+"""A page under AppTest, opened in a workspace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.app.records import TOKEN
+
+ROOT = Path(__file__).parents[2]
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
+    """`open_page("pages/1_Data.py", dataset=ID)` runs a page in the test's workspace, or in `workspace=TOKEN`."""
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def page(path: str = "streamlit_app.py", *, workspace: str | None = TOKEN, **query: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+        if path != "streamlit_app.py":
+            app.switch_page(path)
+        if workspace is not None:
+            app.query_params["workspace"] = workspace
+        for name, value in query.items():
+            app.query_params[name] = value
+        return app.run()
+
+    return page
+
+
+def text(app: AppTest) -> str:
+    """Everything that a page says, as one string."""
+    kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "success", "info")
+    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))

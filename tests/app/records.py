@@ -1,0 +1,146 @@
+"""A workspace put together by hand: a data set that was read and a run that ended, as documents, without any training."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tests.conftest import picture
+from tl_core.data.split import assign
+from tl_core.documents.events import EVENT, EpochEnded, Progress, RegularisationTried, StageStarted
+from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
+from tl_core.documents.report import Report
+from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.documents.status import Failure, State, Status
+from tl_core.evaluation.metrics import answers, split_metrics
+from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_id
+
+TOKEN = "0123456789abcdef" * 2
+
+
+def workspace() -> Workspace:
+    return Store.default().workspace(TOKEN)
+
+
+def dataset(
+    where: Workspace, *, name: str = "Crockery", classes: tuple[str, ...] = ("cup", "plate", "bowl"), each: int = 20
+) -> DatasetFolder:
+    """A data set that was read to the end, with real pictures."""
+    folder = DatasetFolder(where.path / "datasets" / new_id())
+    for part in ("images", "thumbnails"):
+        (folder.path / part).mkdir(parents=True)
+    entries = []
+    for label in range(len(classes)):
+        for index in range(each):
+            file = f"{label:02}{index:04}.jpg"
+            image = picture(label, index)
+            image.save(folder.path / "images" / file)
+            image.save(folder.path / "thumbnails" / file)
+            content = hashlib.sha256((folder.path / "images" / file).read_bytes()).hexdigest()
+            entries.append(
+                ImageEntry(
+                    sha256=content,
+                    label=label,
+                    name=f"{label}/{index}.jpg",
+                    file=file,
+                    width=image.width,
+                    height=image.height,
+                )
+            )
+    Manifest(
+        name=name,
+        created=time.time(),
+        source="folder",
+        classes=classes,
+        images=tuple(entries),
+        refused=(Refusal(file="cup/broken.jpg", kind="truncated", message="The file ends in the middle."),),
+    ).write(folder.path / "manifest.json")
+    folder.write_spec(IngestSpec(name=name, source_kind="folder", source="/nowhere"))
+    _end(folder.path, Status(state="succeeded", started=1.0, ended=2.0))
+    return folder
+
+
+def run(
+    where: Workspace,
+    data: DatasetFolder,
+    *,
+    name: str = "Crockery",
+    state: State = "succeeded",
+    failure: Failure | None = None,
+    strategy: str = "feature_extraction",
+) -> RunFolder:
+    """A run in the state that is asked for; one that succeeded has a report with one mistake."""
+    folder = RunFolder(where.path / "runs" / new_id())
+    folder.path.mkdir(parents=True)
+    folder.write_spec(
+        TrainSpec(
+            name=name,
+            workspace=where.token,
+            dataset=data.id,
+            weights="ImageNet",
+            strategy=strategy,
+            image_size=224,
+            device="cpu",
+        )
+    )
+    events = [
+        StageStarted(stage="training", title="Fitting the head"),
+        Progress(stage="training", done=2, total=3, seconds_left=4.0, images_per_second=144.0),
+    ]
+    if strategy == "feature_extraction":
+        events += [
+            RegularisationTried(c=c, train_accuracy=0.9, val_accuracy=0.8, val_loss=0.4, best=True) for c in (0.1, 1.0)
+        ]
+    else:
+        events += [
+            EpochEnded(
+                epoch=epoch,
+                epochs=5,
+                train_loss=0.5,
+                train_accuracy=0.8,
+                val_loss=0.6,
+                val_accuracy=0.7,
+                learning_rate=1e-3,
+                best=True,
+            )
+            for epoch in (1, 2)
+        ]
+    (folder.path / "events.jsonl").write_bytes(b"".join(EVENT.dump_json(event) + b"\n" for event in events))
+    (folder.path / "log.txt").write_text("stage training\n")
+    if state == "succeeded":
+        _report(data).write(folder.path / "report.json")
+        (folder.path / "bundle").mkdir()
+        (folder.path / "bundle" / "bundle.json").write_text("{}")
+    _end(folder.path, Status(state=state, started=1.0, ended=20.0, seconds={"total": 19.0}, failure=failure))
+    return folder
+
+
+def _report(data: DatasetFolder) -> Report:
+    manifest = data.manifest()
+    splits = assign(manifest, 0)
+    rows = np.flatnonzero(splits == "test")
+    truth = np.array([manifest.images[row].label for row in rows])
+    probabilities = np.full((len(rows), len(manifest.classes)), 0.02)
+    said = truth.copy()
+    said[0] = (said[0] + 1) % len(manifest.classes)
+    probabilities[np.arange(len(rows)), said] = 1 - 0.02 * (len(manifest.classes) - 1)
+    metrics = split_metrics(probabilities, truth, manifest.classes)
+    return Report(
+        classes=manifest.classes,
+        images={part: int((splits == part).sum()) for part in ("train", "val", "test")},
+        refused_files=1,
+        own_split=False,
+        test=metrics,
+        val=metrics,
+        answers=answers(probabilities, truth, rows),
+        trainable_parameters=3843,
+        total_parameters=3_374_851,
+    )
+
+
+def _end(folder: Path, status: Status) -> None:
+    (folder / "lock").touch()
+    status.write(folder / "status.json")

@@ -1,0 +1,153 @@
+"""What a user sees on each page, from records alone: no training runs here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tl_core.documents.status import Failure
+
+PAGES = ("streamlit_app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_workspace_offers_the_step_that_is_missing(open_page: Open, page: str, store: Path) -> None:
+    app = open_page(page)
+    assert not app.exception
+    assert not app.error
+    assert len(app.button) + len(app.file_uploader) > 0
+    assert not (store / "workspaces").exists(), "looking around must not write anything"
+
+
+def test_a_page_without_a_token_gets_one_and_keeps_it(open_page: Open) -> None:
+    app = open_page(workspace=None)
+    token = app.query_params["workspace"]
+    assert len(str(token).strip("[]'")) == 32
+    app.query_params.clear()
+    app.run()
+    assert app.query_params["workspace"] == token
+
+
+@pytest.mark.parametrize("token", ["../../etc", "ABCDEF", "0" * 31, "g" * 32])
+def test_a_malformed_token_opens_nothing(open_page: Open, token: str) -> None:
+    app = open_page(workspace=token)
+    assert "does not lead to a workspace" in app.error[0].value
+    assert not app.title
+
+
+def test_another_token_sees_nothing(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    records.run(records.workspace(), data)
+    assert "Crockery" in text(open_page())
+    for page in PAGES:
+        app = open_page(page, workspace="f" * 32, dataset=data.id)
+        assert "Crockery" not in text(app)
+
+
+def test_home_lists_data_sets_and_runs(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    records.run(records.workspace(), data)
+    said = text(open_page())
+    assert "3 classes, 60 pictures" in said
+    assert "right on 9 pictures it had never seen" in said
+
+
+def test_the_data_page_shows_counts_refusals_and_leads_on(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    assert not app.exception
+    assert "60 pictures in 3 classes, 1 file refused." in text(app)
+    assert app.dataframe[0].value["Why"].tolist() == ["The file ends in the middle."]
+    assert "Train on these" in [button.label for button in app.button]
+
+
+def test_a_data_set_that_could_not_be_read_says_why(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    records.Status(
+        state="failed", failure=Failure(kind="layout", message="There are no pictures in shoes.zip.", exit_code=2)
+    ).write(data.path / "status.json")
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    assert "There are no pictures in shoes" in app.error[0].value
+    assert "How to bring pictures" in [control.label for control in app.segmented_control]
+
+
+def test_train_is_decided_in_advance_and_names_its_reason(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    app = open_page("pages/2_Train.py", dataset=data.id)
+    assert not app.exception
+    assert app.selectbox(key="backbone").value == "efficientnet_lite0"
+    assert app.button(key="choose-feature_extraction").label == "Chosen"
+    said = text(app)
+    assert "parameters will learn" in said
+    assert "processor" in said or "GPU" in said
+    app.button(key="choose-partial_fine_tuning").click().run()
+    assert app.button(key="choose-partial_fine_tuning").label == "Chosen"
+
+
+@pytest.mark.parametrize("strategy", ["feature_extraction", "partial_fine_tuning"])
+def test_a_finished_run_leads_on_to_evaluate(open_page: Open, strategy: str) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data, strategy=strategy)
+    app = open_page("pages/2_Train.py", run=run.id)
+    assert not app.exception
+    assert "right on 9 pictures" in text(app)
+    assert app.button(key="to-evaluate").label == "Evaluate"
+
+
+def test_a_failed_run_shows_its_sentence_and_log(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    failure = Failure(kind="disk_full", message="The disk is full. Free some space and start again.", exit_code=2)
+    run = records.run(records.workspace(), data, state="failed", failure=failure)
+    app = open_page("pages/2_Train.py", run=run.id)
+    assert "The disk is full" in app.error[0].value.replace("\\", "")
+    assert "stage training" in app.code[0].value
+
+
+def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    truth, said = app.selectbox(key=f"truth-{run.id}"), app.selectbox(key=f"said-{run.id}")
+    assert truth.value != said.value
+    assert "1 picture of" in text(app)
+    said.select(truth.value).run()
+    assert "and rightly called that" in text(app)
+    assert app.dataframe[0].value["Pictures"].sum() == 9
+
+
+def test_evaluate_goes_on_without_the_pictures(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    data.delete()
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    assert "The data set was deleted" in text(app)
+
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:1) :red[y] $z$ # a\nb" + "c" * 300
+
+
+@pytest.mark.parametrize("page", PAGES[:4])
+def test_typed_names_are_display_text_only(open_page: Open, page: str) -> None:
+    data = records.dataset(records.workspace(), name=HOSTILE, classes=(HOSTILE, "plate"))
+    run = records.run(records.workspace(), data, name=HOSTILE)
+    app = open_page(page, dataset=data.id, run=run.id)
+    assert not app.exception
+    for kind in ("markdown", "caption", "header"):
+        for element in getattr(app, kind):
+            assert "<script>" not in str(element.value)
+            assert "[x](javascript" not in str(element.value)
+            assert ":red[y]" not in str(element.value)
+
+
+def test_delete_and_rename_ask_first(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    app = open_page()
+    app.session_state[f"menu-home-{data.id}"] = "Delete"
+    assert data.exists
+    data.rename("Plates & <b>cups</b>")
+    assert "Plates" in text(open_page())

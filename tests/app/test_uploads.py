@@ -1,0 +1,90 @@
+"""What a browser sends is put on disk inside the staging folder, whatever it calls itself."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from tl_core.errors import DataError, LayoutError
+from ui import uploads
+
+
+class Sent(io.BytesIO):
+    """As Streamlit hands an upload over."""
+
+    def __init__(self, name: str, content: bytes = b"x") -> None:
+        super().__init__(content)
+        self.name = name
+        self.size = len(content)
+
+
+def _inside(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_a_folder_keeps_its_tree(tmp_path: Path) -> None:
+    root = uploads.save_tree([Sent("photos/cat/a.jpg"), Sent("photos/dog/a.jpg")], tmp_path)
+    assert _inside(root) == ["photos/cat/a.jpg", "photos/dog/a.jpg"]
+    assert uploads.tree_name([Sent("photos/cat/a.jpg")]) == "photos"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/../../b.jpg",
+        "..\\..\\c.jpg",
+        "..\u202e/d.jpg",
+        "a\x00/b.jpg",
+        "..",
+        "/",
+        "x" * 400 + "/y.jpg",
+    ],
+)
+def test_no_name_leads_out_of_staging(tmp_path: Path, name: str) -> None:
+    staging = tmp_path / "in" / "staging"
+    staging.mkdir(parents=True)
+    root = uploads.save_tree([Sent(name)], staging)
+    assert len(_inside(root)) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and root not in path.parents] == []
+
+
+def test_two_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
+    root = uploads.save_tree([Sent("p/a.jpg", b"1"), Sent("p/a.jpg", b"2")], tmp_path)
+    assert len(_inside(root)) == 2
+
+
+def test_hidden_files_stay_hidden(tmp_path: Path) -> None:
+    root = uploads.save_tree([Sent("p/.thumbs/a.jpg"), Sent("p/cat/.DS_Store")], tmp_path)
+    assert _inside(root) == ["p/.thumbs/a.jpg", "p/cat/.DS_Store"]
+
+
+def test_an_upload_over_the_limit_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_MAX_UPLOAD_MB", "0.001")
+    with pytest.raises(DataError, match="one upload takes"):
+        uploads.save_zip(Sent("a.zip", b"x" * 2000), tmp_path)
+
+
+def test_class_by_class(tmp_path: Path) -> None:
+    draft = uploads.Draft(tmp_path)
+    draft.add([Sent("IMG_1.HEIC"), Sent("IMG_2.jpg")])
+    assert len(draft.waiting()) == 2
+    draft.close_class("cup/mug")
+    draft.add([Sent("x")])
+    draft.close_class("../plate")
+    assert {name: len(files) for name, files in draft.classes().items()} == {"cup\u2215mug": 2, "\u2215plate": 1}
+    assert all(tmp_path in path.parents for files in draft.classes().values() for path in files)
+    draft.drop("cup\u2215mug")
+    assert list(draft.classes()) == ["\u2215plate"]
+
+
+@pytest.mark.parametrize("name", ["", "   ", "...", "\x00\n"])
+def test_a_class_without_a_name_is_asked_for_one(tmp_path: Path, name: str) -> None:
+    draft = uploads.Draft(tmp_path)
+    draft.add([Sent("a.jpg")])
+    with pytest.raises(LayoutError, match="needs a name"):
+        draft.close_class(name)
+    assert len(draft.waiting()) == 1

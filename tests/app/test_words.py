@@ -1,0 +1,38 @@
+"""Names and numbers as a person reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ui import words
+
+
+@pytest.mark.parametrize("name", ["a*b*", "[x](y)", "<b>", "`c`", ":red[d]", "$e$", "# f", "~g~", "|h|"])
+def test_markup_in_a_name_is_escaped(name: str) -> None:
+    escaped = words.plain(name)
+    assert all(escaped[index - 1] == "\\" for index, letter in enumerate(escaped) if letter in "*[]()<>`:$#~|")
+
+
+def test_a_name_stays_on_one_line_and_short() -> None:
+    assert "\n" not in words.short("a\nb\x00c")
+    assert len(words.short("x" * 300)) == 48
+
+
+@pytest.mark.parametrize("name", [":material/home:", ":dog:", "https://example.org", "www.example.org"])
+def test_no_icon_or_link_comes_of_a_name(name: str) -> None:
+    assert "\u2060" in words.plain(name)
+
+
+def test_the_headline_tells_number_pictures_and_range() -> None:
+    said = words.headline(0.934, 0.9, 0.953, 310).replace("\u202f", " ")
+    assert said == "93 % right on 310 pictures it had never seen (90 to 95 %)"
+
+
+def test_nearly_all_is_not_all() -> None:
+    assert words.percent(0.998).startswith("99.8")
+    assert words.percent(1.0).startswith("100")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (75, "75 s"), (150, "2 min 30 s"), (4000, "1 h 6 min")])
+def test_durations(seconds: float, said: str) -> None:
+    assert words.duration(seconds).replace("\u202f", " ") == said
