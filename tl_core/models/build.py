@@ -176,10 +176,26 @@ def _library_network(network: Network) -> nn.Module:
     if network.source == "timm":
         import timm
 
-        return cast(nn.Module, timm.create_model(network.builder, pretrained=False))
+        return _with_plain_means(timm.create_model(network.builder, pretrained=False))
     import torchvision
 
-    return cast(nn.Module, torchvision.models.get_model(network.builder, weights=None))
+    return _with_plain_means(torchvision.models.get_model(network.builder, weights=None))
+
+
+class GlobalMean(nn.Module):
+    """The mean of each channel: (N, K, h, w) to (N, K, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+def _with_plain_means(module: nn.Module) -> nn.Module:
+    """Adaptive pooling to one position is a mean; written as one, its ONNX graph is a single node, not a gather over indices."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+                setattr(parent, name, GlobalMean())
+    return module
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,140 @@
+"""Answers of a bundle: right, in order, whatever the pictures are given as, without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serving.conftest import CLASSES, WEIGHT, bundle_info
+from tl_core.errors import BundleError, NotFound
+from tl_core.serving.bundle import Bundle, to_zip, write_bundle
+from tl_core.serving.predictor import Predictor, expand, heatmap, probabilities
+
+RED, GREEN, BLUE = (230, 20, 20), (20, 230, 20), (20, 20, 230)
+
+
+def save(path: Path, colour: tuple[int, ...], mode: str = "RGB") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (90, 60), colour).save(path)
+    return path
+
+
+def test_answers_in_order_with_a_broken_file_in_its_place(bundle: Bundle, tmp_path: Path) -> None:
+    good = [save(tmp_path / f"{i}.png", (RED, GREEN, BLUE)[i % 3]) for i in range(19)]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    answers = Predictor(bundle).predict([*good[:10], broken, tmp_path / "absent.jpg", *good[10:]])
+    assert [a.get("label") for a in answers] == [
+        *(CLASSES[i % 3] for i in range(10)),
+        None,
+        None,
+        *(CLASSES[i % 3] for i in range(10, 19)),
+    ]
+    assert answers[10].keys() == {"file", "error"}
+    assert answers[10]["file"] == str(broken)
+    assert answers[10]["error"]["kind"] == "unreadable_image"
+    assert answers[11]["error"]["kind"] == "not_found"
+
+
+def test_an_answer_has_the_top_classes_and_their_probabilities(bundle: Bundle) -> None:
+    (answer,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)], top=2)
+    assert answer["label"] == "green"
+    assert [entry["label"] for entry in answer["top"]][0] == "green"
+    assert len(answer["top"]) == 2
+    assert answer["probability"] == answer["top"][0]["probability"] > answer["top"][1]["probability"]
+    (whole,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)])
+    assert sum(entry["probability"] for entry in whole["top"]) == pytest.approx(1)
+
+
+def test_path_text_bytes_and_picture_give_the_same_answer(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)).save(path)
+    by_path, by_text, by_bytes, by_image = Predictor(bundle).predict(
+        [path, str(path), path.read_bytes(), Image.open(path)]
+    )
+    assert by_path["top"] == by_text["top"] == by_bytes["top"] == by_image["top"]
+    assert by_bytes["file"] == "image 3"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
+def test_pictures_of_every_mode_are_taken(bundle: Bundle, mode: str) -> None:
+    predictor = Predictor(bundle)
+    (answer,) = predictor.predict([Image.new(mode, (40, 30))])
+    assert answer["label"] in CLASSES
+
+
+def test_a_see_through_picture_lies_on_white(bundle: Bundle) -> None:
+    assert Predictor(bundle).pixels(Image.new("RGBA", (40, 40), (255, 0, 0, 0))).min() == 255
+
+
+def test_exif_orientation_of_a_picture_object_is_applied(bundle: Bundle) -> None:
+    image = Image.new("RGB", (64, 64), RED)
+    image.paste(BLUE, (0, 32, 64, 64))
+    image.getexif()[0x0112] = 3
+    pixels = Predictor(bundle).pixels(image)
+    assert tuple(pixels[2, 2]) == BLUE
+    assert tuple(pixels[-3, 2]) == RED
+
+
+def test_batches_do_not_change_logits(bundle: Bundle) -> None:
+    predictor = Predictor(bundle)
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 32, 32, 3), dtype=np.uint8)
+    logits = predictor.logits(pixels)
+    assert logits.shape == (21, 3)
+    assert np.allclose(logits, np.concatenate([predictor.logits(pixels[i : i + 1]) for i in range(21)]), atol=1e-5)
+    assert predictor.embeddings(pixels).shape == (21, 3)
+    assert predictor.maps(pixels).shape == (21, 3, 8, 8)
+    assert predictor.logits(pixels[:0]).shape == (0, 3)
+    assert np.allclose(probabilities(logits).sum(1), 1)
+
+
+def test_heatmap_lies_on_the_evidence(bundle: Bundle) -> None:
+    image = Image.new("RGB", (32, 32), RED)
+    image.paste(BLUE, (16, 0, 32, 32))
+    predictor = Predictor(bundle)
+    spatial = predictor.maps(predictor.pixels(image)[None])[0]
+    blue = heatmap(spatial, predictor.class_weights()[2])
+    assert blue.shape == (8, 8)
+    assert blue.max() == 1
+    assert blue[:, 5:].min() > 0.9 > 0.2 > blue[:, :3].max()
+    assert heatmap(spatial, np.full(3, -1, np.float32)).max() == 0
+
+
+def test_no_heatmap_where_more_than_one_layer_follows(tmp_path: Path, graph: Path) -> None:
+    bundle = write_bundle(
+        tmp_path / "b", info=bundle_info(linear_on_pooled=False), onnx=graph, tensors={"fc.weight": WEIGHT}, card=""
+    )
+    with pytest.raises(BundleError, match="heatmap"):
+        Predictor(bundle).class_weights()
+
+
+def test_folders_are_expanded(tmp_path: Path) -> None:
+    inside = [save(tmp_path / name, RED) for name in ("f/a.png", "f/deep/b.PNG")]
+    for hidden in ("f/.thumbs/c.png", "f/__MACOSX/d.png", "f/._a.png"):
+        save(tmp_path / hidden, RED)
+    (tmp_path / "f" / "notes.txt").write_text("x")
+    odd = tmp_path / "odd.xyz"
+    assert expand([odd, tmp_path / "f"]) == [odd, *inside]
+
+
+def test_opens_run_folder_bundle_folder_and_zip(bundle: Bundle, tmp_path: Path) -> None:
+    zipped = to_zip(bundle.folder, tmp_path / "b.zip")
+    for place in (bundle.folder, bundle.folder.parent, zipped, str(zipped)):
+        assert Predictor(place).predict([Image.new("RGB", (9, 9), BLUE)])[0]["label"] == "blue"
+    with pytest.raises(NotFound, match="no such|There is no"):
+        Predictor(tmp_path / "nowhere")
+
+
+def test_imports_no_torch(bundle: Bundle) -> None:
+    program = (
+        "import sys; from PIL import Image; from tl_core.serving.predictor import Predictor;"
+        "print(Predictor(sys.argv[1]).predict([Image.new('RGB', (9, 9), (0, 0, 255))])[0]['label']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(bundle.folder)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "blue"), done.stderr

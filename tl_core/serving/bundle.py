@@ -1,0 +1,185 @@
+"""A bundle: the trained classifier as four files that need nothing of Graft's to be used, and no pickle.
+
+    bundle.json         classes, image size, interpolation, where it comes from (`documents.bundle`)
+    model.onnx          the whole graph in one file: uint8 pictures in, logits, embedding and map out
+    model.safetensors   the tensors, by the library's own names
+    MODEL_CARD.md       the same for people
+
+Writes, reads, zips and distrusts them: whatever a bundle says is checked, as it may come from anyone. Knows no torch;
+running one is the predictor's matter.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.cache import disk_full_said
+from tl_core.documents.bundle import BundleInfo
+from tl_core.errors import BundleError, DocumentError, NotFound
+from tl_core.serving.inspection import check_graph, check_info, check_tensors
+from tl_core.serving.unpack import INFO, MODEL_CARD, ONNX, TENSORS, unpack
+
+FOLDER = "bundle"
+"""Where a run folder keeps its bundle."""
+
+_PICKLES = frozenset([".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"])
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were checked."""
+
+    folder: Path
+    info: BundleInfo
+    _holder: Any = None
+    """Keeps the temporary folder of an unpacked zip for as long as this lives."""
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / ONNX
+
+    @property
+    def tensors(self) -> Path:
+        return self.folder / TENSORS
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum((self.folder / name).stat().st_size for name in (INFO, ONNX, TENSORS))
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    info: BundleInfo,
+    onnx: Path,
+    tensors: Mapping[str, NDArray[Any]] | Path,
+    card: str,
+) -> Bundle:
+    """Write a bundle to `folder`, which appears by one rename once all four files are there and were checked.
+
+    `onnx` is a graph of `models.export.attach_head`; `tensors` the arrays by name, or a safetensors file. A bundle that
+    is there already is replaced.
+
+    Raises:
+        BundleError: the files do not fit one another.
+        DiskFull: no space is left.
+    """
+    from safetensors.numpy import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        with disk_full_said("the bundle"):
+            temporary.mkdir()
+            shutil.copyfile(onnx, temporary / ONNX)
+            if isinstance(tensors, Path):
+                shutil.copyfile(tensors, temporary / TENSORS)
+            else:
+                save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
+            (temporary / MODEL_CARD).write_text(card, encoding="utf-8")
+            info.write(temporary / INFO)
+            read_bundle(temporary)
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Bundle(folder, info)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """The bundle at `path`: a bundle folder, a run folder that holds one, or a bundle zip; everything in it checked.
+
+    A zip is unpacked to a temporary folder that lives as long as the returned object.
+
+    Raises:
+        NotFound: there is nothing at `path`.
+        BundleError: it is no bundle, or one that cannot be used or trusted; says what is wrong with it.
+        DiskFull: no space to unpack a zip.
+    """
+    if not path.exists():
+        raise NotFound(f"There is no {path}. Name a run folder, a bundle folder or a bundle zip.")
+    if path.is_dir():
+        return _checked(_bundle_folder(path), None)
+    if not zipfile.is_zipfile(path):
+        raise BundleError(f"{path.name} is neither a run folder, a bundle folder nor a bundle zip.")
+    holder = tempfile.TemporaryDirectory(prefix="graft-bundle-", ignore_cleanup_errors=True)
+    try:
+        unpack(path, Path(holder.name))
+        return _checked(Path(holder.name), holder)
+    except BaseException:
+        holder.cleanup()
+        raise
+
+
+def to_zip(folder: Path, out: Path) -> Path:
+    """Zip the bundle in `folder` (a bundle or run folder) to the file `out`, which appears by one rename; returns it.
+
+    The same bundle always gives the same bytes.
+
+    Raises:
+        BundleError: `folder` holds no bundle that can be used.
+        DiskFull: no space is left.
+    """
+    bundle = read_bundle(folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        with disk_full_said(str(out)), zipfile.ZipFile(temporary, "w") as archive:
+            for name in (INFO, MODEL_CARD, ONNX, TENSORS):
+                file = bundle.folder / name
+                if not file.is_file():
+                    continue
+                entry = zipfile.ZipInfo(name, _ZIP_DATE)
+                entry.external_attr = 0o100644 << 16
+                # Weights do not shrink; text does.
+                small = file.suffix in (".json", ".md")
+                entry.compress_type = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
+                entry.file_size = file.stat().st_size
+                with file.open("rb") as source, archive.open(entry, "w") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def _bundle_folder(path: Path) -> Path:
+    for folder in (path, path / FOLDER):
+        if (folder / INFO).is_file():
+            return folder
+    if (path / "spec.json").is_file():
+        raise BundleError(f"The run in {path} has no bundle: it has not finished.")
+    raise BundleError(f"{path} holds no {INFO}, so it is neither a bundle nor a finished run.")
+
+
+def _checked(folder: Path, holder: Any) -> Bundle:
+    for file in folder.iterdir():
+        if file.suffix.lower() in _PICKLES:
+            raise BundleError(
+                f"The bundle holds {file.name}, which may run code when it is opened and has no place in a bundle. "
+                "It was not opened."
+            )
+    for name in (INFO, ONNX, TENSORS):
+        if not (folder / name).is_file():
+            raise BundleError(f"The bundle lacks {name}. Export it again.")
+    try:
+        info = BundleInfo.read(folder / INFO)
+    except DocumentError as error:
+        raise BundleError(error.message) from error
+    check_info(info)
+    check_tensors(folder / TENSORS, info)
+    check_graph(folder / ONNX, info)
+    return Bundle(folder, info, holder)

@@ -1,0 +1,217 @@
+"""What a bundle's files must be like before any of them is used. Opens them as data: runs nothing, loads no weights.
+
+Knows the graph's contract (inputs, outputs, what it may be made of) and how it has to agree with bundle.json.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_core.data.pixels import INTERPOLATIONS
+from tl_core.documents.bundle import BundleInfo
+from tl_core.errors import BundleError, UnknownName
+from tl_core.models.registry import network
+from tl_core.serving.unpack import MAX_BYTES, ONNX, TENSORS
+
+MAX_CLASSES = 10_000
+SIZES = range(16, 1025)
+"""Pixels."""
+
+_ENDLESS = frozenset(["Loop", "If", "Scan", "SequenceMap"])
+"""Operators with graphs of their own inside: no exported backbone has any, and a loop need never end."""
+_BULKY = frozenset(
+    (
+        "ConstantOfShape",
+        "Expand",
+        "Tile",
+        "Range",
+        "Resize",
+        "Upsample",
+        "Pad",
+        "OneHot",
+        "EyeLike",
+        "NonZero",
+        "RandomNormal",
+        "RandomUniform",
+        "CenterCropPad",
+    )
+)
+"""Operators that make much out of little; allowed only where the size of what they give is known beforehand."""
+MAX_ELEMENTS = 1 << 29
+"""Of any one array between two operators, for a batch of `_BATCH` pictures: 2 GB."""
+_BATCH = 8
+_SMALL = 64
+"""Elements of a constant that may be a shape."""
+_DOMAINS = frozenset(["", "ai.onnx"])
+
+
+def check_info(info: BundleInfo) -> None:
+    """Refuse a bundle.json that follows the schema and cannot be true.
+
+    Raises:
+        BundleError: with all problems at once.
+    """
+    problems = []
+    if not 2 <= len(info.classes) <= MAX_CLASSES:
+        problems.append(f"it names {len(info.classes)} classes, 2 to {MAX_CLASSES:,} are possible")
+    if len(set(info.classes)) != len(info.classes):
+        problems.append("it names a class twice")
+    if info.image_size not in SIZES:
+        problems.append(f"its image size is {info.image_size}, {SIZES[0]} to {SIZES[-1]} are possible")
+    if info.interpolation not in INTERPOLATIONS:
+        problems.append(f"its interpolation is {info.interpolation[:40]!r}, known are {', '.join(INTERPOLATIONS)}")
+    if not (math.isfinite(info.temperature) and info.temperature > 0):
+        problems.append(f"its temperature is {info.temperature}, which must be above 0")
+    if info.embedding_size < 1:
+        problems.append(f"its embedding size is {info.embedding_size}")
+    if problems:
+        raise BundleError(f"bundle.json cannot be true: {'; '.join(problems)}.")
+
+
+def check_tensors(path: Path, info: BundleInfo) -> None:
+    """Refuse a model.safetensors that is none, or whose head is not for the classes of `info`.
+
+    Raises:
+        BundleError: says what is wrong.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            names = set(tensors.keys())
+            head = head_name(info)
+            shape = tuple(tensors.get_slice(head).get_shape()) if head in names else None
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{TENSORS} is damaged or no safetensors file; it was not used.") from error
+    if head is not None and shape != (len(info.classes), info.embedding_size):
+        found = f"is {shape}" if shape else "is missing"
+        raise BundleError(
+            f"{TENSORS} does not fit bundle.json: the head {head} {found}, "
+            f"{(len(info.classes), info.embedding_size)} is needed."
+        )
+
+
+def head_name(info: BundleInfo) -> str | None:
+    """The head's weight in model.safetensors; None for a backbone that this version does not know."""
+    try:
+        return f"{network(info.backbone).head}.weight"
+    except UnknownName:
+        return None
+
+
+def check_graph(path: Path, info: BundleInfo) -> None:
+    """Refuse a model.onnx that is not one self-contained graph of our contract, or does not agree with `info`.
+
+    Raises:
+        BundleError: says what is wrong.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES[ONNX]:
+        raise BundleError(f"{ONNX} has {size / 1e6:,.0f} MB; up to {MAX_BYTES[ONNX] // 1_000_000:,} MB are read.")
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # a parser that is fed hostile bytes may raise anything
+        raise BundleError(f"{ONNX} is damaged or no ONNX file; it was not used.") from error
+    _check_parts(model)
+    _check_ends(model.graph, info)
+    _check_sizes(model)
+
+
+def _check_parts(model: Any) -> None:
+    if model.functions or any(item.domain not in _DOMAINS for item in model.opset_import):
+        raise BundleError(f"{ONNX} brings operators of its own; it was not used.")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == tensor.EXTERNAL or tensor.external_data:
+            raise BundleError(
+                f"{ONNX} wants to read another file of this machine for {tensor.name[:80]!r}; it was not used."
+            )
+    for node in model.graph.node:
+        if node.domain not in _DOMAINS or node.op_type in _ENDLESS:
+            raise BundleError(f"{ONNX} holds the operator {node.op_type[:40]!r}, which no bundle has; it was not used.")
+    if not model.graph.node:
+        raise BundleError(f"{ONNX} holds no graph.")
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g") or attribute.graphs:
+                raise BundleError(f"{ONNX} holds a graph inside of {node.op_type[:40]!r}; it was not used.")
+
+
+def _check_ends(graph: Any, info: BundleInfo) -> None:
+    from onnx import TensorProto
+
+    fixed = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in fixed]
+    outputs = {value.name: value for value in graph.output}
+    side = info.image_size
+    if [value.name for value in inputs] != ["images"]:
+        raise BundleError(f"{ONNX} does not take the one input images; it was not used.")
+    if inputs[0].type.tensor_type.elem_type != TensorProto.UINT8 or _shape(inputs[0])[1:] != (side, side, 3):
+        raise BundleError(
+            f"{ONNX} does not fit bundle.json: it takes pictures of shape {_shape(inputs[0])[1:]}, bundle.json says {(side, side, 3)}."
+        )
+    if set(outputs) != {"logits", "embedding", "map"}:
+        raise BundleError(f"{ONNX} gives {', '.join(sorted(outputs))[:200]}; a bundle gives logits, embedding and map.")
+    classes, size = _shape(outputs["logits"])[1:], _shape(outputs["embedding"])[1:]
+    if classes != (len(info.classes),):
+        raise BundleError(
+            f"{ONNX} does not fit bundle.json: it answers for {classes[0] if classes else 0} classes, "
+            f"bundle.json names {len(info.classes)}."
+        )
+    if size != (info.embedding_size,) or len(_shape(outputs["map"])) != 4:
+        raise BundleError(
+            f"{ONNX} does not fit bundle.json: its embedding is {size}, bundle.json says {info.embedding_size}."
+        )
+
+
+def _check_sizes(model: Any) -> None:
+    """Work out the shape of every array in the graph, so that a small file cannot ask for all memory."""
+    import onnx
+    from onnx import TensorProto, helper, shape_inference
+
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = light.graph
+    graph.name = "shapes"
+    graph.node.extend(model.graph.node)
+    graph.input.append(model.graph.input[0])
+    graph.input[0].type.tensor_type.shape.dim[0].dim_value = _BATCH
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.INT64 and math.prod(tensor.dims) <= _SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    graph.output.extend(onnx.ValueInfoProto(name=output.name) for output in model.graph.output)
+    try:
+        inferred = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True).graph
+    except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{ONNX} holds a graph whose parts do not fit one another; it was not used.") from error
+    known: dict[str, tuple[int, ...]] = {}
+    for value in [*inferred.value_info, *inferred.output]:
+        dimensions = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(item.HasField("dim_value") for item in dimensions):
+            known[value.name] = _shape(value)
+    for node in model.graph.node:
+        for name in node.output:
+            too_large = math.prod(known[name]) > MAX_ELEMENTS if name in known else node.op_type in _BULKY
+            if too_large:
+                raise BundleError(
+                    f"{ONNX} asks for more memory than any bundle needs (in {node.op_type[:40]!r}); it was not used."
+                )
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """0 stands for a size that is free."""
+    return tuple(int(dimension.dim_value) for dimension in value.type.tensor_type.shape.dim)
