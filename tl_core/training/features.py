@@ -1,0 +1,108 @@
+"""What a frozen backbone says of each picture, computed once with ONNX Runtime on the CPU and kept by content. No torch.
+
+Knows pixels and an exported graph. Knows no labels and no splits: all rows of a data set are computed together, so that
+another seed's split finds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.cache import Cache, allocate
+from tl_core.data.pace import Pace, cores
+from tl_core.documents.events import Event
+from tl_core.errors import ModelError
+
+BATCH = 8
+"""Images a call: larger ones take more memory and are not faster on a CPU."""
+
+_FLOAT16_MAX = 65504.0
+
+
+def computed_key(*made_from: str) -> str:
+    """A cache key for what is computed from `made_from`: the keys of its ingredients, in order."""
+    return hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:40]
+
+
+def extract(
+    backbone_onnx: Path, pixels: NDArray[np.uint8], *, cache: Cache, key: str
+) -> Generator[Event, None, NDArray[np.float32]]:
+    """Embeddings (N, D) of `pixels` (N, S, S, 3), from the cache where `key` is there.
+
+    `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`.
+
+    Raises:
+        DiskFull: no space is left.
+        ModelError: the backbone gives values that are no numbers.
+    """
+    with cache.entry("features", key) as entry:
+        path = entry.path
+        if path is None:
+            yield from run_graph(backbone_onnx, "embedding", pixels, entry.temporary, dtype=np.float32)
+            path = entry.commit()
+        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return features
+
+
+def run_graph(
+    graph: Path, output: str, pixels: NDArray[np.uint8], into: Path, *, dtype: type[np.floating[Any]]
+) -> Generator[Event, None, None]:
+    """Write the `output` of `graph` for every row of `pixels` to the .npy file `into`, as `dtype`.
+
+    Yields progress of the stage `features`. Values beyond float16's range are clipped to it.
+
+    Raises:
+        OSError: no space is left (ENOSPC), before anything is computed for the missing space.
+        ModelError: a value is no number.
+    """
+    session = open_session(graph)
+    count = len(pixels)
+    first = session.run([output], {"images": np.ascontiguousarray(pixels[:1])})[0]
+    rows = new_rows(into, (count, *first.shape[1:]), dtype)
+    pace = Pace("features", count)
+    for start in range(0, count, BATCH):
+        batch = np.ascontiguousarray(pixels[start : start + BATCH])
+        write_rows(rows, start, session.run([output], {"images": batch})[0])
+        event = pace.at(min(start + BATCH, count))
+        if event is not None:
+            yield event
+    rows.flush()
+
+
+def new_rows(path: Path, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> np.memmap[Any, Any]:
+    """A memory map over a new .npy file whose space on the disk is already taken.
+
+    Raises:
+        OSError: no space is left (ENOSPC).
+    """
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    allocate(path, path.stat().st_size)
+    return rows
+
+
+def write_rows(rows: np.memmap[Any, Any], start: int, values: NDArray[np.floating[Any]]) -> None:
+    """Store `values` from row `start` on, clipped to what float16 holds where `rows` is float16.
+
+    Raises:
+        ModelError: a value is no number.
+    """
+    if not np.isfinite(values).all():
+        raise ModelError("The backbone gives values that are no numbers for some pictures; choose another backbone.")
+    clipped = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX) if rows.dtype == np.float16 else values
+    rows[start : start + len(values)] = clipped
+
+
+def open_session(graph: Path) -> Any:
+    """An ONNX Runtime session on all cores of this process."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

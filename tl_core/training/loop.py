@@ -1,0 +1,159 @@
+"""Training by gradient steps: the last stages on cached activations, or the whole network on pixels. Needs torch.
+
+A generator of events that returns what it found. Writes nothing: each improvement goes to the caller's `save_best`. Knows no
+files, no runs and no test split. Sets torch's global random state and cuDNN's deterministic mode: it has its process for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tl_core.data.pace import Pace
+from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.build import Backbone
+from tl_core.training.head import Head
+from tl_core.training.inputs import Inputs
+from tl_core.training.steps import Running, Scores, Trainer, schedule
+from tl_core.training.strategies import Strategy
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training found. The backbone itself is left as it was at its best, on the CPU, in eval mode."""
+
+    best_epoch: int
+    """0: the head before the first step was not improved on."""
+    val_loss: float
+    val_accuracy: float
+    val_logits: NDArray[np.float32]
+    """(M, C) of the validation rows, in their order, at the best epoch, before any temperature."""
+    micro_batch: int
+    """Images that were on the device at once in the end."""
+    departed: bool
+    """Whether memory ran out and the micro-batch became smaller than the spec's."""
+
+
+def set_fitted_head(backbone: Backbone, head: Head) -> None:
+    """Start from the fitted head: its weights become the network's.
+
+    Raises:
+        ValueError: the backbone has no head, or one of another shape.
+    """
+    layer = backbone.head
+    if layer is None or tuple(layer.weight.shape) != head.weight.shape:
+        raise ValueError("The fitted head does not fit this backbone.")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+def learning_parameters(backbone: Backbone, frozen: int) -> tuple[int, int]:
+    """How many parameters learn when the first `frozen` stages do not, and how many there are in all."""
+    stages = sum(p.numel() for stage in range(frozen, len(backbone.stages)) for p in backbone.stage_parameters(stage))
+    head = sum(p.numel() for p in backbone.head_parameters())
+    return stages + head, sum(p.numel() for p in backbone.parameters())
+
+
+def fit(
+    backbone: Backbone,
+    inputs: Inputs,
+    labels: NDArray[np.integer],
+    train_rows: NDArray[np.integer],
+    val_rows: NDArray[np.integer],
+    *,
+    spec: TrainSpec,
+    strategy: Strategy,
+    frozen: int,
+    save_best: Callable[[dict[str, Tensor]], None],
+) -> Generator[Event, None, FitResult]:
+    """Train the stages after the first `frozen` and the head; keep the state with the lowest validation loss.
+
+    Epoch 0, before the first step, counts: what starts from a fitted head never ends with a worse one. `inputs` gives the
+    input of the part that learns; `labels` (N,) are those of its rows. `spec` says epochs, batch, micro-batch, precision,
+    layout (`channels_last` None: no), seed and the head's learning rate. Close the generator to cancel.
+
+    When the device's memory runs out, the micro-batch is halved and the step taken again; the batch, and so the gradient,
+    stays the same, but for batch norm that learns: it sees the smaller one.
+
+    Raises:
+        DeviceError: not even one image fits the device's memory.
+        ValueError: no training or no validation rows.
+    """
+    if len(train_rows) == 0 or len(val_rows) == 0:
+        raise ValueError("There must be training and validation rows.")
+    torch.manual_seed(spec.seed)
+    torch.backends.cudnn.deterministic = True
+    trainer = Trainer(backbone, inputs, labels, spec=spec, strategy=strategy, frozen=frozen)
+    steps_an_epoch = math.ceil(len(train_rows) / spec.batch_size)
+    factors = schedule(steps_an_epoch * spec.epochs)
+    pace = Pace("training", len(train_rows) * spec.epochs)
+    done = 0
+
+    yield from trainer.evaluate(val_rows)
+    best_epoch, best = 0, trainer.scores
+    best_tensors = _copy(backbone)
+    save_best(best_tensors)
+    yield _epoch_event(0, spec, None, best, trainer.head_rate, improved=True)
+    for epoch in range(1, spec.epochs + 1):
+        order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
+        running = Running()
+        for step, rows in enumerate(np.array_split(order, steps_an_epoch)):
+            yield from trainer.step(rows, next(factors), draw=[spec.seed, epoch, step], running=running)
+            done += len(rows)
+            event = pace.at(done)
+            if event is not None:
+                yield event
+        if not math.isfinite(running.loss):
+            yield Notice(
+                level="warning",
+                message=(
+                    f"Training went astray in epoch {epoch} (the loss is no number) and stopped; the best state so far is "
+                    "kept. A lower learning rate helps."
+                ),
+            )
+            break
+        yield from trainer.evaluate(val_rows)
+        improved = trainer.scores.loss < best.loss
+        if improved:
+            best_epoch, best = epoch, trainer.scores
+            best_tensors = _copy(backbone)
+            save_best(best_tensors)
+        yield _epoch_event(epoch, spec, running, trainer.scores, trainer.head_rate, improved=improved)
+    backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    backbone.load_tensors(best_tensors)
+    backbone.eval().requires_grad_(True)
+    return FitResult(
+        best_epoch=best_epoch,
+        val_loss=best.loss,
+        val_accuracy=best.accuracy,
+        val_logits=best.logits,
+        micro_batch=trainer.micro_batch,
+        departed=trainer.micro_batch < min(spec.micro_batch, spec.batch_size),
+    )
+
+
+def _copy(backbone: Backbone) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in backbone.tensors().items()}
+
+
+def _epoch_event(
+    epoch: int, spec: TrainSpec, running: Running | None, scores: Scores, rate: float, *, improved: bool
+) -> EpochEnded:
+    return EpochEnded(
+        epoch=epoch,
+        epochs=spec.epochs,
+        train_loss=running.loss if running else None,
+        train_accuracy=running.correct / max(1, running.images) if running else None,
+        val_loss=scores.loss,
+        val_accuracy=scores.accuracy,
+        learning_rate=rate,
+        best=improved,
+    )
