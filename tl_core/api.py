@@ -9,12 +9,13 @@ import os
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom
-from tl_core.errors import Cancelled, GraftError, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
+from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
     from tl_core.runs.store import JobFolder
@@ -58,6 +59,7 @@ def train(
     Raises:
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
+    from tl_core.data.checks import require_trainable
     from tl_core.runs import jobs
     from tl_core.runs.store import Store
     from tl_core.runs.summary import summarise
@@ -82,15 +84,20 @@ def train(
     dataset = jobs.submit_ingest(
         place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
     )
-    _finish(dataset, on_event, discard=True)
+    try:
+        _finish(dataset, on_event)
+        require_trainable(dataset.manifest())
+    except BaseException as error:
+        # In the command line's own workspace nobody would ever look at it; of a dead worker, the log is worth keeping.
+        if workspace is None and not isinstance(error, WorkerDied):
+            with suppress(InUse):
+                dataset.delete()
+        raise
     run = jobs.submit_training(place, dataset, out=folder, **options)
     _finish(run, on_event)
 
     summary = summarise(run).model_dump(mode="json")
-    read = dataset.status()
-    summary["seconds"]["ingest"] = round(read.seconds.get("total", 0.0), 3)
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
-    summary["peak_memory_mb"] = max(summary["peak_memory_mb"] or 0.0, read.peak_memory_mb or 0.0)
     return summary
 
 
@@ -154,11 +161,8 @@ def _classes_from(text: str) -> ClassesFrom:
     raise UnknownName.among("way to name classes", text, get_args(ClassesFrom))
 
 
-def _finish(job: JobFolder, on_event: Callable[[Event], None] | None, *, discard: bool = False) -> None:
-    """Follow `job` to its end; `discard`: remove what did not end well and can only be asked for again.
-
-    Raises what ended it, if it did not succeed.
-    """
+def _finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
+    """Follow `job` to its end. Raises what ended it, if it did not succeed."""
     from tl_core.runs import jobs
 
     try:
@@ -169,11 +173,8 @@ def _finish(job: JobFolder, on_event: Callable[[Event], None] | None, *, discard
         jobs.cancel(job)
         raise
     error = failure_of(job)
-    if error is None:
-        return
-    if discard and error.exit_code != WorkerDied.exit_code:
-        job.delete()
-    raise error
+    if error is not None:
+        raise error
 
 
 def failure_of(job: JobFolder) -> GraftError | None:

@@ -91,6 +91,7 @@ class Bars:
         )
         self._task: TaskID | None = None
         self._total = 0
+        self._title = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -105,7 +106,10 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StageStarted):
+            if event.title == self._title:
+                return
             self._finish()
+            self._title = event.title
             self._total = 0
             self._task = self._progress.add_task(printable(event.title), total=None, note="")
             if not self._console.is_terminal:

@@ -161,11 +161,12 @@ def predict(
     """Say what is on each picture, with the five likeliest classes."""
     from tl_core.serving.predictor import expand
 
-    answers = api.load(run).predict(expand(images))
+    model = api.load(run)
+    files = expand(images)
     if json:
-        show.as_json(answers)
+        show.as_json(model.predict(files))
         return
-    for answer in answers:
+    for answer in model.answers(files):
         if "error" in answer:
             show.line(f"{answer['file']}: not read. {answer['error']['message']}")
             continue

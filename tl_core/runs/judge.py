@@ -34,7 +34,6 @@ def judge(
         SpecError: the folder has no such split.
         DataError: it cannot be read as classes of pictures.
     """
-    yield StageStarted(stage="reading", title="Reading pictures")
     dataset = workplace / "dataset"
     dataset.mkdir(parents=True)
     manifest = yield from ingest.ingest(spec, dataset, staging=workplace / "staging")
