@@ -44,7 +44,7 @@ def test_answers_in_order_with_a_broken_file_in_its_place(bundle: Bundle, tmp_pa
 def test_an_answer_has_the_top_classes_and_their_probabilities(bundle: Bundle) -> None:
     (answer,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)], top=2)
     assert answer["label"] == "green"
-    assert [entry["label"] for entry in answer["top"]][0] == "green"
+    assert answer["top"][0]["label"] == "green"
     assert len(answer["top"]) == 2
     assert answer["probability"] == answer["top"][0]["probability"] > answer["top"][1]["probability"]
     (whole,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)])
@@ -126,7 +126,7 @@ def test_opens_run_folder_bundle_folder_and_zip(bundle: Bundle, tmp_path: Path) 
     zipped = to_zip(bundle.folder, tmp_path / "b.zip")
     for place in (bundle.folder, bundle.folder.parent, zipped, str(zipped)):
         assert Predictor(place).predict([Image.new("RGB", (9, 9), BLUE)])[0]["label"] == "blue"
-    with pytest.raises(NotFound, match="no such|There is no"):
+    with pytest.raises(NotFound, match="There is no"):
         Predictor(tmp_path / "nowhere")
 
 

@@ -1,0 +1,68 @@
+"""The model card says what was measured and lets no name that a user typed act as Markdown or HTML."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from PIL import Image
+
+from tests.serving.conftest import bundle_info
+from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
+from tl_core.serving.bundle import Bundle
+from tl_core.serving.card import model_card, plain
+
+
+def report() -> Report:
+    rows = tuple(
+        ClassMetrics(name=name, precision=0.9, recall=0.8, f1=0.85, support=20) for name in ("red", "green", "blue")
+    )
+    test = SplitMetrics(
+        images=60,
+        accuracy=0.9,
+        interval=(0.8, 0.95),
+        macro_f1=0.85,
+        log_loss=0.3,
+        per_class=rows,
+        confusion=((20, 0, 0), (0, 20, 0), (6, 0, 14)),
+    )
+    return Report(
+        classes=("red", "green", "blue"),
+        images={"train": 280, "val": 60, "test": 60},
+        refused_files=0,
+        own_split=False,
+        test=test,
+        val=test,
+        answers=(),
+        trainable_parameters=12,
+        total_parameters=100,
+    )
+
+
+def test_says_what_was_measured_and_how_sure_that_is() -> None:
+    card = model_card(bundle_info(), report())
+    assert "**90.0% right** on 60 pictures it had never seen" in card
+    assert "80.0% to 95.0%" in card
+    assert "| green | 0.90 | 0.80 | 0.85 | 20 |" in card
+    assert "BSD-3-Clause" in card
+    assert "It was not measured." in model_card(bundle_info(), None)
+
+
+def test_names_stay_names() -> None:
+    classes = ("<script>alert(1)</script>", "a\n# heading", "[x](http://evil)", "x" * 300, "| pipe |")
+    card = model_card(bundle_info(classes=classes, name="![i](//evil)\n\n---"), None)
+    assert "<script>" not in card
+    assert "\n# heading" not in card
+    assert "[x](" not in card
+    assert "![i]" not in card
+    assert "x" * 100 not in card
+    assert plain("дом_1") == r"дом\_1"
+
+
+def test_the_code_in_it_answers_as_the_predictor_does(bundle: Bundle) -> None:
+    code = re.search(r"```python\n(.*?)```", model_card(bundle.info, None), re.DOTALL)
+    assert code is not None
+    Image.new("RGB", (300, 200), (10, 240, 10)).save(bundle.folder / "picture.jpg")
+    done = subprocess.run([sys.executable, "-c", code[1]], cwd=bundle.folder, capture_output=True, text=True)
+    assert done.stdout.strip() == "green", done.stderr
