@@ -148,10 +148,15 @@ def free_folder(path: Path) -> Path:
 
     Raises:
         NotEmpty: it holds something, or is a file.
+        SpecError: it cannot be made or written to.
     """
+    path = path.expanduser().absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise NotEmpty(f"{path} holds something already. Name a folder that is empty or not there yet.")
-    return path.absolute()
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise SpecError(f"{path} cannot be written: {nearest} is no folder that you may write to. Name another one.")
+    return path
 
 
 def _classes_from(text: str) -> ClassesFrom:

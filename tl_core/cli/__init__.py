@@ -5,6 +5,7 @@ It knows how a result becomes text or JSON, and an error an exit code. What is d
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -41,6 +42,10 @@ for command in (
 # typer's own copies of click's classes differ between its versions; these two names do not.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 _MESSAGES_AS_JSON = "--json"
+_MENDABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
+)
+"""What the system says of a folder or file that the user chose, and no code of ours can help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: anything else is a bug, and says so
+        if isinstance(error, OSError) and error.errno in _MENDABLE:
+            where = f"{error.filename}: " if error.filename else ""
+            return _fail("file_system", f"{where}{error.strerror}. Choose another place, or mend that.", 2, json_wanted)
         traceback.print_exc()
         return _fail("bug", f"This is a bug in Graft: {type(error).__name__}: {error}", 1, json_wanted)
     if code == Cancelled.exit_code:

@@ -163,6 +163,8 @@ def predict(
 
     model = api.load(run)
     files = expand(images)
+    if not files:
+        raise NotFound(f"There are no pictures in {', '.join(images)}.")
     if json:
         show.as_json(model.predict(files))
         return
