@@ -53,7 +53,7 @@ def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: p
     out, err = capsys.readouterr()
     assert out == ""
     assert "Reading [pictures]" in err
-    assert "9/9" in err
+    assert "3 of 9" in err
 
 
 def flags(host: str = "127.0.0.1", port: int = 8501) -> dict[str, str]:

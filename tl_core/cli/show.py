@@ -76,14 +76,14 @@ class Bars:
     """
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._console = _console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", justify="right"),
             TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
@@ -111,12 +111,13 @@ class Bars:
             self._finish()
             self._title = event.title
             self._total = 0
-            self._task = self._progress.add_task(printable(event.title), total=None, note="")
+            self._task = self._progress.add_task(printable(event.title), total=None, count="", note="")
             if not self._console.is_terminal:
                 aside(f"{event.title} ...")
         elif isinstance(event, Progress) and self._task is not None:
             self._total = event.total
-            self._progress.update(self._task, completed=event.done, total=event.total, note=_pace(event))
+            count = f"{event.done:,} of {event.total:,}"
+            self._progress.update(self._task, completed=event.done, total=event.total, count=count, note=_pace(event))
         elif isinstance(event, EpochEnded) and self._task is not None:
             note = f"{percent(event.val_accuracy)} right on the validation pictures"
             self._progress.update(self._task, note=note)
@@ -131,7 +132,8 @@ class Bars:
     def _finish(self) -> None:
         if self._task is not None:
             total = self._total or 1
-            self._progress.update(self._task, completed=total, total=total, note="")
+            count = f"{total:,}" if self._total else ""
+            self._progress.update(self._task, completed=total, total=total, count=count, note="")
 
     def run(self, steps: Generator[Event, None, Result]) -> Result:
         """Show the events of a generator and return its result."""
