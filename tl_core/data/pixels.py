@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tl_core.data.cache import Cache, allocate
 from tl_core.data.pace import Pace, cores
-from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
 from tl_core.errors import DataError, UnreadableImage
 
@@ -153,7 +153,6 @@ def load_pixels(
     with cache.entry("pixels", key) as entry:
         path = entry.path
         if path is None:
-            yield StageStarted(stage="preparing", title="Preparing pictures")
             yield from _fill(dataset / "images", manifest, size, interpolation, entry.temporary)
             path = entry.commit()
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")

@@ -1,0 +1,201 @@
+"""A zip from a stranger, unpacked without believing anything that it says. Knows no pictures and no classes.
+
+Every limit is measured while the bytes stream, because the sizes that a zip declares may lie. Nothing is written under a name from
+the zip: files get numbers, their names stay text.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core.data.cache import disk_full_said
+from tl_core.data.sources import SourceFile, shortened, shown
+from tl_core.errors import DataError, UnsafeArchive
+
+MAX_FILES = 50_000
+MAX_FILE_BYTES = 200_000_000
+MAX_RATIO = 100
+"""Bytes out for one byte in. Photos give 1 to 1, drawings kept as BMP about 50 to 1; a bomb gives 1,000."""
+RATIO_FROM = 20_000_000
+"""Bytes below which the ratio does not matter."""
+
+_CHUNK = 1 << 20
+_DIRECTORY_BYTES_A_FILE = 480
+_ARCHIVES = re.compile(r"\.(zip|tar|tgz|gz|bz2|tbz2?|xz|txz|lzma|zst|7z|rar|jar|cab|iso)$", re.IGNORECASE)
+_ARCHIVE_HEADS = (
+    b"PK\x03\x04",
+    b"\x1f\x8b",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!\x1a\x07",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"\x28\xb5\x2f\xfd",
+)
+
+
+def extract(
+    zip_path: Path,
+    into: Path,
+    *,
+    max_bytes: int,
+    max_files: int = MAX_FILES,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    max_ratio: float = MAX_RATIO,
+    ratio_from: int = RATIO_FROM,
+) -> list[SourceFile]:
+    """Unpack `zip_path` into the new folder `into`, at most `max_bytes` in all; returns the files with their original names.
+
+    On any refusal `into` is removed.
+
+    Raises:
+        UnsafeArchive: it is larger than it may be, or holds absolute or climbing paths, links or further archives.
+        DataError: it is no zip, damaged, locked by a password, or packed by an unusual method.
+        DiskFull: no space left.
+    """
+    name = shown(zip_path.name)
+    into.mkdir(parents=True)
+    try:
+        with disk_full_said(f"the pictures of {name}"):
+            _check_directory_size(zip_path, name, max_files)
+            with zipfile.ZipFile(zip_path) as archive:
+                return _Unpacking(
+                    name, into, zip_path.stat().st_size, max_bytes, max_files, max_file_bytes, max_ratio, ratio_from
+                ).run(archive)
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError) as error:
+        shutil.rmtree(into, ignore_errors=True)
+        raise DataError(
+            f"{name} is no zip, or a damaged one ({shown(str(error)) or 'it ends too early'}). Make it again and try once more."
+        ) from error
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
+
+
+@dataclass
+class _Unpacking:
+    _name: str
+    _into: Path
+    _packed: int
+    """Bytes of the zip itself."""
+    _max_bytes: int
+    _max_files: int
+    _max_file_bytes: int
+    _max_ratio: float
+    _ratio_from: int
+    _written: int = 0
+
+    def run(self, archive: zipfile.ZipFile) -> list[SourceFile]:
+        entries = archive.infolist()
+        if len(entries) > self._max_files:
+            raise _too_many(self._name, self._max_files)
+        named = [(entry, self._checked_parts(entry)) for entry in entries]
+        found = []
+        for number, (entry, parts) in enumerate(named):
+            if entry.is_dir() or not parts:
+                continue
+            path = self._into / f"{number:06}"
+            self._copy(archive, entry, path, parts)
+            found.append(SourceFile(path, parts))
+        return sorted(found, key=lambda file: file.parts)
+
+    def _checked_parts(self, entry: zipfile.ZipInfo) -> tuple[str, ...]:
+        raw = _original_name(entry)
+        what = f"{self._name} holds {shortened(shown(raw))!r}"
+        parts = [part for part in re.split(r"[/\\]", raw) if part not in ("", ".")]
+        if raw.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", raw) or "\0" in raw:
+            raise UnsafeArchive(f"{what}, an absolute path. Nothing was unpacked; zip the folder of pictures itself.")
+        if ".." in parts:
+            raise UnsafeArchive(
+                f"{what}, a path that climbs out of its folder. Nothing was unpacked; zip the folder of pictures itself."
+            )
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise UnsafeArchive(
+                f"{what}, a link or a device. Nothing was unpacked; zip the pictures, not links to them."
+            )
+        if entry.flag_bits & 0x1:
+            raise DataError(f"{self._name} is locked by a password. Make a zip without one.")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(
+                f"{self._name} is packed by a method that is not read here. Make it again as an ordinary zip."
+            )
+        if _ARCHIVES.search(raw) and not entry.is_dir() and not parts[0].startswith("__MACOSX"):
+            raise self._nested(tuple(parts))
+        return tuple(parts)
+
+    def _copy(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, parts: tuple[str, ...]) -> None:
+        size = 0
+        with archive.open(entry) as source, path.open("wb") as target:
+            while chunk := source.read(_CHUNK):
+                if size == 0 and chunk.startswith(_ARCHIVE_HEADS) and not _may_be_packed(parts[-1]):
+                    raise self._nested(parts)
+                size += len(chunk)
+                self._written += len(chunk)
+                if size > self._max_file_bytes:
+                    raise UnsafeArchive(
+                        f"{shown(parts[-1])} in {self._name} has more than {self._max_file_bytes / 1e6:,.0f} MB. "
+                        "Nothing was taken; leave it out and zip again."
+                    )
+                if self._written > self._max_bytes:
+                    raise UnsafeArchive(
+                        f"{self._name} unpacks to more than {self._max_bytes / 1e6:,.0f} MB. "
+                        "Nothing was taken; use fewer or smaller pictures."
+                    )
+                if self._written > max(self._ratio_from, self._max_ratio * self._packed) or (
+                    size > max(self._ratio_from, self._max_ratio * entry.compress_size)
+                ):
+                    raise UnsafeArchive(
+                        f"{self._name} unpacks to more than {self._max_ratio:g} times its size, as pictures never do. Nothing was taken."
+                    )
+                target.write(chunk)
+
+    def _nested(self, parts: tuple[str, ...]) -> UnsafeArchive:
+        return UnsafeArchive(
+            f"{self._name} holds another archive, {shortened(shown(parts[-1]))!r}. Nothing was taken; "
+            "unpack that one first and zip the folder of pictures."
+        )
+
+
+def _too_many(name: str, most: int) -> UnsafeArchive:
+    return UnsafeArchive(f"{name} holds more than {most:,} files. Nothing was taken; use fewer pictures.")
+
+
+def _may_be_packed(name: str) -> bool:
+    """Office documents are zips inside; one among the pictures is a stray file, not an attack."""
+    return name.lower().endswith(
+        (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers", ".pages", ".svgz")
+    )
+
+
+def _original_name(entry: zipfile.ZipInfo) -> str:
+    """macOS writes UTF-8 without saying so; `zipfile` then reads it as the old DOS alphabet."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
+
+
+def _check_directory_size(zip_path: Path, name: str, max_files: int) -> None:
+    """Refuse a list of contents that is too long, before `zipfile` reads it into memory whole."""
+    with zip_path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 66_000))
+        tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) < end + 22:
+        return
+    (length,) = struct.unpack_from("<I", tail, end + 12)
+    if length == 0xFFFFFFFF:
+        large = tail.rfind(b"PK\x06\x06", 0, end)
+        length = struct.unpack_from("<Q", tail, large + 40)[0] if large >= 0 and len(tail) >= large + 48 else size
+    if length > max_files * _DIRECTORY_BYTES_A_FILE:
+        raise _too_many(name, max_files)

@@ -1,0 +1,230 @@
+"""A folder, zip or sample becomes a data set: normalised copies, thumbnails, a manifest. Knows no training.
+
+A copy is upright RGB, at most 1024 pixels long, without metadata: JPEG (quality 95, colour at full resolution) for photos, PNG for
+small pictures that were lossless, so that a drawn digit is not smeared. Threads: Pillow lets go of the interpreter
+while it decodes, scales and encodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from tl_core import settings
+from tl_core.data import archive, layout, samples, sources
+from tl_core.data.cache import disk_full_said
+from tl_core.data.layout import Item, Layout
+from tl_core.data.pace import Pace, cores
+from tl_core.data.pixels import decode, is_lossless, read_bytes
+from tl_core.data.sources import SourceFile, shown
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
+from tl_core.documents.spec import IngestSpec
+from tl_core.errors import LayoutError, NotFound, UnreadableImage
+
+THUMBNAIL = 256
+"""Pixels, the longest side of a thumbnail."""
+UNPACKED_FOR_PACKED = 4
+"""How many times the largest upload a zip may unpack to."""
+
+_LOSSLESS_PIXELS = 512 * 512
+_QUALITY = 95
+_THUMBNAIL_QUALITY = 85
+
+
+def ingest(spec: IngestSpec, into: Path, *, staging: Path) -> Generator[Event, None, Manifest]:
+    """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
+
+    `staging` is a folder for what has to be unpacked or downloaded first; what is put there is removed again. A picture that
+    cannot be used becomes a `Refusal`; it never stops the rest.
+
+    Raises:
+        NotFound: no such folder or zip.
+        LayoutError: no pictures in class folders, or none that can be read.
+        UnsafeArchive, DataError: the zip is refused.
+        UnknownName, DownloadFailed: the sample is not there.
+        DiskFull: no space left.
+    """
+    with disk_full_said("this data set"):
+        for folder in ("images", "thumbnails"):
+            (into / folder).mkdir(parents=True, exist_ok=True)
+        manifest = yield from read(spec, staging=staging, keep=_Writer(into))
+        manifest.write(into / "manifest.json")
+    return manifest
+
+
+def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Generator[Event, None, Manifest]:
+    """The manifest of what `spec` names: every picture decoded, and kept by `keep` or, without it, not at all.
+
+    Raises:
+        As `ingest`.
+    """
+    place = staging / "unpacked"
+    try:
+        found = yield from _files(spec, place)
+        placed = layout.find(found.files, spec.classes_from)
+        yield StageStarted(stage="reading", title="Reading pictures")
+        readings = yield from _read_all(placed.items, keep)
+        return _manifest(spec, placed, readings, found, keep)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+class _Writer:
+    """Writes the copy and the thumbnail of one picture; called from several threads at once."""
+
+    def __init__(self, into: Path) -> None:
+        self._into = into
+
+    def write(self, row: int, image: Image.Image, *, lossless: bool) -> str:
+        """Returns the generated file name."""
+        stem = f"{row:06}"
+        if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
+            file = f"{stem}.png"
+            image.save(self._into / "images" / file, "PNG", compress_level=1)
+        else:
+            file = f"{stem}.jpg"
+            image.save(self._into / "images" / file, "JPEG", quality=_QUALITY, subsampling=0)
+        small = image.copy() if max(image.size) <= THUMBNAIL else image
+        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        small.save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=_THUMBNAIL_QUALITY)
+        return file
+
+    def remove(self, file: str) -> None:
+        (self._into / "images" / file).unlink()
+        (self._into / "thumbnails" / file).with_suffix(".jpg").unlink()
+
+
+class _Found(NamedTuple):
+    files: list[SourceFile]
+    source: str
+    licence: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    sha256: str
+    file: str
+    width: int
+    height: int
+
+
+def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
+    if spec.source_kind == "sample":
+        meta = yield from samples.write_sample(spec.source, place)
+        return _Found(sources.walk(place), f"sample:{spec.source}", meta.licence, meta.note)
+    path = Path(spec.source)
+    if spec.source_kind == "folder":
+        if not path.is_dir():
+            raise NotFound(f"There is no folder {shown(str(path))}.")
+        return _Found(sources.walk(path), shown(path.name))
+    if not path.is_file():
+        raise NotFound(f"There is no zip {shown(str(path))}.")
+    yield StageStarted(stage="reading", title=f"Unpacking {shown(path.name)}")
+    most = UNPACKED_FOR_PACKED * settings.max_upload_bytes()
+    return _Found(archive.extract(path, place, max_bytes=most), shown(path.name))
+
+
+def _read_all(items: Sequence[Item], keep: _Writer | None) -> Generator[Event, None, list[_Reading | Refusal]]:
+    def one(row: int) -> _Reading | Refusal:
+        return _read_one(row, items[row], keep)
+
+    pace = Pace("reading", len(items))
+    readings: list[_Reading | Refusal] = []
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for reading in pool.map(one, range(len(items))):
+            readings.append(reading)
+            event = pace.at(len(readings))
+            if event:
+                yield event
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return readings
+
+
+def _read_one(row: int, item: Item, keep: _Writer | None) -> _Reading | Refusal:
+    try:
+        content = read_bytes(item.path)
+    except UnreadableImage as error:
+        return Refusal(file=item.name, kind=error.reason, message=error.message)
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else "unknown reason"
+        return Refusal(file=item.name, kind="unreadable", message=f"The file could not be opened: {reason}.")
+    try:
+        image = decode(content)
+    except UnreadableImage as error:
+        return Refusal(file=item.name, kind=error.reason, message=error.message)
+    width, height = image.size
+    file = keep.write(row, image, lossless=is_lossless(content)) if keep else ""
+    return _Reading(hashlib.sha256(content).hexdigest(), file, width, height)
+
+
+def _manifest(
+    spec: IngestSpec, placed: Layout, readings: Sequence[_Reading | Refusal], found: _Found, keep: _Writer | None
+) -> Manifest:
+    label_of = {name: label for label, name in enumerate(placed.classes)}
+    seen: set[tuple[str, str | None, str]] = set()
+    images: list[ImageEntry] = []
+    refused = list(placed.refused)
+    dropped = 0
+    for item, reading in zip(placed.items, readings, strict=True):
+        if isinstance(reading, Refusal):
+            refused.append(reading)
+            continue
+        same = (item.class_name, item.split, reading.sha256)
+        if same in seen:
+            dropped += 1
+            if keep:
+                keep.remove(reading.file)
+            continue
+        seen.add(same)
+        images.append(
+            ImageEntry(
+                sha256=reading.sha256,
+                label=label_of[item.class_name],
+                split=item.split,
+                name=item.name,
+                file=reading.file,
+                width=reading.width,
+                height=reading.height,
+            )
+        )
+    if not images:
+        raise LayoutError(
+            f"None of the {len(placed.items):,} pictures could be read. The first: {refused[0].file}: {refused[0].message}"
+        )
+    return Manifest(
+        name=shown(spec.name) or found.source,
+        created=time.time(),
+        source=found.source,
+        classes=placed.classes,
+        images=tuple(images),
+        refused=tuple(refused),
+        passed_over=placed.passed_over,
+        dropped_duplicates=dropped,
+        conflicts=_same_content(images, lambda image: image.label),
+        leaks=_same_content(images, lambda image: image.split),
+        folded_folders=placed.folded_folders,
+        licence=found.licence,
+        note=found.note,
+    )
+
+
+def _same_content(images: Sequence[ImageEntry], kind: Callable[[ImageEntry], object]) -> tuple[tuple[int, ...], ...]:
+    """Groups of rows whose bytes are the same though their `kind` differs."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, image in enumerate(images):
+        rows[image.sha256].append(row)
+    return tuple(tuple(group) for group in rows.values() if len({kind(images[row]) for row in group}) > 1)

@@ -1,0 +1,192 @@
+"""From the places of files to classes and splits: the rules for folders. Knows no pixels; opens a file only to see whether one without
+an extension is a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tl_core.data.pixels import EXTENSIONS
+from tl_core.data.sources import SourceFile, shortened, shown, shown_path
+from tl_core.documents.manifest import Refusal, Split
+from tl_core.documents.spec import ClassesFrom
+from tl_core.errors import LayoutError
+
+SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "training_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
+NAMELESS = "unnamed"
+
+_UNREAD = frozenset(
+    [
+        ".svg",
+        ".psd",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".ico",
+        ".raw",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".orf",
+        ".rw2",
+        ".eps",
+    ]
+)
+_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+_STRAY_FOLDERS = frozenset(["__macosx", "@eadir", "$recycle.bin"])
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to be read."""
+
+    path: Path
+    name: str
+    """Its original place, for display."""
+    class_name: str
+    split: Split | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    items: tuple[Item, ...]
+    classes: tuple[str, ...]
+    """Display names, sorted."""
+    refused: tuple[Refusal, ...]
+    passed_over: int
+    """Files that are no pictures."""
+    folded_folders: int
+    """Folders below a class folder."""
+
+
+def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first") -> Layout:
+    """Which file is a picture of which class, and in which of the user's own splits.
+
+    The class is the first folder below the root (`first`) or the last one above the picture (`innermost`). Folders that wrap
+    everything are passed through. `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only
+    where all folders at that level are such and each holds class folders.
+
+    Raises:
+        LayoutError: no picture lies in a class folder.
+    """
+    pictures: list[SourceFile] = []
+    refused: list[Refusal] = []
+    passed_over = 0
+    for file in files:
+        if _is_stray(file):
+            passed_over += 1
+        elif PurePosixPath(file.parts[-1]).suffix.lower() in _UNREAD:
+            refused.append(
+                Refusal(
+                    file=shown_path(file.parts),
+                    kind="unsupported_format",
+                    message="This kind of picture is not read. Save it as JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.",
+                )
+            )
+        elif _is_picture(file):
+            pictures.append(file)
+        else:
+            passed_over += 1
+    if not pictures:
+        raise LayoutError(
+            f"There are no pictures here ({passed_over + len(refused):,} other files were found). Give a folder that holds one folder of "
+            "pictures for each class."
+        )
+
+    depth = _wrapping(pictures)
+    split_level = _are_splits(pictures, depth)
+    class_level = depth + 1 if split_level else depth
+    keyed: list[tuple[SourceFile, str, Split | None]] = []
+    folded: set[tuple[str, ...]] = set()
+    for file in pictures:
+        folders = file.parts[:-1]
+        if len(folders) <= class_level:
+            refused.append(
+                Refusal(
+                    file=shown_path(file.parts),
+                    kind="no_class",
+                    message="The picture lies outside of the class folders, so nothing says what it shows. Move it into one.",
+                )
+            )
+            continue
+        level = class_level if classes_from == "first" else len(folders) - 1
+        folded.update(folders[: stop + 1] for stop in range(level + 1, len(folders)))
+        split = SPLIT_NAMES[_key(folders[depth])] if split_level else None
+        keyed.append((file, shown(folders[level]) or NAMELESS, split))
+    if not keyed:
+        raise LayoutError(
+            f"The {len(pictures):,} pictures lie beside each other in one folder, so nothing says what they show. "
+            "Put the pictures of each class into a folder that has the class's name."
+        )
+    names = _display_names({key for _, key, _ in keyed})
+    items = tuple(Item(file.path, shown_path(file.parts), names[key], split) for file, key, split in keyed)
+    return Layout(
+        items=items,
+        classes=tuple(sorted(names.values())),
+        refused=tuple(refused),
+        passed_over=passed_over,
+        folded_folders=len(folded),
+    )
+
+
+def _key(folder: str) -> str:
+    return folder.strip().lower()
+
+
+def _is_stray(file: SourceFile) -> bool:
+    return any(part.startswith(".") for part in file.parts) or any(
+        part.lower() in _STRAY_FOLDERS for part in file.parts
+    )
+
+
+def _is_picture(file: SourceFile) -> bool:
+    suffix = PurePosixPath(file.parts[-1]).suffix.lower()
+    if suffix:
+        return suffix in EXTENSIONS
+    try:
+        with file.path.open("rb") as opened:
+            head = opened.read(12)
+    except OSError:
+        return False
+    return head.startswith(_HEADS) or (head[4:8] == b"ftyp" and head[8:10] in (b"he", b"mi", b"av"))
+
+
+def _wrapping(pictures: Sequence[SourceFile]) -> int:
+    """How many levels of folders only wrap: a single one at its level, with folders in it."""
+    depth = 0
+    while True:
+        tops = {file.parts[depth] for file in pictures if len(file.parts) > depth + 1}
+        below = {file.parts[depth + 1] for file in pictures if len(file.parts) > depth + 2}
+        loose = any(len(file.parts) == depth + 2 for file in pictures)
+        if len(tops) != 1 or not below or (loose and len(below) < 2):
+            return depth
+        depth += 1
+
+
+def _are_splits(pictures: Sequence[SourceFile], depth: int) -> bool:
+    tops = {file.parts[depth] for file in pictures if len(file.parts) > depth + 1}
+    holding_classes = {file.parts[depth] for file in pictures if len(file.parts) > depth + 2}
+    return bool(tops) and tops == holding_classes and all(_key(top) in SPLIT_NAMES for top in tops)
+
+
+def _display_names(keys: set[str]) -> dict[str, str]:
+    """Names short enough to be shown, still different from one another."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for key in sorted(keys):
+        name = shortened(key)
+        number = 2
+        while name in taken:
+            name = f"{shortened(key)} ({number})"
+            number += 1
+        taken.add(name)
+        names[key] = name
+    return names

@@ -1,0 +1,268 @@
+"""Built-in data sets, a row each: in an installed package, or behind a download. Knows no data set folder: it writes class folders, as a
+user would.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import importlib.util
+import re
+import shutil
+import tarfile
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+from pydantic import Field, TypeAdapter
+
+from tl_core.data.download import Remote, fetch
+from tl_core.data.pace import Pace
+from tl_core.documents.base import Record
+from tl_core.documents.events import Event, StageStarted
+from tl_core.errors import DataError, UnknownName
+
+SUBSET = 600
+"""Images, about, that a downloaded sample is cut down to."""
+FEWEST_A_CLASS = 6
+
+
+class Sample(Record):
+    name: str
+    title: str
+    classes: int
+    images: int = SUBSET
+    licence: str
+    note: str
+    """One sentence: what it is, what was published on it."""
+    package: str | None = None
+    """Import name of the package that holds it."""
+    distribution: str | None = None
+    """What to install where the package is missing."""
+    archive: Remote | None = None
+    labels: Remote | None = None
+    """A MATLAB file: `labels[number - 1]` is the class of picture `number`."""
+    member: str = ""
+    """Regular expression of a picture's place in the archive; group `label` is its class (or its number, with `labels`)."""
+    class_names: dict[str, str] = Field(default_factory=dict)
+    """Display names where the archive has codes."""
+
+
+class SampleInfo(Record):
+    """A row as it is listed."""
+
+    name: str
+    title: str
+    classes: int
+    images: int
+    licence: str
+    note: str
+    here: bool
+    how: str
+    """How to get it: "here now", "downloads 94 MB", "pip install elpv-dataset"."""
+
+
+class SampleMeta(Record):
+    """What a manifest says of its source."""
+
+    title: str
+    licence: str
+    note: str
+
+
+def _rows() -> dict[str, Sample]:
+    rows = [
+        Sample(
+            name="solar_cells",
+            title="Solar cells: sound or defective",
+            classes=2,
+            images=2624,
+            licence="CC BY-NC-SA 4.0 (not for commercial use)",
+            note="Electroluminescence photos of 300 x 300 pixels. Published on it: a CNN 88.4 %, an SVM 82.4 % (Deitsch et al. 2019).",
+            package="elpv_dataset",
+            distribution="elpv-dataset",
+        ),
+        Sample(
+            name="digits",
+            title="Handwritten digits",
+            classes=10,
+            images=1797,
+            licence="CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)",
+            note="The 8 x 8 digits that ship with scikit-learn.",
+            package="sklearn",
+            distribution="scikit-learn",
+        ),
+    ]
+    text = importlib.resources.files("tl_core.data").joinpath("downloads.json").read_text("utf-8")
+    rows += TypeAdapter(list[Sample]).validate_json(text)
+    twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
+    if twice:
+        raise ValueError(f"two samples are called {twice[0]!r}")
+    return {row.name: row for row in rows}
+
+
+SAMPLES: dict[str, Sample] = _rows()
+"""In the order of preference."""
+
+
+def listing() -> list[SampleInfo]:
+    """Every sample, those that are here first."""
+    found = [
+        SampleInfo(
+            name=row.name,
+            title=row.title,
+            classes=row.classes,
+            images=row.images,
+            licence=row.licence,
+            note=row.note,
+            here=is_here(row),
+            how=_how(row),
+        )
+        for row in SAMPLES.values()
+    ]
+    return sorted(found, key=lambda info: not info.here)
+
+
+def is_here(row: Sample) -> bool:
+    return row.package is not None and importlib.util.find_spec(row.package) is not None
+
+
+def best_here() -> str:
+    """The name of the sample to offer first: the first of the table that needs no network."""
+    return next(row.name for row in SAMPLES.values() if is_here(row))
+
+
+def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES) -> Generator[Event, None, SampleMeta]:
+    """Write the sample as class folders into the new folder `into`.
+
+    Raises:
+        UnknownName: no such sample.
+        DataError: the package that holds it is not installed.
+        DownloadFailed: it could not be fetched.
+        OSError: it cannot be written (ENOSPC: the disk is full).
+    """
+    if name not in rows:
+        raise UnknownName.among("sample", name, rows)
+    row = rows[name]
+    into.mkdir(parents=True)
+    if row.archive is not None:
+        yield from _download(row, row.archive, into)
+    elif not is_here(row):
+        raise DataError(f"The sample {name} needs the package {row.distribution}: pip install {row.distribution}")
+    else:
+        yield StageStarted(stage="reading", title=f"Unpacking {row.title}")
+        _EMBEDDED[name](into)
+    return SampleMeta(title=row.title, licence=row.licence, note=row.note)
+
+
+def _how(row: Sample) -> str:
+    if is_here(row):
+        return "here now"
+    if row.archive is not None:
+        return f"downloads {row.archive.megabytes} MB"
+    return f"pip install {row.distribution}"
+
+
+def _write_digits(into: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for label in range(10):
+        (into / str(label)).mkdir()
+    for number, (values, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        image = Image.fromarray((values * (255.0 / 16.0)).round().astype(np.uint8))
+        image = image.resize((64, 64), Image.Resampling.BICUBIC)
+        image.save(into / str(label) / f"{number:04}.png", compress_level=1)
+
+
+def _write_solar_cells(into: Path) -> None:
+    import elpv_dataset
+
+    # The package's own loader reads all pictures into memory at once, 470 MB; its files are what it reads.
+    folder = Path(elpv_dataset.__file__).parent / "data"
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        for place, probability, *_ in csv.reader(file, delimiter=" ", skipinitialspace=True):
+            target = into / ("functional" if float(probability) == 0 else "defective") / Path(place).name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / place, target)
+
+
+_EMBEDDED: dict[str, Callable[[Path], None]] = {"digits": _write_digits, "solar_cells": _write_solar_cells}
+
+
+def _download(row: Sample, archive: Remote, into: Path) -> Generator[Event, None, None]:
+    packed = into.with_name(f"{into.name}.download")
+    labels = into.with_name(f"{into.name}.labels")
+    try:
+        yield StageStarted(stage="reading", title=f"Downloading {row.title} ({archive.megabytes} MB)")
+        yield from fetch(archive, packed, what=row.title)
+        class_of: Callable[[str], str] = str
+        if row.labels is not None:
+            yield from fetch(row.labels, labels, what=f"The classes of {row.title}")
+            class_of = _numbered(labels)
+        yield StageStarted(stage="reading", title=f"Choosing about {row.images} pictures of {row.title}")
+        yield from _choose(row, packed, class_of, into)
+    finally:
+        packed.unlink(missing_ok=True)
+        labels.unlink(missing_ok=True)
+
+
+def _numbered(path: Path) -> Callable[[str], str]:
+    from scipy.io import loadmat
+
+    labels = loadmat(path, squeeze_me=True)["labels"]
+    return lambda number: str(labels[int(number) - 1])
+
+
+def _choose(row: Sample, packed: Path, class_of: Callable[[str], str], into: Path) -> Generator[Event, None, None]:
+    """Write the same number of pictures of every class, drawn with a fixed seed."""
+    with _members(packed) as (names, read):
+        of_class: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(names):
+            match = re.fullmatch(row.member, name)
+            if match:
+                of_class[class_of(match["label"])].append(name)
+        if not of_class:
+            raise DataError(f"{row.title} is not packed as it used to be, so this sample cannot be used.")
+        each = max(FEWEST_A_CLASS, round(row.images / len(of_class)))
+        generator = np.random.default_rng(0)
+        chosen = {
+            name: label
+            for label, members in sorted(of_class.items())
+            for name in generator.choice(members, min(each, len(members)), replace=False).tolist()
+        }
+        pace = Pace("reading", len(chosen))
+        # In the archive's own order: a packed tar can only be read forwards.
+        for number, name in enumerate((name for name in names if name in chosen), start=1):
+            label = chosen[name]
+            folder = into / row.class_names.get(label, label.replace("_", " "))
+            folder.mkdir(exist_ok=True)
+            with read(name) as source, (folder / f"{number:05}{Path(name).suffix.lower()}").open("wb") as target:
+                shutil.copyfileobj(source, target)
+            event = pace.at(number)
+            if event:
+                yield event
+
+
+@contextmanager
+def _members(packed: Path) -> Iterator[tuple[list[str], Callable[[str], IO[bytes]]]]:
+    """The names of the files in a zip or tar, in its order, and a function that opens one."""
+    if zipfile.is_zipfile(packed):
+        with zipfile.ZipFile(packed) as archive:
+            yield [entry.filename for entry in archive.infolist() if not entry.is_dir()], archive.open
+        return
+    with tarfile.open(packed) as tar:
+        members = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
+
+        def read(name: str) -> IO[bytes]:
+            opened = tar.extractfile(members[name])
+            if opened is None:
+                raise DataError(f"{name} cannot be read from the downloaded archive.")
+            return opened
+
+        yield list(members), read
