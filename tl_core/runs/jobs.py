@@ -148,6 +148,7 @@ def submit_training(
         NotEmpty: `out` holds something already.
         DiskFull: not even the job's folder could be written.
     """
+    from tl_core.data.checks import require_trainable
     from tl_core.models.registry import network
 
     check_training(
@@ -159,29 +160,30 @@ def submit_training(
         seed=seed,
         device=device,
     )
-    where = resolve_device(device)
-    row = network(backbone)
-    chosen = strategy or _default_strategy(dataset, seed, where)
-    weights = row.weights_row()
-    values: dict[str, Any] = {
-        "name": _display(name or dataset.name),
-        "workspace": workspace.token,
-        "dataset": dataset.id,
-        "backbone": backbone,
-        "weights": weights.name,
-        "strategy": chosen,
-        "stages": stages,
-        "image_size": image_size or weights.input_size,
-        "seed": seed,
-        "device": where,
-    }
-    wanted_epochs = epochs or _epochs(chosen)
-    spec = TrainSpec(**values, **({"epochs": wanted_epochs} if wanted_epochs else {}))
     store = _store_of(workspace)
     workspace.touch()
     store.sweep(settings.keep_days())
+    where = resolve_device(device)
     uses = _use(dataset)
     try:
+        require_trainable(dataset.manifest())
+        row = network(backbone)
+        weights = row.weights_row()
+        chosen = strategy or _default_strategy(dataset, seed, where)
+        steps = epochs or _epochs(chosen)
+        spec = TrainSpec(
+            name=_display(name or dataset.name),
+            workspace=workspace.token,
+            dataset=dataset.id,
+            backbone=backbone,
+            weights=weights.name,
+            strategy=chosen,
+            stages=stages,
+            **({"epochs": steps} if steps else {}),
+            image_size=image_size or weights.input_size,
+            seed=seed,
+            device=where,
+        )
         if out is None:
             folder = workspace.path / "runs" / identifier(key)
             path, lock = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
@@ -203,6 +205,8 @@ def finish_with_best(
 ) -> RunFolder:
     """Take a run that was cancelled, interrupted or failed to a bundle, from the best state that it wrote.
 
+    The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded is left alone.
+
     Raises:
         NotFound: it wrote none, or its data set is gone.
     """
@@ -214,11 +218,14 @@ def finish_with_best(
         locks.release([uses])
         return run
     try:
-        # From here on this process holds the job, so what the last worker left behind may be changed.
+        if run.status().state == "succeeded":
+            locks.release([uses, lock])
+            return run
         if not run.best.is_file():
             raise NotFound(
                 "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
             )
+        # This process holds the job now, so what the last worker left behind may be changed.
         device = resolve_device(spec.device)
         say_disk_full(lambda: keep_reserve(run.reserve))
         run.finish_file.touch()

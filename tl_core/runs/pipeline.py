@@ -12,13 +12,14 @@ from types import MappingProxyType
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
-from tl_core.runs.store import DatasetFolder, RunFolder
+from tl_core.runs.store import DatasetFolder
+from tl_core.runs.training import train_job
 from tl_core.runs.worker import JobFunction
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
     """Read what the spec names into the data set folder; the manifest comes last."""
-    yield StageStarted(stage="reading", title="Reading pictures")
+    yield StageStarted(stage="reading", title="Looking for pictures")
     from tl_core.data.ingest import ingest
 
     spec = folder.spec()
@@ -29,11 +30,6 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         shutil.rmtree(staging, ignore_errors=True)
         if spec.remove_source:
             _remove_upload(spec, folder)
-
-
-def train_job(folder: RunFolder) -> Generator[Event, None, None]:
-    """Train what the spec asks for, to a bundle and a report in the run folder."""
-    raise NotImplementedError("training is put together once its parts are there")
 
 
 JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job})

@@ -1,0 +1,112 @@
+"""Real data sets, read by real workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.runs.conftest import until
+from tl_core.documents.events import Progress, StageStarted
+from tl_core.errors import NotEnoughImages
+from tl_core.runs import executors, jobs
+from tl_core.runs.store import DatasetFolder, Workspace
+
+Pictures = Callable[..., Path]
+
+
+@pytest.fixture
+def many_large(picture_folder: Pictures) -> Path:
+    """Enough work for some seconds: copies of two large pictures, told apart by a byte behind the picture's end."""
+    folder = picture_folder({"cat": 1, "dog": 1}, size=(2400, 1800))
+    for first in list(folder.glob("*/000.jpg")):
+        content = first.read_bytes()
+        for copy in range(1, 120):
+            first.with_name(f"{copy:03}.jpg").write_bytes(content + bytes([copy]))
+    return folder
+
+
+def _status(dataset: DatasetFolder) -> str:
+    list(jobs.follow(dataset))
+    status = dataset.status()
+    return f"failed: {status.failure.message}" if status.failure else status.state
+
+
+def test_a_folder_becomes_a_data_set(workspace: Workspace, picture_folder: Pictures) -> None:
+    source = picture_folder({"cat": 12, "dog": 10})
+    (source / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not much of a picture")
+    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets")
+    assert _status(dataset) == "succeeded"
+    manifest = dataset.manifest()
+    assert manifest.counts() == {"cat": 12, "dog": 10}
+    assert [refusal.file for refusal in manifest.refused] == ["cat/broken.jpg"]
+    for entry in manifest.images:
+        assert dataset.image(entry).is_file()
+        assert dataset.thumbnail(entry).is_file()
+    assert not (dataset.path / "staging").exists()
+    assert dataset.status().seconds["ingest"] > 0
+    assert any(isinstance(event, StageStarted) for event in dataset.events()[0])
+    assert len(list(source.glob("*/*"))) == 23
+    assert workspace.datasets() == [dataset]
+
+
+def test_an_upload_is_removed_once_it_was_read_and_a_folder_of_the_users_own_never(
+    workspace: Workspace, picture_folder: Pictures
+) -> None:
+    source = picture_folder()
+    upload = workspace.staging()
+    zipped = Path(shutil.make_archive(str(upload / "photos"), "zip", source))
+    dataset = jobs.submit_ingest(workspace, source_kind="zip", source=zipped, name="photos", remove_source=True)
+    assert _status(dataset) == "succeeded"
+    assert dataset.manifest().counts() == {"cat": 12, "dog": 12}
+    assert not upload.exists()
+    again = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="own", remove_source=True)
+    assert _status(again) == "succeeded"
+    assert len(list(source.glob("*/*.jpg"))) == 24
+
+
+def test_a_folder_without_pictures_fails_in_words_and_its_upload_goes(workspace: Workspace) -> None:
+    upload = workspace.staging()
+    (upload / "empty").mkdir()
+    dataset = jobs.submit_ingest(
+        workspace, source_kind="folder", source=upload / "empty", name="empty", remove_source=True
+    )
+    assert _status(dataset).startswith("failed: ")
+    failure = dataset.status().failure
+    assert failure is not None
+    assert failure.exit_code == 2
+    assert "Traceback" not in dataset.log()
+    assert not upload.exists()
+
+
+def test_an_ingest_that_is_killed_leaves_no_half_data_set(workspace: Workspace, many_large: Path) -> None:
+    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
+    until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
+    os.kill(executors._workers[dataset.path].pid, signal.SIGKILL)
+    until(lambda: not dataset.alive())
+    assert dataset.status().state == "interrupted"
+    assert not (dataset.path / "manifest.json").exists()
+    dataset.delete()
+    assert workspace.datasets() == []
+
+
+def test_an_ingest_can_be_cancelled(workspace: Workspace, many_large: Path) -> None:
+    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
+    until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
+    jobs.cancel(dataset)
+    assert not dataset.alive()
+    assert dataset.status().state == "cancelled"
+
+
+def test_too_few_pictures_are_said_before_a_run_is_made(workspace: Workspace, picture_folder: Pictures) -> None:
+    dataset = jobs.submit_ingest(
+        workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="few"
+    )
+    assert _status(dataset) == "succeeded"
+    with pytest.raises(NotEnoughImages, match="dog"):
+        jobs.submit_training(workspace, dataset, device="cpu")
+    assert workspace.runs() == []
