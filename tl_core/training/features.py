@@ -75,6 +75,16 @@ def run_graph(
     rows.flush()
 
 
+def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Embeddings (M, D) of the pictures `rows` of `pixels` (N, S, S, 3), computed now and kept nowhere."""
+    session = open_session(graph)
+    parts = [
+        session.run(["embedding"], {"images": np.ascontiguousarray(pixels[rows[start : start + BATCH]])})[0]
+        for start in range(0, len(rows), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
 def new_rows(path: Path, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> np.memmap[Any, Any]:
     """A memory map over a new .npy file whose space on the disk is already taken.
 
