@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.runs.conftest import until
 from tl_core.documents.events import Progress, StageStarted
@@ -20,14 +22,15 @@ Pictures = Callable[..., Path]
 
 
 @pytest.fixture
-def many_large(picture_folder: Pictures) -> Path:
-    """Enough work for some seconds: copies of two large pictures, told apart by a byte behind the picture's end."""
-    folder = picture_folder({"cat": 1, "dog": 1}, size=(2400, 1800))
-    for first in list(folder.glob("*/000.jpg")):
-        content = first.read_bytes()
-        for copy in range(1, 120):
-            first.with_name(f"{copy:03}.jpg").write_bytes(content + bytes([copy]))
-    return folder
+def many_large(tmp_path: Path) -> Path:
+    """Enough work for some seconds: copies of one large picture, told apart by bytes behind the picture's end."""
+    drawn = io.BytesIO()
+    Image.linear_gradient("L").resize((4000, 3000)).convert("RGB").save(drawn, "JPEG")
+    for name in ("cat", "dog"):
+        (tmp_path / "large" / name).mkdir(parents=True)
+        for copy in range(60):
+            (tmp_path / "large" / name / f"{copy:03}.jpg").write_bytes(drawn.getvalue() + f"{name}{copy}".encode())
+    return tmp_path / "large"
 
 
 def _status(dataset: DatasetFolder) -> str:
