@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from tl_core.data.checks import problem
 from ui import actions, dataset, dropzone, live, workspace
 from ui.words import plain
 
@@ -45,6 +46,9 @@ with workspace.page(
         if status.state == "succeeded":
             manifest = opened.manifest()
             st.markdown(dataset.summary(manifest))
+            untrainable = problem(manifest)
+            if untrainable:
+                st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
             dataset.show(opened, manifest)
         elif not status.final:
             dataset.reading(opened)

@@ -4,10 +4,11 @@ from collections import Counter
 
 import streamlit as st
 
+from tl_core.data.checks import problem
 from tl_core.data.split import assign
 from tl_core.runs import jobs
 from ui import actions, runview, trainform, workspace
-from ui.words import plural
+from ui.words import plain, plural
 
 with workspace.page(
     "Train", "Three choices, made for you already. Change what you like, or just start.", step="Train"
@@ -25,6 +26,7 @@ with workspace.page(
         if run is not None and run.spec().dataset == dataset.id:
             runview.ended(here, run)
             st.header("Train again", anchor=False)
+        start = st.container()
         manifest = dataset.manifest()
         parts = Counter(str(part) for part in assign(manifest, 0))
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -48,14 +50,15 @@ with workspace.page(
         )
         backbone = trainform.backbone_choice()
         cards = st.container()
-        start = st.container()
         stages, epochs, size, seed = trainform.advanced(backbone)
         with cards:
             strategy = trainform.strategy_choice(backbone, parts["train"], stages)
         chosen = trainform.Chosen(backbone.name, strategy.name, stages, epochs, size, seed)
         with start:
-            trainform.estimate_line(backbone, strategy, chosen, manifest, parts["train"])
-            if st.button("Start", type="primary", icon=":material/play_arrow:", key="start", width=200):
+            untrainable = problem(manifest)
+            if untrainable:
+                st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
+            elif trainform.start_button(backbone, strategy, chosen, manifest, parts["train"]):
                 started = actions.once(
                     f"train {dataset.id} {chosen}",
                     lambda: jobs.submit_training(

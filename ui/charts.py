@@ -18,7 +18,6 @@ FROZEN = "#8BA0B2"
 """Cool blue-grey: what stays as it was."""
 TRAINABLE = "#3C9B63"
 """The green of a shoot: what learns."""
-WRONG = "#D07A1F"
 MUTED = "rgba(128,140,134,0.45)"
 CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7F00", "#6B7280")
 """Okabe and Ito's, in a fixed order, as in config.toml."""
@@ -71,14 +70,14 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
             marker={"color": shades[split], "line": {"width": 0}},
             hovertemplate="%{x} " + words[split] + "<extra></extra>",
         )
-    figure.update_layout(barmode="stack", bargap=0.35)
+    figure.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal", "y": -0.08})
     figure.update_yaxes(
         tickvals=list(range(len(classes))),
         ticktext=[label(name) for name in classes],
         autorange="reversed",
         showgrid=False,
     )
-    figure.update_xaxes(showgrid=True, title="pictures", rangemode="tozero")
+    figure.update_xaxes(showgrid=True, rangemode="tozero")
     return figure
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ui.charts import TRAINABLE, WRONG
 from ui.words import label
 
 _TEXT_UP_TO = 24
@@ -27,7 +26,7 @@ def confusion_matrix(
     figure = go.Figure()
     figure.update_layout(
         template="graft",
-        title={"text": f"{right:,} of {total:,} lie on the diagonal, where answer and truth agree"},
+        title={"text": f"{right:,} of {total:,} answers are right"},
         height=max(300, min(640, 120 + 44 * size)),
         showlegend=False,
         hoverdistance=-1,
@@ -36,13 +35,13 @@ def confusion_matrix(
         margin={"l": 8, "r": 8, "t": 48, "b": 8},
     )
     shares = [[_share(row, column, counts) for column in range(size)] for row in range(size)]
-    for colour, wanted in ((TRAINABLE, True), (WRONG, False)):
+    for pale, strong, wanted in (("#C9E3D3", "#4FAE77", True), ("#F3DDBD", "#E08A35", False)):
         figure.add_heatmap(
             z=[
                 [shares[row][column] if (row == column) is wanted else None for column in range(size)]
                 for row in range(size)
             ],
-            colorscale=[[0, _clear(colour, 0.0)], [0.001, _clear(colour, 0.14)], [1, _clear(colour, 0.72)]],
+            colorscale=[[0, "rgba(0,0,0,0)"], [1e-6, pale], [1, strong]],
             zmin=0,
             zmax=1,
             showscale=False,
@@ -70,6 +69,7 @@ def confusion_matrix(
             for row, column in cells
         ],
         hoverinfo="text",
+        textfont={"color": "#14231B", "size": 13},
     )
     if chosen is not None:
         row, column = chosen
@@ -105,8 +105,3 @@ def clicked(selection: Any) -> tuple[int, int] | None:
 def _share(row: int, column: int, counts: Sequence[Sequence[int]]) -> float:
     total = sum(counts[row])
     return counts[row][column] / total if total else 0.0
-
-
-def _clear(colour: str, alpha: float) -> str:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"

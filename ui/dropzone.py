@@ -253,7 +253,7 @@ def _samples(here: Here) -> None:
             with tiles.cell(), st.container(border=True, height="stretch"):
                 st.markdown(f"**{plain(sample.title, longest=80)}**")
                 st.caption(
-                    f"{plural(sample.images, 'picture')}, {plural(len(sample.classes), 'class', 'classes')}. {plain(sample.licence, longest=200)}"
+                    f"{plural(sample.images, 'picture')}, {plural(sample.classes, 'class', 'classes')}. {plain(sample.licence, longest=200)}"
                 )
                 label = "Use it" if sample.here else "Download"
                 st.caption("here now" if sample.here else plain(sample.how, longest=200))

@@ -25,16 +25,22 @@ def picture(stages: int, frozen: int) -> str:
         )
     words = []
     if frozen:
-        words.append(f'<text x="0" y="{_HEIGHT - 2}" font-size="11" fill="currentColor" opacity="0.75">frozen</text>')
+        words.append(f'<text x="0" y="{_HEIGHT - 2}" font-size="11" fill="#77857E">frozen</text>')
     words.append(
         f'<text x="{_WIDTH if frozen else 0}" y="{_HEIGHT - 2}" font-size="11" text-anchor="{"end" if frozen else "start"}"'
-        ' fill="currentColor" opacity="0.75">learns</text>'
+        ' fill="#77857E">learns</text>'
     )
-    spoken = f"{frozen} of {stages} stages frozen, {stages - frozen} and the head learn"
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" style="max-width:{_WIDTH}px" role="img" aria-label="{spoken}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif">'
         f'<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse"'
         f' patternTransform="rotate(45)"><rect width="6" height="6" fill="{FROZEN}" opacity="0.45"/>'
         f'<line x1="0" y1="0" x2="0" y2="6" stroke="{FROZEN}" stroke-width="3"/></pattern></defs>'
         f"{''.join(blocks)}{''.join(words)}</svg>"
     )
+
+
+def spoken(stages: int, frozen: int) -> str:
+    """The same in words, for a screen reader."""
+    if not frozen:
+        return f"all {stages} stages and the head learn"
+    return f"{frozen} of {stages} stages stay frozen, {stages - frozen} and the head learn"

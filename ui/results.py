@@ -136,7 +136,7 @@ def per_class(result: Result) -> None:
     st.markdown(
         f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
     )
-    bar = {"format": "percent", "min_value": 0.0, "max_value": 1.0}
+    bar = {"format": "%.0f %%", "min_value": 0, "max_value": 100}
     config = {
         "Precision": st.column_config.ProgressColumn(help="Of those given this name, the share that was it", **bar),
         "Recall": st.column_config.ProgressColumn(help="Of those that were it, the share that was found", **bar),
@@ -145,9 +145,9 @@ def per_class(result: Result) -> None:
     }
     table = {
         "Class": [row.name for row in rows],
-        "Precision": [row.precision for row in rows],
-        "Recall": [row.recall for row in rows],
-        "F1": [row.f1 for row in rows],
+        "Precision": [100 * row.precision for row in rows],
+        "Recall": [100 * row.recall for row in rows],
+        "F1": [100 * row.f1 for row in rows],
         "Pictures": [row.support for row in rows],
     }
     st.dataframe(table, column_config=config, hide_index=True, key=f"classes-{result.run.id}")

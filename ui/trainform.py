@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
-from tl_core.training.estimate import Estimate, estimate
 
 from tl_core.documents.manifest import Manifest
 from tl_core.models import weights
 from tl_core.models.registry import Network, networks
 from tl_core.runs.jobs import detect_device
+from tl_core.training.estimate import estimate
 from tl_core.training.strategies import Strategy, default_strategy, frozen_stages, strategies
 from ui import network as drawing
-from ui.words import count, duration, percent, plain
+from ui.words import count, percent, plain
 
 DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
 
@@ -71,7 +71,8 @@ def strategy_choice(row: Network, train_images: int, stages: int) -> Strategy:
         with column, st.container(border=True, height="stretch", key=f"card-{option.name}"):
             badge = " :green-badge[proposed]" if option.name == proposed.name else ""
             st.markdown(f"**{option.title}**{badge}")
-            st.html(drawing.picture(total, frozen_stages(option, total, stages)))
+            frozen = frozen_stages(option, total, stages)
+            st.image(drawing.picture(total, frozen), width="stretch", alt=drawing.spoken(total, frozen))
             st.caption(option.description)
             st.space("stretch")
             picked = option.name == chosen
@@ -114,39 +115,39 @@ def advanced(row: Network) -> tuple[int, int | None, int | None, int]:
     return stages, epochs, size, seed
 
 
-def estimate_line(row: Network, option: Strategy, chosen: Chosen, manifest: Manifest, train_images: int) -> None:
-    """How long, where, and how much will learn; what a longer run may buy."""
+def start_button(row: Network, option: Strategy, chosen: Chosen, manifest: Manifest, train_images: int) -> bool:
+    """Start, and beside it how long, where, how much will learn; under it what a longer run may buy."""
     device = detect_device()
     proposed = default_strategy(device, train_images)
     learning = sum(row.stage_parameters[frozen_stages(option, len(row.stages), chosen.stages) :])
     head = row.head_parameters(len(manifest.classes))
     sentence = (
-        f":material/timer: {_range(_estimated(row, option.name, chosen, len(manifest.images), device))} on {DEVICE_WORDS[device]}; "
+        f":material/timer: {_about(row, option, chosen, len(manifest.images))} on {DEVICE_WORDS[device]}; "
         f"{count(learning + head)} of {count(row.backbone_parameters + head)} parameters will learn."
     )
     if not weights.available(row):
         sentence += f" Before that it {weights.describe(row)}."
-    st.markdown(sentence)
+    with st.container(horizontal=True, vertical_alignment="center", key="start-line"):
+        pressed = st.button("Start", type="primary", icon=":material/play_arrow:", key="start", width=160)
+        st.markdown(sentence)
     longer = proposed.longer
     if longer and option.name == proposed.name and proposed.longer_reason:
-        longer_time = _range(_estimated(row, longer, chosen, len(manifest.images), device))
+        longer_time = _about(row, strategies()[longer], chosen, len(manifest.images))
         st.caption(
             f"{plain(proposed.longer_reason, longest=300)} “{strategies()[longer].title}” would take {longer_time}."
         )
+    return pressed
 
 
-def _estimated(row: Network, strategy: str, chosen: Chosen, images: int, device: str) -> Estimate:
-    return estimate(
-        row,
-        strategy=strategy,
-        images=images,
-        device=device,
-        stages=chosen.stages,
-        epochs=chosen.epochs,
-        image_size=chosen.image_size,
+def _about(row: Network, option: Strategy, chosen: Chosen, images: int) -> str:
+    return str(
+        estimate(
+            row,
+            option,
+            images=images,
+            device=detect_device(),
+            stages=chosen.stages,
+            epochs=chosen.epochs,
+            image_size=chosen.image_size,
+        )
     )
-
-
-def _range(estimated: Estimate) -> str:
-    low, high = duration(estimated.low), duration(estimated.high)
-    return f"about {high}" if low == high else f"about {low} to {high}"

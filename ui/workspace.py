@@ -170,9 +170,9 @@ def _steps(here: Here, step: str | None) -> None:
             st.page_link(target, label=f"**{name}**" if name == step else name, icon=icon, query_params=here.query())
     named = []
     if here.dataset:
-        named.append(f":material/photo_library: {plain(here.dataset.name)}")
+        named.append(f":material/photo_library: Data set **{plain(here.dataset.name)}**")
     if here.run:
-        named.append(f":material/model_training: {plain(here.run.name)}")
+        named.append(f":material/model_training: Run **{plain(here.run.name)}**")
     if named and step:
         st.caption(" &nbsp; ".join(named))
 
