@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests.conftest import picture
+from tests.data.work import finish
 from tl_core.data import pixels
 from tl_core.data.cache import Cache
 from tl_core.data.pixels import decode, load_pixels, read_input, to_input
@@ -248,15 +249,6 @@ def dataset(folder: Path, count: int) -> Manifest:
             ImageEntry(sha256=f"{index:064x}", label=0, name="x.png", file=f"{index}.png", width=64, height=48)
         )
     return Manifest(name="n", created=0, source="s", classes=("a",), images=tuple(entries))
-
-
-def finish(generator):  # type: ignore[no-untyped-def]
-    events = []
-    while True:
-        try:
-            events.append(next(generator))
-        except StopIteration as stop:
-            return events, stop.value
 
 
 def test_pixels_are_in_manifest_order_and_decoded_once(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ THUMBNAIL = 256
 UNPACKED_FOR_PACKED = 4
 """How many times the largest upload a zip may unpack to."""
 
+_TINY = 128
 _LOSSLESS_PIXELS = 512 * 512
 _QUALITY = 95
 _THUMBNAIL_QUALITY = 85
@@ -91,18 +92,33 @@ class _Writer:
         stem = f"{row:06}"
         if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
             file = f"{stem}.png"
-            image.save(self._into / "images" / file, "PNG", compress_level=1)
+            plain = image.getchannel(0) if _is_grey(image) else image
+            plain.save(self._into / "images" / file, "PNG", compress_level=1)
         else:
             file = f"{stem}.jpg"
             image.save(self._into / "images" / file, "JPEG", quality=_QUALITY, subsampling=0)
-        small = image.copy() if max(image.size) <= THUMBNAIL else image
-        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=2.0)
-        small.save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=_THUMBNAIL_QUALITY)
+        _thumbnail(image).save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=_THUMBNAIL_QUALITY)
         return file
 
     def remove(self, file: str) -> None:
         (self._into / "images" / file).unlink()
         (self._into / "thumbnails" / file).with_suffix(".jpg").unlink()
+
+
+def _is_grey(image: Image.Image) -> bool:
+    red, green, blue = (channel.tobytes() for channel in image.split())
+    return red == green == blue
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    longest = max(image.size)
+    if longest < _TINY:
+        # A page would blur it; whole pixels show what the picture is.
+        factor = _TINY // longest
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return small
 
 
 class _Found(NamedTuple):

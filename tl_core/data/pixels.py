@@ -230,6 +230,8 @@ def _upright_rgb(image: Image.Image, longest: int) -> Image.Image:
     if factor < 1:
         target = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    # Pillow writes a comment and a colour profile of the source into every copy that it saves.
+    image.info = {}
     return image
 
 

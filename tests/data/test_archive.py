@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tl_core.data.archive import extract
+from tl_core.errors import DataError, GraftError, UnsafeArchive
+
+MB = 1_000_000
+
+
+def make(path: Path, files: Mapping[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def refused(tmp_path: Path, zip_path: Path, message: str, **limits: object) -> GraftError:
+    """The refusal of `zip_path`; asserts that nothing at all was left on disk."""
+    before = everything(tmp_path)
+    with pytest.raises(GraftError, match=message) as caught:
+        extract(zip_path, tmp_path / "work" / "into", **{"max_bytes": 100 * MB, **limits})
+    assert everything(tmp_path) - before <= {"work"}
+    assert "Traceback" not in caught.value.message
+    return caught.value
+
+
+def test_files_come_out_with_their_names_as_text_and_numbers_on_disk(tmp_path: Path) -> None:
+    files = {"photos/cat/a.jpg": b"one", "photos/dog/b.jpg": b"two", "photos/cat/": b""}
+    found = extract(make(tmp_path / "a.zip", files), tmp_path / "into", max_bytes=MB)
+    assert {file.parts: file.path.read_bytes() for file in found} == {
+        ("photos", "cat", "a.jpg"): b"one",
+        ("photos", "dog", "b.jpg"): b"two",
+    }
+    assert all(path.name.isdigit() and path.parent == tmp_path / "into" for path in (tmp_path / "into").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/cron.d/x.jpg", "C:\\Windows\\x.jpg", "c:/x.jpg", "\\\\server\\share\\x.jpg", "//server/x.jpg"],
+)
+def test_an_absolute_path_is_refused(tmp_path: Path, name: str) -> None:
+    error = refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", name: b"x"}), "an absolute path")
+    assert isinstance(error, UnsafeArchive)
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "cat/../../x.jpg", "..\\x.jpg", "cat\\..\\..\\x.jpg", "cat/.."])
+def test_a_climbing_path_is_refused(tmp_path: Path, name: str) -> None:
+    refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", name: b"x"}), "climbs out")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: int) -> None:
+    info = zipfile.ZipInfo("cat/link.jpg")
+    info.create_system = 3
+    info.external_attr = (kind | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    refused(tmp_path, tmp_path / "a.zip", "a link or a device")
+
+
+@pytest.mark.parametrize("name", ["cat/more.zip", "more.tar.gz", "cat/x.7z", "cat/x.RAR"])
+def test_a_nested_archive_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    refused(tmp_path, make(tmp_path / "a.zip", {name: b"whatever"}), "another archive")
+
+
+@pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x1f\x8b\x08", b"Rar!\x1a\x07\x00", b"7z\xbc\xaf\x27\x1c"])
+def test_a_nested_archive_is_refused_by_content(tmp_path: Path, head: bytes) -> None:
+    refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", "cat/b.jpg": head + b"x" * 50}), "another archive")
+
+
+def test_a_document_among_the_pictures_is_no_attack(tmp_path: Path) -> None:
+    found = extract(make(tmp_path / "a.zip", {"list.xlsx": b"PK\x03\x04.."}), tmp_path / "into", max_bytes=MB)
+    assert found[0].parts == ("list.xlsx",)
+
+
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {f"cat/{index}.jpg": b"x" for index in range(30)})
+    refused(tmp_path, zip_path, "more than 20 files", max_files=20)
+
+
+def test_a_list_of_contents_that_would_fill_the_memory_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zip_path = make(tmp_path / "a.zip", {f"cat/{index:0200}.jpg": b"" for index in range(3000)})
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
+    refused(tmp_path, zip_path, "more than 20 files", max_files=20)
+
+
+def test_too_many_bytes_in_all_are_refused(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {f"{i}.jpg": bytes([i]) * MB for i in range(5)}, method=zipfile.ZIP_STORED)
+    refused(tmp_path, zip_path, "unpacks to more than 4 MB", max_bytes=4 * MB)
+
+
+def test_too_many_bytes_in_one_file_are_refused(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": b"x" * 3 * MB}, method=zipfile.ZIP_STORED)
+    refused(tmp_path, zip_path, r"a.jpg in a.zip has more than 2 MB", max_file_bytes=2 * MB)
+
+
+def test_a_bomb_is_refused_by_its_ratio_long_before_it_is_out(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(60 * MB)})
+    assert zip_path.stat().st_size < 100_000
+    refused(tmp_path, zip_path, "more than 100 times", max_bytes=10_000 * MB)
+
+
+def test_an_honest_drawing_that_packs_well_is_taken(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.bmp": bytes(5 * MB)})
+    assert len(extract(zip_path, tmp_path / "into", max_bytes=100 * MB)) == 1
+
+
+def test_declared_sizes_that_lie_do_not_help_a_bomb(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(60 * MB)})
+    content = bytearray(zip_path.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    struct.pack_into("<I", content, central + 24, 2_000_000_000)
+    zip_path.write_bytes(content)
+    refused(tmp_path, zip_path, "more than 100 times")
+
+
+def test_files_that_share_their_bytes_do_not_help_a_bomb(tmp_path: Path) -> None:
+    """Many entries of the list of contents point at the same packed megabytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", bytes(15 * MB))
+    plain = buffer.getvalue()
+    start = plain.index(b"PK\x01\x02")
+    end = plain.rindex(b"PK\x05\x06")
+    entry, count = plain[start:end], 50
+    tail = bytearray(plain[end:])
+    struct.pack_into("<HHI", tail, 8, count, count, len(entry) * count)
+    (tmp_path / "a.zip").write_bytes(plain[:start] + entry * count + tail)
+    refused(tmp_path, tmp_path / "a.zip", "more than 100 times|damaged", max_bytes=10_000 * MB)
+
+
+def test_the_whole_limit_is_measured_not_read_from_the_list(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(range(256)) * 20_000}, method=zipfile.ZIP_STORED)
+    content = bytearray(zip_path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 10)
+    zip_path.write_bytes(content)
+    before = everything(tmp_path)
+    with pytest.raises(DataError):
+        extract(zip_path, tmp_path / "into", max_bytes=MB)
+    assert everything(tmp_path) == before
+
+
+def damaged(content: bytes) -> bytes:
+    at = len(content) // 3
+    return content[:at] + bytes(byte ^ 0xFF for byte in content[at : at + 40]) + content[at + 40 :]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda content: content[: len(content) // 2], lambda content: b"", lambda content: b"no zip at all", damaged],
+    ids=["cut off", "empty", "text", "damaged"],
+)
+def test_a_broken_zip_is_said_in_words(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(range(256)) * 40})
+    zip_path.write_bytes(spoil(zip_path.read_bytes()))
+    refused(tmp_path, zip_path, "is no zip, or a damaged one")
+
+
+def test_a_password_is_said_in_words(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": b"x" * 50})
+    content = bytearray(zip_path.read_bytes())
+    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(mark) + offset] |= 1
+    zip_path.write_bytes(content)
+    refused(tmp_path, zip_path, "password")
+
+
+def test_methods_that_unpack_in_one_gulp_are_refused(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(MB)}, method=zipfile.ZIP_LZMA)
+    refused(tmp_path, zip_path, "method that is not read")
+
+
+def test_a_mac_zip_keeps_its_umlauts(tmp_path: Path) -> None:
+    zip_path = make(tmp_path / "a.zip", {"Mädchen/a.jpg": b"x"})
+    content = zip_path.read_bytes()
+    content = content.replace(struct.pack("<H", 0x800), struct.pack("<H", 0))
+    zip_path.write_bytes(content)
+    with zipfile.ZipFile(zip_path) as archive:
+        assert archive.infolist()[0].flag_bits == 0
+    found = extract(zip_path, tmp_path / "into", max_bytes=MB)
+    assert found[0].parts == ("Mädchen", "a.jpg")
+
+
+def test_strange_names_never_reach_the_disk(tmp_path: Path) -> None:
+    strange = ["<script>alert(1)<script>", "a\nb", "x" * 300, "猫", " ", "CON", "a\x1b[31m", "-rf"]
+    zip_path = make(tmp_path / "a.zip", {f"{name}/a.jpg": name.encode() for name in strange})
+    found = extract(zip_path, tmp_path / "into", max_bytes=MB)
+    assert {file.parts[0]: file.path.read_bytes().decode() for file in found} == {name: name for name in strange}
+    assert all(name.isdigit() for name in everything(tmp_path / "into"))

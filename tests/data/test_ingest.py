@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import errno
+import io
+import json
+import shutil
+import struct
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.conftest import PictureFolder, picture
+from tests.data.work import finish, ingested, spec
+from tl_core.data import ingest as module
+from tl_core.data.ingest import ingest
+from tl_core.data.pixels import decode, read_input
+from tl_core.documents.events import Progress
+from tl_core.documents.manifest import Manifest
+from tl_core.errors import DataError, DiskFull, LayoutError, NotFound, UnsafeArchive
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_folder_becomes_copies_thumbnails_and_a_manifest(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    source = picture_folder({"cat": 2, "dog": 3}, size=(1200, 800))
+    events, manifest = finish(ingest(spec(source), tmp_path / "d", staging=tmp_path / "s"))
+    assert manifest == Manifest.read(tmp_path / "d" / "manifest.json")
+    assert manifest.counts() == {"cat": 2, "dog": 3}
+    assert manifest.source == "pictures"
+    for entry in manifest.images:
+        copy = Image.open(tmp_path / "d" / "images" / entry.file)
+        assert copy.size == (entry.width, entry.height) == (1024, 683)
+        thumbnail = Image.open((tmp_path / "d" / "thumbnails" / entry.file).with_suffix(".jpg"))
+        assert max(thumbnail.size) == 256
+    assert {entry.name for entry in manifest.images} == {f"cat/{i:03}.jpg" for i in range(6)} | {
+        f"dog/{i:03}.jpg" for i in range(7)
+    }
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert (progress[-1].done, progress[-1].total) == (5, 5)
+
+
+def test_a_zip_gives_the_same_data_set_as_its_folder(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    source = picture_folder({"cat": 5, "dog": 5})
+    packed = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", source.parent, source.name))
+    from_folder = ingested(source, tmp_path / "one")
+    from_zip = ingested(packed, tmp_path / "two")
+    assert [(i.sha256, i.label, i.file) for i in from_zip.images] == [
+        (i.sha256, i.label, i.file) for i in from_folder.images
+    ]
+    assert from_zip.source == "photos.zip"
+    assert not any((tmp_path / "staging").rglob("*"))
+
+
+def test_the_original_and_its_copy_look_the_same_to_a_network(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    source = picture_folder({"cat": 1, "dog": 1}, size=(1600, 1200))
+    manifest = ingested(source, tmp_path / "d")
+    for entry in manifest.images:
+        original = read_input(source / entry.name, 224, "bicubic").astype(float)
+        copy = read_input(tmp_path / "d" / "images" / entry.file, 224, "bicubic").astype(float)
+        assert np.abs(original - copy).mean() < 1.5
+
+
+def test_metadata_is_left_behind(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Secret Camera"
+    exif.get_ifd(0x8825)[1] = "N"
+    (tmp_path / "p" / "cat").mkdir(parents=True)
+    picture(0, 0).save(tmp_path / "p" / "cat" / "1.jpg", exif=exif, comment=b"at home", icc_profile=b"profile" * 30)
+    text = PngInfo()
+    text.add_text("place", "at home")
+    picture(0, 1).save(tmp_path / "p" / "cat" / "2.png", exif=exif, pnginfo=text, icc_profile=b"profile" * 30)
+    manifest = ingested(tmp_path / "p", tmp_path / "d")
+    for file in [*(tmp_path / "d" / "images").iterdir(), *(tmp_path / "d" / "thumbnails").iterdir()]:
+        content = file.read_bytes()
+        assert b"Secret" not in content
+        assert b"at home" not in content
+        image = Image.open(io.BytesIO(content))
+        assert not image.getexif()
+        assert not {"icc_profile", "comment", "place", "exif"} & set(image.info)
+    assert len(manifest.images) == 2
+
+
+def test_a_small_drawing_is_kept_to_the_pixel_and_its_thumbnail_can_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "p" / "a").mkdir(parents=True)
+    values = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "p" / "a" / "1.png")
+    entry = ingested(tmp_path / "p", tmp_path / "d").images[0]
+    assert (np.asarray(decode(tmp_path / "d" / "images" / entry.file))[..., 1] == values).all()
+    assert Image.open(tmp_path / "d" / "thumbnails" / Path(entry.file).with_suffix(".jpg")).size == (128, 128)
+
+
+def test_broken_files_are_refused_with_a_reason_and_never_stop_the_rest(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    source = picture_folder({"cat": 5, "dog": 5})
+    good = (source / "cat" / "000.jpg").read_bytes()
+    bmp = b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 90_000, 90_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    broken = {
+        "empty.jpg": (b"", "empty"),
+        "cut.jpg": (good[: len(good) // 2], "truncated"),
+        "text.jpg": (b"I am no picture", "not_an_image"),
+        "gigapixels.bmp": (bmp, "too_large"),
+        "dot.gif": (b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "too_small"),
+        "page.jpg": (b"<html><script>alert(1)</script>", "not_an_image"),
+    }
+    for name, (content, _) in broken.items():
+        (source / "dog" / name).write_bytes(content)
+    (source / "dog" / "really_a_png.jpg").write_bytes(_png())
+    manifest = ingested(source, tmp_path / "d")
+    assert manifest.counts() == {"cat": 5, "dog": 6}
+    assert {Path(refusal.file).name: refusal.kind for refusal in manifest.refused} == {
+        name: reason for name, (_, reason) in broken.items()
+    }
+    assert all(refusal.message.endswith((".", "says.")) for refusal in manifest.refused)
+    assert names(tmp_path / "d" / "images") == {entry.file for entry in manifest.images}
+
+
+def _png() -> bytes:
+    buffer = io.BytesIO()
+    picture(3, 3).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_identical_images_of_one_class_are_kept_once(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    source = picture_folder({"cat": 5, "dog": 5})
+    for copy in ("copy.jpg", "zcopy.jpg"):
+        shutil.copy(source / "cat" / "001.jpg", source / "cat" / copy)
+    manifest = ingested(source, tmp_path / "d")
+    assert manifest.counts() == {"cat": 5, "dog": 5}
+    assert manifest.dropped_duplicates == 2
+    assert "cat/001.jpg" in {entry.name for entry in manifest.images}
+    assert names(tmp_path / "d" / "images") == {entry.file for entry in manifest.images}
+    assert len(names(tmp_path / "d" / "thumbnails")) == 10
+
+
+def test_identical_images_under_two_labels_are_both_kept_and_reported(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    source = picture_folder({"cat": 5, "dog": 5})
+    shutil.copy(source / "cat" / "001.jpg", source / "dog" / "same.jpg")
+    manifest = ingested(source, tmp_path / "d")
+    assert manifest.counts() == {"cat": 5, "dog": 6}
+    (rows,) = manifest.conflicts
+    assert {manifest.images[row].name for row in rows} == {"cat/001.jpg", "dog/same.jpg"}
+    assert manifest.leaks == ()
+
+
+def test_identical_images_across_the_users_splits_are_kept_and_reported(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    for split in ("train", "Test"):
+        picture_folder({"cat": 6, "dog": 6}, root=tmp_path / "p" / split)
+    manifest = ingested(tmp_path / "p", tmp_path / "d")
+    assert len(manifest.images) == 24
+    assert len(manifest.leaks) == 12
+    assert manifest.conflicts == ()
+    assert {entry.split for entry in manifest.images} == {"train", "test"}
+
+
+def test_class_names_of_strangers_stay_text(tmp_path: Path) -> None:
+    strange = ["猫", "<script>alert(1)<script>", "a\nb", "x" * 300, " ", "..hidden?", "CON", "$(rm -rf)", "{{7*7}}"]
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for label, name in enumerate(strange):
+            buffer = io.BytesIO()
+            picture(label, 0).save(buffer, "JPEG")
+            archive.writestr(f"top/{name}/1.jpg", buffer.getvalue())
+    before = set(tmp_path.rglob("*"))
+    manifest = ingested(tmp_path / "p.zip", tmp_path / "d")
+    assert set(manifest.classes) >= {"猫", "<script>alert(1)<script>", "a b", "unnamed", "CON", "$(rm -rf)", "{{7*7}}"}
+    assert max(map(len, manifest.classes)) == 100
+    written = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before}
+    assert written <= {"d", "staging"}
+    assert all(path.stem.isdigit() for path in (tmp_path / "d" / "images").iterdir())
+    assert json.loads((tmp_path / "d" / "manifest.json").read_text())["classes"] == list(manifest.classes)
+
+
+def test_an_unsafe_zip_leaves_no_data_set(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("cat/1.jpg", b"x")
+        archive.writestr("../../../evil.jpg", b"x")
+    with pytest.raises(UnsafeArchive):
+        ingested(tmp_path / "p.zip", tmp_path / "deep" / "er" / "d")
+    assert not (tmp_path / "evil.jpg").exists()
+    assert not (tmp_path / "deep" / "er" / "d" / "manifest.json").exists()
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_the_upload_limit_bounds_what_a_zip_unpacks_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_MAX_UPLOAD_MB", "0.1")
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("cat/1.jpg", bytes(500_000))
+    with pytest.raises(UnsafeArchive, match="unpacks to more than"):
+        ingested(tmp_path / "p.zip", tmp_path / "d")
+
+
+def test_what_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no folder"):
+        ingested(tmp_path / "nothing", tmp_path / "d")
+    with pytest.raises(NotFound, match="no zip"):
+        ingested(tmp_path / "nothing.zip", tmp_path / "d")
+    (tmp_path / "x.zip").write_bytes(b"not a zip")
+    with pytest.raises(DataError, match="no zip"):
+        ingested(tmp_path / "x.zip", tmp_path / "d")
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_said_in_words(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        (tmp_path / "p" / name / "1.jpg").write_bytes(b"no")
+    with pytest.raises(LayoutError, match="None of the 2 pictures could be read"):
+        ingested(tmp_path / "p", tmp_path / "d")
+
+
+def test_a_full_disk_is_said_in_words(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module._Writer, "write", full)
+    with pytest.raises(DiskFull, match="disk is full"):
+        ingested(picture_folder(), tmp_path / "d")
+
+
+def test_an_ingest_that_is_closed_half_way_has_no_manifest(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    generator = ingest(spec(picture_folder({"a": 60, "b": 60})), tmp_path / "d", staging=tmp_path / "s")
+    for _ in range(2):
+        next(generator)
+    generator.close()
+    assert not (tmp_path / "d" / "manifest.json").exists()
+
+
+def test_progress_comes_at_most_four_times_a_second(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    events, _ = finish(ingest(spec(picture_folder({"a": 80, "b": 80})), tmp_path / "d", staging=tmp_path / "s"))
+    times = [event.time for event in events if isinstance(event, Progress)]
+    assert len(times) >= 2
+    assert all(later - earlier >= 0.24 for earlier, later in pairwise(times[:-1]))

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import tarfile
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import picture
+from tests.data.work import finish
+from tl_core.data import samples
+from tl_core.data.download import Remote
+from tl_core.data.samples import SAMPLES, Sample, best_here, listing, write_sample
+from tl_core.documents.events import Progress
+from tl_core.errors import DataError, DownloadFailed, UnknownName
+
+
+@contextmanager
+def server(files: dict[str, bytes], *, cut: bool = False) -> Iterator[str]:
+    """The address of an HTTP server on this machine that has `files`; `cut`: it hangs up half way."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = files.get(self.path.lstrip("/"))
+            if content is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}"
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join()
+
+
+def jpeg(label: int, index: int) -> bytes:
+    buffer = io.BytesIO()
+    picture(label, index).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def packed_tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("set/cat_a/link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return buffer.getvalue()
+
+
+def row(url: str, content: bytes, **fields: object) -> dict[str, Sample]:
+    remote = Remote(url=url, md5=hashlib.md5(content).hexdigest(), megabytes=1)
+    given = {
+        "name": "toy",
+        "title": "Toy",
+        "classes": 2,
+        "images": 20,
+        "licence": "none",
+        "note": "A toy.",
+        "archive": remote,
+        "member": r"set/(?P<label>[a-z_]+)/[^/]+\.jpg",
+    }
+    return {"toy": Sample(**{**given, **fields})}
+
+
+FILES = {
+    f"set/{name}/{index}.jpg": jpeg(label, index)
+    for label, name in enumerate(("cat_a", "dog_b"))
+    for index in range(15)
+}
+
+
+def found(folder: Path) -> dict[str, int]:
+    return dict(Counter(path.parent.name for path in folder.rglob("*.jpg")))
+
+
+def test_a_download_is_checked_cut_down_evenly_and_always_the_same(tmp_path: Path) -> None:
+    content = packed_tar({**FILES, "set/readme.txt": b"x"})
+    with server({"a.tgz": content}) as address:
+        rows = row(f"{address}/a.tgz", content)
+        events, meta = finish(write_sample("toy", tmp_path / "one", rows=rows))
+        finish(write_sample("toy", tmp_path / "two", rows=rows))
+    assert found(tmp_path / "one") == {"cat a": 10, "dog b": 10}
+    assert (meta.title, meta.licence, meta.note) == ("Toy", "none", "A toy.")
+    assert any(isinstance(event, Progress) for event in events)
+    written = {path.relative_to(tmp_path / "one"): path.read_bytes() for path in (tmp_path / "one").rglob("*.jpg")}
+    assert written == {
+        path.relative_to(tmp_path / "two"): path.read_bytes() for path in (tmp_path / "two").rglob("*.jpg")
+    }
+    assert set(written.values()) <= set(FILES.values())
+    assert {path.name for path in tmp_path.iterdir()} <= {"one", "two"}
+
+
+def test_a_zip_and_display_names(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    with server({"a.zip": buffer.getvalue()}) as address:
+        rows = row(f"{address}/a.zip", buffer.getvalue(), class_names={"cat_a": "Tench", "dog_b": "Church"})
+        finish(write_sample("toy", tmp_path / "one", rows=rows))
+    assert found(tmp_path / "one") == {"Tench": 10, "Church": 10}
+
+
+def test_classes_from_a_matlab_file(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    labels = io.BytesIO()
+    savemat(labels, {"labels": np.array([1 + index % 2 for index in range(30)])})
+    content = packed_tar({f"jpg/image_{index + 1:05}.jpg": jpeg(index % 2, index) for index in range(30)})
+    with server({"a.tgz": content, "l.mat": labels.getvalue()}) as address:
+        rows = row(
+            f"{address}/a.tgz",
+            content,
+            member=r"jpg/image_(?P<label>\d{5})\.jpg",
+            labels=Remote(url=f"{address}/l.mat", md5=hashlib.md5(labels.getvalue()).hexdigest(), megabytes=1),
+            class_names={"1": "odd", "2": "even"},
+        )
+        finish(write_sample("toy", tmp_path / "one", rows=rows))
+    assert found(tmp_path / "one") == {"odd": 10, "even": 10}
+    odd = {jpeg(0, index) for index in range(0, 30, 2)}
+    assert all(path.read_bytes() in odd for path in (tmp_path / "one" / "odd").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("files", "cut"), [({}, False), ({"a.tgz": b"other bytes"}, False), ({"a.tgz": b"x" * 9999}, True)]
+)
+def test_a_failed_download_is_said_in_words_and_leaves_nothing(
+    tmp_path: Path, files: dict[str, bytes], cut: bool
+) -> None:
+    with server(files, cut=cut) as address:
+        rows = row(f"{address}/a.tgz", b"the right bytes")
+        with pytest.raises(DownloadFailed, match=r"Toy (could not be downloaded|arrived damaged)"):
+            finish(write_sample("toy", tmp_path / "one", rows=rows))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
+    with server({}) as address:
+        closed = address
+    with pytest.raises(DownloadFailed, match="Check the network"):
+        finish(write_sample("toy", tmp_path / "one", rows=row(f"{closed}/a.tgz", b"")))
+
+
+def test_an_archive_of_another_shape_is_said_in_words(tmp_path: Path) -> None:
+    content = packed_tar({"else/x.jpg": jpeg(0, 0)})
+    with server({"a.tgz": content}) as address, pytest.raises(DataError, match="not packed as it used to be"):
+        finish(write_sample("toy", tmp_path / "one", rows=row(f"{address}/a.tgz", content)))
+
+
+def test_digits_are_all_there_to_the_pixel(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    _, meta = finish(write_sample("digits", tmp_path / "one"))
+    digits = load_digits()
+    assert {path.name: len(list(path.iterdir())) for path in (tmp_path / "one").iterdir()} == {
+        str(label): int((digits.target == label).sum()) for label in range(10)
+    }
+    first = np.asarray(Image.open(tmp_path / "one" / str(digits.target[7]) / "0007.png"))
+    assert (first == np.round(digits.images[7] * 255 / 16)).all()
+    assert meta.licence.startswith("CC BY 4.0")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("elpv_dataset") is None, reason="the optional package elpv-dataset is not here"
+)
+def test_solar_cells_are_functional_where_the_probability_is_zero(tmp_path: Path) -> None:
+    _, meta = finish(write_sample("solar_cells", tmp_path / "one"))
+    counted = {path.name: len(list(path.iterdir())) for path in (tmp_path / "one").iterdir()}
+    assert counted == {"functional": 1508, "defective": 1116}
+    assert "not for commercial use" in meta.licence
+    assert "88.4 %" in meta.note
+
+
+def test_a_missing_package_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "is_here", lambda row: row.name == "digits")
+    with pytest.raises(DataError, match="pip install elpv-dataset"):
+        finish(write_sample("solar_cells", tmp_path / "one"))
+    assert best_here() == "digits"
+    assert listing()[0].name == "digits"
+    assert {info.name: info.how for info in listing()}["eurosat"] == "downloads 94 MB"
+
+
+def test_an_unknown_sample_lists_the_valid_ones(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r"Choose one of: .*digits.*eurosat"):
+        finish(write_sample("nonsense", tmp_path / "one"))
+
+
+def test_addresses_and_hashes_are_those_of_torchvision() -> None:
+    located = importlib.util.find_spec("torchvision")
+    assert located is not None
+    assert located.origin is not None
+    folder = Path(located.origin).parent / "datasets"
+    for name in ("flowers102", "oxford_iiit_pet", "eurosat", "dtd", "imagenette"):
+        source = (folder / f"{name}.py").read_text()
+        sample = SAMPLES[name]
+        for remote in filter(None, (sample.archive, sample.labels)):
+            assert remote.md5 in source, name
+            assert remote.url in source or (
+                remote.url.rsplit("/", 1)[0] + "/" in source and remote.url.rsplit("/", 1)[1] in source
+            ), name
+        assert len(sample.class_names) in (0, sample.classes)
+        assert all(repr(display).strip("'\"") in source for display in sample.class_names.values())
