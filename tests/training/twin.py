@@ -1,0 +1,64 @@
+"""A small network in stages, and pictures that it can learn, so that training is tested in seconds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tests.conftest import picture
+from tl_core.documents.spec import TrainSpec
+from tl_core.models import families
+from tl_core.models.build import Backbone
+from tl_core.models.families import Family, Stage
+from tl_core.models.registry import network
+
+SIZE = 32
+FAMILY = Family(
+    name="twin",
+    source="torchvision",
+    stages=(Stage(name="stem", modules=("stem",)), Stage(name="stage1", modules=("block",))),
+    tail=("pool", families.FLATTEN),
+    head="head",
+    linear_on_pooled=True,
+)
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def twin(classes: int = 3, seed: int = 0) -> Backbone:
+    """A Backbone with two stages; `FAMILIES` must hold `FAMILY` under its name."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = OrderedDict(stem=_block(3, 8), block=_block(8, 16), pool=nn.AdaptiveAvgPool2d(1))
+        module = nn.Sequential(OrderedDict(**layers, head=nn.Linear(16, classes)))
+    row = network("resnet18").model_copy(update={"name": "twin", "family": "twin", "head": "head"})
+    return Backbone(row, module, row.weights_row()).eval()
+
+
+def pictures(per_class: int = 24, classes: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """uint8 (N, 32, 32, 3) and their labels, one after the other from each class."""
+    labels = np.tile(np.arange(classes), per_class)
+    rows = [np.asarray(picture(label, index, (SIZE, SIZE))) for index, label in enumerate(labels.tolist())]
+    return np.stack(rows), labels
+
+
+def spec(**changed: object) -> TrainSpec:
+    values: dict[str, object] = {
+        "name": "test",
+        "workspace": "0" * 32,
+        "dataset": "d",
+        "weights": "none",
+        "image_size": SIZE,
+        "epochs": 3,
+        "batch_size": 16,
+        "micro_batch": 16,
+        "device": "cpu",
+        **changed,
+    }
+    return TrainSpec.model_validate(values)
