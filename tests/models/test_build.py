@@ -1,0 +1,219 @@
+"""Every network of the table against the real one: head, stages, prefix and suffix, exported graph."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+from sklearn.datasets import load_sample_image
+from torch import nn
+
+from tests.models.conftest import CLASSES
+from tl_core.errors import DownloadFailed
+from tl_core.models.build import Backbone, build
+from tl_core.models.export import attach_head, export_backbone, export_prefix
+from tl_core.models.registry import network, networks
+from tl_core.models.weights import locate
+
+Maker = Callable[[str], Backbone]
+SIZE = 64
+
+every_network = pytest.mark.parametrize("name", list(networks()))
+
+
+def pictures(count: int = 3, size: int = SIZE) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+
+
+@every_network
+def test_head_and_shapes(name: str, random_backbone: Maker) -> None:
+    backbone, row = random_backbone(name), network(name)
+    assert backbone.head is not None
+    assert backbone.head.weight.shape == (CLASSES, row.embedding_size)
+    with torch.no_grad():
+        x = backbone.normalise(pictures())
+        spatial = backbone.spatial(x)
+        assert spatial.shape[:2] == (3, row.stage_shapes[-1][0])
+        assert backbone.embed(x).shape == (3, row.embedding_size)
+        assert backbone(x).shape == (3, CLASSES)
+        if row.layout.linear_on_pooled:
+            assert torch.allclose(backbone.embed(x), spatial.mean((2, 3)), atol=1e-5)
+
+
+@every_network
+def test_stages_cover_every_parameter_once_and_in_order(name: str, random_backbone: Maker) -> None:
+    backbone, row = random_backbone(name), network(name)
+    stages = [list(backbone.stage_parameters(number)) for number in range(len(row.stages))]
+    assert [sum(p.numel() for p in stage) for stage in stages] == list(row.stage_parameters)
+    listed = [id(p) for stage in stages for p in stage] + [id(p) for p in backbone.head_parameters()]
+    assert listed == [id(p) for p in backbone.module.parameters()]
+    assert len(set(listed)) == len(listed)
+
+
+@every_network
+def test_prefix_then_suffix_is_the_whole(name: str, random_backbone: Maker) -> None:
+    backbone = random_backbone(name)
+    with torch.no_grad():
+        x = backbone.normalise(pictures(2))
+        whole = backbone.module(x)
+        assert torch.allclose(backbone(x), whole, rtol=1e-4, atol=1e-5)
+        for frozen in range(len(backbone.stages) + 1):
+            parts = backbone.suffix(frozen)(backbone.prefix(frozen)(x))
+            assert torch.allclose(parts, whole, rtol=1e-4, atol=1e-5), frozen
+    for wrong in (-1, len(backbone.stages) + 1):
+        with pytest.raises(ValueError, match="stages"):
+            backbone.prefix(wrong)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "resnet50" else ())
+        for name in networks()
+        if name != "efficientnet_lite0"
+    ],
+)
+def test_the_exported_graph_answers_as_torch_does(name: str, random_backbone: Maker, tmp_path: Path) -> None:
+    backbone = random_backbone(name)
+    export_backbone(backbone, SIZE, tmp_path / "backbone.onnx")
+    assert backbone.head is not None
+    attach_head(
+        tmp_path / "backbone.onnx",
+        backbone.head.weight.detach().numpy(),
+        backbone.head.bias.detach().numpy(),
+        tmp_path / "whole.onnx",
+    )
+    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == ["backbone.onnx", "whole.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "whole.onnx")
+    for count in (1, 5):
+        assert_same_answers(session, backbone, pictures(count))
+
+
+def assert_same_answers(session: onnxruntime.InferenceSession, backbone: Backbone, images: torch.Tensor) -> None:
+    logits, embedding, spatial = session.run(["logits", "embedding", "map"], {"images": images.numpy()})
+    with torch.no_grad():
+        x = backbone.normalise(images)
+        expected = [backbone(x), backbone.embed(x), backbone.spatial(x)]
+    for given, wanted in zip((logits, embedding, spatial), expected, strict=True):
+        assert given.shape == tuple(wanted.shape)
+        assert np.abs(given - wanted.numpy()).max() <= 1e-3 * wanted.abs().max()
+
+
+def test_an_exported_prefix_gives_the_activations(random_backbone: Maker, tmp_path: Path) -> None:
+    backbone = random_backbone("resnet18")
+    export_prefix(backbone, 3, SIZE, tmp_path / "prefix.onnx")
+    (given,) = onnxruntime.InferenceSession(tmp_path / "prefix.onnx").run(None, {"images": pictures().numpy()})
+    with torch.no_grad():
+        wanted = backbone.prefix(3)(backbone.normalise(pictures()))
+    assert given.shape == (3, 128, SIZE // 8, SIZE // 8)
+    assert np.abs(given - wanted.numpy()).max() <= 1e-3 * wanted.abs().max()
+
+
+def test_export_leaves_a_backbone_in_training_as_it_was(tmp_path: Path) -> None:
+    backbone = build(network("resnet18"), weights=None, classes=2).train()
+    backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = copy.deepcopy(backbone.state_dict())
+    export_prefix(backbone, 1, SIZE, tmp_path / "prefix.onnx")
+    assert backbone.training
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_normalised_as_the_weights_say() -> None:
+    from torchvision.models import ResNet18_Weights
+
+    backbone = build(network("resnet18"), weights=None, classes=2)
+    image = pictures(1, 224)
+    preset = ResNet18_Weights.DEFAULT.transforms(resize_size=224, crop_size=224)
+    assert torch.allclose(backbone.normalise(image), preset(image.permute(0, 3, 1, 2)), atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_network_and_no_global_state_moves() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, second, third = (build(network("resnet18"), weights=None, classes=3, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    one, two, three = first.tensors(), second.tensors(), third.tensors()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["fc.weight"], three["fc.weight"])
+    assert not torch.equal(one["conv1.weight"], three["conv1.weight"])
+
+
+def test_tensors_load_into_the_librarys_own_network(random_backbone: Maker, tmp_path: Path) -> None:
+    import torchvision
+    from safetensors.torch import load_file as load_tensors
+    from safetensors.torch import save_file
+
+    backbone = random_backbone("mobilenet_v3_large")
+    save_file(backbone.tensors(), tmp_path / "model.safetensors")
+    plain = torchvision.models.mobilenet_v3_large(num_classes=CLASSES).eval()
+    plain.load_state_dict(load_tensors(tmp_path / "model.safetensors"))
+    with torch.no_grad():
+        x = backbone.normalise(pictures(2))
+        assert torch.allclose(plain(x), backbone(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_embedded_weights_know_a_palace_and_a_daisy(lite0: tuple[object, Path], tmp_path: Path) -> None:
+    """The photos that ship with scikit-learn, classes 698 and 985 of ImageNet, cropped as ImageNet's are."""
+    row = network("efficientnet_lite0")
+    file = locate(row)
+    assert file is not None
+    backbone = build(row, weights=row.default_weights, weights_file=file, classes=1000)
+    *_, weight, bias = torch.load(file, weights_only=True).values()
+    assert backbone.head is not None
+    backbone.head.load_state_dict({"weight": weight, "bias": bias})
+    attach_head(lite0[1] / "backbone.onnx", weight.numpy(), bias.numpy(), tmp_path / "imagenet.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "imagenet.onnx")
+    photos = [
+        Image.fromarray(load_sample_image(name)).resize((384, 256), Image.Resampling.BICUBIC).crop((80, 16, 304, 240))
+        for name in ("china.jpg", "flower.jpg")
+    ]
+    images = torch.from_numpy(np.stack([np.asarray(photo) for photo in photos]))
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    assert logits.argmax(1).tolist() == [698, 985]
+    assert_same_answers(session, backbone, images)
+
+
+def test_the_tensors_beside_the_graph_lack_only_the_head(lite0: tuple[object, Path]) -> None:
+    backbone = build(network("efficientnet_lite0"), weights=None, classes=2)
+    stored = load_file(lite0[1] / "backbone.safetensors")
+    assert backbone.tensors().keys() - stored.keys() == {"classifier.weight", "classifier.bias"}
+    assert sum(value.size for name, value in stored.items() if name in dict(backbone.module.named_parameters())) == (
+        network("efficientnet_lite0").backbone_parameters
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_weights_files_that_do_not_fit_are_refused_and_run_no_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]
+
+    row = network("resnet18")
+    file = tmp_path / "w.pth"
+    file.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(DownloadFailed, match=r"w\.pth"):
+        build(row, weights="IMAGENET1K_V1", weights_file=file, classes=2)
+    torch.save({"x": Trap()}, file)
+    with pytest.raises(DownloadFailed, match=r"w\.pth"):
+        build(row, weights="IMAGENET1K_V1", weights_file=file, classes=2)
+    assert not (tmp_path / "sprung").exists()
+    torch.save(nn.Linear(2, 2).state_dict(), file)
+    for name in ("resnet18", "efficientnet_lite0"):
+        with pytest.raises(DownloadFailed, match="does not fit"):
+            build(network(name), weights=network(name).default_weights, weights_file=file, classes=2)
+
+
+def test_a_weights_file_is_loaded_by_name(tmp_path: Path) -> None:
+    source = build(network("resnet18"), weights=None, classes=1000, seed=3).tensors()
+    torch.save(source, tmp_path / "w.pth")
+    loaded = build(network("resnet18"), weights="IMAGENET1K_V1", weights_file=tmp_path / "w.pth", classes=4).tensors()
+    assert torch.equal(loaded["layer3.0.conv1.weight"], source["layer3.0.conv1.weight"])
+    assert loaded["fc.weight"].shape == (4, 512)

@@ -1,0 +1,72 @@
+"""The table agrees with the libraries and answers the questions that pages ask, without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tl_core.errors import SpecError, UnknownName
+from tl_core.models import metadata
+from tl_core.models.families import FAMILIES, family
+from tl_core.models.registry import BACKBONES_FILE, DEFAULT_NETWORK, Backbones, network, networks
+
+
+def test_the_file_is_what_the_libraries_say() -> None:
+    assert Backbones.read(BACKBONES_FILE) == metadata.collect()
+
+
+def test_torchvision_counts_the_same_parameters_and_operations() -> None:
+    from torchvision.models import get_model_weights
+
+    for row in networks().values():
+        if row.source == "torchvision":
+            meta = get_model_weights(row.builder)[row.default_weights].meta
+            assert row.parameters == meta["num_params"]
+            assert row.gflops == pytest.approx(meta["_ops"], rel=0.01)
+
+
+def test_five_networks_the_embedded_one_first() -> None:
+    assert list(networks()) == [DEFAULT_NETWORK, "resnet18", "resnet50", "mobilenet_v3_large", "convnext_tiny"]
+    assert network("resnet50").default_weights == "IMAGENET1K_V2"
+
+
+@pytest.mark.parametrize("name", list(networks()))
+def test_a_row_adds_up(name: str) -> None:
+    row = network(name)
+    assert row.backbone_parameters + row.head_parameters(1000) == row.parameters
+    assert sum(row.stage_gflops) == pytest.approx(row.gflops, rel=0.02)
+    assert len(row.stages) == len(row.stage_parameters) == len(row.stage_shapes) == len(row.layout.stages)
+    assert row.stages == row.layout.stage_names
+    assert row.weights_row().name == row.default_weights
+    for weights in row.weights:
+        assert 0.6 < weights.imagenet_accuracy < 0.95
+        assert bool(weights.url) != bool(weights.package)
+
+
+def test_unknown_names_list_the_valid_ones() -> None:
+    with pytest.raises(UnknownName, match=r"resnet51.*efficientnet_lite0, resnet18"):
+        network("resnet51")
+    with pytest.raises(UnknownName, match="IMAGENET1K_V1, IMAGENET1K_V2"):
+        network("resnet50").weights_row("V3")
+    with pytest.raises(UnknownName, match="convnext"):
+        family("vgg")
+    assert family("resnet") is FAMILIES["resnet"]
+
+
+def test_a_size_that_leaves_no_map_is_refused() -> None:
+    network("resnet18").check_image_size(32)
+    with pytest.raises(SpecError, match="32 pixels or more"):
+        network("resnet18").check_image_size(31)
+
+
+def test_lists_and_locations_need_no_torch() -> None:
+    program = (
+        "import sys; from tl_core.models import registry, weights, export;"
+        "print([weights.describe(n) for n in registry.networks().values()]);"
+        "sys.exit(bool({'torch', 'onnx', 'onnxruntime', 'torchvision'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "here now" in done.stdout
