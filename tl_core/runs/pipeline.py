@@ -12,8 +12,7 @@ from types import MappingProxyType
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
-from tl_core.runs.store import DatasetFolder
-from tl_core.runs.training import train_job
+from tl_core.runs.store import DatasetFolder, RunFolder
 from tl_core.runs.worker import JobFunction
 
 
@@ -30,6 +29,39 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         shutil.rmtree(staging, ignore_errors=True)
         if spec.remove_source:
             _remove_upload(spec, folder)
+
+
+def train_job(run: RunFolder) -> Generator[Event, None, None]:
+    """Train what the spec asks for, to a bundle and a report in the run folder.
+
+    Raises:
+        GraftError: pictures, weights, memory or disk that do not suffice, in words.
+    """
+    yield StageStarted(stage="preparing", title="Preparing the pictures")
+    from tl_core.data.checks import require_trainable
+    from tl_core.data.pixels import load_pixels
+    from tl_core.runs.delivery import deliver
+    from tl_core.runs.learning import learn
+    from tl_core.runs.plan import Plan
+
+    plan = Plan(run)
+    require_trainable(plan.manifest)
+    pixels = yield from load_pixels(
+        plan.dataset.path,
+        plan.manifest,
+        size=plan.spec.image_size,
+        interpolation=plan.weights.interpolation,
+        cache=plan.cache,
+    )
+    workshop = run.path / "workshop"
+    shutil.rmtree(workshop, ignore_errors=True)
+    try:
+        learned = yield from learn(plan, pixels, workshop)
+        yield from deliver(plan, pixels, learned, workshop)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+    run.finish_file.unlink(missing_ok=True)
+    run.best.unlink(missing_ok=True)
 
 
 JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job})
