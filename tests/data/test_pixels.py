@@ -158,6 +158,19 @@ def gif_header(width: int, height: int) -> bytes:
     )
 
 
+def tiff_header(width: int, height: int) -> bytes:
+    tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, 100)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + b"\0" * 200
+
+
+def huge_webp() -> bytes:
+    content = bytearray(encoded(SMOOTH.convert("RGBA"), "WEBP", lossless=True, exif=b"Exif\0\0II*\0\0\0\0\0"))
+    at = content.index(b"VP8X") + 12
+    content[at : at + 6] = (16_000).to_bytes(3, "little") * 2
+    return bytes(content)
+
+
 def huge_jpeg() -> bytes:
     content = bytearray(encoded(SMOOTH, "JPEG"))
     at = content.index(b"\xff\xc0") + 5
@@ -173,8 +186,11 @@ def huge_jpeg() -> bytes:
         ("bmp", lambda: bmp_header(50_000, 50_000)),
         ("gif", lambda: gif_header(65_000, 65_000) + b"\x08" + b"\0" * 100),
         ("jpeg", huge_jpeg),
+        ("tiff", lambda: tiff_header(60_000, 60_000)),
+        ("webp", huge_webp),
     ],
 )
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_header_that_claims_gigapixels_is_refused_before_decoding(
     name: str, make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +244,17 @@ def test_a_photo_with_a_second_picture_in_it_gives_the_first() -> None:
     assert difference(decode(content), SMOOTH) < 3
 
 
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_a_phone_picture_that_claims_gigapixels_is_refused(format: str) -> None:
+    content = bytearray(encoded(SMOOTH, format))
+    at = -1
+    while (at := content.find(b"ispe", at + 1)) >= 0:
+        struct.pack_into(">II", content, at + 8, 60_000, 60_000)
+    with pytest.raises(UnreadableImage):
+        decode(bytes(content))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_broken_bytes_anywhere_never_raise_anything_else() -> None:
     generator = np.random.default_rng(0)
     for format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF"):

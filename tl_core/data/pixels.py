@@ -31,7 +31,9 @@ PIXELS_VERSION = 1
 LONGEST = 1024
 """Pixels, the longest side that is kept."""
 MAX_PIXELS = 120_000_000
-"""Of a header; the largest phone cameras that give one file write 108 million."""
+"""Of a JPEG's header (phone cameras go up to 108 million); its decoder scales while it reads."""
+MAX_PIXELS_UNSCALED = 64_000_000
+"""Of any other header: those are decoded whole, at up to 16 bytes a pixel."""
 MAX_FILE_BYTES = 200_000_000
 MIN_SIDE = 4
 """Pixels. Smaller pictures are trackers and placeholders."""
@@ -76,6 +78,10 @@ _OTHERS = (
     b"\0\0\1\0",
     b"qoif",
     b"DDS ",
+)
+_SCALED = ("JPEG", "MPO")
+_MOST = (
+    f"JPEG is read up to {MAX_PIXELS // 1_000_000}, other kinds up to {MAX_PIXELS_UNSCALED // 1_000_000} million pixels"
 )
 _ONE_AT_A_TIME = 24_000_000
 _large = threading.Lock()
@@ -206,10 +212,10 @@ def _open(content: bytes) -> Image.Image:
         raise _unidentified(content) from error
     except Exception as error:  # as above: header parsers meet hostile bytes first
         raise _unreadable(error) from error
-    if width * height > MAX_PIXELS:
+    most = MAX_PIXELS if image.format in _SCALED else MAX_PIXELS_UNSCALED
+    if width * height > most:
         raise UnreadableImage(
-            f"The picture says that it is {width:,} x {height:,} pixels; up to {MAX_PIXELS // 1_000_000} million pixels are read.",
-            "too_large",
+            f"The picture says that it is {width:,} x {height:,} pixels; {_MOST}. Save it smaller.", "too_large"
         )
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
@@ -220,11 +226,11 @@ def _open(content: bytes) -> Image.Image:
 
 def _upright_rgb(image: Image.Image, longest: int) -> Image.Image:
     factor = longest / max(image.size)
-    if factor < 1 and image.format in ("JPEG", "MPO"):
+    if factor < 1 and image.format in _SCALED:
         # The JPEG decoder drops to an eighth, a quarter or a half by itself, never below what is asked for.
         image.draft(None, (max(1, round(image.width * factor)), max(1, round(image.height * factor))))
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     image = _rgb(image)
     factor = longest / max(image.size)
     if factor < 1:
@@ -239,23 +245,24 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bit(image).convert("RGB")
     if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
+        layered = image if image.mode == "RGBA" else image.convert("RGBA")
+        flat = Image.new("RGB", layered.size, "white")
+        flat.paste(layered, mask=layered)
+        return flat
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, scaled by the range of its type, or by its own largest value where the type says nothing."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-    largest = float(values.max())
     if image.mode.startswith("I;16"):
-        top = 65535.0
-    else:
-        top = next((limit for limit in (1.0, 255.0, 65535.0) if largest <= limit), largest)
-        if image.mode == "I" and top == 1.0:
-            top = 255.0
-    return Image.fromarray((values.clip(0, top) * (255.0 / top) + 0.5).astype(np.uint8))
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    values = np.nan_to_num(np.array(image, dtype=np.float32), copy=False, posinf=0.0, neginf=0.0)
+    largest = float(values.max())
+    usual = (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0, 65535.0)
+    top = next((limit for limit in usual if largest <= limit), largest)
+    np.clip(values, 0, top, out=values)
+    values *= 255.0 / top
+    return Image.fromarray(values.round(out=values).astype(np.uint8))
 
 
 def _unidentified(content: bytes) -> UnreadableImage:
@@ -274,7 +281,5 @@ def _unreadable(error: Exception) -> UnreadableImage:
     if isinstance(error, UnreadableImage):
         return error
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)):
-        return UnreadableImage(
-            f"The picture is too large: up to {MAX_PIXELS // 1_000_000} million pixels are read.", "too_large"
-        )
+        return UnreadableImage(f"The picture is too large: {_MOST}. Save it smaller.", "too_large")
     return UnreadableImage("The picture is damaged or cut off: its pixels cannot be read.", "truncated")
