@@ -1,0 +1,163 @@
+"""Real training runs with real pretrained weights, in real workers: what becomes of them, stopped or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runs.conftest import until
+from tl_core.data.cache import Cache
+from tl_core.data.split import assign
+from tl_core.documents.events import EpochEnded, Notice, Progress, RegularisationTried
+from tl_core.models.export import exported_backbone
+from tl_core.models.registry import network
+from tl_core.runs import executors, jobs
+from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.runs.summary import summarise
+from tl_core.serving.predictor import Predictor, probabilities
+
+Pictures = Callable[..., Path]
+SIZE = 96
+"""Pixels; small, so that a step takes a moment."""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the exported backbone in it, filled once."""
+    root = tmp_path_factory.mktemp("exported")
+    for _ in exported_backbone(network("efficientnet_lite0"), None, SIZE, Cache(root, 10**9)):
+        pass
+    return root / "backbones"
+
+
+@pytest.fixture
+def pets(workspace: Workspace, picture_folder: Pictures, exported: Path, store: Path) -> DatasetFolder:
+    shutil.copytree(exported, store / "cache" / "backbones")
+    source = picture_folder({"cat": 30, "dog": 30, "fox": 30})
+    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets")
+    list(jobs.follow(dataset))
+    assert dataset.status().state == "succeeded"
+    return dataset
+
+
+def _ended(run: RunFolder) -> str:
+    list(jobs.follow(run))
+    status = run.status()
+    return f"failed: {status.failure.message}\n{run.log()}" if status.failure else status.state
+
+
+def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(workspace: Workspace, pets: DatasetFolder) -> None:
+    run = jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)
+    assert _ended(run) == "succeeded"
+    report, manifest = run.report(), pets.manifest()
+    assert report.test.accuracy > 0.8
+    assert report.images == {"train": 66, "val": 12, "test": 12}
+
+    held_out = np.flatnonzero(assign(manifest, 3) == "test")
+    assert [answer.row for answer in report.answers] == held_out.tolist()
+    said = Predictor(run.bundle).predict([pets.image(manifest.images[row]) for row in held_out])
+    for answer, entry in zip(report.answers, said, strict=True):
+        assert entry["label"] == report.classes[answer.predicted]
+        assert entry["probability"] == pytest.approx(answer.probability, abs=1e-3)
+
+    events, _ = run.events()
+    assert any(isinstance(event, RegularisationTried) for event in events)
+    assert not run.best.exists()
+    assert not (run.path / "workshop").exists()
+    assert f"{report.test.images} pictures it had never seen" in (run.bundle / "MODEL_CARD.md").read_text()
+    summary = summarise(run)
+    assert summary.trainable_parameters == 1281 * 3
+    assert summary.seconds["features"] > 0
+    assert summary.strategy == "feature_extraction"
+
+
+def test_the_same_spec_gives_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:
+    reports = []
+    for strategy in ("feature_extraction", "partial_fine_tuning"):
+        for _ in range(2):
+            run = jobs.submit_training(workspace, pets, strategy=strategy, epochs=1, image_size=SIZE)
+            assert _ended(run) == "succeeded"
+            reports.append(run.report())
+    assert reports[0] == reports[1]
+    assert reports[2] == reports[3]
+
+
+def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(
+    workspace: Workspace, pets: DatasetFolder, tmp_path: Path
+) -> None:
+    run = jobs.submit_training(workspace, pets, image_size=SIZE)
+    assert _ended(run) == "succeeded"
+    predictor, entries = Predictor(run.bundle), pets.manifest().images
+    copies = probabilities(predictor.logits(np.stack([predictor.pixels(pets.image(entry)) for entry in entries])))
+    originals = probabilities(
+        predictor.logits(np.stack([predictor.pixels(tmp_path / "pictures" / entry.name) for entry in entries]))
+    )
+    assert (copies.argmax(axis=1) == originals.argmax(axis=1)).all()
+    assert np.abs(copies - originals).max() < 0.02
+
+
+def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: Workspace, pets: DatasetFolder) -> None:
+    run = jobs.submit_training(workspace, pets, strategy="full_fine_tuning", epochs=1, image_size=SIZE)
+    assert _ended(run) == "succeeded"
+    report = run.report()
+    assert report.trainable_parameters == report.total_parameters
+    assert run.spec().channels_last is not None
+    epochs = [event for event in run.events()[0] if isinstance(event, EpochEnded)]
+    assert [event.epoch for event in epochs] == [0, 1]
+    answers = Predictor(run.bundle).predict([pets.image(pets.manifest().images[a.row]) for a in report.answers])
+    assert [answer["label"] for answer in answers] == [report.classes[a.predicted] for a in report.answers]
+
+
+def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets: DatasetFolder) -> None:
+    run = jobs.submit_training(workspace, pets, strategy="partial_fine_tuning", stages=4, epochs=500, image_size=SIZE)
+    until(lambda: any(isinstance(e, EpochEnded) and e.epoch >= 1 for e in run.events()[0]), 240)
+    os.killpg(executors._workers[run.path].pid, signal.SIGKILL)
+    until(lambda: not run.alive())
+    status = run.status()
+    assert status.state == "interrupted"
+    assert status.failure is not None
+    assert "finish with the best so far" in status.failure.message
+    assert run.can_finish()
+    assert pets.status().state == "succeeded"
+
+    assert jobs.finish_with_best(run) == run
+    assert _ended(run) == "succeeded"
+    assert run.report().test.accuracy > 0.8
+    assert any(isinstance(event, Notice) and "best state" in event.message for event in run.events()[0])
+    assert not run.can_finish()
+
+
+def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next(
+    workspace: Workspace, pets: DatasetFolder
+) -> None:
+    run = jobs.submit_training(workspace, pets, strategy="full_fine_tuning", epochs=500, image_size=SIZE)
+    waiting = jobs.submit_training(workspace, pets, image_size=SIZE)
+    until(lambda: any(isinstance(e, Progress) and e.stage == "training" for e in run.events()[0]), 240)
+    assert waiting.status().state == "queued"
+    jobs.cancel(run)
+    assert not run.alive()
+    assert run.status().state == "cancelled"
+    assert _ended(waiting) == "succeeded"
+
+
+def test_missing_weights_end_a_run_in_words(
+    workspace: Workspace, pets: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    # A proxy that is not there: no request of the worker's gets out, whatever this machine's network is.
+    for variable in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    run = jobs.submit_training(workspace, pets, backbone="resnet18")
+    list(jobs.follow(run))
+    status = run.status()
+    assert status.state == "failed"
+    assert status.failure is not None
+    assert status.failure.kind == "weights_unavailable"
+    assert "efficientnet_lite0" in status.failure.message
