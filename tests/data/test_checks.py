@@ -85,7 +85,19 @@ def test_advice_says_what_would_help(picture_folder: PictureFolder, tmp_path: Pa
     source = picture_folder({"cat": 80, "dog": 6})
     shutil.copy(source / "cat" / "000.jpg", source / "dog" / "same.jpg")
     said = " ".join(advice(ingested(source, tmp_path / "d")))
-    assert "'dog' has 7 pictures; 20 or more" in said
+    assert "Few pictures: 'dog' (7). 20 or more" in said
     assert "lean towards 'cat'" in said
     assert "'cat' and 'dog'" in said
     assert advice(ingested(picture_folder({"a": 20, "b": 20}, root=tmp_path / "even"), tmp_path / "d2")) == []
+
+
+def test_advice_counts_what_can_be_learned_from(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    picture_folder({"cat": 21, "dog": 8}, root=tmp_path / "p" / "train")
+    picture_folder({"cat": 2, "dog": 30}, root=tmp_path / "p" / "test")
+    said = " ".join(advice(ingested(tmp_path / "p", tmp_path / "d")))
+    assert "Few pictures in train: 'dog' (8). 20 or more" in said
+
+
+def test_a_check_of_nothing_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="no pictures"):
+        check(Source("folder", str(tmp_path)))

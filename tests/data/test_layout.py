@@ -182,5 +182,6 @@ def test_a_walk_follows_links_but_not_in_circles_and_opens_no_pipes(tmp_path: Pa
     (tmp_path / "root" / "cat").symlink_to(tmp_path / "real")
     (tmp_path / "root" / "circle").symlink_to(tmp_path / "root")
     (tmp_path / "root" / "gone.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "root" / "self.jpg").symlink_to(tmp_path / "root" / "self.jpg")
     os.mkfifo(tmp_path / "root" / "pipe.jpg")
     assert [file.parts for file in walk(tmp_path / "root")] == [("cat", "1.jpg")]

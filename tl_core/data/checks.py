@@ -101,15 +101,7 @@ def require_trainable(manifest: Manifest) -> None:
                 f"{_quoted(strangers)} {_is(strangers)} in val or test but not in train, so it could never be learned. "
                 "Add pictures to train, or take the folder out of val and test."
             )
-    distinct: dict[int, set[str]] = defaultdict(set)
-    for image in manifest.images:
-        if image.split in (None, "train"):
-            distinct[image.label].add(image.sha256)
-    small = [
-        f"{name!r} has {len(distinct[label])}"
-        for label, name in enumerate(manifest.classes)
-        if len(distinct[label]) < FEWEST
-    ]
+    small = [f"{name!r} has {count}" for name, count in distinct(manifest).items() if count < FEWEST]
     if small:
         where = " in train" if manifest.own_splits else ""
         raise NotEnoughImages(
@@ -118,15 +110,25 @@ def require_trainable(manifest: Manifest) -> None:
         )
 
 
+def distinct(manifest: Manifest) -> dict[str, int]:
+    """Different images per class, in class order: in train, where the split is the user's own, else in all."""
+    contents: dict[int, set[str]] = defaultdict(set)
+    for image in manifest.images:
+        if image.split in (None, "train"):
+            contents[image.label].add(image.sha256)
+    return {name: len(contents[label]) for label, name in enumerate(manifest.classes)}
+
+
 def advice(manifest: Manifest) -> list[str]:
     """What would make the result better or deserves a look, a sentence each."""
-    counts = manifest.counts()
+    counts = distinct(manifest)
     sentences = []
-    few = [f"{name!r} has {count}" for name, count in counts.items() if count < FEW]
+    few = [f"{name!r} ({count})" for name, count in counts.items() if count < FEW]
     if few:
+        where = " in train" if manifest.own_splits else ""
         sentences.append(
-            f"{_listed(few)} pictures; {FEW} or more would make the result steadier. With so few, a single picture decides much of "
-            "what is measured."
+            f"Few pictures{where}: {_listed(few)}. {FEW} or more of each would make the result steadier; with so few, "
+            "a single picture decides much of what is measured."
         )
     if counts and min(counts.values()) and max(counts.values()) >= 10 * min(counts.values()):
         largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
@@ -154,9 +156,8 @@ def _pictures(count: int) -> str:
 
 
 def _listed(phrases: Sequence[str], most: int = 8) -> str:
-    return ", ".join(phrases[:most]) + (
-        f" and {len(phrases) - most} more classes so few" if len(phrases) > most else ""
-    )
+    more = len(phrases) - most
+    return ", ".join(phrases[:most]) + (f" and {more} more classes" if more > 0 else "")
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -40,10 +40,12 @@ def _walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]
     if identity in above:
         return
     for entry in entries:
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, (*parts, entry.name), above | {identity})
-        elif entry.is_file():
-            yield SourceFile(folder / entry.name, (*parts, entry.name))
+        inner = folder / entry.name
+        # A path's own questions answer no to a link that leads nowhere or to itself; those of `entry` raise.
+        if inner.is_dir():
+            yield from _walk(inner, (*parts, entry.name), above | {identity})
+        elif inner.is_file():
+            yield SourceFile(inner, (*parts, entry.name))
 
 
 def shown(text: str) -> str:

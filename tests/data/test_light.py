@@ -1,0 +1,17 @@
+"""The app imports this package: it must not bring the heavy libraries along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_reading_pictures_needs_no_heavy_library() -> None:
+    code = (
+        "import sys\n"
+        "from tl_core.data import checks, ingest, samples\n"
+        "samples.listing()\n"
+        "print([name for name in ('torch', 'torchvision', 'sklearn', 'scipy', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
