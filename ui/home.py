@@ -7,10 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import streamlit as st
 
-from tl_core import settings
 from tl_core.data import samples
 from tl_core.runs.store import DatasetFolder, RunFolder, new_token
-from ui import actions, grids, runview
+from ui import actions, grids, runview, tour
 from ui.dropzone import keeping
 from ui.words import ago, plain, plural
 from ui.workspace import DATA, EVALUATE, HOME, TRAIN, Here
@@ -20,18 +19,17 @@ _SHOWN = 6
 
 def ways_in(here: Here) -> None:
     """Use my pictures, Try a sample, Show me."""
-    best = next((row for row in samples.listing() if row.name == samples.best_here()), None)
+    rows = {row.name: row for row in samples.listing()}
+    best, shown = rows[samples.best_here()], rows[tour.SAMPLE]
     with st.container(horizontal=True, key="ways"):
         if st.button("Use my pictures", type="primary", icon=":material/add_photo_alternate:"):
             st.session_state["bring"] = "more"
             here.go(DATA)
-        if best and st.button(
-            "Try a sample", icon=":material/collections:", help=f"{best.title}, {best.images:,} pictures"
-        ):
+        if st.button("Try a sample", icon=":material/collections:", help=f"{best.title}, {best.images:,} pictures"):
             here.go(DATA, dataset=actions.read_sample(here.workspace, best.name, best.title).id)
-        if best and st.button("Show me", icon=":material/tour:", help="A guided walk of about a minute"):
+        if st.button("Show me", icon=":material/tour:", help="A guided walk of about a minute"):
             st.query_params["tour"] = "on"
-            here.go(DATA, dataset=actions.read_sample(here.workspace, best.name, best.title).id)
+            here.go(DATA, dataset=actions.read_sample(here.workspace, shown.name, shown.title).id)
 
 
 def datasets(here: Here) -> None:
@@ -135,12 +133,10 @@ def footer(here: Here) -> None:
 
 def _link(here: Here) -> str:
     space = os.environ.get("SPACE_ID")
-    base = (
-        f"https://huggingface.co/spaces/{space}"
-        if settings.on_space() and space
-        else (st.context.url or "").split("?")[0]
-    )
-    return f"{base}?workspace={here.workspace.token}"
+    if space:
+        # Inside a Space the app's own address is not the one in the address bar.
+        return f"https://huggingface.co/spaces/{space}?workspace={here.workspace.token}"
+    return f"{(st.context.url or '').split('?')[0].rstrip('/')}/?workspace={here.workspace.token}"
 
 
 def _version() -> str:

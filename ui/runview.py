@@ -11,7 +11,7 @@ from tl_core.training.strategies import strategies
 from ui import actions, live
 from ui.jobline import cancel_button
 from ui.words import ago, duration, headline, interval, percent, plain
-from ui.workspace import EVALUATE, PREDICT, TRAIN, Here
+from ui.workspace import DATA, EVALUATE, PREDICT, TRAIN, Here
 
 STATE_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),
@@ -156,4 +156,4 @@ def missing(here: Here, what: str) -> None:
                 if st.button("Train one", type="primary", icon=":material/model_training:"):
                     here.go(TRAIN, dataset=here.dataset.id)
             elif st.button("Bring pictures", type="primary", icon=":material/photo_library:"):
-                here.go("pages/1_Data.py")
+                here.go(DATA)

@@ -9,6 +9,8 @@ import streamlit as st
 if TYPE_CHECKING:
     from ui.workspace import Here
 
+SAMPLE = "digits"
+"""Comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
 _SENTENCES = {
     "Data": "Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
     "Train": "A network that already knows a million photos looks at each picture once; only a new last layer learns your classes.",
@@ -16,7 +18,7 @@ _SENTENCES = {
     "Predict": "Three pictures that it had never seen, and how sure it is of each. The same small file is what you take home.",
 }
 _WHILE = {
-    "Data": "A sample of real pictures is being read: each is opened and checked, and what is broken would be set aside with its reason.",
+    "Data": "1,797 handwritten digits are being read: each is opened and checked, and a broken one would be set aside with its reason.",
     "Train": "It is learning now. Each picture runs through the frozen network once, then the new last layer is fitted.",
 }
 _NEXT = {"Data": "Next: train", "Train": "Next: how good is it?", "Evaluate": "Next: try it"}

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
@@ -19,6 +20,7 @@ from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_t
 from ui import jobline, tour
 from ui.words import plain
 
+ICON = Path(__file__).with_name("icon.png")
 HOME = "streamlit_app.py"
 DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"
 STEPS = (
@@ -55,9 +57,7 @@ class Here:
 @contextmanager
 def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here]:
     """One page: its frame, title and sentence; the body runs inside. A `GraftError` in the body is shown as its text."""
-    st.set_page_config(
-        page_title=f"{title} · Graft" if step else "Graft", page_icon=":material/potted_plant:", layout="wide"
-    )
+    st.set_page_config(page_title=f"{title} · Graft" if step else "Graft", page_icon=str(ICON), layout="wide")
     with st.container(horizontal_alignment="center"), st.container(width=1120):
         try:
             here = _open()

@@ -1,0 +1,130 @@
+"""The app as a user meets it: a server of its own on a store of its own, and Debian's Chromium.
+
+With GRAFT_SCREENSHOTS=FOLDER every `look` leaves a picture there, to be judged by eye.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+ROOT = Path(__file__).parents[2]
+try:
+    from playwright.sync_api import Browser, Page, sync_playwright
+except ImportError:
+    pytest.skip("Playwright is not installed: make test brings it.", allow_module_level=True)
+if not CHROMIUM.exists():
+    pytest.skip("There is no Chromium here: apt-get install chromium.", allow_module_level=True)
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # The stand-in for the hub is a public page to Chromium, and the app in its frame a private one.
+    "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
+]
+Look = Callable[[Page, str], None]
+
+
+@contextmanager
+def serving(store: Path, **environment: str) -> Iterator[str]:
+    """The app's address, while it runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store.parent.mkdir(parents=True, exist_ok=True)
+    log = (store.parent / "server.log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tl_core", "app", "--port", str(port)],
+        cwd=ROOT,
+        env={**os.environ, "GRAFT_STORE": str(store), **environment},
+        stdout=log,
+        stderr=log,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                assert server.poll() is None, (store.parent / "server.log").read_text()
+                time.sleep(0.25)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("app") / "store") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(30_000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    context.set_default_timeout(30_000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def look() -> Look:
+    """`look(page, name)` keeps a picture of the whole page where GRAFT_SCREENSHOTS says, else does nothing."""
+    folder = os.environ.get("GRAFT_SCREENSHOTS")
+
+    def keep(page: Page, name: str) -> None:
+        if folder:
+            width = page.viewport_size["width"] if page.viewport_size else 1280
+            height = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollHeight")
+            page.set_viewport_size({"width": width, "height": min(max(height, 600), 4000)})
+            idle(page)
+            page.wait_for_timeout(600)
+            page.screenshot(path=str(Path(folder) / f"{name}.png"))
+            page.set_viewport_size({"width": width, "height": 900})
+
+    return keep
+
+
+def idle(page: Page) -> None:
+    """Wait until the script has run to its end."""
+    page.wait_for_selector("[data-test-script-state='notRunning']", timeout=60_000)
+
+
+def token(page: Page) -> str:
+    """Of the workspace that the page's address names."""
+    from urllib.parse import parse_qs, urlsplit
+
+    return parse_qs(urlsplit(page.url).query)["workspace"][0]

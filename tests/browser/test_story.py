@@ -1,0 +1,111 @@
+"""The main job in a real browser: from a zip of pictures to an answer on a new one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Look, idle, token
+from tests.conftest import PictureFolder, picture
+
+pytestmark = pytest.mark.browser
+MINUTE = 60_000
+
+
+@pytest.fixture
+def packed(picture_folder: PictureFolder, tmp_path: Path) -> Path:
+    folder = picture_folder({"cup": 30, "plate": 30, "bowl": 30}, size=(240, 180))
+    (folder / "cup" / "broken.jpg").write_bytes(b"this is no picture")
+    return Path(shutil.make_archive(str(tmp_path / "crockery"), "zip", folder))
+
+
+def test_from_a_zip_to_an_answer(page: Page, address: str, packed: Path, look: Look, tmp_path: Path) -> None:
+    assert zipfile.is_zipfile(packed)
+    page.goto(address)
+    page.get_by_role("button", name="Use my pictures").click()
+    page.locator("input[type=file]").last.set_input_files(packed)
+    train = page.get_by_role("button", name="Train on these")
+    expect(train).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("90 pictures in 3 classes, 1 file refused.")).to_be_visible()
+    mine = token(page)
+    idle(page)
+    look(page, "story-data")
+
+    train.click()
+    page.get_by_role("button", name="Choose").first.click()
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Epochs").fill("40")
+    page.get_by_label("Epochs").press("Enter")
+    idle(page)
+    look(page, "story-train")
+    page.get_by_role("button", name="Start", exact=True).dblclick()
+    # The curve grows while it learns, and a reload in the middle brings it back.
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=2 * MINUTE)
+    epoch = page.get_by_text(re.compile(r"^[2-9] of 40$")).first
+    expect(epoch).to_be_visible(timeout=MINUTE)
+    look(page, "story-live")
+    page.reload()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    assert token(page) == mine
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible(timeout=10_000)
+    look(page, "story-cancelled")
+    page.get_by_role("button", name="Finish with the best so far").click()
+    headline = page.get_by_text(re.compile(r"right on \d+ pictures it had never seen")).first
+    expect(headline).to_be_visible(timeout=2 * MINUTE)
+
+    # One start, though it was clicked twice.
+    page.get_by_role("link", name="Graft").click()
+    expect(page.get_by_role("heading", name="Your runs")).to_be_visible()
+    expect(page.get_by_role("button", name="Evaluate", exact=True)).to_have_count(1)
+
+    page.get_by_role("link", name="Train").click()
+    page.get_by_role("button", name="Choose").first.click()
+    expect(page.get_by_role("button", name="Chosen")).to_be_visible()
+    idle(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    evaluate = page.get_by_role("button", name="Evaluate", exact=True)
+    expect(evaluate).to_be_visible(timeout=2 * MINUTE)
+    look(page, "story-trained")
+    evaluate.click()
+    expect(page.get_by_text("The pictures behind a cell")).to_be_visible()
+    idle(page)
+    _click_cell(page, "plate", "plate")
+    expect(page.get_by_text(re.compile("pictures? of plate, and rightly called that"))).to_be_visible()
+    look(page, "story-evaluate")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the bundle").click()
+    with zipfile.ZipFile(download.value.path()) as bundle:
+        assert any(name.endswith("model.onnx") for name in bundle.namelist())
+
+    page.get_by_role("link", name="Predict").click()
+    new = tmp_path / "new.jpg"
+    picture(0, 999, (240, 180)).save(new)
+    page.locator("input[type=file]").first.set_input_files(new)
+    expect(page.get_by_role("heading", name="cup")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("new.jpg")).to_be_visible()
+    look(page, "story-predict")
+    page.reload()
+    expect(page.get_by_role("link", name="Evaluate")).to_be_visible()
+    assert token(page) == mine
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Evaluate").click(button="middle")
+    expect(opened.value.get_by_text("The pictures behind a cell")).to_be_visible()
+    assert token(opened.value) == mine
+
+
+def _click_cell(page: Page, truth: str, said: str) -> None:
+    """Click the middle of a cell, found by the names on the two axes."""
+    chart = page.locator(".js-plotly-plot").first
+    row = chart.locator(".ytick text", has_text=re.compile(f"^{truth}$")).bounding_box()
+    column = chart.locator(".xtick text", has_text=re.compile(f"^{said}$")).bounding_box()
+    assert row is not None
+    assert column is not None
+    page.mouse.move(column["x"] + column["width"] / 2, row["y"] + row["height"] / 2)
+    page.mouse.click(column["x"] + column["width"] / 2, row["y"] + row["height"] / 2)

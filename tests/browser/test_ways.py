@@ -1,0 +1,129 @@
+"""Other ways through the app: a phone, the tour, two workspaces, the frame of a Space."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Look, idle, serving, token
+from tests.conftest import PictureFolder
+
+pytestmark = pytest.mark.browser
+MINUTE = 60_000
+
+
+def _fits(page: Page) -> bool:
+    return bool(page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def test_class_by_class_on_a_phone(phone: Page, address: str, picture_folder: PictureFolder, look: Look) -> None:
+    folder = picture_folder({"cup": 6, "plate": 6}, size=(120, 90))
+    phone.goto(address)
+    phone.get_by_role("button", name="Use my pictures").click()
+    phone.get_by_text("Class by class").click()
+    for number, name in enumerate(("cup", "plate")):
+        box = phone.get_by_label(re.compile("Name of the"))
+        box.fill(name)
+        box.press("Enter")
+        phone.locator("input[type=file]").first.set_input_files(sorted((folder / name).glob("*.jpg")))
+        phone.get_by_role("button", name=f"Add 6 photos as {name}").click()
+        expect(phone.get_by_text("6 photos", exact=True)).to_have_count(number + 1)
+        assert _fits(phone)
+    look(phone, "phone-classes")
+    phone.get_by_role("button", name="Read these pictures").click()
+    expect(phone.get_by_text("12 pictures in 2 classes.")).to_be_visible(timeout=MINUTE)
+    assert _fits(phone)
+    look(phone, "phone-data")
+    phone.get_by_role("button", name="Train on these").click()
+    expect(phone.get_by_role("button", name="Start", exact=True)).to_be_visible()
+    assert _fits(phone)
+
+
+def test_a_folder_is_uploaded_with_its_tree(page: Page, address: str, picture_folder: PictureFolder) -> None:
+    folder = picture_folder({"cup": 6, "plate": 7}, size=(120, 90))
+    page.goto(address)
+    page.get_by_role("button", name="Use my pictures").click()
+    page.locator("input[type=file]").first.set_input_files(folder)
+    expect(page.get_by_text("13 pictures in 2 classes.")).to_be_visible(timeout=MINUTE)
+
+
+def test_three_clicks_from_home_to_a_classifier_and_the_tour(page: Page, address: str, look: Look) -> None:
+    page.goto(address)
+    look(page, "home-empty")
+    page.get_by_role("button", name="Show me").click()
+    for button in ("Next: train", "Next: how good is it?", "Next: try it"):
+        following = page.get_by_role("button", name=button)
+        expect(following).to_be_enabled(timeout=2 * MINUTE)
+        idle(page)
+        look(page, f"tour-{button.split()[1]}")
+        following.click()
+    expect(page.get_by_text("Show me, 4 of 4.")).to_be_visible()
+    expect(page.get_by_text("Never seen in training:").first).to_be_visible(timeout=MINUTE)
+    look(page, "tour-end")
+    page.get_by_role("button", name="Now with my pictures").click()
+    expect(page.get_by_text("Show me")).to_have_count(0)
+
+
+def test_a_new_private_workspace_sees_nothing_of_this_one(
+    page: Page, address: str, picture_folder: PictureFolder
+) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Use my pictures").click()
+    page.locator("input[type=file]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
+    expect(page.get_by_role("button", name="Train on these")).to_be_visible(timeout=MINUTE)
+    first = token(page)
+    page.get_by_role("link", name="Graft").click()
+    expect(page.get_by_role("heading", name="Your data sets")).to_be_visible()
+    page.get_by_role("button", name="New private workspace").click()
+    expect(page.get_by_role("heading", name="Your data sets")).to_have_count(0)
+    assert token(page) != first
+    page.goto(f"{address}/?workspace={first}")
+    expect(page.get_by_role("heading", name="Your data sets")).to_be_visible()
+    page.get_by_role("button", name="Copy my link").click()
+    expect(page.get_by_text(f"{address}/?workspace={first}")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Delete everything here").click()
+    page.get_by_role("button", name="Delete everything", exact=True).click()
+    expect(page.get_by_role("heading", name="Your data sets")).to_have_count(0)
+    assert token(page) == first
+
+
+def test_rename_and_delete_a_data_set(page: Page, address: str, picture_folder: PictureFolder) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Use my pictures").click()
+    page.locator("input[type=file]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
+    expect(page.get_by_role("button", name="Train on these")).to_be_visible(timeout=MINUTE)
+    page.get_by_role("link", name="Graft").click()
+    page.locator("[class*='st-key-menu-home'] button").first.click()
+    page.get_by_text("Rename", exact=True).click()
+    page.get_by_label("New name").fill("My <b>*china*</b>")
+    page.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    expect(page.get_by_text("My <b>*china*</b>").first).to_be_visible()
+    page.locator("[class*='st-key-menu-home'] button").first.click()
+    page.get_by_text("Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("heading", name="Your data sets")).to_have_count(0)
+
+
+def test_a_reload_in_the_frame_of_a_space_keeps_the_workspace(page: Page, tmp_path: Path) -> None:
+    """The hub's page is played by a stand-in that does what its documentation says of messages and query strings."""
+    hub = "https://huggingface.co/spaces/somebody/graft"
+    with serving(tmp_path / "space" / "store", SPACE_ID="somebody/graft") as address:
+        html = f"""<iframe id=app style="width:1200px;height:800px"></iframe><script>
+        document.getElementById("app").src = "{address}/" + location.search;
+        addEventListener("message", event => {{
+          if (event.data.queryString) history.replaceState(null, "", "?" + event.data.queryString);
+        }});</script>"""
+        page.route(re.compile(re.escape(hub)), lambda route: route.fulfill(body=html, content_type="text/html"))
+        page.goto(hub)
+        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible(timeout=MINUTE)
+        expect(page).to_have_url(re.compile(r"\?workspace=[0-9a-f]{32}"))
+        mine = token(page)
+        page.reload()
+        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible(timeout=MINUTE)
+        assert token(page) == mine
+        page.frame_locator("#app").get_by_text("Copy my link").click()
+        expect(page.frame_locator("#app").get_by_text(f"{hub}?workspace={mine}")).to_be_visible()
