@@ -17,11 +17,13 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from tests.models.conftest import CLASSES
+from tests.serving.conftest import bundle_info
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
 from tl_core.models.export import attach_head, export_backbone, export_prefix
 from tl_core.models.registry import network, networks
 from tl_core.models.weights import locate
+from tl_core.serving.inspection import check_graph
 
 Maker = Callable[[str], Backbone]
 SIZE = 64
@@ -62,7 +64,7 @@ def test_stages_cover_every_parameter_once_and_in_order(name: str, random_backbo
 def test_prefix_then_suffix_is_the_whole(name: str, random_backbone: Maker) -> None:
     backbone = random_backbone(name)
     with torch.no_grad():
-        x = backbone.normalise(pictures(2))
+        x = backbone.normalise(pictures(1, 32))
         whole = backbone.module(x)
         assert torch.allclose(backbone(x), whole, rtol=1e-4, atol=1e-5)
         for frozen in range(len(backbone.stages) + 1):
@@ -95,6 +97,16 @@ def test_the_exported_graph_answers_as_torch_does(name: str, random_backbone: Ma
     session = onnxruntime.InferenceSession(tmp_path / "whole.onnx")
     for count in (1, 5):
         assert_same_answers(session, backbone, pictures(count))
+    row = network(name)
+    check_graph(
+        tmp_path / "whole.onnx",
+        bundle_info(
+            classes=[f"class {number}" for number in range(CLASSES)],
+            image_size=SIZE,
+            backbone=name,
+            embedding_size=row.embedding_size,
+        ),
+    )
 
 
 def assert_same_answers(session: onnxruntime.InferenceSession, backbone: Backbone, images: torch.Tensor) -> None:

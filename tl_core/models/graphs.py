@@ -58,7 +58,11 @@ def write_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -
 
 def _plain(backbone: Backbone) -> Backbone:
     """A float32 copy on the CPU in eval mode, in the default layout: what is written must not depend on how it was trained."""
-    plain = copy.deepcopy(backbone).cpu().float()
+    plain = copy.deepcopy(backbone).cpu().float().requires_grad_(False)
+    for module in plain.modules():
+        # The exporter takes twice as long over gradients and over operations that write to their own input.
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
     return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
 
 
