@@ -16,7 +16,7 @@ from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
-from tl_core.training.head import fit_logistic
+from tl_core.training.head import calibrated_loss, fit_logistic
 from tl_core.training.inputs import Inputs
 from tl_core.training.loop import FitResult, fit, learning_parameters, set_fitted_head
 from tl_core.training.strategies import Strategy, strategy
@@ -88,17 +88,48 @@ def test_the_best_epoch_is_saved_kept_and_returned() -> None:
     assert np.allclose(logits.numpy(), result.val_logits, atol=1e-5)
 
 
-def test_what_starts_from_a_fitted_head_does_not_end_with_a_worse_one() -> None:
+def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitResult, list[Event], float]:
+    """Fit a head, train on with labels `taught`; returns the fitted head's calibrated loss, too."""
     backbone = twin()
     pixels, labels = pictures()
+    rows = np.arange(len(labels))
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=1, device=CPU, level="none")
     with torch.inference_mode():
         features = backbone.embed(backbone.normalise(torch.from_numpy(pixels))).numpy()
+    # Half of the features are hidden from the head, so that there is something left to learn.
+    features[:, 8:] = 0
     head, _ = finish(fit_logistic(features[:54], labels[:54], features[54:], labels[54:], classes=3))
     set_fitted_head(backbone, head)
-    result, events = _train(backbone, spec(learning_rate=0.5), LAST, frozen=1)
-    assert _epochs(events)[0].val_loss == pytest.approx(head.val_loss, abs=1e-4)
-    assert _epochs(events)[0].best
-    assert result.val_loss <= _epochs(events)[0].val_loss
+    taught_labels = labels.copy()
+    taught_labels[:54] = taught(labels[:54])
+    result, events = finish(
+        fit(
+            backbone,
+            inputs,
+            taught_labels,
+            rows[:54],
+            rows[54:],
+            spec=spec(learning_rate=3e-3, epochs=6),
+            strategy=LAST,
+            frozen=1,
+            save_best=lambda tensors: None,
+        )
+    )
+    return result, events, calibrated_loss(head.logits(features[54:]), labels[54:])
+
+
+def test_what_starts_from_a_fitted_head_starts_where_that_stood_and_gets_better() -> None:
+    result, events, fitted = _from_fitted_head(lambda labels: labels)
+    assert _epochs(events)[0].val_loss == pytest.approx(fitted, abs=1e-4)
+    assert result.best_epoch > 0
+    assert result.val_loss < fitted
+
+
+def test_what_starts_from_a_fitted_head_does_not_end_with_a_worse_one() -> None:
+    result, events, fitted = _from_fitted_head(lambda labels: (labels + 1) % 3)
+    assert all(point.val_loss > fitted for point in _epochs(events)[1:]), "wrong labels teach nothing"
+    assert result.best_epoch == 0
+    assert result.val_loss == pytest.approx(fitted, abs=1e-4)
 
 
 def test_a_head_of_another_shape_is_refused() -> None:

@@ -125,6 +125,16 @@ def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) ->
     return float(np.exp(found.x))
 
 
+def calibrated_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Mean log loss of `logits` (M, C) after their best `temperature`: what a bundle made of them would have.
+
+    Infinite where a logit is no number.
+    """
+    if not np.isfinite(logits).all():
+        return float("inf")
+    return _score(logits / temperature(logits, labels), labels)[1]
+
+
 def _fit(model: Any, c: float, features: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits

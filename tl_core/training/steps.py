@@ -20,10 +20,10 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
+from tl_core.training.head import calibrated_loss
 from tl_core.training.inputs import Inputs
 from tl_core.training.strategies import Strategy
 
-LABEL_SMOOTHING = 0.05
 LARGEST_GRADIENT = 1.0
 """Norm that gradients are clipped to."""
 WARM_UP = 0.1
@@ -75,8 +75,6 @@ class Trainer:
         self._bfloat16 = spec.precision == "bfloat16"
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
         self._norm_learns = strategy.norm_learns
-        self._mixup = strategy.mixup
-        self._classes = int(self._labels.max()) + 1
         backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
         backbone.eval().requires_grad_(False)
         self._network = backbone.suffix(frozen)
@@ -117,18 +115,16 @@ class Trainer:
         self._train_mode()
         generator = torch.Generator().manual_seed(seed)
         images, labels = self._inputs.batch(rows, generator), self._labels[torch.from_numpy(rows).to(self._device)]
-        targets = functional.one_hot(labels, self._classes).float()
-        if self._mixup:
-            images, targets = mix(images, targets, self._mixup, seed)
         loss_sum, correct = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
         for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / self.micro_batch)):
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             logits = self._forward(images[chosen])
-            loss = functional.cross_entropy(logits, targets[chosen], reduction="sum", label_smoothing=LABEL_SMOOTHING)
+            # No label smoothing: a fitted head answers every training picture right, so smoothing would be all that is left
+            # of the gradient, and it takes the network away from what it knows (sign_digits: 0.89 down to 0.76).
+            loss = functional.cross_entropy(logits, labels[chosen], reduction="sum")
             torch.autograd.backward(loss / len(rows))
-            # Without smoothing, so that it can be compared with the validation loss.
-            loss_sum += functional.cross_entropy(logits.detach(), targets[chosen], reduction="sum")
-            correct += (logits.detach().argmax(dim=1) == targets[chosen].argmax(dim=1)).sum()
+            loss_sum += loss.detach()
+            correct += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
         return float(loss_sum), int(correct)
 
     def _score(self, rows: NDArray[np.integer]) -> Scores:
@@ -137,9 +133,9 @@ class Trainer:
         with torch.inference_mode():
             logits = torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
             truth = self._labels[torch.from_numpy(np.asarray(rows)).to(self._device)]
-            loss = float(functional.cross_entropy(logits, truth))
             accuracy = float((logits.argmax(dim=1) == truth).float().mean())
-        return Scores(loss if math.isfinite(loss) else math.inf, accuracy, logits.cpu().numpy())
+        scores = logits.cpu().numpy()
+        return Scores(calibrated_loss(scores, truth.cpu().numpy()), accuracy, scores)
 
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:
@@ -201,17 +197,3 @@ def schedule(steps: int) -> Iterator[float]:
             yield (step + 1) / (warm_up + 1)
         else:
             yield max(0.01, (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))) / 2)
-
-
-def mix(images: Tensor, targets: Tensor, alpha: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Each image and its target (N, C) blended with another's of the batch (manifold mixup, Verma 2019).
-
-    Shares are drawn for each image from Beta(alpha, alpha); its own share is the larger one.
-    """
-    draw = np.random.default_rng(seed)
-    own = draw.beta(alpha, alpha, len(images)).astype(np.float32)
-    share = torch.from_numpy(np.maximum(own, 1 - own)).to(images.device)
-    other = torch.from_numpy(draw.permutation(len(images))).to(images.device)
-    wide = share.view(-1, *[1] * (images.dim() - 1))
-    narrow = share.view(-1, 1)
-    return wide * images + (1 - wide) * images[other], narrow * targets + (1 - narrow) * targets[other]

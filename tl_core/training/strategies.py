@@ -43,8 +43,6 @@ class Strategy:
     epochs: int = 0
     """Default number of passes over the training images; 0 for the fitted head."""
     augmentation: Level = "none"
-    mixup: float = 0.0
-    """Alpha of the Beta distribution by which inputs of the learning stages are blended in pairs; 0: not at all."""
     norm_learns: bool = True
     """Whether batch norm of the *learning* stages follows the batch; frozen stages always keep their statistics."""
 
@@ -75,7 +73,7 @@ _ROWS = (
         learns="last",
         head_start="fitted",
         head_rate=1e-4,
-        stage_rate=3e-4,
+        stage_rate=1e-4,
         weight_decay=1e-2,
         epochs=8,
         augmentation="none",
