@@ -49,6 +49,16 @@ def test_no_room_is_said_and_nothing_is_written(tmp_path: Path) -> None:
     assert cache.size() == 0
 
 
+def test_what_is_quicker_to_compute_is_not_kept(tmp_path: Path) -> None:
+    backbone, (pixels, _) = twin(), pictures(5)
+    backbone.row = backbone.row.model_copy(update={"stage_gflops": (1e-6, *backbone.row.stage_gflops[1:])})
+    cache = Cache(tmp_path / "cache", 10**8)
+    found, events = finish(frozen_activations(backbone, pixels, frozen=1, cache=cache, key="k", device="cpu"))
+    assert found is None
+    assert "quicker" in events[0].message  # type: ignore[union-attr]
+    assert cache.size() == 0
+
+
 def test_embeddings_by_torch_are_the_backbones(tmp_path: Path) -> None:
     backbone, (pixels, _) = twin(), pictures(5)
     cache = Cache(tmp_path / "cache", 10**8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tl_core.models.registry import network, networks
-from tl_core.training.estimate import Estimate, estimate
+from tl_core.training.estimate import Estimate, estimate, reading_is_cheaper
 from tl_core.training.strategies import strategies, strategy
 
 
@@ -44,3 +44,11 @@ def test_the_default_run_is_said_to_take_seconds() -> None:
 )
 def test_reads_like_a_sentence(low: float, high: float, text: str) -> None:
     assert str(Estimate(low, high)) == text
+
+
+def test_two_last_stages_learn_from_what_is_read_back_and_bulky_ones_are_computed_again() -> None:
+    lite = network("efficientnet_lite0")
+    after = {k: 2 * c * h * w for k, (c, h, w) in enumerate(lite.stage_shapes, start=1)}
+    for k in (5, 6):
+        assert reading_is_cheaper(lite, frozen=k, image_size=224, bytes_an_image=after[k], device="cpu")
+    assert reading_is_cheaper(lite, frozen=1, image_size=224, bytes_an_image=100 * after[1], device="cpu") is False

@@ -19,6 +19,7 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
 from tl_core.models.build import Backbone
 from tl_core.models.export import export_prefix
+from tl_core.training.estimate import reading_is_cheaper
 from tl_core.training.features import new_rows, run_graph, write_rows
 
 GPU_BATCH = 128
@@ -31,14 +32,23 @@ def frozen_activations(
 ) -> Generator[Event, None, NDArray[np.float16] | None]:
     """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3): float16 (N, K, h, w), memory-mapped.
 
-    None, with a notice that says so, where they would not fit the cache: then they are recomputed in each epoch. On the
-    CPU they come from ONNX Runtime, on another device from torch in float32. `key` names pixels, backbone and `frozen`.
+    None, with a notice that says so, where they would not fit the cache or where reading them back takes longer than
+    computing them (a frozen stem alone): then they are recomputed in each epoch. On the CPU they come from ONNX Runtime,
+    on another device from torch in float32. `key` names pixels, backbone and `frozen`.
 
     Raises:
         DiskFull: no space is left.
         ModelError: the backbone gives values that are no numbers, or cannot be exported.
     """
-    needed = _bytes_needed(backbone, frozen, pixels)
+    an_image = _bytes_an_image(backbone, frozen, pixels)
+    if not reading_is_cheaper(
+        backbone.row, frozen=frozen, image_size=pixels.shape[1], bytes_an_image=an_image, device=device
+    ):
+        yield Notice(
+            message="The frozen stages are so few that they are computed again in each epoch, which is quicker."
+        )
+        return None
+    needed = an_image * len(pixels)
     if needed > cache.room() * LARGEST_SHARE:
         yield Notice(
             message=(
@@ -81,11 +91,11 @@ def embed_on_device(
     return features
 
 
-def _bytes_needed(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8]) -> int:
+def _bytes_an_image(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8]) -> int:
     part = backbone.prefix(frozen).eval()
     with torch.inference_mode():
         one = part(backbone.normalise(torch.from_numpy(np.array(pixels[:1])).to(backbone.mean.device)))
-    return int(one.numel()) * 2 * len(pixels)
+    return int(one.numel()) * 2
 
 
 def _prefix_graph(backbone: Backbone, frozen: int, size: int, cache: Cache, key: str) -> Generator[Event, None, Path]:

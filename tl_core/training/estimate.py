@@ -50,6 +50,12 @@ _DECODED_A_CORE = 180.0
 """Photos of about a megapixel, decoded and scaled in a second."""
 
 
+_EAGER = 5.0
+"""How much longer torch takes on a CPU, operation by operation, than ONNX Runtime, where convolutions are depthwise."""
+_READ = 1e9
+"""Bytes a second that come back from a memory-mapped file."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A range of seconds for the whole run."""
@@ -86,10 +92,7 @@ def estimate(
     scale = ((image_size or size) / size) ** 2
     frozen = frozen_stages(strategy, len(network.stages), stages)
     prefix, suffix = (scale * sum(part) for part in (network.stage_gflops[:frozen], network.stage_gflops[frozen:]))
-    if device == "cpu":
-        speed, workers = _CORE.get(network.family, _OTHER_CORE), min(cores(), _MOST_CORES)
-    else:
-        speed, workers = _DEVICES[device], 1
+    speed, workers = _speed(network, device), min(cores(), _MOST_CORES) if device == "cpu" else 1
     seconds = _START[device] + images / (_DECODED_A_CORE * cores())
     # Features of the whole backbone once: for the fitted head, and to judge with.
     seconds += images * scale * sum(network.stage_gflops) / (speed.forward * workers)
@@ -98,6 +101,19 @@ def estimate(
         seconds += _EXPORT_STEPS + images * prefix / (speed.forward * workers)
         seconds += passes * images * suffix * (0.7 / speed.step + 0.15 / (3 * speed.step)) / workers
     return Estimate(low=seconds * 0.6, high=seconds * 1.8)
+
+
+def reading_is_cheaper(network: Network, *, frozen: int, image_size: int, bytes_an_image: int, device: str) -> bool:
+    """Whether the first `frozen` stages' output is read back sooner than torch computes it again, for one image."""
+    scale = (image_size / network.weights_row().input_size) ** 2
+    seconds = scale * sum(network.stage_gflops[:frozen]) / _speed(network, device).forward
+    if device == "cpu":
+        seconds *= _EAGER / min(cores(), _MOST_CORES)
+    return bytes_an_image / _READ < seconds
+
+
+def _speed(network: Network, device: str) -> Speed:
+    return _DEVICES.get(device) or _CORE.get(network.family, _OTHER_CORE)
 
 
 def _rounded(value: float) -> int:

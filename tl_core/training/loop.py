@@ -1,12 +1,13 @@
 """Training by gradient steps: the last stages on cached activations, or the whole network on pixels. Needs torch.
 
 A generator of events that returns what it found. Writes nothing: each improvement goes to the caller's `save_best`. Knows no
-files, no runs and no test split. Sets torch's global random state and cuDNN's deterministic mode: it has its process for itself.
+files, no runs and no test split. Sets torch's global random state and CUDA's deterministic mode: it has its process for itself.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -94,7 +95,7 @@ def fit(
     if len(train_rows) == 0 or len(val_rows) == 0:
         raise ValueError("There must be training and validation rows.")
     torch.manual_seed(spec.seed)
-    torch.backends.cudnn.deterministic = True
+    _be_deterministic(inputs.device)
     trainer = Trainer(backbone, inputs, labels, spec=spec, strategy=strategy, frozen=frozen)
     steps_an_epoch = math.ceil(len(train_rows) / spec.batch_size)
     factors = schedule(steps_an_epoch * spec.epochs)
@@ -142,6 +143,14 @@ def fit(
         micro_batch=trainer.micro_batch,
         departed=trainer.micro_batch < min(spec.micro_batch, spec.batch_size),
     )
+
+
+def _be_deterministic(device: torch.device) -> None:
+    if device.type == "cuda":
+        # cuBLAS reads this when its first handle is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _copy(backbone: Backbone) -> dict[str, Tensor]:
