@@ -84,17 +84,17 @@ def train(
     dataset = jobs.submit_ingest(
         place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
     )
+    made: list[JobFolder] = [dataset]
     try:
         _finish(dataset, on_event)
         require_trainable(dataset.manifest())
+        run = jobs.submit_training(place, dataset, out=folder, **options)
+        made.insert(0, run)
+        _finish(run, on_event)
     except BaseException as error:
-        # In the command line's own workspace nobody would ever look at it; of a dead worker, the log is worth keeping.
         if workspace is None and not isinstance(error, WorkerDied):
-            with suppress(InUse):
-                dataset.delete()
+            _clear_away(made)
         raise
-    run = jobs.submit_training(place, dataset, out=folder, **options)
-    _finish(run, on_event)
 
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
@@ -180,6 +180,20 @@ def _finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
     error = failure_of(job)
     if error is not None:
         raise error
+
+
+def _clear_away(made: list[JobFolder]) -> None:
+    """Remove what a call that failed has left in the command line's own workspace, where nobody would ever look at it.
+
+    A run that can still be finished stays, with its data set; so does, by the caller, what a dead worker's log may explain.
+    """
+    from tl_core.runs.store import RunFolder
+
+    if any(isinstance(job, RunFolder) and job.best.is_file() for job in made):
+        return
+    for job in made:
+        with suppress(InUse):
+            job.delete()
 
 
 def failure_of(job: JobFolder) -> GraftError | None:

@@ -98,6 +98,18 @@ def test_a_wrong_option_is_found_before_any_picture_is_read(
     assert not list(store.rglob("datasets"))
 
 
+def test_what_failed_leaves_nothing_in_the_way_of_the_next_try(
+    store: Path, tmp_path: Path, picture_folder: PictureFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-weights"))
+    # No proxy listens there, so the weights cannot be fetched from this test, wherever it runs.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    out = tmp_path / "run"
+    assert main(["train", str(picture_folder()), "--backbone", "resnet18", "--out", str(out)]) == 2
+    assert not out.exists()
+    assert not list(store.glob("workspaces/*/*/*"))
+
+
 def test_a_bug_is_exit_1_and_keeps_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

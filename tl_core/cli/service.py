@@ -92,7 +92,7 @@ def demo(*, json: Json = False) -> None:
         show.as_json(result)
         return
     work.tell(result)
-    show.line(f"Try it: python -m tl_core predict {result['run_dir']} PICTURE")
+    show.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
 
 
 def prepare(*, json: Json = False) -> None:
