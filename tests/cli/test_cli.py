@@ -65,10 +65,12 @@ def test_predict_takes_folders_and_says_it_in_words(trained: Trained, capsys: py
     assert sum("Kirsche" in line.partition("(")[0] for line in lines) >= 15
 
 
+@pytest.mark.parametrize("what", ["run", "bundle"])
 def test_evaluate_on_the_own_test_split_repeats_the_report(
-    trained: Trained, capsys: pytest.CaptureFixture[str]
+    trained: Trained, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", str(trained.run_dir), str(trained.data), "--split", "test", "--json"]) == 0
+    run = trained.run_dir / "bundle" if what == "bundle" else trained.run_dir
+    assert main(["evaluate", str(run), str(trained.data), "--split", "test", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"accuracy", "images", "interval", "macro_f1", "per_class"}
     assert found["images"] == trained.result["test_images"]

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import tl_core
 from tests.models.conftest import result_of
 from tl_core.data.cache import Cache
 from tl_core.errors import SpecError, WeightsUnavailable
@@ -27,6 +29,12 @@ def test_from_the_cache_without_torch(lite0: tuple[Cache, Path]) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(store.root)], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, str(folder)), done.stderr
     assert sorted(file.name for file in folder.iterdir() if file.is_file()) == ["backbone.onnx", "backbone.safetensors"]
+
+
+def test_a_graph_tells_nothing_of_the_machine_that_wrote_it(lite0: tuple[Cache, Path]) -> None:
+    written = (lite0[1] / "backbone.onnx").read_bytes()
+    for folder in (Path(tl_core.__file__).parents[1], Path(torch.__file__).parents[1], Path.home()):
+        assert str(folder).encode() not in written
 
 
 def test_whatever_changes_the_answers_changes_the_key() -> None:

@@ -53,6 +53,7 @@ def bundle_info(**changes: object) -> BundleInfo:
         "weights": "IMAGENET1K_V1",
         "licence": "BSD-3-Clause",
         "strategy": "feature_extraction",
+        "seed": 0,
         "temperature": 1.0,
         "embedding_size": 3,
         "linear_on_pooled": True,

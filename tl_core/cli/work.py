@@ -11,7 +11,7 @@ import typer
 from tl_core import api
 from tl_core.cli import show
 from tl_core.documents.spec import ClassesFrom
-from tl_core.errors import GraftError, NotFound
+from tl_core.errors import NotFound
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a zip, or sample:NAME.")]
@@ -125,9 +125,7 @@ def evaluate(
     spec = IngestSpec(name=source.name, source_kind=source.kind, source=source.where, classes_from=classes)
     predictor = api.load(run)
     with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
-        steps = judge(
-            predictor, spec, part=split, seed=_seed_of(run), workplace=Path(workplace), cache=Store.default().cache
-        )
+        steps = judge(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
         found = bars.run(steps)
     if json:
         show.as_json(found.model_dump(mode="json", include={"accuracy", "images", "interval", "macro_f1", "per_class"}))
@@ -140,16 +138,6 @@ def evaluate(
             for row in found.per_class
         ],
     )
-
-
-def _seed_of(run: str) -> int:
-    """The seed of a run folder; a bundle alone does not say, and 0 is the default."""
-    from tl_core.runs.store import RunFolder
-
-    try:
-        return RunFolder(Path(run)).spec().seed
-    except GraftError:
-        return 0
 
 
 def predict(

@@ -18,6 +18,8 @@ class BundleInfo(Document):
     licence: str
     """Of the pretrained weights."""
     strategy: str
+    seed: int
+    """Of the run; with it, a split that Graft cut can be cut again."""
     temperature: float
     """Already divided into the logits of the graph."""
     embedding_size: int

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ONNX_NAME = "backbone.onnx"
 TENSORS_NAME = "backbone.safetensors"
-FORMAT = 1
-"""Part of the cache's key: raise it when the graph changes."""
+FORMAT = 2
+"""Part of the cache's key: raise it when what is exported changes, or graphs of before are served for ever."""
 
 
 def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:

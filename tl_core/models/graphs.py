@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -84,10 +85,22 @@ def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str]) -
     if program is None:
         raise ModelError("PyTorch gave no ONNX graph.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(str(path), external_data=False)
+    onnx.save(_anonymous(program.model_proto), path)
     with torch.no_grad():
         wanted = module(torch.from_numpy(pictures))
     _check(path, pictures, [wanted] if isinstance(wanted, Tensor) else list(wanted))
+
+
+def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the exporter's notes: they hold source lines and folders of the machine that it ran on."""
+    holders = [model, model.graph, *model.functions, *model.graph.node, *model.graph.value_info]
+    for function in model.functions:
+        holders.extend(function.node)
+    holders += [*model.graph.input, *model.graph.output, *model.graph.initializer]
+    for holder in holders:
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    return model
 
 
 @contextmanager

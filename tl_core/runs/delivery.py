@@ -91,6 +91,7 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
         weights=plan.weights.name,
         licence=plan.weights.licence,
         strategy=plan.strategy.name,
+        seed=plan.spec.seed,
         temperature=calibration,
         embedding_size=plan.network.embedding_size,
         linear_on_pooled=plan.network.layout.linear_on_pooled,

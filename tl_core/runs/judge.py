@@ -23,11 +23,11 @@ _BATCH = 64
 
 
 def judge(
-    predictor: Predictor, spec: IngestSpec, *, part: str, seed: int, workplace: Path, cache: Cache
+    predictor: Predictor, spec: IngestSpec, *, part: str, workplace: Path, cache: Cache
 ) -> Generator[Event, None, SplitMetrics]:
     """Read what `spec` names into `workplace` and measure the bundle's answers on `part` of it.
 
-    `part` is `all`, `train`, `val` or `test`; `seed` is that of the run, for a split that Graft cut itself.
+    `part` is `all`, `train`, `val` or `test`; on the run's own pictures, the split that Graft cut is cut again.
 
     Raises:
         LayoutError: the folder holds a class that the bundle does not know, or no pictures in that part.
@@ -39,7 +39,7 @@ def judge(
     manifest = yield from ingest.ingest(spec, dataset, staging=workplace / "staging")
     info = predictor.info
     labels = _labels(manifest, info)
-    rows = np.flatnonzero(_chosen(manifest, info, part, seed))
+    rows = np.flatnonzero(_chosen(manifest, info, part))
     if not len(rows):
         raise LayoutError(f"{spec.source} holds no pictures to judge by in its {part} split.")
     yield StageStarted(stage="preparing", title="Preparing pictures")
@@ -68,18 +68,18 @@ def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
     return translated[[image.label for image in manifest.images]]
 
 
-def _chosen(manifest: Manifest, info: BundleInfo, part: str, seed: int) -> NDArray[np.bool_]:
+def _chosen(manifest: Manifest, info: BundleInfo, part: str) -> NDArray[np.bool_]:
     """Which rows belong to `part`: of the run's own split if this is the run's data, else of the folder's own."""
     if part == "all":
         return np.ones(len(manifest.images), dtype=bool)
-    cut = split.assign(manifest, seed)
+    cut = split.assign(manifest, info.seed)
     if split.split_hashes(manifest, cut)[part] == info.split_hashes.get(part):
         return np.asarray(cut == part)
     own = np.array([image.split == part for image in manifest.images])
     if own.any():
         return own
     raise SpecError(
-        f"{manifest.source} has no {part} split of its own, and these are not the pictures (or not the seed) of this run, "
+        f"{manifest.source} has no {part} split of its own, and these are not the pictures of this run, "
         "whose split is known. Leave out --split to judge by all pictures."
     )
 
