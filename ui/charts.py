@@ -29,7 +29,7 @@ def _template() -> go.layout.Template:
     template.layout.update(
         margin={"l": 8, "r": 8, "t": 44, "b": 8},
         title={"font": {"size": 15}, "x": 0, "xanchor": "left", "yanchor": "top", "y": 0.97},
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "title": {"text": ""}},
+        legend={"orientation": "h", "x": 0, "y": -0.28, "yanchor": "top", "title": {"text": ""}},
         hoverlabel={"font": {"size": 13}},
         dragmode=False,
     )
@@ -82,7 +82,13 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
 
 
 def learning_curve(
-    epochs: Sequence[int], train: Sequence[float | None], val: Sequence[float], *, what: str, title: str, unit: str = ""
+    epochs: Sequence[float],
+    train: Sequence[float | None],
+    val: Sequence[float],
+    *,
+    what: str,
+    title: str,
+    unit: str = "",
 ) -> go.Figure:
     """Training and validation values per epoch; `what` names the value, `unit` is a tick suffix."""
     figure = _figure(title, 260)
@@ -100,20 +106,24 @@ def learning_curve(
             marker={"symbol": symbol, "size": 7},
             hovertemplate=f"epoch %{{x}}: {what} %{{y:.3f}}<extra>{name}</extra>",
         )
-    figure.update_xaxes(title="epoch", dtick=max(1, len(epochs) // 8), tickformat="d")
-    figure.update_yaxes(tickformat=".0%" if unit == "%" else None, rangemode="tozero" if unit != "%" else None)
+    figure.update_xaxes(title={"text": "epoch", "standoff": 6}, dtick=max(1, len(epochs) // 8), tickformat="d")
+    if unit == "%":
+        seen = [value for value in (*train, *val) if value is not None]
+        figure.update_yaxes(tickformat=".0%", range=[max(0.0, min(seen, default=0.0) - 0.05), 1.02])
+    else:
+        figure.update_yaxes(rangemode="tozero")
     return figure
 
 
 def regularisation_curve(strengths: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
     """Accuracy of the fitted head against the inverse regularisation strength C (Streamlit shows it while it grows)."""
     best = max(val) if val else 0.0
-    figure = learning_curve(
-        [], [], [], what="accuracy", title=f"Best so far: {percent(best)} on pictures to choose by", unit="%"
+    title = f"Best so far: {percent(best)} on pictures to choose by"
+    figure = learning_curve(strengths, train, val, what="accuracy", title=title, unit="%")
+    figure.update_traces(hovertemplate="C %{x:.2g}: %{y:.1%}<extra></extra>")
+    figure.update_xaxes(
+        type="log", title={"text": "how freely the head may fit (C)", "standoff": 6}, dtick=1, tickformat="~g"
     )
-    for trace, values in zip(figure.data, (train, val), strict=True):
-        trace.update(x=list(strengths), y=list(values), hovertemplate="C %{x:.2g}: %{y:.1%}<extra></extra>")
-    figure.update_xaxes(type="log", title="how freely the head may fit (C)", dtick=1, tickformat="~g")
     return figure
 
 
@@ -126,7 +136,7 @@ def answer_bars(names: Sequence[str], probabilities: Sequence[float]) -> go.Figu
         x=list(probabilities),
         orientation="h",
         marker={"color": colours},
-        text=[f"{label(name, longest=26)}  {percent(value)}" for name, value in zip(names, probabilities, strict=True)],
+        text=[f"{label(name, longest=26)}: {percent(value)}" for name, value in zip(names, probabilities, strict=True)],
         textposition=["inside" if value > 0.6 else "outside" for value in probabilities],
         insidetextanchor="start",
         cliponaxis=False,

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import streamlit as st
-from tl_core.data.checks import advice
 
+from tl_core.data.checks import advice
 from tl_core.data.split import assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
 from tl_core.runs.store import DatasetFolder
@@ -41,7 +41,7 @@ def _reading(dataset: DatasetFolder) -> None:
         for first in range(0, len(ready), 12):
             row = ready[first : first + 12]
             if len(row) == 12:
-                grids.strip(row, alt="pictures that were just read")
+                grids.strip(row, alt="pictures that were just read", places=12)
         cancel_button(dataset, followed)
 
 

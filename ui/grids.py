@@ -20,12 +20,11 @@ _SMALL = 48
 """Pixels; a picture under this is enlarged with sharp edges, so that a digit of 8 by 8 stays one."""
 
 
-def strip(paths: Sequence[Path], *, alt: str) -> None:
-    """One row of squares, cut from the middle of each picture."""
+def strip(paths: Sequence[Path], *, alt: str, places: int) -> None:
+    """One row of squares, cut from the middle of each picture, `places` wide so that rows line up."""
     if paths:
-        st.image(
-            _sheet(tuple((str(path), _time(path)) for path in paths)), width="stretch", alt=short(alt, longest=200)
-        )
+        files = tuple((str(path), _time(path)) for path in paths[:places])
+        st.image(_sheet(files, places), width="stretch", alt=short(alt, longest=200))
 
 
 def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
@@ -45,18 +44,24 @@ def grid(paths: Sequence[Path], captions: Sequence[str], *, key: str, page_size:
     first = (current - 1) * page_size
     with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom"):
         for path, caption in list(zip(paths, captions, strict=True))[first : first + page_size]:
-            picture(path, caption=caption or None, alt=caption or "a picture of the data set")
+            picture(path, caption=caption or None, alt=_spoken(caption) or "a picture of the data set")
 
 
-def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 12, page_size: int = 10) -> None:
+def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 8, page_size: int = 10) -> None:
     """One strip per class: (name, number of pictures, thumbnails), a page of classes at a time."""
     pages = max(1, -(-len(rows) // page_size))
     place = st.container()
     current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
-    with place:
+    with place, st.grid(2, min_column_width=300, gap="medium") as tiles:
         for name, number, paths in rows[(current - 1) * page_size : current * page_size]:
-            st.markdown(f"**{plain(name)}** :gray[{number:,}]")
-            strip(paths[:across], alt=f"pictures of {name}")
+            with tiles.cell(), st.container(gap="xsmall"):
+                st.markdown(f"**{plain(name)}** :gray[{number:,}]")
+                strip(paths, alt=f"pictures of {name}", places=across)
+
+
+def _spoken(caption: str) -> str:
+    """A caption without its Markdown."""
+    return caption.replace("\\", "").replace("**", "")
 
 
 def _time(path: Path) -> float:
@@ -67,9 +72,8 @@ def _time(path: Path) -> float:
 
 
 @st.cache_data(max_entries=400, show_spinner=False)
-def _sheet(files: tuple[tuple[str, float], ...]) -> bytes:
-    """JPEG of the squares in one row, always twelve places wide so that rows line up."""
-    places = max(12, len(files)) if len(files) > 4 else len(files)
+def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
+    """WebP of the squares in one row."""
     sheet = Image.new("RGBA", (places * _TILE + (places - 1) * _GAP, _TILE), (0, 0, 0, 0))
     for place, (name, moment) in enumerate(files):
         if not moment:

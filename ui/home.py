@@ -54,7 +54,9 @@ def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
         manifest = dataset.manifest()
         step = max(1, len(manifest.images) // 4)
         grids.strip(
-            [dataset.thumbnail(image) for image in manifest.images[::step][:4]], alt=f"four pictures of {dataset.name}"
+            [dataset.thumbnail(image) for image in manifest.images[::step][:4]],
+            alt=f"four pictures of {dataset.name}",
+            places=4,
         )
         facts = f"{plural(len(manifest.classes), 'class', 'classes')}, {plural(len(manifest.images), 'picture')}, {ago(dataset.created)}"
     else:

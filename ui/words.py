@@ -36,6 +36,8 @@ def label(text: str, *, longest: int = 20) -> str:
 def percent(fraction: float) -> str:
     """0.934 as "93 %"; what is not quite all or nothing is not rounded to it."""
     whole = round(fraction * 100)
+    if whole == 0 and fraction > 0:
+        return f"under 1{NARROW}%"
     if whole == 100 and fraction < 1:
         return f"{min(fraction * 100, 99.9):.1f}{NARROW}%"
     return f"{whole}{NARROW}%"

@@ -7,6 +7,7 @@ Knows the store and Streamlit; knows no model.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_t
 from ui import jobline, tour
 from ui.words import plain
 
+BUG = (
+    "The app itself made a mistake here. What was read and trained is safe. Reload the page; if it comes back, the "
+    "server's own log says what it was."
+)
+_LOG = logging.getLogger(__name__)
 ICON = Path(__file__).with_name("icon.png")
 HOME = "streamlit_app.py"
 DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"
@@ -56,7 +62,10 @@ class Here:
 
 @contextmanager
 def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here]:
-    """One page: its frame, title and sentence; the body runs inside. A `GraftError` in the body is shown as its text."""
+    """One page: its frame, title and sentence; the body runs inside. A `GraftError` in the body is shown as its text.
+
+    Any other error is a bug: its traceback goes to the server's log, and the user reads that it was one.
+    """
     st.set_page_config(page_title=f"{title} · Graft" if step else "Graft", page_icon=str(ICON), layout="wide")
     with st.container(horizontal_alignment="center"), st.container(width=1120):
         try:
@@ -69,6 +78,9 @@ def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here
             yield here
         except GraftError as error:
             st.error(plain(error.message, longest=2000), icon=":material/error:")
+        except Exception:  # noqa: BLE001 - the last place where a bug can become a sentence
+            _LOG.exception("page %s", title)
+            st.error(BUG, icon=":material/bug_report:")
 
 
 def store() -> Store:
@@ -82,8 +94,8 @@ def _open() -> Here:
     if run is not None and st.query_params.get("dataset") is None:
         dataset = _dataset_of(workspace, run) or dataset
     here = Here(workspace, dataset, run)
-    if st.query_params.to_dict() != here.query():
-        st.query_params.from_dict(here.query())
+    # Also where nothing changed here: a second click in the middle of a page switch leaves the browser with the old address.
+    st.query_params.from_dict(here.query())
     st.session_state["place"] = here.query()
     if settings.on_space():
         _tell_parent(here.query())

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.records import TOKEN
+from ui.workspace import BUG
 
 ROOT = Path(__file__).parents[2]
 Open = Callable[..., AppTest]
@@ -27,7 +28,9 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
             app.query_params["workspace"] = workspace
         for name, value in query.items():
             app.query_params[name] = value
-        return app.run()
+        app.run()
+        assert BUG not in [error.value for error in app.error]
+        return app
 
     return page
 
