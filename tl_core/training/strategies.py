@@ -75,7 +75,7 @@ _ROWS = (
         head_rate=1e-4,
         stage_rate=1e-4,
         weight_decay=1e-2,
-        epochs=8,
+        epochs=6,
         augmentation="none",
         norm_learns=False,
     ),
