@@ -20,7 +20,8 @@ from typing import Protocol
 import tl_core
 from tl_core.runs import locks
 from tl_core.runs.folders import JobFolder
-from tl_core.runs.worker import Held, JobFunction, run
+from tl_core.runs.pipeline import JobFunction
+from tl_core.runs.worker import Held, run
 
 _PATIENCE = 1.5
 _LAST_WAIT = 0.4

@@ -6,14 +6,17 @@ A job is a generator of events; `JOBS` says which one belongs to which kind of s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
 from tl_core.runs.store import DatasetFolder, RunFolder
-from tl_core.runs.worker import JobFunction
+
+JobFunction = Callable[[Any], Generator[Event, None, None]]
+"""Takes its DatasetFolder or RunFolder."""
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:

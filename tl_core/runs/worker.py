@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event
@@ -24,11 +24,9 @@ from tl_core.errors import Cancelled
 from tl_core.runs import locks
 from tl_core.runs.failures import failure_of
 from tl_core.runs.folders import JobFolder, open_job
+from tl_core.runs.pipeline import JOBS, JobFunction
 from tl_core.runs.queue import Ticket, wait_for_turn
 from tl_core.runs.recorder import Recorder
-
-JobFunction = Callable[[Any], Generator[Event, None, None]]
-"""Takes its DatasetFolder or RunFolder."""
 
 NICENESS = 10
 GRACE = 1.2
@@ -100,12 +98,6 @@ def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction]
                 raise Cancelled(_CANCELLED)
 
 
-def _from_pipeline(kind: str) -> JobFunction:
-    from tl_core.runs.pipeline import JOBS
-
-    return JOBS[kind]
-
-
 def _end_group() -> None:
     """End this process and all that it started, at once; the folder tells the rest."""
     if os.getpgrp() == os.getpid():
@@ -128,7 +120,7 @@ def _watch_cancel(job: JobFolder) -> None:
     _end_group()
 
 
-def main(arguments: list[str], *, find: Callable[[str], JobFunction] = _from_pipeline) -> NoReturn:
+def main(arguments: list[str], *, find: Callable[[str], JobFunction] = JOBS.__getitem__) -> NoReturn:
     """Be the worker of one job: `arguments` are its folder and its locks (`Held` as JSON)."""
     os.nice(NICENESS)
     faulthandler.enable()
