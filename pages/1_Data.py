@@ -17,6 +17,8 @@ with workspace.page(
         dropzone.show(here)
     else:
         status = opened.status()
+        manifest = opened.manifest() if status.state == "succeeded" else None
+        untrainable = problem(manifest) if manifest else None
         with st.container(horizontal=True, vertical_alignment="center"):
             others = here.workspace.datasets()
             if len(others) > 1:
@@ -35,18 +37,16 @@ with workspace.page(
             else:
                 st.markdown(f"### {plain(opened.name)}", anchors=False)
             st.space("stretch")
-            if status.state == "succeeded" and st.button(
-                "Train on these", type="primary", icon=":material/model_training:"
+            if manifest and st.button(
+                "Train on these", type="primary", icon=":material/model_training:", disabled=bool(untrainable)
             ):
                 here.go(workspace.TRAIN, dataset=opened.id)
             if st.button("Bring other pictures", icon=":material/add_photo_alternate:"):
                 st.session_state["bring"] = "more"
                 st.rerun()
             actions.menu(opened, key="data")
-        if status.state == "succeeded":
-            manifest = opened.manifest()
+        if manifest:
             st.markdown(dataset.summary(manifest))
-            untrainable = problem(manifest)
             if untrainable:
                 st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
             dataset.show(opened, manifest)

@@ -26,6 +26,7 @@ with workspace.page(
         if run is not None and run.spec().dataset == dataset.id:
             runview.ended(here, run)
             st.header("Train again", anchor=False)
+        data = dataset
         start = st.container()
         manifest = dataset.manifest()
         parts = Counter(str(part) for part in assign(manifest, 0))
@@ -63,7 +64,7 @@ with workspace.page(
                     f"train {dataset.id} {chosen}",
                     lambda: jobs.submit_training(
                         here.workspace,
-                        dataset,
+                        data,
                         backbone=chosen.backbone,
                         strategy=chosen.strategy,
                         stages=chosen.stages,

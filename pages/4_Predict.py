@@ -23,15 +23,15 @@ with workspace.page(
         with left:
             prediction.bring(run)
         with right:
-            examples = prediction.held_out(run, here.workspace)
-            wanted = bool(examples) and st.button(
+            known = prediction.pictures_of(run, here.workspace)
+            wanted = known is not None and st.button(
                 "Try three held-out pictures",
                 icon=":material/casino:",
                 help="Pictures of your data set that it never learned from",
             )
             if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
                 kept.named.clear()
-        if wanted or (tour.step() and examples and not kept.named):
-            prediction.ask(run, examples)
+        if known and (wanted or (tour.step() and not kept.named)):
+            prediction.ask(run, prediction.held_out(run, known))
         prediction.show(kept)
         results.take_home(run)

@@ -58,9 +58,9 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     low, high = min(totals), max(totals)
     title = f"{low} pictures in every class" if low == high else f"{low} to {high} pictures a class"
-    figure = _figure(title, 110 + 26 * len(classes))
+    figure = _figure(title, 130 + 26 * len(classes))
     shades = {"train": TRAINABLE, "val": "#E0B34C", "test": "#5B83A6"}
-    words = {"train": "to learn from", "val": "to choose by (validation)", "test": "held out (test)"}
+    words = {"train": "to learn from", "val": "to choose by", "test": "held out"}
     for split, values in counts.items():
         figure.add_bar(
             y=list(range(len(classes))),
@@ -70,7 +70,9 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
             marker={"color": shades[split], "line": {"width": 0}},
             hovertemplate="%{x} " + words[split] + "<extra></extra>",
         )
-    figure.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal", "y": -0.08})
+    figure.update_layout(
+        barmode="stack", bargap=0.35, legend={"traceorder": "normal", "y": 1, "yanchor": "bottom"}, margin={"t": 74}
+    )
     figure.update_yaxes(
         tickvals=list(range(len(classes))),
         ticktext=[label(name) for name in classes],
@@ -109,7 +111,7 @@ def learning_curve(
     figure.update_xaxes(title={"text": "epoch", "standoff": 6}, dtick=max(1, len(epochs) // 8), tickformat="d")
     if unit == "%":
         seen = [value for value in (*train, *val) if value is not None]
-        figure.update_yaxes(tickformat=".0%", range=[max(0.0, min(seen, default=0.0) - 0.05), 1.02])
+        figure.update_yaxes(tickformat=".0%", range=[max(0.0, min(0.8, *seen) - 0.03) if seen else 0.0, 1.02])
     else:
         figure.update_yaxes(rangemode="tozero")
     return figure

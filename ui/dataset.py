@@ -81,7 +81,7 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
         st.caption("The split into parts is your own; what it lacks is cut from the part to learn from.")
     else:
         st.caption(
-            "70 % to learn from, 15 % to choose by, 15 % held out: the split of the default seed. Another seed of a run cuts another."
+            "70 % to learn from (train), 15 % to choose by (validation), 15 % held out (test): the split of the default seed."
         )
     _set_aside(dataset, manifest)
     browse(dataset, manifest)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-from tl_core.serving.predictor import Predictor
 
 from tl_core.data.pixels import decode
 from tl_core.data.split import assign
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.serving.predictor import Predictor
 from ui import charts
 from ui.dropzone import PICTURE_TYPES
 from ui.words import percent, plain, short, sureness
@@ -127,15 +127,18 @@ def _take(run: RunFolder, key: str) -> None:
         st.session_state["predict-problem"] = error.message
 
 
-def held_out(run: RunFolder, workspace: Workspace, number: int = 3) -> list[tuple[str, bytes, str | None]]:
-    """A few pictures of the test split of this run, others each time; empty where its data set is gone."""
-    spec = run.spec()
+def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
+    """The data set that `run` learned from; None where it was deleted."""
     try:
-        dataset: DatasetFolder = workspace.dataset(spec.dataset)
-        manifest = dataset.manifest()
+        return workspace.dataset(run.spec().dataset)
     except NotFound:
-        return []
-    rows = np.flatnonzero(assign(manifest, spec.seed) == "test")
+        return None
+
+
+def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:
+    """A few pictures of the test split of `run`, others each time."""
+    manifest = dataset.manifest()
+    rows = np.flatnonzero(assign(manifest, run.spec().seed) == "test")
     chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
     images = [manifest.images[int(row)] for row in chosen]
     return [(image.name, dataset.image(image).read_bytes(), manifest.classes[image.label]) for image in images]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -136,7 +137,7 @@ def per_class(result: Result) -> None:
     st.markdown(
         f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
     )
-    bar = {"format": "%.0f %%", "min_value": 0, "max_value": 100}
+    bar: dict[str, Any] = {"format": "%.0f %%", "min_value": 0, "max_value": 100}
     config = {
         "Precision": st.column_config.ProgressColumn(help="Of those given this name, the share that was it", **bar),
         "Recall": st.column_config.ProgressColumn(help="Of those that were it, the share that was found", **bar),

@@ -65,7 +65,7 @@ def _watch(run: RunFolder) -> None:
         live.numbers(followed)
         live.curves(followed, key=f"live-{run.id}")
         live.notices(followed)
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             cancel_button(run, followed)
             if status.started:
                 st.caption("It goes on when you close the page. Come back by the same link.")

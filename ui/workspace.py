@@ -69,7 +69,7 @@ def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here
     st.set_page_config(page_title=f"{title} · Graft" if step else "Graft", page_icon=str(ICON), layout="wide")
     with st.container(horizontal_alignment="center"), st.container(width=1120):
         try:
-            here = _open()
+            here = _open(step)
             _steps(here, step)
             st.title(title)
             st.markdown(sentence)
@@ -87,11 +87,18 @@ def store() -> Store:
     return Store.default()
 
 
-def _open() -> Here:
+def _open(step: str | None) -> Here:
     _sweep_once()
     workspace = store().workspace(_token())
-    dataset, run = _choose_dataset(workspace), _choose_run(workspace)
-    if run is not None and st.query_params.get("dataset") is None:
+    workspace.touch()
+    named = st.query_params.get("dataset")
+    dataset, run = _choose_dataset(workspace, named), _choose_run(workspace, st.query_params.get("run"))
+    if run is None:
+        finished = [run for run in workspace.runs() if run.status().state == "succeeded"]
+        of_these = [run for run in finished if not named or (dataset and run.spec().dataset == dataset.id)]
+        run = next(iter(of_these or (finished if step in ("Evaluate", "Predict") else [])), None)
+        named = named if run in of_these else None
+    if run is not None and named is None:
         dataset = _dataset_of(workspace, run) or dataset
     here = Here(workspace, dataset, run)
     # Also where nothing changed here: a second click in the middle of a page switch leaves the browser with the old address.
@@ -136,26 +143,24 @@ def _token() -> str:
     return asked
 
 
-def _choose_dataset(workspace: Workspace) -> DatasetFolder | None:
-    wanted = st.query_params.get("dataset")
+def _choose_dataset(workspace: Workspace, wanted: str | None) -> DatasetFolder | None:
+    """The data set that the URL names, else the newest."""
     if wanted:
         try:
             return workspace.dataset(wanted)
         except NotFound:
             st.toast("That data set is no longer here.", icon=":material/info:")
-    found = workspace.datasets()
-    return found[0] if found else None
+    return next(iter(workspace.datasets()), None)
 
 
-def _choose_run(workspace: Workspace) -> RunFolder | None:
-    """The run that the URL names, else the newest finished one."""
-    wanted = st.query_params.get("run")
+def _choose_run(workspace: Workspace, wanted: str | None) -> RunFolder | None:
+    """The run that the URL names, in whatever state."""
     if wanted:
         try:
             return workspace.run(wanted)
         except NotFound:
             st.toast("That run is no longer here.", icon=":material/info:")
-    return next((run for run in workspace.runs() if run.status().state == "succeeded"), None)
+    return None
 
 
 def _dataset_of(workspace: Workspace, run: RunFolder) -> DatasetFolder | None:

@@ -1,0 +1,32 @@
+"""The app process stays light: after a tour of every page it has not imported torch, and holds under 400 MB."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.app.records import TOKEN
+from tests.conftest import PictureFolder
+
+ROOT = Path(__file__).parents[2]
+
+
+def _python(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def test_a_tour_with_a_prediction_imports_no_torch(picture_folder: PictureFolder) -> None:
+    folder = picture_folder({"cup": 20, "plate": 20})
+    _python("tl_core", "train", str(folder), "--workspace", TOKEN, "--json")
+    found = json.loads(_python("tests.app.touring", TOKEN).splitlines()[-1])
+    assert found["errors"] == []
+    assert found["answered"] == 3
+    assert found["torch"] == []
+    assert found["megabytes"] < 400

@@ -1,0 +1,46 @@
+"""Every page with a finished run open and a prediction made, in a fresh process: prints what that process holds as JSON.
+
+python -m tests.app.touring TOKEN
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py")
+
+
+def main(token: str) -> None:
+    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
+    app.query_params["workspace"] = token
+    app.run()
+    errors = [error.value for error in app.error]
+    for page in PAGES:
+        app.switch_page(page)
+        app.query_params["workspace"] = token
+        app.run()
+        errors += [error.value for error in app.error]
+    next(button for button in app.button if button.label == "Try three held-out pictures").click().run()
+    errors += [error.value for error in app.error]
+    answered = sum("Never seen in training" in str(element.value) for element in app.markdown)
+    resident = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+    print(
+        json.dumps(
+            {
+                "errors": errors,
+                "answered": answered,
+                "torch": sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision", "timm")),
+                "megabytes": int(resident.group(1)) / 1000 if resident else 0,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
