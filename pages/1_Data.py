@@ -10,9 +10,10 @@ with workspace.page(
     "Data", "Bring pictures sorted into classes, and see what there is before anything learns from it.", step="Data"
 ) as here:
     opened = here.dataset
-    if opened is None or st.session_state.get("bring") == "more":
+    bringing = st.session_state.get("bring") == "more"
+    if opened is None or bringing or ("bring" not in st.session_state and dropzone.drafting(here)):
         if opened is not None and st.button("Back to the data set", icon=":material/arrow_back:", type="tertiary"):
-            st.session_state.pop("bring")
+            st.session_state["bring"] = "no"
             st.rerun()
         dropzone.show(here)
     else:

@@ -5,6 +5,7 @@ An uploader is cleared by drawing the next one under a new key, so that nothing 
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import cast
@@ -20,7 +21,8 @@ from ui import actions, uploads
 from ui.words import duration, plain, plural
 from ui.workspace import DATA, Here
 
-PICTURE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif"]
+PICTURE_TYPES = ["image/*", ".heic", ".heif", ".avif"]
+"""For the browser's own chooser, which on a phone offers gallery and camera; what a file is, ingest finds out."""
 
 
 def keeping() -> str:
@@ -42,13 +44,12 @@ def show(here: Here) -> None:
         st.error(plain(problem, longest=1000), icon=":material/error:")
     opened = st.session_state.pop("upload-opened", None)
     if opened:
-        st.session_state.pop("bring", None)
         here.go(DATA, dataset=opened)
     ways = {"Folder or zip": _folder_or_zip, "Class by class": _class_by_class, "Samples": _samples}
     way = st.segmented_control(
         "How to bring pictures",
         list(ways),
-        default="Folder or zip",
+        default="Class by class" if drafting(here) else "Folder or zip",
         required=True,
         key="way",
         label_visibility="collapsed",
@@ -68,7 +69,6 @@ def _folder_or_zip(here: Here) -> None:
         st.file_uploader(
             "A folder",
             accept_multiple_files="directory",
-            type=PICTURE_TYPES,
             key=_key("folder"),
             on_change=_take_folder,
             args=(here, _key("folder")),
@@ -134,11 +134,15 @@ def _take(here: Here, kind: str, given: object, name: str) -> None:
 
 
 def _draft(here: Here) -> uploads.Draft | None:
-    """The draft that this session began; None before its first photo, and once it was read or swept."""
-    kept = st.session_state.get("draft")
-    return (
-        uploads.Draft(Path(kept)) if kept and Path(kept).is_dir() and here.workspace.holds_staged(Path(kept)) else None
-    )
+    """The draft that the address names, so that a reload keeps it; None before its first photo and once it was read."""
+    kept = st.session_state.get("draft") or st.query_params.get("draft") or ""
+    folder = here.workspace.path / "staging" / kept
+    return uploads.Draft(folder) if re.fullmatch(r"[0-9a-f]{16}", kept) and folder.is_dir() else None
+
+
+def drafting(here: Here) -> bool:
+    """Whether a data set is being put together class by class."""
+    return _draft(here) is not None
 
 
 def _class_by_class(here: Here) -> None:
@@ -212,7 +216,7 @@ def _take_photos(here: Here, key: str) -> None:
     try:
         if draft is None:
             draft = uploads.Draft(here.workspace.staging())
-            st.session_state["draft"] = str(draft.folder)
+            st.session_state["draft"] = draft.folder.name
         draft.add(files)
     except GraftError as error:
         st.session_state["upload-problem"] = error.message
@@ -244,6 +248,7 @@ def _read_draft(here: Here) -> None:
         st.session_state["upload-problem"] = error.message
         return
     st.session_state.pop("draft", None)
+    st.query_params.pop("draft", None)
     st.session_state["upload-opened"] = job.id
 
 

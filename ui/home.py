@@ -70,7 +70,6 @@ def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
         ):
             here.go(TRAIN, dataset=dataset.id)
         if st.button("Open", key=f"open-{dataset.id}", type="tertiary"):
-            st.session_state.pop("bring", None)
             here.go(DATA, dataset=dataset.id)
         st.space("stretch")
         actions.menu(dataset, key="home")

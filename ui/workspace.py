@@ -52,11 +52,20 @@ class Here:
         """
         open_run = run or (None if dataset else self.run and self.run.id)
         open_dataset = dataset or (self.dataset and self.dataset.id)
-        parts = {"workspace": self.workspace.token, "dataset": open_dataset, "run": open_run, "tour": tour.step()}
+        parts = {
+            "workspace": self.workspace.token,
+            "dataset": open_dataset,
+            "run": open_run,
+            "tour": tour.step(),
+            "draft": st.session_state.get("draft") or st.query_params.get("draft"),
+        }
         return {name: value for name, value in parts.items() if value}
 
     def go(self, page: str, *, dataset: str | None = None, run: str | None = None) -> None:
         """Open another page of this workspace; does not return."""
+        if dataset:
+            # Whoever opens a data set has stopped bringing another one.
+            st.session_state["bring"] = "no"
         st.switch_page(page, query_params=self.query(dataset=dataset, run=run))
 
 
@@ -123,7 +132,7 @@ def _token() -> str:
     asked = st.query_params.get("workspace")
     if asked is None:
         asked = place.get("workspace") or new_token()
-        for name in ("dataset", "run", "tour"):
+        for name in ("dataset", "run", "tour", "draft"):
             if name in place and name not in st.query_params:
                 st.query_params[name] = place[name]
     elif place and asked != place.get("workspace"):

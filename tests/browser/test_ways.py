@@ -32,6 +32,10 @@ def test_class_by_class_on_a_phone(phone: Page, address: str, picture_folder: Pi
         phone.get_by_role("button", name=f"Add 6 photos as {name}").click()
         expect(phone.get_by_text("6 photos", exact=True)).to_have_count(number + 1)
         assert _fits(phone)
+        if name == "cup":
+            # A phone short of memory drops the page while the camera is open.
+            phone.reload()
+            expect(phone.get_by_text("6 photos", exact=True)).to_be_visible()
     look(phone, "phone-classes")
     phone.get_by_role("button", name="Read these pictures").click()
     expect(phone.get_by_text("12 pictures in 2 classes.")).to_be_visible(timeout=MINUTE)
@@ -44,10 +48,11 @@ def test_class_by_class_on_a_phone(phone: Page, address: str, picture_folder: Pi
 
 def test_a_folder_is_uploaded_with_its_tree(page: Page, address: str, picture_folder: PictureFolder) -> None:
     folder = picture_folder({"cup": 6, "plate": 7}, size=(120, 90))
+    (folder / "notes.txt").write_text("stray")
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
     page.locator("input[type=file]").first.set_input_files(folder)
-    expect(page.get_by_text("13 pictures in 2 classes.")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("13 pictures in 2 classes, 1 other file passed over.")).to_be_visible(timeout=MINUTE)
 
 
 def test_three_clicks_from_home_to_a_classifier_and_the_tour(page: Page, address: str, look: Look) -> None:
