@@ -32,6 +32,38 @@ def ways_in(here: Here) -> None:
             here.go(DATA, dataset=actions.read_sample(here.workspace, shown.name, shown.title).id)
 
 
+_STEPS = (
+    (
+        ":material/photo_library:",
+        "Bring pictures",
+        "One folder a class, or photos from your phone. Twenty a class is a good start.",
+    ),
+    (
+        ":material/model_training:",
+        "Train",
+        "A network that has seen a million photos learns your classes: seconds on any computer.",
+    ),
+    (
+        ":material/fact_check:",
+        "See how far to trust it",
+        "It is tested on pictures it never saw. Its mistakes are shown as pictures.",
+    ),
+    (":material/center_focus_strong:", "Use it", "Try it on new pictures here, and take it home as one small file."),
+)
+
+
+def welcome(here: Here) -> None:
+    """What will happen, for whoever has nothing here yet."""
+    if here.dataset is not None or here.run is not None:
+        return
+    st.space("small")
+    with st.grid(4, min_column_width=220, gap="small") as tiles:
+        for icon, title, sentence in _STEPS:
+            with tiles.cell(), st.container(border=True, height="stretch"):
+                st.markdown(f":green[{icon}] **{title}**")
+                st.markdown(f":gray[{sentence}]")
+
+
 def datasets(here: Here) -> None:
     """Cards of the data sets, the newest first."""
     found = here.workspace.datasets()

@@ -106,7 +106,9 @@ def ended(here: Here, run: RunFolder) -> None:
 
 def _what_now(here: Here, run: RunFolder) -> None:
     status = run.status()
-    if status.failure:
+    if status.failure and status.state == "interrupted":
+        st.warning(plain(status.failure.message, longest=1500), icon=":material/power_off:")
+    elif status.failure:
         st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
     elif status.state == "cancelled":
         st.markdown("It was cancelled; the pictures and what was computed for them are kept.")

@@ -44,9 +44,9 @@ def backbone_choice() -> Network:
         label_visibility="collapsed",
     )
     row = table[name]
-    weighed = row.weights_row()
+    weighed, described = row.weights_row(), weights.describe(row)
     st.caption(
-        f"{weights.describe(row).capitalize()}. {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes, "
+        f"{described[0].upper()}{described[1:]}. {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes, "
         f"{count(row.parameters)} parameters, {row.gflops:.1f} billion steps a picture. Licence of the weights: {plain(weighed.licence)}"
     )
     return row
