@@ -253,9 +253,9 @@ def _read_draft(here: Here) -> None:
 
 
 def _samples(here: Here) -> None:
-    with st.grid("auto", min_column_width=300, gap="small") as tiles:
+    with st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:
         for sample in samples.listing():
-            with tiles.cell(), st.container(border=True, height="stretch"):
+            with tiles.cell():
                 st.markdown(f"**{plain(sample.title, longest=80)}**")
                 st.caption(
                     f"{plural(sample.images, 'picture')}, {plural(sample.classes, 'class', 'classes')}. {plain(sample.licence, longest=200)}"

@@ -57,9 +57,9 @@ def welcome(here: Here) -> None:
     if here.dataset is not None or here.run is not None:
         return
     st.space("small")
-    with st.grid(4, min_column_width=220, gap="small") as tiles:
+    with st.grid(4, min_column_width=220, gap="small", border=True) as tiles:
         for icon, title, sentence in _STEPS:
-            with tiles.cell(), st.container(border=True, height="stretch"):
+            with tiles.cell():
                 st.markdown(f":green[{icon}] **{title}**")
                 st.markdown(f":gray[{sentence}]")
 
@@ -71,9 +71,9 @@ def datasets(here: Here) -> None:
         return
     st.header("Your data sets", anchor=False)
     shown = found if st.session_state.get("all-datasets") else found[:_SHOWN]
-    with st.grid(3, min_column_width=280, gap="small") as tiles:
+    with st.grid(3, min_column_width=280, gap="small", border=True) as tiles:
         for dataset in shown:
-            with tiles.cell(), st.container(border=True, height="stretch"):
+            with tiles.cell():
                 _dataset_card(here, dataset)
     if len(found) > len(shown) and st.button(f"Show all {len(found)}", type="tertiary"):
         st.session_state["all-datasets"] = True

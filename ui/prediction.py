@@ -152,9 +152,9 @@ def show(kept: Answers) -> None:
     pages = -(-len(kept.named) // 12)
     place = st.container()
     current = st.pagination(pages, key="answers-page") if pages > 1 else 1
-    with place, st.grid("auto", min_column_width=300, gap="small") as tiles:
+    with place, st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:
         for number, named in enumerate(kept.named[(current - 1) * 12 : current * 12]):
-            with tiles.cell(), st.container(border=True, height="stretch"):
+            with tiles.cell():
                 _card(named, f"{len(kept.named) - number - (current - 1) * 12}")
 
 
