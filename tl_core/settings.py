@@ -20,8 +20,17 @@ from tl_core.errors import SpecError
 
 
 def store_folder() -> Path:
+    """The folder that GRAFT_STORE names, else the user's data folder; it need not exist yet.
+
+    Raises:
+        SpecError: it lies where no folder can be.
+    """
     chosen = os.environ.get("GRAFT_STORE")
-    return Path(chosen).expanduser().resolve() if chosen else Path(platformdirs.user_data_dir("graft"))
+    folder = Path(chosen).expanduser().resolve() if chosen else Path(platformdirs.user_data_dir("graft"))
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir():
+        raise SpecError(f"GRAFT_STORE is {folder}, but {nearest} is a file. Name a folder.")
+    return folder
 
 
 def on_space() -> bool:

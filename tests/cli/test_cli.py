@@ -140,6 +140,22 @@ def test_check_reads_a_zip_like_its_folder(
     assert len(found[0]["refused"]) == 1
 
 
+def test_check_says_in_either_form_what_would_stop_a_run(
+    picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = picture_folder({"many": 8, "few": 4})
+    shutil.copy(folder / "many" / "000.jpg", folder / "many" / "again.jpg")
+    assert main(["check", str(folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["images"] == 12
+    assert "Reading pictures" in err
+    assert "'few' has 4" in err
+    assert main(["check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "'few' has 4" in said
+    assert "1 exact copies" in said
+
+
 def test_lists_have_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backbones", "--json"]) == 0
     backbones = {row["name"]: row for row in json.loads(capsys.readouterr().out)}

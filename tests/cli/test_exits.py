@@ -80,6 +80,19 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(
     assert not any(workspace.live() for workspace in Store(store).workspaces())
 
 
+@pytest.mark.parametrize("words", [["train", "sample:digits"], ["prepare"], ["app", "--port", "1"]])
+def test_a_store_that_is_a_file_is_said_in_words(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "store.txt"
+    file.write_text("x")
+    monkeypatch.setenv("GRAFT_STORE", str(file))
+    assert main([*words, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert "GRAFT_STORE" in json.loads(out)["error"]["message"]
+    assert "Traceback" not in err
+
+
 def test_without_json_the_line_stands_on_stderr_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "sample:cats"]) == 2
     out, err = capsys.readouterr()

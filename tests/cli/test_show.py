@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -95,13 +96,17 @@ def test_a_taken_port_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> No
     assert f"port {port}" in err
 
 
-def test_app_serves_until_it_is_told_to_stop(store: Path, tmp_path: Path) -> None:
+def test_app_sweeps_idle_workspaces_and_serves_until_it_is_told_to_stop(store: Path, tmp_path: Path) -> None:
+    idle = store / "workspaces" / ("0" * 32)
+    idle.mkdir(parents=True)
+    os.utime(idle, (time.time() - 3 * 86_400,) * 2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
         process = subprocess.Popen(
-            command("app", "--port", str(port), "--json"), cwd=tmp_path, env=environment(store, {"PYTHONPATH": str(ROOT)}),
+            command("app", "--port", str(port), "--json"), cwd=tmp_path,
+            env=environment(store, {"PYTHONPATH": str(ROOT), "GRAFT_KEEP_DAYS": "2"}),
             stdout=out, stderr=err,
         )  # fmt: skip
         try:
@@ -109,6 +114,7 @@ def test_app_serves_until_it_is_told_to_stop(store: Path, tmp_path: Path) -> Non
         finally:
             process.terminate()
             process.wait(timeout=15)
+    assert not idle.exists()
     printed = json.loads((tmp_path / "out").read_text())
     assert printed == {"url": f"http://127.0.0.1:{port}", "store": str(store)}
 

@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 import pytest
 
 from tests.conftest import PictureFolder
-from tests.data.work import ingested
+from tests.data.work import finish, ingested
 from tl_core.data.checks import advice, check, problem, require_trainable
+from tl_core.documents.events import Progress
 from tl_core.errors import LayoutError, NotEnoughImages
 
 
@@ -22,7 +23,8 @@ def test_check_says_what_ingest_does_and_keeps_nothing(picture_folder: PictureFo
     (source / "cat" / "broken.jpg").write_bytes((source / "cat" / "000.jpg").read_bytes()[:300])
     (source / "notes.txt").write_text("x")
     before = {path: path.stat().st_mtime for path in tmp_path.rglob("*")}
-    result = check(Source("folder", str(source)))
+    events, result = finish(check(Source("folder", str(source))))
+    assert any(isinstance(event, Progress) for event in events)
     assert result.classes == {"cat": {"train": 14, "val": 3, "test": 3}, "dog": {"train": 6, "val": 2, "test": 2}}
     assert result.images == 30
     assert [(refusal.file, refusal.kind) for refusal in result.refused] == [("cat/broken.jpg", "truncated")]
@@ -35,8 +37,10 @@ def test_check_reads_a_zip_and_takes_the_innermost_folder(picture_folder: Pictur
     picture_folder({"siamese": 6, "persian": 6}, root=tmp_path / "p" / "cat")
     picture_folder({"poodle": 6}, root=tmp_path / "p" / "dog")
     packed = shutil.make_archive(str(tmp_path / "p"), "zip", tmp_path / "p")
-    assert set(check(Source("zip", packed)).classes) == {"cat", "dog"}
-    assert set(check(Source("zip", packed), "innermost").classes) == {"siamese", "persian", "poodle"}
+    assert set(finish(check(Source("zip", packed)))[1].classes) == {"cat", "dog"}
+    folded, innermost = (finish(check(Source("zip", packed), way))[1] for way in ("first", "innermost"))
+    assert (folded.folded_folders, innermost.folded_folders) == (3, 0)
+    assert set(innermost.classes) == {"siamese", "persian", "poodle"}
 
 
 def test_one_class_only_cannot_be_trained_on(picture_folder: PictureFolder, tmp_path: Path) -> None:
@@ -100,4 +104,4 @@ def test_advice_counts_what_can_be_learned_from(picture_folder: PictureFolder, t
 
 def test_a_check_of_nothing_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no pictures"):
-        check(Source("folder", str(tmp_path)))
+        finish(check(Source("folder", str(tmp_path))))

@@ -157,6 +157,22 @@ def test_only_idle_workspaces_are_swept(workspace: Workspace, dataset: DatasetFo
     assert store.sweep(1e-9) != []
 
 
+def test_a_workspace_in_use_is_not_swept_by_its_own_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_KEEP_DAYS", "2")
+    store = Store.default()
+    old, idle = store.workspace(new_token()), store.workspace(new_token())
+    first = _read(old)
+    upload = old.staging()
+    for workspace in (old, idle):
+        _age(workspace, _read(workspace), 3 * _DAY)
+    _age(old, first, 3 * _DAY)
+    os.utime(upload, (time.time() - _DAY / 2,) * 2)
+    _read(old, "next")
+    assert {dataset.name for dataset in old.datasets()} >= {"next", first.name}
+    assert upload.is_dir()
+    assert not idle.exists
+
+
 def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder) -> None:
     fresh, stale = workspace.staging(), workspace.staging()
     os.utime(stale, (time.time() - 2 * _DAY,) * 2)

@@ -28,10 +28,13 @@ def app(
     json: Json = False,
 ) -> None:
     """Serve the app."""
+    from tl_core.runs.store import Store
+
     command = serve_command(host, port)
     _check_free(host, port)
     if not (ROOT / "streamlit_app.py").is_file():
         raise NotFound(f"There is no streamlit_app.py in {ROOT}. Start the app from a whole checkout.")
+    Store.default().sweep(settings.keep_days())
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
     if json:
@@ -50,7 +53,7 @@ def serve_command(host: str, port: int) -> list[str]:
     """The command that serves the app with the operator's settings.
 
     Raises:
-        SpecError: a setting that is no number.
+        SpecError: a setting that is no number, or a store that is no folder.
     """
     options = {
         "server.address": host,
@@ -63,6 +66,7 @@ def serve_command(host: str, port: int) -> list[str]:
     if settings.on_space():
         # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
         options["server.enableXsrfProtection"] = "false"
+    settings.store_folder()
     settings.keep_days()
     settings.cache_bytes()
     flags = [f"--{name}={value}" for name, value in options.items()]

@@ -26,9 +26,14 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
     """Say what would be taken and what refused, and why. Keeps nothing."""
     from tl_core.data import checks
 
-    found = checks.check(api.source_of(data), classes)
+    source = api.source_of(data)
+    with show.Bars() as bars:
+        found = bars.run(checks.check(source, classes))
+    problem = f"No classifier can be trained on this yet. {found.problem}" if found.problem else None
     if json:
         show.as_json(found.model_dump(mode="json", include={"classes", "images", "refused", "passed_over"}))
+        if problem:
+            show.aside(problem)
         return
     show.table(
         ["class", "train", "val", "test"],
@@ -41,10 +46,14 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
             show.line(f"  {refusal.file}: {refusal.message}")
     if found.passed_over:
         show.line(f"{found.passed_over:,} other files are no pictures and would be passed over.")
+    if found.dropped_duplicates:
+        show.line(f"{found.dropped_duplicates:,} exact copies within a class would be left out.")
+    if found.folded_folders:
+        show.line(f"{found.folded_folders:,} deeper folders would be folded into their class.")
     for sentence in found.advice:
         show.line(sentence)
-    if found.problem:
-        show.line(f"No classifier can be trained on this yet. {found.problem}")
+    if problem:
+        show.line(problem)
 
 
 def train(

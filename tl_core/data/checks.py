@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from tl_core.data.ingest import read
 from tl_core.data.split import assign, split_counts
 from tl_core.documents.base import Record
+from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest, Refusal
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
@@ -38,12 +39,15 @@ class CheckResult(Record):
     images: int
     refused: tuple[Refusal, ...]
     passed_over: int
+    dropped_duplicates: int
+    """Byte-identical images within a class, of which one would be kept."""
+    folded_folders: int
     problem: str | None
     """Why no run could start on this; None: one could."""
     advice: tuple[str, ...]
 
 
-def check(source: Source, classes_from: ClassesFrom = "first") -> CheckResult:
+def check(source: Source, classes_from: ClassesFrom = "first") -> Generator[Event, None, CheckResult]:
     """What ingest would take and refuse, and why: everything is decoded, nothing kept.
 
     Raises:
@@ -53,18 +57,14 @@ def check(source: Source, classes_from: ClassesFrom = "first") -> CheckResult:
         name="check", source_kind=source.kind, source=source.where, classes_from=classes_from, remove_source=False
     )
     with tempfile.TemporaryDirectory(prefix="graft-check-") as staging:
-        reading = read(spec, staging=Path(staging))
-        while True:
-            try:
-                next(reading)
-            except StopIteration as ended:
-                manifest: Manifest = ended.value
-                break
+        manifest = yield from read(spec, staging=Path(staging))
     return CheckResult(
         classes=split_counts(manifest, assign(manifest, DEFAULT_SEED)),
         images=len(manifest.images),
         refused=manifest.refused,
         passed_over=manifest.passed_over,
+        dropped_duplicates=manifest.dropped_duplicates,
+        folded_folders=manifest.folded_folders,
         problem=problem(manifest),
         advice=tuple(advice(manifest)),
     )

@@ -70,6 +70,7 @@ def submit_ingest(
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
     )
     store = _store_of(workspace)
+    workspace.touch()
     store.sweep(settings.keep_days())
     folder = workspace.path / "datasets" / identifier(key)
     path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
