@@ -32,7 +32,7 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 
 .venv/app: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 

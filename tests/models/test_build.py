@@ -75,14 +75,7 @@ def test_prefix_then_suffix_is_the_whole(name: str, random_backbone: Maker) -> N
             backbone.prefix(wrong)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "resnet50" else ())
-        for name in networks()
-        if name != "efficientnet_lite0"
-    ],
-)
+@pytest.mark.parametrize("name", [name for name in networks() if name != "efficientnet_lite0"])
 def test_the_exported_graph_answers_as_torch_does(name: str, random_backbone: Maker, tmp_path: Path) -> None:
     backbone = random_backbone(name)
     export_backbone(backbone, SIZE, tmp_path / "backbone.onnx")
