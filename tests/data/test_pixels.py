@@ -12,12 +12,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests.conftest import picture
-from tests.data.work import finish
 from tl_core.data import pixels
-from tl_core.data.cache import Cache
-from tl_core.data.pixels import decode, load_pixels, read_input, to_input
-from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.errors import DataError, UnreadableImage
+from tl_core.data.pixels import decode, to_input
+from tl_core.errors import UnreadableImage
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
@@ -265,52 +262,3 @@ def test_broken_bytes_anywhere_never_raise_anything_else() -> None:
                 content[at] = generator.integers(0, 256)
             with suppress(UnreadableImage):
                 assert decode(bytes(content)).mode == "RGB"
-
-
-def dataset(folder: Path, count: int) -> Manifest:
-    (folder / "images").mkdir(parents=True)
-    entries = []
-    for index in range(count):
-        picture(0, index).save(folder / "images" / f"{index}.png")
-        entries.append(
-            ImageEntry(sha256=f"{index:064x}", label=0, name="x.png", file=f"{index}.png", width=64, height=48)
-        )
-    return Manifest(name="n", created=0, source="s", classes=("a",), images=tuple(entries))
-
-
-def test_pixels_are_in_manifest_order_and_decoded_once(tmp_path: Path) -> None:
-    manifest = dataset(tmp_path / "d", 9)
-    cache = Cache(tmp_path / "cache", 10**9)
-    events, array = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
-    assert array.shape == (9, 32, 32, 3)
-    assert not array.flags.writeable
-    for row in range(9):
-        assert (array[row] == read_input(tmp_path / "d" / "images" / f"{row}.png", 32, "bicubic")).all()
-    assert events[-1].done == events[-1].total == 9
-
-    again, same = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
-    assert again == []
-    assert (same == array).all()
-    other, _ = finish(load_pixels(tmp_path / "d", manifest, size=24, interpolation="bicubic", cache=cache))
-    assert other
-
-
-def test_a_missing_copy_is_said_in_words_and_leaves_no_half_array(tmp_path: Path) -> None:
-    manifest = dataset(tmp_path / "d", 3)
-    (tmp_path / "d" / "images" / "1.png").unlink()
-    cache = Cache(tmp_path / "cache", 10**9)
-    with pytest.raises(DataError, match="missing or damaged"):
-        finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
-    assert cache.size() == 0
-
-
-def test_a_run_that_is_closed_half_way_leaves_no_half_array(tmp_path: Path) -> None:
-    manifest = dataset(tmp_path / "d", 30)
-    cache = Cache(tmp_path / "cache", 10**9)
-    generator = load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache)
-    next(generator)
-    next(generator)
-    generator.close()
-    assert cache.size() == 0
-    _, array = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
-    assert array.any(axis=(1, 2, 3)).all()
