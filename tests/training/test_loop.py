@@ -39,19 +39,10 @@ def _train(
     pixels, labels = pictures()
     inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=row.augmentation)
     rows = np.arange(len(labels))
-    return finish(
-        fit(
-            backbone,
-            inputs,
-            labels,
-            rows[:54],
-            rows[54:],
-            spec=plan,
-            strategy=row,
-            frozen=frozen,
-            save_best=save_best,
-        )
+    steps = fit(
+        backbone, inputs, labels, rows[:54], rows[54:], spec=plan, strategy=row, frozen=frozen, save_best=save_best
     )
+    return finish(steps)
 
 
 def _epochs(events: list[Event]) -> list[EpochEnded]:
