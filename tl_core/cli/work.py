@@ -47,9 +47,9 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
     if found.passed_over:
         show.line(f"{found.passed_over:,} other files are no pictures and would be passed over.")
     if found.dropped_duplicates:
-        show.line(f"{found.dropped_duplicates:,} exact copies within a class would be left out.")
+        show.line(f"Exact copies within a class that would be left out: {found.dropped_duplicates:,}.")
     if found.folded_folders:
-        show.line(f"{found.folded_folders:,} deeper folders would be folded into their class.")
+        show.line(f"Deeper folders that would be folded into their class: {found.folded_folders:,}.")
     for sentence in found.advice:
         show.line(sentence)
     if problem:
