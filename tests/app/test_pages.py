@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.status import Failure
+from tl_core.runs import locks
 
 PAGES = ("streamlit_app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py")
 
@@ -144,10 +146,28 @@ def test_typed_names_are_display_text_only(open_page: Open, page: str) -> None:
             assert ":red[y]" not in str(element.value)
 
 
-def test_delete_and_rename_ask_first(open_page: Open) -> None:
+def test_a_renamed_data_set_shows_its_new_name(open_page: Open) -> None:
     data = records.dataset(records.workspace())
-    app = open_page()
-    app.session_state[f"menu-home-{data.id}"] = "Delete"
-    assert data.exists
     data.rename("Plates & <b>cups</b>")
-    assert "Plates" in text(open_page())
+    said = text(open_page())
+    assert r"Plates \& \<b\>cups\<\/b\>" in said
+    assert "Crockery" not in said
+
+
+def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    held = locks.take(data.use_lock, shared=True)
+    assert held is not None
+
+    def script(folder: str) -> None:
+        from pathlib import Path
+
+        from tl_core.runs.store import DatasetFolder
+        from ui import actions
+
+        actions._attempt(DatasetFolder(Path(folder)).delete)
+
+    app = AppTest.from_function(script, args=(str(data.path),)).run()
+    locks.release([held])
+    assert "A run that has not ended needs" in app.error[0].value
+    assert data.manifest().name == "Crockery"

@@ -14,18 +14,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
-try:
-    from playwright.sync_api import Browser, Page, sync_playwright
-except ImportError:
-    pytest.skip("Playwright is not installed: make test brings it.", allow_module_level=True)
-if not CHROMIUM.exists():
-    pytest.skip("There is no Chromium here: apt-get install chromium.", allow_module_level=True)
-
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -36,7 +33,7 @@ ARGUMENTS = [
     # The stand-in for the hub is a public page to Chromium, and the app in its frame a private one.
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 ]
-Look = Callable[[Page, str], None]
+Look = Callable[["Page", str], None]
 
 
 @contextmanager
@@ -71,14 +68,18 @@ def serving(store: Path, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    del browser  # asked for first, so that no server starts where there is none
     with serving(tmp_path_factory.mktemp("app") / "store") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
+    if not CHROMIUM.exists():
+        pytest.skip("There is no Chromium here: apt-get install chromium.")
+    library = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.")
+    with library.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield chromium
         chromium.close()

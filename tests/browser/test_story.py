@@ -6,13 +6,17 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Look, idle, token
 from tests.conftest import PictureFolder, picture
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+expect = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.").expect
 pytestmark = pytest.mark.browser
 MINUTE = 60_000
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Look, idle, serving, token
 from tests.conftest import PictureFolder
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+expect = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.").expect
 pytestmark = pytest.mark.browser
 MINUTE = 60_000
 
