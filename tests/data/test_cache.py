@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl_core.data.cache import Cache
+from tl_core.data.cache import Cache, holds_array
 from tl_core.errors import DiskFull
 
 
@@ -125,3 +125,29 @@ def test_a_second_process_waits_and_finds_the_entry(tmp_path: Path) -> None:
 def test_a_key_is_never_a_path(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="not a cache key"):
         Cache(tmp_path, 1000).get("pixels", key)
+
+
+@pytest.mark.parametrize("damage", ["cut", "shape", "type", "noise", "empty", "folder"])
+def test_a_damaged_array_is_made_again(tmp_path: Path, damage: str) -> None:
+    cache = Cache(tmp_path, 10_000)
+    array = np.arange(30, dtype=np.float32).reshape(10, 3)
+
+    def save(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, array)
+
+    def load() -> Path:
+        return cache.make("features", "a", save, whole=holds_array(np.float32, 10))
+
+    path = load()
+    good = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage in ("shape", "type"):
+        with path.open("wb") as file:
+            np.save(file, array[:4] if damage == "shape" else array.astype(np.float64))
+    else:
+        path.write_bytes({"cut": good[:-1], "noise": b"\x80noise" * 40, "empty": b""}[damage])
+    assert load().read_bytes() == good
+    assert [entry.name for entry in (tmp_path / "features").iterdir()] == ["a"]

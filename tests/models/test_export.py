@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import tl_core
 from tests.models.conftest import result_of
 from tl_core.data.cache import Cache
 from tl_core.errors import SpecError, WeightsUnavailable
+from tl_core.models import export
 from tl_core.models.export import backbone_key, exported_backbone
 from tl_core.models.registry import network
 
@@ -59,3 +61,21 @@ def test_nothing_is_left_in_the_cache_when_it_fails(tmp_path: Path, monkeypatch:
     with pytest.raises(SpecError):
         result_of(exported_backbone(row, None, 8, store))
     assert not [file for file in (tmp_path / "cache" / "backbones").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("file", ["backbone.onnx", "backbone.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "gone"])
+def test_a_damaged_backbone_is_exported_again(
+    lite0: tuple[Cache, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, damage: str
+) -> None:
+    good = lite0[1]
+    monkeypatch.setattr(export, "_fill", lambda *arguments: shutil.copytree(good, arguments[-1]))
+    store = Cache(tmp_path, 10**9)
+    _, exported = result_of(exported_backbone(network("efficientnet_lite0"), None, 224, store))
+    content = (good / file).read_bytes()
+    if damage == "gone":
+        (exported / file).unlink()
+    else:
+        (exported / file).write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff noise" * 1000)
+    assert result_of(exported_backbone(network("efficientnet_lite0"), None, 224, store))[1] == exported
+    assert (exported / file).read_bytes() == content

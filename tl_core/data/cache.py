@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from tl_core.errors import DiskFull
@@ -66,7 +67,7 @@ class Cache:
         return path
 
     @contextmanager
-    def entry(self, kind: str, key: str) -> Iterator[Entry]:
+    def entry(self, kind: str, key: str, *, whole: Callable[[Path], bool] | None = None) -> Iterator[Entry]:
         """Hold the lock of one entry, and fill it where it is not there yet.
 
         Serves a generator that says how far it is:
@@ -77,13 +78,14 @@ class Cache:
                     entry.commit()
             use(entry.path)
 
-        A second process waits at the `with` and finds the entry filled. Whatever was not committed is removed.
+        A second process waits at the `with` and finds the entry filled. Whatever was not committed is removed. An entry that
+        is not `whole` (a power cut, a disk that errs) is dropped and filled again.
 
         Raises:
             DiskFull: no space was left while it was being filled.
         """
         final = self._path(kind, key)
-        present = self.get(kind, key)
+        present = self._sound(kind, key, whole)
         temporary = final.with_name(f".{final.name}{_PARTIAL}")
         if present is not None:
             yield Entry(present, temporary, final)
@@ -91,7 +93,9 @@ class Cache:
         with disk_full_said(f"the cache in {self.root}"):
             with self._lock(kind, key):
                 _remove(temporary)
-                found = Entry(self.get(kind, key), temporary, final)
+                found = Entry(self._sound(kind, key, whole), temporary, final)
+                if found.path is None:
+                    _vanish(final)
                 fresh = found.path is None
                 try:
                     yield found
@@ -100,13 +104,19 @@ class Cache:
             if fresh and found.path is not None:
                 self.evict()
 
-    def make(self, kind: str, key: str, write: Callable[[Path], None]) -> Path:
-        """The entry, filled by `write(temporary path)` unless it is there already.
+    def _sound(self, kind: str, key: str, whole: Callable[[Path], bool] | None) -> Path | None:
+        path = self.get(kind, key)
+        return path if path is None or whole is None or whole(path) else None
+
+    def make(
+        self, kind: str, key: str, write: Callable[[Path], None], *, whole: Callable[[Path], bool] | None = None
+    ) -> Path:
+        """The entry, filled by `write(temporary path)` unless it is there already and `whole`.
 
         Raises:
             DiskFull: no space was left while it was being filled.
         """
-        with self.entry(kind, key) as entry:
+        with self.entry(kind, key, whole=whole) as entry:
             if entry.path is None:
                 write(entry.temporary)
                 return entry.commit()
@@ -168,6 +178,19 @@ class Cache:
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder / key
+
+
+def holds_array(dtype: type[np.generic], *leading: int) -> Callable[[Path], bool]:
+    """For `whole`: whether a .npy file can be mapped, is of `dtype`, and its shape begins with `leading`."""
+
+    def whole(path: Path) -> bool:
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError):
+            return False
+        return bool(array.dtype == dtype and array.shape[: len(leading)] == leading)
+
+    return whole
 
 
 @contextmanager

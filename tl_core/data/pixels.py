@@ -20,7 +20,7 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tl_core.data.cache import Cache, allocate
+from tl_core.data.cache import Cache, allocate, holds_array
 from tl_core.data.pace import Pace, cores
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
@@ -156,7 +156,8 @@ def load_pixels(
         DiskFull: no space for the array.
     """
     key = pixels_key(manifest, size=size, interpolation=interpolation)
-    with cache.entry("pixels", key) as entry:
+    whole = holds_array(np.uint8, len(manifest.images), size, size, 3)
+    with cache.entry("pixels", key, whole=whole) as entry:
         path = entry.path
         if path is None:
             yield from _fill(dataset / "images", manifest, size, interpolation, entry.temporary)

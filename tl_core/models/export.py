@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,7 @@ def exported_backbone(
     """
     network.check_image_size(image_size)
     row = network.weights_row(weights)
-    with cache.entry("backbones", backbone_key(network, row.name, image_size)) as entry:
+    with cache.entry("backbones", backbone_key(network, row.name, image_size), whole=_whole) as entry:
         if entry.path is not None:
             return entry.path
         file = yield from fetch(network, row.name)
@@ -134,6 +134,32 @@ def backbone_key(network: Network, weights: str | None, image_size: int) -> str:
     made_from = [FORMAT, network.builder, row.sha256, row.mean, row.std, image_size]
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     return f"{network.name}-{row.name}-{image_size}-{digest}"
+
+
+def holds_graph(*outputs: str) -> Callable[[Path], bool]:
+    """For a cache's `whole`: whether a file is an ONNX graph that can be read and gives `outputs`."""
+
+    def whole(path: Path) -> bool:
+        import onnx
+
+        try:
+            graph = onnx.load(path).graph
+        except Exception:  # noqa: BLE001 - the parser of a damaged file may raise anything
+            return False
+        return {output.name for output in graph.output} == set(outputs)
+
+    return whole
+
+
+def _whole(folder: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / TENSORS_NAME, framework="numpy"):
+            pass
+    except (SafetensorError, OSError):
+        return False
+    return holds_graph("embedding", "map")(folder / ONNX_NAME)
 
 
 def _fill(network: Network, weights: str, file: Path, image_size: int, folder: Path) -> None:

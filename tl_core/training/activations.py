@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tl_core.data.cache import Cache
+from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.models.export import export_prefix
+from tl_core.models.export import export_prefix, holds_graph
 from tl_core.training.estimate import reading_is_cheaper
 from tl_core.training.features import new_rows, run_graph, write_rows
 
@@ -57,7 +57,7 @@ def frozen_activations(
             )
         )
         return None
-    with cache.entry("activations", key) as entry:
+    with cache.entry("activations", key, whole=holds_array(np.float16, len(pixels))) as entry:
         path = entry.path
         if path is None:
             if device == "cpu":
@@ -81,7 +81,7 @@ def embed_on_device(
         DiskFull: no space is left.
         ModelError: the backbone gives values that are no numbers.
     """
-    with cache.entry("features", key) as entry:
+    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
         path = entry.path
         if path is None:
             whole = backbone.prefix(len(backbone.stages))
@@ -101,7 +101,7 @@ def _bytes_an_image(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8]) 
 def _prefix_graph(backbone: Backbone, frozen: int, size: int, cache: Cache, key: str) -> Generator[Event, None, Path]:
     # The pixels in the key make this graph one data set's own, which costs a second export for another data set and
     # spares this module from knowing which weights the backbone holds.
-    with cache.entry("backbones", f"prefix-{key}") as entry:
+    with cache.entry("backbones", f"prefix-{key}", whole=holds_graph("activations")) as entry:
         if entry.path is not None:
             return entry.path
         yield Notice(message="Preparing the frozen stages for this data set, once.")

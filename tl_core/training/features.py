@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache, allocate
+from tl_core.data.cache import Cache, allocate, holds_array
 from tl_core.data.pace import Pace, cores
 from tl_core.documents.events import Event
 from tl_core.errors import ModelError
@@ -41,7 +41,7 @@ def extract(
         DiskFull: no space is left.
         ModelError: the backbone gives values that are no numbers.
     """
-    with cache.entry("features", key) as entry:
+    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
         path = entry.path
         if path is None:
             yield from run_graph(backbone_onnx, "embedding", pixels, entry.temporary, dtype=np.float32)

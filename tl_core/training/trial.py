@@ -41,7 +41,13 @@ def channels_last_is_faster(
         seconds = {layout: _seconds(backbone, frozen, image_size, device, bfloat16, layout) for layout in _LAYOUTS}
         path.write_text(json.dumps({"channels_last": seconds["channels_last"] < seconds["contiguous"]}))
 
-    return bool(json.loads(cache.make("activations", f"layout-{key}", write).read_text())["channels_last"])
+    def answer(path: Path) -> bool | None:
+        try:
+            return bool(json.loads(path.read_bytes())["channels_last"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    return bool(answer(cache.make("activations", f"layout-{key}", write, whole=lambda path: answer(path) is not None)))
 
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
