@@ -69,9 +69,7 @@ def submit_ingest(
         classes_from=classes_from,
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
     )
-    store = _store_of(workspace)
-    workspace.touch()
-    store.sweep(settings.keep_days())
+    store = _swept(workspace)
     folder = workspace.path / "datasets" / identifier(key)
     path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
     dataset = DatasetFolder(path)
@@ -161,9 +159,7 @@ def submit_training(
         seed=seed,
         device=device,
     )
-    store = _store_of(workspace)
-    workspace.touch()
-    store.sweep(settings.keep_days())
+    store = _swept(workspace)
     where = resolve_device(device)
     uses = _use(dataset)
     try:
@@ -213,6 +209,7 @@ def finish_with_best(
     """
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
+    store = _swept(workspace)
     uses = _use(workspace.dataset(spec.dataset))
     lock = locks.take(run.lock)
     if lock is None:
@@ -235,7 +232,7 @@ def finish_with_best(
     except BaseException:
         locks.release([uses, lock])
         raise
-    _start_training(run, lock, uses, device, _store_of(workspace), executor)
+    _start_training(run, lock, uses, device, store, executor)
     return run
 
 
@@ -287,8 +284,12 @@ def _epochs(strategy: str) -> int:
     return strategy_row(strategy).epochs
 
 
-def _store_of(workspace: Workspace) -> Store:
-    return Store(workspace.path.parents[1])
+def _swept(workspace: Workspace) -> Store:
+    """The store of `workspace`, without what was idle for too long; `workspace` itself is in use."""
+    store = Store(workspace.path.parents[1])
+    workspace.touch()
+    store.sweep(settings.keep_days())
+    return store
 
 
 def _display(name: str) -> str:
