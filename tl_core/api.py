@@ -112,7 +112,7 @@ def load(run: str | os.PathLike[str]) -> Predictor:
     """
     from tl_core.serving.predictor import Predictor
 
-    return Predictor(Path(run))
+    return Predictor(_named(os.fspath(run)))
 
 
 def source_of(data: str | os.PathLike[str]) -> Source:
@@ -131,7 +131,7 @@ def source_of(data: str | os.PathLike[str]) -> Source:
         if name not in SAMPLES:
             raise UnknownName.among("sample", name, SAMPLES)
         return Source("sample", name, SAMPLES[name].title)
-    path = Path(text).expanduser().absolute()
+    path = _named(text).expanduser().absolute()
     if path.is_dir():
         return Source("folder", str(path), path.resolve().name)
     if not path.exists():
@@ -157,6 +157,13 @@ def free_folder(path: Path) -> Path:
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise SpecError(f"{path} cannot be written: {nearest} is no folder that you may write to. Name another one.")
     return path
+
+
+def _named(text: str) -> Path:
+    """`text` as a path. Raises NotFound for one without a letter, which the system would take for the working folder."""
+    if not text.strip():
+        raise NotFound("The name of the file or folder is empty.")
+    return Path(text)
 
 
 def _classes_from(text: str) -> ClassesFrom:

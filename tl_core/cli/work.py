@@ -158,6 +158,8 @@ def predict(
     """Say what is on each picture, with the five likeliest classes."""
     from tl_core.serving.predictor import expand
 
+    if not all(image.strip() for image in images):
+        raise NotFound("The name of a picture is empty.")
     model = api.load(run)
     files = expand(images)
     if not files:
