@@ -84,12 +84,13 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(
 
 
 @pytest.mark.parametrize("words", [["train", "sample:digits"], ["prepare"], ["app", "--port", "1"]])
-def test_a_store_that_is_a_file_is_said_in_words(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("place", ["store.txt", "/proc/graft", "/dev/null/graft"])
+def test_a_store_that_cannot_be_is_said_in_words(
+    words: list[str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "store.txt"
     file.write_text("x")
-    monkeypatch.setenv("GRAFT_STORE", str(file))
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / place))
     assert main([*words, "--json"]) == 2
     out, err = capsys.readouterr()
     assert "GRAFT_STORE" in json.loads(out)["error"]["message"]

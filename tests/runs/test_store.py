@@ -12,7 +12,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tl_core.documents.events import EVENT, Notice
 from tl_core.documents.status import Status
-from tl_core.errors import InUse, NotFound
+from tl_core.errors import InUse, NotFound, StoreError
 from tl_core.runs import jobs, locks
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_id, new_token
 
@@ -136,7 +136,7 @@ def test_the_command_line_keeps_its_workspace_and_its_token_to_itself(store: Pat
     assert Store.default().command_line_workspace().token == first.token
     mode = (store / "command-line-token").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
-    assert [path.name for path in store.iterdir()] == ["command-line-token"]
+    assert sorted(path.name for path in store.iterdir()) == ["cache", "command-line-token", "queue", "workspaces"]
 
 
 def test_only_idle_workspaces_are_swept(workspace: Workspace, dataset: DatasetFolder) -> None:
@@ -215,3 +215,25 @@ def _age(workspace: Workspace, dataset: DatasetFolder, seconds: float) -> None:
     for path in (dataset.path, dataset.path.parent, workspace.path / "touched", workspace.path):
         if path.exists():
             os.utime(path, (then, then))
+
+
+def test_nobody_else_on_the_machine_can_list_tokens_or_read_pictures(
+    store: Path, workspace: Workspace, dataset: DatasetFolder
+) -> None:
+    private = [store, *(store / name for name in ("workspaces", "cache", "queue")), workspace.path]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in private] == [0o700] * 5
+
+
+@pytest.mark.parametrize("place", ["/proc/graft", "/dev/null", "/dev/null/graft"])
+def test_a_store_that_cannot_be_is_said_in_words(place: str) -> None:
+    workspace = Store(Path(place)).workspace(new_token())
+    for write in (Store(Path(place)).command_line_workspace, workspace.staging, lambda: _read(workspace)):
+        with pytest.raises(StoreError, match=f"{place} cannot be used"):
+            write()
+
+
+@pytest.mark.parametrize("left", ["", "\0" * 32, "../x"])
+def test_a_damaged_token_of_the_command_line_is_made_anew(store: Path, left: str) -> None:
+    Store.default().command_line_workspace()
+    (store / "command-line-token").write_text(left)
+    assert Store.default().command_line_workspace().token == Store.default().command_line_workspace().token

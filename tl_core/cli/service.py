@@ -34,7 +34,9 @@ def app(
     _check_free(host, port)
     if not (ROOT / "streamlit_app.py").is_file():
         raise NotFound(f"There is no streamlit_app.py in {ROOT}. Start the app from a whole checkout.")
-    Store.default().sweep(settings.keep_days())
+    store = Store.default()
+    store.make()
+    store.sweep(settings.keep_days())
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
     if json:

@@ -69,6 +69,7 @@ def submit_ingest(
         classes_from=classes_from,
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
     )
+    workspace.make()
     store = _swept(workspace)
     folder = workspace.path / "datasets" / identifier(key)
     path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
@@ -200,13 +201,16 @@ def submit_training(
 def finish_with_best(
     run: RunFolder, *, workspace: Workspace | None = None, executor: Executor = _PROCESSES
 ) -> RunFolder:
-    """Take a run that was cancelled, interrupted or failed to a bundle, from the best state that it wrote.
+    """Take a run to a bundle from the best state that it wrote; one that still trains is stopped first.
 
-    The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded is left alone.
+    The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded, or that is
+    finishing already, is left alone.
 
     Raises:
         NotFound: it wrote none, or its data set is gone.
     """
+    if run.alive() and not run.finishing and run.best.is_file():
+        cancel(run)
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = _swept(workspace)

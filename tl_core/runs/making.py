@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tl_core.errors import DiskFull, InUse, NotEmpty
+from tl_core.errors import DiskFull, InUse, NotEmpty, StoreError
 from tl_core.runs import locks
 from tl_core.runs.failures import disk_full
 from tl_core.runs.recorder import keep_reserve
@@ -51,6 +51,8 @@ def make_outside(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int
         say_disk_full(lambda: folder.mkdir(parents=True, exist_ok=True))
     except (FileExistsError, NotADirectoryError):
         raise taken from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
     if any(folder.iterdir()):
         raise taken
     try:

@@ -7,6 +7,7 @@ A token is the only key to a workspace. Names that begin with a dot are on their
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import settings
-from tl_core.errors import InUse, NotFound
+from tl_core.errors import DiskFull, InUse, NotFound, StoreError
+from tl_core.runs.failures import disk_full
 from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, open_job
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Workspace:
     def staging(self) -> Path:
         """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again."""
         folder = self.path / "staging" / new_id()
-        self._make()
+        self.make()
         folder.mkdir(parents=True)
         return folder
 
@@ -117,8 +119,9 @@ class Workspace:
             self.path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
 
-    def _make(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def make(self) -> None:
+        """Make its folder, for its owner only. Raises StoreError where that cannot be done."""
+        Store(self.path.parents[1]).make()
         self.path.mkdir(exist_ok=True, mode=0o700)
 
 
@@ -136,10 +139,31 @@ class Store:
         """The store that GRAFT_STORE names, else the one in the user's data folder."""
         return cls(settings.store_folder())
 
+    def make(self) -> None:
+        """Make its folders where they are not there yet, for their owner only: a token that can be listed protects nothing.
+
+        Raises:
+            StoreError: that cannot be done, or they cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in ("workspaces", "cache", "queue"):
+                (self.root / name).mkdir(exist_ok=True, mode=0o700)
+                if not os.access(self.root / name, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            if disk_full(error):
+                raise DiskFull(f"The disk is full: nothing can be written to the store {self.root}.") from error
+            raise StoreError(
+                f"The store {self.root} cannot be used: {error.strerror}. Set GRAFT_STORE to a folder that you may write to."
+            ) from error
+
     @cached_property
     def cache(self) -> Cache:
+        """Raises StoreError where the store cannot be written to."""
         from tl_core.data.cache import Cache
 
+        self.make()
         return Cache(self.root / "cache", settings.cache_bytes())
 
     @property
@@ -157,9 +181,12 @@ class Store:
 
     def command_line_workspace(self) -> Workspace:
         """The workspace of commands that name none; its token is kept in the store, readable by its owner only."""
+        self.make()
         kept = self.root / "command-line-token"
+        if kept.exists() and not _TOKEN.fullmatch(kept.read_text(errors="replace").strip()):
+            # What a power cut left of it opens nothing.
+            kept.unlink()
         if not kept.exists():
-            self.root.mkdir(parents=True, exist_ok=True)
             fresh = kept.with_name(f".{kept.name}.{new_id()}")
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
