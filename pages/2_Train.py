@@ -15,7 +15,7 @@ with workspace.page(
 ) as here:
     dataset, run = here.dataset, here.run
     if run is not None and not run.status().final:
-        runview.watch(run)
+        runview.watch(here, run)
     elif dataset is None or dataset.status().state != "succeeded":
         with st.container(border=True):
             reading = dataset is not None and not dataset.status().final

@@ -30,7 +30,7 @@ def reading(dataset: DatasetFolder) -> None:
 
 
 def _reading(dataset: DatasetFolder) -> None:
-    if dataset.status().final:
+    if not dataset.exists or dataset.status().final:
         st.rerun()
     followed = live.follow(dataset)
     with st.container(border=True):

@@ -23,7 +23,7 @@ def show(workspace: Workspace, *, besides: str | None) -> None:
 
 
 def _lines(busy: list[JobFolder]) -> None:
-    if any(job.status().final for job in busy):
+    if any(not job.exists or job.status().final for job in busy):
         st.rerun()
     for job in busy:
         followed = follow(job)

@@ -137,12 +137,13 @@ def per_class(result: Result) -> None:
     st.markdown(
         f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
     )
-    bar: dict[str, Any] = {"format": "%.0f %%", "min_value": 0, "max_value": 100}
+    share: dict[str, Any] = {"format": "%.0f %%", "width": 72}
     config = {
-        "Precision": st.column_config.ProgressColumn(help="Of those given this name, the share that was it", **bar),
-        "Recall": st.column_config.ProgressColumn(help="Of those that were it, the share that was found", **bar),
-        "F1": st.column_config.ProgressColumn(help="Precision and recall in one number", **bar),
-        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width="small"),
+        "Class": st.column_config.TextColumn(width=96),
+        "Precision": st.column_config.NumberColumn(help="Of those given this name, the share that was it", **share),
+        "Recall": st.column_config.NumberColumn(help="Of those that were it, the share that was found", **share),
+        "F1": st.column_config.NumberColumn(help="Precision and recall in one number", **share),
+        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width=48),
     }
     table = {
         "Class": [row.name for row in rows],

@@ -47,15 +47,16 @@ def describe(run: RunFolder) -> str:
     return f"{plain(spec.backbone)}, {(row.title if row else spec.strategy).lower()}"
 
 
-def watch(run: RunFolder) -> None:
+def watch(here: Here, run: RunFolder) -> None:
     """The live view; redraws the page when the run has ended."""
-    st.fragment(_watch, run_every=1)(run)
+    st.fragment(_watch, run_every=1)(here, run)
 
 
-def _watch(run: RunFolder) -> None:
-    status = run.status()
-    if status.final:
+def _watch(here: Here, run: RunFolder) -> None:
+    # Another tab may have deleted it.
+    if not run.exists or run.status().final:
         st.rerun()
+    status = run.status()
     followed = live.follow(run)
     with st.container(border=True, key="live"):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -67,6 +68,15 @@ def _watch(run: RunFolder) -> None:
         live.notices(followed)
         with st.container(horizontal=True, vertical_alignment="center"):
             cancel_button(run, followed)
+            if run.best.is_file() and not run.finishing:
+                st.button(
+                    "Finish with the best so far",
+                    key=f"finish-{run.id}",
+                    icon=":material/flag:",
+                    on_click=_finish_now,
+                    args=(here, run),
+                    disabled=status.state == "cancelling",
+                )
             if status.started:
                 st.caption("It goes on when you close the page. Come back by the same link.")
     live.log(run)
@@ -117,8 +127,19 @@ def _what_now(here: Here, run: RunFolder) -> None:
     if run.can_finish() and st.button(
         "Finish with the best so far", type="primary", icon=":material/flag:", key="finish-best"
     ):
-        actions.once(f"finish {run.id}", lambda: jobs.finish_with_best(run, workspace=here.workspace))
+        _finish(here, run)
         here.go(TRAIN, run=run.id)
+
+
+def _finish_now(here: Here, run: RunFolder) -> None:
+    try:
+        _finish(here, run)
+    except GraftError as error:
+        st.toast(plain(error.message, longest=400), icon=":material/error:")
+
+
+def _finish(here: Here, run: RunFolder) -> None:
+    actions.once(f"finish {run.id}", lambda: jobs.finish_with_best(run, workspace=here.workspace))
 
 
 def chooser(here: Here, target: str) -> RunFolder | None:

@@ -171,6 +171,16 @@ def test_finish_with_the_best_so_far(train: Train) -> None:
     assert not run.can_finish()
 
 
+def test_a_run_that_still_trains_is_stopped_and_finished(train: Train) -> None:
+    run = train("best")
+    until(run.best.is_file)
+    assert run.alive()
+    assert jobs.finish_with_best(run, executor=SCRATCH) == run
+    events = list(jobs.follow(run))
+    assert run.status().state == "succeeded"
+    assert [event.message for event in events if isinstance(event, Notice)] == ["finished with the best so far"]
+
+
 def test_a_killed_run_with_a_best_state_offers_to_finish(train: Train) -> None:
     run = train("best")
     until(lambda: run.best.exists())

@@ -78,7 +78,8 @@ def _host(remote: Remote) -> str:
 
 
 def _failed(what: str, remote: Remote, error: Exception) -> DownloadFailed:
-    reason = getattr(error, "reason", None) or error
+    cause = getattr(error, "reason", None) or error
+    reason = getattr(cause, "strerror", None) or cause
     return DownloadFailed(
         f"{what} could not be downloaded from {_host(remote)} ({reason}). Check the network and try again; "
         "the samples that are listed as here now need none."
