@@ -2,7 +2,12 @@
 
 import sys
 
-from tl_core.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from tl_core.cli import main
+
+        code = main()
+    except KeyboardInterrupt:
+        # Before or after what `main` looks after: while modules are read, or on the way out.
+        code = 130
+    sys.exit(code)

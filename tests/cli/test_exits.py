@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -220,3 +221,46 @@ def test_a_reader_that_goes_away_is_no_traceback(trained: Trained) -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.wait()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_bug(store: Path, picture_folder: PictureFolder, closed: str) -> None:
+    words = shlex.join(command("train", picture_folder({"cat": 5}), "--out", store.parent / "out"))
+    done = subprocess.run(
+        ["sh", "-c", f"{words} {closed}"], cwd=ROOT, env=environment(store), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert ("There is one class only" in done.stderr) == ("2>" not in closed)
+
+
+@pytest.mark.parametrize("words", [["samples"], ["samples", "--json"]])
+def test_a_full_disk_behind_the_output_is_one_line(store: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command(*words),
+            cwd=ROOT,
+            env=environment(store),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("No space left on device.")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_while_modules_are_read_is_no_traceback(store: Path) -> None:
+    program = (
+        "import runpy, sys; sys.modules['tl_core.cli'] = Early(); runpy.run_module('tl_core', run_name='__main__')"
+    )
+    early = "class Early:\n    def __getattr__(self, name): raise KeyboardInterrupt\n"
+    done = subprocess.run(
+        [*command()[:1], "-c", early + program],
+        cwd=ROOT,
+        env=environment(store),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.runs.conftest import until
 from tl_core.documents.events import StageStarted
@@ -112,3 +113,12 @@ def test_a_dropped_ticket_leaves_the_line(store: object) -> None:
     assert locks.held(ticket.path)
     drop_ticket(ticket)
     assert not ticket.path.exists()
+
+
+def test_a_lock_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from tl_core.runs import locks\n"
+        "os.close(0); taken = locks.take(Path(sys.argv[1])); assert taken > 2; print(locks.held(Path(sys.argv[1])))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr

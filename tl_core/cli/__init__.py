@@ -50,6 +50,7 @@ _MENDABLE = frozenset(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's error, 130 cancelled, 1 a bug or a dead worker."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file name may hold bytes that are no text; it is shown escaped instead of ending the command.
         if hasattr(stream, "reconfigure"):
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     json_wanted = _MESSAGES_AS_JSON in words
     try:
         code = app(words, standalone_mode=False, prog_name="python -m tl_core")
+        sys.stdout.flush()
     except GraftError as error:
         return _fail(error.kind, error.message, error.exit_code, json_wanted)
     except _ClickError as error:
@@ -65,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail(Cancelled.kind, "Cancelled.", Cancelled.exit_code, json_wanted)
     except BrokenPipeError:
-        # Whoever read the output has gone; Python's own flush at exit must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone.
+        _drop_output()
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: anything else is a bug, and says so
         if isinstance(error, OSError) and error.errno in _MENDABLE:
@@ -81,9 +83,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(kind: str, message: str, exit_code: int, json_wanted: bool) -> int:
     if json_wanted:
-        show.as_json({"error": {"kind": kind, "message": message}})
+        try:
+            show.as_json({"error": {"kind": kind, "message": message}})
+        except OSError:
+            # Perhaps the very reason for the message: a full disk behind `> file`.
+            _drop_output()
     show.aside(message)
     return exit_code
+
+
+def _open_streams() -> None:
+    """Stand-ins for streams that whoever started us had closed: files of ours must not take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if getattr(sys, name) is None:
+                setattr(sys, name, os.fdopen(nothing, "w" if number else "r", closefd=False))
+
+
+def _drop_output() -> None:
+    """Send what is left for stdout nowhere, so that Python's own flush at exit does not complain about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Exception, json_wanted: bool) -> int:

@@ -21,7 +21,7 @@ def take(path: Path, *, shared: bool = False, patience: float = 0.25) -> int | N
 
     A reader that asks `held` has the lock for a moment, so a taker tries for `patience` seconds.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _above_streams(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -36,6 +36,16 @@ def take(path: Path, *, shared: bool = False, patience: float = 0.25) -> int | N
             raise
         else:
             return descriptor
+
+
+def _above_streams(descriptor: int) -> int:
+    """`descriptor`, or another one for the same file: below 3 it would become a worker's stdin or be lost to it."""
+    if descriptor > 2:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
 
 
 def held(path: Path) -> bool:
