@@ -134,16 +134,19 @@ def per_class(result: Result) -> None:
     judged = [row for row in rows if row.support]
     weakest = min(judged or rows, key=lambda row: row.f1)
     st.subheader("Class by class", anchor=False)
-    st.markdown(
-        f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
-    )
-    share: dict[str, Any] = {"format": "%.0f %%", "width": 72}
+    if weakest.f1 == 1:
+        st.markdown("Every class was found in full.")
+    else:
+        st.markdown(
+            f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
+        )
+    share: dict[str, Any] = {"format": "%.0f %%", "width": 66}
     config = {
-        "Class": st.column_config.TextColumn(width=96),
+        "Class": st.column_config.TextColumn(width=84),
         "Precision": st.column_config.NumberColumn(help="Of those given this name, the share that was it", **share),
         "Recall": st.column_config.NumberColumn(help="Of those that were it, the share that was found", **share),
         "F1": st.column_config.NumberColumn(help="Precision and recall in one number", **share),
-        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width=48),
+        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width=58),
     }
     table = {
         "Class": [row.name for row in rows],
