@@ -201,3 +201,10 @@ def test_strange_names_never_reach_the_disk(tmp_path: Path) -> None:
     found = extract(zip_path, tmp_path / "into", max_bytes=MB)
     assert {file.parts[0]: file.path.read_bytes().decode() for file in found} == {name: name for name in strange}
     assert all(name.isdigit() for name in everything(tmp_path / "into"))
+
+
+def test_folders_without_end_are_refused(tmp_path: Path) -> None:
+    name = "cat/" + "a/" * 30_000 + "x.jpg"
+    error = refused(tmp_path, make(tmp_path / "a.zip", {name: b"x"}), "more than 100 folders deep")
+    assert len(error.message) < 400
+    assert extract(make(tmp_path / "b.zip", {"a/" * 100 + "x.jpg": b"x"}), tmp_path / "into", max_bytes=MB)

@@ -185,3 +185,11 @@ def test_a_walk_follows_links_but_not_in_circles_and_opens_no_pipes(tmp_path: Pa
     (tmp_path / "root" / "self.jpg").symlink_to(tmp_path / "root" / "self.jpg")
     os.mkfifo(tmp_path / "root" / "pipe.jpg")
     assert [file.parts for file in walk(tmp_path / "root")] == [("cat", "1.jpg")]
+
+
+def test_folders_without_end_are_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / ("a/" * 100)).mkdir(parents=True)
+    assert walk(tmp_path) == []
+    (tmp_path / ("a/" * 110)).mkdir(parents=True)
+    with pytest.raises(LayoutError, match="more than 100 deep"):
+        walk(tmp_path)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.data.cache import disk_full_said
-from tl_core.data.sources import SourceFile, shortened, shown
+from tl_core.data.sources import DEEPEST, SourceFile, shortened, shown
 from tl_core.errors import DataError, UnsafeArchive
 
 MAX_FILES = 50_000
@@ -115,6 +115,8 @@ class _Unpacking:
             raise UnsafeArchive(
                 f"{what}, a path that climbs out of its folder. Nothing was unpacked; zip the folder of pictures itself."
             )
+        if len(parts) > DEEPEST + 1:
+            raise UnsafeArchive(f"{what}, more than {DEEPEST} folders deep. Nothing was unpacked; use fewer folders.")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise UnsafeArchive(

@@ -80,6 +80,9 @@ _OTHERS = (
     b"DDS ",
 )
 _SCALED = ("JPEG", "MPO")
+_EXIF = b"Exif\0\0"
+_MOST_EXIF = 100
+"""Parts of a JPEG's notes. A camera writes one or two; the decoder's time grows with the square of their number."""
 _MOST = (
     f"JPEG is read up to {MAX_PIXELS // 1_000_000}, other kinds up to {MAX_PIXELS_UNSCALED // 1_000_000} million pixels"
 )
@@ -206,6 +209,8 @@ def is_lossless(content: bytes) -> bool:
 
 
 def _open(content: bytes) -> Image.Image:
+    if content.startswith(b"\xff\xd8") and content.count(_EXIF) > _MOST_EXIF:
+        raise UnreadableImage("The picture is damaged: it holds more notes of a camera than picture.", "not_an_image")
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = image.size

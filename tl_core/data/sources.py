@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tl_core.errors import LayoutError
+
 LONGEST_NAME = 100
 """Characters of a class name that are shown."""
+DEEPEST = 100
+"""Folders inside one another; further down nobody keeps pictures."""
 
 
 class SourceFile(NamedTuple):
@@ -26,6 +30,9 @@ def walk(root: Path) -> list[SourceFile]:
     """All regular files below `root`, in the order of their names; links are followed, but never in a circle.
 
     A folder that may not be opened is left out, as if it were empty.
+
+    Raises:
+        LayoutError: folders lie more than `DEEPEST` deep inside one another.
     """
     return list(_walk(root, (), frozenset()))
 
@@ -39,6 +46,8 @@ def _walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]
     identity = (status.st_dev, status.st_ino)
     if identity in above:
         return
+    if len(parts) > DEEPEST:
+        raise LayoutError(f"Folders lie more than {DEEPEST} deep inside one another here. Give a folder higher up.")
     for entry in entries:
         inner = folder / entry.name
         # A path's own questions answer no to a link that leads nowhere or to itself; those of `entry` raise.
