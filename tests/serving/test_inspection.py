@@ -88,6 +88,40 @@ def greedy_in_secret(model: onnx.ModelProto) -> None:
     model.graph.node.insert(4, helper.make_node("ConstantOfShape", ["some"], ["zeros"]))
 
 
+def greedy_by_what_it_sees(model: onnx.ModelProto) -> None:
+    """As many rows as the picture has bright pixels, and a table of all pairs of them."""
+    numbers = {"flat": [-1], "zero": [0], "one": [1]}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()
+    )
+    nodes = [
+        helper.make_node("Reshape", ["images", "flat"], ["row"]),
+        helper.make_node("Cast", ["row"], ["bright"], to=TensorProto.BOOL),
+        helper.make_node("Compress", ["row", "bright"], ["some"]),
+        helper.make_node("Unsqueeze", ["some", "zero"], ["across"]),
+        helper.make_node("Unsqueeze", ["some", "one"], ["down"]),
+        helper.make_node("Mul", ["across", "down"], ["pairs"]),
+    ]
+    for place, node in enumerate(nodes):
+        model.graph.node.insert(place, node)
+
+
+def greedy_by_the_dozen(model: onnx.ModelProto) -> None:
+    shape = numpy_helper.from_array(np.array([1 << 28], np.int64), "large")
+    model.graph.initializer.append(shape)
+    names = [f"zeros{number}" for number in range(12)]
+    for name in names:
+        model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["large"], [name]))
+    model.graph.node.append(helper.make_node("Sum", names, ["sum"]))
+
+
+def words(model: onnx.ModelProto) -> None:
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    gemm.output[0] = "numbers"
+    model.graph.node.append(helper.make_node("Cast", ["numbers"], ["logits"], to=TensorProto.STRING))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+
+
 def other_input(model: onnx.ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
 
@@ -117,6 +151,9 @@ def parts_that_do_not_fit(model: onnx.ModelProto) -> None:
         (endless, "graph inside|Loop"),
         (greedy, "more memory"),
         (greedy_in_secret, "more memory"),
+        (greedy_by_what_it_sees, "more memory"),
+        (greedy_by_the_dozen, "more memory"),
+        (words, "numbers of 32 bits"),
         (other_input, "one input"),
         (float_input, "one input|takes pictures"),
         (no_map, "logits, embedding and map"),

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from tests.serving.conftest import CLASSES, WEIGHT, bundle_info
@@ -138,3 +140,33 @@ def test_imports_no_torch(bundle: Bundle) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(bundle.folder)], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "blue"), done.stderr
+
+
+def test_a_graph_whose_answers_are_no_numbers_is_said_in_words(bundle: Bundle) -> None:
+    path = bundle.folder / "model.onnx"
+    model = onnx.load(path)
+    scale = next(item for item in model.graph.initializer if item.name == "scale")
+    scale.CopyFrom(numpy_helper.from_array(np.float32("nan"), "scale"))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(BundleError, match="no numbers"):
+        Predictor(bundle.folder).predict([Image.new("RGB", (40, 40), "red")])
+
+
+def test_a_graph_that_takes_for_ever_is_stopped(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bundle.folder / "model.onnx"
+    model = onnx.load(path)
+    side = numpy_helper.from_array(np.array([1500, 1500], np.int64), "side")
+    model.graph.initializer.append(side)
+    model.graph.node.append(helper.make_node("ReduceMean", ["scaled"], ["mean"], keepdims=0))
+    model.graph.node.append(helper.make_node("Expand", ["mean", "side"], ["step0"]))
+    for number in range(400):
+        model.graph.node.append(helper.make_node("MatMul", [f"step{number}"] * 2, [f"step{number + 1}"]))
+    model.graph.node.append(helper.make_node("ReduceMax", ["step400"], ["nothing"], keepdims=0))
+    head = next(node for node in model.graph.node if node.op_type == "Gemm")
+    head.output[0] = "soon"
+    model.graph.node.append(helper.make_node("Add", ["soon", "nothing"], ["logits"]))
+    path.write_bytes(model.SerializeToString())
+    predictor = Predictor(bundle.folder)
+    monkeypatch.setattr("tl_core.serving.predictor.LONGEST_RUN", 0.3)
+    with pytest.raises(BundleError, match=r"took more than 0\.3 s for 1"):
+        predictor.predict([Image.new("RGB", (40, 40), "red")])

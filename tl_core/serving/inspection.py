@@ -6,6 +6,7 @@ Knows the graph's contract (inputs, outputs, what it may be made of) and how it 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,10 @@ SIZES = range(16, 1025)
 
 _ENDLESS = frozenset(["Loop", "If", "Scan", "SequenceMap"])
 """Operators with graphs of their own inside: no exported backbone has any, and a loop need never end."""
-_BULKY = frozenset(
-    (
-        "ConstantOfShape",
-        "Expand",
-        "Tile",
-        "Range",
-        "Resize",
-        "Upsample",
-        "Pad",
-        "OneHot",
-        "EyeLike",
-        "NonZero",
-        "RandomNormal",
-        "RandomUniform",
-        "CenterCropPad",
-    )
-)
-"""Operators that make much out of little; allowed only where the size of what they give is known beforehand."""
 MAX_ELEMENTS = 1 << 29
 """Of any one array between two operators, for a batch of `_BATCH` pictures: 2 GB."""
+MAX_LIVE = 1 << 30
+"""Elements of all arrays that have to be held at the same time: 4 GB."""
 _BATCH = 8
 _SMALL = 64
 """Elements of a constant that may be a shape."""
@@ -165,6 +150,8 @@ def _check_ends(graph: Any, info: BundleInfo) -> None:
         )
     if set(outputs) != {"logits", "embedding", "map"}:
         raise BundleError(f"{ONNX} gives {', '.join(sorted(outputs))[:200]}; a bundle gives logits, embedding and map.")
+    if any(output.type.tensor_type.elem_type != TensorProto.FLOAT for output in graph.output):
+        raise BundleError(f"{ONNX} gives something else than numbers of 32 bits; it was not used.")
     classes, size = _shape(outputs["logits"])[1:], _shape(outputs["embedding"])[1:]
     if classes != (len(info.classes),):
         raise BundleError(
@@ -198,18 +185,31 @@ def _check_sizes(model: Any) -> None:
         inferred = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True).graph
     except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise BundleError(f"{ONNX} holds a graph whose parts do not fit one another; it was not used.") from error
-    known: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, int] = {}
     for value in [*inferred.value_info, *inferred.output]:
         dimensions = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(item.HasField("dim_value") for item in dimensions):
-            known[value.name] = _shape(value)
-    for node in model.graph.node:
-        for name in node.output:
-            too_large = math.prod(known[name]) > MAX_ELEMENTS if name in known else node.op_type in _BULKY
-            if too_large:
+            sizes[value.name] = math.prod(_shape(value))
+    _check_memory(model.graph, sizes)
+
+
+def _check_memory(graph: Any, sizes: dict[str, int]) -> None:
+    """Refuse arrays that are too large, alone or together, or whose size shows only while the graph runs."""
+    last_use = {name: step for step, node in enumerate(graph.node) for name in node.input}
+    ends = {output.name for output in graph.output}
+    going: dict[int, list[str]] = defaultdict(list)
+    live = 0
+    for step, node in enumerate(graph.node):
+        for name in filter(None, node.output):
+            size = sizes.get(name, MAX_LIVE + 1)
+            live += size
+            if size > MAX_ELEMENTS or live > MAX_LIVE:
                 raise BundleError(
                     f"{ONNX} asks for more memory than any bundle needs (in {node.op_type[:40]!r}); it was not used."
                 )
+            if name not in ends:
+                going[max(step, last_use.get(name, step))].append(name)
+        live -= sum(sizes[name] for name in going.pop(step, ()))
 
 
 def _shape(value: Any) -> tuple[int, ...]:

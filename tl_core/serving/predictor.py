@@ -6,6 +6,7 @@ Knows the bundle and the one image function. Knows no torch, no run and no truth
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from tl_core.serving.inspection import head_name
 
 BATCH = 8
 """Pictures at a time: more is no faster on a CPU and takes memory in proportion."""
+
+LONGEST_RUN = 300.0
+"""Seconds for one batch."""
 
 Item = Path | str | bytes | Image.Image
 Answer = dict[str, Any]
@@ -153,18 +157,31 @@ class Predictor:
         # Even of no pictures at all, ONNX Runtime knows the shape.
         for start in range(0, max(len(pixels), 1), BATCH):
             batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            last = start + BATCH >= len(pixels)
+            options = _run_options(give_memory_back=start + BATCH >= len(pixels))
+            # No signal reaches Python while the graph runs, so a graph of somebody else's could hold the program for days.
+            alarm = threading.Timer(LONGEST_RUN, setattr, (options, "terminate", True))
+            alarm.daemon = True
+            alarm.start()
             try:
-                (part,) = self._session.run([output], {"images": batch}, _run_options(give_memory_back=last))
+                (part,) = self._session.run([output], {"images": batch}, options)
             except (Fail, InvalidArgument, RuntimeException) as error:
+                if options.terminate:
+                    raise BundleError(
+                        f"The graph of the bundle {self.info.name!r} took more than {LONGEST_RUN:g} s for {len(batch)} "
+                        "pictures and was stopped."
+                    ) from error
                 raise BundleError(
                     f"The graph of the bundle {self.info.name!r} cannot be run. Export it again."
                 ) from error
+            finally:
+                alarm.cancel()
             if len(part) != len(batch) or (shape is not None and part.shape[1:] != shape):
                 raise BundleError(
                     f"The graph of the bundle {self.info.name!r} gives {part.shape} for {output}; "
                     "that is not what its bundle.json says."
                 )
+            if not np.isfinite(part).all():
+                raise BundleError(f"The graph of the bundle {self.info.name!r} gives values that are no numbers.")
             parts.append(part)
         return np.concatenate(parts)
 
