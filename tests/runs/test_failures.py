@@ -13,7 +13,7 @@ import pytest
 from tests.runs.conftest import HERE, SCRATCH
 from tl_core.documents import base
 from tl_core.documents.events import Ended
-from tl_core.errors import DiskFull, LayoutError
+from tl_core.errors import DiskFull, LayoutError, StoreError
 from tl_core.runs import jobs
 from tl_core.runs.failures import failure_of
 from tl_core.runs.store import RunFolder, Store, Workspace, new_token
@@ -135,3 +135,11 @@ def test_a_disk_that_fills_in_the_middle_of_a_run_is_a_failure_in_words(
     again = jobs.submit_training(workspace, dataset, name="half second", device="cpu", executor=SCRATCH)
     list(jobs.follow(again))
     assert again.status().state == "succeeded"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE])
+def test_what_the_system_refuses_is_no_bug(number: int) -> None:
+    failure = failure_of(OSError(number, os.strerror(number), "/store/images/1.png"))
+    assert (failure.kind, failure.exit_code) == (StoreError.kind, 2)
+    assert os.strerror(number) in failure.message
+    assert "/store/images/1.png" in failure.message

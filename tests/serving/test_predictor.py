@@ -152,13 +152,17 @@ def test_a_graph_whose_answers_are_no_numbers_is_said_in_words(bundle: Bundle) -
         Predictor(bundle.folder).predict([Image.new("RGB", (40, 40), "red")])
 
 
-def test_a_graph_that_takes_for_ever_is_stopped(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known_beforehand", [True, False])
+def test_a_graph_that_takes_for_ever_is_stopped(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, known_beforehand: bool
+) -> None:
     path = bundle.folder / "model.onnx"
     model = onnx.load(path)
     side = numpy_helper.from_array(np.array([1500, 1500], np.int64), "side")
     model.graph.initializer.append(side)
     model.graph.node.append(helper.make_node("ReduceMean", ["scaled"], ["mean"], keepdims=0))
-    model.graph.node.append(helper.make_node("Expand", ["mean", "side"], ["step0"]))
+    first = ("ConstantOfShape", ["side"]) if known_beforehand else ("Expand", ["mean", "side"])
+    model.graph.node.append(helper.make_node(*first, ["step0"]))
     for number in range(400):
         model.graph.node.append(helper.make_node("MatMul", [f"step{number}"] * 2, [f"step{number + 1}"]))
     model.graph.node.append(helper.make_node("ReduceMax", ["step400"], ["nothing"], keepdims=0))

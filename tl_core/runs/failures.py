@@ -6,9 +6,13 @@ import errno
 from collections.abc import Iterator
 
 from tl_core.documents.status import Failure
-from tl_core.errors import DeviceError, DiskFull, GraftError
+from tl_core.errors import DeviceError, DiskFull, GraftError, StoreError
 
 _DISK_FULL = "The disk is full. Free some space, then start again; what was finished before is whole."
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+)
+_REFUSAL = "The system refused a file: {reason}{what}. Mend that, then start again; what was finished before is whole."
 _MEMORY = "There is not enough {memory} for this. Choose a smaller image size or backbone, then start again."
 
 
@@ -18,6 +22,10 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(kind=error.kind, message=error.message, exit_code=error.exit_code)
     if disk_full(error):
         return Failure(kind=DiskFull.kind, message=_DISK_FULL, exit_code=DiskFull.exit_code)
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        what = f" ({error.filename})" if error.filename else ""
+        message = _REFUSAL.format(reason=error.strerror, what=what)
+        return Failure(kind=StoreError.kind, message=message, exit_code=StoreError.exit_code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         memory = "memory" if isinstance(error, MemoryError) else "memory on this GPU"
         return Failure(kind=DeviceError.kind, message=_MEMORY.format(memory=memory), exit_code=DeviceError.exit_code)

@@ -233,7 +233,10 @@ def _open(path: Path) -> Any:
     # Threads that spin while they wait would take the cores from a job that trains.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # What is constant is computed with the rest: here, nothing could stop it. Our own graphs hold nothing of the kind.
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+        )
     except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
         raise BundleError(f"{path.name} cannot be run by the installed ONNX Runtime. Export it again.") from error
 
