@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ import pytest
 from tests.runs.conftest import until
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
-from tl_core.documents.events import EpochEnded, Notice, Progress, RegularisationTried
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried
+from tl_core.models import export
 from tl_core.models.export import exported_backbone
 from tl_core.models.registry import network
 from tl_core.runs import executors, jobs
+from tl_core.runs.pipeline import train_job
 from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
 from tl_core.runs.summary import summarise
 from tl_core.serving.predictor import Predictor, probabilities
@@ -75,6 +77,22 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(workspace: 
     assert summary.trainable_parameters == 1281 * 3
     assert summary.seconds["features"] > 0
     assert summary.strategy == "feature_extraction"
+
+
+def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
+    workspace: Workspace, pets: DatasetFolder, store: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = exported.iterdir()
+    monkeypatch.setattr(export, "_fill", lambda *arguments: shutil.copytree(kept, arguments[-1]))
+
+    def forgetful(run: RunFolder) -> Generator[Event, None, None]:
+        for event in train_job(run):
+            if isinstance(event, RegularisationTried):
+                shutil.rmtree(store / "cache" / "backbones" / kept.name, ignore_errors=True)
+            yield event
+
+    run = jobs.submit_training(workspace, pets, image_size=SIZE, executor=executors.InProcess({"train": forgetful}))
+    assert _ended(run) == "succeeded"
 
 
 def test_the_same_spec_gives_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:

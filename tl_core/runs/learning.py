@@ -94,6 +94,8 @@ def _fitted_head(
     head = yield from fit_logistic(
         features[train], plan.labels[train], features[val], plan.labels[val], classes=len(plan.classes)
     )
+    # Minutes may have gone by, and the cache may have let go of it: what is asked for again is used again, or made again.
+    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
     return exported, features, head
 
 
