@@ -15,10 +15,12 @@ from tests.runs.conftest import until
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried
+from tl_core.errors import NotFound
 from tl_core.models import export
 from tl_core.models.export import exported_backbone
 from tl_core.models.registry import network
 from tl_core.runs import executors, jobs
+from tl_core.runs.learning import best_state
 from tl_core.runs.pipeline import train_job
 from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
 from tl_core.runs.summary import summarise
@@ -149,6 +151,13 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
     assert run.report().test.accuracy > 0.8
     assert any(isinstance(event, Notice) and "best state" in event.message for event in run.events()[0])
     assert not run.can_finish()
+
+
+@pytest.mark.parametrize("left", [b"", b"\x10" + bytes(30), b"noise" * 9])
+def test_a_damaged_best_state_is_said_in_words(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "best.safetensors").write_bytes(left)
+    with pytest.raises(NotFound, match="Start it again"):
+        best_state(tmp_path / "best.safetensors")
 
 
 def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next(

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from tl_core.documents.base import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.errors import NotFound
 from tl_core.runs.plan import Plan
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tl_core.models.build import Backbone
     from tl_core.training.head import Head
 
@@ -120,10 +123,9 @@ def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[E
     from tl_core.training.loop import learning_parameters
 
     if plan.run.finishing:
-        from safetensors.torch import load_file
-
+        saved = best_state(plan.run.best)
         backbone = yield from _build(plan, classes=len(plan.classes))
-        backbone.load_tensors(load_file(plan.run.best))
+        backbone.load_tensors(saved)
         yield Notice(message="Finishing with the best state that training reached before it was stopped.")
     else:
         backbone = yield from _take_steps(plan, pixels)
@@ -141,6 +143,17 @@ def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[E
         total=total,
         features=None,
     )
+
+
+def best_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of best.safetensors. Raises NotFound where it cannot be read, as a power cut may leave it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
 
 
 def _take_steps(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Backbone]:
