@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,25 +100,25 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
         Cache(tmp_path, 1000).make("pixels", "a", fails)
 
 
-def _slow(root: str, log: str) -> None:
-    def fill(path: Path) -> None:
-        with Path(log).open("a") as file:
-            file.write("made\n")
-        time.sleep(0.3)
-        path.write_text("done")
+_SLOW = """
+import sys, time
+from pathlib import Path
+from tl_core.data.cache import Cache
 
-    Cache(Path(root), 1000).make("pixels", "a", fill)
+def fill(path):
+    with Path(sys.argv[2]).open("a") as file:
+        file.write("made\\n")
+    time.sleep(0.3)
+    path.write_text("done")
+
+Cache(Path(sys.argv[1]), 1000).make("pixels", "a", fill)
+"""
 
 
 def test_a_second_process_waits_and_finds_the_entry(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_slow, args=(str(tmp_path / "cache"), str(log))) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(30)
-        assert process.exitcode == 0
+    processes = [subprocess.Popen([sys.executable, "-c", _SLOW, tmp_path / "cache", log]) for _ in range(2)]
+    assert [process.wait(30) for process in processes] == [0, 0]
     assert log.read_text() == "made\n"
 
 

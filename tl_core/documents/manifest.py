@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from tl_core.documents.base import Document, Record
 
@@ -16,14 +18,14 @@ class ImageEntry(Record):
 
     sha256: str
     """Of the original file's bytes, hex."""
-    label: int
+    label: int = Field(ge=0)
     """Index into `Manifest.classes`."""
     split: Split | None = None
     """The user's own split, where there is one."""
     name: str
     """Original path inside the folder, for display only."""
-    file: str
-    """Generated name, the same under images/ and (with .jpg) thumbnails/."""
+    file: str = Field(pattern=r"^([0-9A-Za-z_-]+\.(jpg|png))?$")
+    """Generated name, the same under images/ and (with .jpg) thumbnails/; never a path. Empty where nothing was kept."""
     width: int
     height: int
     """Of the normalised copy, pixels."""
@@ -60,6 +62,12 @@ class Manifest(Document):
     licence: str | None = None
     note: str | None = None
     """One sentence about a sample: its source, what was published on it."""
+
+    @model_validator(mode="after")
+    def _labels_name_classes(self) -> Self:
+        if any(image.label >= len(self.classes) for image in self.images):
+            raise ValueError("an image has a label that no class stands for")
+        return self
 
     @property
     def own_splits(self) -> bool:

@@ -1,0 +1,83 @@
+"""Documents say all that is wrong with a file at once, are never half written, and never name a path."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from tl_core.documents.events import EVENT, Progress
+from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.spec import SpecFile, TrainSpec
+from tl_core.documents.status import Status
+from tl_core.errors import DiskFull, DocumentError, NotFound
+
+
+def manifest(**changes: object) -> Manifest:
+    image = {"sha256": "00", "label": 0, "name": "cat/1.jpg", "file": "000001.jpg", "width": 8, "height": 8}
+    return Manifest.model_validate(
+        {"name": "pets", "created": 0.0, "source": "pets", "classes": ["cat", "dog"], "images": [image | changes]}
+    )
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    spec = TrainSpec(name="a", workspace="0" * 32, dataset="1", weights="w", image_size=224)
+    SpecFile(spec=spec).write(tmp_path / "new" / "spec.json")
+    assert SpecFile.read(tmp_path / "new" / "spec.json").spec == spec
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["spec.json"]
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text(json.dumps({"state": "asleep", "started": "noon", "extra": 1}))
+    with pytest.raises(DocumentError) as raised:
+        Status.read(tmp_path / "status.json")
+    for word in ("status.json", "state", "started", "extra"):
+        assert word in raised.value.message
+
+
+def test_a_missing_file_and_a_cut_one_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no status\.json"):
+        Status.read(tmp_path / "status.json")
+    (tmp_path / "status.json").write_text('{"state": "runn')
+    with pytest.raises(DocumentError):
+        Status.read(tmp_path / "status.json")
+
+
+def test_a_full_disk_leaves_the_old_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "status.json"
+    Status(state="running").write(path)
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskFull, match=r"status\.json"):
+        Status(state="succeeded").write(path)
+    assert Status.read(path).state == "running"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b.jpg", "..", "a.jpg\n", "a.svg"])
+def test_a_manifest_never_names_a_path(name: str) -> None:
+    with pytest.raises(ValueError, match="file"):
+        manifest(file=name)
+
+
+@pytest.mark.parametrize("label", [-1, 2, 99])
+def test_every_label_names_a_class(label: int) -> None:
+    with pytest.raises(ValueError, match="label"):
+        manifest(label=label)
+
+
+def test_counts_are_in_class_order_and_name_empty_classes() -> None:
+    assert list(manifest().counts().items()) == [("cat", 1), ("dog", 0)]
+    assert isinstance(manifest().images[0], ImageEntry)
+
+
+def test_an_event_is_one_line_that_says_its_type() -> None:
+    line = EVENT.dump_json(Progress(stage="features", done=1, total=2))
+    assert b"\n" not in line
+    assert EVENT.validate_json(line) == EVENT.validate_json(line)
+    assert isinstance(EVENT.validate_json(line), Progress)
