@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, dataset, dropzone, live, workspace
-from ui.words import plain
+from ui.words import distinct, plain
 
 with workspace.page(
     "Data", "Bring pictures sorted into classes, and see what there is before anything learns from it.", step="Data"
@@ -28,7 +28,7 @@ with workspace.page(
                     "Data set",
                     ids,
                     index=ids.index(opened.id),
-                    format_func={other.id: other.name for other in others}.__getitem__,
+                    format_func=distinct({other.id: other.name for other in others}).__getitem__,
                     key=f"choose-{opened.id}",
                     label_visibility="collapsed",
                     width=320,

@@ -8,7 +8,7 @@ from tl_core.data.checks import problem
 from tl_core.data.split import assign
 from tl_core.runs import jobs
 from ui import actions, runview, trainform, workspace
-from ui.words import plain, plural
+from ui.words import distinct, plain, plural
 
 with workspace.page(
     "Train", "Three choices, made for you already. Change what you like, or just start.", step="Train"
@@ -33,7 +33,7 @@ with workspace.page(
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader("Pictures", anchor=False, width="content")
             ready = [other for other in here.workspace.datasets() if other.status().state == "succeeded"]
-            names = {other.id: other.name for other in ready}
+            names = distinct({other.id: other.name for other in ready})
             chosen_data = st.selectbox(
                 "Data set",
                 list(names),

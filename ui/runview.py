@@ -10,7 +10,7 @@ from tl_core.runs.store import RunFolder
 from tl_core.training.strategies import strategies
 from ui import actions, live
 from ui.jobline import cancel_button
-from ui.words import ago, duration, headline, interval, percent, plain
+from ui.words import ago, distinct, duration, headline, interval, percent, plain
 from ui.workspace import DATA, EVALUATE, PREDICT, TRAIN, Here
 
 STATE_BADGES = {
@@ -148,7 +148,7 @@ def chooser(here: Here, target: str) -> RunFolder | None:
     opened = here.run if here.run in finished else (finished[0] if finished else None)
     if opened is None or len(finished) < 2:
         return opened
-    names = {run.id: _choice(run) for run in finished}
+    names = distinct({run.id: _choice(run) for run in finished})
     chosen = st.selectbox(
         "Run",
         list(names),
@@ -167,7 +167,8 @@ def _choice(run: RunFolder) -> str:
         result = f", {percent(test.accuracy)} right ({interval(*test.interval)})"
     except GraftError:
         result = ""
-    return f"{run.name}{result}, {ago(run.created)}"
+    # No "2 min ago": a label must stay the same from one look to the next.
+    return f"{run.name}{result}, {describe(run)}"
 
 
 def missing(here: Here, what: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import time
+from collections.abc import Mapping
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
@@ -76,6 +77,22 @@ def ago(moment: float, *, now: float | None = None) -> str:
             count = int(seconds // length)
             return f"{count} day ago" if unit == "days" and count == 1 else f"{count} {unit} ago"
     return time.strftime("%d %B %Y", time.localtime(moment))
+
+
+def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels by id, newest first, each told apart from the others: the second "Cats" is "Cats (2)".
+
+    A select box sends back the label, so two alike would open the wrong one. Counted from the oldest on, so that a label
+    still means the same once there is a newer one.
+    """
+    taken: dict[str, str] = {}
+    for key, label in reversed(labels.items()):
+        number, text = 1, label
+        while text in taken:
+            number += 1
+            text = f"{label} ({number})"
+        taken[text] = key
+    return {key: text for text, key in reversed(taken.items())}
 
 
 def count(number: int) -> str:

@@ -36,3 +36,11 @@ def test_nearly_all_is_not_all() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (75, "75 s"), (150, "2 min 30 s"), (4000, "1 h 6 min")])
 def test_durations(seconds: float, said: str) -> None:
     assert words.duration(seconds).replace("\u202f", " ") == said
+
+
+def test_labels_that_are_alike_are_told_apart_and_keep_their_meaning() -> None:
+    assert words.distinct({"b": "Cats", "a": "Cats"}) == {"b": "Cats (2)", "a": "Cats"}
+    newer = words.distinct({"d": "Cats (2)", "c": "Cats", "b": "Cats", "a": "Cats"})
+    assert list(newer) == ["d", "c", "b", "a"]
+    assert (newer["a"], newer["b"], newer["c"]) == ("Cats", "Cats (2)", "Cats (3)")
+    assert len(set(newer.values())) == 4
