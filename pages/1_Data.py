@@ -4,6 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, dataset, dropzone, live, workspace
+from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
 with workspace.page(
@@ -34,14 +35,14 @@ with workspace.page(
                     width=320,
                 )
                 if chosen != opened.id:
-                    here.go(workspace.DATA, dataset=chosen)
+                    here.go(DATA, dataset=chosen)
             else:
                 st.markdown(f"### {plain(opened.name)}", anchors=False)
             st.space("stretch")
             if manifest and st.button(
                 "Train on these", type="primary", icon=":material/model_training:", disabled=bool(untrainable)
             ):
-                here.go(workspace.TRAIN, dataset=opened.id)
+                here.go(TRAIN, dataset=opened.id)
             if st.button("Bring other pictures", icon=":material/add_photo_alternate:"):
                 st.session_state["bring"] = "more"
                 st.rerun()

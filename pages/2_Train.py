@@ -8,6 +8,7 @@ from tl_core.data.checks import problem
 from tl_core.data.split import assign
 from tl_core.runs import jobs
 from ui import actions, runview, trainform, workspace
+from ui.places import DATA, TRAIN
 from ui.words import distinct, plain, plural
 
 with workspace.page(
@@ -21,7 +22,7 @@ with workspace.page(
             reading = dataset is not None and not dataset.status().final
             st.markdown("The pictures are still being read." if reading else "There are no pictures to learn from yet.")
             if st.button("See how far it is" if reading else "Bring pictures", type="primary"):
-                here.go(workspace.DATA)
+                here.go(DATA)
     else:
         if run is not None and run.spec().dataset == dataset.id:
             runview.ended(here, run)
@@ -44,7 +45,7 @@ with workspace.page(
                 width=360,
             )
         if chosen_data != dataset.id:
-            here.go(workspace.TRAIN, dataset=chosen_data)
+            here.go(TRAIN, dataset=chosen_data)
         st.caption(
             f"{plural(len(manifest.classes), 'class', 'classes')}; {parts['train']:,} pictures to learn from, "
             f"{parts['val']:,} to choose by, {parts['test']:,} held out for the test."
@@ -73,4 +74,4 @@ with workspace.page(
                         seed=chosen.seed,
                     ),
                 )
-                here.go(workspace.TRAIN, run=started.id)
+                here.go(TRAIN, run=started.id)

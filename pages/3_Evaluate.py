@@ -3,18 +3,19 @@
 import streamlit as st
 
 from ui import results, runview, workspace
+from ui.places import EVALUATE, PREDICT
 
 with workspace.page(
     "Evaluate", "How far to trust it, measured on pictures that took no part in training.", step="Evaluate"
 ) as here:
-    run = runview.chooser(here, workspace.EVALUATE)
+    run = runview.chooser(here, EVALUATE)
     if run is None:
         runview.missing(here, "judge")
     else:
         result = results.load(run, here.workspace)
         results.top(result)
         if st.button("Try it on new pictures", type="primary", icon=":material/center_focus_strong:"):
-            here.go(workspace.PREDICT, run=run.id)
+            here.go(PREDICT, run=run.id)
         results.matrix(result)
         results.per_class(result)
         results.worst(result)

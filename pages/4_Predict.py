@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from ui import prediction, results, runview, tour, workspace
+from ui import prediction, results, runview, workspace
+from ui.places import PREDICT, touring
 from ui.words import plain
 
 with workspace.page(
     "Predict", "Show it pictures that it does not know. They are answered here and not kept.", step="Predict"
 ) as here:
-    run = runview.chooser(here, workspace.PREDICT)
+    run = runview.chooser(here, PREDICT)
     if run is None:
         runview.missing(here, "ask")
     else:
@@ -31,7 +32,7 @@ with workspace.page(
             )
             if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
                 kept.named.clear()
-        if known and (wanted or (tour.step() and not kept.named)):
+        if known and (wanted or (touring() and not kept.named)):
             prediction.ask(run, prediction.held_out(run, known))
         prediction.show(kept)
         results.take_home(run)

@@ -18,8 +18,8 @@ from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs import jobs
 from ui import actions, uploads
+from ui.places import DATA, Here
 from ui.words import duration, plain, plural
-from ui.workspace import DATA, Here
 
 PICTURE_TYPES = ["image/*", ".heic", ".heif", ".avif"]
 """For the browser's own chooser, which on a phone offers gallery and camera; what a file is, ingest finds out."""

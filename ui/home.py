@@ -11,8 +11,8 @@ from tl_core.data import samples
 from tl_core.runs.store import DatasetFolder, RunFolder, new_token
 from ui import actions, grids, runview, tour
 from ui.dropzone import keeping
+from ui.places import DATA, EVALUATE, HOME, TRAIN, Here
 from ui.words import ago, plain, plural
-from ui.workspace import DATA, EVALUATE, HOME, TRAIN, Here
 
 _SHOWN = 6
 

@@ -10,8 +10,8 @@ from tl_core.runs.store import RunFolder
 from tl_core.training.strategies import strategies
 from ui import actions, live
 from ui.jobline import cancel_button
+from ui.places import DATA, EVALUATE, PREDICT, TRAIN, Here
 from ui.words import ago, distinct, duration, headline, interval, percent, plain
-from ui.workspace import DATA, EVALUATE, PREDICT, TRAIN, Here
 
 STATE_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
-if TYPE_CHECKING:
-    from ui.workspace import Here
+from tl_core.runs import jobs
+from ui.actions import once
+from ui.places import DATA, EVALUATE, PREDICT, TRAIN, Here, touring
 
 SAMPLE = "digits"
 """Comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
@@ -24,14 +23,9 @@ _WHILE = {
 _NEXT = {"Data": "Next: train", "Train": "Next: how good is it?", "Evaluate": "Next: try it"}
 
 
-def step() -> str | None:
-    """Set while the tour is on; part of the URL, so that it survives a reload."""
-    return "on" if st.query_params.get("tour") else None
-
-
 def banner(here: Here, page: str | None) -> None:
     """The sentence of this page and the button to the next; draws nothing when the tour is off."""
-    if not step() or page not in _SENTENCES:
+    if not touring() or page not in _SENTENCES:
         return
     ready = _ready(here, page)
     with st.container(border=True, key="tour"):
@@ -46,8 +40,6 @@ def banner(here: Here, page: str | None) -> None:
                 _go_on(here, page)
             if st.button("End the tour" if page != "Predict" else "Now with my pictures", key="tour-end"):
                 st.query_params.pop("tour", None)
-                from ui.workspace import DATA
-
                 here.go(DATA) if page == "Predict" else st.rerun()
 
 
@@ -57,10 +49,6 @@ def _ready(here: Here, page: str) -> bool:
 
 
 def _go_on(here: Here, page: str) -> None:
-    from tl_core.runs import jobs
-    from ui import workspace as places
-    from ui.actions import once
-
     if page == "Data":
         dataset = here.dataset
         assert dataset is not None
@@ -74,5 +62,5 @@ def _go_on(here: Here, page: str) -> None:
             if finished
             else once(f"tour {dataset.id}", lambda: jobs.submit_training(here.workspace, dataset))
         )
-        here.go(places.TRAIN, run=run.id)
-    here.go(places.EVALUATE if page == "Train" else places.PREDICT)
+        here.go(TRAIN, run=run.id)
+    here.go(EVALUATE if page == "Train" else PREDICT)

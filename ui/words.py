@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import re
 import time
-from collections.abc import Mapping
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
@@ -79,7 +78,7 @@ def ago(moment: float, *, now: float | None = None) -> str:
     return time.strftime("%d %B %Y", time.localtime(moment))
 
 
-def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+def distinct(labels: dict[str, str]) -> dict[str, str]:
     """Labels by id, newest first, each told apart from the others: the second "Cats" is "Cats (2)".
 
     A select box sends back the label, so two alike would open the wrong one. Counted from the oldest on, so that a label

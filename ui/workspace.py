@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -19,6 +18,7 @@ from tl_core import settings
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_token
 from ui import jobline, tour
+from ui.places import HOME, STEPS, Here
 from ui.words import plain
 
 BUG = (
@@ -27,46 +27,6 @@ BUG = (
 )
 _LOG = logging.getLogger(__name__)
 ICON = Path(__file__).with_name("icon.png")
-HOME = "streamlit_app.py"
-DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"
-STEPS = (
-    ("Data", DATA, ":material/photo_library:"),
-    ("Train", TRAIN, ":material/model_training:"),
-    ("Evaluate", EVALUATE, ":material/fact_check:"),
-    ("Predict", PREDICT, ":material/center_focus_strong:"),
-)
-
-
-@dataclass(frozen=True)
-class Here:
-    """Where the user is: the workspace, and the data set and run that are open in it."""
-
-    workspace: Workspace
-    dataset: DatasetFolder | None
-    run: RunFolder | None
-
-    def query(self, *, dataset: str | None = None, run: str | None = None) -> dict[str, str]:
-        """Query parameters of a link that keeps the place, with another data set or run where one is named.
-
-        Another data set closes the open run.
-        """
-        open_run = run or (None if dataset else self.run and self.run.id)
-        open_dataset = dataset or (self.dataset and self.dataset.id)
-        parts = {
-            "workspace": self.workspace.token,
-            "dataset": open_dataset,
-            "run": open_run,
-            "tour": tour.step(),
-            "draft": st.session_state.get("draft") or st.query_params.get("draft"),
-        }
-        return {name: value for name, value in parts.items() if value}
-
-    def go(self, page: str, *, dataset: str | None = None, run: str | None = None) -> None:
-        """Open another page of this workspace; does not return."""
-        if dataset:
-            # Whoever opens a data set has stopped bringing another one.
-            st.session_state["bring"] = "no"
-        st.switch_page(page, query_params=self.query(dataset=dataset, run=run))
 
 
 @contextmanager

@@ -104,7 +104,9 @@ def _fitted_head(
 
 def _features_on_device(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, NDArray[np.float32]]:
     from tl_core.training.activations import embed_on_device
+    from tl_core.training.inputs import torch_device
 
+    torch_device(plan.spec.device)
     backbone = yield from _build(plan, classes=None)
     return (yield from embed_on_device(backbone, pixels, cache=plan.cache, key=plan.key(), device=plan.spec.device))
 
@@ -157,15 +159,14 @@ def best_state(path: Path) -> dict[str, Tensor]:
 
 
 def _take_steps(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Backbone]:
-    import torch
     from safetensors.torch import save
 
     from tl_core.training.activations import frozen_activations
-    from tl_core.training.inputs import Inputs
+    from tl_core.training.inputs import Inputs, torch_device
     from tl_core.training.loop import fit, set_fitted_head
     from tl_core.training.trial import channels_last_is_faster
 
-    device = torch.device(plan.spec.device)
+    device = torch_device(plan.spec.device)
     head: Head | None = None
     if plan.strategy.head_start == "fitted":
         _, _, head = yield from _fitted_head(plan, pixels)

@@ -14,12 +14,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.augment import augment
 from tl_core.training.strategies import Level
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that the array may take."""
+
+
+def torch_device(name: str) -> torch.device:
+    """The device `cpu`, `cuda` or `mps`, once torch itself has said that it can be used.
+
+    Raises:
+        DeviceError: it cannot: the driver may be older than PyTorch asks for.
+    """
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise DeviceError(
+            "There is a GPU here, but PyTorch cannot use it; its driver may be too old. Mend that, or train on the "
+            "processor: --device cpu, or start the app with CUDA_VISIBLE_DEVICES set to nothing."
+        )
+    return torch.device(name)
 
 
 @dataclass

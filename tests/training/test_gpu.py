@@ -1,0 +1,104 @@
+"""What only a CUDA device can show: `pytest -m gpu`. The logic itself is tested on the CPU elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.helpers import finish
+from tests.training.twin import pictures, spec, twin
+from tl_core.data.cache import Cache
+from tl_core.documents.events import EpochEnded, Notice
+from tl_core.models.build import build
+from tl_core.models.registry import network
+from tl_core.models.weights import locate
+from tl_core.training.activations import embed_on_device
+from tl_core.training.inputs import Inputs
+from tl_core.training.loop import fit
+from tl_core.training.strategies import strategy
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device here."),
+    pytest.mark.usefixtures("twin_family"),
+]
+SIZE = 224
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """A GPU on which 1 GiB more than now may be taken."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**30) / total)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.empty_cache()
+
+
+def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
+    curves = []
+    for _ in range(2):
+        backbone, (pixels, labels) = twin(), pictures()
+        row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level=row.augmentation)
+        plan = spec(epochs=8, precision="bfloat16", learning_rate=1e-2)
+        result, events = finish(
+            fit(
+                backbone,
+                inputs,
+                labels,
+                rows[:54],
+                rows[54:],
+                spec=plan,
+                strategy=row,
+                frozen=0,
+                save_best=lambda _: None,
+            )
+        )
+        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        assert result.val_loss < curves[-1][0]
+    assert curves[0] == curves[1]
+
+
+def test_features_are_those_of_the_processor(tmp_path: Path) -> None:
+    row = network("efficientnet_lite0")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, SIZE, SIZE, 3), dtype=np.uint8)
+    found = {}
+    for device in ("cpu", "cuda"):
+        backbone = build(row, weights=row.default_weights, weights_file=locate(row, row.default_weights), classes=None)
+        cache = Cache(tmp_path / device, 10**9)
+        found[device], _ = finish(embed_on_device(backbone, pixels, cache=cache, key="features", device=device))
+    assert np.abs(found["cpu"] - found["cuda"]).max() < 1e-3 * np.abs(found["cpu"]).max()
+
+
+def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> None:
+    row = network("efficientnet_lite0")
+    images = 256
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (images + 8, SIZE, SIZE, 3), dtype=np.uint8)
+    labels = generator.integers(0, 2, images + 8)
+    backbone = build(row, weights=row.default_weights, weights_file=locate(row, row.default_weights), classes=2, seed=0)
+    full = strategy("full_fine_tuning")
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="none")
+    plan = spec(epochs=1, batch_size=images, micro_batch=images)
+    rows = np.arange(images + 8)
+    result, events = finish(
+        fit(
+            backbone,
+            inputs,
+            labels,
+            rows[:images],
+            rows[images:],
+            spec=plan,
+            strategy=full,
+            frozen=0,
+            save_best=lambda _: None,
+        )
+    )
+    assert result.departed
+    assert any(isinstance(event, Notice) and "memory ran out" in event.message for event in events)
