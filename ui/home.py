@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 
 import streamlit as st
 
+from tl_core import __version__
 from tl_core.data import samples
 from tl_core.runs.store import DatasetFolder, RunFolder, new_token
 from ui import actions, grids, runview, tour
@@ -161,7 +161,7 @@ def footer(here: Here) -> None:
         ):
             actions.delete_everything(here.workspace)
         st.space("stretch")
-        st.caption(f"Graft {_version()}", width="content")
+        st.caption(f"Graft {__version__}", width="content")
 
 
 def _link(here: Here) -> str:
@@ -170,12 +170,3 @@ def _link(here: Here) -> str:
         # Inside a Space the app's own address is not the one in the address bar.
         return f"https://huggingface.co/spaces/{space}?workspace={here.workspace.token}"
     return f"{(st.context.url or '').split('?')[0].rstrip('/')}/?workspace={here.workspace.token}"
-
-
-def _version() -> str:
-    try:
-        return version("graft")
-    except PackageNotFoundError:
-        import tl_core
-
-        return str(getattr(tl_core, "__version__", "0.1"))
