@@ -91,8 +91,9 @@ def learning_curve(
     what: str,
     title: str,
     unit: str = "",
+    planned: int | None = None,
 ) -> go.Figure:
-    """Training and validation values per epoch; `what` names the value, `unit` is a tick suffix."""
+    """Training and validation values per epoch, `planned` of them; `what` names the value, `unit` is a tick suffix."""
     figure = _figure(title, 260)
     lines = (
         ("on pictures it learns from", train, MUTED, "dot", "circle-open"),
@@ -108,7 +109,11 @@ def learning_curve(
             marker={"symbol": symbol, "size": 7},
             hovertemplate=f"epoch %{{x}}: {what} %{{y:.3f}}<extra>{name}</extra>",
         )
-    figure.update_xaxes(title={"text": "epoch", "standoff": 6}, dtick=max(1, len(epochs) // 8), tickformat="d")
+    figure.update_xaxes(
+        title={"text": "epoch", "standoff": 6}, dtick=max(1, (planned or len(epochs)) // 8), tickformat="d"
+    )
+    if planned:
+        figure.update_xaxes(range=[-0.03 * planned, 1.03 * planned])
     if unit == "%":
         seen = [value for value in (*train, *val) if value is not None]
         figure.update_yaxes(tickformat=".0%", range=[max(0.0, min(0.8, *seen) - 0.03) if seen else 0.0, 1.02])

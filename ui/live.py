@@ -90,6 +90,7 @@ def _epoch_curves(ended: list[EpochEnded], *, key: str) -> None:
         what="accuracy",
         title=f"Right: {percent(ended[-1].val_accuracy)} now, {percent(best.val_accuracy)} at best",
         unit="%",
+        planned=ended[-1].epochs,
     )
     lowest = min(ended, key=lambda point: point.val_loss)
     loss = charts.learning_curve(
@@ -98,6 +99,7 @@ def _epoch_curves(ended: list[EpochEnded], *, key: str) -> None:
         [point.val_loss for point in ended],
         what="loss",
         title=f"Loss: lowest after epoch {lowest.epoch}",
+        planned=ended[-1].epochs,
     )
     left, right = st.columns(2)
     with left:
