@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.cli.conftest import Trained, run
 from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
+from tl_core.cli.work import tell_strategy
 from tl_core.runs.store import Store
 
 
@@ -40,6 +42,15 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
 def test_train_says_its_stages_on_stderr(trained: Trained) -> None:
     assert len(trained.stderr.strip().splitlines()) >= 3
     assert "Traceback" not in trained.stderr
+
+
+def test_the_strategy_that_was_taken_is_explained_with_the_price_of_a_longer_one(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_strategy(trained.result)
+    said = capsys.readouterr().out
+    assert "feature_extraction" in said
+    assert re.search(r"--strategy partial_fine_tuning would take .*(second|minute)s", said)
 
 
 def test_predict_answers_each_file_in_its_place(

@@ -97,8 +97,26 @@ def train(
         )
     if json:
         show.as_json(result)
-    else:
-        tell(result)
+        return
+    tell(result)
+    if strategy is None:
+        tell_strategy(result)
+
+
+def tell_strategy(result: dict[str, Any]) -> None:
+    """Why this strategy was taken, what a longer one may buy, and how long it would take."""
+    from tl_core.models.registry import network
+    from tl_core.training.estimate import estimate
+    from tl_core.training.strategies import default_strategy
+    from tl_core.training.strategies import strategy as strategy_row
+
+    choice = default_strategy(result["device"], result["train_images"])
+    show.line(f"Strategy: {result['strategy']}. {choice.reason}")
+    if choice.longer:
+        images = result["train_images"] + result["val_images"] + result["test_images"]
+        longer = strategy_row(choice.longer)
+        time = estimate(network(result["backbone"]), longer, images=images, device=result["device"])
+        show.line(f"{choice.longer_reason} --strategy {longer.name} would take {time}.")
 
 
 def tell(result: dict[str, Any]) -> None:

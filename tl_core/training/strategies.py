@@ -152,7 +152,7 @@ def default_strategy(device: Literal["cpu", "cuda", "mps"], images: int) -> Choi
     if device == "cpu":
         return Choice(
             "feature_extraction",
-            "There is no GPU here, and a fitted head on frozen features takes seconds on a processor.",
+            "On a processor, without a GPU, a fitted head on frozen features takes seconds.",
             "partial_fine_tuning",
             tuned,
         )
