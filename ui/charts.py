@@ -19,8 +19,6 @@ FROZEN = "#8BA0B2"
 TRAINABLE = "#3C9B63"
 """The green of a shoot: what learns."""
 MUTED = "rgba(128,140,134,0.45)"
-CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7F00", "#6B7280")
-"""Okabe and Ito's, in a fixed order, as in config.toml."""
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
 
 

@@ -24,27 +24,32 @@ class Speed:
     forward: float
     """A frozen forward pass: ONNX Runtime on a CPU (a core), torch elsewhere (the device)."""
     step: float
-    """Forward and backward pass of a training step; only forward multiply-adds are counted."""
+    """Forward and backward pass of a training step through the whole network; only forward multiply-adds are counted."""
+    late_step: float
+    """The same where the first stages are frozen: on small maps there is less to move for each multiply-add."""
 
 
 _CORE: MappingProxyType[str, Speed] = MappingProxyType(
     {
-        "efficientnet_lite": Speed(forward=40.0, step=2.9),
-        "mobilenet_v3_large": Speed(forward=30.0, step=2.5),
-        "resnet": Speed(forward=85.0, step=23.0),
-        "convnext": Speed(forward=53.0, step=15.0),
+        "efficientnet_lite": Speed(forward=40.0, step=3.7, late_step=15.0),
+        "mobilenet_v3_large": Speed(forward=30.0, step=3.0, late_step=10.0),
+        "resnet": Speed(forward=85.0, step=23.0, late_step=23.0),
+        "convnext": Speed(forward=53.0, step=15.0, late_step=15.0),
     }
 )
 """By family, on one core. Depthwise convolutions move more bytes than they compute, so families differ tenfold."""
-_OTHER_CORE = Speed(forward=50.0, step=8.0)
+_OTHER_CORE = Speed(forward=50.0, step=8.0, late_step=12.0)
 _DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
-    {"cuda": Speed(forward=3_000.0, step=1_000.0), "mps": Speed(forward=400.0, step=120.0)}
+    {
+        "cuda": Speed(forward=3_000.0, step=1_000.0, late_step=1_000.0),
+        "mps": Speed(forward=400.0, step=120.0, late_step=120.0),
+    }
 )
 _MOST_CORES = 8
 """Beyond these, small batches no longer get faster."""
-_START = MappingProxyType({"cpu": 6.0, "cuda": 12.0, "mps": 10.0})
+_START = MappingProxyType({"cpu": 4.0, "cuda": 12.0, "mps": 10.0})
 """Seconds for starting the worker and importing, fitting and exporting."""
-_EXPORT_STEPS = 12.0
+_EXPORT_STEPS = 10.0
 """Seconds more where the trained network has to be written anew, torch imported and a layout chosen."""
 _DECODED_A_CORE = 180.0
 """Photos of about a megapixel, decoded and scaled in a second."""
@@ -99,7 +104,8 @@ def estimate(
     if strategy.takes_steps:
         passes = strategy.epochs if epochs is None else epochs
         seconds += _EXPORT_STEPS + images * prefix / (speed.forward * workers)
-        seconds += passes * images * suffix * (0.7 / speed.step + 0.15 / (3 * speed.step)) / workers
+        step = speed.late_step if frozen else speed.step
+        seconds += passes * images * suffix * (0.7 / step + 0.15 / (3 * step)) / workers
     return Estimate(low=seconds * 0.6, high=seconds * 1.8)
 
 
