@@ -50,6 +50,18 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
         jobs.check_training(device="cuda")
 
 
+def test_the_spec_says_how_its_device_computes(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
+        run = jobs.submit_training(workspace, dataset, strategy="full_fine_tuning", executor=HERE, name="nothing")
+        spec = run.spec()
+        found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
+    assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
+
+
 def test_no_gpu_is_seen_where_none_is_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices._nvidia_gpus() == 0

@@ -10,14 +10,25 @@ import importlib.util
 import os
 import platform
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal, cast
+from types import MappingProxyType
+from typing import Any, Literal, cast
 
 from tl_core.errors import DeviceError, UnknownName
 
 RealDevice = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
+
+COMPUTES: Mapping[RealDevice, Mapping[str, Any]] = MappingProxyType(
+    {
+        "cpu": {"precision": "float32", "micro_batch": 16},
+        "cuda": {"precision": "bfloat16", "micro_batch": 32},
+        "mps": {"precision": "float32", "micro_batch": 32},
+    }
+)
+"""What a run's spec says of how its device computes. On a processor half a batch at once takes half the memory."""
 
 
 @cache

@@ -16,7 +16,7 @@ from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec, TrainSpec
 from tl_core.errors import GraftError, NotFound, SpecError
 from tl_core.runs import locks
-from tl_core.runs.devices import detect_device, resolve_device
+from tl_core.runs.devices import COMPUTES, detect_device, resolve_device
 from tl_core.runs.executors import Executor, Processes, cancel
 from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder
 from tl_core.runs.making import identifier, make, make_outside, say_disk_full
@@ -150,6 +150,7 @@ def submit_training(
     """
     from tl_core.data.checks import require_trainable
     from tl_core.models.registry import network
+    from tl_core.training.strategies import strategy as strategy_row
 
     check_training(
         backbone=backbone,
@@ -168,7 +169,6 @@ def submit_training(
         row = network(backbone)
         weights = row.weights_row()
         chosen = strategy or _default_strategy(dataset, seed, where)
-        steps = epochs or _epochs(chosen)
         spec = TrainSpec(
             name=_display(name or dataset.name),
             workspace=workspace.token,
@@ -177,10 +177,11 @@ def submit_training(
             weights=weights.name,
             strategy=chosen,
             stages=stages,
-            **({"epochs": steps} if steps else {}),
+            epochs=epochs or strategy_row(chosen).epochs or 1,
             image_size=image_size or weights.input_size,
             seed=seed,
             device=where,
+            **COMPUTES[where],
         )
         if out is None:
             folder = workspace.path / "runs" / identifier(key)
@@ -280,12 +281,6 @@ def _default_strategy(dataset: DatasetFolder, seed: int, device: Literal["cpu", 
     from tl_core.training.strategies import default_strategy
 
     return default_strategy(device, int((assign(dataset.manifest(), seed) == "train").sum())).name
-
-
-def _epochs(strategy: str) -> int:
-    from tl_core.training.strategies import strategy as strategy_row
-
-    return strategy_row(strategy).epochs
 
 
 def _swept(workspace: Workspace) -> Store:
