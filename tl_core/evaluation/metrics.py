@@ -24,10 +24,9 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     wide = np.asarray(logits, dtype=np.float64)
     if not np.isfinite(wide).all():
         raise ValueError("Some logits are not finite numbers.")
-    if wide.shape[0] == 0:
-        return wide
-    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    from scipy.special import softmax
+
+    return np.asarray(softmax(wide, axis=1))
 
 
 def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
