@@ -76,6 +76,9 @@ def test_from_a_zip_to_an_answer(page: Page, address: str, packed: Path, look: L
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     evaluate = page.get_by_role("button", name="Evaluate", exact=True)
+    # The run before has such a button, too, which the page has not taken away while the new run's is still to come.
+    expect(page.locator(".st-key-ended")).to_have_count(0)
+    expect(page.locator(".st-key-live")).to_be_visible()
     expect(evaluate).to_be_visible(timeout=2 * MINUTE)
     look(page, "story-trained")
     evaluate.click()
