@@ -40,6 +40,18 @@ class Answer(Record):
     truth_probability: float
 
 
+class StageMoved(Record):
+    """How far training took one stage from its pretrained weights."""
+
+    name: str
+    """Of the stage."""
+    distance: float
+    """Euclidean length of the change, as a fraction of the length of the weights before."""
+    parameters: int
+    learned: bool
+    """Whether any of it was trainable."""
+
+
 class Report(Document):
     classes: tuple[str, ...]
     images: dict[Split, int]
@@ -54,6 +66,8 @@ class Report(Document):
     """Of every image of the test split."""
     trainable_parameters: int
     total_parameters: int
+    moved: tuple[StageMoved, ...] = ()
+    """Stages from the stem up, without the head (a new one has nothing to be compared with); empty where none learned."""
 
     def mistakes(self) -> list[Answer]:
         """Wrong answers, the surest first."""

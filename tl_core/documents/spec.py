@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tl_core.documents.base import Document
+from tl_core.documents.recipe import Recipe
 
 ClassesFrom = Literal["first", "innermost"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
+Solver = Literal["logistic", "adam"]
 
 
 class IngestSpec(Document):
@@ -40,8 +42,15 @@ class TrainSpec(Document):
     weights: str
     """Name of the set of weights, from the network's row."""
     strategy: str = "feature_extraction"
+    """A row of the table; `auto` until the worker has found which one the rule takes."""
+    chosen_by: Literal["user", "default", "auto"] = "user"
+    """Who chose the strategy."""
+    solver: Solver = "logistic"
+    """How the head alone is found: fitted in closed form, or by gradient steps on the features (`adam`)."""
     stages: int = Field(default=2, ge=1)
     """How many of the last stages learn (`partial_fine_tuning`)."""
+    learning_stages: tuple[int, ...] | None = None
+    """Stages that learn, 0 is the stem, where only the worker can find out which (`surgical`); None: the strategy's rule."""
     epochs: int = Field(default=10, ge=1, le=1000)
     """Not used by the fitted head."""
     image_size: int = Field(ge=16, le=1024)
@@ -55,8 +64,10 @@ class TrainSpec(Document):
     precision: Precision = "float32"
     channels_last: bool | None = None
     """None: chosen by a short trial, then written here."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Of the head; None: the strategy's own."""
+    recipe: Recipe = Recipe()
+    """The strategy's own, with what the user changed."""
+    estimated_seconds: tuple[float, float] | None = None
+    """How long the whole run was said to take before it was started, from and to."""
 
 
 Spec = Annotated[IngestSpec | TrainSpec, Field(discriminator="job")]

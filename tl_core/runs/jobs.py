@@ -181,6 +181,7 @@ def submit_training(
             image_size=image_size or weights.input_size,
             seed=seed,
             device=where,
+            recipe=strategy_row(chosen).recipe,
             **COMPUTES[where],
         )
         if out is None:

@@ -201,7 +201,7 @@ def _take_steps(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         )
         plan.run.write_spec(spec)
     if activations is None:
-        inputs = Inputs.of_pixels(backbone, pixels, frozen=plan.frozen, device=device, level=plan.strategy.augmentation)
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=plan.frozen, device=device, level=spec.recipe.augmentation)
     else:
         inputs = Inputs.of_activations(activations, device=device)
     yield from fit(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tl_core.training.strategies import Level
+from tl_core.documents.recipe import Level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Ranges:
 LEVELS: dict[Level, Ranges | None] = {
     "none": None,
     "light": Ranges(rotation=10, zoom=0.12, shift=0.06, brightness=0.08, contrast=0.15, saturation=0.15),
+    "medium": Ranges(rotation=15, zoom=0.2, shift=0.09, brightness=0.14, contrast=0.25, saturation=0.25),
     "strong": Ranges(rotation=20, zoom=0.3, shift=0.12, brightness=0.2, contrast=0.4, saturation=0.4),
 }
 

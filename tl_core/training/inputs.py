@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tl_core.documents.recipe import Level
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.augment import augment
-from tl_core.training.strategies import Level
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that the array may take."""

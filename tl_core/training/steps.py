@@ -74,7 +74,7 @@ class Trainer:
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self._device)
         self._bfloat16 = spec.precision == "bfloat16"
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
-        self._norm_learns = strategy.norm_learns
+        self._norm_learns = spec.recipe.norm_learns
         backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
         backbone.eval().requires_grad_(False)
         self._network = backbone.suffix(frozen)
@@ -83,10 +83,10 @@ class Trainer:
         self._learning = [*stages, *head]
         for parameter in self._learning:
             parameter.requires_grad_(True)
-        head_rate = spec.learning_rate or strategy.head_rate
-        stage_rate = strategy.stage_rate * head_rate / strategy.head_rate
+        recipe = spec.recipe
+        head_rate, decay = recipe.head_rate, recipe.weight_decay
         self._optimizer = torch.optim.AdamW(
-            [*_groups(head, head_rate, strategy.weight_decay), *_groups(stages, stage_rate, strategy.weight_decay)]
+            [*_groups(head, head_rate, decay), *_groups(stages, recipe.stage_rate, decay)]
         )
         self.head_rate = head_rate
 

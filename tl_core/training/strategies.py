@@ -7,15 +7,16 @@ trains asks the row and never the name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from tl_core.documents.recipe import Recipe
 from tl_core.errors import UnknownName
 
-Learns = Literal["head", "last", "all"]
+Learns = Literal["head", "last", "one", "all"]
+Parameters = Literal["all", "bias_and_norm", "lora"]
 HeadStart = Literal["fitted", "new"]
-Level = Literal["none", "light", "strong"]
 
 FEW_IMAGES_A_GPU = 200
 """Below this many images, fine-tuning has too little to learn from, whatever the device."""
@@ -32,23 +33,23 @@ class Strategy:
     description: str
     """Plain words, then the field's term."""
     learns: Learns
-    """`head`: the head alone, fitted in closed form on cached features; `last`: the last N stages too; `all`: every stage."""
+    """Stages that learn besides the head. `head`: none; `last`: the last N; `one`: the one whose gradient is largest for its weights; `all`."""
+    parameters: Parameters = "all"
+    """What learns in those stages: everything, biases and norm layers, or low-rank updates of the linear layers."""
+    pretrained: bool = True
+    """False: the backbone starts from random weights."""
+    thaws: bool = False
+    """Whether the head learns alone at first and the stages join one by one, the last one first."""
     head_start: HeadStart
     """`fitted`: from the logistic head on frozen features; `new`: from random weights."""
-    head_rate: float = 0.0
-    """Learning rate of the head at its peak; 0 where no gradient step is taken."""
-    stage_rate: float = 0.0
-    """Learning rate of the stages that learn, at its peak."""
-    weight_decay: float = 0.0
     epochs: int = 0
     """Default number of passes over the training images; 0 for the fitted head."""
-    augmentation: Level = "none"
-    norm_learns: bool = True
-    """Whether batch norm of the *learning* stages follows the batch; frozen stages always keep their statistics."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How its gradient steps are taken unless the user says otherwise."""
 
     @property
     def takes_steps(self) -> bool:
-        """Whether it trains by gradient steps; the others fit the head alone."""
+        """Whether stages are trained by gradient steps; the others find the head alone."""
         return self.learns != "head"
 
 
@@ -62,6 +63,8 @@ _ROWS = (
         ),
         learns="head",
         head_start="fitted",
+        epochs=30,
+        recipe=Recipe(augmentation="none"),
     ),
     Strategy(
         name="partial_fine_tuning",
@@ -72,12 +75,8 @@ _ROWS = (
         ),
         learns="last",
         head_start="fitted",
-        head_rate=1e-4,
-        stage_rate=1e-4,
-        weight_decay=1e-2,
         epochs=6,
-        augmentation="none",
-        norm_learns=False,
+        recipe=Recipe(head_rate=1e-4, stage_rate=1e-4, norm_learns=False),
     ),
     Strategy(
         name="full_fine_tuning",
@@ -88,14 +87,101 @@ _ROWS = (
         ),
         learns="all",
         head_start="new",
-        head_rate=3e-3,
-        stage_rate=3e-4,
-        weight_decay=1e-2,
-        epochs=10,
-        augmentation="light",
-        norm_learns=True,
+        epochs=6,
+        recipe=Recipe(head_rate=3e-3, stage_rate=3e-4, augmentation="light"),
+    ),
+    Strategy(
+        name="lp_ft",
+        title="Fitted head, then whole network",
+        description=(
+            "Fits the last layer first and then trains the whole network from there, so that a random head does not spoil "
+            "what the network knows (LP-FT, arXiv 2202.10054)."
+        ),
+        learns="all",
+        head_start="fitted",
+        epochs=5,
+        recipe=Recipe(head_rate=3e-4, stage_rate=3e-4, augmentation="light", norm_learns=False),
+    ),
+    Strategy(
+        name="discriminative_lr",
+        title="Whole network, slower towards the stem",
+        description=(
+            "Trains everything, each stage slower than the one after it, because early layers hold what all pictures share "
+            "(discriminative learning rates, arXiv 1801.06146)."
+        ),
+        learns="all",
+        head_start="fitted",
+        epochs=5,
+        recipe=Recipe(head_rate=5e-4, stage_rate=5e-4, rate_decay=0.7, augmentation="light", norm_learns=False),
+    ),
+    Strategy(
+        name="gradual_unfreezing",
+        title="Stage by stage",
+        description=(
+            "Trains the last layer first and lets the stages join one by one, the last one first "
+            "(gradual unfreezing, arXiv 1801.06146)."
+        ),
+        learns="all",
+        thaws=True,
+        head_start="fitted",
+        epochs=8,
+        recipe=Recipe(head_rate=3e-4, stage_rate=3e-4, rate_decay=0.8, norm_learns=False),
+    ),
+    Strategy(
+        name="surgical",
+        title="The one stage that needs it",
+        description=(
+            "Looks which stage your pictures pull at hardest and trains that one and the last layer "
+            "(surgical fine-tuning, arXiv 2210.11466)."
+        ),
+        learns="one",
+        head_start="fitted",
+        epochs=6,
+        recipe=Recipe(head_rate=1e-4, stage_rate=3e-4, norm_learns=False),
+    ),
+    Strategy(
+        name="bias_and_norm",
+        title="Biases and norms",
+        description=(
+            "Trains only biases and normalisation layers, about one parameter in a hundred, next to the last layer "
+            "(BitFit, arXiv 2106.10199)."
+        ),
+        learns="all",
+        parameters="bias_and_norm",
+        head_start="fitted",
+        epochs=5,
+        recipe=Recipe(head_rate=1e-3, stage_rate=1e-3, weight_decay=0.0, norm_learns=False),
+    ),
+    Strategy(
+        name="lora",
+        title="Low-rank updates",
+        description=(
+            "Adds small low-rank updates to the linear layers of a transformer and trains those alone "
+            "(LoRA, arXiv 2106.09685). For transformers."
+        ),
+        learns="all",
+        parameters="lora",
+        head_start="fitted",
+        epochs=6,
+        recipe=Recipe(head_rate=1e-3, stage_rate=1e-3, weight_decay=0.0),
+    ),
+    Strategy(
+        name="from_scratch",
+        title="From scratch",
+        description=(
+            "Starts from random weights, to see what the pretrained ones are worth. It takes long and wants many thousands "
+            "of pictures."
+        ),
+        learns="all",
+        pretrained=False,
+        head_start="new",
+        epochs=8,
+        recipe=Recipe(head_rate=2e-3, stage_rate=2e-3, weight_decay=0.05, augmentation="medium"),
     ),
 )
+
+AUTO = "auto"
+"""Stands for the strategy that the rule under `training.advice` takes once the pictures were looked at."""
 
 
 def _table(rows: tuple[Strategy, ...]) -> Mapping[str, Strategy]:
@@ -126,12 +212,13 @@ def strategy(name: str) -> Strategy:
 
 
 def frozen_stages(row: Strategy, total: int, last: int) -> int:
-    """How many stages, from the stem on, stay frozen, of a backbone with `total` stages (the head not counted).
+    """How many stages, from the stem on, are frozen when training starts, of a backbone with `total` stages (the head not counted).
 
-    `last` is the number of stages that learn where the row says `last`; more than there are means all of them.
+    0 for `surgical` until it has found its stage. `last` is the number of stages that learn where the row says `last`; more than there are means all of them.
     """
-    learning = {"head": 0, "last": min(last, total), "all": total}[row.learns]
-    return total - learning
+    if row.learns == "last":
+        return max(0, total - last)
+    return total if row.learns == "head" or row.thaws else 0
 
 
 @dataclass(frozen=True)
