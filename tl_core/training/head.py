@@ -36,14 +36,54 @@ class Head:
     """(C, D)"""
     bias: NDArray[np.float32]
     """(C,)"""
-    c: float
-    """The inverse strength of the penalty that was chosen."""
+    c: float | None
+    """The inverse strength of the penalty that was chosen; None for a head that was trained by steps."""
     val_accuracy: float
     val_loss: float
 
     def logits(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Scores (N, C) of `features` (N, D), before any temperature."""
         return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Features centred and divided by one common scale, so that one penalty and one learning rate suit every backbone."""
+
+    centre: NDArray[np.float32]
+    """(D,)"""
+    scale: float
+
+    @classmethod
+    def of(cls, features: NDArray[np.floating]) -> Scaling:
+        """Of `features` (N, D): their mean, and the root of their mean variance."""
+        scale = float(np.sqrt(np.mean(np.var(features, axis=0, dtype=np.float64)))) or 1.0
+        return cls(features.mean(axis=0, dtype=np.float64).astype(np.float32), scale)
+
+    def apply(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.asarray((features - self.centre) / self.scale, dtype=np.float32)
+
+    def fold(
+        self, weight: NDArray[np.floating], bias: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The weights (C, D) and bias (C,) that give on raw features what these give on scaled ones."""
+        folded = weight.astype(np.float64) / self.scale
+        return folded.astype(np.float32), (bias - folded @ self.centre.astype(np.float64)).astype(np.float32)
+
+
+def check_rows(
+    train_x: NDArray[np.floating],
+    train_y: NDArray[np.integer],
+    val_x: NDArray[np.floating],
+    val_y: NDArray[np.integer],
+    classes: int,
+) -> None:
+    """Raises ValueError: shapes that do not fit, no validation rows, a class without a training row."""
+    present = np.unique(train_y)
+    if len(present) != classes or present[0] != 0 or present[-1] != classes - 1 or classes < 2:
+        raise ValueError(f"Training rows hold {len(present)} of {classes} classes; each of at least two must occur.")
+    if len(train_x) != len(train_y) or len(val_x) != len(val_y) or len(val_y) == 0:
+        raise ValueError("Features and labels must be equally many, and there must be validation rows.")
 
 
 def fit_logistic(
@@ -63,17 +103,11 @@ def fit_logistic(
     Raises:
         ValueError: shapes that do not fit, no validation rows, a class without a training row.
     """
-    present = np.unique(train_y)
-    if len(present) != classes or present[0] != 0 or present[-1] != classes - 1 or classes < 2:
-        raise ValueError(f"Training rows hold {len(present)} of {classes} classes; each of at least two must occur.")
-    if len(train_x) != len(train_y) or len(val_x) != len(val_y) or len(val_y) == 0:
-        raise ValueError("Features and labels must be equally many, and there must be validation rows.")
+    check_rows(train_x, train_y, val_x, val_y, classes)
     from sklearn.linear_model import LogisticRegression
 
-    centre = train_x.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = float(np.sqrt(np.mean(np.var(train_x, axis=0, dtype=np.float64)))) or 1.0
-    train = ((train_x - centre) / scale).astype(np.float32)
-    val = ((val_x - centre) / scale).astype(np.float32)
+    scaling = Scaling.of(train_x)
+    train, val = scaling.apply(train_x), scaling.apply(val_x)
 
     model = LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=1e-3)
     best: Head | None = None
@@ -85,14 +119,7 @@ def fit_logistic(
         accuracy, loss = _score(val @ weight.T + bias, val_y)
         improved = best is None or (loss, -accuracy) < (best.val_loss, -best.val_accuracy)
         if improved:
-            folded = weight / scale
-            best = Head(
-                weight=folded.astype(np.float32),
-                bias=(bias - folded @ centre.astype(np.float64)).astype(np.float32),
-                c=c,
-                val_accuracy=accuracy,
-                val_loss=loss,
-            )
+            best = Head(*scaling.fold(weight, bias), c=c, val_accuracy=accuracy, val_loss=loss)
         worse = 0 if improved else worse + 1
         yield RegularisationTried(
             c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=improved
