@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tl_core.documents.report import SplitMetrics
-from tl_core.evaluation.metrics import answers, probabilities, split_metrics, wilson_interval
+from tl_core.evaluation.metrics import answers, probabilities, split_metrics
+from tl_core.training.intervals import wilson_interval
 
 
 def _certain(predicted: list[int], classes: int, share: float = 0.9) -> np.ndarray:

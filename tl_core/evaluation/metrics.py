@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.report import Answer, ClassMetrics, SplitMetrics
+from tl_core.training.intervals import wilson_interval
 
 _SMALLEST = 1e-15
 
@@ -27,16 +28,6 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     from scipy.special import softmax
 
     return np.asarray(softmax(wide, axis=1))
-
-
-def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval (Wilson 1927) of the accuracy `correct / images`, as fractions; (0, 1) without images."""
-    if images == 0:
-        return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, images).proportion_ci(confidence_level=confidence, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class_names: Sequence[str]) -> SplitMetrics:
