@@ -1,18 +1,19 @@
 """Transfer-learning strategies, one row each: what learns, how fast, from which head, with how much augmentation.
 
-Knows no network and no torch: stages are counted, not named. What a strategy does is read from its row; code that
-trains asks the row and never the name.
+Knows no torch: stages are counted, not named. What a strategy does is read from its row; code that trains asks the row and
+never the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
 from tl_core.documents.recipe import Recipe
 from tl_core.errors import UnknownName
+from tl_core.models.registry import Network
 
 Learns = Literal["head", "last", "one", "all"]
 Parameters = Literal["all", "bias_and_norm", "lora"]
@@ -214,11 +215,48 @@ def strategy(name: str) -> Strategy:
 def frozen_stages(row: Strategy, total: int, last: int) -> int:
     """How many stages, from the stem on, are frozen when training starts, of a backbone with `total` stages (the head not counted).
 
-    0 for `surgical` until it has found its stage. `last` is the number of stages that learn where the row says `last`; more than there are means all of them.
+    0 for `surgical` until it has found its stage. `last` is the number of stages that learn where the row says `last`; more
+    than there are means all of them.
     """
     if row.learns == "last":
         return max(0, total - last)
     return total if row.learns == "head" or row.thaws else 0
+
+
+def stage_rates(
+    row: Strategy, total: int, last: int, *, recipe: Recipe | None = None, learning: Collection[int] | None = None
+) -> tuple[float | None, ...]:
+    """The learning rate, at its peak, of each of `total` stages from the stem up; None where a stage never learns.
+
+    The last stage that learns has the recipe's `stage_rate`, each one below it `rate_decay` times that of the one above.
+    `recipe` None: the row's own. `learning`: the stages that were found to learn, where the row alone cannot say
+    (`surgical`); without it all may.
+    """
+    used = recipe or row.recipe
+    stages: Collection[int] = range(0 if row.thaws else frozen_stages(row, total, last), total)
+    if row.learns == "one" and learning is not None:
+        stages = learning
+    top = max(stages, default=0)
+    return tuple(
+        used.stage_rate * used.rate_decay ** (top - stage) if stage in stages else None for stage in range(total)
+    )
+
+
+def misfit(row: Strategy, network: Network, stages: int) -> str | None:
+    """Why the strategy does not fit this backbone, a sentence for the user; None where it does.
+
+    `stages` is the number of last stages that shall learn, where the row asks for one.
+    """
+    total = len(network.stages)
+    if row.parameters == "lora" and not getattr(network.layout, "transformer", False):
+        return (
+            f"{row.title} ({row.name}) needs a transformer, as ViT or Swin, and {network.name} is none. Choose another."
+        )
+    if (row.learns == "one" or row.thaws) and total < 2:
+        return f"{row.title} ({row.name}) works stage by stage, and {network.name} is seen as one. Choose another."
+    if row.learns == "last" and stages > total:
+        return f"The number of stages is {stages}, and {network.name} has {total}. Choose 1 to {total}."
+    return None
 
 
 @dataclass(frozen=True)
@@ -258,8 +296,5 @@ def default_strategy(device: Literal["cpu", "cuda", "mps"], images: int) -> Choi
             "Training the whole network may gain a little more; with this many pictures it can also lose a little.",
         )
     return Choice(
-        "full_fine_tuning",
-        f"A GPU is here, and {images} pictures are enough to train the whole network.",
-        None,
-        None,
+        "full_fine_tuning", f"A GPU is here, and {images} pictures are enough to train the whole network.", None, None
     )
