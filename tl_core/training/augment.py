@@ -1,14 +1,17 @@
 """Random changes to training pictures, on a whole batch at once, with parameters of its own for each picture.
 
-One affine warp and one colour change, both batched on the tensor. No flips: a mirrored digit or letter is another one.
-Knows no network and no labels. Needs torch.
+One affine warp, one colour change and, at the strongest level, one hidden patch, all batched on the tensor. No flips: a
+mirrored digit, letter, hand or road sign is another one, and who shows these pictures cannot say beforehand that theirs
+are none of those. Knows no network and no labels. Needs torch.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,7 +21,7 @@ from tl_core.documents.recipe import Level
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """How far a picture may be changed; each value is drawn evenly from minus to plus its range."""
+    """How far a picture may be changed; each value but the last is drawn evenly from minus to plus its range."""
 
     rotation: float
     """Degrees."""
@@ -32,13 +35,22 @@ class Ranges:
     """Factor exp(+-contrast) around the picture's mean."""
     saturation: float
     """Factor exp(+-saturation) around the picture's grey."""
+    hidden: float = 0.0
+    """Share of the pictures in which a patch is painted over with the mean colour (random erasing, arXiv 1708.04896)."""
 
+
+PATCH = (0.04, 0.2)
+"""Smallest and largest share of the picture that a patch hides."""
+ASPECT = 2.0
+"""Largest ratio of a patch's sides."""
+_DRAWS = 12
+"""Numbers that one picture's changes need."""
 
 LEVELS: dict[Level, Ranges | None] = {
     "none": None,
     "light": Ranges(rotation=10, zoom=0.12, shift=0.06, brightness=0.08, contrast=0.15, saturation=0.15),
     "medium": Ranges(rotation=15, zoom=0.2, shift=0.09, brightness=0.14, contrast=0.25, saturation=0.25),
-    "strong": Ranges(rotation=20, zoom=0.3, shift=0.12, brightness=0.2, contrast=0.4, saturation=0.4),
+    "strong": Ranges(rotation=20, zoom=0.3, shift=0.12, brightness=0.2, contrast=0.4, saturation=0.4, hidden=0.5),
 }
 
 
@@ -47,13 +59,33 @@ def augment(images: Tensor, level: Level, generator: torch.Generator) -> Tensor:
 
     `generator` is a CPU generator, so that every device draws the same numbers. What the warp uncovers mirrors the edge.
     """
+    return _changed(images, level, torch.rand(len(images), _DRAWS, generator=generator))
+
+
+def view(images: Tensor, level: Level, *, number: int, seed: int, rows: Sequence[int]) -> Tensor:
+    """The copy `number` of each picture of `images` uint8 (N, H, W, 3), changed as `augment` does; 0 is the picture itself.
+
+    What a copy looks like depends on `seed`, `number` and the picture's own number in `rows` alone, whichever others are
+    in the batch, so that copies can be kept and known again.
+    """
+    if number == 0:
+        return images.float()
+    draw = np.stack([np.random.default_rng([seed, number, row]).random(_DRAWS, dtype=np.float32) for row in rows])
+    return _changed(images, level, torch.from_numpy(draw))
+
+
+def _changed(images: Tensor, level: Level, draw: Tensor) -> Tensor:
+    """`draw` (N, 12) from 0 to 1, on the CPU."""
     pictures = images.float()
     ranges = LEVELS[level]
     if ranges is None or len(images) == 0:
         return pictures
-    draw = torch.rand(len(images), 7, generator=generator) * 2 - 1
-    warped = _warp(pictures.permute(0, 3, 1, 2), draw[:, :4], ranges)
-    return _recolour(warped, draw[:, 4:].to(images.device), ranges).permute(0, 2, 3, 1)
+    centred = draw * 2 - 1
+    changed = _warp(pictures.permute(0, 3, 1, 2), centred[:, :4], ranges)
+    changed = _recolour(changed, centred[:, 4:7].to(images.device), ranges)
+    if ranges.hidden:
+        changed = _hide(changed, draw[:, 7:], ranges)
+    return changed.permute(0, 2, 3, 1)
 
 
 def _warp(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
@@ -70,6 +102,20 @@ def _warp(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
         pictures.to(place), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
     return warped.to(pictures.device)
+
+
+def _hide(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
+    """`draw` in [0, 1): whether, how large, how oblong, and where the patch's middle lies."""
+    height, width = pictures.shape[2:]
+    area = PATCH[0] + (PATCH[1] - PATCH[0]) * draw[:, 1]
+    oblong = torch.exp((draw[:, 2] * 2 - 1) * math.log(ASPECT) / 2)
+    half_down, half_right = torch.sqrt(area) * oblong / 2, torch.sqrt(area) / oblong / 2
+    down, right = (half + (1 - 2 * half) * draw[:, i] for half, i in ((half_down, 3), (half_right, 4)))
+    rows = (torch.arange(height) + 0.5) / height - down[:, None]
+    columns = (torch.arange(width) + 0.5) / width - right[:, None]
+    patch = (rows.abs() < half_down[:, None])[:, :, None] & (columns.abs() < half_right[:, None])[:, None, :]
+    patch &= (draw[:, 0] < ranges.hidden)[:, None, None]
+    return torch.where(patch[:, None].to(pictures.device), pictures.mean(dim=(2, 3), keepdim=True), pictures)
 
 
 def _recolour(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
