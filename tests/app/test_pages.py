@@ -169,5 +169,5 @@ def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open) -> Non
 
     app = AppTest.from_function(script, args=(str(data.path),)).run()
     locks.release([held])
-    assert "A run that has not ended needs" in app.error[0].value
+    assert "A job that has not ended needs" in app.error[0].value
     assert data.manifest().name == "Crockery"

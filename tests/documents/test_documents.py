@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tl_core.documents.events import EVENT, Progress
+from tl_core.documents.job import SpecFile
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.spec import SpecFile, TrainSpec
+from tl_core.documents.recipe import Recipe
+from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Status
 from tl_core.errors import DiskFull, DocumentError, NotFound
 
@@ -27,6 +29,19 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     SpecFile(spec=spec).write(tmp_path / "new" / "spec.json")
     assert SpecFile.read(tmp_path / "new" / "spec.json").spec == spec
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["spec.json"]
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.02, 0.02), (None, Recipe().head_rate)])
+def test_the_spec_of_a_run_from_before_there_were_recipes_is_read(rate: float | None, expected: float) -> None:
+    old = {
+        "schema_version": 1, "job": "train", "name": "pets", "workspace": "0" * 32, "dataset": "1" * 16,
+        "backbone": "resnet18", "weights": "IMAGENET1K_V1", "strategy": "full_fine_tuning", "stages": 2, "epochs": 5,
+        "image_size": 224, "seed": 0, "device": "cpu", "batch_size": 32, "micro_batch": 16, "precision": "float32",
+        "channels_last": True, "learning_rate": rate,
+    }  # fmt: skip
+    spec = SpecFile.parse(json.dumps({"schema_version": 1, "spec": old}), "spec.json").spec
+    assert isinstance(spec, TrainSpec)
+    assert (spec.epochs, spec.recipe.head_rate, spec.solver) == (5, expected, "logistic")
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A worker with small jobs of the tests' own: `python -m tests.runs.scratch`, as `tl_core.runs.worker` but for what it does.
 
-The job's display name says what it does; see `_DOES`.
+The job's display name, or the backbone that a task asks about, says what it does; see `_DOES`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec
 from tl_core.errors import LayoutError
 from tl_core.runs import worker
-from tl_core.runs.store import JobFolder, RunFolder
+from tl_core.runs.store import JobFolder, RunFolder, TaskFolder
 
 MODULE = "tests.runs.scratch"
 Job = Generator[Event, None, None]
@@ -107,6 +108,13 @@ def _fills(job: JobFolder) -> Job:
             file.write(b"x" * 4096)
 
 
+def _answer(job: JobFolder) -> Job:
+    """Answers a task."""
+    assert isinstance(job, TaskFolder)
+    yield StageStarted(stage="features", title="Counting")
+    Ranking(images=3, classes=2, rows=()).write(job.result_file)
+
+
 def _says_nice(job: JobFolder) -> Job:
     yield StageStarted(stage="reading", title="Reading pictures")
     heavy = sorted(name for name in ("torch", "torchvision", "timm", "sklearn", "scipy", "PIL") if name in sys.modules)
@@ -126,12 +134,20 @@ _DOES: dict[str, Callable[[JobFolder], Job]] = {
     "full": _full,
     "fills": _fills,
     "nice": _says_nice,
+    "answer": _answer,
 }
 
 
 def do(job: JobFolder) -> Job:
     """What the name in the job's spec says."""
-    return _DOES[job.spec().name](job)
+    spec = job.spec()
+    if isinstance(spec, DescribeSpec):
+        return _DOES[spec.network](job)
+    if isinstance(spec, RankSpec):
+        return _DOES[spec.backbones[0]](job)
+    if isinstance(spec, PreviewSpec):
+        return _slow(job)
+    return _DOES[getattr(spec, "name")](job)  # noqa: B009 - the others have one or are not asked for here
 
 
 def helper_id(job: JobFolder) -> int | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tl_core.documents.base import Document
 from tl_core.documents.recipe import Recipe
@@ -69,14 +69,15 @@ class TrainSpec(Document):
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run was said to take before it was started, from and to."""
 
-
-Spec = Annotated[IngestSpec | TrainSpec, Field(discriminator="job")]
-
-
-class SpecFile(Document):
-    """spec.json: the spec of either kind of job."""
-
-    spec: Spec
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, values: Any) -> Any:
+        """Take the spec of a run from before there were recipes, which had one rate: the head's."""
+        if not isinstance(values, dict) or "learning_rate" not in values:
+            return values
+        values = dict(values)
+        rate = values.pop("learning_rate")
+        return values if rate is None or "recipe" in values else {**values, "recipe": {"head_rate": rate}}
 
 
 class Label(Document):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -136,6 +136,4 @@ class LookSpec(Document):
     image_size: int
 
 
-TaskSpec = Annotated[
-    DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec, Field(discriminator="job")
-]
+TaskSpec = DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from tl_core import settings
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec, TrainSpec
 from tl_core.errors import GraftError, NotFound, SpecError
@@ -19,7 +18,7 @@ from tl_core.runs import locks
 from tl_core.runs.devices import COMPUTES, detect_device, resolve_device
 from tl_core.runs.executors import Executor, Processes, cancel
 from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder
-from tl_core.runs.making import identifier, make, make_outside, say_disk_full
+from tl_core.runs.making import identifier, make, make_outside, say_disk_full, swept
 from tl_core.runs.queue import take_ticket
 from tl_core.runs.recorder import keep_reserve
 from tl_core.runs.store import Store, Workspace
@@ -70,7 +69,7 @@ def submit_ingest(
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
     )
     workspace.make()
-    store = _swept(workspace)
+    store = swept(workspace)
     folder = workspace.path / "datasets" / identifier(key)
     path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
     dataset = DatasetFolder(path)
@@ -161,9 +160,9 @@ def submit_training(
         seed=seed,
         device=device,
     )
-    store = _swept(workspace)
+    store = swept(workspace)
     where = resolve_device(device)
-    uses = _use(dataset)
+    uses = dataset.hold()
     try:
         require_trainable(dataset.manifest())
         row = network(backbone)
@@ -215,8 +214,8 @@ def finish_with_best(
         cancel(run)
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
-    store = _swept(workspace)
-    uses = _use(workspace.dataset(spec.dataset))
+    store = swept(workspace)
+    uses = workspace.dataset(spec.dataset).hold()
     lock = locks.take(run.lock)
     if lock is None:
         locks.release([uses])
@@ -267,29 +266,11 @@ def _start_training(run: RunFolder, lock: int, uses: int, device: str, store: St
         raise
 
 
-def _use(dataset: DatasetFolder) -> int:
-    """Hold `dataset`, so that it is not deleted while a run needs it."""
-    if dataset.status().state != "succeeded":
-        raise SpecError(f"The data set {dataset.name!r} was not read to the end. Read it again, then train on it.")
-    held = locks.take(dataset.use_lock, shared=True)
-    if held is None:
-        raise NotFound(f"The data set {dataset.name!r} is being deleted.")
-    return held
-
-
 def _default_strategy(dataset: DatasetFolder, seed: int, device: Literal["cpu", "cuda", "mps"]) -> str:
     from tl_core.data.split import assign
     from tl_core.training.strategies import default_strategy
 
     return default_strategy(device, int((assign(dataset.manifest(), seed) == "train").sum())).name
-
-
-def _swept(workspace: Workspace) -> Store:
-    """The store of `workspace`, without what was idle for too long; `workspace` itself is in use."""
-    store = Store(workspace.path.parents[1])
-    workspace.touch()
-    store.sweep(settings.keep_days())
-    return store
 
 
 def _display(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Makes job folders that are whole and locked from the moment they can be seen. Knows nothing of what jobs do."""
+"""What every call that starts a job needs: a swept store, and a folder that is whole and locked when it can be seen.
+
+Knows nothing of what jobs do.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from tl_core import settings
 from tl_core.errors import DiskFull, InUse, NotEmpty, StoreError
 from tl_core.runs import locks
 from tl_core.runs.failures import disk_full
 from tl_core.runs.recorder import keep_reserve
-from tl_core.runs.store import new_id
+from tl_core.runs.store import Store, Workspace, new_id
+
+
+def swept(workspace: Workspace) -> Store:
+    """The store of `workspace`, without what was idle for too long; `workspace` itself is in use."""
+    store = Store(workspace.path.parents[1])
+    workspace.touch()
+    store.sweep(settings.keep_days())
+    return store
 
 
 def identifier(key: str | None) -> str:

@@ -1,6 +1,6 @@
-"""Where everything lies: workspaces with data sets and runs, the cache, the queue. Knows nothing of what jobs do.
+"""Where everything lies: workspaces with data sets, runs and tasks, the cache, the queue. Knows nothing of what jobs do.
 
-    STORE/workspaces/TOKEN/datasets/ID, runs/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
+    STORE/workspaces/TOKEN/datasets/ID, runs/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
 
 A token is the only key to a workspace. Names that begin with a dot are on their way in (`.new-`) or out (`.deleted-`).
 """
@@ -13,24 +13,35 @@ import re
 import secrets
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import settings
-from tl_core.errors import DiskFull, InUse, NotFound, StoreError
+from tl_core.errors import DiskFull, GraftError, InUse, NotFound, StoreError
 from tl_core.runs.failures import disk_full
-from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, open_job
+from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, TaskFolder, open_job
 
 if TYPE_CHECKING:
     from tl_core.data.cache import Cache
 
-__all__ = ["DatasetFolder", "JobFolder", "RunFolder", "Store", "Workspace", "new_id", "new_token", "open_job"]
+__all__ = [
+    "DatasetFolder",
+    "JobFolder",
+    "RunFolder",
+    "Store",
+    "TaskFolder",
+    "Workspace",
+    "new_id",
+    "new_token",
+    "open_job",
+]
 
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _DAY = 86_400.0
+_KINDS = ("datasets", "runs", "tasks")
 _Job = TypeVar("_Job", bound=JobFolder)
 
 
@@ -44,7 +55,7 @@ def new_id() -> str:
 
 
 class Workspace:
-    """One user's data sets and runs. Nothing is written before the first data set."""
+    """One user's data sets, runs and tasks. Nothing is written before the first data set."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,6 +79,10 @@ class Workspace:
         """Newest first, in whatever state."""
         return _newest_first([RunFolder(path) for path in _entries(self.path / "runs")])
 
+    def tasks(self) -> list[TaskFolder]:
+        """Newest first, in whatever state; those that ended are kept for a day."""
+        return _newest_first([TaskFolder(path) for path in _entries(self.path / "tasks")])
+
     def dataset(self, identifier: str) -> DatasetFolder:
         """Raises NotFound."""
         folder = DatasetFolder(self.path / "datasets" / _checked(identifier, "data set"))
@@ -82,9 +97,16 @@ class Workspace:
             raise NotFound("There is no such run in this workspace. It may have been deleted.")
         return folder
 
+    def task(self, identifier: str) -> TaskFolder:
+        """Raises NotFound."""
+        folder = TaskFolder(self.path / "tasks" / _checked(identifier, "task"))
+        if not folder.exists:
+            raise NotFound("There is no such task in this workspace. Tasks are kept for a day; ask again.")
+        return folder
+
     def live(self) -> list[JobFolder]:
         """Jobs that have not ended, newest first."""
-        return _newest_first([job for job in (*self.datasets(), *self.runs()) if job.alive()])
+        return _newest_first([job for job in (*self.datasets(), *self.runs(), *self.tasks()) if job.alive()])
 
     def staging(self) -> Path:
         """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again."""
@@ -104,16 +126,16 @@ class Workspace:
 
     def last_used(self) -> float:
         """Seconds since the epoch."""
-        candidates = [self.path, self.path / "touched", self.path / "datasets", self.path / "runs"]
-        jobs = [*_entries(self.path / "datasets"), *_entries(self.path / "runs")]
-        return max((_modified(path) for path in (*candidates, *jobs)), default=0.0)
+        kinds = [self.path / kind for kind in _KINDS]
+        jobs = [path for kind in kinds for path in _entries(kind)]
+        return max(_modified(path) for path in (self.path, self.path / "touched", *kinds, *jobs))
 
     def delete(self) -> None:
         """Remove everything here. Raises InUse where a job is at work; then nothing was removed."""
         if not self.exists:
             return
         with ExitStack() as held:
-            for job in (*self.runs(), *self.datasets()):
+            for job in (*self.runs(), *self.tasks(), *self.datasets()):
                 held.enter_context(job.idle())
             gone = self.path.with_name(f".deleted-{new_id()}")
             self.path.rename(gone)
@@ -223,17 +245,31 @@ class Store:
 
 
 def _clear(workspace: Workspace, now: float) -> None:
-    """Remove half-deleted and half-made jobs, and uploads that nobody read within a day."""
-    for kind in ("datasets", "runs"):
+    """Remove half-deleted and half-made jobs, tasks that nobody needs, and uploads that nobody read within a day."""
+    for kind in _KINDS:
         for path in _children(workspace.path / kind):
             half_made = path.name.startswith(".new-") and now - _modified(path) > 3600
             if path.name.startswith(".deleted-") or half_made:
                 shutil.rmtree(path, ignore_errors=True)
+    _clear_tasks(workspace, now)
     needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
     for path in _children(workspace.path / "staging"):
         used = any(path == source or path in source.parents for source in needed)
         if not used and now - _modified(path) > _DAY:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear_tasks(workspace: Workspace, now: float) -> None:
+    """Remove tasks that ended and that nobody asked for within a day, or whose data set is gone."""
+    datasets = {dataset.id for dataset in workspace.datasets()}
+    for task in workspace.tasks():
+        try:
+            orphan = task.dataset is not None and task.dataset not in datasets
+        except GraftError:
+            orphan = True
+        if orphan or now - _modified(task.path) > _DAY:
+            with suppress(InUse):
+                task.delete()
 
 
 def _checked(identifier: str, what: str) -> str:

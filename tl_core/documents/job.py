@@ -1,0 +1,19 @@
+"""spec.json: what a job of any kind is asked to do. Knows every kind of spec, and nothing of how one is done."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tl_core.documents.base import Document
+from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.documents.tasks import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec
+
+JobSpec = IngestSpec | TrainSpec | DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec
+
+
+class SpecFile(Document):
+    """spec.json: the spec of any kind of job."""
+
+    spec: Annotated[JobSpec, Field(discriminator="job")]

@@ -1,0 +1,149 @@
+"""Small questions that need torch or the device, asked as jobs: the same question is the same folder.
+
+Knows which of them hold a data set and which wait for a device. Knows nothing of how they are answered.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec, TaskSpec
+from tl_core.errors import NotFound
+from tl_core.runs import locks
+from tl_core.runs.devices import resolve_device
+from tl_core.runs.executors import Executor, Processes
+from tl_core.runs.folders import DatasetFolder, TaskFolder
+from tl_core.runs.making import identifier, make, say_disk_full, swept
+from tl_core.runs.queue import take_ticket
+from tl_core.runs.recorder import keep_reserve
+from tl_core.runs.store import Store, Workspace
+from tl_core.runs.worker import Held
+
+__all__ = ["TaskFolder", "ask"]
+
+_PROCESSES = Processes()
+_KEPT = frozenset({"lock", "spec.json"})
+"""Of a task that is asked again."""
+_WAIT: frozenset[str] = frozenset({"rank", "rate"})
+"""Jobs that take their turn on the device; the others are too short to wait behind somebody's training."""
+
+
+def ask(workspace: Workspace, spec: TaskSpec, *, executor: Executor = _PROCESSES) -> TaskFolder:
+    """The task that answers `spec`: the one that did or does so already, else a new one.
+
+    One that failed, was cancelled or was interrupted starts again, in the same folder.
+
+    Raises:
+        NotFound: there is no such data set in this workspace, or no such picture in it.
+        SpecError: the data set was not read to the end.
+        UnknownName, DeviceError: a device that is not here.
+        DiskFull: not even the job's folder could be written.
+    """
+    spec = _resolved(spec)
+    dataset = _dataset(workspace, spec)
+    task = TaskFolder(workspace.path / "tasks" / identifier(spec.model_dump_json()))
+    if _answers(task):
+        task.path.touch()
+        return task
+    workspace.make()
+    store = swept(workspace)
+    uses = None if dataset is None else dataset.hold()
+    lock: int | None = None
+    try:
+        while lock is None:
+            _, lock = make(task.path, lambda fresh: TaskFolder(fresh).write_spec(spec))
+            if lock is None:
+                lock = _taken_again(task)
+            if lock is None and _answers(task):
+                break
+    except BaseException:
+        locks.release([] if uses is None else [uses])
+        raise
+    if lock is None:
+        locks.release([] if uses is None else [uses])
+    else:
+        _start(task, spec, Held(lock=lock, dataset=uses), store, executor)
+    return task
+
+
+def _answers(task: TaskFolder) -> bool:
+    """Whether it has answered or is at work."""
+    return task.exists and (task.alive() or task.status().state == "succeeded")
+
+
+def _start(task: TaskFolder, spec: TaskSpec, held: Held, store: Store, executor: Executor) -> None:
+    """Start `task`; its locks pass to the executor, or are let go where that fails."""
+    if spec.job in _WAIT:
+        try:
+            held = held.model_copy(update={"ticket": take_ticket(store.queue, _device(spec))})
+        except BaseException:
+            locks.release(held.descriptors())
+            raise
+    try:
+        executor.start(task, held, store=store.root)
+    except OSError:
+        if held.ticket is not None:
+            held.ticket.path.unlink(missing_ok=True)
+        raise
+
+
+def _taken_again(task: TaskFolder) -> int | None:
+    """The lock of a task that ended without an answer, emptied for another try; None where it answered or is at work."""
+    try:
+        lock = locks.take(task.lock)
+    except FileNotFoundError:
+        # Somebody deleted it meanwhile.
+        return None
+    if lock is None:
+        return None
+    try:
+        if not task.exists or task.status().state == "succeeded":
+            locks.release([lock])
+            return None
+        for path in task.path.iterdir():
+            if path.name not in _KEPT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        say_disk_full(lambda: keep_reserve(task.reserve))
+    except BaseException:
+        locks.release([lock])
+        raise
+    return lock
+
+
+def _resolved(spec: TaskSpec) -> TaskSpec:
+    """`spec` with the real device, and without what makes no difference to its answer."""
+    match spec:
+        case MeasureSpec() | RankSpec():
+            return spec.model_copy(update={"device": resolve_device(spec.device)})
+        case RateSpec(train=train):
+            same = {"name": "", "chosen_by": "user", "estimated_seconds": None, "device": resolve_device(train.device)}
+            return RateSpec(train=train.model_copy(update=same))
+        case _:
+            return spec
+
+
+def _device(spec: TaskSpec) -> str:
+    match spec:
+        case RankSpec(device=device) | RateSpec(train=TrainSpec(device=device)):
+            return device
+        case _:
+            return "cpu"
+
+
+def _dataset(workspace: Workspace, spec: TaskSpec) -> DatasetFolder | None:
+    """The data set that `spec` asks about, if it asks about one. Raises NotFound."""
+    asked = spec.train if isinstance(spec, RateSpec) else spec
+    if isinstance(asked, DescribeSpec | MeasureSpec):
+        return None
+    if asked.workspace != workspace.token:
+        raise NotFound("The data set of this question lies in another workspace.")
+    dataset = workspace.dataset(asked.dataset)
+    rows: tuple[int, ...] = ()
+    if isinstance(asked, PreviewSpec):
+        rows = asked.rows
+    elif isinstance(asked, LookSpec):
+        rows = (asked.row,)
+    if rows and not all(0 <= row < len(dataset.manifest().images) for row in rows):
+        raise NotFound("There is no such picture in this data set.")
+    return dataset
