@@ -87,6 +87,10 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
+    def map(self, last: Tensor) -> Tensor:
+        """The last stage's output as the spatial map (N, K, h, w) that a heatmap reads."""
+        return last
+
     def pool(self, spatial: Tensor) -> Tensor:
         """The last spatial map (N, K, h, w) to the embedding (N, D)."""
         return cast(Tensor, self._parts.tail(spatial))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,17 +26,24 @@ if TYPE_CHECKING:
 
 ONNX_NAME = "backbone.onnx"
 TENSORS_NAME = "backbone.safetensors"
-FORMAT = 2
+STRUCTURE_NAME = "structure.txt"
+FORMAT = 3
 """Part of the cache's key: raise it when what is exported changes, or graphs of before are served for ever."""
+
+
+def stage_name(number: int) -> str:
+    """What the output of stage number `number` (0: the stem) is called inside an exported backbone."""
+    return f"stage_{number}"
 
 
 def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     """Write `backbone` without its head to the one file `path`, and check it against torch on random pictures.
 
     Input `images` uint8 (N, S, S, 3) RGB, N free; outputs `embedding` float32 (N, D) and `map` float32 (N, K, h, w).
+    What each stage gives has a name inside the graph (`stage_name`), so that `cut` finds it.
 
     Raises:
-        ModelError: ONNX Runtime answers differently from torch.
+        ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
     from tl_core.models.graphs import write_features
 
@@ -52,6 +59,34 @@ def export_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) 
     from tl_core.models.graphs import write_prefix
 
     write_prefix(backbone, frozen, image_size, path)
+
+
+def cut(graph: Path, outputs: Sequence[str], into: Path) -> None:
+    """Write to `into` what of the exported backbone at `graph` is needed for `outputs`, and no more; needs no torch.
+
+    `outputs` are names of stages (`stage_name`), `embedding` and `map`, together or alone; the new graph gives them in
+    that order. The input stays `images`.
+
+    Raises:
+        ModelError: the graph has no tensor of such a name.
+    """
+    import onnx
+    from onnx.utils import Extractor
+
+    model = onnx.load(graph)
+    known = {info.name: info for info in (*model.graph.value_info, *model.graph.output)}
+    for also in model.metadata_props:
+        if also.key in outputs and also.value in known:
+            model.graph.node.append(onnx.helper.make_node("Identity", [also.value], [also.key], name=also.key))
+            known[also.key] = model.graph.value_info.add()
+            known[also.key].CopyFrom(known[also.value])
+            known[also.key].name = also.key
+    missing = [name for name in outputs if name not in known]
+    if missing:
+        raise ModelError(f"{graph.name} holds no {', '.join(missing)}: it is not a backbone that Graft exported.")
+    part = Extractor(model).extract_model(["images"], list(outputs))
+    into.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(part, into)
 
 
 def attach_head(backbone_onnx: Path, weight: NDArray[np.float32], bias: NDArray[np.float32], out: Path) -> None:
@@ -102,7 +137,9 @@ def attach_head(backbone_onnx: Path, weight: NDArray[np.float32], bias: NDArray[
 def exported_backbone(
     network: Network, weights: str | None, image_size: int, cache: Cache
 ) -> Generator[Event, None, Path]:
-    """A folder with `backbone.onnx` and `backbone.safetensors` (its tensors, head left out), from the cache where it is there.
+    """A folder with `backbone.onnx`, `backbone.safetensors` (its tensors, head left out) and `structure.txt` (the printed network).
+
+    From the cache where it is there.
 
     Otherwise the weights are fetched and the graph written: 5 to 15 s, with torch.
 
@@ -157,6 +194,8 @@ def _whole(folder: Path) -> bool:
     try:
         with safe_open(folder / TENSORS_NAME, framework="numpy"):
             pass
+        if not (folder / STRUCTURE_NAME).stat().st_size:
+            return False
     except (SafetensorError, OSError):
         return False
     return holds_graph("embedding", "map")(folder / ONNX_NAME)
@@ -166,8 +205,10 @@ def _fill(network: Network, weights: str, file: Path, image_size: int, folder: P
     from safetensors.torch import save_file
 
     from tl_core.models.build import build
+    from tl_core.models.structure import structure
 
     backbone = build(network, weights=weights, weights_file=file, classes=None)
     folder.mkdir(parents=True)
+    (folder / STRUCTURE_NAME).write_text(structure(backbone, image_size), encoding="utf-8")
     export_backbone(backbone, image_size, folder / ONNX_NAME)
     save_file(backbone.tensors(head=False), folder / TENSORS_NAME)

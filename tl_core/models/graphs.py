@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from tl_core.errors import ModelError
 from tl_core.models.build import Backbone
+from tl_core.models.export import stage_name
 
 OPSET = 20
 TOLERANCE = 1e-3
 """Largest difference from torch's answer, as a fraction of the largest value."""
+LARGEST_BYTES = 2_000_000_000
+"""Of one ONNX file: its format counts bytes in 31 bits, and the graph itself needs some."""
 
 
 class _Features(nn.Module):
@@ -32,9 +35,13 @@ class _Features(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        spatial = self.backbone.spatial(self.backbone.normalise(images))
-        return self.backbone.pool(spatial), spatial
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.backbone.normalise(images)
+        given = []
+        for _, stage in self.backbone.stages:
+            x = stage(x)
+            given.append(x)
+        return self.backbone.pool(x), self.backbone.map(x), *given
 
 
 class _Prefix(nn.Module):
@@ -48,8 +55,12 @@ class _Prefix(nn.Module):
 
 
 def write_features(backbone: Backbone, image_size: int, path: Path) -> None:
-    """`images` uint8 (N, S, S, 3) to `embedding` (N, D) and `map` (N, K, h, w)."""
-    _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"])
+    """`images` uint8 (N, S, S, 3) to `embedding` (N, D) and `map` (N, K, h, w).
+
+    What stage number k gives is kept inside under the name `stage_name(k)`, for `export.cut`.
+    """
+    stages = [stage_name(number) for number in range(len(backbone.stages))]
+    _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"], inner=stages)
 
 
 def write_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -> None:
@@ -67,7 +78,14 @@ def _plain(backbone: Backbone) -> Backbone:
     return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
 
 
-def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str]) -> None:
+def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str], inner: Sequence[str] = ()) -> None:
+    """Write `module`, whose answers are `outputs` and then what is to be known as `inner`, which the graph does not give."""
+    weight = sum(tensor.nbytes for tensor in module.state_dict().values())
+    if weight > LARGEST_BYTES:
+        raise ModelError(
+            f"This network's weights take {weight / 1e9:.1f} GB; one ONNX file holds no more than "
+            f"{LARGEST_BYTES / 1e9:.1f}. Choose a smaller backbone."
+        )
     module.eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
     with torch.no_grad(), _quiet():
@@ -75,7 +93,7 @@ def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str]) -
             module,
             (torch.from_numpy(pictures[:2]),),
             input_names=["images"],
-            output_names=outputs,
+            output_names=[*outputs, *inner],
             dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
             opset_version=OPSET,
             dynamo=True,
@@ -85,10 +103,37 @@ def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str]) -
     if program is None:
         raise ModelError("PyTorch gave no ONNX graph.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(_anonymous(program.model_proto), path)
+    onnx.save(_hide(_anonymous(program.model_proto), inner), path)
     with torch.no_grad():
         wanted = module(torch.from_numpy(pictures))
-    _check(path, pictures, [wanted] if isinstance(wanted, Tensor) else list(wanted))
+    _check(path, pictures, [wanted] if isinstance(wanted, Tensor) else list(wanted[: len(outputs)]))
+
+
+def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:
+    """Take the outputs `inner` out of the graph's answers; their tensors keep their names.
+
+    A tensor that is asked for twice was copied by the exporter. ONNX Runtime would make that copy for nobody: the node
+    goes, and the model's properties say which tensor also has that name.
+    """
+    graph = model.graph
+    hidden = [output for output in graph.output if output.name in inner]
+    kept = [output for output in graph.output if output.name not in inner]
+    read = {name for node in graph.node for name in node.input} | {output.name for output in kept}
+    copies = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "Identity" and node.output[0] in inner and node.output[0] not in read
+    }
+    for name, node in copies.items():
+        model.metadata_props.add(key=name, value=node.input[0])
+        graph.node.remove(node)
+    del graph.output[:]
+    graph.output.extend(kept)
+    graph.value_info.extend(output for output in hidden if output.name not in copies)
+    made = {name for node in graph.node for name in node.output} | copies.keys()
+    if not made.issuperset(inner):
+        raise ModelError(f"The exported graph lost the stages {', '.join(sorted(set(inner) - made))}.")
+    return model
 
 
 def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
