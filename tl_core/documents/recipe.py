@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -67,9 +68,24 @@ class Recipe(Record):
             raise SpecError.of(_in_words(problem) for problem in error.errors()) from None
 
 
+_WORDS = MappingProxyType(
+    {
+        "head_rate": "learning rate",
+        "stage_rate": "learning rate of the stages",
+        "rate_decay": "decay of the learning rate from stage to stage",
+        "ema": "decay of the moving average (EMA)",
+        "clip": "norm for clipping",
+        "lora_rank": "rank of the low-rank updates",
+        "views": "number of views",
+    }
+)
+"""What a setting is called in a sentence, where its name alone does not say it."""
+
+
 def _in_words(problem: Any) -> str:
-    name = str(problem["loc"][0]).replace("_", " ") if problem["loc"] else "recipe"
+    setting = str(problem["loc"][0]) if problem["loc"] else "recipe"
+    name = _WORDS.get(setting, setting.replace("_", " "))
     if problem["type"] == "extra_forbidden":
-        return f"There is no setting called {problem['loc'][0]!r}."
+        return f"There is no setting called {setting!r}. Choose among: {', '.join(Recipe.model_fields)}."
     wanted = problem["msg"].replace("Input should be ", "").replace("'", "")
     return f"The {name} is {problem['input']!r}; it must be {wanted}."

@@ -66,6 +66,8 @@ class TrainSpec(Document):
     """None: chosen by a short trial, then written here."""
     recipe: Recipe = Recipe()
     """The strategy's own, with what the user changed."""
+    changes: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """What the user set of the recipe and the `epochs`, so that it can be set again where `auto` finds another row."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run was said to take before it was started, from and to."""
 

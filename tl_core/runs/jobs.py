@@ -7,24 +7,26 @@ rerun in the middle) finds the job of the first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from tl_core.documents.events import Event
-from tl_core.documents.spec import ClassesFrom, IngestSpec, TrainSpec
-from tl_core.errors import GraftError, NotFound, SpecError
+from tl_core.documents.spec import ClassesFrom, IngestSpec
+from tl_core.errors import NotFound
 from tl_core.runs import locks
-from tl_core.runs.devices import COMPUTES, detect_device, resolve_device
+from tl_core.runs.devices import detect_device, resolve_device
 from tl_core.runs.executors import Executor, Processes, cancel
 from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder
 from tl_core.runs.making import identifier, make, make_outside, say_disk_full, swept
+from tl_core.runs.options import TrainingOptions, check_training, spec_of
 from tl_core.runs.queue import take_ticket
 from tl_core.runs.recorder import keep_reserve
 from tl_core.runs.store import Store, Workspace
 from tl_core.runs.worker import Held
 
 __all__ = [
+    "TrainingOptions",
     "cancel",
     "check_training",
     "detect_device",
@@ -34,7 +36,6 @@ __all__ = [
     "submit_training",
 ]
 
-DEFAULT_BACKBONE = "efficientnet_lite0"
 _PROCESSES = Processes()
 
 
@@ -78,68 +79,19 @@ def submit_ingest(
     return dataset
 
 
-def check_training(
-    *,
-    backbone: str = DEFAULT_BACKBONE,
-    strategy: str | None = None,
-    stages: int = 2,
-    epochs: int | None = None,
-    image_size: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
-    """Find everything that is wrong with the options at once.
-
-    Raises:
-        SpecError: with all problems; a problem that is alone is raised as what it is (UnknownName, DeviceError).
-    """
-    from tl_core.models.registry import network
-    from tl_core.training.strategies import strategy as strategy_row
-
-    checks: list[Callable[[], Any]] = [lambda: resolve_device(device)]
-    checks.append(lambda: network(backbone).check_image_size(image_size) if image_size else network(backbone))
-    if strategy is not None:
-        checks.append(lambda: strategy_row(strategy))
-    problems: list[GraftError] = []
-    for check in checks:
-        try:
-            check()
-        except GraftError as error:
-            problems.append(error)
-    ranges = [
-        ("number of stages", stages, 1, 1000),
-        ("number of epochs", epochs, 1, 1000),
-        ("image size", image_size, 16, 1024),
-        ("seed", seed, 0, 2**32 - 1),
-    ]
-    problems += [
-        SpecError(f"The {what} is {value}; it takes a whole number from {low} to {high}.")
-        for what, value, low, high in ranges
-        if value is not None and not low <= value <= high
-    ]
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise SpecError.of(problem.message for problem in problems)
-
-
 def submit_training(
     workspace: Workspace,
     dataset: DatasetFolder,
     *,
-    backbone: str = DEFAULT_BACKBONE,
-    strategy: str | None = None,
-    stages: int = 2,
-    epochs: int | None = None,
-    image_size: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
     name: str | None = None,
     out: Path | None = None,
     key: str | None = None,
     executor: Executor = _PROCESSES,
+    **options: Any,
 ) -> RunFolder:
     """Start to train a classifier on `dataset`, in the workspace or, with `out`, in a folder of the user's own.
+
+    `options` are the fields of `TrainingOptions`.
 
     Raises:
         SpecError: options that are wrong, all at once; a data set that was not read to the end.
@@ -148,41 +100,14 @@ def submit_training(
         DiskFull: not even the job's folder could be written.
     """
     from tl_core.data.checks import require_trainable
-    from tl_core.models.registry import network
-    from tl_core.training.strategies import strategy as strategy_row
 
-    check_training(
-        backbone=backbone,
-        strategy=strategy,
-        stages=stages,
-        epochs=epochs,
-        image_size=image_size,
-        seed=seed,
-        device=device,
-    )
+    wanted = TrainingOptions(**options)
+    check_training(wanted)
     store = swept(workspace)
-    where = resolve_device(device)
     uses = dataset.hold()
     try:
         require_trainable(dataset.manifest())
-        row = network(backbone)
-        weights = row.weights_row()
-        chosen = strategy or _default_strategy(dataset, seed, where)
-        spec = TrainSpec(
-            name=_display(name or dataset.name),
-            workspace=workspace.token,
-            dataset=dataset.id,
-            backbone=backbone,
-            weights=weights.name,
-            strategy=chosen,
-            stages=stages,
-            epochs=epochs or strategy_row(chosen).epochs or 1,
-            image_size=image_size or weights.input_size,
-            seed=seed,
-            device=where,
-            recipe=strategy_row(chosen).recipe,
-            **COMPUTES[where],
-        )
+        spec = spec_of(wanted, dataset, name=name)
         if out is None:
             folder = workspace.path / "runs" / identifier(key)
             path, lock = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
@@ -195,7 +120,7 @@ def submit_training(
     if lock is None:
         locks.release([uses])
     else:
-        _start_training(run, lock, uses, where, store, executor)
+        _start_training(run, lock, uses, spec.device, store, executor)
     return run
 
 
@@ -264,13 +189,6 @@ def _start_training(run: RunFolder, lock: int, uses: int, device: str, store: St
     except OSError:
         ticket.path.unlink(missing_ok=True)
         raise
-
-
-def _default_strategy(dataset: DatasetFolder, seed: int, device: Literal["cpu", "cuda", "mps"]) -> str:
-    from tl_core.data.split import assign
-    from tl_core.training.strategies import default_strategy
-
-    return default_strategy(device, int((assign(dataset.manifest(), seed) == "train").sum())).name
 
 
 def _display(name: str) -> str:

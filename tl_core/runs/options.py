@@ -1,0 +1,226 @@
+"""The options of a training run: as they are asked for, what is wrong with them, and the spec that they come to.
+
+One spelling for `tl_core.train`, the command line and the pages. Knows tables of rows; knows no job and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_args
+
+from tl_core.documents.recipe import Recipe
+from tl_core.documents.spec import Solver, TrainSpec
+from tl_core.errors import GraftError, SpecError, UnknownName
+from tl_core.models.registry import DEFAULT_NETWORK, Network, network
+from tl_core.runs.devices import COMPUTES, resolve_device
+from tl_core.runs.store import DatasetFolder
+from tl_core.training.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
+
+STAGES = 2
+"""Last stages that learn, where nobody said how many."""
+LARGEST_BATCH = 4096
+_Found = TypeVar("_Found")
+_PASSES = "epochs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What a user may choose of a run; None stands for Graft's own choice."""
+
+    backbone: str = DEFAULT_NETWORK
+    weights: str | None = None
+    """None: the network's default set."""
+    strategy: str | None = None
+    """A row of the table, or `auto`; None: the default for the device and the number of pictures."""
+    solver: str = "logistic"
+    stages: int | None = None
+    """Last stages that learn, for strategies that ask for a number."""
+    epochs: int | None = None
+    """None: the strategy's own."""
+    image_size: int | None = None
+    """Pixels; None: that of the weights."""
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 32
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `Recipe` in place of the strategy's own; None keeps those."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What was set of that which the strategy's row would say."""
+        return {name: value for name, value in {**self.recipe, _PASSES: self.epochs}.items() if value is not None}
+
+
+def problems(options: TrainingOptions) -> list[GraftError]:
+    """Everything that is wrong with `options`, each as what it is."""
+    found: list[GraftError] = []
+    _try(lambda: resolve_device(options.device), found)
+    row = _try(lambda: network(options.backbone), found)
+    found += _out_of_range(options, len(row.stages) if row else None)
+    if row is not None:
+        if options.weights is not None:
+            _try(lambda: row.weights_row(options.weights), found)
+        if options.image_size is not None and 16 <= options.image_size <= 1024:
+            _try(lambda: row.check_image_size(options.image_size or 0), found)
+    chosen: Strategy | None = None
+    if options.strategy not in (None, AUTO):
+        chosen = _try(lambda: _strategy(str(options.strategy)), found)
+    if options.solver not in get_args(Solver):
+        found.append(UnknownName.among("solver", options.solver, get_args(Solver)))
+    elif chosen is not None and chosen.takes_steps and options.solver != "logistic":
+        found.append(
+            SpecError(
+                f"The solver {options.solver} finds the head alone, and {chosen.name} trains more than the head. "
+                "Leave the solver out, or choose feature_extraction."
+            )
+        )
+    if row is not None and chosen is not None:
+        reason = misfit(chosen, row, min(options.stages or STAGES, len(row.stages)))
+        found += [SpecError(reason)] if reason else []
+    _try(lambda: Recipe().changed(options.recipe), found)
+    return found
+
+
+def check_training(options: TrainingOptions | None = None, **named: Any) -> None:
+    """Find everything that is wrong with the options at once; `named` are fields of `TrainingOptions`.
+
+    Raises:
+        SpecError: with all problems; a problem that is alone is raised as what it is (UnknownName, DeviceError).
+    """
+    raise_all(problems(replace(options or TrainingOptions(), **named)))
+
+
+def raise_all(found: list[GraftError]) -> None:
+    """Raise one error for all that were found, or none."""
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise SpecError.of(problem.message for problem in found)
+
+
+def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
+    """The spec of a run with `options` on `dataset`, which was read to the end. `name`: display text.
+
+    Raises:
+        SpecError: options that are wrong, all at once.
+    """
+    check_training(options)
+    row, device = network(options.backbone), resolve_device(options.device)
+    weights = row.weights_row(options.weights)
+    chosen_by: Literal["user", "default", "auto"] = "user"
+    chosen = options.strategy
+    if chosen is None:
+        # By gradient steps on features there is but one way.
+        chosen = "feature_extraction" if options.solver == "adam" else _default_strategy(dataset, options.seed, device)
+        chosen_by = "default"
+    elif chosen == AUTO:
+        chosen_by = "auto"
+    spec = TrainSpec(
+        name=" ".join((name or dataset.name).split())[:200] or "Untitled",
+        workspace=dataset.path.parents[1].name,
+        dataset=dataset.id,
+        backbone=row.name,
+        weights=weights.name,
+        strategy=chosen,
+        chosen_by=chosen_by,
+        solver=_solver(options.solver),
+        stages=min(options.stages or STAGES, len(row.stages)),
+        image_size=options.image_size or weights.input_size,
+        seed=options.seed,
+        device=device,
+        batch_size=options.batch_size,
+        changes=options.changes,
+        **COMPUTES[device],
+    )
+    return spec if chosen == AUTO else following(spec, chosen, images=len(dataset.manifest().images))
+
+
+def following(spec: TrainSpec, chosen: str, *, images: int) -> TrainSpec:
+    """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed, and the estimate.
+
+    For the worker, too, which finds out what `auto` stands for. `images`: of the whole data set.
+
+    Raises:
+        UnknownName: there is no such strategy.
+        SpecError: it does not fit the backbone.
+    """
+    row, on = strategy(chosen), network(spec.backbone)
+    reason = misfit(row, on, spec.stages)
+    if reason:
+        raise SpecError(reason)
+    wanted = dict(spec.changes)
+    epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
+    spec = spec.model_copy(update={"strategy": row.name, "epochs": epochs, "recipe": row.recipe.changed(wanted)})
+    return spec.model_copy(update={"estimated_seconds": _estimated(spec, row, on, images)})
+
+
+def without_effect(spec: TrainSpec) -> list[str]:
+    """Names of settings that the user changed and that play no part in this run, so that it can say so."""
+    row = strategy(spec.strategy)
+    idle = set() if row.parameters == "lora" else {"lora_rank"}
+    if spec.recipe.optimizer != "sgd":
+        idle.add("momentum")
+    if row.learns == "one":
+        idle.add("rate_decay")
+    if not row.takes_steps:
+        idle |= {"stage_rate", "rate_decay", "cutmix", "augmentation", "views", "norm_learns"}
+        if spec.solver == "logistic":
+            idle |= {_PASSES, *Recipe.model_fields}
+    return [name for name in spec.changes if name in idle]
+
+
+def _estimated(spec: TrainSpec, row: Strategy, on: Network, images: int) -> tuple[float, float]:
+    from tl_core.training.estimate import estimate
+
+    found = estimate(
+        on,
+        row,
+        images=images,
+        image_size=spec.image_size,
+        device=resolve_device(spec.device),
+        stages=spec.stages,
+        epochs=spec.epochs,
+    )
+    return found.low, found.high
+
+
+def _strategy(name: str) -> Strategy:
+    try:
+        return strategies()[name]
+    except KeyError:
+        raise UnknownName.among("strategy", name, (*strategies(), AUTO)) from None
+
+
+def _solver(name: str) -> Solver:
+    return "adam" if name == "adam" else "logistic"
+
+
+def _out_of_range(options: TrainingOptions, stages: int | None) -> list[GraftError]:
+    of = f" of {options.backbone}" if stages else ""
+    ranges = [
+        (f"number of last stages{of}", options.stages, 1, stages or 1000),
+        ("number of epochs", options.epochs, 1, 1000),
+        ("image size", options.image_size, 16, 1024),
+        ("seed", options.seed, 0, 2**32 - 1),
+        ("batch size", options.batch_size, 1, LARGEST_BATCH),
+    ]
+    return [
+        SpecError(f"The {what} is {value}; it takes a whole number from {low} to {high}.")
+        for what, value, low, high in ranges
+        if value is not None and not low <= value <= high
+    ]
+
+
+def _try(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
+    try:
+        return check()
+    except GraftError as error:
+        found.append(error)
+        return None
+
+
+def _default_strategy(dataset: DatasetFolder, seed: int, device: Literal["cpu", "cuda", "mps"]) -> str:
+    from tl_core.data.split import assign
+
+    return default_strategy(device, int((assign(dataset.manifest(), seed) == "train").sum())).name
