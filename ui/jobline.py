@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tl_core.documents.tasks import RankSpec, RateSpec
 from tl_core.runs import jobs
-from tl_core.runs.store import JobFolder, Workspace
+from tl_core.runs.store import JobFolder, TaskFolder, Workspace
 from ui.live import Followed, follow
 from ui.words import plain
 
 
-def active(workspace: Workspace) -> list[JobFolder]:
-    """Jobs of this workspace that are queued or run, the newest first."""
-    return workspace.live()
+def active(workspace: Workspace, *, tasks: bool = True) -> list[JobFolder]:
+    """Jobs of this workspace that are queued or run, the newest first; of tasks those that take long, or none."""
+    return [job for job in workspace.live() if not isinstance(job, TaskFolder) or (tasks and _long(job))]
 
 
-def show(workspace: Workspace, *, besides: str | None) -> None:
-    """The line for each active job but the one called `besides`; draws nothing where there is none."""
-    busy = [job for job in active(workspace) if job.id != besides]
+def _long(task: TaskFolder) -> bool:
+    return isinstance(task.spec(), RankSpec | RateSpec)
+
+
+def show(workspace: Workspace, *, besides: str | None, tasks: bool = True) -> None:
+    """The line for each active job but the one called `besides`; draws nothing where there is none.
+
+    `tasks` False: the page shows them itself, where they were asked for.
+    """
+    busy = [job for job in active(workspace, tasks=tasks) if job.id != besides]
     if busy:
         st.fragment(_lines, run_every=1)(busy[:3])
 

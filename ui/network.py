@@ -1,46 +1,218 @@
-"""The small picture of a network: its stages from stem to head, frozen or learning. Knows counts, no torch."""
+"""The picture of a network: its stages from stem to head, how large each is, what of it learns and how fast. Built from numbers.
+
+Two shapes: small, for a card, and large, with names, parameters and learning rates. Knows rows, no torch and no page.
+"""
 
 from __future__ import annotations
 
+import html
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tl_core.documents.recipe import Recipe
+from tl_core.models.registry import Network
+from tl_core.training.strategies import Strategy, stage_rates
 from ui.charts import FROZEN, TRAINABLE
+from ui.words import count, plural
 
-_WIDTH, _HEIGHT, _GAP = 240, 72, 4
+Learns = Literal["no", "part", "perhaps", "yes"]
+"""Of one stage: nothing; a small part of every layer; the whole, if it is the one that is found; everything."""
+NARROW_LARGE, WIDE_LARGE = 360, 1000
+GREY = "#77857E"
+"""Read on a light and on a dark page."""
+_SMALL = (240, 72)
 
 
-def picture(stages: int, frozen: int) -> str:
-    """SVG of `stages` stages and a head, of which the first `frozen` stay as they are.
+@dataclass(frozen=True)
+class Block:
+    """One stage, or the head."""
 
-    Frozen blocks are hatched and learning ones plain, so that the two differ without colour. Built from numbers alone.
-    """
-    width = (_WIDTH - stages * _GAP) / (stages + 1)
-    blocks = []
-    for index in range(stages + 1):
-        still = index < frozen
-        height = _HEIGHT - 20 - index * (30 / max(stages, 1))
-        x, y = index * (width + _GAP), (_HEIGHT - 16 - height) / 2
-        fill = "url(#hatch)" if still else TRAINABLE
-        blocks.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="4" fill="{fill}"'
-            f' stroke="{FROZEN if still else TRAINABLE}" stroke-width="1"/>'
+    name: str
+    parameters: int
+    learns: Learns
+    rate: float | None = None
+    """Learning rate at its peak; None where it is frozen or fitted without steps."""
+    joins: int = 0
+    """When it starts to learn where stages join one by one: 0 from the start, 1 next, and so on."""
+
+
+def blocks(
+    network: Network, row: Strategy, *, stages: int, classes: int, recipe: Recipe | None = None, steps: bool = True
+) -> tuple[Block, ...]:
+    """Stages and head of `network` as `row` trains them. `steps` False: the head is fitted without a learning rate."""
+    chosen, total = recipe or row.recipe, len(network.stages)
+    learns: Learns = "perhaps" if row.learns == "one" else "yes" if row.parameters == "all" else "part"
+    rates = stage_rates(row, total, stages, recipe=chosen) if row.takes_steps else (None,) * total
+    found = [
+        Block(name, parameters, "no" if rate is None else learns, rate, joins=total - index if row.thaws else 0)
+        for index, (name, parameters, rate) in enumerate(
+            zip(network.stages, network.stage_parameters, rates, strict=True)
         )
-    words = []
-    if frozen:
-        words.append(f'<text x="0" y="{_HEIGHT - 2}" font-size="11" fill="#77857E">frozen</text>')
-    words.append(
-        f'<text x="{_WIDTH if frozen else 0}" y="{_HEIGHT - 2}" font-size="11" text-anchor="{"end" if frozen else "start"}"'
-        ' fill="#77857E">learns</text>'
+    ]
+    rate = chosen.head_rate if row.takes_steps or steps else None
+    return (*found, Block("head", network.head_parameters(classes), "yes", rate))
+
+
+def small(drawn: Sequence[Block], *, words: bool = True) -> str:
+    """SVG for a card: the blocks, and with `words` under them which end stays and which learns."""
+    width, height = _SMALL
+    step = width / len(drawn)
+    shapes = [
+        _shape(block, index * step + 1, (height - 18 - tall) / 2, step - 3, tall, "small")
+        for index, (block, tall) in enumerate(zip(drawn, _sizes(drawn, 9, height - 20), strict=True))
+    ]
+    if not words:
+        return _svg(width, height - 18, "small", "".join(shapes), "")
+    frozen = drawn[0].learns == "no"
+    left = f'<text x="0" y="{height - 3}">frozen</text>' if frozen else ""
+    right = f'<text x="{width}" y="{height - 3}" text-anchor="end">{"learns" if frozen else _learning(drawn)}</text>'
+    return _svg(width, height, "small", "".join(shapes), f'<g font-size="11" fill="{GREY}">{left}{right}</g>')
+
+
+def large(drawn: Sequence[Block], *, ink: str = GREY) -> str:
+    """HTML of the large picture: side by side where there is room, one under the other on a phone. `ink`: colour of the words."""
+    alt = html.escape(spoken(drawn))
+    pictures = "".join(
+        f'<img class="graft-{kind}" alt="{alt}" width="100%" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
+        for kind, svg in (("wide", _wide(drawn, ink)), ("tall", _tall(drawn, ink)))
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif">'
-        f'<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse"'
-        f' patternTransform="rotate(45)"><rect width="6" height="6" fill="{FROZEN}" opacity="0.45"/>'
-        f'<line x1="0" y1="0" x2="0" y2="6" stroke="{FROZEN}" stroke-width="3"/></pattern></defs>'
-        f"{''.join(blocks)}{''.join(words)}</svg>"
+        "<style>.graft-tall{display:none}@media(max-width:640px){.graft-tall{display:block}.graft-wide{display:none}}</style>"
+        + pictures
     )
 
 
-def spoken(stages: int, frozen: int) -> str:
+def spoken(drawn: Sequence[Block]) -> str:
     """The same in words, for a screen reader."""
-    if not frozen:
-        return f"all {stages} stages and the head learn"
-    return f"{frozen} of {stages} stages stay frozen, {stages - frozen} and the head learn"
+    stages = drawn[:-1]
+    frozen = sum(block.learns == "no" for block in stages)
+    if frozen == len(stages):
+        return f"All {len(stages)} stages stay frozen, the head learns"
+    if frozen:
+        return f"{frozen} of {plural(len(stages), 'stage')} stay frozen, {len(stages) - frozen} and the head learn"
+    kinds = {
+        "part": f"a small part of each of {len(stages)} stages learns, and the head",
+        "perhaps": f"one of {len(stages)} stages learns, the one that is found, and the head",
+    }
+    if stages[0].learns in kinds:
+        return kinds[stages[0].learns].capitalize()
+    slower = stages[0].rate and stages[-1].rate and stages[0].rate < stages[-1].rate
+    return (
+        f"All {len(stages)} stages and the head learn"
+        + (", joining one by one from the last" if stages[-1].joins else "")
+        + (", the first ones slowest" if slower else "")
+    )
+
+
+def _learning(drawn: Sequence[Block]) -> str:
+    if drawn[0].joins:
+        return "join one by one"
+    return {"part": "a part of each learns", "perhaps": "one learns", "yes": "all learn"}[drawn[0].learns]
+
+
+def _wide(drawn: Sequence[Block], ink: str) -> str:
+    width, room = WIDE_LARGE, 116
+    step = width / len(drawn)
+    letters = int(step / 7.2)
+    shapes, words = [], []
+    for index, (block, tall) in enumerate(zip(drawn, _sizes(drawn, 14, room), strict=True)):
+        x = index * step
+        shapes.append(_shape(block, x + 3, (room - tall) / 2, step - 6, tall, "wide"))
+        middle = f'x="{x + step / 2:.1f}" text-anchor="middle"'
+        words.append(
+            f'<text {middle} y="{room + 20}" font-weight="600">{_cut(block.name, letters)}</text>'
+            f'<text {middle} y="{room + 37}" opacity=".75">{_short(block.parameters)}</text>'
+            f'<text {middle} y="{room + 54}" opacity=".75">{_how(block)}</text>'
+        )
+    return _svg(width, room + 60, "wide", "".join(shapes), f'<g font-size="13" fill="{ink}">{"".join(words)}</g>')
+
+
+def _tall(drawn: Sequence[Block], ink: str) -> str:
+    width, line = NARROW_LARGE, 25
+    shapes, words = [], []
+    for index, (block, long) in enumerate(zip(drawn, _sizes(drawn, 8, 120), strict=True)):
+        y = index * line
+        shapes.append(_shape(block, 84, y + 3, long, line - 6, "tall"))
+        words.append(
+            f'<text x="0" y="{y + 17}" font-weight="600">{_cut(block.name, 11)}</text>'
+            f'<text x="262" y="{y + 17}" text-anchor="end" opacity=".75">{_short(block.parameters)}</text>'
+            f'<text x="{width}" y="{y + 17}" text-anchor="end" opacity=".75">{_how(block)}</text>'
+        )
+    return _svg(
+        width, line * len(drawn), "tall", "".join(shapes), f'<g font-size="13" fill="{ink}">{"".join(words)}</g>'
+    )
+
+
+def _how(block: Block) -> str:
+    if block.learns == "no":
+        return "frozen"
+    return rate_text(block.rate) if block.rate is not None else "fitted"
+
+
+def rate_text(rate: float) -> str:
+    """0.0003 as "3e-4"."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def _short(parameters: int) -> str:
+    if parameters >= 1_000_000:
+        return f"{parameters / 1e6:.1f} M"
+    return f"{parameters / 1e3:.0f} k" if parameters >= 10_000 else f"{parameters:,}"
+
+
+def _cut(name: str, letters: int) -> str:
+    return html.escape(name if len(name) <= letters else name[: max(1, letters - 1)] + "…")
+
+
+def _sizes(drawn: Sequence[Block], least: float, most: float) -> list[float]:
+    """Lengths that grow with the root of the parameters, so that a stem of a thousand is still seen beside millions."""
+    largest = max(block.parameters for block in drawn) or 1
+    return [least + (most - least) * (block.parameters / largest) ** 0.5 for block in drawn]
+
+
+def _shape(block: Block, x: float, y: float, width: float, height: float, kind: str) -> str:
+    """One block: hatched stays, plain green learns, green bars in hatching where a part learns, a dashed edge where it may."""
+    box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{min(4, width / 3):.1f}"'
+    if block.learns == "yes":
+        # What joins later is paler, never as pale as nothing.
+        return f'<rect {box} fill="{TRAINABLE}" fill-opacity="{max(0.3, 1 - 0.09 * block.joins):.2f}" stroke="{TRAINABLE}"/>'
+    edge = FROZEN if block.learns == "no" else TRAINABLE
+    dashes = ' stroke-dasharray="4 3" stroke-width="2"' if block.learns == "perhaps" else ""
+    drawn = f'<rect {box} fill="url(#frozen-{kind})" stroke="{edge}"{dashes}/>'
+    if block.learns == "part":
+        bar = max(2.0, min(6.0, width * 0.16))
+        drawn += "".join(
+            f'<rect x="{x + width * place - bar / 2:.1f}" y="{y:.1f}" width="{bar:.1f}" height="{height:.1f}" fill="{TRAINABLE}"/>'
+            for place in (0.25, 0.75)
+        )
+    return drawn
+
+
+def _svg(width: float, height: float, kind: str, shapes: str, words: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" width="100%" font-family="sans-serif">'
+        f'<defs><pattern id="frozen-{kind}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        f'<rect width="6" height="6" fill="{FROZEN}" opacity="0.4"/>'
+        f'<line x1="0" y1="0" x2="0" y2="6" stroke="{FROZEN}" stroke-width="3"/></pattern></defs>'
+        f"<style>.wire{{stroke:{FROZEN};stroke-width:2}}</style>{shapes}{words}</svg>"
+    )
+
+
+def totals(drawn: Sequence[Block]) -> str:
+    """How many parameters there are and how many learn, in words."""
+    everything = sum(block.parameters for block in drawn)
+    return f"{learning(drawn)} of {count(everything)} parameters learn"
+
+
+def learning(drawn: Sequence[Block]) -> str:
+    """How many parameters learn: a number, or in words where only the built network could count them."""
+    whole = sum(block.parameters for block in drawn if block.learns == "yes")
+    if any(block.learns == "part" for block in drawn):
+        return f"the head's {count(whole)} and about one in a hundred"
+    if any(block.learns == "perhaps" for block in drawn):
+        sizes = [block.parameters for block in drawn[:-1]]
+        return f"{count(min(sizes) + whole)} to {count(max(sizes) + whole)}"
+    return count(whole)

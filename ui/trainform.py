@@ -2,152 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 
 import streamlit as st
 
+from tl_core.data.split import assign
 from tl_core.documents.manifest import Manifest
-from tl_core.models import weights
-from tl_core.models.registry import Network, networks
-from tl_core.runs.jobs import detect_device
-from tl_core.training.estimate import estimate
-from tl_core.training.strategies import Strategy, default_strategy, frozen_stages, strategies
+from tl_core.documents.tasks import Ranking, RankSpec
+from tl_core.models.registry import Network
+from tl_core.runs import jobs
+from tl_core.runs.store import DatasetFolder
+from tl_core.training.advice import Advice, auto_says
+from tl_core.training.strategies import AUTO, default_strategy, strategies
+from ui import advanced, asking, backbones, cards, startline
 from ui import network as drawing
-from ui.words import count, percent, plain
-
-DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What would be trained."""
-
-    backbone: str
-    strategy: str
-    stages: int
-    epochs: int | None
-    image_size: int | None
-    seed: int
+from ui.places import TRAIN, Here
+from ui.plan import Plan
+from ui.settings import Case
+from ui.words import distinct, plain, plural
 
 
-def backbone_choice() -> Network:
-    """The select box of pretrained networks."""
-    table = networks()
-    st.subheader("What it already knows", anchor=False)
-    st.caption("A network that has seen a million photos is the start (backbone).")
-    name = st.selectbox(
-        "Backbone",
-        list(table),
-        format_func=_backbone_label,
-        key="backbone",
-        persist_state="session",
-        label_visibility="collapsed",
-    )
-    row = table[name]
-    weighed, described = row.weights_row(), weights.describe(row)
+@st.cache_data(max_entries=32, show_spinner=False)
+def _parts(folder: str, moment: float, seed: int, _manifest: Manifest) -> Counter[str]:
+    """Pictures of each split; cached by the data set's folder and its manifest's time."""
+    del folder, moment
+    return Counter(str(part) for part in assign(_manifest, seed))
+
+
+def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
+    """The first decision: the data set. Returns its pictures by split."""
+    seed = advanced.set_value("seed") or 0
+    parts = _parts(str(dataset.path), (dataset.path / "manifest.json").stat().st_mtime, seed, manifest)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Pictures", anchor=False, width="content")
+        ready = [other for other in here.workspace.datasets() if other.status().state == "succeeded"]
+        names = distinct({other.id: other.name for other in ready})
+        chosen = st.selectbox(
+            "Data set",
+            list(names),
+            index=list(names).index(dataset.id),
+            format_func=names.__getitem__,
+            key=f"pictures-{dataset.id}",
+            label_visibility="collapsed",
+            width=360,
+        )
+    if chosen != dataset.id:
+        here.go(TRAIN, dataset=chosen)
     st.caption(
-        f"{described[0].upper()}{described[1:]}. {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes, "
-        f"{count(row.parameters)} parameters, {row.gflops:.1f} billion steps a picture. Licence of the weights: {plain(weighed.licence)}"
+        f"{plural(len(manifest.classes), 'class', 'classes')}; {parts['train']:,} pictures to learn from, "
+        f"{parts['val']:,} to choose by, {parts['test']:,} held out for the test."
     )
-    return row
+    return parts
 
 
-def _backbone_label(name: str) -> str:
-    row = networks()[name]
-    return f"{name}: {weights.describe(row)}, {percent(row.weights_row().imagenet_accuracy)} on ImageNet"
-
-
-def strategy_choice(row: Network, train_images: int, stages: int) -> Strategy:
-    """One card a strategy, with the picture of the network; the default's reason beside it."""
-    table = strategies()
-    device = detect_device()
-    proposed = default_strategy(device, train_images)
-    chosen = st.session_state.get("strategy", proposed.name)
-    chosen = chosen if chosen in table else proposed.name
+def strategy(here: Here, network: Network, weights: str, manifest: Manifest, train_images: int) -> Plan:
+    """The third decision: how much of the network to re-train, its picture, and the folded settings."""
+    proposed = default_strategy(jobs.detect_device(), train_images)
+    name = cards.chosen_name(proposed)
+    advice = _advice(here, network, train_images)
+    row = strategies()[(advice.strategy or proposed.name) if name == AUTO else name]
+    solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
+    case = Case(network, weights, row, solver, advanced.set_value("optimizer") or "adamw", decided=name != AUTO)
+    plan = Plan.of(case, name, advanced.changed(case))
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
-    total = len(row.stages)
-    for column, option in zip(st.columns(len(table)), table.values(), strict=True):
-        with column, st.container(border=True, height="stretch", key=f"card-{option.name}"):
-            badge = " :green-badge[proposed]" if option.name == proposed.name else ""
-            st.markdown(f"**{option.title}**{badge}")
-            frozen = frozen_stages(option, total, stages)
-            st.image(drawing.picture(total, frozen), width="stretch", alt=drawing.spoken(total, frozen))
-            st.caption(option.description)
-            st.space("stretch")
-            picked = option.name == chosen
-            st.button(
-                "Chosen" if picked else "Choose",
-                key=f"choose-{option.name}",
-                type="primary" if picked else "secondary",
-                icon=":material/check:" if picked else None,
-                width="stretch",
-                on_click=_choose,
-                args=(option.name,),
-                help=f"Use {option.title.lower()}",
-            )
-    return table[chosen]
+    cards.show(cards.Offer(network, len(manifest.classes), plan.stages, proposed), name)
+    cards.auto(name, advice.reason, startline.prices(plan, advice, len(manifest.images)))
+    _picture(plan, len(manifest.classes))
+    with st.expander("Advanced", icon=":material/tune:", key="advanced"):
+        st.caption("Nothing here needs touching: what you leave alone is the strategy's own.")
+        places = advanced.show(case)
+        with places["Training"]:
+            backbones.weights_choice(network)
+    return plan
 
 
-def _choose(name: str) -> None:
-    st.session_state["strategy"] = name
+def _advice(here: Here, network: Network, train_images: int) -> Advice:
+    """What the rule says, with whether the pictures are similar where that was measured."""
+    dataset = here.dataset
+    task = asking.latest(here.workspace, RankSpec, lambda spec: dataset is not None and spec.dataset == dataset.id)
+    return auto_says(train_images, task.answer(Ranking) if task else None, network)
 
 
-def advanced(row: Network) -> tuple[int, int | None, int | None, int]:
-    """Stages, epochs, image size, seed: folded, all with a default."""
-    with st.expander("Advanced", icon=":material/tune:"), st.grid(4, min_column_width=180):
-        stages = st.number_input(
-            "Last stages that learn", 1, len(row.stages), min(2, len(row.stages)), key="stages", persist_state="session",
-            help="For the strategy that re-trains the last stages.",
-        )  # fmt: skip
-        epochs = st.number_input(
-            "Epochs", 1, 200, None, key="epochs", persist_state="session", placeholder="the strategy's own",
-            help="How often every picture is learned from. The head alone needs none.",
-        )  # fmt: skip
-        size = st.number_input(
-            "Image size, pixels", 32, 1024, None, step=32, key="image-size", persist_state="session",
-            placeholder=f"{row.weights_row().input_size}, as it was pretrained", help="Larger sees finer detail and takes longer.",
-        )  # fmt: skip
-        seed = st.number_input(
-            "Seed", 0, 2**32 - 1, 0, key="seed", persist_state="session",
-            help="The same seed gives the same split and the same result.",
-        )  # fmt: skip
-    return stages, epochs, size, seed
-
-
-def start_button(row: Network, option: Strategy, chosen: Chosen, manifest: Manifest, train_images: int) -> bool:
-    """Start, and beside it how long, where, how much will learn; under it what a longer run may buy."""
-    device = detect_device()
-    proposed = default_strategy(device, train_images)
-    learning = sum(row.stage_parameters[frozen_stages(option, len(row.stages), chosen.stages) :])
-    head = row.head_parameters(len(manifest.classes))
-    sentence = (
-        f":material/timer: {_about(row, option, chosen, len(manifest.images))} on {DEVICE_WORDS[device]}; "
-        f"{count(learning + head)} of {count(row.backbone_parameters + head)} parameters will learn."
-    )
-    if not weights.available(row):
-        sentence += f" Before that it {weights.describe(row)}."
-    with st.container(horizontal=True, vertical_alignment="center", key="start-line"):
-        pressed = st.button("Start", type="primary", icon=":material/play_arrow:", key="start", width=160)
-        st.markdown(sentence)
-    longer = proposed.longer
-    if longer and option.name == proposed.name and proposed.longer_reason:
-        longer_time = _about(row, strategies()[longer], chosen, len(manifest.images))
-        st.caption(
-            f"{plain(proposed.longer_reason, longest=300)} “{strategies()[longer].title}” would take {longer_time}."
-        )
-    return pressed
-
-
-def _about(row: Network, option: Strategy, chosen: Chosen, images: int) -> str:
-    return str(
-        estimate(
-            row,
-            option,
-            images=images,
-            device=detect_device(),
-            stages=chosen.stages,
-            epochs=chosen.epochs,
-            image_size=chosen.image_size,
-        )
-    )
+def _picture(plan: Plan, classes: int) -> None:
+    drawn = plan.drawn(classes)
+    title = f"**{plan.row.title}**, from the first layers (stem) to the new last one (head): {drawing.totals(drawn)}."
+    st.markdown(title if plan.strategy != AUTO else f"If it takes {title}")
+    ink = {"light": "#1E2A24", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
+    st.html(drawing.large(drawn, ink=ink))
+    notes = ["Hatched: frozen, as it was. Green: learns. Larger: more parameters."]
+    if any(block.rate is not None for block in drawn):
+        notes.append("The number under each is its learning rate at its peak.")
+    if drawn[0].joins:
+        notes.append("The paler, the later it joins.")
+    st.caption(" ".join(notes))
