@@ -6,6 +6,7 @@
 | GRAFT_KEEP_DAYS       | days after which an idle workspace is swept; 0: never| 0, on a Space 2            |
 | GRAFT_MAX_UPLOAD_MB   | size of an upload in all, in megabytes               | 500                        |
 | GRAFT_CACHE_GB        | size of the cache, in gigabytes                      | 10                         |
+| GRAFT_WEIGHTS_DIR     | folder of weights files, NAME.safetensors or .pth    | none                       |
 | SPACE_ID              | set by Hugging Face Spaces                           |                            |
 """
 
@@ -49,6 +50,21 @@ def max_upload_bytes() -> int:
 
 def cache_bytes() -> int:
     return int(_number("GRAFT_CACHE_GB", 10.0) * 1_000_000_000)
+
+
+def weights_folder() -> Path | None:
+    """The operator's own folder of weights files; None where there is none.
+
+    Raises:
+        SpecError: what GRAFT_WEIGHTS_DIR names is no folder.
+    """
+    chosen = os.environ.get("GRAFT_WEIGHTS_DIR")
+    if not chosen:
+        return None
+    folder = Path(chosen).expanduser()
+    if not folder.is_dir():
+        raise SpecError(f"GRAFT_WEIGHTS_DIR is {folder}, which is no folder. Name one that is there.")
+    return folder
 
 
 def _number(variable: str, default: float) -> float:

@@ -15,8 +15,9 @@ import pytest
 from tests.models.conftest import result_of
 from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
+from tl_core.models.places import torch_folder
 from tl_core.models.registry import Network, network
-from tl_core.models.weights import available, available_names, describe, download_folder, fetch, locate
+from tl_core.models.weights import available, available_names, describe, fetch, locate
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -101,7 +102,7 @@ def test_downloads_once_with_progress(site: Site, torch_home: Path) -> None:
     assert describe(row) == "downloads 3 MB"
     events, path = result_of(fetch(row))
     assert path.read_bytes() == CONTENT
-    assert path.parent == torch_home / "hub" / "checkpoints" == download_folder()
+    assert path.parent == torch_home / "hub" / "checkpoints" == torch_folder()
     assert isinstance(events[0], StageStarted)
     assert "resnet18, 3 MB" in events[0].title
     progress = [event for event in events if isinstance(event, Progress)]
@@ -115,7 +116,7 @@ def test_downloads_once_with_progress(site: Site, torch_home: Path) -> None:
 
 def test_a_file_that_pytorch_downloaded_is_used(site: Site) -> None:
     row = row_of(site)
-    file = download_folder() / row.weights[0].file
+    file = torch_folder() / row.weights[0].file
     file.parent.mkdir(parents=True)
     file.write_bytes(CONTENT)
     assert result_of(fetch(row)) == ([], file)
@@ -132,7 +133,7 @@ def test_a_cut_connection_goes_on_where_it_stopped(site: Site) -> None:
 
 def test_a_closed_download_goes_on_where_it_stopped(site: Site) -> None:
     row = row_of(site)
-    part = download_folder() / f"{row.weights[0].file}.part"
+    part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:1_234_567])
     running = fetch(row)
@@ -149,7 +150,7 @@ def test_a_closed_download_goes_on_where_it_stopped(site: Site) -> None:
 @pytest.mark.parametrize("rest", [b"", b"longer than the file"])
 def test_a_part_that_is_no_beginning_is_given_up(site: Site, rest: bytes) -> None:
     row = row_of(site)
-    part = download_folder() / f"{row.weights[0].file}.part"
+    part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT + rest)
     _, path = result_of(fetch(row))
@@ -158,7 +159,7 @@ def test_a_part_that_is_no_beginning_is_given_up(site: Site, rest: bytes) -> Non
 
 def test_a_server_without_ranges_starts_again(site: Site) -> None:
     row = row_of(site)
-    part = download_folder() / f"{row.weights[0].file}.part"
+    part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"something else" * 9)
     site.ranges = False
@@ -170,12 +171,12 @@ def test_a_wrong_hash_is_thrown_away(site: Site) -> None:
     site.content = CONTENT[:-1] + b"!"
     with pytest.raises(DownloadFailed, match="hash"):
         result_of(fetch(row_of(site)))
-    assert not [file for file in download_folder().iterdir() if file.suffix != ".lock"]
+    assert not [file for file in torch_folder().iterdir() if file.suffix != ".lock"]
 
 
 def test_a_damaged_file_is_said_and_downloaded_again(site: Site) -> None:
     row = row_of(site)
-    file = download_folder() / row.weights[0].file
+    file = torch_folder() / row.weights[0].file
     file.parent.mkdir(parents=True)
     file.write_bytes(CONTENT[:1000])
     events, path = result_of(fetch(row))
@@ -186,7 +187,7 @@ def test_a_damaged_file_is_said_and_downloaded_again(site: Site) -> None:
 def test_a_connection_that_brings_nothing_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     row = row_of(site)
-    part = download_folder() / f"{row.weights[0].file}.part"
+    part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:2_000_000])
     site.cut_after = 0
@@ -209,7 +210,7 @@ def test_a_server_that_sends_too_much(site: Site) -> None:
 
 def test_offline_says_what_works_now(site: Site) -> None:
     site.port = 9
-    with pytest.raises(WeightsUnavailable, match=r"Backbones that work now: .*efficientnet_lite0") as error:
+    with pytest.raises(WeightsUnavailable, match=r"these work now: .*efficientnet_lite0.* from scratch\.") as error:
         result_of(fetch(row_of(site)))
     assert "resnet18" in error.value.message
     assert error.value.exit_code == 2

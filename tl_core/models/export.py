@@ -19,7 +19,7 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import ModelError
 from tl_core.models.registry import Network
-from tl_core.models.weights import fetch
+from tl_core.models.weights import fetch, identity
 
 if TYPE_CHECKING:
     from tl_core.models.build import Backbone
@@ -166,9 +166,10 @@ def backbone_key(network: Network, weights: str | None, image_size: int) -> str:
 
     Raises:
         UnknownName: the network has no such set of weights.
+        SpecError: GRAFT_WEIGHTS_DIR names no folder.
     """
     row = network.weights_row(weights)
-    made_from = [FORMAT, network.builder, row.sha256, row.mean, row.std, image_size]
+    made_from = [FORMAT, network.builder, identity(network, row.name), row.mean, row.std, image_size]
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     return f"{network.name}-{row.name}-{image_size}-{digest}"
 

@@ -1,0 +1,178 @@
+"""Where pretrained weights may lie on this machine, in the order in which they are looked for.
+
+A Python package that brings them, PyTorch's cache (TORCH_HOME), the Hugging Face cache (HF_HOME), a folder of the
+operator's (GRAFT_WEIGHTS_DIR). The caches are the libraries' own, shared with every other program. Nothing is read here but
+folders, each once for all networks: a page asks for all of them whenever it is drawn.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tl_core.models.registry import Network, WeightsRow
+from tl_core.settings import weights_folder
+
+Place = Literal["package", "torch cache", "Hugging Face cache", "operator's folder"]
+
+HUB = "https://huggingface.co"
+_RESOLVE = re.compile(r"/([\w.-]+)/([\w.-]+)/resolve/([\w.-]+)/([\w./-]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    path: Path
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """One file of a repository on the Hugging Face hub, and its place in that hub's cache of files."""
+
+    organisation: str
+    name: str
+    revision: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        """At HF_ENDPOINT where that is set."""
+        return f"{hub_endpoint()}/{self.organisation}/{self.name}/resolve/{self.revision}/{self.file}"
+
+    @property
+    def folder(self) -> Path:
+        """Holds `blobs/SHA256`, `snapshots/COMMIT/FILE` (a link to a blob) and `refs/REVISION` (a commit's name)."""
+        return hub_folder() / self.folder_name
+
+    @property
+    def folder_name(self) -> str:
+        return f"models--{self.organisation}--{self.name}"
+
+
+def torch_folder() -> Path:
+    """PyTorch's own cache of weights."""
+    home = os.environ.get("TORCH_HOME") or str(_cache_home() / "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def hub_folder() -> Path:
+    """The Hugging Face hub's own cache."""
+    chosen = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    home = os.environ.get("HF_HOME") or str(_cache_home() / "huggingface")
+    return Path(home).expanduser() / "hub"
+
+
+def hub_endpoint() -> str:
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def hub_is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE")
+
+
+def hub_file(row: WeightsRow) -> HubFile | None:
+    """What `row` names on the hub; None where its file comes from elsewhere."""
+    parts = urlsplit(row.url or "")
+    named = _RESOLVE.fullmatch(parts.path) if parts.hostname == urlsplit(HUB).hostname else None
+    if named is None or ".." in parts.path:
+        return None
+    organisation, name, revision, file = named.groups()
+    return HubFile(organisation=organisation, name=name, revision=revision, file=file)
+
+
+def candidates(network: Network, row: WeightsRow) -> Iterator[Found]:
+    """Files of the set `row` of `network` on this machine, unread, the one to take first.
+
+    Raises:
+        SpecError: GRAFT_WEIGHTS_DIR names no folder.
+    """
+    packaged = _in_package(row)
+    if packaged is not None:
+        yield Found(path=packaged, place="package")
+    hub = hub_file(row)
+    if row.url and hub is None and row.file in _names(torch_folder()):
+        file = torch_folder() / row.file
+        if _is_filled(file):
+            yield Found(path=file, place="torch cache")
+    if hub is not None and hub.folder_name in _names(hub_folder()):
+        yield from (Found(path=file, place="Hugging Face cache") for file in _snapshots(hub))
+    folder = weights_folder()
+    if folder is not None:
+        present = _names(folder)
+        for name in own_names(network, row):
+            if name in present and _is_filled(folder / name):
+                yield Found(path=folder / name, place="operator's folder")
+
+
+def own_names(network: Network, row: WeightsRow) -> list[str]:
+    """File names under which the operator's folder may hold the set `row`: `NAME.WEIGHTS`, `NAME` (default set), the library's."""
+    stems = [f"{network.name}.{row.name}"]
+    if row.name == network.default_weights:
+        stems.append(network.name)
+    names = [f"{stem}{ending}" for stem in stems for ending in (".safetensors", ".pth")]
+    # On the hub every repository calls its file the same.
+    return names if hub_file(row) else [*names, Path(row.file).name]
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+
+
+def _in_package(row: WeightsRow) -> Path | None:
+    spec = importlib.util.find_spec(row.package) if row.package else None
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        file = Path(folder) / row.file
+        if file.is_file():
+            return file
+    return None
+
+
+def _snapshots(hub: HubFile) -> list[Path]:
+    """The file in each commit that is here: what the revision stands for first, then the newest."""
+    snapshots = hub.folder / "snapshots"
+    try:
+        commits = list(snapshots.iterdir())
+    except OSError:
+        return []
+    files = [commit / hub.file for commit in commits if _is_filled(commit / hub.file)]
+    try:
+        current = (hub.folder / "refs" / hub.revision).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        current = ""
+    return sorted(files, key=lambda file: (file == snapshots / current / hub.file, file.stat().st_mtime), reverse=True)
+
+
+def _is_filled(file: Path) -> bool:
+    try:
+        return file.is_file() and file.stat().st_size > 0
+    except OSError:
+        return False
+
+
+_LISTINGS: dict[Path, tuple[int, frozenset[str]]] = {}
+
+
+def _names(folder: Path) -> frozenset[str]:
+    """What `folder` holds; listed anew only after it changed."""
+    try:
+        changed = folder.stat().st_mtime_ns
+        known = _LISTINGS.get(folder)
+        if known is not None and known[0] == changed:
+            return known[1]
+        names = frozenset(entry.name for entry in folder.iterdir())
+    except OSError:
+        return frozenset()
+    # A file that comes within the same tick of the file system's clock would go unseen: only an older state is kept.
+    if time.time_ns() - changed > 2_000_000_000:
+        _LISTINGS[folder] = (changed, names)
+    return names
