@@ -14,7 +14,7 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import Progress
 from tl_core.errors import DiskFull, ModelError
 from tl_core.training import features
-from tl_core.training.features import computed_key, embed_rows, extract, run_graph
+from tl_core.training.features import Wanted, computed_key, embed_rows, extract, run_graph
 
 
 def _graph(path: Path, *, broken: bool = False) -> Path:
@@ -101,6 +101,6 @@ def test_float16_holds_what_fits_and_clips_what_does_not(tmp_path: Path) -> None
 
 def test_chosen_rows_are_those_of_the_whole(tmp_path: Path, pixels: np.ndarray) -> None:
     graph = _graph(tmp_path / "graph.onnx")
-    finish(run_graph(graph, "embedding", pixels, tmp_path / "all", dtype=np.float32))
+    finish(run_graph(graph, [Wanted("embedding", tmp_path / "all", np.float32)], pixels))
     chosen = np.array([20, 0, 7])
     assert np.array_equal(embed_rows(graph, pixels, chosen), np.load(tmp_path / "all")[chosen])

@@ -1,12 +1,13 @@
-"""A device that torch cannot use is said in words before anything is trained."""
+"""What a step reads; a device that torch cannot use is said in words before anything is trained."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from tl_core.errors import DeviceError
-from tl_core.training.inputs import torch_device
+from tl_core.training.inputs import Copies, Inputs, torch_device
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -19,3 +20,34 @@ def test_a_gpu_that_torch_cannot_use_is_said_in_words(name: str, monkeypatch: py
 
 def test_the_processor_is_always_there() -> None:
     assert torch_device("cpu") == torch.device("cpu")
+
+
+def _with_views() -> Inputs:
+    """Ten rows that hold their own number; rows 2, 5 and 7 have two copies each, 100 and 200 higher."""
+    plain = np.repeat(np.arange(10, dtype=np.float16)[:, None], 3, axis=1)
+    rows = np.array([2, 5, 7])
+    copies = Copies(rows, (plain[rows] + np.float16(100), plain[rows] + np.float16(200)))
+    return Inputs.of_activations(plain, device=torch.device("cpu"), copies=copies)
+
+
+def test_training_takes_each_picture_in_one_of_its_views_by_lot() -> None:
+    inputs, rows = _with_views(), np.array([7, 2, 5, 2])
+    seen: set[tuple[int, int]] = set()
+    for step in range(40):
+        batch = inputs.batch(rows, torch.Generator().manual_seed(step))
+        assert batch.dtype == torch.float32
+        values = batch[:, 0].int().numpy()
+        assert (values % 100 == rows).all(), "in the order that was asked for"
+        seen |= set(zip(rows.tolist(), (values // 100).tolist(), strict=True))
+    assert seen == {(row, view) for row in (2, 5, 7) for view in (0, 1, 2)}
+    one, two = (inputs.batch(rows, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(one, two)
+
+
+def test_what_has_no_copies_and_what_is_judged_stays_plain() -> None:
+    inputs = _with_views()
+    judged = inputs.batch(np.array([2, 5, 7]))
+    assert judged[:, 0].tolist() == [2, 5, 7]
+    for step in range(10):
+        batch = inputs.batch(np.array([1, 9]), torch.Generator().manual_seed(step))
+        assert batch[:, 0].tolist() == [1, 9]

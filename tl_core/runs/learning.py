@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tl_core.models.build import Backbone
+    from tl_core.training.activations import Activations
     from tl_core.training.head import Head
 
 
@@ -161,29 +162,35 @@ def best_state(path: Path) -> dict[str, Tensor]:
 def _take_steps(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Backbone]:
     from safetensors.torch import save
 
+    from tl_core.models.export import exported_backbone
     from tl_core.training.activations import frozen_activations
     from tl_core.training.inputs import Inputs, torch_device
     from tl_core.training.loop import fit, set_fitted_head
     from tl_core.training.trial import channels_last_is_faster
 
     device = torch_device(plan.spec.device)
-    head: Head | None = None
-    if plan.strategy.head_start == "fitted":
-        _, _, head = yield from _fitted_head(plan, pixels)
     backbone = yield from _build(plan, classes=len(plan.classes))
-    if head is not None:
-        set_fitted_head(backbone, head)
-    activations: NDArray[np.float16] | None = None
+    activations: Activations | None = None
     if plan.frozen:
+        exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
         yield StageStarted(stage="features", title="Running the frozen stages once")
+        # Before the fitted head: where nothing is kept yet, one pass gives its features, too.
         activations = yield from frozen_activations(
             backbone,
+            exported,
             pixels,
             frozen=plan.frozen,
+            train_rows=plan.rows("train"),
+            recipe=plan.spec.recipe,
+            epochs=plan.spec.epochs,
+            seed=plan.spec.seed,
             cache=plan.cache,
-            key=plan.key(str(plan.frozen)),
+            key=plan.key(),
             device=plan.spec.device,
         )
+    if plan.strategy.head_start == "fitted":
+        _, _, head = yield from _fitted_head(plan, pixels)
+        set_fitted_head(backbone, head)
     yield StageStarted(stage="training", title=f"Training: {plan.strategy.title.lower()}")
     spec = plan.spec
     if spec.channels_last is None:
@@ -203,7 +210,7 @@ def _take_steps(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
     if activations is None:
         inputs = Inputs.of_pixels(backbone, pixels, frozen=plan.frozen, device=device, level=spec.recipe.augmentation)
     else:
-        inputs = Inputs.of_activations(activations, device=device)
+        inputs = Inputs.of_activations(activations.plain, device=device, copies=activations.copies)
     yield from fit(
         backbone,
         inputs,

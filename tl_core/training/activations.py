@@ -1,46 +1,105 @@
 """What the frozen stages give for each picture, computed once and kept as float16, so that a frozen layer is not run twice.
 
-Also the embeddings of a whole backbone on a GPU. Needs torch. Knows no labels, no splits and no optimizer.
+With augmentation, also for a few changed copies of each training picture, drawn once. On the CPU all comes from the exported
+backbone's graph, cut after the last frozen stage; on another device from torch. Also the embeddings of a whole backbone on
+such a device. Needs torch. Knows no labels and no optimizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
+from tl_core.documents.recipe import Level, Recipe
 from tl_core.models.build import Backbone
-from tl_core.models.export import export_prefix, holds_graph
+from tl_core.models.export import ONNX_NAME, cut, holds_graph, stage_name
+from tl_core.training.augment import view
 from tl_core.training.estimate import reading_is_cheaper
-from tl_core.training.features import new_rows, run_graph, write_rows
+from tl_core.training.features import Pictures, Wanted, computed_key, new_rows, open_session, run_graph, write_rows
+from tl_core.training.inputs import Copies
 
 GPU_BATCH = 128
 LARGEST_SHARE = 0.5
 """Of the cache that one run's activations may take; the rest is for what else a user does."""
 
 
-def frozen_activations(
-    backbone: Backbone, pixels: NDArray[np.uint8], *, frozen: int, cache: Cache, key: str, device: str
-) -> Generator[Event, None, NDArray[np.float16] | None]:
-    """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3): float16 (N, K, h, w), memory-mapped.
+@dataclass(frozen=True)
+class Activations:
+    """Memory-mapped, of any rank: (N, K, h, w) of most networks, (N, h, w, K) or tokens (N, T, D) of some."""
 
-    None, with a notice that says so, where they would not fit the cache or where reading them back takes longer than
-    computing them (a frozen stem alone): then they are recomputed in each epoch. On the CPU they come from ONNX Runtime,
-    on another device from torch in float32. `key` names pixels, backbone and `frozen`.
+    plain: NDArray[np.float16]
+    """(N, ...) of every picture, unchanged."""
+    copies: Copies | None
+
+
+@dataclass(frozen=True)
+class View:
+    """Pictures `rows` of `pixels`, changed as copy `number` is; made as they are needed."""
+
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.integer]
+    level: Level
+    number: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.uint8]:
+        return self.on("cpu", part).numpy()
+
+    def on(self, device: str, part: slice) -> torch.Tensor:
+        rows = self.rows[part]
+        pictures = torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).to(device)
+        changed = view(pictures, self.level, number=self.number, seed=self.seed, rows=rows.tolist())
+        return changed.round().to(torch.uint8)
+
+
+def frozen_activations(
+    backbone: Backbone,
+    exported: Path,
+    pixels: NDArray[np.uint8],
+    *,
+    frozen: int,
+    train_rows: NDArray[np.integer],
+    recipe: Recipe,
+    epochs: int,
+    seed: int,
+    cache: Cache,
+    key: str,
+    device: str,
+) -> Generator[Event, None, Activations | None]:
+    """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3), and for views of the training rows.
+
+    None, with a notice that says so, where it would not fit the cache, where reading it back takes longer than computing
+    it (a frozen stem alone), or where the recipe augments and wants a single view: then it is recomputed in each epoch.
+
+    `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache; `key` names pixels and
+    backbone, as for `features.extract`: embeddings that are not kept under it yet are kept on the way, so that the frozen
+    stages run once for both. Copies are drawn by `seed` and the picture's number; there are no more than `epochs`, or two.
 
     Raises:
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+        ModelError: the backbone gives values that are no numbers, or its graph lacks the stage.
     """
-    an_image = _bytes_an_image(backbone, frozen, pixels)
+    run = _Run(backbone, exported, pixels, frozen, cache, key, device)
+    views = 1 if recipe.augmentation == "none" else min(recipe.views, max(2, epochs))
+    if recipe.augmentation != "none" and views == 1:
+        yield Notice(message="With a single view of each picture, the frozen stages are computed again in each epoch.")
+        return None
+    an_image = run.bytes_an_image()
     if not reading_is_cheaper(
         backbone.row, frozen=frozen, image_size=pixels.shape[1], bytes_an_image=an_image, device=device
     ):
@@ -48,26 +107,25 @@ def frozen_activations(
             message="The frozen stages are so few that they are computed again in each epoch, which is quicker."
         )
         return None
-    needed = an_image * len(pixels)
-    if needed > cache.room() * LARGEST_SHARE:
+    room, plain, copy = cache.room() * LARGEST_SHARE, an_image * len(pixels), an_image * len(train_rows)
+    fitting = min(views, 1 + int((room - plain) // max(1, copy)))
+    if plain > room or (views > 1 and fitting == 1):
         yield Notice(
             message=(
-                f"The frozen stages' output would take {needed / 1e9:.1f} GB, more than the cache has room for. "
-                "It is computed again in each epoch instead, which is slower."
+                f"The frozen stages' output would take {(plain + copy * (views > 1)) / 1e9:.1f} GB, more than the cache "
+                "has room for. It is computed again in each epoch instead, which is slower."
             )
         )
         return None
-    with cache.entry("activations", key, whole=holds_array(np.float16, len(pixels))) as entry:
-        path = entry.path
-        if path is None:
-            if device == "cpu":
-                graph = yield from _prefix_graph(backbone, frozen, pixels.shape[1], cache, key)
-                yield from run_graph(graph, "activations", pixels, entry.temporary, dtype=np.float16)
-            else:
-                yield from _run_torch(backbone, backbone.prefix(frozen), pixels, entry.temporary, device, np.float16)
-            path = entry.commit()
-        loaded: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return loaded
+    if fitting < views:
+        yield Notice(message=f"The cache has room for {fitting} views of each picture instead of {views}.")
+    pace = Pace("features", len(pixels) + (fitting - 1) * len(train_rows))
+    kept = yield from run.plain(pace)
+    copies = []
+    for number in range(1, fitting):
+        pictures = View(pixels, train_rows, recipe.augmentation, number, seed)
+        copies.append((yield from run.copy(pictures, pace, len(pixels) + (number - 1) * len(train_rows))))
+    return Activations(kept, Copies(train_rows, tuple(copies)) if copies else None)
 
 
 def embed_on_device(
@@ -84,51 +142,145 @@ def embed_on_device(
     with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
         path = entry.path
         if path is None:
-            whole = backbone.prefix(len(backbone.stages))
-            yield from _run_torch(backbone, whole, pixels, entry.temporary, device, np.float32)
+            wanted = [Wanted(EMBEDDING, entry.temporary, np.float32)]
+            yield from _run_torch(backbone, 0, device, wanted, pixels)
             path = entry.commit()
         features: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return features
 
 
-def _bytes_an_image(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8]) -> int:
-    part = backbone.prefix(frozen).eval()
-    with torch.inference_mode():
-        one = part(backbone.normalise(torch.from_numpy(np.array(pixels[:1])).to(backbone.mean.device)))
-    return int(one.numel()) * 2
+EMBEDDING = "embedding"
 
 
-def _prefix_graph(backbone: Backbone, frozen: int, size: int, cache: Cache, key: str) -> Generator[Event, None, Path]:
-    # The pixels in the key make this graph one data set's own, which costs a second export for another data set and
-    # spares this module from knowing which weights the backbone holds.
-    with cache.entry("backbones", f"prefix-{key}", whole=holds_graph("activations")) as entry:
-        if entry.path is not None:
-            return entry.path
-        yield Notice(message="Preparing the frozen stages for this data set, once.")
-        export_prefix(backbone, frozen, size, entry.temporary)
-        return entry.commit()
+class _Run:
+    """The frozen stages of one backbone over one data set."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        exported: Path,
+        pixels: NDArray[np.uint8],
+        frozen: int,
+        cache: Cache,
+        key: str,
+        device: str,
+    ) -> None:
+        self._backbone, self._exported, self._pixels, self._frozen = backbone, exported, pixels, frozen
+        self._cache, self._key, self._device = cache, key, device
+        self._output = EMBEDDING if frozen == len(backbone.stages) else stage_name(frozen - 1)
+        self._plain_key = computed_key(key, self._output)
+
+    def bytes_an_image(self) -> int:
+        """As float16."""
+        one = self._pixels[:1]
+        whole = holds_array(np.float16, len(self._pixels))
+        present = self._cache.get("activations", self._plain_key)
+        if present is not None and whole(present):
+            values = np.load(present, mmap_mode="r", allow_pickle=False)[:1]
+        elif self._device == "cpu":
+            session = open_session(self._graph([self._output]))
+            values = session.run([self._output], {"images": np.ascontiguousarray(one)})[0]
+        else:
+            part = self._backbone.to(self._device).eval().prefix(self._frozen)
+            with torch.inference_mode():
+                values = part(self._backbone.normalise(torch.from_numpy(np.array(one)).to(self._device))).cpu().numpy()
+        return int(values.size) * 2
+
+    def plain(self, pace: Pace) -> Generator[Event, None, NDArray[np.float16]]:
+        """Of every picture, unchanged; where they were missing, with the embeddings that were missing, too."""
+        count = len(self._pixels)
+        with ExitStack() as entries:
+            entry = entries.enter_context(
+                self._cache.entry("activations", self._plain_key, whole=holds_array(np.float16, count))
+            )
+            if entry.path is None:
+                wanted, filled = [Wanted(self._output, entry.temporary, np.float16)], [entry]
+                if self._output != EMBEDDING:
+                    features = entries.enter_context(
+                        self._cache.entry("features", self._key, whole=holds_array(np.float32, count))
+                    )
+                    if features.path is None:
+                        wanted.append(Wanted(EMBEDDING, features.temporary, np.float32))
+                        filled.append(features)
+                yield from self._fill(wanted, self._pixels, pace, 0)
+                for one in filled:
+                    one.commit()
+            return _mapped(entry.path)
+
+    def copy(self, pictures: View, pace: Pace, before: int) -> Generator[Event, None, NDArray[np.float16]]:
+        """Of one view of the training rows."""
+        rows = hashlib.sha256(np.ascontiguousarray(pictures.rows, dtype=np.int64).tobytes()).hexdigest()
+        key = computed_key(self._plain_key, pictures.level, f"view {pictures.number} of seed {pictures.seed}", rows)
+        with self._cache.entry("activations", key, whole=holds_array(np.float16, len(pictures))) as entry:
+            if entry.path is None:
+                yield from self._fill([Wanted(self._output, entry.temporary, np.float16)], pictures, pace, before)
+                entry.commit()
+            return _mapped(entry.path)
+
+    def _fill(
+        self, wanted: Sequence[Wanted], pictures: Pictures, pace: Pace, before: int
+    ) -> Generator[Event, None, None]:
+        run: Callable[..., Generator[Event, None, None]]
+        if self._device == "cpu":
+            run = partial(run_graph, self._graph([one.output for one in wanted]))
+        else:
+            run = partial(_run_torch, self._backbone, self._frozen, self._device)
+        yield from run(wanted, pictures, pace=pace, before=before)
+
+    def _graph(self, outputs: list[str]) -> Path:
+        return self._cache.make(
+            "backbones",
+            "-".join([self._exported.name, *outputs]),
+            partial(cut, self._exported / ONNX_NAME, outputs),
+            whole=holds_graph(*outputs),
+        )
+
+
+def _mapped(path: Path | None) -> NDArray[np.float16]:
+    assert path is not None
+    loaded: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return loaded
 
 
 def _run_torch(
     backbone: Backbone,
-    part: nn.Module,
-    pixels: NDArray[np.uint8],
-    into: Path,
+    frozen: int,
     device: str,
-    dtype: type[np.floating[Any]],
+    wanted: Sequence[Wanted],
+    pictures: Pictures,
+    *,
+    pace: Pace | None = None,
+    before: int = 0,
 ) -> Generator[Event, None, None]:
+    """As `run_graph`: the embedding, and what the first `frozen` stages give under any other name."""
     backbone.to(device).eval()
-    rows: np.memmap[Any, Any] | None = None
-    pace = Pace("features", len(pixels))
-    for start in range(0, len(pixels), GPU_BATCH):
-        batch = torch.from_numpy(np.array(pixels[start : start + GPU_BATCH])).to(device)
+    first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
+    count = len(pictures)
+    pace = pace or Pace("features", count)
+    arrays: list[np.memmap[Any, Any]] = []
+    for start in range(0, count, GPU_BATCH):
+        part = slice(start, start + GPU_BATCH)
+        batch = (
+            pictures.on(device, part)
+            if isinstance(pictures, View)
+            else torch.from_numpy(np.array(pictures[part])).to(device)
+        )
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            values = part(backbone.normalise(batch)).float().cpu().numpy()
-        if rows is None:
-            rows = new_rows(into, (len(pixels), *values.shape[1:]), dtype)
-        write_rows(rows, start, values)
-        event = pace.at(min(start + GPU_BATCH, len(pixels)))
+            x = first(backbone.normalise(batch))
+            found = {one.output: x for one in wanted}
+            if EMBEDDING in found and frozen < len(backbone.stages):
+                for stage in rest:
+                    x = stage(x)
+                found[EMBEDDING] = backbone.pool(x)
+            values = [found[one.output].float().cpu().numpy() for one in wanted]
+        if not arrays:
+            arrays = [
+                new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
+            ]
+        for rows, some in zip(arrays, values, strict=True):
+            write_rows(rows, start, some)
+        event = pace.at(before + min(start + GPU_BATCH, count))
         if event is not None:
             yield event
-    if rows is not None:
+    for rows in arrays:
         rows.flush()

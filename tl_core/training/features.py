@@ -7,9 +7,10 @@ another seed's split finds them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,35 +45,57 @@ def extract(
     with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
         path = entry.path
         if path is None:
-            yield from run_graph(backbone_onnx, "embedding", pixels, entry.temporary, dtype=np.float32)
+            yield from run_graph(backbone_onnx, [Wanted("embedding", entry.temporary, np.float32)], pixels)
             path = entry.commit()
         features: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return features
 
 
-def run_graph(
-    graph: Path, output: str, pixels: NDArray[np.uint8], into: Path, *, dtype: type[np.floating[Any]]
-) -> Generator[Event, None, None]:
-    """Write the `output` of `graph` for every row of `pixels` to the .npy file `into`, as `dtype`.
+class Pictures(Protocol):
+    """Pictures that are made or read as they are needed; an array of pixels (N, S, S, 3) is one."""
 
-    Yields progress of the stage `features`. Values beyond float16's range are clipped to it.
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One output for all pictures, and the .npy file that it goes to."""
+
+    output: str
+    into: Path
+    dtype: type[np.floating[Any]]
+
+
+def run_graph(
+    graph: Path, wanted: Sequence[Wanted], pictures: Pictures, *, pace: Pace | None = None, before: int = 0
+) -> Generator[Event, None, None]:
+    """Write the `wanted` outputs of `graph` for all `pictures`, in one pass.
+
+    Yields progress of the stage `features`: of `pace`, in which `before` pictures came earlier, or of its own. Values
+    beyond float16's range are clipped to it.
 
     Raises:
         OSError: no space is left (ENOSPC), before anything is computed for the missing space.
         ModelError: a value is no number.
     """
     session = open_session(graph)
-    count = len(pixels)
-    first = session.run([output], {"images": np.ascontiguousarray(pixels[:1])})[0]
-    rows = new_rows(into, (count, *first.shape[1:]), dtype)
-    pace = Pace("features", count)
+    names = [one.output for one in wanted]
+    count = len(pictures)
+    first = session.run(names, {"images": np.ascontiguousarray(pictures[:1])})
+    arrays = [
+        new_rows(one.into, (count, *values.shape[1:]), one.dtype) for one, values in zip(wanted, first, strict=True)
+    ]
+    pace = pace or Pace("features", count)
     for start in range(0, count, BATCH):
-        batch = np.ascontiguousarray(pixels[start : start + BATCH])
-        write_rows(rows, start, session.run([output], {"images": batch})[0])
-        event = pace.at(min(start + BATCH, count))
+        batch = np.ascontiguousarray(pictures[start : start + BATCH])
+        for rows, values in zip(arrays, session.run(names, {"images": batch}), strict=True):
+            write_rows(rows, start, values)
+        event = pace.at(before + min(start + BATCH, count))
         if event is not None:
             yield event
-    rows.flush()
+    for rows in arrays:
+        rows.flush()
 
 
 def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.float32]:

@@ -37,23 +37,41 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Activations of changed copies of some pictures, those of the training split."""
+
+    rows: NDArray[np.integer]
+    """(T,) numbers of the pictures, in the order in which each of `views` holds them."""
+    views: tuple[NDArray[np.float16], ...]
+    """Each (T, ...). The picture itself, unchanged, is not among them."""
+
+
 @dataclass
 class Inputs:
     """Rows (N, ...) and how they become the input of the part that learns."""
 
     rows: NDArray[Any]
-    """uint8 pixels (N, S, S, 3), or float16 activations (N, K, h, w)."""
+    """uint8 pixels (N, S, S, 3), or float16 activations (N, ...) of any rank."""
     frozen: nn.Module | None
     """Run on prepared rows without gradient, where frozen stages are recomputed."""
     normalise: Callable[[Tensor], Tensor] | None
     """Of pixels; None for activations."""
     device: torch.device
     level: Level = "none"
+    """Of the changes to pixels; activations were changed before, in `copies`."""
+    copies: Copies | None = None
 
     def __post_init__(self) -> None:
-        self._resident: Tensor | None = None
-        if self.device.type == "cuda" and self.rows.nbytes < RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]:
-            self._resident = torch.from_numpy(np.array(self.rows)).to(self.device)
+        arrays = [self.rows, *(self.copies.views if self.copies else ())]
+        self._sources: list[NDArray[Any] | Tensor] = list(arrays)
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+            if sum(array.nbytes for array in arrays) < RESIDENT_SHARE * free:
+                self._sources = [torch.from_numpy(np.array(array)).to(self.device) for array in arrays]
+        self._places = np.full(len(self.rows), -1)
+        if self.copies:
+            self._places[self.copies.rows] = np.arange(len(self.copies.rows))
 
     @classmethod
     def of_pixels(
@@ -64,20 +82,41 @@ class Inputs:
         return cls(rows=pixels, frozen=part, normalise=backbone.normalise, device=device, level=level)
 
     @classmethod
-    def of_activations(cls, activations: NDArray[np.float16], *, device: torch.device) -> Inputs:
-        return cls(rows=activations, frozen=None, normalise=None, device=device)
+    def of_activations(
+        cls, activations: NDArray[np.float16], *, device: torch.device, copies: Copies | None = None
+    ) -> Inputs:
+        """What the frozen stages gave; with `copies`, training takes for each picture one of its views by lot."""
+        return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)
 
     def batch(self, rows: NDArray[np.integer], generator: torch.Generator | None = None) -> Tensor:
         """The rows of those numbers as float32 on the device, changed at random where a `generator` is given."""
-        if self._resident is not None:
-            taken = self._resident[torch.from_numpy(rows).to(self.device)]
-        else:
-            taken = torch.from_numpy(np.ascontiguousarray(self.rows[rows])).to(self.device)
         if self.normalise is None:
-            return taken.float()
+            return self._views(rows, generator).float()
+        taken = self._take(0, rows)
         changed = taken if generator is None else augment(taken, self.level, generator)
         prepared = self.normalise(changed)
         if self.frozen is None:
             return prepared
         with torch.no_grad():
             return torch.as_tensor(self.frozen(prepared))
+
+    def _views(self, rows: NDArray[np.integer], generator: torch.Generator | None) -> Tensor:
+        if generator is None or self.copies is None:
+            return self._take(0, rows)
+        drawn = torch.randint(len(self._sources), (len(rows),), generator=generator).numpy()
+        places = self._places[rows]
+        drawn[places < 0] = 0
+        order = np.argsort(drawn, kind="stable")
+        parts = []
+        for view in np.unique(drawn):
+            chosen = order[drawn[order] == view]
+            parts.append(self._take(int(view), rows[chosen] if view == 0 else places[chosen]))
+        back = np.empty(len(rows), dtype=np.int64)
+        back[order] = np.arange(len(rows))
+        return torch.cat(parts)[torch.from_numpy(back).to(self.device)]
+
+    def _take(self, source: int, rows: NDArray[np.integer]) -> Tensor:
+        array = self._sources[source]
+        if isinstance(array, Tensor):
+            return array[torch.from_numpy(rows).to(self.device)]
+        return torch.from_numpy(np.ascontiguousarray(array[rows])).to(self.device)
