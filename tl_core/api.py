@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
@@ -38,12 +38,16 @@ def train(
     data: str | os.PathLike[str],
     *,
     backbone: str = "efficientnet_lite0",
+    weights: str | None = None,
     strategy: str | None = None,
-    stages: int = 2,
+    solver: str = "logistic",
+    stages: int | None = None,
     epochs: int | None = None,
     image_size: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    batch_size: int = 32,
+    recipe: Mapping[str, Any] | None = None,
     classes: str = "first",
     out: str | os.PathLike[str] | None = None,
     workspace: str | None = None,
@@ -51,7 +55,8 @@ def train(
 ) -> dict[str, Any]:
     """Read `data` (a folder, a zip or `sample:NAME`), train a classifier on it, measure it, and write its bundle.
 
-    The options are those of `python -m tl_core train`. `on_event` is called with each event as it comes. If it raises, or
+    The options are those of `python -m tl_core train`; `recipe` has what stands under "Advanced" there, by the names of
+    `tl_core.documents.recipe.Recipe`: `{"mixup": 0.2}`. A backbone may be any name that timm has. `on_event` is called with each event as it comes. If it raises, or
     the call is interrupted, the job is cancelled.
 
     Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.
@@ -61,25 +66,34 @@ def train(
     """
     from tl_core.data.checks import require_trainable
     from tl_core.runs import jobs
+    from tl_core.runs.options import TrainingOptions, problems, raise_all
     from tl_core.runs.store import Store
     from tl_core.runs.summary import summarise
 
     started = time.monotonic()
     store = Store.default()
     source = source_of(data)
-    classes_from = _classes_from(classes)
     folder = None if out is None else free_folder(Path(out))
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
-    options: dict[str, Any] = {
-        "backbone": backbone,
-        "strategy": strategy,
-        "stages": stages,
-        "epochs": epochs,
-        "image_size": image_size,
-        "seed": seed,
-        "device": device,
-    }
-    jobs.check_training(**options)
+    options = TrainingOptions(
+        backbone=backbone,
+        weights=weights,
+        strategy=strategy,
+        solver=solver,
+        stages=stages,
+        epochs=epochs,
+        image_size=image_size,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        recipe=recipe or {},
+    )
+    found = problems(options)
+    try:
+        classes_from = _classes_from(classes)
+    except UnknownName as error:
+        found.append(error)
+    raise_all(found)
 
     dataset = jobs.submit_ingest(
         place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
@@ -88,7 +102,7 @@ def train(
     try:
         _finish(dataset, on_event)
         require_trainable(dataset.manifest())
-        run = jobs.submit_training(place, dataset, out=folder, **options)
+        run = jobs.submit_training(place, dataset, out=folder, **vars(options))
         made.insert(0, run)
         _finish(run, on_event)
     except BaseException as error:

@@ -14,8 +14,9 @@ from PIL import Image
 
 import tl_core
 from tests.cli.conftest import ROOT, Trained, environment
-from tl_core.cli import work
+from tl_core.cli import training
 from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.recipe import Recipe
 
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "onnx", "onnxruntime", "pandas", "streamlit"}
 
@@ -66,12 +67,13 @@ def test_predict_takes_paths_bytes_and_pictures(trained: Trained) -> None:
 
 
 def test_train_has_the_options_of_the_command_by_the_same_names() -> None:
-    offered = set(inspect.signature(tl_core.train).parameters) - {"on_event"}
-    assert offered == set(inspect.signature(work.train).parameters) - {"json"}
-    command = {name: value.default for name, value in inspect.signature(work.train).parameters.items()}
-    for name, value in inspect.signature(tl_core.train).parameters.items():
-        if name != "on_event":
-            assert value.default == command[name]
+    offered = {name: value.default for name, value in inspect.signature(tl_core.train).parameters.items()}
+    command = {name: value.default for name, value in inspect.signature(training.train).parameters.items()}
+    settings = {"learning_rate" if name == "head_rate" else name for name in Recipe.model_fields}
+    assert set(offered) - {"on_event", "recipe"} == set(command) - settings - {"json"}
+    assert settings <= set(command)
+    assert all(command[name] is None for name in settings)
+    assert all(default == command[name] for name, default in offered.items() if name in command)
 
 
 def test_train_returns_what_the_command_prints_and_says_what_it_does(trained: Trained, store: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.conftest import Trained, run
 from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
-from tl_core.cli.work import tell_strategy
+from tl_core.cli.training import tell_strategy
 from tl_core.runs.store import Store
 
 
@@ -20,8 +20,8 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     result = trained.result
     assert set(result) == {
         "run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy",
-        "test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "strategy", "device", "seed",
-        "trainable_parameters", "total_parameters",
+        "test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy",
+        "chosen_by", "reason", "solver", "device", "seed", "trainable_parameters", "total_parameters", "estimated_seconds",
     }  # fmt: skip
     assert Path(result["run_dir"]) == trained.run_dir
     assert result["classes"] == ["<b>Birne", "Kirsche", "apple"]

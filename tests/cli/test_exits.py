@@ -32,9 +32,13 @@ from tl_core.runs.store import Store
         (["train", "{data}", "--epochs", "0"], "spec", "epochs"),
         (["train", "{data}", "--seed", "-1"], "spec", "seed"),
         (["train", "{data}", "--image-size", "5"], "spec", "image size"),
+        (["train", "{data}", "--weights", "best"], "unknown_name", "efficientnet_lite0"),
+        (["train", "{data}", "--learning-rate", "0"], "spec", "learning rate"),
+        (["train", "{data}", "--strategy", "lora"], "spec", "transformer"),
+        (["train", "{data}", "--classes", "second"], "unknown_name", "innermost"),
         (["train", "{data}", "--out", "{data}"], "not_empty", "holds something"),
         (["train", "{data}", "--workspace", "../../etc"], "not_found", "token"),
-        (["train", "{data}", "--device", "tpu"], "usage", "tpu"),
+        (["train", "{data}", "--device", "tpu"], "unknown_name", "cuda"),
         (["train", "{one}"], "layout", "class"),
         (["train", "{few}"], "not_enough_images", "few"),
         (["train", "{nothing}"], "layout", ""),
@@ -108,11 +112,14 @@ def test_without_json_the_line_stands_on_stderr_alone(capsys: pytest.CaptureFixt
 def test_a_wrong_option_is_found_before_any_picture_is_read(
     store: Path, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", str(picture_folder()), "--backbone", "x", "--strategy", "y", "--epochs", "0"]) == 2
+    wrong = {
+        "--weights": "w", "--strategy": "y", "--solver": "z", "--epochs": "0", "--stages": "99", "--device": "tpu",
+        "--classes": "second", "--learning-rate": "0", "--optimizer": "luck", "--augmentation": "wild", "--clip": "-1",
+    }  # fmt: skip
+    assert main(["train", str(picture_folder()), *(word for pair in wrong.items() for word in pair)]) == 2
     said = capsys.readouterr().err
-    assert "'x'" in said
-    assert "'y'" in said
-    assert "epochs" in said
+    for part in ("'w'", "'y'", "'z'", "epochs", "99", "'tpu'", "'second'", "rate is 0", "'luck'", "'wild'", "clipping"):
+        assert part in said
     assert not list(store.rglob("datasets"))
 
 
@@ -134,7 +141,7 @@ def test_a_bug_is_exit_1_and_keeps_its_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr(cli.work.api, "train", broken)
+    monkeypatch.setattr(cli.training.api, "train", broken)
     assert main(["train", "sample:digits", "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["error"]["kind"] == "bug"

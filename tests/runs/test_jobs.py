@@ -34,6 +34,7 @@ def test_all_wrong_options_are_said_at_once(workspace: Workspace, dataset: Datas
         )
     for part in ("resnet19", "resnet18", "luck", "feature_extraction", "stages", "epochs", "image size", "seed"):
         assert part in caught.value.message
+    assert not list((workspace.path / "runs").glob("*"))
     assert workspace.runs() == []
 
 
@@ -157,8 +158,9 @@ def test_a_run_in_one_flat_object(train: Train, dataset: DatasetFolder) -> None:
     summary = summarise(run)
     assert list(RunSummary.model_fields) == [
         *("run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy"),
-        *("test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "strategy", "device"),
-        *("seed", "trainable_parameters", "total_parameters"),
+        *("test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy"),
+        *("chosen_by", "reason", "solver", "device", "seed", "trainable_parameters", "total_parameters"),
+        "estimated_seconds",
     ]
     assert list(summary.seconds) == ["ingest", "features", "training", "export", "evaluation", "total"]
     assert summary.seconds["training"] > 0.4

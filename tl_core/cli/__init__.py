@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import lists, service, show, work
+from tl_core.cli import lists, service, show, training, work
 from tl_core.errors import Cancelled, GraftError
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ for command in (
     lists.backbones,
     lists.strategies,
     work.check,
-    work.train,
+    training.train,
     work.evaluate,
     work.predict,
     work.export,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tl_core import api, settings
-from tl_core.cli import show, work
+from tl_core.cli import show, training
 from tl_core.errors import NotFound, SpecError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
@@ -97,7 +97,7 @@ def demo(*, json: Json = False) -> None:
     if json:
         show.as_json(result)
         return
-    work.tell(result)
+    training.tell(result)
     show.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
 
 

@@ -1,25 +1,23 @@
-"""`check`, `train`, `evaluate`, `predict`, `export`: the main job, step by step."""
+"""`check`, `evaluate`, `predict`, `export`: what comes before and after training."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from tl_core import api
 from tl_core.cli import show
+from tl_core.cli.options import Data, Json
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import NotFound
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a zip, or sample:NAME.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
 Classes = Annotated[
     ClassesFrom, typer.Option("--classes", help="Which folder names the class: the first below the root, or the last.")
 ]
-Whole = Annotated[int | None, typer.Option(metavar="N")]
 
 
 def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
@@ -54,80 +52,6 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
         show.line(sentence)
     if problem:
         show.line(problem)
-
-
-def train(
-    data: Data,
-    *,
-    backbone: Annotated[
-        str, typer.Option(metavar="NAME", help="The pretrained network; see: backbones.")
-    ] = "efficientnet_lite0",
-    strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How much of it to re-train; see: strategies.")
-    ] = None,
-    stages: Annotated[int, typer.Option(metavar="N", help="Last stages that learn, for partial_fine_tuning.")] = 2,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training pictures.")] = None,
-    image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the network's input, pixels.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the split and of the training.")] = 0,
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")] = "auto",
-    classes: Classes = "first",
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
-    ] = None,
-    workspace: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="The workspace of the app in which it is to be seen.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Train a classifier on DATA, measure it on pictures it has not seen, and write its bundle."""
-    with show.Bars() as bars:
-        result = api.train(
-            data,
-            backbone=backbone,
-            strategy=strategy,
-            stages=stages,
-            epochs=epochs,
-            image_size=image_size,
-            seed=seed,
-            device=device,
-            classes=classes,
-            out=out,
-            workspace=workspace,
-            on_event=bars,
-        )
-    if json:
-        show.as_json(result)
-        return
-    tell(result)
-    if strategy is None:
-        tell_strategy(result)
-
-
-def tell_strategy(result: dict[str, Any]) -> None:
-    """Why this strategy was taken, what a longer one may buy, and how long it would take."""
-    from tl_core.models.registry import network
-    from tl_core.training.estimate import estimate
-    from tl_core.training.strategies import default_strategy
-    from tl_core.training.strategies import strategy as strategy_row
-
-    choice = default_strategy(result["device"], result["train_images"])
-    show.line(f"Strategy: {result['strategy']}. {choice.reason}")
-    if choice.longer:
-        images = result["train_images"] + result["val_images"] + result["test_images"]
-        longer = strategy_row(choice.longer)
-        time = estimate(network(result["backbone"]), longer, images=images, device=result["device"])
-        show.line(f"{choice.longer_reason} --strategy {longer.name} would take {time}.")
-
-
-def tell(result: dict[str, Any]) -> None:
-    """The result of a run in words."""
-    said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"])
-    show.line(f"{said} that it had never seen.")
-    if result["refused_files"]:
-        show.line(f"Files that were refused: {result['refused_files']:,}; `check` names them.")
-    show.line(f"Time: {result['seconds']['total']:.1f} s on {result['device']}, {result['peak_memory_mb']:,.0f} MB.")
-    show.line(f"Run: {result['run_dir']}")
-    show.line(f"Bundle: {Path(result['run_dir']) / 'bundle'}")
 
 
 def evaluate(

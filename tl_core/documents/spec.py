@@ -45,6 +45,8 @@ class TrainSpec(Document):
     """A row of the table; `auto` until the worker has found which one the rule takes."""
     chosen_by: Literal["user", "default", "auto"] = "user"
     """Who chose the strategy."""
+    reason: str | None = None
+    """Why, a sentence for the user, where it was not the user who chose."""
     solver: Solver = "logistic"
     """How the head alone is found: fitted in closed form, or by gradient steps on the features (`adam`)."""
     stages: int = Field(default=2, ge=1)

@@ -31,6 +31,7 @@ from tl_core.runs.jobfolder import DIED, JobFolder
 __all__ = ["DatasetFolder", "JobFolder", "RunFolder", "TaskFolder", "open_job"]
 
 Answer = TypeVar("Answer", bound=Document)
+Asked = TypeVar("Asked", bound=Document)
 _DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
 
 
@@ -132,6 +133,13 @@ class TaskFolder(JobFolder):
         spec = super().spec()
         if isinstance(spec, IngestSpec | TrainSpec):
             raise DocumentError(f"{self.path.name} is no task.")
+        return spec
+
+    def asked(self, kind: type[Asked]) -> Asked:
+        """Its spec, which is of that kind. Raises NotFound, DocumentError."""
+        spec = self.spec()
+        if not isinstance(spec, kind):
+            raise DocumentError(f"{self.path.name} is no task of the kind {kind.__name__}.")
         return spec
 
     @property

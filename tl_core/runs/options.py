@@ -13,7 +13,7 @@ from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import Solver, TrainSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import DEFAULT_NETWORK, Network, network
-from tl_core.runs.devices import COMPUTES, resolve_device
+from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
 from tl_core.runs.store import DatasetFolder
 from tl_core.training.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
 
@@ -52,11 +52,11 @@ class TrainingOptions:
         return {name: value for name, value in {**self.recipe, _PASSES: self.epochs}.items() if value is not None}
 
 
-def problems(options: TrainingOptions) -> list[GraftError]:
-    """Everything that is wrong with `options`, each as what it is."""
+def problems(options: TrainingOptions, *, find: Callable[[str], Network] = network) -> list[GraftError]:
+    """Everything that is wrong with `options`, each as what it is. `find` gives a backbone's row or raises GraftError."""
     found: list[GraftError] = []
     _try(lambda: resolve_device(options.device), found)
-    row = _try(lambda: network(options.backbone), found)
+    row = _try(lambda: find(options.backbone), found)
     found += _out_of_range(options, len(row.stages) if row else None)
     if row is not None:
         if options.weights is not None:
@@ -109,10 +109,9 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
     row, device = network(options.backbone), resolve_device(options.device)
     weights = row.weights_row(options.weights)
     chosen_by: Literal["user", "default", "auto"] = "user"
-    chosen = options.strategy
+    chosen, reason = options.strategy, None
     if chosen is None:
-        # By gradient steps on features there is but one way.
-        chosen = "feature_extraction" if options.solver == "adam" else _default_strategy(dataset, options.seed, device)
+        chosen, reason = _default(options, dataset, device)
         chosen_by = "default"
     elif chosen == AUTO:
         chosen_by = "auto"
@@ -133,25 +132,26 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
         changes=options.changes,
         **COMPUTES[device],
     )
-    return spec if chosen == AUTO else following(spec, chosen, images=len(dataset.manifest().images))
+    return spec if chosen == AUTO else following(spec, chosen, images=len(dataset.manifest().images), reason=reason)
 
 
-def following(spec: TrainSpec, chosen: str, *, images: int) -> TrainSpec:
+def following(spec: TrainSpec, chosen: str, *, images: int, reason: str | None = None) -> TrainSpec:
     """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed, and the estimate.
 
-    For the worker, too, which finds out what `auto` stands for. `images`: of the whole data set.
+    For the worker, too, which finds out what `auto` stands for. `images`: of the whole data set; `reason`: why this one.
 
     Raises:
         UnknownName: there is no such strategy.
         SpecError: it does not fit the backbone.
     """
     row, on = strategy(chosen), network(spec.backbone)
-    reason = misfit(row, on, spec.stages)
-    if reason:
-        raise SpecError(reason)
+    problem = misfit(row, on, spec.stages)
+    if problem:
+        raise SpecError(problem)
     wanted = dict(spec.changes)
     epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
-    spec = spec.model_copy(update={"strategy": row.name, "epochs": epochs, "recipe": row.recipe.changed(wanted)})
+    recipe = row.recipe.changed(wanted)
+    spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
     return spec.model_copy(update={"estimated_seconds": _estimated(spec, row, on, images)})
 
 
@@ -220,7 +220,11 @@ def _try(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
         return None
 
 
-def _default_strategy(dataset: DatasetFolder, seed: int, device: Literal["cpu", "cuda", "mps"]) -> str:
+def _default(options: TrainingOptions, dataset: DatasetFolder, device: RealDevice) -> tuple[str, str]:
+    """The strategy that is taken where none was asked for, and why."""
     from tl_core.data.split import assign
 
-    return default_strategy(device, int((assign(dataset.manifest(), seed) == "train").sum())).name
+    if options.solver != "logistic":
+        return "feature_extraction", f"The solver {options.solver} finds the head alone."
+    choice = default_strategy(device, int((assign(dataset.manifest(), options.seed) == "train").sum()))
+    return choice.name, choice.reason

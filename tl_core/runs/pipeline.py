@@ -11,12 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.spec import IngestSpec
+from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.runs import answers
 from tl_core.runs.store import DatasetFolder, RunFolder
 
 JobFunction = Callable[[Any], Generator[Event, None, None]]
-"""Takes its DatasetFolder or RunFolder."""
+"""Takes its DatasetFolder, RunFolder or TaskFolder."""
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
@@ -56,6 +57,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
         interpolation=plan.weights.interpolation,
         cache=plan.cache,
     )
+    yield from _say_what_has_no_effect(plan.spec)
     workshop = run.path / "workshop"
     shutil.rmtree(workshop, ignore_errors=True)
     try:
@@ -67,7 +69,18 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     run.best.unlink(missing_ok=True)
 
 
-JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job})
+JOBS: Mapping[str, JobFunction] = MappingProxyType(
+    {"ingest": ingest_job, "train": train_job, "preview": answers.preview_job}
+)
+
+
+def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
+    from tl_core.runs.options import without_effect
+
+    idle = without_effect(spec)
+    if idle:
+        names = ", ".join(name.replace("_", " ") for name in idle)
+        yield Notice(message=f"Without effect on {spec.strategy} as it is trained here: {names}.")
 
 
 def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:

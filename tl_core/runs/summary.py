@@ -29,11 +29,19 @@ class RunSummary(Record):
     peak_memory_mb: float | None
     """Of the largest process."""
     backbone: str
+    weights: str
     strategy: str
+    chosen_by: str
+    """user, default or auto."""
+    reason: str | None
+    """Why this strategy, where the user did not choose it."""
+    solver: str
     device: str
     seed: int
     trainable_parameters: int
     total_parameters: int
+    estimated_seconds: tuple[float, float] | None
+    """What the run was said to take, from and to; of what `seconds` has, all but ingest."""
 
 
 def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
@@ -72,9 +80,14 @@ def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
         seconds={name: round(seconds, 3) for name, seconds in spent.items()},
         peak_memory_mb=max((peak for peak in peaks if peak is not None), default=None),
         backbone=spec.backbone,
+        weights=spec.weights,
         strategy=spec.strategy,
+        chosen_by=spec.chosen_by,
+        reason=spec.reason,
+        solver=spec.solver,
         device=status.device or spec.device,
         seed=spec.seed,
         trainable_parameters=report.trainable_parameters,
         total_parameters=report.total_parameters,
+        estimated_seconds=spec.estimated_seconds,
     )

@@ -117,7 +117,13 @@ def _resolved(spec: TaskSpec) -> TaskSpec:
         case MeasureSpec() | RankSpec():
             return spec.model_copy(update={"device": resolve_device(spec.device)})
         case RateSpec(train=train):
-            same = {"name": "", "chosen_by": "user", "estimated_seconds": None, "device": resolve_device(train.device)}
+            same = {
+                "name": "",
+                "chosen_by": "user",
+                "reason": None,
+                "estimated_seconds": None,
+                "device": resolve_device(train.device),
+            }
             return RateSpec(train=train.model_copy(update=same))
         case _:
             return spec
