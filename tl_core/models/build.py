@@ -1,10 +1,12 @@
 """A network put together: pretrained backbone in stages, a new head, its own normalisation.
 
-Needs torch. Knows nothing of training, files of runs or where weights come from: it is given a file.
+Needs torch. Knows nothing of training, files of runs or where weights come from (it is given a file), and no library
+(`tl_core.models.libraries`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +15,28 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tl_core.errors import DownloadFailed
-from tl_core.models.families import FLATTEN
+from tl_core.models.adapters import part
+from tl_core.models.layout import Family
+from tl_core.models.libraries import fill, library_network, read_weights
 from tl_core.models.registry import Network, WeightsRow
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """Hides the parts from nn.Module's registry: their modules are registered once, under the library's names."""
+class Parts:
+    """A network taken apart. Hides its modules from nn.Module's registry: they are registered once, under the library's names."""
 
     stages: tuple[tuple[str, nn.Sequential], ...]
     tail: nn.Sequential
+
+
+def take_apart(module: nn.Module, layout: Family) -> Parts:
+    """The stages and the tail of the library's network `module`, which keeps its modules: they are shared."""
+    return Parts(
+        stages=tuple(
+            (stage.name, nn.Sequential(*(part(module, path) for path in stage.modules))) for stage in layout.stages
+        ),
+        tail=nn.Sequential(*(part(module, path) for path in layout.tail)),
+    )
 
 
 class Backbone(nn.Module):
@@ -37,20 +50,11 @@ class Backbone(nn.Module):
 
     def __init__(self, network: Network, module: nn.Module, weights: WeightsRow) -> None:
         super().__init__()
-        layout = network.layout
         self.row = network
         self.module = module
         self.register_buffer("mean", torch.tensor(weights.mean) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(weights.std) * 255, persistent=False)
-        self._parts = _Parts(
-            stages=tuple(
-                (stage.name, nn.Sequential(*(module.get_submodule(path) for path in stage.modules)))
-                for stage in layout.stages
-            ),
-            tail=nn.Sequential(
-                *(nn.Flatten(1) if path == FLATTEN else module.get_submodule(path) for path in layout.tail)
-            ),
-        )
+        self._parts = take_apart(module, network.layout)
 
     @property
     def stages(self) -> tuple[tuple[str, nn.Sequential], ...]:
@@ -64,9 +68,19 @@ class Backbone(nn.Module):
         return layer if isinstance(layer, nn.Linear) else None
 
     def set_head(self, head: nn.Linear | None) -> None:
-        """Put `head` in the place of the head, None: take it away."""
-        parent, _, name = self.row.head.rpartition(".")
-        setattr(self.module.get_submodule(parent), name, nn.Identity() if head is None else head)
+        """Put `head` in the place of the head, None: take it away. Auxiliary heads become zeros for as many classes."""
+        self._replace(self.row.head, nn.Identity() if head is None else head)
+        for auxiliary in self.row.layout.auxiliary:
+            layer: nn.Module = nn.Identity()
+            if head is not None:
+                layer = nn.Linear(auxiliary.features, head.out_features).requires_grad_(False)
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
+            self._replace(auxiliary.head, layer)
+
+    def _replace(self, path: str, layer: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        setattr(self.module.get_submodule(parent), name, layer)
 
     def stage_parameters(self, stage: int) -> Iterator[nn.Parameter]:
         """What learns in stage number `stage` (0: the stem); the last stage's include the tail's."""
@@ -82,18 +96,25 @@ class Backbone(nn.Module):
         return (images.permute(0, 3, 1, 2).float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def spatial(self, x: Tensor) -> Tensor:
-        """Normalised (N, 3, H, W) to the last spatial map (N, K, h, w)."""
+        """Normalised (N, 3, H, W) to what the last stage gives: (N, K, h, w), (N, h, w, K) or tokens (N, T, K)."""
         for _, stage in self._parts.stages:
             x = stage(x)
         return x
 
     def map(self, last: Tensor) -> Tensor:
-        """The last stage's output as the spatial map (N, K, h, w) that a heatmap reads."""
-        return last
+        """What the last stage gives as the spatial map (N, K, h, w) that a heatmap reads; tokens without those of no position."""
+        layout = self.row.layout
+        if layout.map_layout == "channels_first":
+            return last
+        if layout.map_layout == "channels_last":
+            return last.permute(0, 3, 1, 2)
+        tokens = last[:, layout.prefix_tokens :].transpose(1, 2)
+        side = math.isqrt(tokens.shape[2])
+        return tokens.reshape(-1, tokens.shape[1], side, side)
 
-    def pool(self, spatial: Tensor) -> Tensor:
-        """The last spatial map (N, K, h, w) to the embedding (N, D)."""
-        return cast(Tensor, self._parts.tail(spatial))
+    def pool(self, last: Tensor) -> Tensor:
+        """What the last stage gives to the embedding (N, D)."""
+        return cast(Tensor, self._parts.tail(last))
 
     def embed(self, x: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) to the embedding (N, D)."""
@@ -128,17 +149,31 @@ class Backbone(nn.Module):
         return nn.Sequential(*(stage for _, stage in self._parts.stages[frozen:]), self._parts.tail, head)
 
     def tensors(self, *, head: bool = True) -> dict[str, Tensor]:
-        """Every tensor by the library's own name, on the CPU, contiguous: ready for safetensors."""
-        prefix = f"{self.row.head}."
+        """Every tensor by the library's own name and shape, on the CPU, contiguous: ready for safetensors."""
+        heads = (self.row.head, *(auxiliary.head for auxiliary in self.row.layout.auxiliary))
+        prefixes = tuple(f"{path}." for path in heads)
+        state = self.module.state_dict()
+        weight = f"{self.row.head}.weight"
+        if weight in state:
+            state[weight] = state[weight].reshape(*state[weight].shape, *self.row.layout.head_trailing)
         return {
             name: value.detach().cpu().contiguous()
-            for name, value in self.module.state_dict().items()
-            if head or not name.startswith(prefix)
+            for name, value in state.items()
+            if head or not name.startswith(prefixes)
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave; all names must be there."""
-        self.module.load_state_dict(tensors)
+        """Take over what `tensors` gave.
+
+        Raises:
+            ValueError: names are missing or unknown, or a shape is another one.
+        """
+        weight = f"{self.row.head}.weight"
+        if weight in tensors:
+            tensors = {**tensors, weight: tensors[weight].flatten(1)}
+        problem = fill(self.module, tensors)
+        if problem:
+            raise ValueError(f"The tensors do not fit {self.row.name}: {problem}")
 
     def _check(self, frozen: int) -> None:
         if not 0 <= frozen <= len(self._parts.stages):
@@ -168,65 +203,10 @@ def build(
         raise ValueError("Pretrained weights need their file.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = Backbone(network, _library_network(network), row)
+        module = library_network(network.builder, network.layout, row.input_size)
         if weights_file is not None:
-            _load(backbone, row, weights_file)
+            read_weights(module, network, row, weights_file)
+        backbone = Backbone(network, module, row)
         torch.manual_seed(seed)
         backbone.set_head(None if classes is None else nn.Linear(network.embedding_size, classes))
     return backbone.eval()
-
-
-def _library_network(network: Network) -> nn.Module:
-    if network.source == "timm":
-        import timm
-
-        return _with_plain_means(timm.create_model(network.builder, pretrained=False))
-    import torchvision
-
-    return _with_plain_means(torchvision.models.get_model(network.builder, weights=None))
-
-
-class GlobalMean(nn.Module):
-    """The mean of each channel: (N, K, h, w) to (N, K, 1, 1)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3), keepdim=True)
-
-
-def _with_plain_means(module: nn.Module) -> nn.Module:
-    """Adaptive pooling to one position is a mean; written as one, its ONNX graph is a single node, not a gather over indices."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
-                setattr(parent, name, GlobalMean())
-    return module
-
-
-def load_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a PyTorch weights file, unpickled with nothing but tensors allowed.
-
-    Raises:
-        DownloadFailed: the file is damaged or holds anything else.
-    """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:
-        raise DownloadFailed(
-            f"The weights file {path.name} cannot be read as tensors. Delete {path} and start again."
-        ) from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise DownloadFailed(f"The weights file {path.name} does not hold tensors. Delete {path} and start again.")
-    return loaded
-
-
-def _load(backbone: Backbone, row: WeightsRow, path: Path) -> None:
-    loaded = load_state_dict(path)
-    expected = backbone.module.state_dict()
-    if row.tensors == "in_order":
-        loaded = dict(zip(expected, loaded.values(), strict=False)) if len(loaded) == len(expected) else {}
-    fits = loaded.keys() == expected.keys() and all(loaded[name].shape == expected[name].shape for name in expected)
-    if not fits:
-        raise DownloadFailed(
-            f"The weights file {path.name} does not fit {backbone.row.name}. Delete {path} and start again."
-        )
-    backbone.module.load_state_dict(loaded)

@@ -42,8 +42,10 @@ class WeightsRow(Record):
     """Of RGB in [0, 1]."""
     std: tuple[float, float, float]
     interpolation: Interpolation
-    imagenet_accuracy: float
-    """Published top-1 accuracy on ImageNet-1k, a fraction."""
+    imagenet_accuracy: float | None
+    """Published top-1 accuracy on ImageNet-1k, a fraction; None where the weights come without a classifier."""
+    without: tuple[str, ...] = ()
+    """Modules that the file has no values for; they keep their random start."""
     licence: str
 
 
@@ -58,7 +60,7 @@ class Network(Record):
     head: str
     """Path of the linear layer that a new head replaces."""
     parameters: int
-    """With the head for ImageNet's 1,000 classes."""
+    """With the head for ImageNet's 1,000 classes, without auxiliary heads."""
     gflops: float
     """10^9 multiply-adds for one image at the default weights' input size."""
     embedding_size: int
@@ -68,8 +70,16 @@ class Network(Record):
     stage_parameters: tuple[int, ...]
     """Of each stage; what learns in the tail counts to the last one. The head is not in it."""
     stage_gflops: tuple[float, ...]
-    stage_shapes: tuple[tuple[int, int, int], ...]
-    """Channels, height, width that each stage gives at the default weights' input size."""
+    stage_shapes: tuple[tuple[int, ...], ...]
+    """What each stage gives for one picture at the default weights' input size: (K, h, w), (h, w, K) or tokens (T, K)."""
+    map_shape: tuple[int, int, int]
+    """Channels, height, width of the last features, in whatever layout the stages give them."""
+    smallest_size: int
+    """Pixels: the last map has a whole position left, and no layer refuses."""
+    size_step: int
+    """Image sizes are multiples of it."""
+    fixed_size: bool
+    """Whether only the size of the weights will do."""
     weights: tuple[WeightsRow, ...]
     default_weights: str
 
@@ -97,16 +107,29 @@ class Network(Record):
                 return row
         raise UnknownName.among(f"set of weights of {self.name}", wanted, (row.name for row in self.weights))
 
-    def check_image_size(self, image_size: int) -> None:
-        """Refuse a size at which the last map would have no whole position left.
+    def check_image_size(self, image_size: int, weights: str | None = None) -> None:
+        """Refuse a size that the network cannot take with the set called `weights` (None: the default one).
 
         Raises:
-            SpecError: `image_size` is too small for this network.
+            SpecError: says which sizes it takes.
+            UnknownName: the network has no such set.
         """
-        smallest = round(self.weights_row().input_size / self.stage_shapes[-1][1])
-        if image_size < smallest:
+        row = self.weights_row(weights)
+        if self.fixed_size:
+            if image_size != row.input_size:
+                raise SpecError(
+                    f"{self.name} with the weights {row.name} takes pictures of {row.input_size} pixels only, "
+                    f"not {image_size}."
+                )
+        elif image_size < self.smallest_size:
             raise SpecError(
-                f"An image size of {image_size} is too small for {self.name}: it takes {smallest} pixels or more."
+                f"An image size of {image_size} is too small for {self.name}: it takes {self.smallest_size} pixels or more."
+            )
+        elif image_size % self.size_step:
+            below = max(image_size // self.size_step * self.size_step, self.smallest_size)
+            raise SpecError(
+                f"An image size of {image_size} does not fit {self.name}: it takes multiples of {self.size_step}, "
+                f"such as {below} or {below + self.size_step}."
             )
 
 

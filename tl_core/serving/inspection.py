@@ -68,10 +68,11 @@ def check_tensors(path: Path, info: BundleInfo) -> None:
         with safe_open(path, framework="numpy") as tensors:
             names = set(tensors.keys())
             head = head_name(info)
-            shape = tuple(tensors.get_slice(head).get_shape()) if head in names else None
+            shape = tuple(tensors.get_slice(head).get_shape()) if head in names else ()
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{TENSORS} is damaged or no safetensors file; it was not used.") from error
-    if head is not None and shape != (len(info.classes), info.embedding_size):
+    # A head that is a 1x1 convolution in its library has ones after these two.
+    if head is not None and (shape[:2] != (len(info.classes), info.embedding_size) or set(shape[2:]) - {1}):
         found = f"is {shape}" if shape else "is missing"
         raise BundleError(
             f"{TENSORS} does not fit bundle.json: the head {head} {found}, "

@@ -133,7 +133,7 @@ class Predictor:
             )
         with safe_open(self.bundle.tensors, framework="numpy") as tensors:
             weights: NDArray[np.float32] = tensors.get_tensor(name).astype(np.float32)
-        return weights
+        return weights.reshape(weights.shape[:2])
 
     def _read(self, item: Item) -> NDArray[np.uint8] | dict[str, str]:
         try:

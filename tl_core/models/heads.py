@@ -1,0 +1,33 @@
+"""The head as the outside sees it, (C, D) and (C,), and as the library's own files hold it. NumPy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.models.registry import Network
+
+
+def head_tensors(
+    network: Network, weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """`weight` (C, D) and `bias` (C,) by the library's names, in its shapes; auxiliary heads are zeros, since nothing trains them."""
+    layout = network.layout
+    tensors = {
+        f"{network.head}.weight": weight.reshape(*weight.shape, *layout.head_trailing),
+        f"{network.head}.bias": bias,
+    }
+    for auxiliary in layout.auxiliary:
+        tensors[f"{auxiliary.head}.weight"] = np.zeros((len(bias), auxiliary.features), np.float32)
+        tensors[f"{auxiliary.head}.bias"] = np.zeros(len(bias), np.float32)
+    return tensors
+
+
+def head_of(
+    network: Network, tensors: Mapping[str, NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight (C, D) and bias (C,) out of a whole network's `tensors`."""
+    weight = tensors[f"{network.head}.weight"]
+    return weight.reshape(weight.shape[:2]), tensors[f"{network.head}.bias"]

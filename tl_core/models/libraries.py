@@ -1,0 +1,109 @@
+"""torchvision's and timm's networks as they build them, and weights files read into them.
+
+Needs torch. Knows how each library is called; what a network's parts are is the table of families' matter.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tl_core.errors import DownloadFailed
+from tl_core.models.layout import Family
+from tl_core.models.registry import Network, WeightsRow
+
+
+def library_network(builder: str, layout: Family, image_size: int, **options: Any) -> nn.Module:
+    """The network called `builder` with random weights and the library's own head; `options` go to the library as they are.
+
+    `image_size` matters where the family's networks are made for one size only.
+    """
+    chosen: dict[str, Any] = {**dict(layout.options), **options}
+    if layout.size_option:
+        chosen[layout.size_option] = image_size
+    if layout.source == "timm":
+        import timm
+
+        return _with_plain_means(timm.create_model(builder, pretrained=False, **chosen))
+    import torchvision
+
+    return _with_plain_means(torchvision.models.get_model(builder, weights=None, **chosen))
+
+
+class GlobalMean(nn.Module):
+    """The mean of each channel: (N, K, h, w) to (N, K, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+def _with_plain_means(module: nn.Module) -> nn.Module:
+    """Adaptive pooling to one position is a mean; written as one, its ONNX graph is a single node, not a gather over indices."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+                setattr(parent, name, GlobalMean())
+    return module
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a PyTorch weights file, unpickled with nothing but tensors allowed.
+
+    Raises:
+        DownloadFailed: the file is damaged or holds anything else.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except Exception as error:
+        raise DownloadFailed(
+            f"The weights file {path.name} cannot be read as tensors. Delete {path} and start again."
+        ) from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise DownloadFailed(f"The weights file {path.name} does not hold tensors. Delete {path} and start again.")
+    return loaded
+
+
+def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Path) -> None:
+    """Fill the library's network `module` from the file at `path`.
+
+    Raises:
+        DownloadFailed: the file does not hold this network's tensors.
+    """
+    loaded = load_state_dict(path)
+    if row.tensors == "in_order":
+        expected = module.state_dict()
+        loaded = dict(zip(expected, loaded.values(), strict=False)) if len(loaded) == len(expected) else {}
+    for pattern, replacement in network.layout.old_names:
+        loaded = {re.sub(pattern, replacement, name): value for name, value in loaded.items()}
+    absent = tuple(f"{path}." for path in row.without)
+    kept = {name: value for name, value in module.state_dict().items() if name.startswith(absent)}
+    problem = fill(module, {**loaded, **kept})
+    if problem:
+        raise DownloadFailed(
+            f"The weights file {path.name} does not fit {network.name}: {problem} Delete {path} and start again."
+        )
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor]) -> str | None:
+    """Copy `tensors` by name into `module`; what does not fit in words (nothing is copied then), else None.
+
+    The counters of batch norm may be missing, as files from before they existed lack them. The library's own hooks do
+    not run: MNASNet's refuses tensors that do not come from torch.load.
+    """
+    own = cast("dict[str, Tensor]", module.state_dict())
+    missing = [name for name in own if name not in tensors and not name.endswith(".num_batches_tracked")]
+    if missing:
+        return f"{missing[0]} is missing" + (f", and {len(missing) - 1} more." if len(missing) > 1 else ".")
+    for name, value in tensors.items():
+        if name not in own:
+            return f"{name} is not one of its tensors."
+        if value.shape != own[name].shape:
+            return f"{name} is {tuple(value.shape)}, {tuple(own[name].shape)} is needed."
+    with torch.no_grad():
+        for name, value in tensors.items():
+            own[name].copy_(value)
+    return None
