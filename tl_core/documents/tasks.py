@@ -125,7 +125,7 @@ class PreviewSpec(Document):
 
 
 class LookSpec(Document):
-    """What a backbone sees in one picture. Answer: `filters.png`, and `STAGE-CHANNEL.png` of each stage's strongest maps."""
+    """What a backbone sees in one picture. Answer: `Look`, and the files that it names."""
 
     job: Literal["look"] = "look"
     workspace: str
@@ -134,6 +134,33 @@ class LookSpec(Document):
     backbone: str
     weights: str
     image_size: int
+
+
+class FeatureMap(Record):
+    """Where one channel of one stage answers, as a grey picture: the brighter, the stronger."""
+
+    stage: str
+    channel: int
+    file: str
+    """`STAGE-CHANNEL.png`, in the task's folder."""
+    height: int
+    width: int
+    """Positions of the map; the file has several pixels for each."""
+
+
+class Look(Document):
+    """What a backbone made of one picture."""
+
+    picture: str
+    """The picture as the backbone saw it, squashed: `picture.png`."""
+    filters: str | None
+    """The filters of the first layer in one picture, `filters.png`; None where that layer is no convolution of colours."""
+    filter_count: int = 0
+    """That are shown; the strongest."""
+    filter_size: int = 0
+    """Pixels, the side of one."""
+    maps: tuple[FeatureMap, ...]
+    """Of a shallow, a middle and a deep stage, in this order, of each the strongest first."""
 
 
 TaskSpec = DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec

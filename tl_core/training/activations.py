@@ -24,10 +24,19 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
 from tl_core.documents.recipe import Level, Recipe
 from tl_core.models.build import Backbone
-from tl_core.models.export import ONNX_NAME, cut, holds_graph, stage_name
+from tl_core.models.export import stage_name
 from tl_core.training.augment import view
 from tl_core.training.estimate import reading_is_cheaper
-from tl_core.training.features import Pictures, Wanted, computed_key, new_rows, open_session, run_graph, write_rows
+from tl_core.training.features import (
+    Pictures,
+    Wanted,
+    computed_key,
+    cut_graph,
+    new_rows,
+    open_session,
+    run_graph,
+    write_rows,
+)
 from tl_core.training.inputs import Copies
 
 GPU_BATCH = 128
@@ -178,7 +187,7 @@ class _Run:
         if present is not None and whole(present):
             values = np.load(present, mmap_mode="r", allow_pickle=False)[:1]
         elif self._device == "cpu":
-            session = open_session(self._graph([self._output]))
+            session = open_session(cut_graph(self._exported, [self._output], self._cache))
             values = session.run([self._output], {"images": np.ascontiguousarray(one)})[0]
         else:
             part = self._backbone.to(self._device).eval().prefix(self._frozen)
@@ -222,18 +231,10 @@ class _Run:
     ) -> Generator[Event, None, None]:
         run: Callable[..., Generator[Event, None, None]]
         if self._device == "cpu":
-            run = partial(run_graph, self._graph([one.output for one in wanted]))
+            run = partial(run_graph, cut_graph(self._exported, [one.output for one in wanted], self._cache))
         else:
             run = partial(_run_torch, self._backbone, self._frozen, self._device)
         yield from run(wanted, pictures, pace=pace, before=before)
-
-    def _graph(self, outputs: list[str]) -> Path:
-        return self._cache.make(
-            "backbones",
-            "-".join([self._exported.name, *outputs]),
-            partial(cut, self._exported / ONNX_NAME, outputs),
-            whole=holds_graph(*outputs),
-        )
 
 
 def _mapped(path: Path | None) -> NDArray[np.float16]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from tl_core.data.cache import Cache, allocate, holds_array
 from tl_core.data.pace import Pace, cores
 from tl_core.documents.events import Event
 from tl_core.errors import ModelError
+from tl_core.models.export import ONNX_NAME, cut, holds_graph
 
 BATCH = 8
 """Images a call: larger ones take more memory and are not faster on a CPU."""
@@ -96,6 +98,23 @@ def run_graph(
             yield event
     for rows in arrays:
         rows.flush()
+
+
+def cut_graph(exported: Path, outputs: Sequence[str], cache: Cache) -> Path:
+    """The graph that gives `outputs` (stages by `stage_name`, `embedding`) and runs no stage beyond them, from the cache.
+
+    `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache.
+
+    Raises:
+        ModelError: the backbone has no such output.
+        DiskFull: no space is left.
+    """
+    return cache.make(
+        "backbones",
+        "-".join([exported.name, *outputs]),
+        partial(cut, exported / ONNX_NAME, outputs),
+        whole=holds_graph(*outputs),
+    )
 
 
 def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.float32]:
