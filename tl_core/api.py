@@ -18,6 +18,7 @@ from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
+    from tl_core.runs.options import TrainingOptions
     from tl_core.runs.store import JobFolder
     from tl_core.serving.predictor import Predictor
 
@@ -56,8 +57,8 @@ def train(
     """Read `data` (a folder, a zip or `sample:NAME`), train a classifier on it, measure it, and write its bundle.
 
     The options are those of `python -m tl_core train`; `recipe` has what stands under "Advanced" there, by the names of
-    `tl_core.documents.recipe.Recipe`: `{"mixup": 0.2}`. A backbone may be any name that timm has. `on_event` is called with each event as it comes. If it raises, or
-    the call is interrupted, the job is cancelled.
+    `tl_core.documents.recipe.Recipe`: `{"mixup": 0.2}`. `on_event` is called with each event as it comes. If it
+    raises, or the call is interrupted, the job is cancelled.
 
     Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.
 
@@ -66,7 +67,7 @@ def train(
     """
     from tl_core.data.checks import require_trainable
     from tl_core.runs import jobs
-    from tl_core.runs.options import TrainingOptions, problems, raise_all
+    from tl_core.runs.options import TrainingOptions
     from tl_core.runs.store import Store
     from tl_core.runs.summary import summarise
 
@@ -88,31 +89,41 @@ def train(
         batch_size=batch_size,
         recipe=recipe or {},
     )
-    found = problems(options)
-    try:
-        classes_from = _classes_from(classes)
-    except UnknownName as error:
-        found.append(error)
-    raise_all(found)
-
+    classes_from = checked(options, classes)
     dataset = jobs.submit_ingest(
         place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
     )
     made: list[JobFolder] = [dataset]
     try:
-        _finish(dataset, on_event)
+        finish(dataset, on_event)
         require_trainable(dataset.manifest())
         run = jobs.submit_training(place, dataset, out=folder, **vars(options))
         made.insert(0, run)
-        _finish(run, on_event)
+        finish(run, on_event)
     except BaseException as error:
         if workspace is None and not isinstance(error, WorkerDied):
-            _clear_away(made)
+            clear_away(made)
         raise
 
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
     return summary
+
+
+def checked(options: TrainingOptions, classes: str) -> ClassesFrom:
+    """Find everything that is wrong with the options at once; `classes` as what it means.
+
+    Raises:
+        SpecError: with all problems; a problem that is alone is raised as what it is.
+    """
+    from tl_core.runs.options import problems, raise_all
+
+    found = problems(options)
+    taken = next((known for known in get_args(ClassesFrom) if known == classes), None)
+    if taken is None:
+        found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
+    raise_all(found)
+    return cast(ClassesFrom, taken)
 
 
 def load(run: str | os.PathLike[str]) -> Predictor:
@@ -180,14 +191,7 @@ def _named(text: str) -> Path:
     return Path(text)
 
 
-def _classes_from(text: str) -> ClassesFrom:
-    for known in get_args(ClassesFrom):
-        if text == known:
-            return cast(ClassesFrom, known)
-    raise UnknownName.among("way to name classes", text, get_args(ClassesFrom))
-
-
-def _finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
+def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
     """Follow `job` to its end. Raises what ended it, if it did not succeed."""
     from tl_core.runs import jobs
 
@@ -203,7 +207,7 @@ def _finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
         raise error
 
 
-def _clear_away(made: list[JobFolder]) -> None:
+def clear_away(made: list[JobFolder]) -> None:
     """Remove what a call that failed has left in the command line's own workspace, where nobody would ever look at it.
 
     A run that can still be finished stays, with its data set; so does, by the caller, what a dead worker's log may explain.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from tests.cli.conftest import Trained, run
 from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
 from tl_core.cli.training import tell_strategy
+from tl_core.documents.recipe import Recipe
 from tl_core.runs.store import Store
+from tl_core.training.strategies import Strategy, strategy
 
 
 def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: Trained) -> None:
@@ -180,7 +183,11 @@ def test_lists_have_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["strategies", "--json"]) == 0
     strategies = json.loads(capsys.readouterr().out)
     assert {"feature_extraction", "partial_fine_tuning", "full_fine_tuning"} <= {row["name"] for row in strategies}
-    assert all(list(row) == ["name", "description"] for row in strategies)
+    assert len(strategies) == 10
+    for row in strategies:
+        assert set(row) == {field.name for field in fields(Strategy)}
+        assert set(row["recipe"]) == set(Recipe.model_fields)
+        assert Recipe.model_validate(row["recipe"]) == strategy(row["name"]).recipe
     assert main(["samples", "--json"]) == 0
     samples = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert (samples["digits"]["images"], samples["digits"]["classes"]) == (1797, 10)

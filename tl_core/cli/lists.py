@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tl_core.cli import show
 
+if TYPE_CHECKING:
+    from tl_core.models.registry import Network, WeightsRow
+
+Here = Annotated[bool, typer.Option("--here", help="Only what is on this machine now.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
@@ -35,38 +40,61 @@ def samples(*, json: Json = False) -> None:
     )
 
 
-def backbones(*, json: Json = False) -> None:
+class Order(StrEnum):
+    """What the table of backbones is sorted by."""
+
+    family = "family"
+    accuracy = "accuracy"
+    parameters = "parameters"
+    name = "name"
+
+
+def backbones(
+    *,
+    here: Here = False,
+    sort: Annotated[Order, typer.Option(help="Order of the table; accuracy is of the default weights.")] = Order.family,
+    json: Json = False,
+) -> None:
     """List the pretrained networks, and which weights are here."""
     from tl_core.models.registry import networks
-    from tl_core.models.weights import available, describe
+    from tl_core.models.weights import available, here_now_sentence, where
 
-    rows = list(networks().values())
+    rows = [row for row in networks().values() if not here or any(available(row, known.name) for known in row.weights)]
+    if sort is Order.family:
+        first_seen = {name: number for number, name in enumerate(dict.fromkeys(row.family for row in rows))}
+        rows.sort(key=lambda row: first_seen[row.family])
+    elif sort is Order.accuracy:
+        rows.sort(key=lambda row: row.weights_row().imagenet_accuracy or 0.0, reverse=True)
+    elif sort is Order.parameters:
+        rows.sort(key=lambda row: row.parameters)
+    else:
+        rows.sort(key=lambda row: row.name)
     if json:
-        show.as_json([backbone_row(row.name) for row in rows])
+        show.as_json([backbone_row(row) for row in rows])
         return
     show.table(
-        ["name", "family", "ImageNet accuracy", "parameters", "input", "weights", "licence"],
+        ["name", "family", "ImageNet accuracy", "parameters", "image sizes", "weights", "licence"],
         [
             [
                 row.name,
                 row.family,
-                show.percent(row.weights_row().imagenet_accuracy),
+                show.percent(default.imagenet_accuracy) if default.imagenet_accuracy is not None else "-",
                 f"{row.parameters / 1e6:.1f} M",
-                f"{row.weights_row().input_size} px",
-                describe(row, row.default_weights) if not available(row, row.default_weights) else "here now",
-                row.weights_row().licence,
+                f"{default.input_size} px; {image_sizes(row)['text']}",
+                f"here: {place}" if (place := where(row)) else _elsewhere(row),
+                default.licence,
             ]
             for row in rows
+            for default in [row.weights_row()]
         ],
     )
+    show.line(here_now_sentence())
 
 
-def backbone_row(name: str) -> dict[str, Any]:
-    """One network as `backbones --json` prints it; sizes and licence are of its default weights."""
-    from tl_core.models.registry import network
+def backbone_row(row: Network) -> dict[str, Any]:
+    """One network as `backbones --json` prints it; sizes, mean, std, interpolation and licence are of its default weights."""
     from tl_core.models.weights import available
 
-    row = network(name)
     default = row.weights_row()
     return {
         "name": row.name,
@@ -74,14 +102,57 @@ def backbone_row(name: str) -> dict[str, Any]:
         "source": row.source,
         "head": row.head,
         "stages": list(row.stages),
+        "stage_parameters": list(row.stage_parameters),
+        "parameters": row.parameters,
+        "gflops": row.gflops,
+        "embedding_size": row.embedding_size,
         "input_size": default.input_size,
         "mean": list(default.mean),
         "std": list(default.std),
-        "parameters": row.parameters,
-        "weights": [weights.name for weights in row.weights],
-        "available": available(row, row.default_weights),
+        "interpolation": default.interpolation,
+        "image_sizes": image_sizes(row),
+        "weights": [weights_row(row, known) for known in row.weights],
+        "default_weights": row.default_weights,
+        "available": available(row),
         "licence": default.licence,
     }
+
+
+def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
+    """One set of weights of `row` as JSON; accuracy is null where the network was never a classifier."""
+    from tl_core.models.weights import describe, where
+
+    place = where(row, known.name)
+    return {
+        "name": known.name,
+        "trained_on": known.trained_on,
+        "imagenet_accuracy": known.imagenet_accuracy,
+        "input_size": known.input_size,
+        "licence": known.licence,
+        "download_bytes": known.download_bytes,
+        "from": known.url or f"package {known.package}",
+        "available": place is not None,
+        "where": place or describe(row, known.name),
+    }
+
+
+def image_sizes(row: Network) -> dict[str, Any]:
+    """Which image sizes the network takes, in numbers and in words."""
+    if row.fixed_size:
+        sizes = sorted({known.input_size for known in row.weights})
+        return {"sizes": sizes, "text": f"only {' or '.join(map(str, sizes))}"}
+    text = f"{row.smallest_size} or more"
+    if row.size_step > 1:
+        text += f", multiples of {row.size_step}"
+    return {"smallest": row.smallest_size, "multiple_of": row.size_step, "text": text}
+
+
+def _elsewhere(row: Network) -> str:
+    """Of a network whose default weights are not here: what it needs, and which others are here."""
+    from tl_core.models.weights import available, describe
+
+    others = [known.name for known in row.weights if available(row, known.name)]
+    return describe(row) + (f" (here: {', '.join(others)})" if others else "")
 
 
 def strategies(*, json: Json = False) -> None:
@@ -90,6 +161,6 @@ def strategies(*, json: Json = False) -> None:
 
     rows = list(table().values())
     if json:
-        show.as_json([{"name": row.name, "description": row.description} for row in rows])
+        show.as_json([{**vars(row), "recipe": row.recipe.model_dump(mode="json")} for row in rows])
         return
     show.table(["name", "what"], [[row.name, row.description] for row in rows])

@@ -27,19 +27,19 @@ Strategy = Annotated[
     str | None, typer.Option(metavar="NAME", help="How much of it to re-train; see: strategies. Or auto, by the rule.")
 ]
 Stages = Annotated[
-    int | None, typer.Option(metavar="N", help="Last stages that learn, for partial_fine_tuning; 2 unless said.")
+    int | None, _advanced("Last stages that learn, for partial_fine_tuning; 2 unless said.", metavar="N")
 ]
 Epochs = Annotated[
     int | None, typer.Option(metavar="N", help="Passes over the training pictures; the strategy's own unless said.")
 ]
 ImageSize = Annotated[
-    int | None, typer.Option(metavar="N", help="Side of the network's input, pixels; that of the weights unless said.")
+    int | None, _advanced("Side of the network's input, pixels; that of the weights unless said.", metavar="N")
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Of the split and of the training.")]
+Seed = Annotated[int, _advanced("Of the split and of the training.", metavar="N")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where to train: auto, cpu, cuda or mps.")]
 Classes = Annotated[
     str,
-    typer.Option(metavar="WHICH", help="Which folder names the class: the first below the root, or the innermost."),
+    _advanced("Which folder names the class: the first below the root, or the innermost.", metavar="WHICH"),
 ]
 Workspace = Annotated[
     str | None, typer.Option(metavar="TOKEN", help="The workspace of the app in which it is to be seen.")

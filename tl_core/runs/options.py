@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import Solver, TrainSpec
+from tl_core.documents.tasks import RateSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import DEFAULT_NETWORK, Network, network
 from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
@@ -59,10 +60,9 @@ def problems(options: TrainingOptions, *, find: Callable[[str], Network] = netwo
     row = _try(lambda: find(options.backbone), found)
     found += _out_of_range(options, len(row.stages) if row else None)
     if row is not None:
-        if options.weights is not None:
-            _try(lambda: row.weights_row(options.weights), found)
-        if options.image_size is not None and 16 <= options.image_size <= 1024:
-            _try(lambda: row.check_image_size(options.image_size or 0), found)
+        weights = _try(lambda: row.weights_row(options.weights), found)
+        if weights is not None and 16 <= (options.image_size or 0) <= 1024:
+            _try(lambda: row.check_image_size(options.image_size or weights.input_size, weights.name), found)
     chosen: Strategy | None = None
     if options.strategy not in (None, AUTO):
         chosen = _try(lambda: _strategy(str(options.strategy)), found)
@@ -135,6 +135,25 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
     return spec if chosen == AUTO else following(spec, chosen, images=len(dataset.manifest().images), reason=reason)
 
 
+def require_row(options: TrainingOptions) -> None:
+    """Raises SpecError where the strategy is `auto`, which has no recipe before a run has found what it stands for."""
+    if options.strategy == AUTO:
+        raise SpecError("A learning rate is found for one strategy: choose one in place of auto.")
+
+
+def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> RateSpec:
+    """What to ask to find a learning rate for a run with `options`; the head alone is then found by gradient steps.
+
+    Raises:
+        SpecError: options that are wrong, all at once; `auto`, which has no recipe yet.
+    """
+    require_row(options)
+    spec = spec_of(options, dataset)
+    if not strategy(spec.strategy).takes_steps:
+        spec = spec.model_copy(update={"solver": "adam"})
+    return RateSpec(train=spec)
+
+
 def following(spec: TrainSpec, chosen: str, *, images: int, reason: str | None = None) -> TrainSpec:
     """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed, and the estimate.
 
@@ -156,7 +175,9 @@ def following(spec: TrainSpec, chosen: str, *, images: int, reason: str | None =
 
 
 def without_effect(spec: TrainSpec) -> list[str]:
-    """Names of settings that the user changed and that play no part in this run, so that it can say so."""
+    """Names of settings that the user changed and that play no part in this run, so that it can say so; none for `auto`."""
+    if spec.strategy == AUTO:
+        return []
     row = strategy(spec.strategy)
     idle = set() if row.parameters == "lora" else {"lora_rank"}
     if spec.recipe.optimizer != "sgd":
@@ -166,7 +187,7 @@ def without_effect(spec: TrainSpec) -> list[str]:
     if not row.takes_steps:
         idle |= {"stage_rate", "rate_decay", "cutmix", "augmentation", "views", "norm_learns"}
         if spec.solver == "logistic":
-            idle |= {_PASSES, *Recipe.model_fields}
+            idle |= {_PASSES, *Recipe.model_fields} - {"class_weights"}
     return [name for name in spec.changes if name in idle]
 
 
