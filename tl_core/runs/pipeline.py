@@ -69,9 +69,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     run.best.unlink(missing_ok=True)
 
 
-JOBS: Mapping[str, JobFunction] = MappingProxyType(
-    {"ingest": ingest_job, "train": train_job, "preview": answers.preview_job}
-)
+JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job, **answers.TASKS})
 
 
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
