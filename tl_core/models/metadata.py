@@ -29,6 +29,9 @@ LICENCES = {
 WITHOUT = {"VGG16_Weights.IMAGENET1K_FEATURES": ("classifier",)}
 """Modules that a set of weights has no values for; torchvision says so in its documentation only."""
 
+SWAG = "photos from Instagram by their hashtags, then ImageNet-1k"
+"""What Meta's SWAG weights were trained on, which torchvision says in its documentation only."""
+
 
 def collect() -> Backbones:
     """The whole table, measured and read afresh from the installed libraries; the default network first."""
@@ -72,6 +75,7 @@ def _weights(member: Any) -> WeightsRow:
     accuracy = member.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     return WeightsRow(
         name=member.name,
+        trained_on=SWAG if "SWAG" in member.name else "ImageNet-1k",
         url=member.url,
         package=None,
         file=file,

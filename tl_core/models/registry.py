@@ -25,6 +25,8 @@ class WeightsRow(Record):
 
     name: str
     """The library's own: `IMAGENET1K_V2`."""
+    trained_on: str = "ImageNet-1k"
+    """The pictures that they learned from, in the order in which they did."""
     url: str | None
     """Where the file is downloaded from; None where a Python package brings it."""
     package: str | None
