@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.training.tower import tower_family
 from tests.training.twin import FAMILY
 from tl_core.models.families import FAMILIES
+
+__all__ = ["tower_family"]
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
     for _ in range(2):
         backbone, (pixels, labels) = twin(), pictures()
         row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
-        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level=row.augmentation)
-        plan = spec(epochs=8, precision="bfloat16", learning_rate=1e-2)
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
+        plan = spec(epochs=8, precision="bfloat16", recipe={"head_rate": 1e-2, "stage_rate": 1e-3})
         result, events = finish(
             fit(
                 backbone,

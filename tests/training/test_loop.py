@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -18,14 +17,17 @@ from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.head import calibrated_loss, fit_logistic
 from tl_core.training.inputs import Inputs
-from tl_core.training.loop import FitResult, fit, learning_parameters, set_fitted_head
+from tl_core.training.loop import FitResult, fit, set_fitted_head
+from tl_core.training.parameters import count
 from tl_core.training.strategies import Strategy, strategy
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 
 CPU = torch.device("cpu")
-WHOLE = dataclasses.replace(strategy("full_fine_tuning"), stage_rate=1e-2, head_rate=1e-2)
+WHOLE = strategy("full_fine_tuning")
 LAST = strategy("partial_fine_tuning")
+FAST: dict[str, object] = {"stage_rate": 1e-2, "head_rate": 1e-2, "augmentation": "light"}
+STILL: dict[str, object] = {**FAST, "norm_learns": False}
 
 
 def _train(
@@ -37,7 +39,7 @@ def _train(
     save_best: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
 ) -> tuple[FitResult, list[Event]]:
     pixels, labels = pictures()
-    inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=row.augmentation)
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=plan.recipe.augmentation)
     rows = np.arange(len(labels))
     steps = fit(
         backbone, inputs, labels, rows[:54], rows[54:], spec=plan, strategy=row, frozen=frozen, save_best=save_best
@@ -51,7 +53,7 @@ def _epochs(events: list[Event]) -> list[EpochEnded]:
 
 def test_a_whole_network_learns() -> None:
     backbone = twin()
-    result, events = _train(backbone, spec(epochs=8))
+    result, events = _train(backbone, spec(epochs=8, recipe=FAST))
     curve = _epochs(events)
     assert [point.epoch for point in curve] == list(range(9))
     assert curve[0].train_loss is None
@@ -66,7 +68,7 @@ def test_a_whole_network_learns() -> None:
 def test_the_best_epoch_is_saved_kept_and_returned() -> None:
     backbone = twin()
     saved: list[dict[str, Tensor]] = []
-    result, events = _train(backbone, spec(epochs=6), save_best=saved.append)
+    result, events = _train(backbone, spec(epochs=6, recipe=FAST), save_best=saved.append)
     curve = _epochs(events)
     assert len(saved) == sum(point.best for point in curve)
     best = min(curve, key=lambda point: point.val_loss)
@@ -100,7 +102,7 @@ def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitRe
             taught_labels,
             rows[:54],
             rows[54:],
-            spec=spec(learning_rate=3e-3, epochs=6),
+            spec=spec(epochs=6, stages=1, recipe={"head_rate": 3e-3, "stage_rate": 3e-3, "norm_learns": False}),
             strategy=LAST,
             frozen=1,
             save_best=lambda tensors: None,
@@ -134,8 +136,7 @@ def test_a_head_of_another_shape_is_refused() -> None:
 def test_frozen_stages_stay_as_they_are() -> None:
     backbone = twin()
     before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
-    learning = dataclasses.replace(LAST, norm_learns=True)
-    result, _ = _train(backbone, spec(learning_rate=1e-2), learning, frozen=1)
+    result, _ = _train(backbone, spec(stages=1, recipe=FAST), LAST, frozen=1)
     assert result.best_epoch > 0
     changed = {name for name, tensor in backbone.tensors().items() if not torch.equal(tensor, before[name])}
     assert changed
@@ -146,7 +147,6 @@ def test_frozen_stages_stay_as_they_are() -> None:
 def test_cached_activations_train_like_recomputed_ones() -> None:
     pixels, labels = pictures()
     rows = np.arange(len(labels))
-    row = dataclasses.replace(LAST, augmentation="none")
     found = []
     for cached in (True, False):
         backbone = twin()
@@ -160,8 +160,8 @@ def test_cached_activations_train_like_recomputed_ones() -> None:
                 labels,
                 rows[:54],
                 rows[54:],
-                spec=spec(learning_rate=1e-3),
-                strategy=row,
+                spec=spec(stages=1, recipe={"head_rate": 1e-3, "stage_rate": 1e-3}),
+                strategy=LAST,
                 frozen=1,
                 save_best=lambda tensors: None,
             )
@@ -173,11 +173,11 @@ def test_cached_activations_train_like_recomputed_ones() -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_same_spec_same_network(channels_last: bool) -> None:
     one, two = twin(), twin()
-    first, _ = _train(one, spec(channels_last=channels_last))
-    second, _ = _train(two, spec(channels_last=channels_last))
+    first, _ = _train(one, spec(channels_last=channels_last, recipe=FAST))
+    second, _ = _train(two, spec(channels_last=channels_last, recipe=FAST))
     assert first.val_loss == second.val_loss
     assert all(torch.equal(tensor, two.tensors()[name]) for name, tensor in one.tensors().items())
-    other, _ = _train(twin(), spec(channels_last=channels_last, seed=1))
+    other, _ = _train(twin(), spec(channels_last=channels_last, seed=1, recipe=FAST))
     assert other.val_loss != first.val_loss
 
 
@@ -193,12 +193,11 @@ def _small_memory(backbone: Backbone, most: int) -> None:
 
 def test_a_full_memory_halves_the_micro_batch_and_keeps_the_gradient() -> None:
     # Batch norm that learns sees the micro-batch, so the same gradient needs it fixed.
-    row = dataclasses.replace(WHOLE, norm_learns=False)
     roomy, tight = twin(), twin()
     _small_memory(tight, 5)
-    plan = spec(epochs=2)
-    wanted, quiet = _train(roomy, plan, row)
-    result, events = _train(tight, plan, row)
+    plan = spec(epochs=2, recipe=STILL)
+    wanted, quiet = _train(roomy, plan)
+    result, events = _train(tight, plan)
     notices = [event for event in events if isinstance(event, Notice)]
     assert [event.message.split("with ")[1].split(" ")[0] for event in notices] == ["8", "4"]
     assert (result.micro_batch, result.departed) == (4, True)
@@ -210,7 +209,6 @@ def test_a_full_memory_halves_the_micro_batch_and_keeps_the_gradient() -> None:
 
 
 def test_memory_that_runs_out_between_two_micro_batches_leaves_no_half_gradient() -> None:
-    row = dataclasses.replace(WHOLE, norm_learns=False)
     steady, shaken = twin(), twin()
     calls = {"training": 0}
 
@@ -221,8 +219,8 @@ def test_memory_that_runs_out_between_two_micro_batches_leaves_no_half_gradient(
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     shaken.stages[0][1][0].register_forward_pre_hook(fail_once)
-    _train(steady, spec(epochs=1, micro_batch=4), row)
-    result, _ = _train(shaken, spec(epochs=1, micro_batch=8), row)
+    _train(steady, spec(epochs=1, micro_batch=4, recipe=STILL))
+    result, _ = _train(shaken, spec(epochs=1, micro_batch=8, recipe=STILL))
     assert result.micro_batch == 4
     for name, tensor in steady.tensors().items():
         assert torch.allclose(tensor, shaken.tensors()[name], atol=1e-5), name
@@ -248,7 +246,10 @@ def test_another_runtime_error_is_not_taken_for_a_full_memory() -> None:
 
 def test_a_rate_that_is_far_too_high_ends_with_the_best_and_a_word() -> None:
     backbone = twin()
-    result, events = _train(backbone, spec(learning_rate=1e30))
+    plan = spec()
+    # Beyond what a recipe takes, so that a few steps are enough.
+    plan = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"head_rate": 1e30, "stage_rate": 1e30})})
+    result, events = _train(backbone, plan)
     assert any(isinstance(event, Notice) and "lower learning rate" in event.message for event in events)
     assert np.isfinite(result.val_loss)
     assert all(torch.isfinite(tensor.float()).all() for tensor in backbone.tensors().values())
@@ -288,6 +289,10 @@ def test_what_learns_is_counted() -> None:
     head = 16 * 3 + 3
     block = 8 * 16 * 9 + 16 + 2 * 16
     stem = 3 * 8 * 9 + 8 + 2 * 8
-    assert learning_parameters(backbone, 2) == (head, head + block + stem)
-    assert learning_parameters(backbone, 1) == (head + block, head + block + stem)
-    assert learning_parameters(backbone, 0) == (head + block + stem, head + block + stem)
+    total = head + block + stem
+    assert count(backbone, strategy("feature_extraction"), spec()) == (head, total)
+    assert count(backbone, LAST, spec(stages=1)) == (head + block, total)
+    assert count(backbone, WHOLE, spec()) == (total, total)
+    assert count(backbone, strategy("gradual_unfreezing"), spec()) == (total, total)
+    assert count(backbone, strategy("surgical"), spec(learning_stages=(0,))) == (head + stem, total)
+    assert count(backbone, strategy("bias_and_norm"), spec()) == (head + 3 * 16 + 3 * 8, total)

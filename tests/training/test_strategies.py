@@ -8,7 +8,6 @@ from tl_core.errors import UnknownName
 from tl_core.models.registry import network
 from tl_core.training.strategies import default_strategy, frozen_stages, misfit, stage_rates, strategies, strategy
 
-
 ALL = (
     "feature_extraction",
     "partial_fine_tuning",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests.conftest import picture
+from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models import families
 from tl_core.models.build import Backbone
@@ -48,7 +49,7 @@ def pictures(per_class: int = 24, classes: int = 3) -> tuple[NDArray[np.uint8], 
     return np.stack(rows), labels
 
 
-def spec(**changed: object) -> TrainSpec:
+def spec(*, recipe: dict[str, object] | None = None, **changed: object) -> TrainSpec:
     values: dict[str, object] = {
         "name": "test",
         "workspace": "0" * 32,
@@ -61,4 +62,5 @@ def spec(**changed: object) -> TrainSpec:
         "device": "cpu",
         **changed,
     }
+    values["recipe"] = Recipe().changed(recipe or {})
     return TrainSpec.model_validate(values)

@@ -11,11 +11,12 @@ SECONDS_BETWEEN = 0.25
 
 
 class Pace:
-    """Counts `total` images through one stage."""
+    """Counts `total` images through one stage, of which `before` were done before the clock starts."""
 
-    def __init__(self, stage: Stage, total: int, *, seconds_between: float = SECONDS_BETWEEN) -> None:
+    def __init__(self, stage: Stage, total: int, *, before: int = 0, seconds_between: float = SECONDS_BETWEEN) -> None:
         self._stage: Stage = stage
         self._total = total
+        self._before = before
         self._between = seconds_between
         self._started = time.monotonic()
         self._said = float("-inf")
@@ -27,7 +28,7 @@ class Pace:
             return None
         self._said = now
         elapsed = now - self._started
-        rate = done / elapsed if done and elapsed > 0 else None
+        rate = (done - self._before) / elapsed if done > self._before and elapsed > 0 else None
         return Progress(
             stage=self._stage,
             done=done,

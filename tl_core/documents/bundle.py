@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tl_core.documents.base import Document
 
+NO_WEIGHTS = "none (random)"
+"""Stands where the name of a set of weights would, for a network that started from random ones."""
+
 
 class BundleInfo(Document):
     name: str
@@ -15,6 +18,7 @@ class BundleInfo(Document):
     """Pillow's name: bilinear, bicubic, lanczos, nearest."""
     backbone: str
     weights: str
+    """Name of the set that training started from, or `NO_WEIGHTS`."""
     licence: str
     """Of the pretrained weights."""
     strategy: str

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import tl_core
 from tl_core.documents.base import write_atomically
-from tl_core.documents.bundle import BundleInfo
+from tl_core.documents.bundle import NO_WEIGHTS, BundleInfo
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.report import Report
@@ -73,6 +73,7 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
         answers=answers(test_probabilities, plan.labels[test], test),
         trainable_parameters=learned.trainable,
         total_parameters=learned.total,
+        moved=learned.moved,
     )
     write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
     report.write(plan.run.path / "report.json")
@@ -88,8 +89,8 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
         image_size=plan.spec.image_size,
         interpolation=plan.weights.interpolation,
         backbone=plan.network.name,
-        weights=plan.weights.name,
-        licence=plan.weights.licence,
+        weights=plan.weights.name if plan.strategy.pretrained else NO_WEIGHTS,
+        licence=plan.weights.licence if plan.strategy.pretrained else "none",
         strategy=plan.strategy.name,
         seed=plan.spec.seed,
         temperature=calibration,

@@ -47,6 +47,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     from tl_core.runs.delivery import deliver
     from tl_core.runs.learning import learn
     from tl_core.runs.plan import Plan
+    from tl_core.runs.resolving import resolve
 
     plan = Plan(run)
     require_trainable(plan.manifest)
@@ -57,6 +58,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
         interpolation=plan.weights.interpolation,
         cache=plan.cache,
     )
+    yield from resolve(plan, pixels)
     yield from _say_what_has_no_effect(plan.spec)
     workshop = run.path / "workshop"
     shutil.rmtree(workshop, ignore_errors=True)

@@ -19,7 +19,7 @@ from tl_core.models.export import backbone_key
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store import DatasetFolder, RunFolder, Store
 from tl_core.training.features import computed_key
-from tl_core.training.strategies import Strategy, frozen_stages, strategy
+from tl_core.training.strategies import AUTO, Strategy, strategy
 
 
 class Plan:
@@ -32,9 +32,22 @@ class Plan:
         self.cache: Cache = store.cache
         self.dataset: DatasetFolder = store.workspace(self.spec.workspace).dataset(self.spec.dataset)
         self.network: Network = network(self.spec.backbone)
-        self.weights: WeightsRow = self.network.weights_row(self.spec.weights)
-        self.strategy: Strategy = strategy(self.spec.strategy)
-        self.frozen = frozen_stages(self.strategy, len(self.network.stages), self.spec.stages)
+
+    def take(self, spec: TrainSpec) -> None:
+        """Go on with `spec`, in which something was found out; the run's own is written again."""
+        self.run.write_spec(spec)
+        self.spec = spec
+
+    @property
+    def strategy(self) -> Strategy:
+        """Raises UnknownName where `auto` was not resolved yet."""
+        return strategy(self.spec.strategy)
+
+    @property
+    def weights(self) -> WeightsRow:
+        """The set of weights; for a backbone that starts from random ones, what its pictures must look like."""
+        pretrained = self.spec.strategy == AUTO or self.strategy.pretrained
+        return self.network.weights_row(self.spec.weights if pretrained else None)
 
     @cached_property
     def manifest(self) -> Manifest:

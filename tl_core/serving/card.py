@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from tl_core.documents.bundle import BundleInfo
+from tl_core.documents.bundle import NO_WEIGHTS, BundleInfo
 from tl_core.documents.report import Report
 
 _SHOWN = 200
@@ -56,9 +56,15 @@ print(json.load(open("bundle.json", encoding="utf-8"))["classes"][logits[0].argm
 
 ## Where it comes from
 
-Backbone `{plain(info.backbone)}` with the pretrained weights `{plain(info.weights)}` (licence of the weights: {plain(info.licence)}), strategy `{plain(info.strategy)}`.
+Backbone `{plain(info.backbone)}` {_started(info)}, strategy `{plain(info.strategy)}`.
 Made with {versions}.
 """
+
+
+def _started(info: BundleInfo) -> str:
+    if info.weights == NO_WEIGHTS:
+        return "from random weights"
+    return f"with the pretrained weights `{plain(info.weights)}` (licence of the weights: {plain(info.licence)})"
 
 
 def _measured(report: Report | None) -> str:

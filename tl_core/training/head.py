@@ -93,12 +93,14 @@ def fit_logistic(
     val_y: NDArray[np.integer],
     *,
     classes: int,
+    balanced: bool = False,
 ) -> Generator[Event, None, Head]:
     """Fit heads along a path of regularisation and return the one with the lowest validation loss.
 
     `train_x` (N, D) and `val_x` (M, D) are features, `train_y` and `val_y` labels from 0 to `classes` - 1. Every class must
     occur in `train_y`; `val_y` may lack some. Yields one `RegularisationTried` for each fit. The same arrays give the same
-    head: it starts from zeros and runs on one thread (with more, BLAS threads spin against each other).
+    head: it starts from zeros and runs on one thread (with more, BLAS threads spin against each other). `balanced`: a class
+    counts the more the rarer it is in `train_y`.
 
     Raises:
         ValueError: shapes that do not fit, no validation rows, a class without a training row.
@@ -109,7 +111,9 @@ def fit_logistic(
     scaling = Scaling.of(train_x)
     train, val = scaling.apply(train_x), scaling.apply(val_x)
 
-    model = LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=1e-3)
+    model = LogisticRegression(
+        warm_start=True, max_iter=ITERATIONS, tol=1e-3, class_weight="balanced" if balanced else None
+    )
     best: Head | None = None
     worse = 0
     for c in PATH:

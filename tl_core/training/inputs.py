@@ -83,7 +83,7 @@ class Inputs:
 
     @classmethod
     def of_activations(
-        cls, activations: NDArray[np.float16], *, device: torch.device, copies: Copies | None = None
+        cls, activations: NDArray[np.floating[Any]], *, device: torch.device, copies: Copies | None = None
     ) -> Inputs:
         """What the frozen stages gave; with `copies`, training takes for each picture one of its views by lot."""
         return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)

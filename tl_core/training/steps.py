@@ -6,7 +6,8 @@ Knows rows of inputs and their labels. Knows no epochs, no best state and no fil
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,19 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tl_core.documents.events import Event, Notice
+from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
+from tl_core.training import lora
+from tl_core.training.averaging import Average
 from tl_core.training.head import calibrated_loss
 from tl_core.training.inputs import Inputs
+from tl_core.training.mixing import mix
+from tl_core.training.parameters import BATCH_NORMS, Group, head_group, stage_groups
 from tl_core.training.strategies import Strategy
-
-LARGEST_GRADIENT = 1.0
-"""Norm that gradients are clipped to."""
-WARM_UP = 0.1
-"""Share of all steps in which the learning rate rises."""
-
-_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 Result = TypeVar("Result")
 
@@ -40,16 +39,22 @@ class Running:
 
     images: int = 0
     loss_sum: float = 0.0
+    """Of the plain log loss, whatever is added to it for the gradient."""
     correct: int = 0
 
     @property
     def loss(self) -> float:
         return self.loss_sum / max(1, self.images)
 
+    @property
+    def accuracy(self) -> float:
+        return self.correct / max(1, self.images)
+
 
 @dataclass(frozen=True)
 class Scores:
     loss: float
+    """After the best temperature."""
     accuracy: float
     logits: NDArray[np.float32]
 
@@ -66,90 +71,185 @@ class Trainer:
         spec: TrainSpec,
         strategy: Strategy,
         frozen: int,
+        class_weights: NDArray[np.floating] | None = None,
     ) -> None:
+        """`inputs` is what comes out of the first `frozen` stages; `class_weights` (C,) what each class counts in the loss.
+
+        Where the strategy has low-rank updates, they are put into `backbone`; `lora.fold` takes them away again.
+        """
         self.micro_batch = min(spec.micro_batch, spec.batch_size)
         self.scores = Scores(math.inf, 0.0, np.zeros((0, 0), dtype=np.float32))
+        self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
         self._device = inputs.device
-        self._inputs = inputs
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self._device)
-        self._bfloat16 = spec.precision == "bfloat16"
+        self._classes = int(self._labels.max()) + 1
+        self._class_weights = (
+            None if class_weights is None else torch.from_numpy(np.float32(class_weights)).to(self._device)
+        )
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
-        self._norm_learns = spec.recipe.norm_learns
+        self._average = Average(spec.recipe.ema) if spec.recipe.ema else None
+        if strategy.parameters == "lora" and not lora.parameters(backbone):
+            lora.insert(backbone, spec.recipe.lora_rank, spec.seed)
         backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
         backbone.eval().requires_grad_(False)
-        self._network = backbone.suffix(frozen)
-        head = list(backbone.head_parameters())
-        stages = [p for stage in range(frozen, len(backbone.stages)) for p in backbone.stage_parameters(stage)]
-        self._learning = [*stages, *head]
+        self._backbone = backbone
+        head = head_group(backbone, spec)
+        self._optimizer = _optimizer(head, spec.recipe)
+        self.head_rate = head.rate
+        self._learning: list[nn.Parameter] = list(head.parameters)
+        self._begin(inputs, frozen, () if strategy.thaws else range(frozen, len(backbone.stages)), 0)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training sees no picture as it is."""
+        return bool(self._recipe.mixup or (self._recipe.cutmix and self._cuts))
+
+    @property
+    def _cuts(self) -> bool:
+        return self._frozen == 0
+
+    def thaw(self, stages: Collection[int], inputs: Inputs, *, frozen: int, warm_up: int) -> None:
+        """Let `stages` learn from now on; their rates rise over `warm_up` steps. `inputs` is cut after `frozen` stages.
+
+        What learnt before goes on with the optimizer's state of it.
+        """
+        self._backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
+        self._begin(inputs, frozen, stages, warm_up)
+
+    def _begin(self, inputs: Inputs, frozen: int, stages: Collection[int], warm_up: int) -> None:
+        self._inputs, self._frozen = inputs, frozen
+        self._network = self._backbone.suffix(frozen)
+        for group in stage_groups(self._backbone, self._strategy, self._spec, stages):
+            for part in _parts(group, self._recipe):
+                self._optimizer.add_param_group({**part, "warm_up": warm_up})
+            self._learning += group.parameters
         for parameter in self._learning:
             parameter.requires_grad_(True)
-        recipe = spec.recipe
-        head_rate, decay = recipe.head_rate, recipe.weight_decay
-        self._optimizer = torch.optim.AdamW(
-            [*_groups(head, head_rate, decay), *_groups(stages, recipe.stage_rate, decay)]
-        )
-        self.head_rate = head_rate
+        if self._average is not None:
+            self._average.follow(self._learning)
+            self._average.follow(
+                buffer
+                for module in self._network.modules()
+                if self._keeps_statistics(module)
+                for buffer in module.buffers(recurse=False)
+                if buffer.is_floating_point()
+            )
 
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
     ) -> Generator[Event, None, None]:
         """One step of the optimizer on the images `rows`, in as many parts as memory asks for."""
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
+            joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
+            group["lr"] = group["peak"] * factor * joined
+            group["age"] += 1
         self.head_rate = self._optimizer.param_groups[0]["lr"]
-        seed = int(np.random.default_rng(draw).integers(2**62))
-        loss_sum, correct = yield from self._retry(lambda: self._gradient(rows, seed))
-        nn.utils.clip_grad_norm_(self._learning, LARGEST_GRADIENT)
+        loss_sum, correct = yield from self._retry(lambda: self._gradient(rows, draw))
+        if self._recipe.clip:
+            nn.utils.clip_grad_norm_(self._learning, self._recipe.clip)
         if math.isfinite(loss_sum):
             self._optimizer.step()
+            if self._average is not None:
+                self._average.update()
         running.images += len(rows)
         running.loss_sum += loss_sum
         running.correct += correct
 
+    def judged(self) -> AbstractContextManager[None]:
+        """The network inside is the one that is judged and kept: the average, where the recipe has one."""
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of every tensor by the library's own name, low-rank updates added in."""
+        return {name: tensor.clone() for name, tensor in lora.folded(self._backbone).items()}
+
     def evaluate(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
         """Sets `scores` to those on the images `rows`, nothing changed at random."""
-        self.scores = yield from self._retry(lambda: self._score(rows))
+        logits, truth = yield from self._retry(lambda: self._answers(rows))
+        accuracy = float((logits.argmax(axis=1) == truth).mean())
+        self.scores = Scores(calibrated_loss(logits, truth), accuracy, logits)
 
-    def _gradient(self, rows: NDArray[np.integer], seed: int) -> tuple[float, int]:
+    def look_back(self, rows: NDArray[np.integer]) -> Generator[Event, None, Running]:
+        """Loss and accuracy on the training images `rows` as they are, where training saw only mixtures."""
+        logits, truth = yield from self._retry(lambda: self._answers(rows))
+        loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth), reduction="sum")
+        return Running(len(rows), float(loss), int((logits.argmax(axis=1) == truth).sum()))
+
+    def pull(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
+        """Leaves the gradient of the mean loss on the images `rows`, as they are, in the parameters; nothing moves."""
+        yield from self._retry(lambda: self._gradient(rows, None))
+
+    def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[float, int]:
+        """Sum of the plain loss, and how many are right; `draw` None: nothing changed at random."""
         self._optimizer.zero_grad(set_to_none=True)
-        self._train_mode()
-        generator = torch.Generator().manual_seed(seed)
-        images, labels = self._inputs.batch(rows, generator), self._labels[torch.from_numpy(rows).to(self._device)]
+        images, labels = self._batch(rows, draw), self._labels[torch.from_numpy(rows).to(self._device)]
+        targets, mixes = labels, draw is not None and self.mixes
+        if mixes:
+            images, targets = mix(
+                images,
+                labels,
+                classes=self._classes,
+                mixup=self._recipe.mixup,
+                cutmix=self._recipe.cutmix if self._cuts else 0.0,
+                generator=np.random.default_rng([*(draw or ()), 1]),
+            )
+        self._network.eval()
+        if draw is not None:
+            self._train_mode()
         loss_sum, correct = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
         for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / self.micro_batch)):
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             logits = self._forward(images[chosen])
-            # No label smoothing: a fitted head answers every training picture right, so smoothing would be all that is left
-            # of the gradient, and it takes the network away from what it knows (sign_digits: 0.89 down to 0.76).
-            loss = functional.cross_entropy(logits, labels[chosen], reduction="sum")
+            loss = functional.cross_entropy(
+                logits,
+                targets[chosen],
+                weight=self._class_weights,
+                label_smoothing=self._recipe.label_smoothing,
+                reduction="sum",
+            )
             torch.autograd.backward(loss / len(rows))
-            loss_sum += loss.detach()
+            loss_sum += functional.cross_entropy(logits.detach(), labels[chosen], reduction="sum")
             correct += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
         return float(loss_sum), int(correct)
 
-    def _score(self, rows: NDArray[np.integer]) -> Scores:
+    def _batch(self, rows: NDArray[np.integer], draw: list[int] | None) -> Tensor:
+        if draw is None:
+            return self._inputs.batch(rows)
+        seed = int(np.random.default_rng(draw).integers(2**62))
+        return self._inputs.batch(rows, torch.Generator().manual_seed(seed))
+
+    def _answers(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         self._network.eval()
         parts = np.array_split(rows, math.ceil(len(rows) / self.micro_batch))
         with torch.inference_mode():
             logits = torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
             truth = self._labels[torch.from_numpy(np.asarray(rows)).to(self._device)]
-            accuracy = float((logits.argmax(dim=1) == truth).float().mean())
-        scores = logits.cpu().numpy()
-        return Scores(calibrated_loss(scores, truth.cpu().numpy()), accuracy, scores)
+        return logits.cpu().numpy(), truth.cpu().numpy()
 
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:
             images = images.contiguous(memory_format=self._layout)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
+        bfloat16 = self._spec.precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bfloat16):
             return torch.as_tensor(self._network(images)).float()
 
     def _train_mode(self) -> None:
         self._network.train()
-        # A single image has no statistics of its own.
-        if not self._norm_learns or self.micro_batch == 1:
-            for module in self._network.modules():
-                if isinstance(module, _NORMS):
-                    module.eval()
+        for number, (_, stage) in enumerate(self._backbone.stages):
+            if number >= self._frozen and not any(parameter.requires_grad for parameter in stage.parameters()):
+                stage.eval()
+        for module in self._network.modules():
+            # A single image has no statistics of its own.
+            if isinstance(module, BATCH_NORMS) and (self.micro_batch == 1 or not self._keeps_statistics(module)):
+                module.eval()
+
+    def _keeps_statistics(self, module: nn.Module) -> bool:
+        """Whether `module` is a batch norm whose statistics follow the batches."""
+        return (
+            self._recipe.norm_learns
+            and isinstance(module, BATCH_NORMS)
+            and any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        )
 
     def _retry(self, work: Callable[[], Result]) -> Generator[Event, None, Result]:
         while True:
@@ -183,17 +283,18 @@ def _out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def _groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, object]]:
+def _optimizer(head: Group, recipe: Recipe) -> torch.optim.Optimizer:
+    parts = _parts(head, recipe)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=head.rate, momentum=recipe.momentum)
+    return torch.optim.AdamW(parts, lr=head.rate)
+
+
+def _parts(group: Group, recipe: Recipe) -> list[dict[str, object]]:
     """Weights decay; biases and the scales of norm layers do not."""
-    parts = [([p for p in parameters if p.dim() > 1], decay), ([p for p in parameters if p.dim() <= 1], 0.0)]
-    return [{"params": chosen, "lr": rate, "peak": rate, "weight_decay": value} for chosen, value in parts if chosen]
-
-
-def schedule(steps: int) -> Iterator[float]:
-    """Factors of the learning rate: a linear rise, then half a cosine down to almost nothing."""
-    warm_up = max(1, round(WARM_UP * steps))
-    for step in range(steps):
-        if step < warm_up:
-            yield (step + 1) / (warm_up + 1)
-        else:
-            yield max(0.01, (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))) / 2)
+    parts = ((group.decaying, recipe.weight_decay), (group.steady, 0.0))
+    return [
+        {"params": list(chosen), "lr": group.rate, "peak": group.rate, "weight_decay": decay, "age": 0, "warm_up": 0}
+        for chosen, decay in parts
+        if chosen
+    ]

@@ -248,7 +248,7 @@ def misfit(row: Strategy, network: Network, stages: int) -> str | None:
     `stages` is the number of last stages that shall learn, where the row asks for one.
     """
     total = len(network.stages)
-    if row.parameters == "lora" and not getattr(network.layout, "transformer", False):
+    if row.parameters == "lora" and not network.layout.transformer:
         return (
             f"{row.title} ({row.name}) needs a transformer, as ViT or Swin, and {network.name} is none. Choose another."
         )

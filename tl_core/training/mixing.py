@@ -1,0 +1,51 @@
+"""Pictures mixed with others of their batch, and what is then true of them: mixup and CutMix. Needs torch.
+
+Every picture has a partner and a share of its own. Knows no network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+
+def mix(
+    batch: Tensor, labels: Tensor, *, classes: int, mixup: float, cutmix: float, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A mixed batch like `batch` (N, ...) and its targets (N, `classes`), each row's shares of the classes.
+
+    `mixup` and `cutmix` are alphas, 0 for none; with both, the batch takes one of them by lot. Mixup (arXiv 1710.09412)
+    blends rows of any shape; on activations it is manifold mixup (arXiv 1806.05236). CutMix (arXiv 1905.04899) needs
+    pictures (N, K, H, W). At least one alpha must be above 0.
+    """
+    count = len(batch)
+    partners = torch.from_numpy(generator.permutation(count)).to(batch.device)
+    cut = bool(cutmix) and (not mixup or generator.random() < 0.5)
+    alpha = cutmix if cut else mixup
+    shares = generator.beta(alpha, alpha, size=count)
+    if cut:
+        inside, shares = _boxes(shares, batch.shape[-2], batch.shape[-1], generator)
+        mixed = torch.where(torch.from_numpy(inside).to(batch.device).unsqueeze(1), batch[partners], batch)
+    else:
+        own = torch.as_tensor(shares, dtype=batch.dtype, device=batch.device).view(-1, *[1] * (batch.dim() - 1))
+        mixed = own * batch + (1 - own) * batch[partners]
+    truth = functional.one_hot(labels, classes).float()
+    own = torch.as_tensor(shares, dtype=truth.dtype, device=truth.device).unsqueeze(1)
+    return mixed, own * truth + (1 - own) * truth[partners]
+
+
+def _boxes(
+    shares: NDArray[np.float64], height: int, width: int, generator: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Where each picture is cut out (N, height, width), and what share of it then stays its own."""
+    side = np.sqrt(1 - shares)
+    middle = generator.random((2, len(shares)))
+    rows, columns = (
+        np.abs((np.arange(length) + 0.5) / length - middle[axis][:, None]) <= side[:, None] / 2
+        for axis, length in enumerate((height, width))
+    )
+    inside = rows[:, :, None] & columns[:, None, :]
+    return inside, 1 - inside.mean(axis=(1, 2))
