@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from tl_core.runs import jobs
-from ui import actions, backbones, runview, startline, trainform, workspace
+from ui import actions, backbones, ranking, runview, startline, trainform, workspace
 from ui.places import DATA, TRAIN
 from ui.words import plain
 
@@ -28,7 +28,8 @@ with workspace.page(
         start = st.container()
         parts = trainform.pictures(here, data, manifest)
         network, weights = backbones.choice()
-        plan = trainform.strategy(here, network, weights, manifest, parts["train"])
+        ranking.show(here, data)
+        plan = trainform.strategy(here, data, network, weights, manifest, parts["train"])
         with start:
             untrainable = problem(manifest)
             if untrainable:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import results, runview, workspace
+from ui import moved, results, runview, workspace
 from ui.places import EVALUATE, PREDICT
 
 with workspace.page(
@@ -19,4 +19,5 @@ with workspace.page(
         results.matrix(result)
         results.per_class(result)
         results.worst(result)
+        moved.show(result)
         results.take_home(run)

@@ -61,13 +61,13 @@ def _widget(case: Case, setting: Setting) -> None:
     elif setting.options is not None:
         st.selectbox(
             setting.label, list(setting.options), index=None, format_func=setting.options.__getitem__,
-            placeholder=f"{setting.options.get(str(own), own)} (its own)", **common,
+            placeholder=f"{setting.options.get(str(own), own)} (default)", **common,
         )  # fmt: skip
     elif setting.kind == "rate":
-        st.text_input(setting.label, placeholder=f"{rate_text(own) if own else '0'} (its own)", max_chars=12, **common)
+        st.text_input(setting.label, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
     else:
         whole = setting.kind == "whole"
         low, high, step = ((int if whole else float)(edge) for edge in (setting.low, setting.high, setting.step))
         if setting.name == "stages":
             high = len(case.network.stages)
-        st.number_input(setting.label, low, high, None, step=step, placeholder=f"{own:g} (its own)", **common)
+        st.number_input(setting.label, low, high, None, step=step, placeholder=f"{own:g} (default)", **common)

@@ -90,21 +90,26 @@ def everything(table: dict[str, Network]) -> None:
         format_func=_label,
         key="any-backbone",
         placeholder="Type a name, such as resnet or vit",
-        on_change=_take,
+        on_change=_take_found,
         filter_mode="contains",
     )
-    here = here_now()
-    st.caption(
-        f"Without a connection {len(here)} of them work now: {plain(', '.join(here), longest=400)}."
-        if here
-        else "None of them is on this machine yet: the first run downloads what it needs."
-    )
+    st.caption(plain(_works_now(), longest=1200))
 
 
-def _take() -> None:
+@st.cache_data(ttl=10, max_entries=4, show_spinner=False)
+def _works_now() -> str:
+    return weights.here_now_sentence()
+
+
+def take(name: str) -> None:
+    """Make it the chosen backbone."""
+    st.session_state["backbone"] = name
+
+
+def _take_found() -> None:
     name = st.session_state.get("any-backbone")
     if name:
-        st.session_state["backbone"] = name
+        take(name)
         st.session_state["any-backbone"] = None
 
 

@@ -65,23 +65,22 @@ def show(offer: Offer, chosen: str) -> None:
                 _line(offer, row, chosen)
 
 
-def auto(chosen: str, says: str, prices: str) -> None:
-    """The line about `auto`, which looks at the pictures first; `says`: what it would take and why, `prices`: how long that is."""
-    with st.container(border=True, horizontal=True, vertical_alignment="center", key="card-auto"):
-        with st.container(width="stretch", gap="xsmall"):
-            st.markdown(":material/auto_awesome: **Let the rule decide** :gray[(auto)]")
-            st.caption(f"{plain(says, longest=900)} {prices}")
-        picked = chosen == AUTO
-        st.button(
-            "Chosen" if picked else "Choose auto",
-            key="choose-auto",
-            type="primary" if picked else "secondary",
-            icon=":material/check:" if picked else None,
-            width=150,
-            on_click=choose,
-            args=(AUTO,),
-            help="Looks at your pictures first, then takes the strategy that the rule names",
-        )
+def auto(chosen: str, says: str) -> None:
+    """The line about `auto`, which looks at the pictures first; `says`: what it would take, why, and how long that is."""
+    picked = chosen == AUTO
+    with st.container(border=True, gap="xsmall", key="card-auto"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(":material/auto_awesome: **Let the rule decide** :gray[(auto)]", width="stretch")
+            st.button(
+                "Chosen" if picked else "Choose auto",
+                key="choose-auto",
+                type="primary" if picked else "secondary",
+                icon=":material/check:" if picked else None,
+                on_click=choose,
+                args=(AUTO,),
+                help="Looks at your pictures first, then takes the strategy that the rule names",
+            )
+        st.caption(plain(says, longest=900))
 
 
 def _card(offer: Offer, row: Strategy, chosen: str) -> None:
@@ -97,13 +96,13 @@ def _card(offer: Offer, row: Strategy, chosen: str) -> None:
 
 def _line(offer: Offer, row: Strategy, chosen: str) -> None:
     reason = offer.misfit(row)
-    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"card-{row.name}"):
-        drawn = offer.drawn(row)
-        st.image(drawing.small(drawn, words=False), width=130, alt=drawing.spoken(drawn))
-        with st.container(width="stretch", gap="xsmall"):
-            st.markdown(f"**{row.title}**")
-            st.caption(f":material/block: {plain(reason, longest=400)}" if reason else row.description)
-        _button(offer, row, chosen, width=110)
+    with st.container(border=True, gap="xsmall", key=f"card-{row.name}"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            drawn = offer.drawn(row)
+            st.image(drawing.small(drawn, words=False), width=92, alt=drawing.spoken(drawn))
+            st.markdown(f"**{row.title}**", width="stretch")
+            _button(offer, row, chosen, width=100)
+        st.caption(f":material/block: {plain(reason, longest=400)}" if reason else row.description)
 
 
 def _button(offer: Offer, row: Strategy, chosen: str, *, width: int | str) -> None:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st  # its import registers the template that follows the page's theme
 
-from ui.words import label, percent
+from ui.words import NARROW, label, percent
 
 FROZEN = "#8BA0B2"
 """Cool blue-grey: what stays as it was."""
@@ -150,4 +150,95 @@ def answer_bars(names: Sequence[str], probabilities: Sequence[float]) -> go.Figu
     figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, bargap=0.25, showlegend=False)
     figure.update_xaxes(range=[0, 1.02], visible=False)
     figure.update_yaxes(visible=False, autorange="reversed")
+    return figure
+
+
+def share(fraction: float) -> str:
+    """0.0312 as "3.1 %": two digits, however small."""
+    return f"{100 * fraction:.2g}{NARROW}%"
+
+
+def rate_curve(rates: Sequence[float], losses: Sequence[float], suggested: float, *, title: str) -> go.Figure:
+    """Training loss while the learning rate rises, with the suggested rate marked."""
+    figure = _figure(title, 260)
+    figure.add_scatter(
+        x=list(rates),
+        y=list(losses),
+        mode="lines",
+        line={"color": TRAINABLE, "width": 2.5},
+        hovertemplate="rate %{x:.1e}: loss %{y:.3f}<extra></extra>",
+    )
+    figure.add_vline(x=suggested, line={"color": FROZEN, "dash": "dot", "width": 2})
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(
+        type="log", title={"text": "learning rate of the head", "standoff": 6}, dtick=1, tickformat=".0e"
+    )
+    figure.update_yaxes(title={"text": "loss"})
+    return figure
+
+
+def stage_bars(names: Sequence[str], moved: Sequence[float], learned: Sequence[bool], *, title: str) -> go.Figure:
+    """How far each stage moved, from stem to last, as a share of the length of its weights; frozen ones hatched."""
+    figure = _figure(title, 90 + 26 * len(names))
+    figure.add_bar(
+        y=list(range(len(names))),
+        x=list(moved),
+        orientation="h",
+        marker={
+            "color": [TRAINABLE if learns else FROZEN for learns in learned],
+            "pattern": {"shape": ["" if learns else "/" for learns in learned]},
+        },
+        text=[share(value) if learns else "frozen" for value, learns in zip(moved, learned, strict=True)],
+        textposition="outside",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure.update_layout(showlegend=False, bargap=0.3, margin={"r": 56})
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=[label(name) for name in names], autorange="reversed", showgrid=False
+    )
+    figure.update_xaxes(
+        title={"text": "change, share of the weights' own length", "standoff": 6},
+        tickformat=".1%",
+        rangemode="tozero",
+        nticks=5,
+    )
+    return figure
+
+
+def compared(
+    names: Sequence[str],
+    accuracies: Sequence[float],
+    ranges: Sequence[tuple[float, float]],
+    notes: Sequence[str],
+    *,
+    title: str,
+) -> go.Figure:
+    """Accuracy of several runs as points with their intervals, the best on top; `notes` stand beside each."""
+    figure = _figure(title, 110 + 40 * len(names))
+    figure.add_scatter(
+        y=list(range(len(names))),
+        x=list(accuracies),
+        mode="markers",
+        marker={"color": TRAINABLE, "size": 11},
+        error_x={
+            "type": "data",
+            "array": [high - value for value, (_, high) in zip(accuracies, ranges, strict=True)],
+            "arrayminus": [value - low for value, (low, _) in zip(accuracies, ranges, strict=True)],
+            "color": FROZEN,
+            "thickness": 3,
+            "width": 0,
+        },
+        hoverinfo="skip",
+    )
+    for row, (name, value, note) in enumerate(zip(names, accuracies, notes, strict=True)):
+        # Above the bar, so that a phone's width is left to the bars.
+        words = ", ".join(filter(None, (f"{label(name, longest=60)}: {percent(value)}", note)))
+        figure.add_annotation(
+            x=0, xref="paper", xanchor="left", y=row - 0.36, text=words, showarrow=False, font={"size": 12}
+        )
+    low = min(low for low, _ in ranges)
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(tickformat=".0%", range=[max(0.0, low - 0.03), 1.005], showgrid=True)
+    figure.update_yaxes(visible=False, range=[len(names) - 0.5, -0.7])
     return figure

@@ -36,6 +36,8 @@ class Block:
     """Learning rate at its peak; None where it is frozen or fitted without steps."""
     joins: int = 0
     """When it starts to learn where stages join one by one: 0 from the start, 1 next, and so on."""
+    pace: float = 1.0
+    """Its learning rate as a share of the fastest stage's."""
 
 
 def blocks(
@@ -45,8 +47,16 @@ def blocks(
     chosen, total = recipe or row.recipe, len(network.stages)
     learns: Learns = "perhaps" if row.learns == "one" else "yes" if row.parameters == "all" else "part"
     rates = stage_rates(row, total, stages, recipe=chosen) if row.takes_steps else (None,) * total
+    fastest = max((rate for rate in rates if rate is not None), default=1.0)
     found = [
-        Block(name, parameters, "no" if rate is None else learns, rate, joins=total - index if row.thaws else 0)
+        Block(
+            name,
+            parameters,
+            "no" if rate is None else learns,
+            rate,
+            joins=total - index if row.thaws else 0,
+            pace=(rate or fastest) / fastest,
+        )
         for index, (name, parameters, rate) in enumerate(
             zip(network.stages, network.stage_parameters, rates, strict=True)
         )
@@ -109,6 +119,8 @@ def spoken(drawn: Sequence[Block]) -> str:
 def _learning(drawn: Sequence[Block]) -> str:
     if drawn[0].joins:
         return "join one by one"
+    if drawn[0].pace < 1:
+        return "all learn, early ones slower"
     return {"part": "a part of each learns", "perhaps": "one learns", "yes": "all learn"}[drawn[0].learns]
 
 
@@ -177,8 +189,8 @@ def _shape(block: Block, x: float, y: float, width: float, height: float, kind: 
     """One block: hatched stays, plain green learns, green bars in hatching where a part learns, a dashed edge where it may."""
     box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{min(4, width / 3):.1f}"'
     if block.learns == "yes":
-        # What joins later is paler, never as pale as nothing.
-        return f'<rect {box} fill="{TRAINABLE}" fill-opacity="{max(0.3, 1 - 0.09 * block.joins):.2f}" stroke="{TRAINABLE}"/>'
+        # What joins later or learns slower is paler, never as pale as nothing.
+        return f'<rect {box} fill="{TRAINABLE}" fill-opacity="{_strength(block):.2f}" stroke="{TRAINABLE}"/>'
     edge = FROZEN if block.learns == "no" else TRAINABLE
     dashes = ' stroke-dasharray="4 3" stroke-width="2"' if block.learns == "perhaps" else ""
     drawn = f'<rect {box} fill="url(#frozen-{kind})" stroke="{edge}"{dashes}/>'
@@ -189,6 +201,10 @@ def _shape(block: Block, x: float, y: float, width: float, height: float, kind: 
             for place in (0.25, 0.75)
         )
     return drawn
+
+
+def _strength(block: Block) -> float:
+    return max(0.25, (1 - 0.09 * block.joins) * block.pace**0.5)
 
 
 def _svg(width: float, height: float, kind: str, shapes: str, words: str) -> str:
@@ -204,6 +220,8 @@ def _svg(width: float, height: float, kind: str, shapes: str, words: str) -> str
 def totals(drawn: Sequence[Block]) -> str:
     """How many parameters there are and how many learn, in words."""
     everything = sum(block.parameters for block in drawn)
+    if all(block.learns == "yes" for block in drawn):
+        return f"all {count(everything)} parameters learn"
     return f"{learning(drawn)} of {count(everything)} parameters learn"
 
 

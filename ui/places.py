@@ -10,6 +10,8 @@ from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
 
 HOME = "streamlit_app.py"
 DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"
+IDEAS = "pages/5_Ideas.py"
+"""Not a step: reading beside them."""
 STEPS = (
     ("Data", DATA, ":material/photo_library:"),
     ("Train", TRAIN, ":material/model_training:"),

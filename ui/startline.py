@@ -48,11 +48,17 @@ def _longer(plan: Plan, images: int, train_images: int) -> None:
         )
 
 
-def prices(plan: Plan, advice: Advice, images: int) -> str:
-    """How long each strategy that `auto` may take would be, a sentence."""
-    names = [advice.strategy] if advice.strategy else [other.strategy for other in advice.alternatives]
-    rows = [strategies()[name] for name in dict.fromkeys(names)]
-    return "; ".join(f"“{row.title}” takes {_about(plan, row, images)}" for row in rows) + "."
+def auto_says(plan: Plan, advice: Advice, images: int) -> str:
+    """What `auto` would take and what that costs; both ways where it is still to be measured."""
+    rows = strategies()
+    if advice.strategy:
+        row = rows[advice.strategy]
+        return f"Would take “{row.title}”, {_about(plan, row, images)}. {advice.reason}"
+    similar, different = (rows[other.strategy] for other in advice.alternatives[:2])
+    return (
+        f"Looks at your pictures first. Where they are much like what the network learned before, it takes “{similar.title}”, "
+        f"{_about(plan, similar, images)}; else “{different.title}”, {_about(plan, different, images)}."
+    )
 
 
 def _about(plan: Plan, row: Strategy, images: int) -> Estimate:

@@ -8,15 +8,14 @@ import streamlit as st
 
 from tl_core.data.split import assign
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.tasks import Ranking, RankSpec
 from tl_core.models.registry import Network
 from tl_core.runs import jobs
 from tl_core.runs.store import DatasetFolder
 from tl_core.training.advice import Advice, auto_says
 from tl_core.training.strategies import AUTO, default_strategy, strategies
-from ui import advanced, asking, backbones, cards, startline
+from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
 from ui import network as drawing
-from ui.places import TRAIN, Here
+from ui.places import IDEAS, TRAIN, Here
 from ui.plan import Plan
 from ui.settings import Case
 from ui.words import distinct, plain, plural
@@ -29,10 +28,15 @@ def _parts(folder: str, moment: float, seed: int, _manifest: Manifest) -> Counte
     return Counter(str(part) for part in assign(_manifest, seed))
 
 
+def parts(dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
+    """Pictures of each split, with the seed that is set."""
+    moment = (dataset.path / "manifest.json").stat().st_mtime
+    return _parts(str(dataset.path), moment, advanced.set_value("seed") or 0, manifest)
+
+
 def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
     """The first decision: the data set. Returns its pictures by split."""
-    seed = advanced.set_value("seed") or 0
-    parts = _parts(str(dataset.path), (dataset.path / "manifest.json").stat().st_mtime, seed, manifest)
+    split = parts(dataset, manifest)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Pictures", anchor=False, width="content")
         ready = [other for other in here.workspace.datasets() if other.status().state == "succeeded"]
@@ -49,13 +53,15 @@ def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[
     if chosen != dataset.id:
         here.go(TRAIN, dataset=chosen)
     st.caption(
-        f"{plural(len(manifest.classes), 'class', 'classes')}; {parts['train']:,} pictures to learn from, "
-        f"{parts['val']:,} to choose by, {parts['test']:,} held out for the test."
+        f"{plural(len(manifest.classes), 'class', 'classes')}; {split['train']:,} pictures to learn from, "
+        f"{split['val']:,} to choose by, {split['test']:,} held out for the test."
     )
-    return parts
+    return split
 
 
-def strategy(here: Here, network: Network, weights: str, manifest: Manifest, train_images: int) -> Plan:
+def strategy(
+    here: Here, dataset: DatasetFolder, network: Network, weights: str, manifest: Manifest, train_images: int
+) -> Plan:
     """The third decision: how much of the network to re-train, its picture, and the folded settings."""
     proposed = default_strategy(jobs.detect_device(), train_images)
     name = cards.chosen_name(proposed)
@@ -67,21 +73,31 @@ def strategy(here: Here, network: Network, weights: str, manifest: Manifest, tra
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
     cards.show(cards.Offer(network, len(manifest.classes), plan.stages, proposed), name)
-    cards.auto(name, advice.reason, startline.prices(plan, advice, len(manifest.images)))
+    cards.auto(name, startline.auto_says(plan, advice, len(manifest.images)))
     _picture(plan, len(manifest.classes))
+    st.page_link(
+        IDEAS,
+        label="How do these differ, and when to use which?",
+        icon=":material/lightbulb:",
+        query_params=here.query(),
+    )
     with st.expander("Advanced", icon=":material/tune:", key="advanced"):
         st.caption("Nothing here needs touching: what you leave alone is the strategy's own.")
         places = advanced.show(case)
         with places["Training"]:
             backbones.weights_choice(network)
+        if "Rates" in places:
+            with places["Rates"]:
+                ratefinder.show(here, dataset, plan)
+        if "Augmentation" in places:
+            with places["Augmentation"]:
+                previews.show(here, dataset, manifest, plan.recipe().augmentation)
     return plan
 
 
 def _advice(here: Here, network: Network, train_images: int) -> Advice:
     """What the rule says, with whether the pictures are similar where that was measured."""
-    dataset = here.dataset
-    task = asking.latest(here.workspace, RankSpec, lambda spec: dataset is not None and spec.dataset == dataset.id)
-    return auto_says(train_images, task.answer(Ranking) if task else None, network)
+    return auto_says(train_images, ranking.answer(here), network)
 
 
 def _picture(plan: Plan, classes: int) -> None:
@@ -94,5 +110,7 @@ def _picture(plan: Plan, classes: int) -> None:
     if any(block.rate is not None for block in drawn):
         notes.append("The number under each is its learning rate at its peak.")
     if drawn[0].joins:
-        notes.append("The paler, the later it joins.")
+        notes.append("The paler, the later it joins and the slower it learns.")
+    elif drawn[0].pace < 1 and drawn[0].learns == "yes":
+        notes.append("The paler, the slower it learns.")
     st.caption(" ".join(notes))

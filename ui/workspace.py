@@ -43,7 +43,7 @@ def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here
             st.title(title)
             st.markdown(sentence)
             tour.banner(here, step)
-            jobline.show(here.workspace, besides=_shown_in_full(here, step), tasks=step != "Train")
+            jobline.show(here.workspace, besides=_shown_in_full(here, step), tasks=step not in ("Train", "Ideas"))
             yield here
         except GraftError as error:
             st.error(plain(error.message, longest=2000), icon=":material/error:")

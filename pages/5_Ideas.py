@@ -1,0 +1,23 @@
+"""Ideas: what a network learns layer by layer, and how much of it to re-train when."""
+
+import streamlit as st
+
+from ui import ideas, insides, ranking, trainform, workspace
+from ui.places import TRAIN
+
+with workspace.page(
+    "Ideas", "What a network learns, layer by layer, and how much of it to re-train.", step="Ideas"
+) as here:
+    network = ideas.network_now()
+    ready = here.dataset is not None and here.dataset.status().state == "succeeded"
+    dataset = here.dataset if ready else None
+    manifest = dataset.manifest() if dataset else None
+    ideas.layers()
+    if dataset and manifest:
+        insides.show(here, dataset, manifest, network)
+    ideas.ways(network, len(manifest.classes) if manifest else 10)
+    train_images = trainform.parts(dataset, manifest)["train"] if dataset and manifest else None
+    ideas.rule(train_images, ranking.similar(here, network.name))
+    ideas.numbers(here)
+    if st.button("Back to Train", icon=":material/model_training:", key="back"):
+        here.go(TRAIN)

@@ -1,0 +1,87 @@
+"""What the network sees in one of the user's pictures: first filters and feature maps, made as a job. Knows tasks, no torch."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.tasks import FeatureMap, Look, LookSpec
+from tl_core.models import weights
+from tl_core.models.registry import Network
+from tl_core.runs.store import DatasetFolder, TaskFolder
+from ui import asking, grids
+from ui.places import Here
+from ui.words import plain
+
+_LEVELS = ("Shallow", "Middle", "Deep")
+_SAY = {
+    "Shallow": "still the picture, its edges and bright spots",
+    "Middle": "coarser, and each map answers to one kind of part",
+    "Deep": "a few bright places: where it found something that it knows",
+}
+
+
+def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Network) -> None:
+    """A picture of the data set to choose, and what the stages make of it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        row = st.number_input(
+            "Picture of your data set, by number", 1, len(manifest.images), key=f"look-{dataset.id}", width=260
+        )
+        spec = LookSpec(
+            workspace=here.workspace.token,
+            dataset=dataset.id,
+            row=row - 1,
+            backbone=network.name,
+            weights=network.default_weights,
+            image_size=network.weights_row().input_size,
+        )
+        task = asking.latest(here.workspace, LookSpec, lambda asked: asked == spec)
+        if task is None or task.status().state != "succeeded":
+            wait = "" if weights.available(network) else f"; it {weights.describe(network)} first"
+            st.button(
+                "See what it sees",
+                key="look",
+                icon=":material/visibility:",
+                type="primary",
+                on_click=asking.put,
+                args=(here.workspace, spec),
+                disabled=task is not None and not task.status().final,
+                help=f"Runs this picture through {network.name}{wait}",
+            )
+    if asking.working(task) or task is None:
+        return
+    answer = task.answer(Look)
+    if answer is not None:
+        _filters(task, answer)
+        _maps(task, answer)
+
+
+def _filters(task: TaskFolder, answer: Look) -> None:
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        st.image(str(task.path / answer.picture), width="stretch", alt="the picture as the network sees it")
+        st.caption("The picture as the network sees it, squashed to a square.")
+    with right:
+        if answer.filters is None:
+            st.caption(
+                "The first layer of this network cuts the picture into patches, so it has no filters to look at."
+            )
+            return
+        st.image(
+            str(task.path / answer.filters), width="stretch", alt=f"{answer.filter_count} filters of the first layer"
+        )
+        st.caption(
+            f"{answer.filter_count} filters of the first layer, {answer.filter_size} by {answer.filter_size} pixels each: "
+            "each looks everywhere for its own little edge, blob or colour. Grey counts nothing."
+        )
+
+
+def _maps(task: TaskFolder, answer: Look) -> None:
+    stages: dict[str, list[FeatureMap]] = {}
+    for one in answer.maps:
+        stages.setdefault(one.stage, []).append(one)
+    levels = _LEVELS if len(stages) == len(_LEVELS) else [f"Part {number}" for number in range(1, len(stages) + 1)]
+    for level, (stage, maps) in zip(levels, stages.items(), strict=True):
+        say = f": {_SAY[level]}" if level in _SAY else ""
+        st.markdown(f"**{level}** :gray[{plain(stage)}, {maps[0].width} by {maps[0].height} places{say}]")
+        grids.strip([task.path / one.file for one in maps], alt=f"where channels of {stage} answer", places=8)

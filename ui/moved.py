@@ -1,0 +1,49 @@
+"""What moved: how far training took each stage from its pretrained weights. Knows the report, no torch."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.training.strategies import strategies
+from ui import charts
+from ui.results import Result
+from ui.words import plain
+
+
+def show(result: Result) -> None:
+    """A bar for each stage and what it means; a sentence where nothing could move."""
+    row = strategies().get(result.run.spec().strategy)
+    moved = result.report.moved
+    if row is None or (row.takes_steps and row.pretrained and not moved):
+        return
+    st.subheader("What moved", anchor=False)
+    if not row.takes_steps:
+        st.markdown(
+            "Nothing in the pretrained network: it stayed frozen, and only the new last layer (head) was fitted."
+        )
+        return
+    if not row.pretrained:
+        st.markdown("Everything: it started from random weights, so there were no pretrained ones to stay near to.")
+        return
+    most = max(moved, key=lambda stage: stage.distance)
+    still = [stage for stage in moved if not stage.learned]
+    st.markdown(
+        f"**{plain(most.name)}** moved most: its weights changed by {charts.share(most.distance)} of their own length. "
+        + (f"The {len(still)} frozen stages before it stayed where they were. " if 1 < len(still) < len(moved) else "")
+        + _meaning(moved[0].distance, moved[-1].distance)
+    )
+    figure = charts.stage_bars(
+        [stage.name for stage in moved],
+        [stage.distance for stage in moved],
+        [stage.learned for stage in moved],
+        title=f"{charts.label(most.name)} moved most",
+    )
+    charts.show(figure, key=f"moved-{result.run.id}", alt=f"How far each stage moved; {most.name} moved most")
+
+
+def _meaning(first: float, last: float) -> str:
+    if last > 1.5 * first:
+        return "Late stages moved more than early ones, as usual: edges and textures serve any picture, the things in it are new."
+    if first > 1.5 * last:
+        return "Early stages moved more than late ones: these pictures look different (colour, texture, noise), not only what is on them."
+    return "Early and late stages moved about alike."

@@ -1,0 +1,99 @@
+"""Which backbone suits these pictures: asked as a job, answered as a list, the best first. Knows rows and tasks, no torch."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
+from tl_core.models.registry import networks
+from tl_core.runs.jobs import detect_device
+from tl_core.runs.store import DatasetFolder, TaskFolder
+from ui import asking, backbones
+from ui.places import Here
+from ui.words import duration, interval, percent, plain, plural
+
+MOST = 12
+"""Backbones in one comparison, those that the page recommends first."""
+
+
+def newest(here: Here) -> TaskFolder | None:
+    """The last comparison on the open data set."""
+    dataset = here.dataset
+    return asking.latest(here.workspace, RankSpec, lambda spec: dataset is not None and spec.dataset == dataset.id)
+
+
+def answer(here: Here) -> Ranking | None:
+    """Of the last comparison on the open data set, once it has ended."""
+    task = newest(here)
+    return task.answer(Ranking) if task else None
+
+
+def similar(here: Here, backbone: str) -> bool | None:
+    """Whether the open data set is like what `backbone` learned before; None where that was not measured."""
+    found = answer(here)
+    return next((row.similar for row in (found.rows if found else ()) if row.backbone == backbone), None)
+
+
+def show(here: Here, dataset: DatasetFolder) -> None:
+    """The button, how far the comparison is, and its result, folded."""
+    task = newest(here)
+    names = candidates()
+    if names:
+        st.button(
+            "Which backbone suits my data?",
+            key="rank",
+            icon=":material/leaderboard:",
+            on_click=asking.put,
+            args=(
+                here.workspace,
+                RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device=detect_device()),
+            ),
+            disabled=task is not None and not task.status().final,
+            help=f"Tries {plural(len(names), 'network that is', 'networks that are')} here now on your pictures, frozen",
+        )
+    if asking.working(task) or task is None:
+        return
+    found = task.answer(Ranking)
+    if found is not None and found.rows:
+        best = found.rows[0]
+        title = f"Best on these pictures: {best.backbone}, {percent(best.accuracy)} right"
+        with st.expander(title, icon=":material/leaderboard:", key="ranking"):
+            _result(found)
+
+
+def candidates() -> tuple[str, ...]:
+    """What is compared: the networks that are here now, recommended ones first."""
+    here = backbones.here_now()
+    first = [name for name in backbones.RECOMMENDED if name in here]
+    return tuple(dict.fromkeys((*first, *here)))[:MOST]
+
+
+def _result(found: Ranking) -> None:
+    st.caption(
+        f"Frozen, with a fitted last layer, cross-validated on {plural(found.images, 'picture')} to learn from; in brackets "
+        "the range that the true share lies in, in 95 of 100 cases. LogME scores the same features another way; higher is better."
+    )
+    for row in found.rows:
+        _row(row)
+    for name, reason in found.failed.items():
+        st.caption(f":material/block: {plain(name)}: {plain(reason, longest=400)}")
+
+
+def _row(row: RankedBackbone) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key=f"ranked-{row.backbone}"):
+        kin = "much like what it learned before" if row.similar else "unlike what it learned before"
+        st.markdown(
+            f"**{plain(row.backbone)}** {percent(row.accuracy)} ({interval(*row.interval)}) "
+            f":gray[LogME {row.logme:.2f}, {duration(row.seconds)} for all pictures; these are {kin}]",
+            width="stretch",
+        )
+        chosen = st.session_state.get("backbone") == row.backbone
+        if row.backbone in networks():
+            st.button(
+                "In use" if chosen else "Use it",
+                key=f"use-{row.backbone}",
+                disabled=chosen,
+                on_click=backbones.take,
+                args=(row.backbone,),
+                width=90,
+            )

@@ -1,0 +1,60 @@
+"""Finding a learning rate: a short range test as a job, its curve, and "Use this rate". Knows tasks, no torch."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import RateCurve, RateSpec
+from tl_core.runs.options import spec_of
+from tl_core.runs.store import DatasetFolder
+from tl_core.training.strategies import AUTO
+from ui import asking, charts
+from ui.cards import PREFIX
+from ui.network import rate_text
+from ui.places import Here
+from ui.plan import Plan
+
+_SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
+
+
+def show(here: Here, dataset: DatasetFolder, plan: Plan) -> None:
+    """The button, how far the test is, its curve."""
+    if plan.strategy == AUTO or plan.problems():
+        return
+    spec = spec_of(plan.options, dataset)
+    task = asking.latest(here.workspace, RateSpec, lambda asked: _alike(asked.train, spec))
+    st.button(
+        "Find a learning rate",
+        key="find-rate",
+        icon=":material/query_stats:",
+        on_click=asking.put,
+        args=(here.workspace, RateSpec(train=spec)),
+        disabled=task is not None and not task.status().final,
+        help="Trains for a moment while the rate rises, and looks where the loss falls fastest (arXiv 1506.01186)",
+    )
+    if asking.working(task) or task is None:
+        return
+    curve = task.answer(RateCurve)
+    if curve is None:
+        return
+    found = rate_text(curve.suggested)
+    figure = charts.rate_curve(
+        curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {found}"
+    )
+    charts.show(figure, key=f"rate-{task.id}", alt=f"Loss against learning rate; suggested: {found}")
+    ratio = plan.recipe().stage_rate / plan.recipe().head_rate
+    st.button(
+        "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(plan, curve.suggested, ratio)
+    )
+
+
+def _alike(one: TrainSpec, other: TrainSpec) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in _SAME)
+
+
+def _use(plan: Plan, rate: float, ratio: float) -> None:
+    """Set the head's rate, and the stages' in proportion."""
+    st.session_state[f"{PREFIX}head_rate"] = rate_text(rate)
+    if plan.row.takes_steps:
+        st.session_state[f"{PREFIX}stage_rate"] = rate_text(rate * ratio)
