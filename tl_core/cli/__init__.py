@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import lists, service, show, training, work
+from tl_core.cli import lists, service, show, training, weights, work
 from tl_core.errors import Cancelled, GraftError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ for command in (
     service.prepare,
 ):
     app.command()(command)
+app.add_typer(weights.app)
 
 # typer's own copies of click's classes differ between its versions; these two names do not.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]

@@ -137,14 +137,19 @@ def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
 
 
 def image_sizes(row: Network) -> dict[str, Any]:
-    """Which image sizes the network takes, in numbers and in words."""
-    if row.fixed_size:
-        sizes = sorted({known.input_size for known in row.weights})
-        return {"sizes": sizes, "text": f"only {' or '.join(map(str, sizes))}"}
-    text = f"{row.smallest_size} or more"
-    if row.size_step > 1:
-        text += f", multiples of {row.size_step}"
-    return {"smallest": row.smallest_size, "multiple_of": row.size_step, "text": text}
+    """Which image sizes the network takes, in numbers and in words; `sizes` is empty where there are too many to list."""
+    sizes = sorted({known.input_size for known in row.weights}) if row.fixed_size else []
+    if sizes:
+        text = f"only {' or '.join(map(str, sizes))}"
+    else:
+        text = f"{row.smallest_size} or more" + (f", multiples of {row.size_step}" if row.size_step > 1 else "")
+    return {
+        "fixed": row.fixed_size,
+        "sizes": sizes,
+        "smallest": min(sizes, default=row.smallest_size),
+        "multiple_of": row.size_step,
+        "text": text,
+    }
 
 
 def _elsewhere(row: Network) -> str:
