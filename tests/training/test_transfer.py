@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from tl_core.training.transfer import SIMILAR, logme, stratified, transferability
+from tl_core.training.transfer import Transfer, logme, stratified, transferability
 
 
 def planted(
@@ -54,14 +56,22 @@ def test_held_out_images_do_not_tell_their_own_labels() -> None:
     assert transferability(features, labels).accuracy < 0.7
 
 
-def test_similar_is_a_share_of_the_way_from_chance_to_perfect() -> None:
-    features, labels = planted(200, 20, 2, signal=2.0)
-    kept = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:10]])
+def test_similar_is_a_share_of_the_way_from_chance_to_perfect_and_no_high_accuracy() -> None:
+    features, labels = planted(400, 20, 2, signal=1.2)
+    kept = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:20]])
     scores = transferability(features[kept], labels[kept])
-    assert scores.chance == pytest.approx(100 / 110)
+    assert scores.chance == pytest.approx(200 / 220)
     assert scores.share == pytest.approx((scores.accuracy - scores.chance) / (1 - scores.chance))
-    assert scores.accuracy > SIMILAR > scores.share
+    assert scores.accuracy > 0.85
     assert not scores.similar
+    assert "different" in scores.said("net")
+    assert "similar" in transferability(*planted(signal=8.0)).said("net")
+
+
+def test_features_without_evidence_are_not_similar_however_wide_the_interval() -> None:
+    few = Transfer(images=4, accuracy=0.75, interval=(0.3, 0.95), chance=0.5, logme=-0.9, nothing=-0.7)
+    assert not few.similar
+    assert replace(few, logme=-0.5).similar
 
 
 def test_small_classes_are_scored_and_single_images_are_only_learnt_from() -> None:

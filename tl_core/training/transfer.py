@@ -21,8 +21,14 @@ MOST_IMAGES = 3_000
 FOLDS = 5
 MANY = 1_000
 """From here on three folds are enough, and as many fits are saved."""
-SIMILAR = 0.8
-"""Of the way from chance to perfect that the frozen head has to get."""
+SIMILAR = 0.7
+"""Of the way from chance to perfect that the interval of the frozen head's accuracy has to reach.
+
+With EfficientNet-Lite0 at 224 pixels, all training images, 300 and 100 of them reached: trash600 0.83, 0.80, 0.81; coffee
+leaves 0.90, 0.91, 0.77; sign digits 0.93, 0.92, 0.80; handwritten digits 0.95, 0.92, 0.82; solar cells, electroluminescence
+images like nothing on ImageNet, 0.60, 0.46, 0.47. The upper end counts so that the first few dozen images do not pass for
+strange because a head has seen too few of them.
+"""
 
 _LOGME_TOLERANCE = 1e-3
 _LOGME_ROUNDS = 100
@@ -43,16 +49,38 @@ class Transfer:
     """Accuracy of always naming the largest class."""
     logme: float
     """As `logme` gives it."""
+    nothing: float
+    """Log evidence, per image and class, of knowing only how many images each class has."""
 
     @property
     def share(self) -> float:
         """Of the way from chance (0) to perfect (1) that the head gets; below 0 where it is worse than chance."""
-        return (self.accuracy - self.chance) / (1.0 - self.chance)
+        return self._way(self.accuracy)
 
     @property
     def similar(self) -> bool:
-        """Whether these pictures count as similar to what the backbone learned before: it tells most of them apart as it is."""
-        return self.share >= SIMILAR
+        """Whether these pictures count as similar to what the backbone learned before: it tells most of them apart as it is.
+
+        The interval of the accuracy reaches `SIMILAR`, and by LogME the features say more of the classes than nothing does.
+        """
+        return self._way(self.interval[1]) >= SIMILAR and self.logme > self.nothing
+
+    def said(self, backbone: str) -> str:
+        """For the user."""
+        low, high = self.interval
+        verdict = (
+            "so the pictures count as similar to what it learned before"
+            if self.similar
+            else "so the pictures count as different from what it learned before"
+        )
+        return (
+            f"A new head on the frozen {backbone} tells {100 * self.accuracy:.0f} % of the training images apart "
+            f"({100 * low:.0f} to {100 * high:.0f} %, each judged by a head that never saw it), {100 * self.share:.0f} % of the "
+            f"way from chance to perfect, {verdict}."
+        )
+
+    def _way(self, accuracy: float) -> float:
+        return (accuracy - self.chance) / (1.0 - self.chance)
 
 
 def transferability(features: NDArray[np.floating], labels: NDArray[np.integer], seed: int = 0) -> Transfer:
@@ -82,6 +110,7 @@ def transferability(features: NDArray[np.floating], labels: NDArray[np.integer],
         interval=wilson_interval(int(correct.sum()), images),
         chance=float(np.bincount(truth[scored]).max() / images),
         logme=logme(values, truth),
+        nothing=_evidence_of_nothing(counts / len(truth)),
     )
 
 
@@ -145,6 +174,11 @@ def _evidence(spectrum: NDArray[np.float64], inside: NDArray[np.float64], outsid
     determinant = float(np.log(alpha + beta * spectrum).sum()) + (d - len(spectrum)) * np.log(alpha)
     evidence = d * np.log(alpha) + n * np.log(beta) - n * np.log(2 * np.pi)
     return float(evidence - determinant - beta * residual - alpha * weights) / (2 * n)
+
+
+def _evidence_of_nothing(shares: NDArray[np.float64]) -> float:
+    """What `logme` would be of a model that knows each class's share of the images and no feature."""
+    return float(np.mean(-0.5 * np.log(2 * np.pi * np.e * shares * (1 - shares))))
 
 
 def _folds(truth: NDArray[np.intp], counts: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
