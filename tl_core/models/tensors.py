@@ -27,7 +27,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         DownloadFailed: the file is damaged, or holds what is no tensor and could run a stranger's code.
     """
-    if _is_safetensors(path):
+    if is_safetensors(path):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """A length of eight bytes, the lowest first, then JSON."""
     with path.open("rb") as file:
         start = file.read(9)
