@@ -12,7 +12,7 @@ from tests.conftest import picture
 from tl_core.data.split import assign
 from tl_core.documents.events import EVENT, EpochEnded, Progress, RegularisationTried, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
-from tl_core.documents.report import Report
+from tl_core.documents.report import Report, StageMoved
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.documents.status import Failure, State, Status
 from tl_core.evaluation.metrics import answers, split_metrics
@@ -71,6 +71,7 @@ def run(
     state: State = "succeeded",
     failure: Failure | None = None,
     strategy: str = "feature_extraction",
+    moved: tuple[StageMoved, ...] = (),
 ) -> RunFolder:
     """A run in the state that is asked for; one that succeeded has a report with one mistake."""
     folder = RunFolder(where.path / "runs" / new_id())
@@ -111,7 +112,7 @@ def run(
     (folder.path / "events.jsonl").write_bytes(b"".join(EVENT.dump_json(event) + b"\n" for event in events))
     (folder.path / "log.txt").write_text("stage training\n")
     if state == "succeeded":
-        _report(data).write(folder.path / "report.json")
+        _report(data).model_copy(update={"moved": moved}).write(folder.path / "report.json")
         (folder.path / "bundle").mkdir()
         (folder.path / "bundle" / "bundle.json").write_text("{}")
     _end(folder.path, Status(state=state, started=1.0, ended=20.0, seconds={"total": 19.0}, failure=failure))

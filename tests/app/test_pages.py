@@ -12,7 +12,14 @@ from tests.app.conftest import Open, text
 from tl_core.documents.status import Failure
 from tl_core.runs import locks
 
-PAGES = ("streamlit_app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py")
+PAGES = (
+    "streamlit_app.py",
+    "pages/1_Data.py",
+    "pages/2_Train.py",
+    "pages/3_Evaluate.py",
+    "pages/5_Ideas.py",
+    "pages/4_Predict.py",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -133,7 +140,7 @@ def test_evaluate_goes_on_without_the_pictures(open_page: Open) -> None:
 HOSTILE = "<script>alert(1)</script> [x](javascript:1) :red[y] $z$ # a\nb" + "c" * 300
 
 
-@pytest.mark.parametrize("page", PAGES[:4])
+@pytest.mark.parametrize("page", PAGES[:5])
 def test_typed_names_are_display_text_only(open_page: Open, page: str) -> None:
     data = records.dataset(records.workspace(), name=HOSTILE, classes=(HOSTILE, "plate"))
     run = records.run(records.workspace(), data, name=HOSTILE)

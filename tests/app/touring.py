@@ -12,8 +12,20 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from tl_core.training.strategies import AUTO, strategies
+
 ROOT = Path(__file__).parents[2]
-PAGES = ("pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py")
+PAGES = ("pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/5_Ideas.py", "pages/4_Predict.py")
+
+
+def _every_strategy(app: AppTest) -> list[str]:
+    """Choose each one, as far as it fits, on a network that all of them fit; what went wrong."""
+    app.selectbox(key="any-backbone").select("vit_b_16").run()
+    errors = []
+    for name in (*strategies(), AUTO):
+        app.button(key=f"choose-{name}").click().run()
+        errors += [error.value for error in app.error]
+    return errors
 
 
 def main(token: str) -> None:
@@ -26,6 +38,8 @@ def main(token: str) -> None:
         app.query_params["workspace"] = token
         app.run()
         errors += [error.value for error in app.error]
+        if page == "pages/2_Train.py":
+            errors += _every_strategy(app)
     next(button for button in app.button if button.label == "Try three held-out pictures").click().run()
     errors += [error.value for error in app.error]
     answered = sum("Never seen in training" in str(element.value) for element in app.markdown)

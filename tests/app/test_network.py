@@ -1,0 +1,62 @@
+"""The picture of a network: what is drawn frozen, learning, slower, later; that it is built from escaped text alone."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from tl_core.models.registry import Network, network
+from tl_core.training.strategies import strategies, strategy
+from ui import network as drawing
+
+
+def _blocks(name: str, **changes: object) -> tuple[drawing.Block, ...]:
+    return drawing.blocks(network("efficientnet_lite0"), strategy(name), stages=2, classes=6, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(strategies()))
+def test_every_strategy_is_drawn_as_well_formed_svg_with_a_block_for_each_stage(name: str) -> None:
+    drawn = _blocks(name)
+    assert [block.name for block in drawn] == [*network("efficientnet_lite0").stages, "head"]
+    assert sum(block.parameters for block in drawn[:-1]) == network("efficientnet_lite0").backbone_parameters
+    tree = ElementTree.fromstring(drawing.small(drawn))
+    outlined = [shape for shape in tree.iter("{http://www.w3.org/2000/svg}rect") if shape.get("stroke")]
+    assert len(outlined) == len(drawn)
+
+
+def test_what_learns_and_how_fast() -> None:
+    still = _blocks("feature_extraction", steps=False)
+    assert [block.learns for block in still] == ["no"] * 8 + ["yes"]
+    assert still[-1].rate is None
+    last = _blocks("partial_fine_tuning")
+    assert [block.learns for block in last] == ["no"] * 6 + ["yes"] * 3
+    falling = [block.rate for block in _blocks("discriminative_lr")[:-1]]
+    assert falling == sorted(falling, key=lambda rate: rate or 0)
+    assert falling[0] < falling[-1]  # type: ignore[operator]
+    assert [block.joins for block in _blocks("gradual_unfreezing")] == [8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert {block.learns for block in _blocks("bias_and_norm")[:-1]} == {"part"}
+    assert {block.learns for block in _blocks("surgical")[:-1]} == {"perhaps"}
+
+
+def test_words_for_who_cannot_see_it() -> None:
+    assert drawing.spoken(_blocks("partial_fine_tuning")) == "6 of 8 stages stay frozen, 2 and the head learn"
+    assert "first ones slowest" in drawing.spoken(_blocks("discriminative_lr"))
+    assert drawing.totals(_blocks("feature_extraction")) == "7,686 of 3.4 million parameters learn"
+    assert drawing.totals(_blocks("full_fine_tuning")) == "all 3.4 million parameters learn"
+
+
+def test_a_small_stem_is_seen_beside_millions_and_names_are_text() -> None:
+    row = network("efficientnet_lite0")
+    odd = Network.model_validate({**row.model_dump(), "stages": ("<script>&", *row.stages[1:])})
+    drawn = drawing.blocks(odd, strategy("lp_ft"), stages=2, classes=6)
+    sizes = drawing._sizes(drawn, 14, 116)
+    assert min(sizes) >= 14
+    assert max(sizes) == 116
+    for svg in (drawing._wide(drawn, "#000"), drawing._tall(drawn, "#000")):
+        assert "<script>" not in svg
+        ElementTree.fromstring(svg)
+
+
+def test_rates_are_written_as_people_write_them() -> None:
+    assert [drawing.rate_text(rate) for rate in (3e-4, 0.00041, 1.0)] == ["3e-4", "4.1e-4", "1e0"]

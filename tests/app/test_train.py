@@ -1,0 +1,137 @@
+"""The Train page: three decisions on show, the rest folded; what fits, what is wrong, what is reset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
+from tl_core.runs.store import TaskFolder, new_id
+from tl_core.training.strategies import strategies
+from ui.settings import SETTINGS
+
+TRAIN = "pages/2_Train.py"
+WIDGETS = {"button", "selectbox", "number_input", "text_input", "toggle", "radio", "checkbox", "slider", "pills"}
+
+
+@pytest.fixture
+def app(open_page: Open) -> AppTest:
+    return open_page(TRAIN, dataset=records.dataset(records.workspace()).id)
+
+
+def _shown(block: Any) -> list[Any]:
+    """Widgets that can be seen before anything is unfolded."""
+    found = []
+    for child in getattr(block, "children", {}).values():
+        if child.type in WIDGETS:
+            found.append(child)
+        elif child.type not in ("expander", "expandable"):
+            found += _shown(child)
+    return found
+
+
+def test_a_newcomer_sees_three_decisions(app: AppTest) -> None:
+    shown = _shown(app.main)
+    chooses = [widget for widget in shown if widget.type == "selectbox"]
+    assert [widget.label for widget in chooses] == ["Data set", "Backbone"]
+    cards = [widget.key for widget in shown if str(widget.key).startswith("choose-")]
+    assert cards == [
+        "choose-feature_extraction",
+        "choose-partial_fine_tuning",
+        "choose-full_fine_tuning",
+        "choose-auto",
+    ]
+    rest = [widget.label for widget in shown if widget not in chooses and widget.key not in cards]
+    assert rest == ["Start", "Which backbone suits my data?"]
+    assert len(app.selectbox(key="backbone").options) < 14
+
+
+@pytest.mark.parametrize("name", list(strategies()))
+def test_every_strategy_can_be_chosen_or_says_why_not(app: AppTest, name: str) -> None:
+    button = app.button(key=f"choose-{name}")
+    if button.disabled:
+        assert f"({name}) needs a transformer" in text(app).replace("\\", "")
+        return
+    button.click().run()
+    assert not app.exception
+    assert app.button(key=f"choose-{name}").label == "Chosen"
+    assert [widget.label for widget in app.button if widget.label == "Chosen"] == ["Chosen"]
+    assert not app.button(key="start").disabled
+    assert not app.error
+    assert f"**{strategies()[name].title}**, from the first layers" in text(app)
+
+
+def test_low_rank_updates_fit_a_transformer_and_nothing_else(app: AppTest) -> None:
+    assert app.button(key="choose-lora").disabled
+    app.selectbox(key="any-backbone").select("vit_b_16").run()
+    assert app.selectbox(key="backbone").value == "vit_b_16"
+    assert not app.button(key="choose-lora").disabled
+
+
+def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> None:
+    assert all(setting.help.endswith(".") for setting in SETTINGS)
+
+    def keys() -> set[str]:
+        return {str(widget.key)[4:] for widget in (*app.number_input, *app.text_input, *app.toggle, *app.selectbox)}
+
+    fitted = keys()
+    assert "solver" in fitted
+    assert not fitted & {"epochs", "stages", "head_rate", "mixup", "augmentation"}
+    app.button(key="choose-partial_fine_tuning").click().run()
+    assert {"epochs", "stages", "head_rate", "stage_rate", "mixup", "augmentation"} <= keys()
+    assert not keys() & {"solver", "lora_rank", "momentum"}
+    app.selectbox(key="set-optimizer").select("sgd").run()
+    assert "momentum" in keys()
+
+
+def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
+    app.button(key="choose-lp_ft").click().run()
+    app.text_input(key="set-head_rate").set_value("fast")
+    app.text_input(key="set-stage_rate").set_value("0")
+    app.number_input(key="set-image_size").set_value(17).run()
+    said = app.error[0].value.replace("\\", "")
+    for part in ("learning rate of the head is 'fast'", "learning rate of the stages is 0", "image size of 17"):
+        assert part in said
+    assert app.button(key="start").disabled
+    assert not app.exception
+
+
+def test_another_strategy_brings_its_own_settings(app: AppTest) -> None:
+    app.button(key="choose-lp_ft").click().run()
+    app.number_input(key="set-epochs").set_value(40)
+    app.number_input(key="set-seed").set_value(3).run()
+    app.button(key="choose-full_fine_tuning").click().run()
+    assert app.number_input(key="set-epochs").value is None
+    assert app.number_input(key="set-seed").value == 3
+
+
+def test_auto_names_both_ways_until_it_was_measured(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    app = open_page(TRAIN, dataset=data.id)
+    said = text(app)
+    assert "it takes “Head only”" in said.replace("\\", "")
+    app.button(key="choose-auto").click().run()
+    assert app.button(key="choose-auto").label == "Chosen"
+    assert not app.exception
+    _ranked(data.id, similar=False)
+    app = open_page(TRAIN, dataset=data.id)
+    assert "Would take “Last stages”" in text(app).replace("\\", "")
+    assert "**efficientnet\\_lite0** 81" in text(app)
+
+
+def _ranked(dataset: str, *, similar: bool) -> None:
+    folder = TaskFolder(records.workspace().path / "tasks" / new_id())
+    folder.path.mkdir(parents=True)
+    folder.write_spec(
+        RankSpec(workspace=records.TOKEN, dataset=dataset, backbones=("efficientnet_lite0",), device="cpu")
+    )
+    row = RankedBackbone(
+        backbone="efficientnet_lite0", weights="ImageNet", accuracy=0.81, interval=(0.7, 0.9), logme=0.4,
+        similar=similar, seconds=3.0,
+    )  # fmt: skip
+    Ranking(images=42, classes=3, rows=(row,)).write(folder.result_file)
+    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
