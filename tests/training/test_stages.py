@@ -1,0 +1,197 @@
+"""Strategies that work stage by stage: which stage is pulled hardest, and stages that join one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.helpers import finish
+from tests.training.tower import STAGES, inputs_after, tower
+from tests.training.twin import pictures, spec
+from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.build import Backbone
+from tl_core.training.inputs import Inputs
+from tl_core.training.loop import FitResult, fit
+from tl_core.training.parameters import first_learning
+from tl_core.training.schedules import MOST_PHASES, phases
+from tl_core.training.strategies import strategies, strategy
+from tl_core.training.surgical import stage_pulls
+
+pytestmark = pytest.mark.usefixtures("tower_family")
+
+RATES = {"head_rate": 1e-2, "stage_rate": 1e-2}
+TRAIN, VAL = np.arange(54), np.arange(54, 72)
+STEPS = [name for name, row in strategies().items() if row.takes_steps]
+
+
+def _spec(name: str, **changed: object) -> TrainSpec:
+    learning = (1,) if name == "surgical" else None
+    row = strategy(name).recipe.changed({**RATES, "augmentation": "none"})
+    plan = spec(stages=1, learning_stages=learning, **changed)
+    return plan.model_copy(update={"recipe": row})
+
+
+def _fit(
+    name: str, plan: TrainSpec, backbone: Backbone, saved: list[dict[str, Tensor]] | None = None
+) -> tuple[FitResult, list[Event], list[tuple[int, dict[str, Tensor]]]]:
+    """Also: what was asked for when stages joined, with the tensors at that moment."""
+    row = strategy(name)
+    asked = []
+
+    def thaw(frozen: int) -> Generator[Event, None, Inputs]:
+        asked.append((frozen, {key: tensor.clone() for key, tensor in backbone.tensors().items()}))
+        yield Notice(message="asked")
+        return inputs_after(backbone, frozen)
+
+    frozen = len(STAGES) if row.thaws else first_learning(backbone, row, plan)
+    _, labels = pictures()
+    steps = fit(
+        backbone,
+        inputs_after(backbone, frozen),
+        labels,
+        TRAIN,
+        VAL,
+        spec=plan,
+        strategy=row,
+        frozen=frozen,
+        save_best=lambda tensors: saved.append(tensors) if saved is not None else None,
+        thaw=thaw,
+    )
+    result, events = finish(steps)
+    return result, events, asked
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_strategy_learns_keeps_its_best_and_repeats(name: str) -> None:
+    found, pixels = [], pictures()[0]
+    for _ in range(2):
+        backbone, saved = tower(), []
+        names = set(backbone.tensors())
+        result, events, _ = _fit(name, _spec(name, epochs=4), backbone, saved)
+        assert result.best_epoch > 0
+        assert set(backbone.tensors()) == set(saved[-1]) == names, "the library's own names"
+        assert all(torch.equal(tensor, saved[-1][key]) for key, tensor in backbone.tensors().items())
+        with torch.inference_mode():
+            logits = backbone(backbone.normalise(torch.from_numpy(pixels[VAL])))
+        assert np.allclose(logits.numpy(), result.val_logits, atol=1e-3)
+        found.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+    assert found[0] == found[1]
+    assert min(found[0][1:]) < found[0][0]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_strategy_survives_a_full_memory(name: str) -> None:
+    roomy, tight = tower(), tower()
+
+    def refuse(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    assert tight.head is not None
+    tight.head.register_forward_pre_hook(refuse)
+    plan = _spec(name, epochs=2)
+    plan = plan.model_copy(update={"recipe": plan.recipe.changed({"norm_learns": False})})
+    wanted, _, _ = _fit(name, plan, roomy)
+    result, events, _ = _fit(name, plan, tight)
+    assert (result.micro_batch, result.departed) == (4, True)
+    assert any(isinstance(event, Notice) and "memory ran out" in event.message for event in events)
+    assert result.val_loss == pytest.approx(wanted.val_loss, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("stages", "epochs", "joining"),
+    [
+        (3, 4, [(), (2,), (1,), (0,)]),
+        (8, 8, [(), (6, 7), (4, 5), (2, 3), (0, 1)]),
+        (5, 8, [(), (4,), (3,), (2,), (0, 1)]),
+        (8, 2, [(), tuple(range(8))]),
+        (8, 1, [tuple(range(8))]),
+    ],
+)
+def test_phases(stages: int, epochs: int, joining: list[tuple[int, ...]]) -> None:
+    found = phases(strategy("gradual_unfreezing"), stages, epochs)
+    assert [phase.joining for phase in found] == joining
+    assert sum(phase.epochs for phase in found) == epochs
+    assert len(found) <= MOST_PHASES
+    assert [phase.first for phase in found] == list(np.cumsum([1, *(phase.epochs for phase in found[:-1])]))
+    for phase in found:
+        assert phase.frozen == min(phase.joining, default=stages)
+
+
+def test_without_joining_there_is_one_phase() -> None:
+    (only,) = phases(strategy("lp_ft"), 8, 5)
+    assert (only.first, only.epochs, only.joining, only.frozen) == (1, 5, (), None)
+
+
+def test_stages_join_from_the_last_to_the_stem_and_learn_from_then_on() -> None:
+    backbone = tower()
+    start = {key: tensor.clone() for key, tensor in backbone.tensors().items()}
+    _, events, asked = _fit("gradual_unfreezing", _spec("gradual_unfreezing", epochs=4), backbone)
+    assert [frozen for frozen, _ in asked] == [2, 1, 0]
+    said = [event.message for event in events if isinstance(event, Notice) and "learns too" in event.message]
+    assert [message.split(" learns")[0] for message in said] == [
+        f"From epoch {epoch} on, {name}" for epoch, name in ((2, "attention"), (3, "conv"), (4, "stem"))
+    ]
+    for frozen, tensors in asked:
+        moved = {key.split(".")[0] for key in start if not torch.equal(start[key], tensors[key])}
+        # The norm after pooling belongs to the last stage.
+        learnt = {"head", *STAGES[frozen + 1 :], *(["norm"] if frozen < 2 else [])}
+        assert moved == learnt
+
+
+def test_a_strategy_that_thaws_needs_somebody_to_ask() -> None:
+    _, labels = pictures()
+    backbone, row = tower(), strategy("gradual_unfreezing")
+    with pytest.raises(ValueError, match="ask"):
+        next(
+            fit(
+                backbone,
+                inputs_after(backbone, 3),
+                labels,
+                TRAIN,
+                VAL,
+                spec=spec(),
+                strategy=row,
+                frozen=3,
+                save_best=lambda tensors: None,
+            )
+        )
+
+
+def _pulls(backbone: Backbone) -> tuple[float, ...]:
+    _, labels = pictures()
+    found, _ = finish(
+        stage_pulls(
+            backbone, inputs_after(backbone, 0), labels, TRAIN, spec=_spec("surgical"), strategy=strategy("surgical")
+        )
+    )
+    return found
+
+
+@pytest.mark.parametrize("planted", [0, 1])
+def test_the_stage_that_is_pulled_hardest_is_found(planted: int) -> None:
+    backbone = tower()
+    convolution, norm = backbone.stages[planted][1][0][:2]
+    before = _pulls(tower())
+    with torch.no_grad():
+        # A hundredth of the weights, and a norm that makes up for it: the same function with a far larger gradient.
+        convolution.weight *= 0.01
+        convolution.bias *= 0.01
+        norm.running_var.copy_((norm.running_var + norm.eps) * 1e-4 - norm.eps)
+    pulls = _pulls(backbone)
+    assert int(np.argmax(pulls)) == planted
+    others = [stage for stage in range(3) if stage != planted]
+    assert [pulls[stage] for stage in others] == pytest.approx([before[stage] for stage in others], rel=0.2)
+
+
+def test_looking_for_the_stage_moves_nothing_and_repeats() -> None:
+    backbone = tower()
+    start = {key: tensor.clone() for key, tensor in backbone.tensors().items()}
+    assert _pulls(backbone) == _pulls(backbone)
+    assert all(torch.equal(start[key], tensor) for key, tensor in backbone.tensors().items())
+    assert all(parameter.grad is None for parameter in backbone.parameters())
