@@ -2,102 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.models.conftest import result_of
+from tests.models.sites import CONTENT, PROXIES, Site, serving, torch_row
 from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.places import torch_folder
-from tl_core.models.registry import Network, network
+from tl_core.models.registry import network
 from tl_core.models.weights import available, available_names, describe, fetch, locate
-
-CONTENT = np.random.default_rng(0).bytes(3_000_000)
-
-
-@dataclass
-class Site:
-    """What the server does, and what it was asked."""
-
-    content: bytes = CONTENT
-    cut_after: int | None = None
-    """Bytes of an answer after which the connection is closed."""
-    ranges: bool = True
-    status: int = 200
-    asked: list[str | None] = field(default_factory=list)
-    port: int = 0
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    told = Site()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            told.asked.append(asked)
-            if told.status != 200:
-                self.send_error(told.status)
-                return
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and told.ranges else 0
-            if start and start >= len(told.content):
-                self.send_error(416)
-                return
-            body = told.content[start:]
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            try:
-                self.wfile.write(body[: told.cut_after])
-            except ConnectionError:
-                return
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet: pytest's output is for failures."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield told
-    server.shutdown()
-    server.server_close()
+    with serving() as told:
+        yield told
 
 
 @pytest.fixture(autouse=True)
 def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for variable in (*PROXIES, "GRAFT_WEIGHTS_DIR"):
         monkeypatch.delenv(variable, raising=False)
     return tmp_path / "torch"
 
 
-def row_of(site: Site, *, sha256: str | None = None) -> Network:
-    digest = sha256 or hashlib.sha256(CONTENT).hexdigest()[:8]
-    weights = (
-        network("resnet18")
-        .weights[0]
-        .model_copy(
-            update={
-                "url": f"http://127.0.0.1:{site.port}/resnet18-{digest}.pth",
-                "file": f"resnet18-{digest}.pth",
-                "sha256": digest,
-                "download_bytes": len(CONTENT),
-            }
-        )
-    )
-    return network("resnet18").model_copy(update={"weights": (weights,)})
-
-
 def test_downloads_once_with_progress(site: Site, torch_home: Path) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     assert not available(row)
     assert describe(row) == "downloads 3 MB"
     events, path = result_of(fetch(row))
@@ -115,7 +49,7 @@ def test_downloads_once_with_progress(site: Site, torch_home: Path) -> None:
 
 
 def test_a_file_that_pytorch_downloaded_is_used(site: Site) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     file = torch_folder() / row.weights[0].file
     file.parent.mkdir(parents=True)
     file.write_bytes(CONTENT)
@@ -125,14 +59,14 @@ def test_a_file_that_pytorch_downloaded_is_used(site: Site) -> None:
 
 def test_a_cut_connection_goes_on_where_it_stopped(site: Site) -> None:
     site.cut_after = 1_000_000
-    _, path = result_of(fetch(row_of(site)))
+    _, path = result_of(fetch(torch_row(site)))
     assert path.read_bytes() == CONTENT
     assert site.asked[0] is None
     assert site.asked[1] == "bytes=1000000-"
 
 
 def test_a_closed_download_goes_on_where_it_stopped(site: Site) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:1_234_567])
@@ -149,7 +83,7 @@ def test_a_closed_download_goes_on_where_it_stopped(site: Site) -> None:
 
 @pytest.mark.parametrize("rest", [b"", b"longer than the file"])
 def test_a_part_that_is_no_beginning_is_given_up(site: Site, rest: bytes) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT + rest)
@@ -158,7 +92,7 @@ def test_a_part_that_is_no_beginning_is_given_up(site: Site, rest: bytes) -> Non
 
 
 def test_a_server_without_ranges_starts_again(site: Site) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"something else" * 9)
@@ -170,12 +104,12 @@ def test_a_server_without_ranges_starts_again(site: Site) -> None:
 def test_a_wrong_hash_is_thrown_away(site: Site) -> None:
     site.content = CONTENT[:-1] + b"!"
     with pytest.raises(DownloadFailed, match="hash"):
-        result_of(fetch(row_of(site)))
+        result_of(fetch(torch_row(site)))
     assert not [file for file in torch_folder().iterdir() if file.suffix != ".lock"]
 
 
 def test_a_damaged_file_is_said_and_downloaded_again(site: Site) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     file = torch_folder() / row.weights[0].file
     file.parent.mkdir(parents=True)
     file.write_bytes(CONTENT[:1000])
@@ -186,7 +120,7 @@ def test_a_damaged_file_is_said_and_downloaded_again(site: Site) -> None:
 
 def test_a_connection_that_brings_nothing_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    row = row_of(site)
+    row = torch_row(site)
     part = torch_folder() / f"{row.weights[0].file}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:2_000_000])
@@ -199,19 +133,19 @@ def test_a_connection_that_brings_nothing_ends(site: Site, monkeypatch: pytest.M
 def test_a_server_that_says_no(site: Site) -> None:
     site.status = 404
     with pytest.raises(DownloadFailed, match=r"127\.0\.0\.1 answered 404"):
-        result_of(fetch(row_of(site)))
+        result_of(fetch(torch_row(site)))
 
 
 def test_a_server_that_sends_too_much(site: Site) -> None:
     site.content = CONTENT * 2
     with pytest.raises(DownloadFailed, match="more than 4 MB"):
-        result_of(fetch(row_of(site)))
+        result_of(fetch(torch_row(site)))
 
 
 def test_offline_says_what_works_now(site: Site) -> None:
     site.port = 9
     with pytest.raises(WeightsUnavailable, match=r"these work now: .*efficientnet_lite0.* from scratch\.") as error:
-        result_of(fetch(row_of(site)))
+        result_of(fetch(torch_row(site)))
     assert "resnet18" in error.value.message
     assert error.value.exit_code == 2
 
@@ -219,7 +153,7 @@ def test_offline_says_what_works_now(site: Site) -> None:
 def test_a_folder_that_cannot_be_made(site: Site, torch_home: Path) -> None:
     torch_home.write_text("a file where the folder should be")
     with pytest.raises(DownloadFailed, match="TORCH_HOME"):
-        result_of(fetch(row_of(site)))
+        result_of(fetch(torch_row(site)))
 
 
 def test_the_embedded_weights_come_from_their_package() -> None:
@@ -241,7 +175,7 @@ def test_a_missing_package_is_named() -> None:
 
 
 def test_a_second_job_waits_for_the_first(site: Site) -> None:
-    row = row_of(site)
+    row = torch_row(site)
     first = fetch(row)
     while not isinstance(next(first), Progress):
         continue
