@@ -5,10 +5,9 @@ Starts from zeros, like the fitted head, on features scaled in the same way. Nee
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -18,7 +17,11 @@ from torch.nn import functional
 
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.recipe import Recipe
+from tl_core.training.averaging import Average
 from tl_core.training.head import Head, Scaling, calibrated_loss, check_rows
+from tl_core.training.loop import class_weights
+from tl_core.training.mixing import mix
+from tl_core.training.schedules import schedule
 
 
 def fit_adam(
@@ -48,12 +51,13 @@ def fit_adam(
     scaling = Scaling.of(train_x)
     steps = _Steps(scaling.apply(train_x), train_y, classes, recipe, epochs, batch_size, seed, torch.device(device))
     val = torch.from_numpy(scaling.apply(val_x)).to(device)
-    best, best_epoch = _judged(steps.kept, val, val_y, scaling), 0
+    best, best_epoch = _judged(steps.layer, val, val_y, scaling), 0
     yield _event(0, epochs, None, best, steps.rate, improved=True)
     for epoch in range(1, epochs + 1):
         with _one_thread():
-            running = steps.epoch(epoch)
-            now = _judged(steps.kept, val, val_y, scaling)
+            steps.epoch(epoch)
+            with steps.judged():
+                running, now = steps.look_back(), _judged(steps.layer, val, val_y, scaling)
         if not math.isfinite(running[0]):
             yield Notice(
                 level="warning",
@@ -88,84 +92,61 @@ class _Steps:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._recipe, self._seed, self._batch_size = recipe, seed, batch_size
+        self.layer = nn.Linear(features.shape[1], classes, device=device)
+        for parameter in self.layer.parameters():
+            nn.init.zeros_(parameter)
+        self.rate = recipe.head_rate
+        self._recipe, self._seed, self._classes = recipe, seed, classes
         self._features = torch.from_numpy(features).to(device)
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
-        self._layer = nn.Linear(features.shape[1], classes, device=device)
-        for parameter in self._layer.parameters():
-            nn.init.zeros_(parameter)
-        self._average = copy.deepcopy(self._layer).requires_grad_(False) if recipe.ema else None
-        self._optimizer = _optimizer(self._layer, recipe)
+        self._optimizer = _optimizer(self.layer, recipe)
+        self._average = Average(recipe.ema) if recipe.ema else None
+        if self._average is not None:
+            self._average.follow(self.layer.parameters())
         self._weights: Tensor | None = None
         if recipe.class_weights:
-            counts = torch.bincount(self._labels, minlength=classes)
-            self._weights = len(self._labels) / (classes * counts.float())
-        self._total = epochs * math.ceil(len(features) / batch_size)
-        self._done = 0
-        self.warm_up = round(recipe.warm_up * self._total)
-        self.rate = recipe.head_rate
+            self._weights = torch.from_numpy(class_weights(labels)).float().to(device)
+        self._an_epoch = math.ceil(len(features) / batch_size)
+        self._factors = schedule(epochs * self._an_epoch, recipe)
 
-    @property
-    def kept(self) -> nn.Linear:
-        """What is judged: the averaged layer, where the recipe averages."""
-        return self._average or self._layer
+    def judged(self) -> AbstractContextManager[None]:
+        """The layer inside is the one that is judged and kept: the average, where the recipe has one."""
+        return nullcontext() if self._average is None else self._average.applied()
 
-    def epoch(self, number: int) -> tuple[float, float]:
-        """One pass over the rows; mean loss and accuracy on the way."""
+    def epoch(self, number: int) -> None:
+        """One pass over the rows."""
         generator = np.random.default_rng([self._seed, number])
-        order = generator.permutation(len(self._features))
-        loss, right = 0.0, 0
-        for rows in np.array_split(order, math.ceil(len(order) / self._batch_size)):
-            batch_loss, batch_right = self._step(torch.from_numpy(rows).to(self._features.device), generator)
-            loss += batch_loss * len(rows)
-            right += batch_right
-        return loss / len(order), right / len(order)
+        for rows in np.array_split(generator.permutation(len(self._features)), self._an_epoch):
+            self._step(torch.from_numpy(rows).to(self._features.device), generator)
 
-    def _step(self, rows: Tensor, generator: np.random.Generator) -> tuple[float, int]:
-        self._set_rate()
+    def look_back(self) -> tuple[float, float]:
+        """Plain log loss and accuracy on the training rows as they are."""
+        with torch.inference_mode():
+            logits = self.layer(self._features)
+            right = (logits.argmax(dim=1) == self._labels).float().mean()
+            return float(functional.cross_entropy(logits, self._labels)), float(right)
+
+    def _step(self, rows: Tensor, generator: np.random.Generator) -> None:
+        self.rate = self._recipe.head_rate * next(self._factors)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate
         features, labels = self._features[rows], self._labels[rows]
-        share = 1.0
-        others = labels
+        targets = labels
         if self._recipe.mixup:
-            share = float(generator.beta(self._recipe.mixup, self._recipe.mixup))
-            partners = torch.from_numpy(generator.permutation(len(rows))).to(rows.device)
-            features, others = features * share + features[partners] * (1 - share), labels[partners]
-        logits = self._layer(features)
-        loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, others)
+            features, targets = mix(
+                features, labels, classes=self._classes, mixup=self._recipe.mixup, cutmix=0.0, generator=generator
+            )
+        logits = self.layer(features)
+        loss = functional.cross_entropy(
+            logits, targets, weight=self._weights, label_smoothing=self._recipe.label_smoothing
+        )
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         if self._recipe.clip:
-            nn.utils.clip_grad_norm_(self._layer.parameters(), self._recipe.clip)
+            nn.utils.clip_grad_norm_(self.layer.parameters(), self._recipe.clip)
         self._optimizer.step()
-        self._follow()
-        return float(loss.detach()), int((logits.detach().argmax(dim=1) == labels).sum())
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits, labels, weight=self._weights, label_smoothing=self._recipe.label_smoothing
-        )
-
-    def _set_rate(self) -> None:
-        if self._done < self.warm_up:
-            factor = (self._done + 1) / (self.warm_up + 1)
-        elif self._recipe.schedule == "cosine":
-            share = (self._done - self.warm_up) / max(1, self._total - self.warm_up)
-            factor = max(0.01, (1 + math.cos(math.pi * share)) / 2)
-        else:
-            factor = 1.0
-        self._done += 1
-        self.rate = self._recipe.head_rate * factor
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.rate
-
-    def _follow(self) -> None:
-        if self._average is None:
-            return
-        # Early steps count more, or a short run would be judged by its first, still empty weights.
-        decay = min(self._recipe.ema, (1 + self._done) / (10 + self._done))
-        with torch.no_grad():
-            for average, now in zip(self._average.parameters(), self._layer.parameters(), strict=True):
-                average.lerp_(now, 1 - decay)
+        if self._average is not None:
+            self._average.update()
 
 
 def _optimizer(layer: nn.Linear, recipe: Recipe) -> torch.optim.Optimizer:
