@@ -27,7 +27,7 @@ with workspace.page(
         data, manifest = dataset, dataset.manifest()
         start = st.container()
         parts = trainform.pictures(here, data, manifest)
-        network, weights = backbones.choice()
+        network, weights = backbones.choice(here)
         ranking.show(here, data)
         plan = trainform.strategy(here, data, network, weights, manifest, parts["train"])
         with start:

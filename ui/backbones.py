@@ -1,11 +1,21 @@
-"""What the network already knows: which backbone, with which set of weights. A short list; all others behind a search. Knows rows, no torch."""
+"""What the network already knows: which backbone, with which set of weights. A short list; all others behind a search.
+
+Knows rows and which weights are here, no torch. A name that is in no list is looked up by a worker.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import streamlit as st
 
-from tl_core.models import weights
-from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
+from tl_core.documents.tasks import DescribeSpec
+from tl_core.errors import GraftError
+from tl_core.models import typed, weights
+from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, networks
+from ui import asking
+from ui.places import Here
 from ui.words import count, percent, plain
 
 RECOMMENDED = (
@@ -21,6 +31,9 @@ RECOMMENDED = (
     "vit_b_16",
 )
 """Small ones that transfer well, and the ones that courses name. Names that the table lacks are passed over."""
+_NOT_FOR_TRADE = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
+_TYPED = "typed-backbone"
+_LOOKED_UP = "looked-up-backbone"
 
 
 @st.cache_data(ttl=10, max_entries=4, show_spinner=False)
@@ -29,34 +42,52 @@ def here_now() -> tuple[str, ...]:
     return tuple(weights.available_names())
 
 
-def choice() -> tuple[Network, str]:
+@st.cache_data(ttl=10, max_entries=4, show_spinner=False)
+def _works_now() -> str:
+    return weights.here_now_sentence()
+
+
+def choice(here: Here) -> tuple[Network, str]:
     """The select box, what is chosen in words, and all networks folded away. Returns the row and its set of weights."""
     table = networks()
     st.subheader("What it already knows", anchor=False)
     st.caption("A network that has seen a million photos is the start (backbone).")
     chosen = st.session_state.get("backbone", DEFAULT_NETWORK)
     chosen = chosen if chosen in table else DEFAULT_NETWORK
-    listed = [name for name in dict.fromkeys((*here_now(), *RECOMMENDED, chosen)) if name in table]
+    ready = here_now()
+    listed = [name for name in dict.fromkeys((*ready[:8], *RECOMMENDED, chosen)) if name in table]
+    labels = {name: _label(table[name]) for name in listed}
     st.selectbox(
         "Backbone",
         listed,
         index=listed.index(chosen),
-        format_func=_label,
+        format_func=labels.__getitem__,
         key="backbone",
         persist_state="session",
         label_visibility="collapsed",
     )
     row = table[chosen]
     weighed = row.weights_row(chosen_weights(row))
-    described = weights.describe(row, weighed.name)
-    st.caption(
-        f"{described[0].upper()}{described[1:]}. {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes, "
-        f"{count(row.parameters)} parameters, {row.gflops:.1f} billion steps a picture. "
-        f"Licence of the weights: {plain(weighed.licence, longest=120)}"
-    )
+    _about(row, weighed)
     with st.expander(f"All networks ({len(table)})", icon=":material/travel_explore:", key="all-networks"):
-        everything(table)
+        _everything(here, table)
     return row, weighed.name
+
+
+def _about(row: Network, weighed: WeightsRow) -> None:
+    described = weights.describe(row, weighed.name)
+    right = (
+        f", {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes" if weighed.imagenet_accuracy else ""
+    )
+    st.caption(
+        f"{described[0].upper()}{described[1:]}. Learned from {plain(weighed.trained_on, longest=160)}{right}. "
+        f"{count(row.parameters)} parameters, {row.gflops:.1f} billion steps a picture. "
+        f"Licence of the weights: {plain(weighed.licence, longest=120)}{_warning(weighed)}"
+    )
+
+
+def _warning(weighed: WeightsRow) -> str:
+    return " :orange-badge[not for commercial use]" if _NOT_FOR_TRADE.search(weighed.licence) else ""
 
 
 def chosen_weights(row: Network) -> str:
@@ -69,36 +100,52 @@ def weights_choice(row: Network) -> None:
     """The set of weights, where there are several, with its licence."""
     if len(row.weights) < 2:
         return
-    names = [known.name for known in row.weights]
+    labels = {known.name: _weights_label(row, known) for known in row.weights}
+    names = list(labels)
     st.selectbox(
         "Set of weights",
         names,
         index=names.index(row.default_weights),
-        format_func=lambda name: _weights_label(row, name),
+        format_func=labels.__getitem__,
         key=f"weights-{row.name}",
         persist_state="session",
-        help="What the network learned before, and how well. The first choice is the library's own.",
+        help="What the network learned before, and how well. The library's own choice comes first where nothing is chosen.",
     )
 
 
-def everything(table: dict[str, Network]) -> None:
-    """Every network, to be searched by typing."""
+def _everything(here: Here, table: Mapping[str, Network]) -> None:
+    """Every network, to be searched by typing; a name that is not among them, to be looked up."""
+    labels = _labels(tuple(table.values()))
     st.selectbox(
         "Search all networks",
         list(table),
         index=None,
-        format_func=_label,
+        format_func=labels.__getitem__,
         key="any-backbone",
         placeholder="Type a name, such as resnet or vit",
         on_change=_take_found,
         filter_mode="contains",
     )
     st.caption(plain(_works_now(), longest=1200))
-
-
-@st.cache_data(ttl=10, max_entries=4, show_spinner=False)
-def _works_now() -> str:
-    return weights.here_now_sentence()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Any other of timm's thousand networks, by its name",
+            key=_TYPED,
+            max_chars=140,
+            placeholder="convnextv2_nano.fcmae_ft_in1k",
+            width=420,
+        )
+        st.button("Look it up", key="describe", icon=":material/search:", on_click=_look_up, args=(here,))
+    problem = st.session_state.pop("typed-problem", None)
+    if problem:
+        st.error(plain(problem, longest=600), icon=":material/error:")
+    name = st.session_state.get(_LOOKED_UP)
+    if name and name not in table:
+        asking.working(asking.latest(here.workspace, DescribeSpec, lambda spec: spec.network == name))
+    elif name and st.session_state.get("backbone") != name:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f":material/check: **{plain(name, longest=140)}** can be used now.", width="content")
+            st.button("Use it", key="use-typed", on_click=take, args=(name,))
 
 
 def take(name: str) -> None:
@@ -113,11 +160,35 @@ def _take_found() -> None:
         st.session_state["any-backbone"] = None
 
 
-def _label(name: str) -> str:
-    row = networks()[name]
-    return f"{name}: {weights.describe(row)}, {percent(row.weights_row().imagenet_accuracy)} on ImageNet"
+def _look_up(here: Here) -> None:
+    """Ask for the row of the name that was typed; one that is in the table is taken at once."""
+    name = str(st.session_state.get(_TYPED) or "").strip()
+    if not name:
+        return
+    if name in networks():
+        take(name)
+        return
+    try:
+        typed.check_name(name)
+    except GraftError as error:
+        st.session_state["typed-problem"] = error.message
+        return
+    st.session_state[_LOOKED_UP] = name
+    asking.put(here.workspace, DescribeSpec(network=name))
 
 
-def _weights_label(row: Network, name: str) -> str:
-    known = row.weights_row(name)
-    return f"{name}: {weights.describe(row, name)}, {percent(known.imagenet_accuracy)} on ImageNet, {known.licence}"
+@st.cache_data(ttl=10, max_entries=4, show_spinner=False, hash_funcs={Network: lambda row: row.name})
+def _labels(rows: tuple[Network, ...]) -> dict[str, str]:
+    return {row.name: _label(row) for row in rows}
+
+
+def _label(row: Network) -> str:
+    return f"{row.name}: {weights.describe(row)}, {_learned(row.weights_row())}"
+
+
+def _learned(known: WeightsRow) -> str:
+    return f"{percent(known.imagenet_accuracy)} on ImageNet" if known.imagenet_accuracy else f"from {known.trained_on}"
+
+
+def _weights_label(row: Network, known: WeightsRow) -> str:
+    return f"{known.name}: {weights.describe(row, known.name)}, {_learned(known)}, licence {known.licence}"

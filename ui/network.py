@@ -23,6 +23,8 @@ NARROW_LARGE, WIDE_LARGE = 360, 1000
 GREY = "#77857E"
 """Read on a light and on a dark page."""
 _SMALL = (240, 72)
+_MOST_LABELS = 15
+"""Side by side; of a deeper network only some stages are named."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,10 @@ def small(drawn: Sequence[Block], *, words: bool = True) -> str:
     if not words:
         return _svg(width, height - 18, "small", "".join(shapes), "")
     frozen = drawn[0].learns == "no"
-    left = f'<text x="0" y="{height - 3}">frozen</text>' if frozen else ""
-    right = f'<text x="{width}" y="{height - 3}" text-anchor="end">{"learns" if frozen else _learning(drawn)}</text>'
+    left = f'<text x="2" y="{height - 3}">frozen</text>' if frozen else ""
+    right = (
+        f'<text x="{width - 2}" y="{height - 3}" text-anchor="end">{"learns" if frozen else _learning(drawn)}</text>'
+    )
     return _svg(width, height, "small", "".join(shapes), f'<g font-size="11" fill="{GREY}">{left}{right}</g>')
 
 
@@ -127,12 +131,18 @@ def _learning(drawn: Sequence[Block]) -> str:
 def _wide(drawn: Sequence[Block], ink: str) -> str:
     width, room = WIDE_LARGE, 116
     step = width / len(drawn)
-    letters = int(step / 7.2)
+    letters, every = int(step / 7.2), -(-len(drawn) // _MOST_LABELS)
+    letters *= every
     shapes, words = [], []
     for index, (block, tall) in enumerate(zip(drawn, _sizes(drawn, 14, room), strict=True)):
-        x = index * step
-        shapes.append(_shape(block, x + 3, (room - tall) / 2, step - 6, tall, "wide"))
-        middle = f'x="{x + step / 2:.1f}" text-anchor="middle"'
+        x, last = index * step, len(drawn) - 1
+        shapes.append(_shape(block, x + min(3.0, step / 8), (room - tall) / 2, step - min(6.0, step / 4), tall, "wide"))
+        if (index % every and index != last) or 0 < last - index < every:
+            continue
+        place, anchor = x + step / 2, "middle"
+        if every > 1 and index in (0, last):
+            place, anchor = (2, "start") if index == 0 else (width - 2, "end")
+        middle = f'x="{place:.1f}" text-anchor="{anchor}"'
         words.append(
             f'<text {middle} y="{room + 20}" font-weight="600">{_cut(block.name, letters)}</text>'
             f'<text {middle} y="{room + 37}" opacity=".75">{_short(block.parameters)}</text>'

@@ -8,9 +8,10 @@ import streamlit as st
 
 from tl_core.data.split import assign
 from tl_core.documents.manifest import Manifest
+from tl_core.models.export import STRUCTURE_NAME, backbone_key
 from tl_core.models.registry import Network
 from tl_core.runs import jobs
-from tl_core.runs.store import DatasetFolder
+from tl_core.runs.store import DatasetFolder, Store
 from tl_core.training.advice import Advice, auto_says
 from tl_core.training.strategies import AUTO, default_strategy, strategies
 from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
@@ -75,6 +76,7 @@ def strategy(
     cards.show(cards.Offer(network, len(manifest.classes), plan.stages, proposed), name)
     cards.auto(name, startline.auto_says(plan, advice, len(manifest.images)))
     _picture(plan, len(manifest.classes))
+    _structure(plan)
     st.page_link(
         IDEAS,
         label="How do these differ, and when to use which?",
@@ -114,3 +116,17 @@ def _picture(plan: Plan, classes: int) -> None:
     elif drawn[0].pace < 1 and drawn[0].learns == "yes":
         notes.append("The paler, the slower it learns.")
     st.caption(" ".join(notes))
+
+
+def _structure(plan: Plan) -> None:
+    """Every layer as text, where this backbone was prepared before; read only while it is open."""
+    key = backbone_key(plan.network, plan.case.weights, plan.image_size)
+    folder = Store.default().cache.get("backbones", key)
+    if folder is None:
+        return
+    with st.expander(
+        "Every layer of it, as text", icon=":material/account_tree:", on_change="rerun", key="layers"
+    ) as box:
+        if box.open:
+            st.caption("What PyTorch prints of the network, with the shape that each module gives for one picture.")
+            st.code((folder / STRUCTURE_NAME).read_text(encoding="utf-8"), language=None, height=420)
