@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.errors import UnknownName
+from tl_core.models import adapters_timm
 
 
 class Flatten(nn.Module):
@@ -75,7 +76,7 @@ class VitTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
-        return torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1) + self.pos_embedding
+        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1) + self.pos_embedding
 
 
 class ClassToken(nn.Module):
@@ -107,6 +108,8 @@ def part(network: nn.Module, path: str) -> nn.Module:
     """
     if not path.startswith("@"):
         return network.get_submodule(path)
+    if path.partition(":")[0] in adapters_timm.ADAPTERS:
+        return adapters_timm.part(network, path)
     if path not in ADAPTERS:
         raise UnknownName.among("adapter", path, ADAPTERS)
     return ADAPTERS[path](network)

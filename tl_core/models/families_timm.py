@@ -28,7 +28,7 @@ def _vit(
     `stem` and `pool` name the parameters and modules that lie before and after the blocks.
     """
     kind = "@rope_block:" if rope else ""
-    layers = [(f"{kind}blocks.{number}",) for number in range(12)]
+    layers: list[tuple[str, ...]] = [(f"{kind}blocks.{number}",) for number in range(12)]
     layers[-1] = (*layers[-1], "norm")
     return Family(
         name=name,

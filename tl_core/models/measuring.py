@@ -6,7 +6,7 @@ Needs torch and the network's library. Knows no weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from tl_core.models.build import Parts, take_apart
 from tl_core.models.layout import Family
 from tl_core.models.libraries import library_network
 
+IMAGENET_CLASSES = 1000
 STEPS = (1, 2, 4, 7, 8, 14, 16, 28, 32)
 """Pixels between image sizes that are tried; a network that takes none of them takes its own size only."""
 
@@ -42,7 +43,8 @@ def meta_network(builder: str, family: Family, image_size: int, **options: Any) 
 
 def measure(builder: str, family: Family, image_size: int) -> dict[str, Any]:
     """The fields of a `Network` that are measured, for pictures of `image_size` pixels."""
-    module = meta_network(builder, family, image_size)
+    # Without gradients: counting operations keeps hooks on whatever could have one, and views of parameters break them.
+    module = meta_network(builder, family, image_size).requires_grad_(False)
     parts = take_apart(module, family)
     x = torch.empty(1, 3, image_size, image_size, device="meta")
     gflops, shapes = [], []
@@ -53,13 +55,11 @@ def measure(builder: str, family: Family, image_size: int) -> dict[str, Any]:
     spatial = _map_shape(family, shapes[-1])
     x, operations = _run(parts.tail, x)
     gflops[-1] += operations
-    head = module.get_submodule(family.head)
-    classes = len(cast(Tensor, head.weight))
     counts = [_parameters(stage) for _, stage in parts.stages]
     counts[-1] += _parameters(parts.tail)
     return {
-        "parameters": sum(counts) + _parameters(head),
-        "gflops": round(sum(gflops) + x.shape[1] * classes / 1e9, 4),
+        "parameters": sum(counts) + (x.shape[1] + 1) * IMAGENET_CLASSES,
+        "gflops": round(sum(gflops) + x.shape[1] * IMAGENET_CLASSES / 1e9, 4),
         "embedding_size": x.shape[1],
         "stage_parameters": tuple(counts),
         "stage_gflops": tuple(round(value, 4) for value in gflops),

@@ -6,12 +6,13 @@ torch nor which weights are on this machine (`tl_core.models.weights`).
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
 from tl_core.documents.base import Document, Record
-from tl_core.errors import SpecError, UnknownName
+from tl_core.errors import DocumentError, NotFound, SpecError, UnknownName
+from tl_core.models import typed
 from tl_core.models.families import FAMILIES, Family, Source
 
 BACKBONES_FILE = Path(__file__).with_name("backbones.json")
@@ -34,7 +35,7 @@ class WeightsRow(Record):
     file: str
     """Name of the file in PyTorch's cache folder, or its path inside the package."""
     sha256: str
-    """First hex digits of the file's SHA-256, or all of them."""
+    """First hex digits of the file's SHA-256, or all of them; empty where only the server knows it."""
     download_bytes: int
     tensors: Literal["named", "in_order"]
     """How tensors of the file map to the network's: by name, or one to one in order where the names differ."""
@@ -84,10 +85,12 @@ class Network(Record):
     """Whether only the size of the weights will do."""
     weights: tuple[WeightsRow, ...]
     default_weights: str
+    own_layout: Family | None = None
+    """How it is put together, where no row of the table of families says it: networks of timm that somebody typed."""
 
     @property
     def layout(self) -> Family:
-        return FAMILIES[self.family]
+        return self.own_layout or FAMILIES[self.family]
 
     @property
     def backbone_parameters(self) -> int:
@@ -141,9 +144,13 @@ class Backbones(Document):
     networks: tuple[Network, ...]
 
 
-@cache
 def networks() -> dict[str, Network]:
-    """Every network by name, the default first."""
+    """Every network by name, the default first; those that were typed by hand in this store come last."""
+    return {**_shipped(), **_typed()}
+
+
+@cache
+def _shipped() -> dict[str, Network]:
     table: dict[str, Network] = {}
     for row in Backbones.read(BACKBONES_FILE).networks:
         if row.name in table:
@@ -153,6 +160,31 @@ def networks() -> dict[str, Network]:
         row.weights_row(row.default_weights)
         table[row.name] = row
     return table
+
+
+def _typed() -> dict[str, Network]:
+    rows = (_read(file, changed) for file, changed in typed.files())
+    return {row.name: row for row in rows if row is not None and row.name not in _shipped()}
+
+
+@lru_cache(maxsize=1024)
+def _read(file: Path, changed: int) -> Network | None:
+    """The row in `file` of the moment `changed`; None where it cannot be read, so that it is made anew when asked for."""
+    try:
+        (row,) = Backbones.read(file).networks
+    except (DocumentError, NotFound, ValueError):
+        return None
+    return row if row.own_layout is not None and row.name == file.stem else None
+
+
+def keep(row: Network) -> None:
+    """Write the row of a network that was typed by hand into the store.
+
+    Raises:
+        SpecError: its name cannot be one of timm's.
+        DiskFull: no space is left.
+    """
+    Backbones(networks=(row,)).write(typed.file_of(row.name))
 
 
 def network(name: str) -> Network:
