@@ -20,7 +20,7 @@ from tests.models.conftest import CLASSES
 from tests.serving.conftest import bundle_info
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
-from tl_core.models.export import attach_head, export_backbone, export_prefix
+from tl_core.models.export import attach_head, export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights import locate
 from tl_core.serving.inspection import check_graph
@@ -113,21 +113,11 @@ def assert_same_answers(session: onnxruntime.InferenceSession, backbone: Backbon
         assert np.abs(given - wanted.numpy()).max() <= 1e-3 * wanted.abs().max()
 
 
-def test_an_exported_prefix_gives_the_activations(random_backbone: Maker, tmp_path: Path) -> None:
-    backbone = random_backbone("resnet18")
-    export_prefix(backbone, 3, SIZE, tmp_path / "prefix.onnx")
-    (given,) = onnxruntime.InferenceSession(tmp_path / "prefix.onnx").run(None, {"images": pictures().numpy()})
-    with torch.no_grad():
-        wanted = backbone.prefix(3)(backbone.normalise(pictures()))
-    assert given.shape == (3, 128, SIZE // 8, SIZE // 8)
-    assert np.abs(given - wanted.numpy()).max() <= 1e-3 * wanted.abs().max()
-
-
 def test_export_leaves_a_backbone_in_training_as_it_was(tmp_path: Path) -> None:
     backbone = build(network("resnet18"), weights=None, classes=2).train()
     backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     before = copy.deepcopy(backbone.state_dict())
-    export_prefix(backbone, 1, SIZE, tmp_path / "prefix.onnx")
+    export_backbone(backbone, SIZE, tmp_path / "backbone.onnx")
     assert backbone.training
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 

@@ -115,6 +115,12 @@ def test_a_long_structure_is_folded(
     assert (whole.count("BasicBlock"), folded.count("BasicBlock")) == (8, 7)
 
 
+def test_a_network_that_fits_no_file_is_refused_before_its_weights_are_fetched(tmp_path: Path) -> None:
+    row = network("vit_h_14")
+    with pytest.raises(ModelError, match=r"vit_h_14 is too large: its weights take 2\.5 GB"):
+        result_of(exported_backbone(row, None, row.weights_row().input_size, Cache(tmp_path, 10**9)))
+
+
 def test_whatever_changes_the_answers_changes_the_key() -> None:
     lite0, resnet = network("efficientnet_lite0"), network("resnet50")
     keys = {

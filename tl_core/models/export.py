@@ -1,6 +1,6 @@
-"""Every ONNX file is made here: a backbone's features, a frozen prefix, a head on top of features.
+"""Every ONNX file is made here: a backbone's features, what a cut leaves of it, a head on top of features.
 
-Imports torch only where a network must be written anew; `exported_backbone` from the cache and `attach_head` need none.
+Imports torch only where a network must be written anew; `exported_backbone` from the cache, `cut` and `attach_head` need none.
 Knows nothing of runs or bundles.
 """
 
@@ -29,11 +29,24 @@ TENSORS_NAME = "backbone.safetensors"
 STRUCTURE_NAME = "structure.txt"
 FORMAT = 3
 """Part of the cache's key: raise it when what is exported changes, or graphs of before are served for ever."""
+LARGEST_BYTES = 2_000_000_000
+"""Weights of one graph: ONNX counts the bytes of a file in 31 bits, and the graph itself needs some."""
 
 
 def stage_name(number: int) -> str:
     """What the output of stage number `number` (0: the stem) is called inside an exported backbone."""
     return f"stage_{number}"
+
+
+def too_large(network: Network) -> str | None:
+    """A sentence where the network's weights do not fit into one ONNX file, so that it can be no backbone here."""
+    needed = 4 * network.backbone_parameters
+    if needed <= LARGEST_BYTES:
+        return None
+    return (
+        f"{network.name} is too large: its weights take {needed / 1e9:.1f} GB, and what a run gives is one ONNX file, which "
+        f"holds {LARGEST_BYTES / 1e9:.0f} GB. Choose a smaller backbone."
+    )
 
 
 def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
@@ -47,18 +60,10 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     """
     from tl_core.models.graphs import write_features
 
+    problem = too_large(backbone.row)
+    if problem:
+        raise ModelError(problem)
     write_features(backbone, image_size, path)
-
-
-def export_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -> None:
-    """Write the first `frozen` stages to the one file `path`, checked: `images` as above to float32 `activations`.
-
-    Raises:
-        ModelError: ONNX Runtime answers differently from torch.
-    """
-    from tl_core.models.graphs import write_prefix
-
-    write_prefix(backbone, frozen, image_size, path)
 
 
 def cut(graph: Path, outputs: Sequence[str], into: Path) -> None:
@@ -148,10 +153,13 @@ def exported_backbone(
         SpecError: the image size is too small for the network.
         WeightsUnavailable, DownloadFailed: as `models.weights.fetch`.
         DiskFull: no space is left.
-        ModelError: ONNX Runtime answers differently from torch.
+        ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
     network.check_image_size(image_size)
     row = network.weights_row(weights)
+    problem = too_large(network)
+    if problem:
+        raise ModelError(problem)
     with cache.entry("backbones", backbone_key(network, row.name, image_size), whole=_whole) as entry:
         if entry.path is not None:
             return entry.path

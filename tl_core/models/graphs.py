@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import onnx
@@ -26,8 +25,6 @@ from tl_core.models.export import stage_name
 OPSET = 20
 TOLERANCE = 1e-3
 """Largest difference from torch's answer, as a fraction of the largest value."""
-LARGEST_BYTES = 2_000_000_000
-"""Of one ONNX file: its format counts bytes in 31 bits, and the graph itself needs some."""
 
 
 class _Features(nn.Module):
@@ -44,16 +41,6 @@ class _Features(nn.Module):
         return self.backbone.pool(x), self.backbone.map(x), *given
 
 
-class _Prefix(nn.Module):
-    def __init__(self, backbone: Backbone, frozen: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.part = backbone.prefix(frozen)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.part(self.backbone.normalise(images)))
-
-
 def write_features(backbone: Backbone, image_size: int, path: Path) -> None:
     """`images` uint8 (N, S, S, 3) to `embedding` (N, D) and `map` (N, K, h, w).
 
@@ -61,11 +48,6 @@ def write_features(backbone: Backbone, image_size: int, path: Path) -> None:
     """
     stages = [stage_name(number) for number in range(len(backbone.stages))]
     _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"], inner=stages)
-
-
-def write_prefix(backbone: Backbone, frozen: int, image_size: int, path: Path) -> None:
-    """`images` uint8 (N, S, S, 3) to `activations`, what the first `frozen` stages give."""
-    _write(_Prefix(_plain(backbone), frozen), image_size, path, ["activations"])
 
 
 def _plain(backbone: Backbone) -> Backbone:
@@ -80,12 +62,6 @@ def _plain(backbone: Backbone) -> Backbone:
 
 def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str], inner: Sequence[str] = ()) -> None:
     """Write `module`, whose answers are `outputs` and then what is to be known as `inner`, which the graph does not give."""
-    weight = sum(tensor.nbytes for tensor in module.state_dict().values())
-    if weight > LARGEST_BYTES:
-        raise ModelError(
-            f"This network's weights take {weight / 1e9:.1f} GB; one ONNX file holds no more than "
-            f"{LARGEST_BYTES / 1e9:.1f}. Choose a smaller backbone."
-        )
     module.eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
     with torch.no_grad(), _quiet():
