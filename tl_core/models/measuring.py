@@ -55,10 +55,13 @@ def measure(builder: str, family: Family, image_size: int) -> dict[str, Any]:
     spatial = _map_shape(family, shapes[-1])
     x, operations = _run(parts.tail, x)
     gflops[-1] += operations
+    head = module.get_submodule(family.head)
     counts = [_parameters(stage) for _, stage in parts.stages]
     counts[-1] += _parameters(parts.tail)
     return {
-        "parameters": sum(counts) + (x.shape[1] + 1) * IMAGENET_CLASSES,
+        # A head that is more than one layer is replaced by one.
+        "parameters": sum(counts)
+        + (_parameters(head) if hasattr(head, "weight") else (x.shape[1] + 1) * IMAGENET_CLASSES),
         "gflops": round(sum(gflops) + x.shape[1] * IMAGENET_CLASSES / 1e9, 4),
         "embedding_size": x.shape[1],
         "stage_parameters": tuple(counts),
