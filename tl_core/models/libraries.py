@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tl_core.errors import DownloadFailed
 from tl_core.models.layout import Family
 from tl_core.models.registry import Network, WeightsRow
+from tl_core.models.tensors import is_safetensors, read_tensors
 
 
 def library_network(builder: str, layout: Family, image_size: int, **options: Any) -> nn.Module:
@@ -50,41 +51,40 @@ def _with_plain_means(module: nn.Module) -> nn.Module:
     return module
 
 
-def load_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a PyTorch weights file, unpickled with nothing but tensors allowed.
-
-    Raises:
-        DownloadFailed: the file is damaged or holds anything else.
-    """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:
-        raise DownloadFailed(
-            f"The weights file {path.name} cannot be read as tensors. Delete {path} and start again."
-        ) from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise DownloadFailed(f"The weights file {path.name} does not hold tensors. Delete {path} and start again.")
-    return loaded
-
-
 def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Path) -> None:
     """Fill the library's network `module` from the file at `path`.
 
+    A head for other classes, or none, is no hindrance: it is replaced anyway.
+
     Raises:
-        DownloadFailed: the file does not hold this network's tensors.
+        DownloadFailed: the file cannot be read as tensors, or does not hold this network's.
     """
-    loaded = load_state_dict(path)
-    if row.tensors == "in_order":
-        expected = module.state_dict()
+    loaded = read_tensors(path)
+    expected = module.state_dict()
+    heads = (network.head, *(auxiliary.head for auxiliary in network.layout.auxiliary))
+    # Safetensors are sorted by name: only PyTorch's own format keeps the order.
+    if row.tensors == "in_order" and loaded.keys() != expected.keys() and not is_safetensors(path):
         loaded = dict(zip(expected, loaded.values(), strict=False)) if len(loaded) == len(expected) else {}
     for pattern, replacement in network.layout.old_names:
         loaded = {re.sub(pattern, replacement, name): value for name, value in loaded.items()}
+    if network.source == "timm" and row.tensors == "named":
+        from tl_core.models.tensors_timm import in_todays_names
+
+        options = dict(network.layout.options)
+        loaded = in_todays_names(module, network.builder.partition(".")[0], options, row.name, heads, loaded)
     absent = tuple(f"{path}." for path in row.without)
-    kept = {name: value for name, value in module.state_dict().items() if name.startswith(absent)}
-    problem = fill(module, {**loaded, **kept})
+    replaced = tuple(f"{path}." for path in heads)
+    kept = {
+        name: value
+        for name, value in expected.items()
+        if name.startswith(absent)
+        or (name.startswith(replaced) and (name not in loaded or loaded[name].shape != value.shape))
+    }
+    known = {name: value for name, value in loaded.items() if name in expected or not name.startswith(replaced)}
+    problem = fill(module, {**known, **kept})
     if problem:
         raise DownloadFailed(
-            f"The weights file {path.name} does not fit {network.name}: {problem} Delete {path} and start again."
+            f"The weights file {path.name} does not fit {network.name}: {problem} Replace or delete {path}."
         )
 
 
