@@ -1,0 +1,103 @@
+"""Every strategy as a run: what it says on the way, what it writes into its spec, and what its report and bundle say of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.runs.conftest import EXPORTED_SIZE
+from tl_core.documents.bundle import NO_WEIGHTS
+from tl_core.documents.events import EpochEnded, Notice, StageStarted
+from tl_core.runs import executors, jobs
+from tl_core.runs.folders import DatasetFolder, RunFolder
+from tl_core.runs.pipeline import JOBS
+from tl_core.runs.store import Workspace
+from tl_core.training.strategies import strategy
+
+HERE = executors.InProcess(JOBS)
+
+
+@pytest.fixture
+def pets(workspace: Workspace, picture_folder: Callable[..., Path], exported: Path, store: Path) -> DatasetFolder:
+    shutil.copytree(exported, store / "cache" / "backbones")
+    source = picture_folder({"cat": 16, "dog": 16, "fox": 16})
+    return jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets", executor=HERE)
+
+
+@pytest.fixture
+def trained(workspace: Workspace, pets: DatasetFolder) -> Callable[..., RunFolder]:
+    def train(**options: object) -> RunFolder:
+        run = jobs.submit_training(
+            workspace, pets, image_size=EXPORTED_SIZE, device="cpu", executor=HERE, **{"epochs": 1, **options}
+        )
+        status = run.status()
+        assert status.state == "succeeded", f"{status.failure}\n{run.log()}"
+        return run
+
+    return train
+
+
+def _notices(run: RunFolder) -> list[str]:
+    return [event.message for event in run.events()[0] if isinstance(event, Notice)]
+
+
+def _titles(run: RunFolder) -> list[str]:
+    return [event.title for event in run.events()[0] if isinstance(event, StageStarted)]
+
+
+def test_surgical_names_the_stage_it_found_and_moves_no_other(trained: Callable[..., RunFolder]) -> None:
+    changed = {"stage_rate": 3e-3, "optimizer": "sgd", "ema": 0.5, "mixup": 0.2, "class_weights": True}
+    run = trained(strategy="surgical", recipe=changed, epochs=2)
+    found = run.spec().learning_stages
+    assert found is not None
+    (stage,) = found
+    moved = run.report().moved
+    assert [row.learned for row in moved] == [number == stage for number in range(len(moved))]
+    assert all(row.distance == 0 for number, row in enumerate(moved) if number != stage)
+    (said,) = (message for message in _notices(run) if "pull hardest" in message)
+    assert f"at {moved[stage].name}," in said
+    assert all(f"{row.name} " in said for row in moved)
+
+
+def test_stages_join_one_by_one(trained: Callable[..., RunFolder]) -> None:
+    run = trained(strategy="gradual_unfreezing", epochs=3)
+    said = [message for message in _notices(run) if message.startswith("From epoch")]
+    assert [message.split(" on, ")[0] for message in said] == ["From epoch 2", "From epoch 3"]
+    assert "stage7" in said[0]
+    assert "stem" in said[1]
+    assert [event.epoch for event in run.events()[0] if isinstance(event, EpochEnded)] == [0, 1, 2, 3]
+    report = run.report()
+    assert report.trainable_parameters == report.total_parameters
+    assert all(row.learned for row in report.moved)
+
+
+def test_from_scratch_uses_no_pretrained_weights(trained: Callable[..., RunFolder]) -> None:
+    run = trained(strategy="from_scratch")
+    info = json.loads((run.bundle / "bundle.json").read_text())
+    assert (info["weights"], info["licence"]) == (NO_WEIGHTS, "none")
+    assert "from random weights" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert "Looking at every picture once" not in _titles(run)
+
+
+def test_a_head_trained_by_steps(trained: Callable[..., RunFolder]) -> None:
+    run = trained(strategy="feature_extraction", solver="adam", epochs=5)
+    epochs = [event for event in run.events()[0] if isinstance(event, EpochEnded)]
+    assert [event.epoch for event in epochs] == list(range(6))
+    assert run.report().test.accuracy > 0.5
+    assert run.report().moved == ()
+
+
+def test_auto_becomes_a_strategy_and_says_why(trained: Callable[..., RunFolder]) -> None:
+    run = trained(strategy="auto", epochs=2, recipe={"label_smoothing": 0.1})
+    spec = run.spec()
+    assert spec.chosen_by == "auto"
+    row = strategy(spec.strategy)
+    assert spec.reason
+    assert any(spec.reason in message and row.title in message for message in _notices(run))
+    assert spec.epochs == 2
+    assert spec.recipe == row.recipe.changed({"label_smoothing": 0.1})
+    assert run.report().test.images > 0
