@@ -20,18 +20,19 @@ from ui.words import count, percent, plain
 
 RECOMMENDED = (
     "efficientnet_lite0",
+    "mobilenetv4_conv_medium",
     "vit_small_patch14_dinov2",
-    "convnextv2_nano",
-    "mobilenetv4_conv_small",
-    "resnet50",
+    "vit_base_patch16_clip_224",
     "convnext_tiny",
     "efficientnet_b0",
-    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
     "swin_t",
     "vit_b_16",
 )
 """Small ones that transfer well, and the ones that courses name. Names that the table lacks are passed over."""
 _NOT_FOR_TRADE = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
+_MOST_HERE = 8
 _TYPED = "typed-backbone"
 _LOOKED_UP = "looked-up-backbone"
 
@@ -55,7 +56,7 @@ def choice(here: Here) -> tuple[Network, str]:
     chosen = st.session_state.get("backbone", DEFAULT_NETWORK)
     chosen = chosen if chosen in table else DEFAULT_NETWORK
     ready = here_now()
-    listed = [name for name in dict.fromkeys((*ready[:8], *RECOMMENDED, chosen)) if name in table]
+    listed = [name for name in dict.fromkeys((*ready[:_MOST_HERE], *RECOMMENDED, chosen)) if name in table]
     labels = {name: _label(table[name]) for name in listed}
     st.selectbox(
         "Backbone",
