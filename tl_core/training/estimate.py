@@ -1,72 +1,70 @@
-"""How long a run will take, roughly, as a range in seconds, before anything is computed. No torch.
+"""How long a run will take and how much memory it needs, said before it starts. No torch, and no pictures.
 
-From the network's row and speeds measured on two cores (2.5 GHz, AVX-512) and, for GPUs, published ones. A factor of two either
-way is common: other work on the machine, an older processor. Knows no pictures.
+From what this machine measured (`tl_core.training.measure`) where it did, else from a table (`speeds`); the sum is the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tl_core.data.pace import cores
-from tl_core.models.registry import Network
-from tl_core.training.strategies import Strategy, frozen_stages
+from tl_core.documents.recipe import Recipe
+from tl_core.documents.tasks import Measurement
+from tl_core.errors import GraftError
+from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
+from tl_core.training.speeds import expected, forward_seconds, reading_is_cheaper
+from tl_core.training.strategies import Strategy, misfit, strategies
+
+__all__ = ["Estimate", "Lighter", "estimate", "fits", "forward_seconds", "reading_is_cheaper"]
 
 RunDevice = Literal["cpu", "cuda", "mps"]
 
+TRAIN, HELD_OUT = 0.7, 0.15
+"""Shares of the images that are learnt from, and that each of the other two splits has."""
+ROUGH = (0.6, 1.8)
+"""Of the sum, from and to, where it rests on the table."""
+MEASURED = (0.75, 1.35)
+"""The same where it rests on what was measured."""
 
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """Billions of multiply-adds a second, counted as the network's row counts them."""
-
-    forward: float
-    """A frozen forward pass: ONNX Runtime on a CPU (a core), torch elsewhere (the device)."""
-    step: float
-    """Forward and backward pass of a training step through the whole network; only forward multiply-adds are counted."""
-    late_step: float
-    """The same where the first stages are frozen: on small maps there is less to move for each multiply-add."""
-
-
-_CORE: MappingProxyType[str, Speed] = MappingProxyType(
-    {
-        "efficientnet_lite": Speed(forward=40.0, step=3.7, late_step=15.0),
-        "mobilenet_v3_large": Speed(forward=30.0, step=3.0, late_step=10.0),
-        "resnet": Speed(forward=85.0, step=23.0, late_step=23.0),
-        "convnext": Speed(forward=53.0, step=15.0, late_step=15.0),
-    }
-)
-"""By family, on one core. Depthwise convolutions move more bytes than they compute, so families differ tenfold."""
-_OTHER_CORE = Speed(forward=50.0, step=8.0, late_step=12.0)
-_DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
-    {
-        "cuda": Speed(forward=3_000.0, step=1_000.0, late_step=1_000.0),
-        "mps": Speed(forward=400.0, step=120.0, late_step=120.0),
-    }
-)
-_MOST_CORES = 8
-"""Beyond these, small batches no longer get faster."""
-_START = MappingProxyType({"cpu": 4.0, "cuda": 12.0, "mps": 10.0})
-"""Seconds for starting the worker and importing, fitting and exporting."""
-_EXPORT_STEPS = 10.0
-"""Seconds more where the trained network has to be written anew, torch imported and a layout chosen."""
 _DECODED_A_CORE = 180.0
 """Photos of about a megapixel, decoded and scaled in a second."""
+_FIT = 6e-8
+"""Seconds of the logistic fit for each training image, feature and class, all penalties of its path together."""
+_TORCH = 4.0
+"""Seconds for importing it, where only the head's gradient steps need it."""
+_ADAM = 2e-9
+"""Seconds of a head's gradient step for the same."""
+_TRIAL_IMAGES = 48
+"""Steps' worth of images that choosing a layout takes, where no measurement did it before."""
+_LOOKED_AT = 128
+"""Images whose gradient is taken where one stage is chosen."""
+_COPIES = 4
+"""Of the training features that are in memory while a head is fitted on them."""
 
 
-_EAGER = 5.0
-"""How much longer torch takes on a CPU, operation by operation, than ONNX Runtime, where convolutions are depthwise."""
-_READ = 1e9
-"""Bytes a second that come back from a memory-mapped file."""
+@dataclass(frozen=True)
+class Lighter:
+    """Another choice that takes less memory."""
+
+    words: str
+    """Goes on from "It would fit with "."""
+    memory_mb: float
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A range of seconds for the whole run."""
+    """A range of seconds for the whole run, and its memory."""
 
     low: float
     high: float
+    memory_mb: float | None = None
+    """Of the worker's process; on a GPU of the device."""
+    measured: bool = False
+    """Whether it rests on what this machine measured."""
+    lighter: tuple[Lighter, ...] = ()
+    """What takes less memory, the smallest change first."""
 
     def __str__(self) -> str:
         """For the user: "20 to 60 seconds", "2 to 5 minutes"."""
@@ -78,6 +76,11 @@ class Estimate:
             return f"about {high} {unit if high != 1 else unit[:-1]}"
         return f"{low} to {high} {unit}"
 
+    @property
+    def memory(self) -> str | None:
+        """For the user: "about 1.4 GB"; None where it is not known."""
+        return None if self.memory_mb is None else f"about {_gigabytes(self.memory_mb)}"
+
 
 def estimate(
     network: Network,
@@ -88,41 +91,152 @@ def estimate(
     device: RunDevice = "cpu",
     stages: int = 2,
     epochs: int | None = None,
+    classes: int = 10,
+    recipe: Recipe | None = None,
+    solver: str = "logistic",
+    micro_batch: int = 16,
+    precision: str = "float32",
+    measured: Measurement | None = None,
 ) -> Estimate:
-    """Seconds for training `strategy` on `images` pictures in all, of which 70 % are learnt from.
+    """Seconds and memory for training `strategy` on `images` pictures in all, of which 70 % are learnt from.
 
-    `image_size` None: the default weights' own; `epochs` None: the strategy's own.
+    `image_size` None: the default weights' own; `epochs` and `recipe` None: the strategy's own. With early stopping the
+    range begins with the fewest epochs that it can take. `measured`: of the same network, strategy, size and device.
     """
-    size = network.weights_row().input_size
-    scale = ((image_size or size) / size) ** 2
-    frozen = frozen_stages(strategy, len(network.stages), stages)
-    prefix, suffix = (scale * sum(part) for part in (network.stage_gflops[:frozen], network.stage_gflops[frozen:]))
-    speed, workers = _speed(network, device), min(cores(), _MOST_CORES) if device == "cpu" else 1
-    seconds = _START[device] + images / (_DECODED_A_CORE * cores())
-    # Features of the whole backbone once: for the fitted head, and to judge with.
-    seconds += images * scale * sum(network.stage_gflops) / (speed.forward * workers)
+    size = image_size or network.weights_row().input_size
+    table = expected(
+        network,
+        strategy,
+        image_size=size,
+        device=device,
+        stages=stages,
+        classes=classes,
+        micro_batch=micro_batch,
+        precision=precision,
+    )
+    used = recipe or strategy.recipe
+    passes = strategy.epochs if epochs is None else epochs
+    fewest = min(passes, used.patience + 1) if used.patience and strategy.takes_steps else passes
+
+    def seconds(epochs: int) -> float:
+        found = _fixed(network, measured or table, images, size)
+        if strategy.takes_steps:
+            trial = 0.0 if measured else _TRIAL_IMAGES * table.step_seconds
+            return found + trial + _steps(network, strategy, used, measured or table, images, epochs, classes)
+        return found + _head(network, measured or table, images, classes, epochs if solver == "adam" else 0)
+
+    low, high = MEASURED if measured else ROUGH
+    # What a smaller choice takes is known from the table alone; a measurement says how far that is off here.
+    off = measured.memory_mb / table.memory_mb if measured else 1.0
+    features = images * TRAIN * network.embedding_size * 4e-6 * _COPIES
+    lighter = _lighter(
+        network, strategy, size=size, device=device, stages=stages, micro_batch=micro_batch, precision=precision
+    )
+    return Estimate(
+        low=seconds(fewest) * low,
+        high=seconds(passes) * high,
+        memory_mb=(measured or table).memory_mb + features,
+        measured=measured is not None,
+        lighter=tuple(replace(one, memory_mb=one.memory_mb * off + features) for one in lighter),
+    )
+
+
+def fits(found: Estimate, available_mb: float | None) -> str | None:
+    """A warning, with what would fit, where `available_mb` will not do for it; None where it will, or nobody knows."""
+    if found.memory_mb is None or available_mb is None or found.memory_mb <= available_mb:
+        return None
+    wants = f"This needs about {_gigabytes(found.memory_mb)} of memory, and {_gigabytes(available_mb)} are free here."
+    better = next((one.words for one in found.lighter if one.memory_mb <= available_mb), None)
+    if better is None:
+        return f"{wants} Nothing that Graft could choose is small enough: free some memory, or use another machine."
+    return f"{wants} It would fit with {better}."
+
+
+def _fixed(network: Network, speed: Measurement, images: int, size: int) -> float:
+    """What every run does once: start, decode, run its pictures through the frozen network, judge."""
+    seconds = speed.start_seconds + speed.export_seconds + images / (_DECODED_A_CORE * cores())
+    if speed.device != "cpu":
+        # The finished classifier is judged as it is delivered: by ONNX Runtime on the processor.
+        seconds += 2 * HELD_OUT * images * forward_seconds(network, size, "cpu")
+    return seconds
+
+
+def _head(network: Network, speed: Measurement, images: int, classes: int, epochs: int) -> float:
+    """The head alone: features, and a fit, or `epochs` of gradient steps."""
+    values = TRAIN * images * network.embedding_size * classes
+    found = images * speed.frozen_seconds
+    return found + (values * epochs * _ADAM + _TORCH if epochs else values * _FIT)
+
+
+def _steps(
+    network: Network, strategy: Strategy, recipe: Recipe, speed: Measurement, images: int, epochs: int, classes: int
+) -> float:
+    """What comes before the steps, the steps, and the judging of a network that has changed."""
+    seconds = images * speed.prefix_seconds
+    if strategy.head_start == "fitted":
+        # Where a prefix is kept, the rest of the network is run on the way.
+        rest = max(0.0, speed.frozen_seconds - speed.prefix_seconds) if not strategy.thaws else speed.frozen_seconds
+        seconds += images * rest + TRAIN * images * network.embedding_size * classes * _FIT
+    if recipe.augmentation != "none" and speed.prefix_seconds:
+        copies = min(recipe.views, max(2, epochs)) - 1
+        seconds += copies * TRAIN * images * speed.prefix_seconds
+    if strategy.learns == "one":
+        seconds += _LOOKED_AT * 1.5 * speed.step_seconds
+    seconds += images * (epochs * (TRAIN * speed.step_seconds + HELD_OUT * speed.score_seconds))
+    if speed.device == "cpu":
+        seconds += 2 * HELD_OUT * images * speed.frozen_seconds
+    return seconds
+
+
+def _lighter(
+    network: Network, strategy: Strategy, *, size: int, device: RunDevice, stages: int, micro_batch: int, precision: str
+) -> Iterator[Lighter]:
+    """Choices that take less memory, the smallest change first."""
+
+    def memory(row: Strategy, *, size: int = size, batch: int = micro_batch, last: int = stages) -> float:
+        return expected(
+            network, row, image_size=size, device=device, stages=last, micro_batch=batch, precision=precision
+        ).memory_mb
+
     if strategy.takes_steps:
-        passes = strategy.epochs if epochs is None else epochs
-        seconds += _EXPORT_STEPS + images * prefix / (speed.forward * workers)
-        step = speed.late_step if frozen else speed.step
-        seconds += passes * images * suffix * (0.7 / step + 0.15 / (3 * step)) / workers
-    return Estimate(low=seconds * 0.6, high=seconds * 1.8)
+        for batch in (8, 4, 2, 1):
+            if batch < micro_batch:
+                yield Lighter(f"a batch size of {batch}", memory(strategy, batch=batch))
+    for smaller in (round(size * 0.75 / 32) * 32, round(size * 0.5 / 32) * 32):
+        if 0 < smaller < size and _takes(network, smaller):
+            yield Lighter(f"an image size of {smaller}", memory(strategy, size=smaller))
+    for name, last in (("partial_fine_tuning", stages), ("partial_fine_tuning", 1), ("feature_extraction", stages)):
+        row = strategies()[name]
+        if (row != strategy or last < stages) and misfit(row, network, last) is None:
+            many = f" and {last} last stage{'s' * (last > 1)}" if row.learns == "last" else ""
+            yield Lighter(f"the strategy {row.title!r}{many}", memory(row, last=last))
+    smallest = networks()[DEFAULT_NETWORK]
+    if network.backbone_parameters > smallest.backbone_parameters and misfit(strategy, smallest, stages) is None:
+        found = expected(
+            smallest,
+            strategy,
+            image_size=smallest.weights_row().input_size,
+            device=device,
+            stages=stages,
+            micro_batch=micro_batch,
+            precision=precision,
+        )
+        yield Lighter(f"the backbone {smallest.name}", found.memory_mb)
 
 
-def reading_is_cheaper(network: Network, *, frozen: int, image_size: int, bytes_an_image: int, device: str) -> bool:
-    """Whether the first `frozen` stages' output is read back sooner than torch computes it again, for one image."""
-    scale = (image_size / network.weights_row().input_size) ** 2
-    seconds = scale * sum(network.stage_gflops[:frozen]) / _speed(network, device).forward
-    if device == "cpu":
-        seconds *= _EAGER / min(cores(), _MOST_CORES)
-    return bytes_an_image / _READ < seconds
-
-
-def _speed(network: Network, device: str) -> Speed:
-    return _DEVICES.get(device) or _CORE.get(network.family, _OTHER_CORE)
+def _takes(network: Network, size: int) -> bool:
+    try:
+        network.check_image_size(size)
+    except GraftError:
+        return False
+    return True
 
 
 def _rounded(value: float) -> int:
     """To what a person would say: whole numbers up to ten, then fives, then tens."""
     step = 1 if value < 10 else 5 if value < 60 else 10
     return max(1, round(value / step) * step)
+
+
+def _gigabytes(megabytes: float) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes < 10_000 else f"{megabytes / 1000:.0f} GB"
