@@ -1,0 +1,120 @@
+"""`rank`: which backbone suits a data set. Knows no scores: a job compares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tl_core import api
+from tl_core.cli import options, show
+from tl_core.errors import GraftError, NotFound, SpecError
+
+if TYPE_CHECKING:
+    from tl_core.documents.tasks import Ranking
+    from tl_core.runs.options import TrainingOptions
+    from tl_core.runs.store import Workspace
+
+Names = Annotated[
+    str | None, typer.Option("--backbones", metavar="A,B", help="Those to compare; all that are here now unless said.")
+]
+
+
+def rank(
+    data: options.Data,
+    *,
+    backbones: Names = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    classes: options.Classes = "first",
+    json: options.Json = False,
+) -> None:
+    """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
+    from tl_core.runs.options import TrainingOptions
+    from tl_core.runs.store import Store
+
+    place = Store.default().command_line_workspace()
+    with show.Bars() as bars:
+        names = _names(backbones, place, bars)
+        ranking = _ask(data, names, TrainingOptions(backbone=names[0], seed=seed, device=device), classes, place, bars)
+    if json:
+        show.as_json(ranking.model_dump(mode="json", include={"images", "classes", "rows", "failed"}))
+        return
+    show.table(
+        ["backbone", "right", "95 %", "LogME", "seconds", "these pictures"],
+        [
+            [
+                row.backbone,
+                show.percent(row.accuracy),
+                f"{show.percent(row.interval[0])} to {show.percent(row.interval[1])}",
+                f"{row.logme:.3f}",
+                f"{row.seconds:.1f}",
+                "similar" if row.similar else "different",
+            ]
+            for row in ranking.rows
+        ],
+    )
+    show.line(
+        f"Right: a fitted head on the frozen backbone, cross-validated on {ranking.images:,} training pictures of "
+        f"{ranking.classes} classes. Seconds: for the features of all pictures."
+    )
+    for name, reason in ranking.failed.items():
+        show.line(f"{name} could not be scored. {reason}")
+
+
+def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
+    """The backbones to compare. Raises SpecError with every name that is none."""
+    from tl_core.models.weights import available_names
+
+    if wanted is None:
+        return tuple(available_names())
+    names = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    if not names:
+        raise SpecError("Name at least one backbone, or leave --backbones out.")
+    problems: list[GraftError] = []
+    for name in names:
+        try:
+            api.described(name, place, bars)
+        except GraftError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise SpecError.of(problem.message for problem in problems)
+    return names
+
+
+def _ask(
+    data: str, names: tuple[str, ...], wanted: TrainingOptions, classes: str, place: Workspace, bars: show.Bars
+) -> Ranking:
+    """Read the pictures, ask, and leave nothing behind but what the cache keeps."""
+    from tl_core.documents.tasks import Ranking, RankSpec
+    from tl_core.runs import jobs
+    from tl_core.runs.devices import resolve_device
+    from tl_core.runs.store import JobFolder
+    from tl_core.runs.tasks import ask
+
+    source = api.source_of(data)
+    classes_from = api.checked(wanted, classes, place, bars)
+    dataset = jobs.submit_ingest(
+        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
+    )
+    made: list[JobFolder] = [dataset]
+    try:
+        api.finish(dataset, bars)
+        spec = RankSpec(
+            workspace=place.token,
+            dataset=dataset.id,
+            backbones=names,
+            seed=wanted.seed,
+            device=resolve_device(wanted.device),
+        )
+        task = ask(place, spec)
+        made.insert(0, task)
+        api.finish(task, bars)
+        ranking = task.answer(Ranking)
+    finally:
+        api.clear_away(made)
+    if ranking is None:
+        raise NotFound("The answer is gone. Ask again.")
+    return ranking
