@@ -1,4 +1,4 @@
-"""Every network of the table against the real one: head, stages, prefix and suffix, exported graph."""
+"""What building promises beside the table's parts (test_table.py): normalisation, seeds, weights files, names of tensors."""
 
 from __future__ import annotations
 
@@ -17,90 +17,18 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from tests.models.conftest import CLASSES
-from tests.serving.conftest import bundle_info
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
 from tl_core.models.export import attach_head, export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights import locate
-from tl_core.serving.inspection import check_graph
 
 Maker = Callable[[str], Backbone]
 SIZE = 64
 
-NAMES = ("efficientnet_lite0", "resnet18", "mobilenet_v3_large", "convnext_tiny")
-every_network = pytest.mark.parametrize("name", NAMES)
-
 
 def pictures(count: int = 3, size: int = SIZE) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
-
-
-@every_network
-def test_head_and_shapes(name: str, random_backbone: Maker) -> None:
-    backbone, row = random_backbone(name), network(name)
-    assert backbone.head is not None
-    assert backbone.head.weight.shape == (CLASSES, row.embedding_size)
-    with torch.no_grad():
-        x = backbone.normalise(pictures())
-        spatial = backbone.spatial(x)
-        assert spatial.shape[:2] == (3, row.stage_shapes[-1][0])
-        assert backbone.embed(x).shape == (3, row.embedding_size)
-        assert backbone(x).shape == (3, CLASSES)
-        if row.layout.linear_on_pooled:
-            assert torch.allclose(backbone.embed(x), spatial.mean((2, 3)), atol=1e-5)
-
-
-@every_network
-def test_stages_cover_every_parameter_once_and_in_order(name: str, random_backbone: Maker) -> None:
-    backbone, row = random_backbone(name), network(name)
-    stages = [list(backbone.stage_parameters(number)) for number in range(len(row.stages))]
-    assert [sum(p.numel() for p in stage) for stage in stages] == list(row.stage_parameters)
-    listed = [id(p) for stage in stages for p in stage] + [id(p) for p in backbone.head_parameters()]
-    assert listed == [id(p) for p in backbone.module.parameters()]
-    assert len(set(listed)) == len(listed)
-
-
-@every_network
-def test_prefix_then_suffix_is_the_whole(name: str, random_backbone: Maker) -> None:
-    backbone = random_backbone(name)
-    with torch.no_grad():
-        x = backbone.normalise(pictures(1, 32))
-        whole = backbone.module(x)
-        assert torch.allclose(backbone(x), whole, rtol=1e-4, atol=1e-5)
-        for frozen in range(len(backbone.stages) + 1):
-            parts = backbone.suffix(frozen)(backbone.prefix(frozen)(x))
-            assert torch.allclose(parts, whole, rtol=1e-4, atol=1e-5), frozen
-    for wrong in (-1, len(backbone.stages) + 1):
-        with pytest.raises(ValueError, match="stages"):
-            backbone.prefix(wrong)
-
-
-@pytest.mark.parametrize("name", NAMES[1:])
-def test_the_exported_graph_answers_as_torch_does(name: str, random_backbone: Maker, tmp_path: Path) -> None:
-    backbone = random_backbone(name)
-    export_backbone(backbone, SIZE, tmp_path / "backbone.onnx")
-    assert backbone.head is not None
-    attach_head(
-        tmp_path / "backbone.onnx",
-        backbone.head.weight.detach().numpy(),
-        backbone.head.bias.detach().numpy(),
-        tmp_path / "whole.onnx",
-    )
-    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == ["backbone.onnx", "whole.onnx"]
-    session = onnxruntime.InferenceSession(tmp_path / "whole.onnx")
-    for count in (1, 5):
-        assert_same_answers(session, backbone, pictures(count))
-    row = network(name)
-    check_graph(
-        tmp_path / "whole.onnx",
-        bundle_info(
-            classes=[f"class {number}" for number in range(CLASSES)],
-            image_size=SIZE,
-            backbone=name,
-            embedding_size=row.embedding_size,
-        ),
-    )
 
 
 def assert_same_answers(session: onnxruntime.InferenceSession, backbone: Backbone, images: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,8 +14,25 @@ from tl_core.models.families import FAMILIES, family
 from tl_core.models.registry import BACKBONES_FILE, DEFAULT_NETWORK, Backbones, network, networks
 
 
+@pytest.mark.slow
 def test_the_file_is_what_the_libraries_say() -> None:
     assert Backbones.read(BACKBONES_FILE) == metadata.collect()
+
+
+def test_torchvisions_weights_are_what_it_says() -> None:
+    """What is measured of each network stands in test_table.py and, where it takes a minute, in the test above."""
+    for row in networks().values():
+        if row.source == "torchvision":
+            assert (row.weights, row.default_weights) == metadata.torchvision_weights(row.builder)
+
+
+def test_what_only_documentation_says_of_weights() -> None:
+    rows = [weights for row in networks().values() if row.source == "torchvision" for weights in row.weights]
+    swag = [weights for weights in rows if weights.licence == "CC-BY-NC-4.0"]
+    assert len(swag) == 12
+    assert all("SWAG" in weights.name for weights in swag)
+    features = network("vgg16").weights_row("IMAGENET1K_FEATURES")
+    assert (features.imagenet_accuracy, features.without) == (None, ("classifier",))
 
 
 AUXILIARY = {"inception_v3": 3_326_696}
@@ -36,16 +54,12 @@ def test_torchvision_counts_the_same_parameters_and_operations() -> None:
 
 def test_everything_that_torchvision_ships_the_embedded_one_first() -> None:
     import torchvision
-    from torchvision.models import get_model_weights, list_models
+    from torchvision.models import list_models
 
     rows = [row for row in networks().values() if row.source == "torchvision"]
     assert next(iter(networks())) == DEFAULT_NETWORK
     assert sorted(row.name for row in rows) == list_models(module=torchvision.models)
     assert (len(rows), sum(len(row.weights) for row in rows)) == (80, 115)
-    for row in rows:
-        enum = get_model_weights(row.name)
-        assert [weights.name for weights in row.weights] == [member.name for member in enum]
-        assert row.default_weights == enum.DEFAULT.name
 
 
 @pytest.mark.parametrize("name", list(networks()))
@@ -72,10 +86,38 @@ def test_unknown_names_list_the_valid_ones() -> None:
     assert family("resnet") is FAMILIES["resnet"]
 
 
-def test_a_size_that_leaves_no_map_is_refused() -> None:
-    network("resnet18").check_image_size(32)
-    with pytest.raises(SpecError, match="32 pixels or more"):
-        network("resnet18").check_image_size(31)
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("resnet18", 32), ("alexnet", 63), ("inception_v3", 75), ("squeezenet1_0", 21)]
+)
+def test_a_size_that_is_too_small_is_refused(name: str, smallest: int) -> None:
+    network(name).check_image_size(smallest)
+    with pytest.raises(SpecError, match=f"{smallest} pixels or more"):
+        network(name).check_image_size(smallest - 1)
+
+
+def test_a_network_of_one_size_takes_that_of_its_weights() -> None:
+    row = network("vit_b_16")
+    row.check_image_size(224)
+    row.check_image_size(384, "IMAGENET1K_SWAG_E2E_V1")
+    with pytest.raises(SpecError, match="224 pixels only, not 384"):
+        row.check_image_size(384)
+    with pytest.raises(SpecError, match="384 pixels only, not 224"):
+        row.check_image_size(224, "IMAGENET1K_SWAG_E2E_V1")
+    with pytest.raises(SpecError, match="224 pixels only"):
+        network("maxvit_t").check_image_size(448)
+
+
+def test_a_size_between_steps_is_refused() -> None:
+    row = network("resnet18").model_copy(update={"size_step": 14, "smallest_size": 28})
+    row.check_image_size(224)
+    with pytest.raises(SpecError, match="multiples of 14, such as 224 or 238"):
+        row.check_image_size(225)
+
+
+def test_the_table_is_read_in_a_blink() -> None:
+    started = time.process_time()
+    Backbones.read(BACKBONES_FILE)
+    assert time.process_time() - started < 0.05
 
 
 def test_lists_and_locations_need_no_torch() -> None:

@@ -155,8 +155,8 @@ def exported_backbone(
         DiskFull: no space is left.
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
-    network.check_image_size(image_size)
     row = network.weights_row(weights)
+    network.check_image_size(image_size, row.name)
     problem = too_large(network)
     if problem:
         raise ModelError(problem)

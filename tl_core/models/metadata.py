@@ -47,11 +47,7 @@ def torchvision_networks() -> Iterator[Network]:
 
 def torchvision_network(builder: str, family: Family) -> Network:
     """One row, for the input size of the default weights."""
-    from torchvision.models import get_model_weights
-
-    enum = get_model_weights(builder)
-    rows = tuple(_weights(member) for member in enum)
-    default = str(enum.DEFAULT.name)
+    rows, default = torchvision_weights(builder)
     size = next(row.input_size for row in rows if row.name == default)
     return Network(
         name=builder,
@@ -64,6 +60,14 @@ def torchvision_network(builder: str, family: Family) -> Network:
         default_weights=default,
         **measure(builder, family, size),
     )
+
+
+def torchvision_weights(builder: str) -> tuple[tuple[WeightsRow, ...], str]:
+    """Every set of weights of a network, and the name of the library's default."""
+    from torchvision.models import get_model_weights
+
+    enum = get_model_weights(builder)
+    return tuple(_weights(member) for member in enum), str(enum.DEFAULT.name)
 
 
 def _weights(member: Any) -> WeightsRow:

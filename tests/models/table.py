@@ -1,0 +1,283 @@
+"""What every row of the table must hold, checked on the real network, and docs/backbones.md, which says what was checked.
+
+`python -m tests.models.table NAME...` runs everything for these networks, or for all, and writes the document; so does
+`make test-all`. Networks are built with random weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import sys
+import tempfile
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.serving.conftest import bundle_info
+from tl_core.errors import ModelError
+from tl_core.models.build import Backbone, build
+from tl_core.models.export import attach_head, export_backbone
+from tl_core.models.libraries import library_network
+from tl_core.models.measuring import meta_network
+from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, network
+from tl_core.serving import inspection
+
+CLASSES = 7
+DOCUMENT = Path(__file__).parents[2] / "docs" / "backbones.md"
+BETWEEN = "<!-- the table: written by tests/models/table.py -->"
+
+
+def shipped() -> dict[str, Network]:
+    """The rows of backbones.json; not those that were typed by hand in some store."""
+    return {row.name: row for row in Backbones.read(BACKBONES_FILE).networks}
+
+
+def small_size(row: Network) -> int:
+    """Pixels: the fewest at which the last map has more than one position; the smallest set's size where it is fixed."""
+    if row.fixed_size:
+        return min(weights.input_size for weights in row.weights)
+    return -(-(row.smallest_size + 32) // row.size_step) * row.size_step
+
+
+def make(row: Network) -> Backbone:
+    """With random weights and a head for seven classes, for pictures of `small_size`."""
+    size = small_size(row)
+    if not row.fixed_size or size == row.weights_row().input_size:
+        return build(row, weights=None, classes=CLASSES, seed=1)
+    torch.manual_seed(1)
+    backbone = Backbone(row, library_network(row.builder, row.layout, size), row.weights_row())
+    backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
+    return backbone.eval()
+
+
+def pictures(row: Network, count: int) -> Tensor:
+    size = small_size(row)
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+
+
+def close(given: Tensor, wanted: Tensor, *, tolerance: float = 1e-4) -> bool:
+    """Within `tolerance` of the largest value, and numbers."""
+    return given.shape == wanted.shape and bool((given - wanted).abs().max() <= tolerance * wanted.abs().max())
+
+
+def check_head(backbone: Backbone) -> None:
+    """The head has the right shape, in our words and in the library's; embedding, map and logits are what the row says."""
+    row = backbone.row
+    assert backbone.head is not None
+    assert backbone.head.weight.shape == (CLASSES, row.embedding_size)
+    assert backbone.tensors()[f"{row.head}.weight"].shape == (CLASSES, row.embedding_size, *row.layout.head_trailing)
+    with torch.no_grad():
+        x = backbone.normalise(pictures(row, 2))
+        last = backbone.spatial(x)
+        spatial, embedding = backbone.map(last), backbone.embed(x)
+        assert spatial.ndim == 4
+        assert spatial.shape[1] == row.map_shape[0]
+        assert spatial.shape[2] == spatial.shape[3] > 1
+        assert embedding.shape == (2, row.embedding_size)
+        assert close(backbone.head(embedding), backbone(x))
+        assert close(embedding, spatial.mean((2, 3))) == row.layout.linear_on_pooled
+
+
+def check_stages(backbone: Backbone) -> None:
+    """Every parameter of the backbone is in exactly one stage, from stem to head; their numbers are the row's."""
+    row = backbone.row
+    stages = [list(backbone.stage_parameters(number)) for number in range(len(row.stages))]
+    assert [sum(p.numel() for p in stage) for stage in stages] == list(row.stage_parameters)
+    assert [name for name, _ in backbone.stages] == list(row.stages)
+    place = {id(p): number for number, stage in enumerate(stages) for p in stage}
+    assert len(place) == sum(len(stage) for stage in stages)
+    heads = {id(p) for p in backbone.head_parameters()}
+    auxiliary = tuple(f"{entry.head.partition('.')[0]}." for entry in row.layout.auxiliary)
+    order = [
+        place[id(p)]
+        for name, p in backbone.module.named_parameters()
+        if id(p) not in heads and not (auxiliary and name.startswith(auxiliary))
+    ]
+    assert len(order) == len(place)
+    assert order == sorted(order)
+    assert not heads & place.keys()
+
+
+def check_cuts(backbone: Backbone) -> None:
+    """Prefix and suffix at every boundary are the whole; what passes between is one tensor."""
+    with torch.no_grad():
+        x = backbone.normalise(pictures(backbone.row, 1))
+        whole = backbone(x)
+        for frozen in range(len(backbone.stages) + 1):
+            between = backbone.prefix(frozen)(x)
+            assert isinstance(between, Tensor)
+            assert close(backbone.suffix(frozen)(between), whole), f"cut at {frozen}"
+    for wrong in (-1, len(backbone.stages) + 1):
+        with pytest.raises(ValueError, match="stages"):
+            backbone.prefix(wrong)
+
+
+def library_twin(backbone: Backbone) -> nn.Module:
+    """The library's own network for as many classes, holding what `tensors` gave, in eval mode."""
+    row = backbone.row
+    options: dict[str, object] = {"num_classes": CLASSES}
+    if any("@transform_input" in stage.modules for stage in row.layout.stages):
+        options["transform_input"] = True
+    # timm's keep tables that no file holds, which the meta device would lose.
+    own = library_network if row.source == "timm" else meta_network
+    twin = own(row.builder, row.layout, small_size(row), **options)
+    if row.name.startswith("squeezenet"):
+        twin.get_submodule("classifier")[2] = nn.Identity()  # type: ignore[operator]
+    if row.name == "maxvit_t":
+        twin.get_submodule("classifier")[5] = nn.Linear(row.embedding_size, CLASSES)  # type: ignore[operator]
+    tensors = OrderedDict(backbone.tensors())
+    if row.family == "mnasnet":
+        tensors._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
+    twin.load_state_dict(tensors, assign=True)
+    return twin.eval()
+
+
+def check_library(backbone: Backbone) -> None:
+    """The library's network, filled by name with our tensors, answers as ours does."""
+    with torch.no_grad():
+        x = backbone.normalise(pictures(backbone.row, 2))
+        assert close(library_twin(backbone)(x), backbone(x))
+
+
+def check_training(backbone: Backbone) -> None:
+    """One step moves exactly what is trainable, and batch norm's statistics in exactly the stages that learn."""
+    backbone = copy.deepcopy(backbone).requires_grad_(False)
+    frozen = len(backbone.stages) // 2
+    learning = [p for stage in range(frozen, len(backbone.stages)) for p in backbone.stage_parameters(stage)]
+    learning += backbone.head_parameters()
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    names = {name for name, p in backbone.module.named_parameters() if p.requires_grad}
+    suffix = backbone.suffix(frozen).train()
+    for module in suffix.modules():
+        if type(module).__name__ == "StochasticDepth":
+            module.p = 0.0  # a branch that is left out by chance does not learn
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            prefix = next(name for name, known in backbone.module.named_modules() if known is module)
+            names |= {f"{prefix}.{name}" for name, _ in module.named_buffers()}
+    before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
+    torch.manual_seed(3)
+    with torch.no_grad():
+        activations = backbone.prefix(frozen)(backbone.normalise(pictures(backbone.row, 4)))
+    optimizer = torch.optim.Adam(learning, lr=1e-3)
+    nn.functional.cross_entropy(suffix(activations), torch.arange(4)).backward()
+    optimizer.step()
+    after = backbone.module.state_dict()
+    assert {name for name, value in after.items() if not torch.equal(value, before[name])} == names
+    assert all(value.isfinite().all() for value in after.values())
+
+
+def check_graph(backbone: Backbone) -> None:
+    """ONNX Runtime answers as torch does: logits, embedding and map, for one picture and for five; a bundle may hold the graph."""
+    row = backbone.row
+    assert backbone.head is not None
+    with tempfile.TemporaryDirectory() as folder:
+        bare, whole = Path(folder) / "backbone.onnx", Path(folder) / "whole.onnx"
+        export_backbone(backbone, small_size(row), bare)
+        attach_head(bare, backbone.head.weight.detach().numpy(), backbone.head.bias.detach().numpy(), whole)
+        assert sorted(file.name for file in Path(folder).iterdir()) == [bare.name, whole.name]
+        classes = [f"class {number}" for number in range(CLASSES)]
+        info = bundle_info(
+            classes=classes, image_size=small_size(row), backbone=row.name, embedding_size=row.embedding_size
+        )
+        inspection.check_graph(whole, info)
+        session = onnxruntime.InferenceSession(whole)
+        for count in (1, 5):
+            images = pictures(row, count)
+            with torch.no_grad():
+                x = backbone.normalise(images)
+                wanted = [backbone(x), backbone.embed(x), backbone.map(backbone.spatial(x))]
+            answers = session.run(["logits", "embedding", "map"], {"images": images.numpy()})
+            for given, expected in zip(answers, wanted, strict=True):
+                assert close(torch.from_numpy(given), expected, tolerance=1e-3)
+
+
+CHECKS: dict[str, Callable[[Backbone], None]] = {
+    "head": check_head,
+    "stages": check_stages,
+    "cuts": check_cuts,
+    "library": check_library,
+    "training": check_training,
+    "ONNX": check_graph,
+}
+
+
+def check_all(name: str) -> str:
+    """Everything for one row; what was checked, for the table.
+
+    Raises:
+        AssertionError: a check failed.
+    """
+    backbone = make(network(name))
+    done = []
+    for word, check in CHECKS.items():
+        try:
+            check(backbone)
+        except ModelError as error:
+            if "one ONNX file" not in str(error):
+                raise
+            done.append("ONNX refused: over 2 GB")
+        else:
+            done.append(word)
+        gc.collect()
+    return ", ".join(done)
+
+
+def recorded() -> dict[str, str]:
+    """What docs/backbones.md says was checked, by network."""
+    if not DOCUMENT.exists():
+        return {}
+    rows = [line.split("|") for line in DOCUMENT.read_text(encoding="utf-8").split(BETWEEN)[-1].splitlines()]
+    return {row[1].strip(" `"): row[-2].strip() for row in rows if len(row) > 8 and "`" in row[1]}
+
+
+def write_document(results: dict[str, str]) -> None:
+    """Put `results` into the table of docs/backbones.md; the other rows keep what they said."""
+    known = {**recorded(), **results}
+    lines = [
+        "| network | family | sets of weights | parameters | stages | embedding | image sizes | checked |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for row in shipped().values():
+        sizes = f"{row.smallest_size} and more" if row.size_step == 1 else f"multiples of {row.size_step}"
+        if row.fixed_size:
+            sizes = "only " + " or ".join(str(size) for size in sorted({w.input_size for w in row.weights}))
+        cells = [
+            f"`{row.name}`",
+            row.layout.published,
+            ", ".join(f"{w.name}{'' if w.licence != 'CC-BY-NC-4.0' else ' (not commercial)'}" for w in row.weights),
+            f"{row.parameters:,}",
+            str(len(row.stages)),
+            str(row.embedding_size),
+            sizes,
+            known.get(row.name, "not run yet"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    text = DOCUMENT.read_text(encoding="utf-8").split(BETWEEN)[0]
+    DOCUMENT.write_text(f"{text}{BETWEEN}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(names: list[str]) -> int:
+    failed = 0
+    for name in names or list(shipped()):
+        try:
+            result = check_all(name)
+        except Exception as error:
+            traceback.print_exc()
+            result = f"failed: {type(error).__name__}"
+            failed += 1
+        write_document({name: result})
+        print(name, result, flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
