@@ -18,7 +18,7 @@ from tl_core.models import families
 from tl_core.models.build import Backbone
 from tl_core.models.export import ONNX_NAME, export_backbone
 from tl_core.training import activations, features
-from tl_core.training.activations import embed_on_device, frozen_activations
+from tl_core.training.activations import View, embed_on_device, frozen_activations
 from tl_core.training.augment import view
 from tl_core.training.features import Wanted, extract
 from tl_core.training.trial import channels_last_is_faster
@@ -121,6 +121,7 @@ def test_views_are_changed_copies_of_the_training_rows_and_always_the_same(expor
     found, events = _frozen(exported, Cache(tmp_path / "cache", 10**8), augmentation="medium", views=3)
     assert np.array_equal(found.copies.rows, TRAIN)
     assert len(found.copies.views) == 2
+    assert "3 views" in events[0].message
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert last.done == last.total == len(PIXELS) + 2 * len(TRAIN)
     for number, kept in enumerate(found.copies.views, start=1):
@@ -197,6 +198,9 @@ def test_torch_gives_the_same_in_one_pass(exported: Path, tmp_path: Path) -> Non
     with torch.inference_mode():
         embedded = backbone.embed(backbone.normalise(torch.from_numpy(PIXELS))).numpy()
     assert np.allclose(np.load(tmp_path / "b"), embedded, atol=1e-5)
+    pictures = View(PIXELS, TRAIN, "medium", 2, 7)
+    finish(activations._run_torch(backbone, 1, "cpu", [Wanted("stage_0", tmp_path / "c", np.float16)], pictures))
+    assert np.allclose(np.load(tmp_path / "c"), _by_torch(pictures[: len(TRAIN)]), atol=5e-3)
 
 
 def test_embeddings_by_torch_are_the_backbones(tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def frozen_activations(
         return None
     if fitting < views:
         yield Notice(message=f"The cache has room for {fitting} views of each picture instead of {views}.")
+    elif views > 1:
+        yield Notice(message=f"Training sees each picture in {views} views, which are drawn once and kept.")
     pace = Pace("features", len(pixels) + (fitting - 1) * len(train_rows))
     kept = yield from run.plain(pace)
     copies = []
