@@ -95,7 +95,7 @@ def check_stages(backbone: Backbone) -> None:
     place = {id(p): number for number, stage in enumerate(stages) for p in stage}
     assert len(place) == sum(len(stage) for stage in stages)
     heads = {id(p) for p in backbone.head_parameters()}
-    auxiliary = tuple(f"{entry.head.partition('.')[0]}." for entry in row.layout.auxiliary)
+    auxiliary = tuple(f"{entry.root}." for entry in row.layout.auxiliary)
     order = [
         place[id(p)]
         for name, p in backbone.module.named_parameters()

@@ -17,7 +17,6 @@ from tl_core.models.build import Backbone
 from tl_core.models.measuring import meta_network
 from tl_core.models.registry import DEFAULT_NETWORK, Network, network
 
-
 ROWS = table.shipped()
 
 

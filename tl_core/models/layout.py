@@ -33,6 +33,11 @@ class Auxiliary:
     features: int
     """Inputs of that layer."""
 
+    @property
+    def root(self) -> str:
+        """Path of the whole classifier."""
+        return self.head.partition(".")[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:

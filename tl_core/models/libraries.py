@@ -54,7 +54,7 @@ def _with_plain_means(module: nn.Module) -> nn.Module:
 def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Path) -> None:
     """Fill the library's network `module` from the file at `path`.
 
-    A head for other classes, or none, is no hindrance: it is replaced anyway.
+    A head for other classes, or none, is no hindrance: it is replaced anyway. Auxiliary classifiers may be missing.
 
     Raises:
         DownloadFailed: the file cannot be read as tensors, or does not hold this network's.
@@ -74,10 +74,12 @@ def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Pat
         loaded = in_todays_names(module, network.builder.partition(".")[0], options, row.name, heads, loaded)
     absent = tuple(f"{path}." for path in row.without)
     replaced = tuple(f"{path}." for path in heads)
+    optional = tuple(f"{auxiliary.root}." for auxiliary in network.layout.auxiliary)
     kept = {
         name: value
         for name, value in expected.items()
         if name.startswith(absent)
+        or (name.startswith(optional) and name not in loaded)
         or (name.startswith(replaced) and (name not in loaded or loaded[name].shape != value.shape))
     }
     known = {name: value for name, value in loaded.items() if name in expected or not name.startswith(replaced)}

@@ -1,0 +1,109 @@
+"""Weights files as the libraries publish them, with their history: old names, no counters, missing parts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tl_core.errors import DownloadFailed
+from tl_core.models.build import build
+from tl_core.models.heads import head_of, head_tensors
+from tl_core.models.registry import Network, network
+
+
+def published(row: Network) -> dict[str, Tensor]:
+    return build(row, weights=None, classes=1000, seed=5).tensors()
+
+
+def reloaded(row: Network, tensors: dict[str, Tensor], folder: Path, seed: int = 0) -> dict[str, Tensor]:
+    torch.save(tensors, folder / "w.pth")
+    backbone = build(row, weights=row.default_weights, weights_file=folder / "w.pth", classes=3, seed=seed)
+    return backbone.tensors(head=False)
+
+
+def same(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, wanted[name]) for name, value in given.items())
+
+
+def test_densenets_files_are_older_than_its_names(tmp_path: Path) -> None:
+    row = network("densenet121")
+    own = published(row)
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name): value for name, value in own.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    old = {name: value for name, value in old.items() if not name.endswith("num_batches_tracked")}
+    assert same(reloaded(row, old, tmp_path), own)
+
+
+def test_files_without_batch_norms_counters_load(tmp_path: Path) -> None:
+    row = network("shufflenet_v2_x0_5")
+    own = published(row)
+    old = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    assert len(old) < len(own)
+    assert same(reloaded(row, old, tmp_path), own)
+    del old["conv1.1.running_mean"]
+    with pytest.raises(DownloadFailed, match=r"conv1\.1\.running_mean is missing"):
+        reloaded(row, old, tmp_path)
+
+
+def test_parts_that_a_file_has_no_values_for_start_at_random(tmp_path: Path) -> None:
+    """As VGG16's set of features only, in a smaller network."""
+    row = network("mobilenet_v3_small")
+    weights = row.weights[0].model_copy(update={"without": ("classifier",)})
+    row = row.model_copy(update={"weights": (weights,)})
+    own = published(row)
+    hollow = {name: value * np.nan if name.startswith("classifier") else value for name, value in own.items()}
+    for given in (hollow, {name: value for name, value in own.items() if not name.startswith("classifier")}):
+        found = reloaded(row, given, tmp_path)
+        assert same({name: value for name, value in found.items() if name.startswith("features")}, own)
+        assert found["classifier.0.weight"].isfinite().all()
+        assert not torch.equal(found["classifier.0.weight"], own["classifier.0.weight"])
+        assert not torch.equal(
+            found["classifier.0.weight"], reloaded(row, given, tmp_path, seed=1)["classifier.0.weight"]
+        )
+
+
+def test_auxiliary_classifiers_may_be_missing_and_are_zeros_for_the_new_classes(tmp_path: Path) -> None:
+    row = network("googlenet")
+    own = published(row)
+    assert not own["aux1.fc2.weight"].any()
+    bare = {name: value for name, value in own.items() if not name.startswith("aux")}
+    found = reloaded(row, bare, tmp_path)
+    assert same({name: value for name, value in found.items() if not name.startswith("aux")}, own)
+    assert {"aux1.fc2.weight", "aux2.fc2.weight", "fc.weight"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "squeezenet1_1", "googlenet"])
+def test_a_fitted_head_completes_the_librarys_file(name: str) -> None:
+    """What a run with frozen features puts together without torch is what the network itself would have written."""
+    row = network(name)
+    backbone = build(row, weights=None, classes=4, seed=2)
+    whole = {key: value.numpy() for key, value in backbone.tensors().items()}
+    weight, bias = head_of(row, whole)
+    assert (weight.shape, bias.shape) == ((4, row.embedding_size), (4,))
+    together = {
+        **{key: value.numpy() for key, value in backbone.tensors(head=False).items()},
+        **head_tensors(row, weight, bias),
+    }
+    assert together.keys() == whole.keys()
+    assert all(np.array_equal(together[key], whole[key]) for key in whole)
+    other = build(row, weights=None, classes=4, seed=3)
+    other.load_tensors({key: torch.from_numpy(value) for key, value in together.items()})
+    assert same(other.tensors(), backbone.tensors())
+    del together[f"{row.head}.bias"]
+    with pytest.raises(ValueError, match="bias is missing"):
+        other.load_tensors({key: torch.from_numpy(value) for key, value in together.items()})
+
+
+def test_inception_sees_the_colours_that_its_weights_saw() -> None:
+    """The published transforms normalise by ImageNet's values, the weights saw 0.5 and 0.5: white is 1, black is -1."""
+    backbone = build(network("inception_v3"), weights=None, classes=2)
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 1, 3)
+    first = backbone.stages[0][1][0]
+    assert torch.allclose(
+        first(backbone.normalise(images)), torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1), atol=1e-5
+    )
