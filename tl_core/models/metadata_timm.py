@@ -21,7 +21,16 @@ from tl_core.models.tags import trained_on
 HUB = "https://huggingface.co"
 HUB_FILE = "model.safetensors"
 """What timm calls its files on the hub where its metadata name none."""
-UNSTATED = "not stated"
+LICENCES = {
+    None: "not stated",
+    "unknown": "not stated",
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "bsd-3-clause": "BSD-3-Clause",
+    "cc-by-4.0": "CC-BY-4.0",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+}
+"""timm's words as SPDX writes them; others stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +170,7 @@ def weights_row(builder: str, tag: str, below: int, features: int, image_size: i
         std=tuple(config.std),
         interpolation=cast(Interpolation, config.interpolation),
         imagenet_accuracy=None,
-        licence=config.license or UNSTATED,
+        licence=LICENCES.get(config.license, config.license),
     )
 
 
