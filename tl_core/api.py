@@ -18,8 +18,9 @@ from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
+    from tl_core.models.registry import Network
     from tl_core.runs.options import TrainingOptions
-    from tl_core.runs.store import JobFolder
+    from tl_core.runs.store import JobFolder, Workspace
     from tl_core.serving.predictor import Predictor
 
 SAMPLE = "sample:"
@@ -89,7 +90,7 @@ def train(
         batch_size=batch_size,
         recipe=recipe or {},
     )
-    classes_from = checked(options, classes)
+    classes_from = checked(options, classes, place, on_event)
     dataset = jobs.submit_ingest(
         place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
     )
@@ -110,20 +111,55 @@ def train(
     return summary
 
 
-def checked(options: TrainingOptions, classes: str) -> ClassesFrom:
+def checked(
+    options: TrainingOptions, classes: str, place: Workspace, on_event: Callable[[Event], None] | None
+) -> ClassesFrom:
     """Find everything that is wrong with the options at once; `classes` as what it means.
+
+    A backbone that is not in the registry is looked up in timm, which takes a job in `place`.
 
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
     from tl_core.runs.options import problems, raise_all
 
-    found = problems(options)
+    found = problems(options, find=lambda name: described(name, place, on_event))
     taken = next((known for known in get_args(ClassesFrom) if known == classes), None)
     if taken is None:
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
     raise_all(found)
     return cast(ClassesFrom, taken)
+
+
+def described(name: str, place: Workspace, on_event: Callable[[Event], None] | None) -> Network:
+    """The row of the backbone called `name`; one that is not in the registry is looked up in timm by a job in `place`.
+
+    Raises:
+        UnknownName: timm does not know it either.
+        ModelError: timm knows it, but it cannot be a backbone.
+    """
+    from tl_core.documents.tasks import DescribeSpec
+    from tl_core.models import typed
+    from tl_core.models.registry import network
+    from tl_core.runs.tasks import ask
+
+    try:
+        return network(name)
+    except UnknownName as error:
+        unknown = error
+    try:
+        typed.check_name(name)
+    except SpecError:
+        raise unknown from None
+    task = ask(place, DescribeSpec(network=name))
+    try:
+        finish(task, on_event)
+    except UnknownName as error:
+        raise UnknownName(f"{unknown.message} {error.message}") from None
+    finally:
+        # Its answer lies elsewhere, for every workspace.
+        clear_away([task])
+    return network(name)
 
 
 def load(run: str | os.PathLike[str]) -> Predictor:

@@ -27,7 +27,7 @@ from tl_core.runs.store import Store
         (["train", "sample:cats"], "unknown_name", "digits"),
         (["train", "/no/such/folder"], "not_found", "/no/such/folder"),
         (["train", "{file}"], "spec", "neither a folder nor a zip"),
-        (["train", "{data}", "--backbone", "resnet9000"], "unknown_name", "efficientnet_lite0"),
+        (["train", "{data}", "--backbone", "resnet9000"], "unknown_name", "resnet50"),
         (["train", "{data}", "--strategy", "magic"], "unknown_name", "feature_extraction"),
         (["train", "{data}", "--epochs", "0"], "spec", "epochs"),
         (["train", "{data}", "--seed", "-1"], "spec", "seed"),

@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.runs import scratch
+from tl_core.data.cache import Cache
+from tl_core.models.export import exported_backbone
+from tl_core.models.registry import network
 from tl_core.runs import executors, jobs
 from tl_core.runs.executors import InProcess, Processes
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_token
 
 SCRATCH = Processes(scratch.MODULE)
+EXPORTED_SIZE = 96
+"""Pixels; small, so that a step takes a moment."""
 HERE = InProcess({"ingest": scratch.do, "train": scratch.do})
 
 
@@ -35,6 +40,15 @@ def running(process: int) -> bool:
     with suppress(FileNotFoundError, ProcessLookupError):
         return "\nState:\tZ" not in status.read_text()
     return False
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache's folder of exported backbones, with the embedded one of `EXPORTED_SIZE` in it; to be copied."""
+    root = tmp_path_factory.mktemp("exported")
+    for _ in exported_backbone(network("efficientnet_lite0"), None, EXPORTED_SIZE, Cache(root, 10**9)):
+        pass
+    return root / "backbones"
 
 
 @pytest.fixture

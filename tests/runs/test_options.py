@@ -57,7 +57,7 @@ def test_what_is_wrong_alone_is_said_alone(name: str) -> None:
 def test_an_unknown_name_lists_the_valid_ones() -> None:
     with pytest.raises(UnknownName, match=r"feature_extraction.*lora.*auto"):
         jobs.check_training(strategy="luck")
-    with pytest.raises(UnknownName, match="efficientnet_lite0"):
+    with pytest.raises(UnknownName, match="resnet18"):
         jobs.check_training(backbone="resnet19")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import lists, service, show, training, weights, work
+from tl_core.cli import lists, rank, service, show, tasks, training, weights, work
 from tl_core.errors import Cancelled, GraftError
 
 app = typer.Typer(
@@ -30,6 +30,9 @@ for command in (
     lists.strategies,
     work.check,
     training.train,
+    tasks.find_rate,
+    tasks.describe,
+    rank.rank,
     work.evaluate,
     work.predict,
     work.export,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tl_core import api
 from tl_core.cli import options, show
@@ -12,9 +14,34 @@ if TYPE_CHECKING:
     from tl_core.documents.spec import ClassesFrom
     from tl_core.documents.tasks import RateCurve
     from tl_core.runs.options import TrainingOptions
+    from tl_core.runs.store import Workspace
 
 _ROWS = 24
 _WIDEST = 40
+
+
+def describe(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="timm's name, with or without the weights: resnet26t.ra2_in1k.")
+    ],
+    *,
+    json: options.Json = False,
+) -> None:
+    """Add a network of timm to the backbones, by its name."""
+    from tl_core.cli.lists import backbone_row
+    from tl_core.runs.store import Store
+
+    with show.Bars() as bars:
+        row = api.described(name, Store.default().command_line_workspace(), bars)
+    if json:
+        show.as_json(backbone_row(row))
+        return
+    weights = row.weights_row()
+    show.line(
+        f"{row.name}: {row.parameters / 1e6:.1f} M parameters in {len(row.stages)} stages, {weights.input_size} px."
+    )
+    show.line(f"Its stages: {', '.join(row.stages)}. Licence of its weights: {weights.licence}")
+    show.line(f"Use it: train DATA --backbone {row.name}")
 
 
 def find_rate(
@@ -36,6 +63,7 @@ def find_rate(
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
     from tl_core.runs.options import TrainingOptions, require_row
+    from tl_core.runs.store import Store
 
     source = api.source_of(data)
     wanted = TrainingOptions(
@@ -49,25 +77,27 @@ def find_rate(
         batch_size=batch_size,
         recipe={"optimizer": optimizer, "weight_decay": weight_decay, "augmentation": augmentation},
     )
-    classes_from = api.checked(wanted, classes)
-    require_row(wanted)
+    place = Store.default().command_line_workspace()
     with show.Bars() as bars:
-        curve = _curve(source, classes_from, wanted, bars)
+        classes_from = api.checked(wanted, classes, place, bars)
+        require_row(wanted)
+        curve = _curve(source, classes_from, wanted, place, bars)
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return
     tell_curve(curve)
 
 
-def _curve(source: api.Source, classes_from: ClassesFrom, wanted: TrainingOptions, bars: show.Bars) -> RateCurve:
+def _curve(
+    source: api.Source, classes_from: ClassesFrom, wanted: TrainingOptions, place: Workspace, bars: show.Bars
+) -> RateCurve:
     """Read the pictures, ask, and leave nothing behind."""
     from tl_core.documents.tasks import RateCurve
     from tl_core.runs import jobs
     from tl_core.runs.options import rate_question
-    from tl_core.runs.store import JobFolder, Store
+    from tl_core.runs.store import JobFolder
     from tl_core.runs.tasks import ask
 
-    place = Store.default().command_line_workspace()
     dataset = jobs.submit_ingest(
         place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
     )

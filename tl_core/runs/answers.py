@@ -5,14 +5,26 @@ Each function is imported when its job runs: several need torch. Knows no proces
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Generator, Mapping
 from types import MappingProxyType
 
-from tl_core.documents.events import Event
-from tl_core.documents.spec import TrainSpec
-from tl_core.documents.tasks import LookSpec, PreviewSpec, RankSpec
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.tasks import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec
 from tl_core.errors import DataError, UnreadableImage
-from tl_core.runs.store import DatasetFolder, Store, TaskFolder
+from tl_core.runs.store import DatasetFolder, RunFolder, Store, TaskFolder
+
+
+def describe_job(task: TaskFolder) -> Generator[Event, None, None]:
+    """The row of a network that only timm knows, in the store's folder `networks`.
+
+    Raises:
+        UnknownName: timm does not know it either.
+        ModelError: it cannot be a backbone.
+    """
+    from tl_core.models.describe import describe_network
+
+    yield from describe_network(task.asked(DescribeSpec).network)
 
 
 def preview_job(task: TaskFolder) -> Generator[Event, None, None]:
@@ -49,10 +61,59 @@ def look_job(task: TaskFolder) -> Generator[Event, None, None]:
     answer.write(task.result_file)
 
 
+def rate_job(task: TaskFolder) -> Generator[Event, None, None]:
+    """The range test of the run that the task's spec describes, which is there as a folder for as long as it takes."""
+    yield StageStarted(stage="preparing", title="Preparing the pictures")
+    from tl_core.data.checks import require_trainable
+    from tl_core.data.pixels import load_pixels
+    from tl_core.runs.plan import Plan
+    from tl_core.runs.rating import rate_curve
+
+    run = RunFolder(task.path / "trial")
+    run.write_spec(task.asked(RateSpec).train)
+    plan = Plan(run)
+    require_trainable(plan.manifest)
+    pixels = yield from load_pixels(
+        plan.dataset.path,
+        plan.manifest,
+        size=plan.spec.image_size,
+        interpolation=plan.weights.interpolation,
+        cache=plan.cache,
+    )
+    answer = yield from rate_curve(plan, pixels)
+    answer.write(task.result_file)
+    shutil.rmtree(run.path, ignore_errors=True)
+
+
+def measure_job(task: TaskFolder) -> Generator[Event, None, None]:
+    """Two batches of a network and strategy timed on this machine."""
+    from tl_core.training.measure import measure
+
+    answer = yield from measure(task.asked(MeasureSpec), Store.default().cache)
+    answer.write(task.result_file)
+
+
+def rank_job(task: TaskFolder) -> Generator[Event, None, None]:
+    """Backbones compared on the frozen features of a data set."""
+    yield StageStarted(stage="preparing", title="Comparing backbones")
+    from tl_core.runs.ranking import rank
+
+    spec = task.asked(RankSpec)
+    answer = yield from rank(spec, _dataset(spec), Store.default().cache)
+    answer.write(task.result_file)
+
+
 TASKS: Mapping[str, Callable[[TaskFolder], Generator[Event, None, None]]] = MappingProxyType(
-    {"preview": preview_job, "look": look_job}
+    {
+        "describe": describe_job,
+        "preview": preview_job,
+        "look": look_job,
+        "rate": rate_job,
+        "measure": measure_job,
+        "rank": rank_job,
+    }
 )
 
 
-def _dataset(asked: PreviewSpec | LookSpec | RankSpec | TrainSpec) -> DatasetFolder:
+def _dataset(asked: PreviewSpec | LookSpec | RankSpec) -> DatasetFolder:
     return Store.default().workspace(asked.workspace).dataset(asked.dataset)

@@ -27,9 +27,8 @@ from tl_core.training.activations import frozen_activations
 from tl_core.training.inputs import Inputs, torch_device
 from tl_core.training.loop import fit, set_fitted_head
 from tl_core.training.movement import stage_movement
-from tl_core.training.parameters import first_learning
+from tl_core.training.parameters import first_learning, learning_stages
 from tl_core.training.schedules import phases
-from tl_core.training.strategies import stage_rates
 from tl_core.training.surgical import stage_pulls
 from tl_core.training.trial import channels_last_is_faster
 
@@ -45,15 +44,14 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         NotFound: what was saved is damaged.
     """
     saved = best_state(plan.run.best) if plan.run.finishing else None
-    backbone = yield from _build(plan)
+    backbone = yield from built(plan)
     before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
     if saved is None:
         yield from _take_steps(plan, backbone, pixels)
     else:
         backbone.load_tensors(saved)
         yield Notice(message="Finishing with the best state that training reached before it was stopped.")
-    rates = stage_rates(plan.strategy, len(backbone.stages), plan.spec.stages, learning=plan.spec.learning_stages)
-    learned = [stage for stage, rate in enumerate(rates) if rate is not None]
+    learned = learning_stages(backbone, plan.strategy, plan.spec)
     return backbone, stage_movement(before, backbone, learned)
 
 
@@ -65,36 +63,42 @@ def best_state(path: Path) -> dict[str, Tensor]:
         raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
 
 
-def _build(plan: Plan) -> Generator[Event, None, Backbone]:
+def built(plan: Plan) -> Generator[Event, None, Backbone]:
+    """The network with a new head, before training. Raises WeightsUnavailable, DownloadFailed."""
     classes, seed = len(plan.classes), plan.spec.seed
     if not plan.strategy.pretrained:
         return build(plan.network, weights=None, classes=classes, seed=seed)
     return (yield from pretrained(plan.network, plan.weights.name, classes=classes, seed=seed))
 
 
-def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
+def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[int, Inputs]]:
+    """How many stages are frozen when training starts, and what comes out of them; `backbone` has its first head by then."""
     row, stages = plan.strategy, len(backbone.stages)
-    device = torch_device(plan.spec.device)
     if row.thaws:
         features = yield from _start_from_fitted(plan, backbone, pixels)
-        frozen, inputs = stages, Inputs.of_activations(features, device=device)
-    elif row.learns == "one" and plan.spec.learning_stages is None:
+        return stages, Inputs.of_activations(features, device=torch_device(plan.spec.device))
+    if row.learns == "one" and plan.spec.learning_stages is None:
         yield from _start_from_fitted(plan, backbone, pixels)
         yield from _find_stage(plan, backbone, pixels)
         frozen = first_learning(backbone, row, plan.spec)
-        inputs = yield from _inputs(plan, backbone, pixels, frozen)
-    else:
-        # Before the fitted head: where nothing is kept yet, one pass gives its features, too.
-        frozen = first_learning(backbone, row, plan.spec)
-        inputs = yield from _inputs(plan, backbone, pixels, frozen)
-        if row.head_start == "fitted":
-            yield from _start_from_fitted(plan, backbone, pixels)
+        return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
+    # Before the fitted head: where nothing is kept yet, one pass gives its features, too.
+    frozen = first_learning(backbone, row, plan.spec)
+    inputs = yield from _inputs(plan, backbone, pixels, frozen)
+    if row.head_start == "fitted":
+        yield from _start_from_fitted(plan, backbone, pixels)
+    return frozen, inputs
+
+
+def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
+    row, stages = plan.strategy, len(backbone.stages)
+    frozen, inputs = yield from prepared(plan, backbone, pixels)
     last = phases(row, stages, plan.spec.epochs)[-1].frozen
     _choose_layout(plan, backbone, frozen if last is None else last)
 
     def thaw(first: int) -> Generator[Event, None, Inputs]:
         # From a network of its own: what is kept of the frozen stages is kept for other runs, too.
-        fresh = (yield from _build(plan)) if first else backbone
+        fresh = (yield from built(plan)) if first else backbone
         found = yield from _inputs(plan, fresh, pixels, first)
         yield StageStarted(stage="training", title=f"Training: {row.title.lower()}")
         return found
