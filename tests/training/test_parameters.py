@@ -16,7 +16,7 @@ from tests.training.twin import pictures, spec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training import lora
-from tl_core.training.parameters import count, first_learning, head_group, is_norm, stage_groups
+from tl_core.training.parameters import count, first_learning, head_group, is_norm, learning_stages, stage_groups
 from tl_core.training.steps import Running, Trainer
 from tl_core.training.strategies import strategies, strategy
 
@@ -85,6 +85,8 @@ def test_statistics_follow_the_batch_only_where_norms_learn(name: str, statistic
 def test_the_frozen_prefix_ends_at_the_first_stage_that_learns(name: str, frozen: int) -> None:
     backbone = tower()
     assert first_learning(backbone, strategy(name), _spec(name)) == frozen
+    if name == "lora":
+        assert learning_stages(backbone, strategy(name), _spec(name)) == (2,), "no other has linear layers"
 
 
 def test_rates_fall_towards_the_stem_and_biases_do_not_decay() -> None:

@@ -189,8 +189,9 @@ def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
 
 def _joins(backbone: Backbone, phase: Phase) -> str:
     names = [backbone.stages[stage][0] for stage in phase.joining]
-    who = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"From epoch {phase.first} on, {who} {'learns' if len(names) == 1 else 'learn'} too."
+    if len(names) == 1:
+        return f"From epoch {phase.first} on, {names[0]} learns too."
+    return f"From epoch {phase.first} on, {names[0]} {'and' if len(names) == 2 else 'to'} {names[-1]} learn too."
 
 
 def _sample(rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:

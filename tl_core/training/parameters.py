@@ -60,13 +60,20 @@ def stage_groups(
     return tuple(group for group in groups if group.parameters)
 
 
+def learning_stages(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, ...]:
+    """The stages that hold something that learns at some time, from the stem up; low-rank updates need not be in yet."""
+    rates = stage_rates(strategy, len(backbone.stages), spec.stages, recipe=spec.recipe, learning=spec.learning_stages)
+    return tuple(
+        stage
+        for stage, rate in enumerate(rates)
+        if rate is not None
+        and (lora.fits(backbone, stage) if strategy.parameters == "lora" else _chosen(backbone, stage, strategy))
+    )
+
+
 def first_learning(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> int:
     """How many stages, from the stem on, hold nothing that ever learns: the frozen prefix, once all have joined."""
-    rates = stage_rates(strategy, len(backbone.stages), spec.stages, recipe=spec.recipe, learning=spec.learning_stages)
-    for stage, rate in enumerate(rates):
-        if rate is not None and (_chosen(backbone, stage, strategy) or _updatable(backbone, stage, strategy)):
-            return stage
-    return len(backbone.stages)
+    return min(learning_stages(backbone, strategy, spec), default=len(backbone.stages))
 
 
 def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, int]:
@@ -92,10 +99,6 @@ def _chosen(backbone: Backbone, stage: int, strategy: Strategy) -> list[nn.Param
         }
         return [parameter for parameter in parameters if id(parameter) in wanted]
     return parameters
-
-
-def _updatable(backbone: Backbone, stage: int, strategy: Strategy) -> bool:
-    return strategy.parameters == "lora" and lora.fits(backbone, stage)
 
 
 def is_norm(module: nn.Module) -> bool:
