@@ -103,14 +103,14 @@ def test_auto_waits_for_the_worker_and_keeps_what_the_user_changed(dataset: Data
     spec = spec_of(options, dataset)
     assert (spec.strategy, spec.chosen_by, spec.estimated_seconds) == ("auto", "auto", None)
     for name in ("partial_fine_tuning", "discriminative_lr"):
-        found = following(spec, name, images=20, reason="Because.")
+        found = following(spec, name, dataset, reason="Because.")
         assert (found.strategy, found.chosen_by, found.reason, found.epochs) == (name, "auto", "Because.", 3)
         assert found.recipe == strategy(name).recipe.changed({"weight_decay": 0.3, "ema": 0.9})
         assert found.estimated_seconds is not None
-    own = following(spec_of(TrainingOptions(strategy="auto", device="cpu"), dataset), "lp_ft", images=20)
+    own = following(spec_of(TrainingOptions(strategy="auto", device="cpu"), dataset), "lp_ft", dataset)
     assert (own.epochs, own.recipe) == (strategy("lp_ft").epochs, strategy("lp_ft").recipe)
     with pytest.raises(SpecError, match="transformer"):
-        following(spec, "lora", images=20)
+        following(spec, "lora", dataset)
 
 
 def test_a_run_asked_for_with_auto_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:

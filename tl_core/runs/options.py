@@ -15,7 +15,8 @@ from tl_core.documents.tasks import RateSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import DEFAULT_NETWORK, Network, network
 from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
-from tl_core.runs.store import DatasetFolder
+from tl_core.runs.estimating import estimated
+from tl_core.runs.store import DatasetFolder, Store
 from tl_core.training.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
 
 STAGES = 2
@@ -132,7 +133,7 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
         changes=options.changes,
         **COMPUTES[device],
     )
-    return spec if chosen == AUTO else following(spec, chosen, images=len(dataset.manifest().images), reason=reason)
+    return spec if chosen == AUTO else following(spec, chosen, dataset, reason=reason)
 
 
 def require_row(options: TrainingOptions) -> None:
@@ -154,10 +155,10 @@ def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> RateSpec:
     return RateSpec(train=spec)
 
 
-def following(spec: TrainSpec, chosen: str, *, images: int, reason: str | None = None) -> TrainSpec:
+def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: str | None = None) -> TrainSpec:
     """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed, and the estimate.
 
-    For the worker, too, which finds out what `auto` stands for. `images`: of the whole data set; `reason`: why this one.
+    For the worker, too, which finds out what `auto` stands for. `reason`: why this one.
 
     Raises:
         UnknownName: there is no such strategy.
@@ -171,7 +172,8 @@ def following(spec: TrainSpec, chosen: str, *, images: int, reason: str | None =
     epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
     recipe = row.recipe.changed(wanted)
     spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
-    return spec.model_copy(update={"estimated_seconds": _estimated(spec, row, on, images)})
+    found = estimated(spec, dataset.manifest(), Store(dataset.path.parents[3]).cache)
+    return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})
 
 
 def without_effect(spec: TrainSpec) -> list[str]:
@@ -189,21 +191,6 @@ def without_effect(spec: TrainSpec) -> list[str]:
         if spec.solver == "logistic":
             idle |= {_PASSES, *Recipe.model_fields} - {"class_weights"}
     return [name for name in spec.changes if name in idle]
-
-
-def _estimated(spec: TrainSpec, row: Strategy, on: Network, images: int) -> tuple[float, float]:
-    from tl_core.training.estimate import estimate
-
-    found = estimate(
-        on,
-        row,
-        images=images,
-        image_size=spec.image_size,
-        device=resolve_device(spec.device),
-        stages=spec.stages,
-        epochs=spec.epochs,
-    )
-    return found.low, found.high
 
 
 def _strategy(name: str) -> Strategy:

@@ -45,5 +45,5 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
         similar = transferability(features[train], plan.labels[train], plan.spec.seed).similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
     chosen = advice.strategy or LAST_RESORT
-    plan.take(following(plan.spec, chosen, images=len(plan.manifest.images), reason=advice.reason))
+    plan.take(following(plan.spec, chosen, plan.dataset, reason=advice.reason))
     yield Notice(message=f"The strategy is {strategy(chosen).title!r} ({chosen}). {advice.reason}")

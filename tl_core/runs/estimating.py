@@ -1,0 +1,50 @@
+"""How long a run is said to take, from its spec and what this machine measured before. Knows no torch and measures nothing."""
+
+from __future__ import annotations
+
+from tl_core.data.cache import Cache
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import MeasureSpec
+from tl_core.models.registry import network
+from tl_core.runs.devices import resolve_device
+from tl_core.training.estimate import Estimate, estimate
+from tl_core.training.measure import known
+from tl_core.training.strategies import strategy
+
+
+def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
+    """What to ask of this machine to know how long the run of `spec` will take."""
+    return MeasureSpec(
+        backbone=spec.backbone,
+        weights=spec.weights,
+        strategy=spec.strategy,
+        stages=spec.stages,
+        image_size=spec.image_size,
+        classes=classes,
+        device=spec.device,
+        precision=spec.precision,
+        batch_size=spec.batch_size,
+        micro_batch=spec.micro_batch,
+        lora_rank=spec.recipe.lora_rank,
+    )
+
+
+def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
+    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on the data set of `manifest`."""
+    classes = len(manifest.classes)
+    return estimate(
+        network(spec.backbone),
+        strategy(spec.strategy),
+        images=len(manifest.images),
+        image_size=spec.image_size,
+        device=resolve_device(spec.device),
+        stages=spec.stages,
+        epochs=spec.epochs,
+        classes=classes,
+        recipe=spec.recipe,
+        solver=spec.solver,
+        micro_batch=spec.micro_batch,
+        precision=spec.precision,
+        measured=known(measure_question(spec, classes), cache),
+    )
