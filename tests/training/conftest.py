@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.training.tower import tower_family
-from tests.training.twin import FAMILY
+from tests.training.twin import FAMILY, SIZE, twin
+from tl_core.models.export import ONNX_NAME, TENSORS_NAME, export_backbone
 from tl_core.models.families import FAMILIES
 
 __all__ = ["tower_family"]
@@ -21,3 +24,16 @@ def twin_family(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The twin's folder, as `exported_backbone` leaves one; written once, for that takes seconds."""
+    folder = tmp_path_factory.mktemp("exported") / "twin-none-32-abc"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILIES, FAMILY.name, FAMILY)
+        backbone = twin()
+        export_backbone(backbone, SIZE, folder / ONNX_NAME)
+        save_file(backbone.tensors(head=False), folder / TENSORS_NAME)
+    return folder

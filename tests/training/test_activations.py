@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,12 @@ import pytest
 import torch
 
 from tests.training.helpers import finish
-from tests.training.twin import FAMILY, SIZE, pictures, twin
+from tests.training.twin import SIZE, pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
 from tl_core.documents.recipe import Recipe
-from tl_core.models import families
 from tl_core.models.build import Backbone
-from tl_core.models.export import ONNX_NAME, export_backbone
+from tl_core.models.export import ONNX_NAME
 from tl_core.training import activations, features
 from tl_core.training.activations import View, embed_on_device, frozen_activations
 from tl_core.training.augment import view
@@ -29,17 +27,6 @@ pytestmark = pytest.mark.usefixtures("twin_family")
 PIXELS, _ = pictures(5)
 TRAIN = np.array([0, 3, 7, 8, 12])
 KEY = "pixels-and-backbone"
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The twin's folder, as `exported_backbone` leaves one."""
-    families.FAMILIES[FAMILY.name] = FAMILY
-    folder = tmp_path_factory.mktemp("exported") / "twin-none-32-abc"
-    folder.mkdir()
-    export_backbone(twin(), SIZE, folder / ONNX_NAME)
-    yield folder
-    del families.FAMILIES[FAMILY.name]
 
 
 def _frozen(  # type: ignore[no-untyped-def]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +11,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.training.helpers import finish
-from tests.training.twin import FAMILY, SIZE, pictures, twin
+from tests.training.twin import FAMILY, pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice
-from tl_core.models import families
-from tl_core.models.export import ONNX_NAME, TENSORS_NAME, export_backbone
+from tl_core.models.export import ONNX_NAME, TENSORS_NAME
 from tl_core.training.look import GAP, filter_grid, first_filters, look, maps_of, strongest
 
+pytestmark = pytest.mark.usefixtures("twin_family")
+
 PICTURE = pictures(1)[0][0]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    families.FAMILIES[FAMILY.name] = FAMILY
-    folder = tmp_path_factory.mktemp("exported") / "twin-none-32-def"
-    folder.mkdir()
-    backbone = twin()
-    export_backbone(backbone, SIZE, folder / ONNX_NAME)
-    save_file(backbone.tensors(head=False), folder / TENSORS_NAME)
-    yield folder
-    del families.FAMILIES[FAMILY.name]
 
 
 def test_filters_and_maps_are_written_and_named(exported: Path, tmp_path: Path) -> None:
