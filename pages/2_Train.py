@@ -34,7 +34,7 @@ with workspace.page(
             untrainable = problem(manifest)
             if untrainable:
                 st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
-            elif startline.show(plan, manifest, parts["train"]):
+            elif startline.show(here, plan, manifest, parts["train"]):
                 started = actions.once(
                     f"train {data.id} {plan.options}",
                     lambda: jobs.submit_training(here.workspace, data, **vars(plan.options)),

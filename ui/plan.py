@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tl_core.documents.recipe import Recipe
+from tl_core.documents.tasks import MeasureSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network
+from tl_core.runs.devices import COMPUTES, detect_device
 from tl_core.runs.options import TrainingOptions, problems
 from tl_core.training.strategies import Strategy
 from ui import network as drawing
@@ -64,6 +66,22 @@ class Plan:
             return self.row.recipe.changed(self.options.recipe)
         except GraftError:
             return self.row.recipe
+
+    def measure_spec(self, classes: int) -> MeasureSpec:
+        """The question how fast this machine is at it."""
+        device = detect_device()
+        return MeasureSpec(
+            backbone=self.network.name,
+            weights=self.case.weights,
+            strategy=self.row.name,
+            stages=self.stages,
+            image_size=self.image_size,
+            classes=classes,
+            device=device,
+            batch_size=self.options.batch_size,
+            lora_rank=self.recipe().lora_rank,
+            **COMPUTES[device],
+        )
 
     def drawn(self, classes: int) -> tuple[drawing.Block, ...]:
         return drawing.blocks(

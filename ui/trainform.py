@@ -74,7 +74,7 @@ def strategy(
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
     cards.show(cards.Offer(network, len(manifest.classes), plan.stages, proposed), name)
-    cards.auto(name, startline.auto_says(plan, advice, len(manifest.images)))
+    cards.auto(name, startline.auto_says(plan, advice, manifest))
     _picture(plan, len(manifest.classes))
     _structure(plan)
     st.page_link(

@@ -1,0 +1,68 @@
+"""Two batches timed on this machine, so that the time before Start is no guess: asked once, while nothing else runs.
+
+The page goes on meanwhile, and Start never waits. Knows tasks, no torch.
+"""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from tl_core.documents.tasks import Measurement, MeasureSpec
+from tl_core.runs import locks
+from tl_core.runs.jobs import detect_device
+from tl_core.runs.store import Store, TaskFolder
+from tl_core.training import measure
+from ui import asking
+from ui.places import Here
+from ui.plan import Plan
+
+PATIENCE = 1.5
+"""Seconds that a choice stands before it is timed: somebody who looks at one strategy after the other times none."""
+
+
+def known(plan: Plan, classes: int) -> Measurement | None:
+    """What this machine measured of `plan` before."""
+    return measure.known(plan.measure_spec(classes), Store.default().cache)
+
+
+def keep_trying(here: Here, plan: Plan, classes: int) -> None:
+    """Time `plan` once it has stood for a moment and the device is idle; redraws the page when that is done."""
+    spec = plan.measure_spec(classes)
+    task = asking.latest(here.workspace, MeasureSpec, lambda asked: asked == spec)
+    if task is None or not task.status().final:
+        st.fragment(_try, run_every=PATIENCE)(here, spec, task is not None)
+
+
+def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
+    busy = _running(here)
+    if busy:
+        st.caption(":material/speed: The time is a first guess; two batches are being timed on this machine.")
+        return
+    if began:
+        st.rerun()
+    question = spec.model_dump_json()
+    seen: tuple[str, float] = st.session_state.get("to-measure", ("", 0.0))
+    if seen[0] != question:
+        st.session_state["to-measure"] = (question, time.monotonic())
+    elif time.monotonic() - seen[1] >= PATIENCE and _idle(here):
+        asking.put(here.workspace, spec)
+        st.rerun()
+
+
+def stop(here: Here) -> None:
+    """Leave the device to a run that starts now."""
+    for task in _running(here):
+        task.cancel_file.touch()
+
+
+def _running(here: Here) -> list[TaskFolder]:
+    live = (job for job in here.workspace.live() if isinstance(job, TaskFolder))
+    return [task for task in live if isinstance(task.spec(), MeasureSpec)]
+
+
+def _idle(here: Here) -> bool:
+    """Whether nobody trains on the device, and nothing of this workspace is at work."""
+    lock = Store.default().queue / detect_device() / "lock"
+    return not here.workspace.live() and not (lock.exists() and locks.held(lock))
