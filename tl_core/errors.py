@@ -27,8 +27,12 @@ Anything else that is raised is a bug: its traceback goes into the run's log.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import ClassVar
+
+MANY_NAMES = 20
+"""More than a message should list."""
 
 
 class GraftError(Exception):
@@ -91,7 +95,15 @@ class UnknownName(SpecError):
 
     @classmethod
     def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
-        return cls(f"There is no {what} called {name!r}. Choose one of: {', '.join(valid)}.")
+        """Names `valid`; of a long list only those that look like `name`, where any do."""
+        known = list(valid)
+        close = difflib.get_close_matches(name, known, n=5, cutoff=0.5) if len(known) > MANY_NAMES else []
+        if close:
+            return cls(
+                f"There is no {what} called {name!r}. Of {len(known)} the nearest are: {', '.join(close)}. Choose one of them, "
+                "or any other of the list."
+            )
+        return cls(f"There is no {what} called {name!r}. Choose one of: {', '.join(known)}.")
 
 
 class ModelError(GraftError):

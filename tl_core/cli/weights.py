@@ -11,7 +11,7 @@ import typer
 
 from tl_core.cli import show
 from tl_core.cli.lists import Here, Json, weights_row
-from tl_core.errors import Cancelled, GraftError, SpecError
+from tl_core.errors import Cancelled, GraftError, ModelError, SpecError, UnknownName
 
 if TYPE_CHECKING:
     from tl_core.models.registry import Network
@@ -56,7 +56,9 @@ def listing(*, here: Here = False, json: Json = False) -> None:
 def fetch(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Backbones, or NAME:WEIGHTS for a set that is not the default."),
+        typer.Argument(
+            metavar="NAME...", help="Backbones, also any of timm's, or NAME:WEIGHTS for a set that is not the default."
+        ),
     ],
     *,
     json: Json = False,
@@ -65,9 +67,9 @@ def fetch(
     from tl_core.models.weights import fetch as fetching
     from tl_core.models.weights import where
 
-    wanted = _wanted(names)
     rows: list[dict[str, Any]] = []
     with show.Bars() as bars:
+        wanted = _wanted(names, bars)
         for network, weights in wanted:
             row: dict[str, Any] = {"network": network.name, "weights": weights}
             try:
@@ -93,11 +95,11 @@ def fetch(
         raise typer.Exit(GraftError.exit_code)
 
 
-def _wanted(names: list[str]) -> list[tuple[Network, str]]:
-    """Networks and their sets of weights, each once.
+def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
+    """Networks and their sets of weights, each once; those of timm that are in no table are looked up, which takes torch.
 
     Raises:
-        SpecError: names that are in no table, all at once; nothing has been fetched then.
+        SpecError: names that nobody knows, all at once; nothing has been fetched then.
     """
     from tl_core.models.registry import network
 
@@ -106,9 +108,14 @@ def _wanted(names: list[str]) -> list[tuple[Network, str]]:
     for text in names:
         name, _, weights = text.partition(":")
         try:
-            row = network(name)
+            try:
+                row = network(name)
+            except UnknownName:
+                from tl_core.models.describe import describe_network
+
+                row = bars.run(describe_network(name))
             found[name, row.weights_row(weights or None).name] = row
-        except SpecError as error:
+        except (SpecError, ModelError) as error:
             problems.append(error.message)
     if problems:
         raise SpecError.of(problems)
