@@ -48,6 +48,33 @@ def test_class_by_class_on_a_phone(phone: Page, address: str, picture_folder: Pi
     phone.get_by_role("button", name="Train on these").click()
     expect(phone.get_by_role("button", name="Start", exact=True)).to_be_visible()
     assert _fits(phone)
+    look(phone, "phone-train")
+    _another_strategy(phone, look)
+
+
+def _another_strategy(phone: Page, look: Look) -> None:
+    """Three decisions are on show; a fourth strategy is two taps away, and its picture and its settings fit the screen."""
+    chosen = phone.get_by_role("button", name="Chosen")
+    expect(phone.get_by_role("button", name="Choose", exact=True)).to_have_count(2)
+    expect(phone.get_by_role("spinbutton")).to_have_count(0)
+    phone.get_by_text("More strategies").click()
+    phone.locator(".st-key-choose-lp_ft").get_by_role("button", name="Choose").click()
+    expect(phone.locator(".st-key-choose-lp_ft").get_by_role("button", name="Chosen")).to_be_visible()
+    expect(chosen).to_have_count(1)
+    expect(phone.get_by_text("Fitted head, then whole network, from the first layers")).to_be_visible()
+    expect(phone.locator("img.graft-tall")).to_be_visible()
+    expect(phone.locator("img.graft-wide")).to_be_hidden()
+    assert _fits(phone)
+    phone.get_by_text("Advanced").click()
+    expect(phone.get_by_role("spinbutton", name="Epochs")).to_be_visible()
+    phone.get_by_role("tab", name="Rates").click()
+    expect(phone.get_by_role("textbox", name="Learning rate of the head")).to_be_visible()
+    assert _fits(phone)
+    look(phone, "phone-train-lp-ft")
+    phone.get_by_role("link", name="How do these differ").click()
+    expect(phone.get_by_text("your case").or_(phone.get_by_text("yours, perhaps")).first).to_be_visible()
+    assert _fits(phone)
+    look(phone, "phone-ideas")
 
 
 def test_a_folder_is_uploaded_with_its_tree(page: Page, address: str, picture_folder: PictureFolder) -> None:
