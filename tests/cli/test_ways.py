@@ -1,0 +1,71 @@
+"""Ways to train through the command line: by the rule, by steps, and with a network that only timm knows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Trained
+from tests.conftest import PictureFolder
+from tl_core.cli import main
+from tl_core.runs.store import RunFolder, Store
+
+
+@pytest.fixture
+def cached(trained: Trained, store: Path) -> Path:
+    """The pictures of the trained run, whose features and exported backbone are in this test's cache."""
+    shutil.copytree(trained.store / "cache", store / "cache")
+    return trained.data
+
+
+def test_auto_says_at_the_end_what_it_took_and_why(
+    cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(cached), "--strategy", "auto", "--seed", "3", "--epochs", "1", "--weight-decay", "0.02"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    spec = RunFolder(tmp_path / "run").spec()
+    assert spec.chosen_by == "auto"
+    assert spec.strategy != "auto"
+    assert (spec.epochs, spec.recipe.weight_decay) == (1, 0.02)
+    assert spec.estimated_seconds is not None
+    said = capsys.readouterr().out
+    assert f"Strategy: {spec.strategy}. {spec.reason}" in said
+    assert "42" in str(spec.reason)
+
+
+def test_the_head_by_steps_names_what_has_no_effect_on_it(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", str(cached), "--solver", "adam", "--seed", "3", "--epochs", "2", "--mixup", "0.1"]
+    assert main([*words, "--cutmix", "1", "--class-weights", "--json"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert (result["strategy"], result["solver"], result["chosen_by"]) == ("feature_extraction", "adam", "default")
+    assert "epoch 2 of 2" in err
+    assert "Without effect on feature_extraction as it is trained here: cutmix." in err
+    spec = RunFolder(Path(result["run_dir"])).spec()
+    assert (spec.recipe.mixup, spec.recipe.class_weights) == (0.1, True)
+
+
+def test_a_network_that_only_timm_knows_is_looked_up_and_trained_in_one_command(
+    store: Path, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(picture_folder({"a": 8, "b": 8})), "--backbone", "test_efficientnet"]
+    assert main([*words, "--strategy", "from_scratch", "--epochs", "1", "--image-size", "32", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["backbone"], result["strategy"]) == ("test_efficientnet", "from_scratch")
+    workspace = Store(store).command_line_workspace()
+    assert workspace.tasks() == []
+    assert len(workspace.runs()) == 1
+    assert main(["predict", result["run_dir"], str(picture_folder({"a": 8, "b": 8}) / "a"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 8
+
+
+def test_what_timm_does_not_know_either_is_said_with_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", "resnet5000"]) == 2
+    said = capsys.readouterr().err
+    assert "resnet50" in said
+    assert "timm has no network called 'resnet5000'" in said
+    assert main(["describe", "../../etc/passwd"]) == 2
+    assert "There is no backbone called" in capsys.readouterr().err
