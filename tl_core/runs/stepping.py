@@ -97,9 +97,10 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
     _choose_layout(plan, backbone, frozen if last is None else last)
 
     def thaw(first: int) -> Generator[Event, None, Inputs]:
-        # From a network of its own: what is kept of the frozen stages is kept for other runs, too.
-        fresh = (yield from built(plan)) if first else backbone
-        found = yield from _inputs(plan, fresh, pixels, first)
+        # What is kept of the frozen stages is kept for other runs, too, with the whole backbone's embeddings on the way: off
+        # the CPU, where the network itself computes them, they come from one that has learned nothing.
+        fresh = (yield from built(plan)) if first and plan.spec.device != "cpu" else backbone
+        found = yield from _inputs(plan, backbone, pixels, first, fresh=fresh)
         yield StageStarted(stage="training", title=f"Training: {row.title.lower()}")
         return found
 
@@ -146,14 +147,19 @@ def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
     )
 
 
-def _inputs(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8], frozen: int) -> Generator[Event, None, Inputs]:
-    """What the stages after the first `frozen` read: what those give, computed once, or pixels."""
+def _inputs(
+    plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8], frozen: int, *, fresh: Backbone | None = None
+) -> Generator[Event, None, Inputs]:
+    """What the stages after the first `frozen` read: what those give, computed once, or pixels.
+
+    `fresh`: the network before any training, where `backbone` has learned already.
+    """
     spec, device = plan.spec, torch_device(plan.spec.device)
     if frozen:
         exported = yield from exported_backbone(plan.network, plan.weights.name, spec.image_size, plan.cache)
         yield StageStarted(stage="features", title="Running the frozen stages once")
         activations = yield from frozen_activations(
-            backbone,
+            fresh or backbone,
             exported,
             pixels,
             frozen=frozen,
