@@ -14,6 +14,7 @@ from tl_core.runs import locks
 from tl_core.runs.jobs import detect_device
 from tl_core.runs.store import Store, TaskFolder
 from tl_core.training import measure
+from tl_core.training.strategies import Strategy
 from ui import asking
 from ui.places import Here
 from ui.plan import Plan
@@ -22,9 +23,9 @@ PATIENCE = 1.5
 """Seconds that a choice stands before it is timed: somebody who looks at one strategy after the other times none."""
 
 
-def known(plan: Plan, classes: int) -> Measurement | None:
-    """What this machine measured of `plan` before."""
-    return measure.known(plan.measure_spec(classes), Store.default().cache)
+def known(plan: Plan, classes: int, row: Strategy | None = None) -> Measurement | None:
+    """What this machine measured of `plan` before, or of another strategy on the same network."""
+    return measure.known(plan.measure_spec(classes, row), Store.default().cache)
 
 
 def keep_trying(here: Here, plan: Plan, classes: int) -> None:

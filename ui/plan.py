@@ -67,13 +67,13 @@ class Plan:
         except GraftError:
             return self.row.recipe
 
-    def measure_spec(self, classes: int) -> MeasureSpec:
-        """The question how fast this machine is at it."""
+    def measure_spec(self, classes: int, row: Strategy | None = None) -> MeasureSpec:
+        """The question how fast this machine is at it, or at another strategy on the same network."""
         device = detect_device()
         return MeasureSpec(
             backbone=self.network.name,
             weights=self.case.weights,
-            strategy=self.row.name,
+            strategy=(row or self.row).name,
             stages=self.stages,
             image_size=self.image_size,
             classes=classes,

@@ -27,7 +27,7 @@ def show(here: Here, plan: Plan, manifest: Manifest, train_images: int) -> bool:
     device = jobs.detect_device()
     problems = plan.problems()
     measured = None if problems else measuring.known(plan, len(manifest.classes))
-    found = _estimate(plan, plan.row, manifest, measured)
+    found = _estimate(plan, plan.row, manifest)
     with st.container(horizontal=True, vertical_alignment="center", key="start-line"):
         pressed = st.button(
             "Start", type="primary", icon=":material/play_arrow:", key="start", width=160, disabled=bool(problems)
@@ -39,7 +39,7 @@ def show(here: Here, plan: Plan, manifest: Manifest, train_images: int) -> bool:
     too_much = fits(found, available_mb(device))
     if too_much:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
-    elif measured is None and plan.strategy != AUTO:
+    elif measured is None:
         measuring.keep_trying(here, plan, len(manifest.classes))
     _longer(plan, manifest, train_images)
     if pressed:
@@ -87,7 +87,7 @@ def auto_says(plan: Plan, advice: Advice, manifest: Manifest) -> str:
     )
 
 
-def _estimate(plan: Plan, row: Strategy, manifest: Manifest, measured: Measurement | None = None) -> Estimate:
+def _estimate(plan: Plan, row: Strategy, manifest: Manifest) -> Estimate:
     """For the plan's own row with everything that was changed, for another row with that row's own."""
     own = row.name == plan.row.name and plan.strategy != AUTO
     device = jobs.detect_device()
@@ -102,6 +102,6 @@ def _estimate(plan: Plan, row: Strategy, manifest: Manifest, measured: Measureme
         recipe=plan.recipe() if own else None,
         solver=plan.options.solver if own else "logistic",
         image_size=plan.options.image_size,
-        measured=measured if own else None,
+        measured=measuring.known(plan, len(manifest.classes), row),
         **COMPUTES[device],
     )
