@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,21 @@ def test_a_run_in_one_flat_object(train: Train, dataset: DatasetFolder) -> None:
     assert (summary.train_images, summary.val_images, summary.test_images) == (14, 3, 3)
     assert summary.device == "cpu"
     assert summary.peak_memory_mb
+    _as_before_there_were_recipes(run)
+    old = summarise(run)
+    assert old == summary.model_copy(
+        update={"chosen_by": "user", "reason": None, "estimated_seconds": None, "solver": "logistic"}
+    )
+    assert run in Store.default().workspace(run.spec().workspace).runs()
     dataset.delete()
     assert summarise(run).seconds["ingest"] == 0.0
     assert Store.default().workspace(run.spec().workspace).datasets() == []
+
+
+def _as_before_there_were_recipes(run: RunFolder) -> None:
+    """Write the run's spec as the first version of Graft wrote it."""
+    file = run.path / "spec.json"
+    document = json.loads(file.read_text())
+    for name in ("chosen_by", "reason", "solver", "learning_stages", "recipe", "changes", "estimated_seconds"):
+        del document["spec"][name]
+    file.write_text(json.dumps({**document, "spec": {**document["spec"], "learning_rate": None}}))

@@ -101,6 +101,7 @@ def train(
 def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
     from tl_core.models.registry import network
+    from tl_core.runs.store import RunFolder
     from tl_core.training.estimate import estimate
     from tl_core.training.strategies import default_strategy
     from tl_core.training.strategies import strategy as strategy_row
@@ -110,9 +111,18 @@ def tell_strategy(result: dict[str, Any]) -> None:
     show.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
     choice = default_strategy(result["device"], result["train_images"])
     if result["chosen_by"] == "default" and choice.longer and result["strategy"] == choice.name:
-        images = result["train_images"] + result["val_images"] + result["test_images"]
+        spec = RunFolder(Path(result["run_dir"])).spec()
         longer = strategy_row(choice.longer)
-        time = estimate(network(result["backbone"]), longer, images=images, device=result["device"])
+        time = estimate(
+            network(result["backbone"]),
+            longer,
+            images=result["train_images"] + result["val_images"] + result["test_images"],
+            image_size=spec.image_size,
+            device=result["device"],
+            classes=len(result["classes"]),
+            micro_batch=spec.micro_batch,
+            precision=spec.precision,
+        )
         show.line(f"{choice.longer_reason} --strategy {longer.name} would take {time}.")
 
 
