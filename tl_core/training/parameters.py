@@ -1,6 +1,6 @@
-"""What learns of a backbone under a strategy, and how fast: parameters in groups, a stage or the head each. Needs torch.
+"""What learns of a backbone under a strategy, and how fast: parameters in groups, a stage or the head each, and the optimizer.
 
-Reads the strategy's row and the recipe. Knows no pictures and takes no steps.
+Reads the strategy's row and the recipe. Needs torch. Knows no pictures and takes no steps.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
+from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training import lora
@@ -84,6 +86,27 @@ def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int,
         return head + lora.size(backbone, spec.recipe.lora_rank), total
     groups = stage_groups(backbone, strategy, spec)
     return head + sum(parameter.numel() for group in groups for parameter in group.parameters), total
+
+
+def optimizer(head: Group, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer, of the head alone; stages are added as they join, by `optimizer_parts`."""
+    parts = optimizer_parts(head, recipe)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=head.rate, momentum=recipe.momentum)
+    return torch.optim.AdamW(parts, lr=head.rate)
+
+
+def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, object]]:
+    """Parameter groups of the optimizer: weights decay; biases and the scales of norm layers do not.
+
+    `peak` is the rate at its highest; `age` counts the group's steps, in the first `warm_up` of which its rate rises.
+    """
+    parts = ((group.decaying, recipe.weight_decay), (group.steady, 0.0))
+    return [
+        {"params": list(chosen), "lr": group.rate, "peak": group.rate, "weight_decay": decay, "age": 0, "warm_up": 0}
+        for chosen, decay in parts
+        if chosen
+    ]
 
 
 def _chosen(backbone: Backbone, stage: int, strategy: Strategy) -> list[nn.Parameter]:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tl_core.documents.events import Event, Notice
-from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
@@ -27,7 +26,7 @@ from tl_core.training.averaging import Average
 from tl_core.training.head import calibrated_loss
 from tl_core.training.inputs import Inputs
 from tl_core.training.mixing import mix
-from tl_core.training.parameters import BATCH_NORMS, Group, head_group, stage_groups
+from tl_core.training.parameters import BATCH_NORMS, head_group, optimizer, optimizer_parts, stage_groups
 from tl_core.training.strategies import Strategy
 
 Result = TypeVar("Result")
@@ -94,7 +93,7 @@ class Trainer:
         backbone.eval().requires_grad_(False)
         self._backbone = backbone
         head = head_group(backbone, spec)
-        self._optimizer = _optimizer(head, spec.recipe)
+        self._optimizer = optimizer(head, spec.recipe)
         self.head_rate = head.rate
         self._learning: list[nn.Parameter] = list(head.parameters)
         self._begin(inputs, frozen, () if strategy.thaws else range(frozen, len(backbone.stages)), 0)
@@ -120,7 +119,7 @@ class Trainer:
         self._inputs, self._frozen = inputs, frozen
         self._network = self._backbone.suffix(frozen)
         for group in stage_groups(self._backbone, self._strategy, self._spec, stages):
-            for part in _parts(group, self._recipe):
+            for part in optimizer_parts(group, self._recipe):
                 self._optimizer.add_param_group({**part, "warm_up": warm_up})
             self._learning += group.parameters
         for parameter in self._learning:
@@ -281,20 +280,3 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
     )
-
-
-def _optimizer(head: Group, recipe: Recipe) -> torch.optim.Optimizer:
-    parts = _parts(head, recipe)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parts, lr=head.rate, momentum=recipe.momentum)
-    return torch.optim.AdamW(parts, lr=head.rate)
-
-
-def _parts(group: Group, recipe: Recipe) -> list[dict[str, object]]:
-    """Weights decay; biases and the scales of norm layers do not."""
-    parts = ((group.decaying, recipe.weight_decay), (group.steady, 0.0))
-    return [
-        {"params": list(chosen), "lr": group.rate, "peak": group.rate, "weight_decay": decay, "age": 0, "warm_up": 0}
-        for chosen, decay in parts
-        if chosen
-    ]
