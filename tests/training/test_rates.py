@@ -121,7 +121,8 @@ def test_the_suggestion_is_where_it_falls_fastest_on_the_safe_side() -> None:
     assert found <= RATES[50] / 10 * 1.01
 
 
-def test_what_cannot_fall_gets_a_rate_well_below_the_rise() -> None:
+def test_what_knows_the_pictures_already_gets_a_rate_below_the_rise() -> None:
     exponents = np.log10(RATES)
-    flat = np.where(exponents > -2, 0.02 + (exponents + 2) * 3, 0.02)
-    assert 1e-4 < suggestion(RATES, list(flat)) < 1.1e-2
+    dips_a_little = 0.06 - 0.02 * np.exp(-((exponents + 4.2) ** 2))
+    rises = np.where(exponents > -3.8, (exponents + 3.8) ** 2, 0)
+    assert 2e-5 < suggestion(RATES, list(dips_a_little + rises)) < 2e-4

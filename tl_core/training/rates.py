@@ -31,8 +31,12 @@ FLOOR = 0.25
 """Loss below which a rise means nothing: a fitted head starts near zero."""
 WIDTH = 3.0
 """Steps: the standard deviation of the window that smooths the curve, to both sides, so that it does not lag."""
-SAFE = 10.0
+FALL = 0.2
+"""Share of the first loss (or of `FLOOR`) that it must lose to count as falling."""
+BELOW_LOWEST = 10.0
 """How far below the lowest loss's rate, at least, the suggestion stays."""
+BELOW_RISE = 3.0
+"""How far below the first rise it stays where the loss does not fall."""
 
 
 def find_rate(
@@ -100,12 +104,12 @@ def smoothed(losses: list[float]) -> list[float]:
 def suggestion(rates: list[float], losses: list[float]) -> float:
     """The rate at which the smoothed loss falls fastest, no more than a tenth of the one at which it is lowest.
 
-    Where it never falls (the network knows the pictures already), a tenth of the rate from which on it rises.
+    Where it does not fall (a fitted head knows the pictures already), a third of the rate from which on it rises.
     """
     values, exponents = np.asarray(losses), np.log(np.asarray(rates))
-    lowest = int(np.argmin(values))
-    if values[0] - values[lowest] < 0.05 * max(values[0], FLOOR):
-        calm = np.flatnonzero(values <= values[0] + 0.05 * max(values[0], FLOOR))
-        return float(max(rates[0], rates[int(calm[-1])] / SAFE))
+    first, lowest = max(float(values[0]), FLOOR), int(np.argmin(values))
+    if values[0] - values[lowest] < FALL * first:
+        calm = np.flatnonzero(values <= values[0] + 0.05 * first)
+        return float(max(rates[0], rates[int(calm[-1])] / BELOW_RISE))
     slope = np.gradient(values, exponents)[: lowest + 1]
-    return float(max(rates[0], min(rates[int(np.argmin(slope))], rates[lowest] / SAFE)))
+    return float(max(rates[0], min(rates[int(np.argmin(slope))], rates[lowest] / BELOW_LOWEST)))
