@@ -80,7 +80,9 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        raise SpecError.of(problem.message for problem in problems)
+        # The list of all names there are is long, and once is enough.
+        first, *rest = (problem.message for problem in problems)
+        raise SpecError.of([*(message.partition(". ")[0] + "." for message in rest), first])
     return names
 
 

@@ -20,13 +20,13 @@ import numpy as np
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.tasks import Measurement, MeasureSpec
-from tl_core.errors import DocumentError, NotFound
+from tl_core.errors import DocumentError, NotFound, SpecError
 from tl_core.models.export import ONNX_NAME, backbone_key, exported_backbone, stage_name
 from tl_core.models.registry import Network, network
 from tl_core.models.weights import available
 from tl_core.training.features import BATCH, computed_key, open_session
 from tl_core.training.machine import machine, peak_memory_mb
-from tl_core.training.strategies import Strategy, strategy
+from tl_core.training.strategies import Strategy, misfit, strategy
 
 VERSION = 1
 """Part of the key: raise it when a run's work changes, or what was measured before is believed for ever."""
@@ -40,6 +40,7 @@ def measure(spec: MeasureSpec, cache: Cache) -> Generator[Event, None, Measureme
 
     Raises:
         UnknownName: there is no such network, set of weights or strategy.
+        SpecError: the strategy or the image size does not fit the network.
         DeviceError: torch cannot use the device, or not even one picture fits its memory.
         WeightsUnavailable, ModelError, DiskFull: as for exporting the backbone.
     """
@@ -47,6 +48,9 @@ def measure(spec: MeasureSpec, cache: Cache) -> Generator[Event, None, Measureme
     if kept is not None:
         return kept
     on, row = network(spec.backbone), strategy(spec.strategy)
+    problem = misfit(row, on, spec.stages)
+    if problem:
+        raise SpecError(problem)
     on.check_image_size(spec.image_size, spec.weights)
     yield StageStarted(stage="preparing", title=f"Timing two batches of {on.name}")
     if row.takes_steps:
