@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# The table of backbones is read while tests are collected, before any fixture: without what the user keeps in a store.
+os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.getpid()}")
+os.environ.pop("GRAFT_WEIGHTS_DIR", None)
 
 PictureFolder = Callable[..., Path]
 
