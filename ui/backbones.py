@@ -58,10 +58,10 @@ def choice(here: Here) -> tuple[Network, str]:
     ready = here_now()
     listed = [name for name in dict.fromkeys((*ready[:_MOST_HERE], *RECOMMENDED, chosen)) if name in table]
     labels = {name: _label(table[name]) for name in listed}
+    st.session_state["backbone"] = chosen
     st.selectbox(
         "Backbone",
         listed,
-        index=listed.index(chosen),
         format_func=labels.__getitem__,
         key="backbone",
         persist_state="session",
