@@ -123,6 +123,31 @@ def test_auto_names_both_ways_until_it_was_measured(open_page: Open) -> None:
     assert "**efficientnet\\_lite0** 81" in text(app)
 
 
+def test_another_network_is_looked_up_by_its_name(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("ui.asking.ask", lambda workspace, spec: asked.append(spec))
+    app.text_input(key="typed-backbone").set_value("../resnet")
+    app.button(key="describe").click().run()
+    assert "cannot be the name of a network" in app.error[0].value
+    app.text_input(key="typed-backbone").set_value("resnet26t.ra2_in1k")
+    app.button(key="describe").click().run()
+    assert not app.error
+    assert [spec.network for spec in asked] == ["resnet26t.ra2_in1k"]
+    app.text_input(key="typed-backbone").set_value("resnet18")
+    app.button(key="describe").click().run()
+    assert app.selectbox(key="backbone").value == "resnet18"
+    assert len(asked) == 1
+
+
+def test_licences_that_forbid_trade_are_seen(app: AppTest) -> None:
+    assert "not for commercial use" not in text(app)
+    app.selectbox(key="any-backbone").select("regnet_y_128gf").run()
+    assert "not for commercial use" in text(app)
+    labels = app.selectbox(key="weights-regnet_y_128gf").options
+    assert len(labels) > 1
+    assert all("licence" in label for label in labels)
+
+
 def _ranked(dataset: str, *, similar: bool) -> None:
     folder = TaskFolder(records.workspace().path / "tasks" / new_id())
     folder.path.mkdir(parents=True)

@@ -1,0 +1,82 @@
+"""The measurement before Start: asked once, not while somebody works, and what was measured is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tl_core.documents.tasks import Measurement, MeasureSpec
+from tl_core.runs import locks
+from tl_core.runs.store import Store, TaskFolder, new_id
+from tl_core.training import measure
+from ui import asking, measuring
+from ui.places import Here
+
+TRAIN = "pages/2_Train.py"
+
+
+def _spec(**changes: object) -> MeasureSpec:
+    plain = {"backbone": "efficientnet_lite0", "weights": "IMAGENET1K", "strategy": "feature_extraction"}
+    return MeasureSpec.model_validate({**plain, "image_size": 224, "classes": 3, "device": "cpu", **changes})
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[MeasureSpec]:
+    """Questions that were put, none of which starts a worker; redrawing does nothing."""
+    found: list[MeasureSpec] = []
+    monkeypatch.setattr(asking, "put", lambda workspace, spec: found.append(spec))
+    monkeypatch.setattr(measuring.st, "rerun", lambda: None)
+    monkeypatch.setattr(measuring.st, "session_state", {})
+    monkeypatch.setattr(measuring, "PATIENCE", 0.0)
+    return found
+
+
+def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[MeasureSpec]) -> None:
+    here = Here(records.workspace(), records.dataset(records.workspace()), None)
+    measuring._try(here, _spec(), False)
+    assert asked == [], "somebody who only passes by is not waited for"
+    measuring._try(here, _spec(strategy="lp_ft"), False)
+    assert asked == []
+    queue = Store.default().queue / measuring.detect_device()
+    queue.mkdir(parents=True)
+    held = locks.take(queue / "lock")
+    assert held is not None
+    measuring._try(here, _spec(strategy="lp_ft"), False)
+    assert asked == [], "a training on the device comes first"
+    locks.release([held])
+    measuring._try(here, _spec(strategy="lp_ft"), False)
+    assert asked == [_spec(strategy="lp_ft")]
+
+
+def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
+    here = Here(records.workspace(), records.dataset(records.workspace()), None)
+    task = TaskFolder(here.workspace.path / "tasks" / new_id())
+    task.path.mkdir(parents=True)
+    task.write_spec(_spec())
+    held = locks.take(task.lock)
+    assert held is not None
+    measuring._try(here, _spec(), True)
+    measuring.stop(here)
+    locks.release([held])
+    assert asked == []
+    assert task.cancel_file.exists()
+
+
+def test_what_was_measured_is_said_and_what_does_not_fit_is_warned_of(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = records.dataset(records.workspace())
+    found = Measurement(
+        backbone="efficientnet_lite0", strategy="feature_extraction", device="cpu", frozen_seconds=0.5,
+        prefix_seconds=0, step_seconds=0, score_seconds=0, start_seconds=3, export_seconds=0, memory_mb=700,
+    )  # fmt: skip
+    monkeypatch.setattr(measure, "known", lambda spec, cache: found if spec.strategy == found.strategy else None)
+    monkeypatch.setattr("ui.startline.available_mb", lambda device: 1000.0)
+    app = open_page(TRAIN, dataset=data.id)
+    assert "as measured here, 0.7 GB of memory" in text(app)
+    assert not app.warning
+    monkeypatch.setattr("ui.startline.available_mb", lambda device: 300.0)
+    app = open_page(TRAIN, dataset=data.id)
+    assert "and 0.3 GB are free here" in app.warning[0].value.replace("\\", "")
+    assert not app.button(key="start").disabled
