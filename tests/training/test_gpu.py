@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,19 @@ import pytest
 import torch
 
 from tests.training.helpers import finish
+from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec, twin
 from tl_core.data.cache import Cache
-from tl_core.documents.events import EpochEnded, Notice
-from tl_core.models.build import build
+from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
 from tl_core.models.weights import locate
 from tl_core.training.activations import embed_on_device
 from tl_core.training.inputs import Inputs
 from tl_core.training.loop import fit
-from tl_core.training.strategies import strategy
+from tl_core.training.parameters import first_learning
+from tl_core.training.strategies import strategies, strategy
+from tl_core.training.surgical import stage_pulls
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,6 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("twin_family"),
 ]
 SIZE = 224
+DEVICE = "cuda"
 
 
 @pytest.fixture
@@ -102,3 +107,42 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
     )
     assert result.departed
     assert any(isinstance(event, Notice) and "memory ran out" in event.message for event in events)
+
+
+@pytest.mark.parametrize("name", [name for name, row in strategies().items() if row.takes_steps])
+def test_every_strategy_trains_here_with_everything_that_a_recipe_has(name: str, tower_family: None) -> None:
+    row, curves = strategy(name), []
+    changed = {"mixup": 0.4, "cutmix": 0.4, "ema": 0.5, "label_smoothing": 0.1, "class_weights": True, "patience": 9}
+    plan = spec(epochs=4, stages=1, precision="bfloat16", learning_stages=(1,) if row.learns == "one" else None)
+    plan = plan.model_copy(update={"recipe": row.recipe.changed(changed)})
+    _, labels = pictures()
+    rows = np.arange(len(labels))
+    for _ in range(2):
+        backbone = tower()
+        frozen = len(STAGES) if row.thaws else first_learning(backbone, row, plan)
+        if row.learns == "one":
+            pixels = inputs_after(backbone, 0, DEVICE)
+            pulls, _ = finish(stage_pulls(backbone, pixels, labels, rows[:54], spec=plan, strategy=row))
+            assert min(pulls) > 0
+        _, events = finish(
+            fit(
+                backbone,
+                inputs_after(backbone, frozen, DEVICE),
+                labels,
+                rows[:54],
+                rows[54:],
+                spec=plan,
+                strategy=row,
+                frozen=frozen,
+                save_best=lambda _: None,
+                thaw=partial(_again, backbone),
+            )
+        )
+        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+    assert curves[0] == curves[1]
+    assert all(np.isfinite(curves[0]))
+
+
+def _again(backbone: Backbone, frozen: int) -> Generator[Event, None, Inputs]:
+    yield Notice(message="asked")
+    return inputs_after(backbone, frozen, DEVICE)

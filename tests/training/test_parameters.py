@@ -172,6 +172,20 @@ def test_low_rank_updates_start_as_nothing_and_fold_into_the_weights() -> None:
         assert torch.allclose(other(images), updated, atol=1e-5)
 
 
+def test_one_rate_suits_every_rank() -> None:
+    lengths = []
+    for rank in (1, 4, 16):
+        backbone = tower()
+        before = backbone.module.get_submodule("attention.mlp").weight.detach().clone()
+        plan, row = _spec("lora", lora_rank=rank), strategy("lora")
+        _, labels = pictures()
+        trainer = Trainer(backbone, inputs_after(backbone, 2), labels, spec=plan, strategy=row, frozen=2)
+        for step in range(3):
+            finish(trainer.step(np.arange(16), 1.0, draw=[0, step], running=Running()))
+        lengths.append(float((trainer.tensors()["attention.mlp.weight"] - before).norm()))
+    assert max(lengths) < 2.5 * min(lengths), lengths
+
+
 def test_a_rank_above_the_layers_own_is_cut_to_it() -> None:
     backbone = tower()
     lora.insert(backbone, 64, seed=0)

@@ -81,12 +81,11 @@ def tower(classes: int = 3, seed: int = 0) -> Backbone:
     return Backbone(row, module, row.weights_row()).eval()
 
 
-def inputs_after(backbone: Backbone, frozen: int) -> Inputs:
+def inputs_after(backbone: Backbone, frozen: int, device: str = "cpu") -> Inputs:
     """What the first `frozen` stages give for `pictures()`; pixels where that is none."""
     pixels, _ = pictures()
-    found = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=torch.device("cpu"), level="none")
-    return (
-        found
-        if frozen == 0
-        else Inputs.of_activations(found.batch(np.arange(len(pixels))).numpy(), device=found.device)
-    )
+    backbone.to(device)
+    found = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=torch.device(device), level="none")
+    if frozen == 0:
+        return found
+    return Inputs.of_activations(found.batch(np.arange(len(pixels))).cpu().numpy(), device=found.device)
