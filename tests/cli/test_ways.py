@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def test_the_head_by_steps_names_what_has_no_effect_on_it(cached: Path, capsys: 
     assert "Without effect on feature_extraction as it is trained here: cutmix." in err
     spec = RunFolder(Path(result["run_dir"])).spec()
     assert (spec.recipe.mixup, spec.recipe.class_weights) == (0.1, True)
+
+
+def test_a_learning_rate_is_found_and_nothing_is_left_behind(
+    cached: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["find-rate", str(cached), "--strategy", "auto"]) == 2
+    assert "auto" in capsys.readouterr().err
+    assert main(["find-rate", str(cached), "--seed", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 10
+    suggested = re.fullmatch(r"Suggested: --solver adam --learning-rate (\S+)", lines[-1])
+    assert suggested is not None
+    assert 1e-6 < float(suggested[1]) < 1
+    assert not list(store.glob("workspaces/*/*/*"))
 
 
 def test_a_network_that_only_timm_knows_is_looked_up_and_trained_in_one_command(

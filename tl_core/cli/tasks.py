@@ -11,7 +11,7 @@ from tl_core.cli import options, show
 from tl_core.errors import NotFound
 
 if TYPE_CHECKING:
-    from tl_core.documents.spec import ClassesFrom
+    from tl_core.documents.spec import ClassesFrom, TrainSpec
     from tl_core.documents.tasks import RateCurve
     from tl_core.runs.options import TrainingOptions
     from tl_core.runs.store import Workspace
@@ -81,17 +81,19 @@ def find_rate(
     with show.Bars() as bars:
         classes_from = api.checked(wanted, classes, place, bars)
         require_row(wanted)
-        curve = _curve(source, classes_from, wanted, place, bars)
+        curve, spec = _curve(source, classes_from, wanted, place, bars)
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return
     tell_curve(curve)
+    way = f"--strategy {spec.strategy}" if spec.solver == "logistic" else f"--solver {spec.solver}"
+    show.line(f"Suggested: {way} --learning-rate {curve.suggested:.1e}")
 
 
 def _curve(
     source: api.Source, classes_from: ClassesFrom, wanted: TrainingOptions, place: Workspace, bars: show.Bars
-) -> RateCurve:
-    """Read the pictures, ask, and leave nothing behind."""
+) -> tuple[RateCurve, TrainSpec]:
+    """Read the pictures, ask, and leave nothing behind; the answer, and the run that it is for."""
     from tl_core.documents.tasks import RateCurve
     from tl_core.runs import jobs
     from tl_core.runs.options import rate_question
@@ -104,7 +106,8 @@ def _curve(
     made: list[JobFolder] = [dataset]
     try:
         api.finish(dataset, bars)
-        task = ask(place, rate_question(wanted, dataset))
+        question = rate_question(wanted, dataset)
+        task = ask(place, question)
         made.insert(0, task)
         api.finish(task, bars)
         curve = task.answer(RateCurve)
@@ -112,16 +115,16 @@ def _curve(
         api.clear_away(made)
     if curve is None:
         raise NotFound("The answer is gone. Ask again.")
-    return curve
+    return curve, question.train
 
 
 def tell_curve(curve: RateCurve) -> None:
-    """The curve as a table with bars, thinned to what fits a screen, and the suggestion."""
+    """The curve as a table with bars, thinned to what fits a screen."""
     count = len(curve.rates)
     kept = (
         sorted({round(index * (count - 1) / (_ROWS - 1)) for index in range(_ROWS)}) if count > _ROWS else range(count)
     )
-    highest = max(curve.losses[index] for index in kept)
+    highest = max(curve.losses[index] for index in kept) or 1.0
     show.table(
         ["learning rate", "loss", ""],
         [
@@ -133,4 +136,3 @@ def tell_curve(curve: RateCurve) -> None:
             for index in kept
         ],
     )
-    show.line(f"Suggested: --learning-rate {curve.suggested:.1e}")
