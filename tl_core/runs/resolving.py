@@ -42,7 +42,9 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
             cache=plan.cache,
             key=plan.key(),
         )
-        similar = transferability(features[train], plan.labels[train], plan.spec.seed).similar
+        found = transferability(features[train], plan.labels[train], plan.spec.seed)
+        yield Notice(message=found.said(plan.network.name))
+        similar = found.similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
     chosen = advice.strategy or LAST_RESORT
     plan.take(following(plan.spec, chosen, plan.dataset, reason=advice.reason))

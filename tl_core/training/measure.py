@@ -28,7 +28,7 @@ from tl_core.training.features import BATCH, computed_key, open_session
 from tl_core.training.machine import machine, peak_memory_mb
 from tl_core.training.strategies import Strategy, misfit, strategy
 
-VERSION = 1
+VERSION = 2
 """Part of the key: raise it when a run's work changes, or what was measured before is believed for ever."""
 WORKER_SECONDS = 1.5
 """For a worker to start and read its folder, before it imports anything heavy."""
@@ -107,7 +107,7 @@ class Export:
 
 def exported(spec: MeasureSpec, on: Network, cache: Cache, scratch: Path) -> Generator[Event, None, Export]:
     """The backbone's graph: the real one where its weights are here, else one with random weights in `scratch`."""
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), peak_memory_mb()
     real = cache.get("backbones", backbone_key(on, spec.weights, spec.image_size)) is not None
     cost = _export_cost(spec, cache)
     folder = scratch
@@ -119,7 +119,9 @@ def exported(spec: MeasureSpec, on: Network, cache: Cache, scratch: Path) -> Gen
         if real:
             begun = time.perf_counter()
             _export_random(on, spec, scratch)
-        cost = time.perf_counter() - begun, peak_memory_mb()
+        # A peak that was there before says nothing of the export.
+        peak = peak_memory_mb()
+        cost = time.perf_counter() - begun, peak if peak > before else 0.0
         text = json.dumps({"seconds": cost[0], "memory_mb": cost[1]})
         cache.make("activations", _export_key(spec), lambda path: _write(path, text))
     return Export(folder, *cost)

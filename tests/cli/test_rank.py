@@ -1,0 +1,49 @@
+"""`rank` through the command line: what it prints, what it says of names that are none, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Trained
+from tl_core.cli import main
+
+
+@pytest.fixture
+def cached(trained: Trained, store: Path) -> Path:
+    """The pictures of the trained run, whose features and exported backbone are in this test's cache."""
+    shutil.copytree(trained.store / "cache", store / "cache")
+    return trained.data
+
+
+def test_backbones_are_ranked_and_nothing_is_left_behind(
+    cached: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rank", str(cached), "--backbones", "efficientnet_lite0", "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (row,) = found["rows"]
+    assert (row["backbone"], found["classes"], found["failed"]) == ("efficientnet_lite0", 3, {})
+    assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+    assert found["images"] == 42
+    assert not list(store.glob("workspaces/*/*/*"))
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "efficientnet_lite0" in out
+    assert "cross-validated on 42 training pictures of 3 classes" in out
+
+
+def test_what_cannot_be_ranked_is_said_before_anything_is_read(
+    cached: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rank", str(cached), "--backbones", " , "]) == 2
+    assert "at least one backbone" in capsys.readouterr().err
+    assert main(["rank", str(cached), "--backbones", "Not/A/Name,efficientnet_lite0,../x"]) == 2
+    err = capsys.readouterr().err
+    assert "'Not/A/Name'" in err
+    assert "'../x'" in err
+    assert err.count("mobilenet_v3_large") == 1
+    assert not (store / "workspaces").exists() or not list(store.glob("workspaces/*/*/*"))
