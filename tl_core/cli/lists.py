@@ -169,3 +169,4 @@ def strategies(*, json: Json = False) -> None:
         show.as_json([{**vars(row), "recipe": row.recipe.model_dump(mode="json")} for row in rows])
         return
     show.table(["name", "what"], [[row.name, row.description] for row in rows])
+    show.line("auto: one of them, by how many pictures there are and how like they are to what the backbone knows.")
