@@ -82,7 +82,8 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
 def _info(plan: Plan, calibration: float) -> BundleInfo:
     from tl_core.data.split import split_hashes
 
-    made_with = ["onnx", "onnxruntime", "scikit-learn", *(["torch"] if plan.strategy.takes_steps else [])]
+    torch_made_it = plan.strategy.takes_steps or plan.spec.solver == "adam"
+    made_with = ["onnx", "onnxruntime", "scikit-learn", *(["torch"] if torch_made_it else [])]
     return BundleInfo(
         name=plan.run.name,
         classes=plan.classes,
