@@ -23,7 +23,7 @@ from tl_core.models.layout import FLATTEN, Auxiliary, Family, MapLayout, Stage
 
 TOLERANCE = 1e-4
 """Largest difference from the library's own embedding, as a fraction of its largest value."""
-CONTAINERS = ("stages", "blocks", "layers", "features")
+CONTAINERS = ("stages", "blocks", "layers", "features", "body")
 """What timm calls a child that holds all stages of a network."""
 
 
@@ -114,8 +114,9 @@ def _by_children(module: nn.Module, x: Tensor, features: Tensor, heads: tuple[Au
         except Exception:  # noqa: BLE001 - whatever a module raises that is not meant to come next
             return
         if isinstance(features, Tensor) and isinstance(y, Tensor) and _same(y, features):
-            stages = _grouped(module, children[:count])
-            yield stages, (_held("@pool", _rest(module, stages, heads)),)
+            for containers in (CONTAINERS, ()):
+                stages = _grouped(module, children[:count], containers)
+                yield stages, (_held("@pool", _rest(module, stages, heads)),)
             return
 
 
@@ -130,12 +131,15 @@ def _by_halves(module: nn.Module, heads: tuple[Auxiliary, ...]) -> Iterator[Plan
     yield whole, (FLATTEN,)
 
 
-def _grouped(module: nn.Module, children: list[str]) -> tuple[Stage, ...]:
-    """Children as stages: what comes before the first block is the stem, a block begins a stage, the rest follows its stage."""
+def _grouped(module: nn.Module, children: list[str], containers: tuple[str, ...]) -> tuple[Stage, ...]:
+    """Children as stages, what is in `containers` in their place.
+
+    What comes before the first block is the stem, a block begins a stage, all else belongs to the stage before it.
+    """
     units: list[str] = []
     for name in children:
         child = module.get_submodule(name)
-        if name in CONTAINERS and isinstance(child, nn.Sequential) and len(child) > 1:
+        if name in containers and isinstance(child, nn.Sequential) and len(child) > 1:
             units += [f"{name}.{inner}" for inner, _ in child.named_children()]
         else:
             units.append(name)
@@ -193,11 +197,15 @@ def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -
     if not _complete(module, parts, family):
         return None
     try:
-        last = nn.Sequential(*(stage for _, stage in parts.stages))(x)
+        last = x
+        for _, stage in parts.stages:
+            last = stage(last)
+            if not isinstance(last, Tensor):
+                return None
         given = parts.tail(last)
     except Exception:  # noqa: BLE001 - as above: not the way in which this network runs
         return None
-    if not isinstance(last, Tensor) or not _same(given, embedding):
+    if not _same(given, embedding):
         return None
     seen = _map_layout(module, last)
     if seen is None:
