@@ -1,0 +1,44 @@
+"""A measurement asked as a job, and what a run's estimate makes of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.runs.conftest import EXPORTED_SIZE
+from tl_core.documents.tasks import Measurement, MeasureSpec
+from tl_core.models.registry import network
+from tl_core.runs.executors import InProcess
+from tl_core.runs.pipeline import JOBS
+from tl_core.runs.store import Store, Workspace
+from tl_core.runs.tasks import ask
+from tl_core.training.estimate import estimate
+from tl_core.training.measure import known
+from tl_core.training.strategies import strategy
+
+LITE = network("efficientnet_lite0")
+
+
+def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(
+    workspace: Workspace, exported: Path, store: Path
+) -> None:
+    shutil.copytree(exported, store / "cache" / "backbones")
+    spec = MeasureSpec(
+        backbone=LITE.name,
+        weights=LITE.default_weights,
+        strategy="feature_extraction",
+        image_size=EXPORTED_SIZE,
+        classes=4,
+        device="cpu",
+    )
+    task = ask(workspace, spec, executor=InProcess(JOBS))
+    found = task.answer(Measurement)
+    assert found is not None, task.log()
+    assert found.frozen_seconds > 0
+    assert known(spec, Store.default().cache) == found
+    head = strategy("feature_extraction")
+    few, many = (
+        estimate(LITE, head, images=images, image_size=EXPORTED_SIZE, measured=found) for images in (100, 10_100)
+    )
+    assert few.measured
+    assert many.low - few.low > 10_000 * found.frozen_seconds * 0.7, "each picture costs what was measured"
