@@ -13,6 +13,7 @@ from typing import Literal
 
 from tl_core.documents.recipe import Recipe
 from tl_core.models.registry import Network
+from tl_core.training.schedules import phases
 from tl_core.training.strategies import Strategy, stage_rates
 from ui.charts import FROZEN, TRAINABLE
 from ui.words import count, plural
@@ -36,33 +37,36 @@ class Block:
     learns: Learns
     rate: float | None = None
     """Learning rate at its peak; None where it is frozen or fitted without steps."""
-    joins: int = 0
-    """When it starts to learn where stages join one by one: 0 from the start, 1 next, and so on."""
-    pace: float = 1.0
-    """Its learning rate as a share of the fastest stage's."""
+    joins: int = 1
+    """The epoch, from 1, from which on it learns."""
+    strength: float = 1.0
+    """Of its colour: the paler, the slower it learns or the later it joins."""
 
 
 def blocks(
-    network: Network, row: Strategy, *, stages: int, classes: int, recipe: Recipe | None = None, steps: bool = True
+    network: Network,
+    row: Strategy,
+    *,
+    stages: int,
+    classes: int,
+    recipe: Recipe | None = None,
+    steps: bool = True,
+    epochs: int | None = None,
 ) -> tuple[Block, ...]:
     """Stages and head of `network` as `row` trains them. `steps` False: the head is fitted without a learning rate."""
-    chosen, total = recipe or row.recipe, len(network.stages)
+    chosen, total, passes = recipe or row.recipe, len(network.stages), epochs or row.epochs
     learns: Learns = "perhaps" if row.learns == "one" else "yes" if row.parameters == "all" else "part"
     rates = stage_rates(row, total, stages, recipe=chosen) if row.takes_steps else (None,) * total
     fastest = max((rate for rate in rates if rate is not None), default=1.0)
-    found = [
-        Block(
-            name,
-            parameters,
-            "no" if rate is None else learns,
-            rate,
-            joins=total - index if row.thaws else 0,
-            pace=(rate or fastest) / fastest,
-        )
-        for index, (name, parameters, rate) in enumerate(
-            zip(network.stages, network.stage_parameters, rates, strict=True)
-        )
-    ]
+    joins = {stage: phase.first for phase in phases(row, total, passes) for stage in phase.joining}
+    found = []
+    for index, (name, parameters, rate) in enumerate(zip(network.stages, network.stage_parameters, rates, strict=True)):
+        if rate is None:
+            found.append(Block(name, parameters, "no"))
+            continue
+        first = joins.get(index, 1)
+        strength = (rate / fastest) ** 0.5 * (1 - 0.5 * (first - 1) / max(1, passes - 1))
+        found.append(Block(name, parameters, learns, rate, first, max(0.25, strength)))
     rate = chosen.head_rate if row.takes_steps or steps else None
     return (*found, Block("head", network.head_parameters(classes), "yes", rate))
 
@@ -115,15 +119,40 @@ def spoken(drawn: Sequence[Block]) -> str:
     slower = stages[0].rate and stages[-1].rate and stages[0].rate < stages[-1].rate
     return (
         f"All {len(stages)} stages and the head learn"
-        + (", joining one by one from the last" if stages[-1].joins else "")
+        + (", joining one by one from the last" if _thaws(drawn) else "")
         + (", the first ones slowest" if slower else "")
     )
 
 
+def _thaws(drawn: Sequence[Block]) -> bool:
+    return any(block.joins > 1 for block in drawn)
+
+
+def legend(drawn: Sequence[Block]) -> str:
+    """What colours and numbers of the large picture mean, as far as they are in it."""
+    kinds = {block.learns for block in drawn}
+    parts = {
+        "no": "Hatched: frozen, as it was.",
+        "part": "Green bars: only a small part of each layer learns.",
+        "perhaps": "Dashed: one of these is found and learns, the others stay frozen.",
+        "yes": "Green: learns.",
+    }
+    words = [text for kind, text in parts.items() if kind in kinds]
+    words.append("Larger: more parameters.")
+    if drawn[-1].rate is not None:
+        words.append(
+            "The last number of each is its learning rate at its peak"
+            + (", and the epoch in which it joins." if _thaws(drawn) else ".")
+        )
+    if drawn[0].strength < 1:
+        words.append("The paler, the slower it learns" + (" and the later it joins." if _thaws(drawn) else "."))
+    return " ".join(words)
+
+
 def _learning(drawn: Sequence[Block]) -> str:
-    if drawn[0].joins:
+    if _thaws(drawn):
         return "join one by one"
-    if drawn[0].pace < 1:
+    if drawn[0].strength < 1:
         return "all learn, early ones slower"
     return {"part": "a part of each learns", "perhaps": "one learns", "yes": "all learn"}[drawn[0].learns]
 
@@ -170,7 +199,9 @@ def _tall(drawn: Sequence[Block], ink: str) -> str:
 def _how(block: Block) -> str:
     if block.learns == "no":
         return "frozen"
-    return rate_text(block.rate) if block.rate is not None else "fitted"
+    if block.rate is None:
+        return "fitted"
+    return rate_text(block.rate) + (f", ep. {block.joins}" if block.joins > 1 else "")
 
 
 def rate_text(rate: float) -> str:
@@ -200,7 +231,7 @@ def _shape(block: Block, x: float, y: float, width: float, height: float, kind: 
     box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{min(4, width / 3):.1f}"'
     if block.learns == "yes":
         # What joins later or learns slower is paler, never as pale as nothing.
-        return f'<rect {box} fill="{TRAINABLE}" fill-opacity="{_strength(block):.2f}" stroke="{TRAINABLE}"/>'
+        return f'<rect {box} fill="{TRAINABLE}" fill-opacity="{block.strength:.2f}" stroke="{TRAINABLE}"/>'
     edge = FROZEN if block.learns == "no" else TRAINABLE
     dashes = ' stroke-dasharray="4 3" stroke-width="2"' if block.learns == "perhaps" else ""
     drawn = f'<rect {box} fill="url(#frozen-{kind})" stroke="{edge}"{dashes}/>'
@@ -211,10 +242,6 @@ def _shape(block: Block, x: float, y: float, width: float, height: float, kind: 
             for place in (0.25, 0.75)
         )
     return drawn
-
-
-def _strength(block: Block) -> float:
-    return max(0.25, (1 - 0.09 * block.joins) * block.pace**0.5)
 
 
 def _svg(width: float, height: float, kind: str, shapes: str, words: str) -> str:

@@ -85,5 +85,11 @@ class Plan:
 
     def drawn(self, classes: int) -> tuple[drawing.Block, ...]:
         return drawing.blocks(
-            self.network, self.row, stages=self.stages, classes=classes, recipe=self.recipe(), steps=self.case.steps
+            self.network,
+            self.row,
+            stages=self.stages,
+            classes=classes,
+            recipe=self.recipe(),
+            steps=self.case.steps,
+            epochs=self.options.epochs,
         )

@@ -108,14 +108,7 @@ def _picture(plan: Plan, classes: int) -> None:
     st.markdown(title if plan.strategy != AUTO else f"If it takes {title}")
     ink = {"light": "#1E2A24", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
     st.html(drawing.large(drawn, ink=ink))
-    notes = ["Hatched: frozen, as it was. Green: learns. Larger: more parameters."]
-    if any(block.rate is not None for block in drawn):
-        notes.append("The number under each is its learning rate at its peak.")
-    if drawn[0].joins:
-        notes.append("The paler, the later it joins and the slower it learns.")
-    elif drawn[0].pace < 1 and drawn[0].learns == "yes":
-        notes.append("The paler, the slower it learns.")
-    st.caption(" ".join(notes))
+    st.caption(drawing.legend(drawn))
 
 
 def _structure(plan: Plan) -> None:
