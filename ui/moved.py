@@ -26,6 +26,11 @@ def show(result: Result) -> None:
         st.markdown("Everything: it started from random weights, so there were no pretrained ones to stay near to.")
         return
     most = max(moved, key=lambda stage: stage.distance)
+    if most.distance == 0:
+        st.markdown(
+            "Nothing: no epoch was better on the pictures to choose by than the fitted last layer that training began with, so that one was kept."
+        )
+        return
     still = [stage for stage in moved if not stage.learned]
     st.markdown(
         f"**{plain(most.name)}** moved most: its weights changed by {charts.share(most.distance)} of their own length. "

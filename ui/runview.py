@@ -42,9 +42,13 @@ def accuracy(run: RunFolder) -> str | None:
 
 def describe(run: RunFolder) -> str:
     """Backbone and strategy, for a line under the name."""
+    return plain(_described(run), longest=200)
+
+
+def _described(run: RunFolder) -> str:
     spec = run.spec()
     row = strategies().get(spec.strategy)
-    return f"{plain(spec.backbone)}, {(row.title if row else spec.strategy).lower()}"
+    return f"{spec.backbone}, {(row.title if row else spec.strategy).lower()}"
 
 
 def watch(here: Here, run: RunFolder) -> None:
@@ -168,7 +172,7 @@ def _choice(run: RunFolder) -> str:
     except GraftError:
         result = ""
     # No "2 min ago": a label must stay the same from one look to the next.
-    return f"{run.name}{result}, {describe(run)}"
+    return f"{run.name}{result}, {_described(run)}"
 
 
 def missing(here: Here, what: str) -> None:

@@ -37,3 +37,18 @@ def test_a_fitted_head_moves_nothing(open_page: Open) -> None:
     data = records.dataset(records.workspace())
     run = records.run(records.workspace(), data)
     assert "it stayed frozen" in text(open_page("pages/3_Evaluate.py", run=run.id))
+
+
+def test_a_run_that_kept_its_first_head_says_so(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    still = (StageMoved(name="layer4", distance=0.0, parameters=1000, learned=True),)
+    run = records.run(records.workspace(), data, strategy="partial_fine_tuning", moved=still)
+    assert "no epoch was better" in text(open_page("pages/3_Evaluate.py", run=run.id))
+
+
+def test_runs_are_chosen_by_names_without_markup(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    for strategy in ("feature_extraction", "lp_ft"):
+        run = records.run(records.workspace(), data, strategy=strategy)
+    labels = open_page("pages/3_Evaluate.py", run=run.id).selectbox[0].options
+    assert all("efficientnet_lite0" in label for label in labels)
