@@ -34,6 +34,15 @@ EXPORTED = ("resnet18", "squeezenet1_1", "vit_b_32", "swin_t", "googlenet")
 """Exported in `make test`: a plain one, and those whose layout, head or input differs. The others take minutes together."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from a second one, and beside other processes wait for it twentyfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def backbone(request: pytest.FixtureRequest) -> Iterator[Backbone]:
     """With random weights; shared by the tests of one network, so they leave it as it is."""
