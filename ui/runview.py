@@ -7,6 +7,7 @@ import streamlit as st
 from tl_core.errors import GraftError
 from tl_core.runs import jobs
 from tl_core.runs.store import RunFolder
+from tl_core.training.estimate import Estimate
 from tl_core.training.strategies import strategies
 from ui import actions, live
 from ui.jobline import cancel_button
@@ -66,6 +67,7 @@ def _watch(here: Here, run: RunFolder) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}]", width="stretch")
             badge(status.state)
+        _why(run)
         st.progress(followed.fraction, text=followed.sentence)
         live.numbers(followed)
         live.curves(followed, key=f"live-{run.id}")
@@ -91,7 +93,7 @@ def ended(here: Here, run: RunFolder) -> None:
     status = run.status()
     with st.container(border=True, key="ended"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            taken = f", {duration(status.seconds['total'])}" if status.seconds.get("total") else ""
+            taken = _taken(run, status.seconds.get("total"))
             when = f", {ago(status.ended)}" if status.ended else ""
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{taken}{when}]", width="stretch")
             badge(status.state)
@@ -99,6 +101,7 @@ def ended(here: Here, run: RunFolder) -> None:
         sentence = accuracy(run) if status.state == "succeeded" else None
         if sentence:
             st.markdown(f"### {sentence}", anchors=False)
+            _why(run)
             with st.container(horizontal=True):
                 if st.button("Evaluate", type="primary", icon=":material/fact_check:", key="to-evaluate"):
                     here.go(EVALUATE, run=run.id)
@@ -116,6 +119,21 @@ def ended(here: Here, run: RunFolder) -> None:
             return
         _what_now(here, run)
         live.log(run)
+
+
+def _taken(run: RunFolder, seconds: float | None) -> str:
+    """How long it took, and how long it was said to take before."""
+    said = run.spec().estimated_seconds
+    if not seconds:
+        return ""
+    return f", {duration(seconds)}" + (f" (said: {Estimate(*said)})" if said else "")
+
+
+def _why(run: RunFolder) -> None:
+    """Why `auto` took the strategy, once it has."""
+    spec = run.spec()
+    if spec.chosen_by == "auto" and spec.reason:
+        st.caption(f":material/auto_awesome: {plain(spec.reason, longest=600)}")
 
 
 def _what_now(here: Here, run: RunFolder) -> None:

@@ -160,3 +160,13 @@ def _ranked(dataset: str, *, similar: bool) -> None:
     )  # fmt: skip
     Ranking(images=42, classes=3, rows=(row,)).write(folder.result_file)
     records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+
+
+def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    told = {"chosen_by": "auto", "reason": "With 42 training images, few.", "estimated_seconds": (12.0, 24.0)}
+    run.write_spec(run.spec().model_copy(update=told))
+    said = text(open_page(TRAIN, run=run.id)).replace("\\", "")
+    assert "With 42 training images, few." in said
+    assert "(said: 10 to 25 seconds)" in said
