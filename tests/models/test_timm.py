@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -115,6 +116,15 @@ def test_how_typed_networks_are_taken_apart() -> None:
     assert described(HALVES).layout.transformer
     assert not described(RESNET).layout.transformer
     assert [entry.head for entry in described(HALVES).layout.auxiliary] == ["head_dist"]
+
+
+def test_blocks_that_add_almost_nothing_at_first_are_not_left_out() -> None:
+    """Scaled by 1e-6 at the start, and given a shared bias: one after the other is not how they run, though it looks so."""
+    own = timm.create_model("vit_relpos_small_patch16_224", num_classes=10, depth=2, embed_dim=64, num_heads=2)
+    found = find_layout(own, "vision_transformer_relpos", 224, {})
+    assert [stage.name for stage in found.stages] == ["body"]
+    assert "blocks" in found.stages[0].modules[0]
+    assert "blocks" not in found.tail[0]
 
 
 def test_positions_are_resampled_so_that_weights_of_another_size_load_unchanged() -> None:

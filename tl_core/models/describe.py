@@ -58,9 +58,12 @@ def describe(name: str) -> Network:
         raise ModelError(f"timm's {name} takes pictures of {config.input_size}, not squares in three colours.")
     layout = _layout(f"{builder}.{wanted}" if wanted else builder, builder, size, fixed=config.fixed_input_size)
     shown = f"{builder}.{tags[0]}" if wanted else builder
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        measured = measure(shown, layout, size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            measured = measure(shown, layout, size)
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
+        raise ModelError(f"timm's {name} cannot be measured here ({error}).") from error
     rows = []
     for tag in tags:
         try:
@@ -139,7 +142,10 @@ def _network(full_name: str, architecture: str, size: int, options: dict[str, An
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        count = sum(p.numel() for p in meta_network(full_name, sketch, size).parameters())
+        try:
+            count = sum(p.numel() for p in meta_network(full_name, sketch, size).parameters())
+        except (RuntimeError, NotImplementedError) as error:
+            raise ModelError(f"timm's {full_name} cannot be measured here ({error}).") from error
         if count > LARGEST:
             raise ModelError(
                 f"timm's {full_name} has {count / 1e9:.1f} billion parameters, too many to be trained here."

@@ -30,7 +30,8 @@ CONTAINERS = ("stages", "blocks", "layers", "features", "body")
 def find_layout(module: nn.Module, architecture: str, image_size: int, options: dict[str, Any]) -> Family:
     """The finest layout that is right for timm's network `module`, which was built with `options`.
 
-    Runs it on two random pictures of `image_size` pixels. `architecture` is what the family is called.
+    Runs it on two random pictures of `image_size` pixels, after giving it other values: it is of no use afterwards.
+    `architecture` is what the family is called.
 
     Raises:
         ModelError: the network does not answer as timm's classifiers do.
@@ -39,6 +40,7 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         x = torch.randn(2, 3, image_size, image_size)
+        _enliven(module)
         try:
             features = module.forward_features(x)  # type: ignore[operator]
             embedding = module.forward_head(features, pre_logits=True)  # type: ignore[operator]
@@ -73,6 +75,16 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
 
 Plan = tuple[tuple[Stage, ...], tuple[str, ...]]
 """Stages and tail."""
+
+
+def _enliven(module: nn.Module) -> None:
+    """Random values for parameters that start all equal: branches scaled by almost nothing would not be missed if left out."""
+    for parameter in module.parameters():
+        if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
+            if bool(parameter.flatten()[0] == 0):
+                parameter.normal_(std=0.1)
+            else:
+                parameter.uniform_(0.5, 1.0)
 
 
 def _heads(module: nn.Module, features: int) -> tuple[Auxiliary, ...]:
