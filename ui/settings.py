@@ -167,6 +167,7 @@ SETTINGS = (
         name="augmentation", label="Level", tab="Augmentation", kind="choice",
         options={"none": "none", "light": "light", "medium": "medium", "strong": "strong"},
         help="Shows each picture a little changed every time, so that it learns the thing and not the photo.",
+        when=_stages,
     ),
 )  # fmt: skip
 

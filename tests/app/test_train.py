@@ -81,6 +81,9 @@ def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> Non
     fitted = keys()
     assert "solver" in fitted
     assert not fitted & {"epochs", "stages", "head_rate", "mixup", "augmentation"}
+    app.selectbox(key="set-solver").select("adam").run()
+    assert {"epochs", "head_rate", "mixup", "patience"} <= keys()
+    assert not keys() & {"stage_rate", "cutmix", "augmentation"}
     app.button(key="choose-partial_fine_tuning").click().run()
     assert {"epochs", "stages", "head_rate", "stage_rate", "mixup", "augmentation"} <= keys()
     assert not keys() & {"solver", "lora_rank", "momentum"}
