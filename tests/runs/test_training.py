@@ -20,8 +20,8 @@ from tl_core.models import export
 from tl_core.models.export import exported_backbone
 from tl_core.models.registry import network
 from tl_core.runs import executors, jobs
-from tl_core.runs.stepping import best_state
 from tl_core.runs.pipeline import train_job
+from tl_core.runs.stepping import best_state
 from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
 from tl_core.runs.summary import summarise
 from tl_core.serving.predictor import Predictor, probabilities

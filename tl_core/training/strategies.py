@@ -65,7 +65,7 @@ _ROWS = (
         learns="head",
         head_start="fitted",
         epochs=30,
-        recipe=Recipe(augmentation="none"),
+        recipe=Recipe(head_rate=1e-3),
     ),
     Strategy(
         name="partial_fine_tuning",
