@@ -95,9 +95,13 @@ class UnknownName(SpecError):
 
     @classmethod
     def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
-        """Names `valid`; of a long list only those that look like `name`, where any do."""
+        """Names `valid`; of a long list only those that hold `name` or look like it, where any do."""
         known = list(valid)
-        close = difflib.get_close_matches(name, known, n=5, cutoff=0.5) if len(known) > MANY_NAMES else []
+        close: list[str] = []
+        if len(known) > MANY_NAMES:
+            holding = [full for full in known if len(name) > 2 and name.lower() in full.lower()]
+            alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+            close = list(dict.fromkeys([*holding, *alike]))[:5]
         if close:
             return cls(
                 f"There is no {what} called {name!r}. Of {len(known)} the nearest are: {', '.join(close)}. Choose one of them, "

@@ -79,6 +79,8 @@ def test_a_row_adds_up(name: str) -> None:
 def test_unknown_names_list_the_valid_ones() -> None:
     with pytest.raises(UnknownName, match=r"resnet51.*resnet50"):
         network("resnet51")
+    with pytest.raises(UnknownName, match="nearest are: efficientnet_lite0"):
+        network("Lite0")
     with pytest.raises(UnknownName, match="IMAGENET1K_V1, IMAGENET1K_V2"):
         network("resnet50").weights_row("V3")
     with pytest.raises(UnknownName, match="convnext"):

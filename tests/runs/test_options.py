@@ -75,6 +75,16 @@ def test_what_does_not_go_together_says_why(options: dict[str, Any], said: str) 
         jobs.check_training(**options)
 
 
+def test_a_size_is_refused_beside_weights_that_do_not_exist_where_no_set_takes_it() -> None:
+    wrong = TrainingOptions(backbone="vit_b_16", weights="finest", image_size=100)
+    assert [("finest" in each.message, "not 100" in each.message) for each in problems(wrong)] == [
+        (True, False),
+        (False, True),
+    ]
+    (only,) = problems(TrainingOptions(backbone="vit_b_16", weights="finest", image_size=384))
+    assert "finest" in only.message
+
+
 def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: DatasetFolder) -> None:
     options = TrainingOptions(strategy="lp_ft", device="cpu", recipe={"mixup": 0.2, "optimizer": None, "views": 2})
     spec = spec_of(options, dataset)

@@ -119,7 +119,7 @@ def backbone_row(row: Network) -> dict[str, Any]:
 
 
 def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
-    """One set of weights of `row` as JSON; accuracy is null where the network was never a classifier."""
+    """One set of weights of `row` as JSON; accuracy is null where it was never a classifier, or timm does not say."""
     from tl_core.models.weights import describe, where
 
     place = where(row, known.name)
@@ -137,16 +137,16 @@ def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
 
 
 def image_sizes(row: Network) -> dict[str, Any]:
-    """Which image sizes the network takes, in numbers and in words; `sizes` is empty where there are too many to list."""
-    sizes = sorted({known.input_size for known in row.weights}) if row.fixed_size else []
-    if sizes:
+    """Which image sizes the network takes, in numbers and in words; `sizes` are those of its weights, with `fixed` the only ones."""
+    sizes = sorted({known.input_size for known in row.weights})
+    if row.fixed_size:
         text = f"only {' or '.join(map(str, sizes))}"
     else:
         text = f"{row.smallest_size} or more" + (f", multiples of {row.size_step}" if row.size_step > 1 else "")
     return {
         "fixed": row.fixed_size,
         "sizes": sizes,
-        "smallest": min(sizes, default=row.smallest_size),
+        "smallest": sizes[0] if row.fixed_size else row.smallest_size,
         "multiple_of": row.size_step,
         "text": text,
     }

@@ -1,7 +1,8 @@
 """Rows of timm's networks, read from timm's own metadata: those of backbones.json, and the weights of any other.
 
 Needs torch and timm. Knows by hand which networks are offered and at which size, and what the library does not say: the
-packages of embedded weights, their accuracy and licence. timm states no accuracy at all, so none is given.
+packages of embedded weights and their licence, and how accurate weights are on ImageNet: timm's metadata states no accuracy
+at all, so of a network that somebody types none is given.
 """
 
 from __future__ import annotations
@@ -31,6 +32,23 @@ LICENCES = {
     "cc-by-nc-4.0": "CC-BY-NC-4.0",
 }
 """timm's words as SPDX writes them; others stay as they are."""
+ACCURACIES = {
+    "mobilenetv4_conv_small.e2400_r224_in1k": 0.73756,
+    "mobilenetv4_conv_medium.e500_r224_in1k": 0.79094,
+    "mobilenetv4_conv_medium.e500_r256_in1k": 0.79928,
+    "convnextv2_atto.fcmae_ft_in1k": 0.76664,
+    "convnextv2_nano.fcmae_ft_in22k_in1k": 0.8203,
+    "convnextv2_nano.fcmae_ft_in1k": 0.8183,
+    "convnextv2_tiny.fcmae_ft_in22k_in1k": 0.83894,
+    "convnextv2_tiny.fcmae_ft_in1k": 0.8292,
+    "vit_base_patch32_clip_224.laion2b_ft_in12k_in1k": 0.83296,
+    "vit_base_patch16_clip_224.laion2b_ft_in12k_in1k": 0.86174,
+    "eva02_tiny_patch14_336.mim_in22k_ft_in1k": 0.8063,
+    "eva02_small_patch14_336.mim_in22k_ft_in1k": 0.85716,
+    "deit_tiny_patch16_224.fb_in1k": 0.72172,
+}
+"""Top-1 of those sets in the list below that classify ImageNet-1k, as timm's authors publish it in their tables of results and
+model cards, at the weights' input size (EVA-02: at 336 pixels)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +187,7 @@ def weights_row(builder: str, tag: str, below: int, features: int, image_size: i
         mean=tuple(config.mean),
         std=tuple(config.std),
         interpolation=cast(Interpolation, config.interpolation),
-        imagenet_accuracy=None,
+        imagenet_accuracy=ACCURACIES.get(f"{builder}.{tag}"),
         licence=LICENCES.get(config.license, config.license),
     )
 

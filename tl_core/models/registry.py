@@ -46,7 +46,7 @@ class WeightsRow(Record):
     std: tuple[float, float, float]
     interpolation: Interpolation
     imagenet_accuracy: float | None
-    """Published top-1 accuracy on ImageNet-1k, a fraction; None where the weights come without a classifier."""
+    """Published top-1 accuracy on ImageNet-1k, a fraction; None where the weights come without a classifier, or nobody says."""
     without: tuple[str, ...] = ()
     """Modules that the file has no values for; they keep their random start."""
     licence: str

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import Solver, TrainSpec
 from tl_core.documents.tasks import RateSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
-from tl_core.models.registry import DEFAULT_NETWORK, Network, network
+from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
 from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
 from tl_core.runs.estimating import estimated
 from tl_core.runs.store import DatasetFolder, Store
@@ -62,8 +63,8 @@ def problems(options: TrainingOptions, *, find: Callable[[str], Network] = netwo
     found += _out_of_range(options, len(row.stages) if row else None)
     if row is not None:
         weights = _try(lambda: row.weights_row(options.weights), found)
-        if weights is not None and 16 <= (options.image_size or 0) <= 1024:
-            _try(lambda: row.check_image_size(options.image_size or weights.input_size, weights.name), found)
+        if options.image_size is not None and 16 <= options.image_size <= 1024:
+            found += _refused_sizes(row, options.image_size, (weights,) if weights else row.weights)
     chosen: Strategy | None = None
     if options.strategy not in (None, AUTO):
         chosen = _try(lambda: _strategy(str(options.strategy)), found)
@@ -218,6 +219,14 @@ def _out_of_range(options: TrainingOptions, stages: int | None) -> list[GraftErr
         for what, value, low, high in ranges
         if value is not None and not low <= value <= high
     ]
+
+
+def _refused_sizes(row: Network, image_size: int, sets: tuple[WeightsRow, ...]) -> list[GraftError]:
+    """Why the network takes no such size with any of `sets`, once; empty where it does with one of them."""
+    refused: list[GraftError] = []
+    for known in sets:
+        _try(partial(row.check_image_size, image_size, known.name), refused)
+    return refused[:1] if len(refused) == len(sets) else []
 
 
 def _try(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
