@@ -59,6 +59,13 @@ def test_normalised_as_the_weights_say() -> None:
     assert torch.allclose(backbone.normalise(image), preset(image.permute(0, 3, 1, 2)), atol=1e-5)
 
 
+def test_random_weights_take_pictures_like_those_of_the_set_that_is_named() -> None:
+    with torch.device("meta"):
+        default = build(network("vit_b_16"), weights=None, classes=2)
+        large = build(network("vit_b_16"), weights=None, classes=2, like="IMAGENET1K_SWAG_E2E_V1")
+        assert large(torch.empty(1, 3, 384, 384)).shape == default(torch.empty(1, 3, 224, 224)).shape == (1, 2)
+
+
 def test_the_same_seed_gives_the_same_network_and_no_global_state_moves() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.runs.conftest import EXPORTED_SIZE
+from tests.training.helpers import finish
 from tl_core.documents.bundle import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Notice, StageStarted
 from tl_core.runs import executors, jobs
 from tl_core.runs.folders import DatasetFolder, RunFolder
+from tl_core.runs.options import TrainingOptions, spec_of
 from tl_core.runs.pipeline import JOBS
+from tl_core.runs.plan import Plan
+from tl_core.runs.stepping import built
 from tl_core.runs.store import Workspace
 from tl_core.training.strategies import strategy
 
@@ -81,6 +86,20 @@ def test_from_scratch_uses_no_pretrained_weights(trained: Callable[..., RunFolde
     assert (info["weights"], info["licence"]) == (NO_WEIGHTS, "none")
     assert "from random weights" in (run.bundle / "MODEL_CARD.md").read_text()
     assert "Looking at every picture once" not in _titles(run)
+
+
+def test_from_scratch_takes_pictures_like_those_of_the_weights_that_were_chosen(
+    pets: DatasetFolder, tmp_path: Path
+) -> None:
+    chosen = TrainingOptions(backbone="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1", strategy="from_scratch")
+    run = RunFolder(tmp_path / "run")
+    run.write_spec(spec_of(chosen, pets))
+    plan = Plan(run)
+    assert plan.weights.name == chosen.weights
+    size = plan.spec.image_size
+    with torch.device("meta"):
+        backbone, _ = finish(built(plan))
+        assert backbone(torch.empty(1, 3, size, size)).shape == (1, 3)
 
 
 def test_a_head_trained_by_steps(trained: Callable[..., RunFolder]) -> None:

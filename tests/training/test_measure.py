@@ -12,6 +12,7 @@ from tests.training.helpers import finish
 from tl_core.data.cache import Cache
 from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.errors import SpecError
+from tl_core.models.build import Backbone
 from tl_core.models.registry import network
 from tl_core.training import features, machine, measure, stepspeed
 
@@ -86,6 +87,19 @@ def test_what_was_measured_is_asked_for_once(cache: Cache, monkeypatch: pytest.M
     assert measure.known(asked("feature_extraction", classes=30), cache) == first, "classes hardly matter"
     assert measure.known(asked("feature_extraction", image_size=96), cache) is None
     assert measure.known(asked("lp_ft"), cache) is None
+
+
+@pytest.mark.parametrize("strategy", ["lp_ft", "from_scratch"])
+def test_a_network_is_timed_at_the_one_size_of_its_weights(
+    strategy: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepspeed, "channels_last_is_faster", lambda backbone, **_: _refuse(backbone))
+    with torch.device("meta"), pytest.raises(InterruptedError, match="577"):
+        answer(strategy, cache, backbone="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1", image_size=384)
+
+
+def _refuse(backbone: Backbone) -> bool:
+    raise InterruptedError(str(tuple(backbone.module.get_parameter("encoder.pos_embedding").shape)))
 
 
 def test_a_strategy_that_does_not_fit_is_refused_before_anything_is_built(cache: Cache) -> None:

@@ -187,18 +187,19 @@ def build(
     weights_file: Path | None = None,
     classes: int | None,
     seed: int = 0,
+    like: str | None = None,
 ) -> Backbone:
     """Build `network` with pretrained `weights` (None: random, from `seed`) and a new head for `classes`.
 
-    `weights` names a set of the network's row, also where it only says how images are normalised; `weights_file` is
-    the file that `models.weights.fetch` gave. Without `classes` there is no head. In eval mode, on the CPU.
-    Touches no global random state.
+    `weights` names a set of the network's row; `weights_file` is the file that `models.weights.fetch` gave. Random weights
+    take pictures `like` that set's, in size and normalisation (None: the default one's). Without `classes` there is no
+    head. In eval mode, on the CPU. Touches no global random state.
 
     Raises:
         UnknownName: the network has no such set of weights.
         DownloadFailed: the file does not hold this network's tensors.
     """
-    row = network.weights_row(weights)
+    row = network.weights_row(weights or like)
     if weights is not None and weights_file is None:
         raise ValueError("Pretrained weights need their file.")
     with torch.random.fork_rng(devices=[]):

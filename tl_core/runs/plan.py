@@ -19,7 +19,7 @@ from tl_core.models.export import backbone_key
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store import DatasetFolder, RunFolder, Store
 from tl_core.training.features import computed_key
-from tl_core.training.strategies import AUTO, Strategy, strategy
+from tl_core.training.strategies import Strategy, strategy
 
 
 class Plan:
@@ -46,8 +46,7 @@ class Plan:
     @property
     def weights(self) -> WeightsRow:
         """The set of weights; for a backbone that starts from random ones, what its pictures must look like."""
-        pretrained = self.spec.strategy == AUTO or self.strategy.pretrained
-        return self.network.weights_row(self.spec.weights if pretrained else None)
+        return self.network.weights_row(self.spec.weights)
 
     @cached_property
     def manifest(self) -> Manifest:

@@ -67,7 +67,7 @@ def built(plan: Plan) -> Generator[Event, None, Backbone]:
     """The network with a new head, before training. Raises WeightsUnavailable, DownloadFailed."""
     classes, seed = len(plan.classes), plan.spec.seed
     if not plan.strategy.pretrained:
-        return build(plan.network, weights=None, classes=classes, seed=seed)
+        return build(plan.network, weights=None, classes=classes, seed=seed, like=plan.weights.name)
     return (yield from pretrained(plan.network, plan.weights.name, classes=classes, seed=seed))
 
 

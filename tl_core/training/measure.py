@@ -168,7 +168,7 @@ def _export_random(on: Network, spec: MeasureSpec, folder: Path) -> None:
     from tl_core.models.export import export_backbone
 
     folder.mkdir(parents=True, exist_ok=True)
-    export_backbone(build(on, weights=None, classes=None), spec.image_size, folder / ONNX_NAME)
+    export_backbone(build(on, weights=None, classes=None, like=spec.weights), spec.image_size, folder / ONNX_NAME)
 
 
 def _export_cost(spec: MeasureSpec, cache: Cache) -> tuple[float, float] | None:

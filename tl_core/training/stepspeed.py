@@ -61,7 +61,7 @@ def measure_steps(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -
     device = torch_device(spec.device)
     begun = time.perf_counter()
     _import_library(on)
-    backbone = build(on, weights=None, classes=spec.classes)
+    backbone = build(on, weights=None, classes=spec.classes, like=spec.weights)
     start = WORKER_SECONDS + time.perf_counter() - begun
     _forget_peak(device)
     train = _train_spec(spec, row)
@@ -105,7 +105,7 @@ def frozen_on_device(on: Network, spec: MeasureSpec) -> tuple[float, float]:
     """Seconds a picture through the whole frozen network by torch on the device, and its memory in megabytes."""
     device = torch_device(spec.device)
     _forget_peak(device)
-    backbone = build(on, weights=None, classes=None)
+    backbone = build(on, weights=None, classes=None, like=spec.weights)
     seconds = _forward(backbone, len(backbone.stages), spec)
     return seconds, _memory_mb(device)
 
