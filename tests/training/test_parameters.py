@@ -15,6 +15,8 @@ from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
+from tl_core.models.measuring import meta_network
+from tl_core.models.registry import network
 from tl_core.training import lora
 from tl_core.training.parameters import count, first_learning, head_group, is_norm, learning_stages, stage_groups
 from tl_core.training.steps import Running, Trainer
@@ -44,6 +46,15 @@ def _spec(name: str, **recipe: object) -> TrainSpec:
     learning = (1,) if name == "surgical" else None
     row = strategy(name).recipe.changed({"norm_learns": False, "head_rate": 1e-2, "stage_rate": 1e-2, **recipe})
     return spec(stages=1, learning_stages=learning).model_copy(update={"recipe": row})
+
+
+def test_auxiliary_heads_are_counted_nowhere() -> None:
+    row = network("inception_v3")
+    backbone = Backbone(row, meta_network(row.builder, row.layout, 299), row.weights_row())
+    backbone.set_head(nn.Linear(row.embedding_size, 4))
+    whole = row.backbone_parameters + row.head_parameters(4)
+    assert count(backbone, strategy("lp_ft"), spec()) == (whole, whole)
+    assert count(backbone, strategy("feature_extraction"), spec())[1] == whole
 
 
 def _moved(name: str, plan: TrainSpec, steps: int = 3) -> tuple[set[str], set[str]]:
@@ -77,6 +88,18 @@ def test_exactly_what_learns_moves(name: str) -> None:
 def test_statistics_follow_the_batch_only_where_norms_learn(name: str, statistics: set[str]) -> None:
     moved, _ = _moved(name, _spec(name, norm_learns=True), steps=1)
     assert {key.split(".")[0] for key in moved if "running" in key} == statistics
+
+
+def test_no_batch_norm_learns_from_one_picture_alone() -> None:
+    backbone, (_, labels) = tower(), pictures()
+    seen: set[int] = set()
+    for norm in (module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.register_forward_pre_hook(lambda module, inputs: seen.add(len(inputs[0])) if module.training else None)
+    plan = _spec("lp_ft", norm_learns=True).model_copy(update={"micro_batch": 2})
+    trainer = Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=strategy("lp_ft"), frozen=0)
+    for images in (4, 3):
+        finish(trainer.step(np.arange(images), 1.0, draw=[0, 0], running=Running()))
+    assert seen == {2}
 
 
 @pytest.mark.parametrize(

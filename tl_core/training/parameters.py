@@ -81,7 +81,9 @@ def first_learning(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> i
 def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, int]:
     """How many parameters learn at some time, and how many the network has in all; low-rank updates only in the first."""
     head = sum(parameter.numel() for parameter in backbone.head_parameters())
-    total = sum(parameter.numel() for parameter in backbone.parameters())
+    # Auxiliary heads, which never learn and never answer, are in no stage.
+    stages = range(len(backbone.stages))
+    total = head + sum(parameter.numel() for stage in stages for parameter in backbone.stage_parameters(stage))
     if strategy.parameters == "lora":
         return head + lora.size(backbone, spec.recipe.lora_rank), total
     groups = stage_groups(backbone, strategy, spec)

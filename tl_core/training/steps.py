@@ -192,11 +192,12 @@ class Trainer:
                 cutmix=self._recipe.cutmix if self._cuts else 0.0,
                 generator=np.random.default_rng([*(draw or ()), 1]),
             )
+        parts = np.array_split(np.arange(len(rows)), math.ceil(len(rows) / self.micro_batch))
         self._network.eval()
         if draw is not None:
-            self._train_mode()
+            self._train_mode(smallest=len(parts[-1]))
         loss_sum, correct = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
-        for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / self.micro_batch)):
+        for part in parts:
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             logits = self._forward(images[chosen])
             # Smoothing is for those who ask: a fitted head answers every training picture right, so it would be all that is
@@ -234,14 +235,15 @@ class Trainer:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bfloat16):
             return torch.as_tensor(self._network(images)).float()
 
-    def _train_mode(self) -> None:
+    def _train_mode(self, smallest: int) -> None:
+        """`smallest`: images in the smallest part that the step will take."""
         self._network.train()
         for number, (_, stage) in enumerate(self._backbone.stages):
             if number >= self._frozen and not any(parameter.requires_grad for parameter in stage.parameters()):
                 stage.eval()
         for module in self._network.modules():
             # A single image has no statistics of its own.
-            if isinstance(module, BATCH_NORMS) and (self.micro_batch == 1 or not self._keeps_statistics(module)):
+            if isinstance(module, BATCH_NORMS) and (smallest == 1 or not self._keeps_statistics(module)):
                 module.eval()
 
     def _keeps_statistics(self, module: nn.Module) -> bool:
