@@ -99,8 +99,10 @@ class UnknownName(SpecError):
         known = list(valid)
         close: list[str] = []
         if len(known) > MANY_NAMES:
-            holding = [full for full in known if len(name) > 2 and name.lower() in full.lower()]
-            alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+            # A caller from Python may hand over anything.
+            text = str(name).lower()
+            holding = [full for full in known if len(text) > 2 and text in full.lower()]
+            alike = difflib.get_close_matches(text, known, n=5, cutoff=0.5)
             close = list(dict.fromkeys([*holding, *alike]))[:5]
         if close:
             return cls(

@@ -47,6 +47,13 @@ def test_everything_wrong_is_in_one_message_before_a_run_is_made(workspace: Work
     assert workspace.runs() == []
 
 
+def test_what_is_no_number_is_said_like_what_is_out_of_range() -> None:
+    wrong: dict[str, Any] = {"stages": "two", "epochs": True, "image_size": 64.5, "seed": None, "batch_size": "x"}
+    found = problems(TrainingOptions(strategy="partial_fine_tuning", **wrong))
+    for value, each in zip(wrong.values(), found, strict=True):
+        assert f"is {value}; it takes a whole number" in each.message
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_alone_is_said_alone(name: str) -> None:
     value, part = WRONG[name]

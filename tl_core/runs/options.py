@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeVar, get_args
+from numbers import Integral
+from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import Solver, TrainSpec
@@ -63,7 +64,7 @@ def problems(options: TrainingOptions, *, find: Callable[[str], Network] = netwo
     found += _out_of_range(options, len(row.stages) if row else None)
     if row is not None:
         weights = _try(lambda: row.weights_row(options.weights), found)
-        if options.image_size is not None and 16 <= options.image_size <= 1024:
+        if _whole(options.image_size) and 16 <= options.image_size <= 1024:
             found += _refused_sizes(row, options.image_size, (weights,) if weights else row.weights)
     chosen: Strategy | None = None
     if options.strategy not in (None, AUTO):
@@ -78,7 +79,8 @@ def problems(options: TrainingOptions, *, find: Callable[[str], Network] = netwo
             )
         )
     if row is not None and chosen is not None:
-        reason = misfit(chosen, row, min(options.stages or STAGES, len(row.stages)))
+        stages = options.stages if _whole(options.stages) else STAGES
+        reason = misfit(chosen, row, min(stages, len(row.stages)))
         found += [SpecError(reason)] if reason else []
     _try(lambda: Recipe().changed(options.recipe), found)
     return found
@@ -211,14 +213,19 @@ def _out_of_range(options: TrainingOptions, stages: int | None) -> list[GraftErr
         (f"number of last stages{of}", options.stages, 1, stages or 1000),
         ("number of epochs", options.epochs, 1, 1000),
         ("image size", options.image_size, 16, 1024),
-        ("seed", options.seed, 0, 2**32 - 1),
-        ("batch size", options.batch_size, 1, LARGEST_BATCH),
     ]
+    wanted = [entry for entry in ranges if entry[1] is not None]
+    wanted += [("seed", options.seed, 0, 2**32 - 1), ("batch size", options.batch_size, 1, LARGEST_BATCH)]
     return [
         SpecError(f"The {what} is {value}; it takes a whole number from {low} to {high}.")
-        for what, value, low, high in ranges
-        if value is not None and not low <= value <= high
+        for what, value, low, high in wanted
+        if not (_whole(value) and low <= value <= high)
     ]
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number; a caller from Python may hand over anything."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _refused_sizes(row: Network, image_size: int, sets: tuple[WeightsRow, ...]) -> list[GraftError]:
