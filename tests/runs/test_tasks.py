@@ -74,6 +74,37 @@ def test_the_same_question_is_answered_once(workspace: Workspace, rank: Rank) ->
     assert len(workspace.tasks()) == 2
 
 
+def test_a_ranking_that_lacks_a_backbone_is_made_again(rank: Rank) -> None:
+    counting = Counting()
+    task = rank("lacking", "resnet18", executor=counting)
+    found = task.answer(Ranking)
+    assert found is not None
+    assert set(found.failed) == {"resnet18"}
+    assert rank("lacking", "resnet18", executor=counting) == task
+    assert counting.started == 2
+    assert task.answer(Ranking) == found
+
+
+def test_a_look_up_whose_row_is_gone_is_made_again(workspace: Workspace) -> None:
+    counting = Counting()
+    for _ in range(2):
+        task = ask(workspace, DescribeSpec(network="answer"), executor=counting)
+        assert task.status().state == "succeeded"
+    assert counting.started == 2
+
+
+def test_other_weights_of_the_operator_are_another_question(
+    rank: Rank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "resnet18.safetensors"
+    own.write_bytes(b"some")
+    monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(tmp_path))
+    before = rank("answer", "resnet18", executor=HERE)
+    assert rank("answer", "resnet18", executor=HERE) == before
+    own.write_bytes(b"others")
+    assert rank("answer", "resnet18", executor=HERE) != before
+
+
 def test_a_task_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
     workspace: Workspace, dataset: DatasetFolder, rank: Rank
 ) -> None:

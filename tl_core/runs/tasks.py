@@ -6,10 +6,22 @@ Knows which of them hold a data set and which wait for a device. Knows nothing o
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.tasks import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec, TaskSpec
-from tl_core.errors import NotFound
+from tl_core.documents.tasks import (
+    DescribeSpec,
+    LookSpec,
+    MeasureSpec,
+    PreviewSpec,
+    Ranking,
+    RankSpec,
+    RateSpec,
+    TaskSpec,
+)
+from tl_core.errors import GraftError, NotFound
+from tl_core.models.registry import network, networks
+from tl_core.models.weights import identity
 from tl_core.runs import locks
 from tl_core.runs.devices import resolve_device
 from tl_core.runs.executors import Executor, Processes
@@ -32,7 +44,8 @@ _WAIT: frozenset[str] = frozenset({"rank", "rate"})
 def ask(workspace: Workspace, spec: TaskSpec, *, executor: Executor = _PROCESSES) -> TaskFolder:
     """The task that answers `spec`: the one that did or does so already, else a new one.
 
-    One that failed, was cancelled or was interrupted starts again, in the same folder.
+    One that failed, was cancelled or was interrupted starts again, in the same folder; so does a ranking that lacks
+    backbones, for what they failed for may be mended, and a look-up whose row is gone.
 
     Raises:
         NotFound: there is no such data set in this workspace, or no such picture in it.
@@ -42,8 +55,8 @@ def ask(workspace: Workspace, spec: TaskSpec, *, executor: Executor = _PROCESSES
     """
     spec = _resolved(spec)
     dataset = _dataset(workspace, spec)
-    task = TaskFolder(workspace.path / "tasks" / identifier(spec.model_dump_json()))
-    if _answers(task):
+    task = TaskFolder(workspace.path / "tasks" / identifier(_question(spec)))
+    if _answers(task, spec):
         task.path.touch()
         return task
     workspace.make()
@@ -54,8 +67,8 @@ def ask(workspace: Workspace, spec: TaskSpec, *, executor: Executor = _PROCESSES
         while lock is None:
             _, lock = make(task.path, lambda fresh: TaskFolder(fresh).write_spec(spec))
             if lock is None:
-                lock = _taken_again(task)
-            if lock is None and _answers(task):
+                lock = _taken_again(task, spec)
+            if lock is None and _answers(task, spec):
                 break
     except BaseException:
         locks.release([] if uses is None else [uses])
@@ -67,9 +80,42 @@ def ask(workspace: Workspace, spec: TaskSpec, *, executor: Executor = _PROCESSES
     return task
 
 
-def _answers(task: TaskFolder) -> bool:
+def _question(spec: TaskSpec) -> str:
+    """`spec`, and of which weights it is asked: the operator may put another file in the place of one."""
+    match spec:
+        case RankSpec(backbones=names):
+            asked: list[tuple[str, str | None]] = [(name, None) for name in names]
+        case LookSpec(backbone=name, weights=weights) | RateSpec(train=TrainSpec(backbone=name, weights=weights)):
+            asked = [(name, weights)]
+        case _:
+            asked = []
+    parts = [spec.model_dump_json()]
+    for backbone, of in asked:
+        # What is wrong with the name or the operator's folder, the job says.
+        with suppress(GraftError):
+            parts.append(identity(network(backbone), of))
+    return "\n".join(parts)
+
+
+def _answers(task: TaskFolder, spec: TaskSpec) -> bool:
     """Whether it has answered or is at work."""
-    return task.exists and (task.alive() or task.status().state == "succeeded")
+    return task.exists and (task.alive() or _answered(task, spec))
+
+
+def _answered(task: TaskFolder, spec: TaskSpec) -> bool:
+    """Whether its answer is there and would be no other today."""
+    if task.status().state != "succeeded":
+        return False
+    match spec:
+        case DescribeSpec(network=name):
+            return name in networks()
+        case RankSpec():
+            with suppress(GraftError):
+                ranking = task.answer(Ranking)
+                return ranking is not None and not ranking.failed
+            return False
+        case _:
+            return True
 
 
 def _start(task: TaskFolder, spec: TaskSpec, held: Held, store: Store, executor: Executor) -> None:
@@ -88,8 +134,8 @@ def _start(task: TaskFolder, spec: TaskSpec, held: Held, store: Store, executor:
         raise
 
 
-def _taken_again(task: TaskFolder) -> int | None:
-    """The lock of a task that ended without an answer, emptied for another try; None where it answered or is at work."""
+def _taken_again(task: TaskFolder, spec: TaskSpec) -> int | None:
+    """The lock of a task that ended without an answer that stands, emptied for another try; None where it answered or is at work."""
     try:
         lock = locks.take(task.lock)
     except FileNotFoundError:
@@ -98,7 +144,7 @@ def _taken_again(task: TaskFolder) -> int | None:
     if lock is None:
         return None
     try:
-        if not task.exists or task.status().state == "succeeded":
+        if not task.exists or _answered(task, spec):
             locks.release([lock])
             return None
         for path in task.path.iterdir():
