@@ -200,6 +200,21 @@ def test_embeddings_by_torch_are_the_backbones(tmp_path: Path) -> None:
     assert np.allclose(found, wanted, atol=1e-5)
 
 
+def test_a_full_memory_makes_the_batches_of_frozen_stages_smaller(tmp_path: Path) -> None:
+    backbone, sizes = twin(), []
+
+    def refuse(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    backbone.stages[0][1].register_forward_pre_hook(refuse)
+    wanted = [Wanted("stage_0", tmp_path / "a", np.float16)]
+    finish(activations._run_torch(backbone, 1, "cpu", wanted, PIXELS))
+    assert sizes[0] == len(PIXELS) > 5 > sizes[-1]
+    assert np.allclose(np.load(tmp_path / "a"), _by_torch(PIXELS), atol=5e-3)
+
+
 def test_the_layouts_trial_is_remembered_and_leaves_the_network_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

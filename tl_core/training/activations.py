@@ -255,19 +255,18 @@ def _run_torch(
     pace: Pace | None = None,
     before: int = 0,
 ) -> Generator[Event, None, None]:
-    """As `run_graph`: the embedding, and what the first `frozen` stages give under any other name."""
+    """As `run_graph`: the embedding, and what the first `frozen` stages give otherwise; in smaller batches if memory runs out."""
     backbone.to(device).eval()
     first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
     count = len(pictures)
     pace = pace or Pace("features", count)
     arrays: list[np.memmap[Any, Any]] = []
-    for start in range(0, count, GPU_BATCH):
-        part = slice(start, start + GPU_BATCH)
-        batch = (
-            pictures.on(device, part)
-            if isinstance(pictures, View)
-            else torch.from_numpy(np.array(pictures[part])).to(device)
-        )
+
+    def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
+        if isinstance(pictures, View):
+            batch = pictures.on(device, part)
+        else:
+            batch = torch.from_numpy(np.array(pictures[part])).to(device)
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             x = first(backbone.normalise(batch))
             found = {one.output: x for one in wanted}
@@ -275,14 +274,25 @@ def _run_torch(
                 for stage in rest:
                     x = stage(x)
                 found[EMBEDDING] = backbone.pool(x)
-            values = [found[one.output].float().cpu().numpy() for one in wanted]
+            return [found[one.output].float().cpu().numpy() for one in wanted]
+
+    start, size = 0, GPU_BATCH
+    while start < count:
+        try:
+            values = outputs(slice(start, start + size))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
         if not arrays:
             arrays = [
                 new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
             ]
         for rows, some in zip(arrays, values, strict=True):
             write_rows(rows, start, some)
-        event = pace.at(before + min(start + GPU_BATCH, count))
+        start = min(start + size, count)
+        event = pace.at(before + start)
         if event is not None:
             yield event
     for rows in arrays:
