@@ -12,7 +12,10 @@ import pytest
 from tests.cli.conftest import Trained
 from tests.conftest import PictureFolder
 from tl_core.cli import main
+from tl_core.cli.tasks import suggested
+from tl_core.documents.spec import TrainSpec
 from tl_core.runs.store import RunFolder, Store
+from tl_core.training.strategies import strategy
 
 
 @pytest.fixture
@@ -61,6 +64,19 @@ def test_a_learning_rate_is_found_and_nothing_is_left_behind(
     assert suggested is not None
     assert 1e-6 < float(suggested[1]) < 1
     assert not list(store.glob("workspaces/*/*/*"))
+
+
+def test_the_rate_of_stages_is_suggested_in_the_proportion_that_was_tried() -> None:
+    spec = TrainSpec(name="a", workspace="", dataset="", weights="IMAGENET1K", image_size=224)
+    for name in ("full_fine_tuning", "lp_ft"):
+        recipe = strategy(name).recipe
+        words = suggested(spec.model_copy(update={"strategy": name, "recipe": recipe}), 0.006).split()
+        assert words[:2] == ["--strategy", name]
+        told = dict(zip(words[2::2], map(float, words[3::2]), strict=True))
+        assert told == {
+            "--learning-rate": 0.006,
+            "--stage-rate": pytest.approx(0.006 * recipe.stage_rate / recipe.head_rate),
+        }
 
 
 def test_a_network_that_only_timm_knows_is_looked_up_and_trained_in_one_command(

@@ -86,8 +86,15 @@ def find_rate(
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return
     tell_curve(curve)
-    way = f"--strategy {spec.strategy}" if spec.solver == "logistic" else f"--solver {spec.solver}"
-    show.line(f"Suggested: {way} --learning-rate {curve.suggested:.1e}")
+    show.line(f"Suggested: {suggested(spec, curve.suggested)}")
+
+
+def suggested(spec: TrainSpec, rate: float) -> str:
+    """The options of a run at the head's `rate`; the rates of stages rose with it, so they stay in proportion."""
+    if spec.solver != "logistic":
+        return f"--solver {spec.solver} --learning-rate {rate:.1e}"
+    stages = rate * spec.recipe.stage_rate / spec.recipe.head_rate
+    return f"--strategy {spec.strategy} --learning-rate {rate:.1e} --stage-rate {stages:.1e}"
 
 
 def _curve(
