@@ -13,7 +13,7 @@ from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.places import torch_folder
 from tl_core.models.registry import network
-from tl_core.models.weights import available, available_names, describe, fetch, locate
+from tl_core.models.weights import available, available_names, describe, fetch, identity, locate
 
 
 @pytest.fixture
@@ -116,6 +116,22 @@ def test_a_damaged_file_is_said_and_downloaded_again(site: Site) -> None:
     events, path = result_of(fetch(row))
     assert path.read_bytes() == CONTENT
     assert any(isinstance(event, Notice) and "damaged" in event.message for event in events)
+
+
+def test_a_damaged_file_is_not_replaced_by_the_operators_own_under_the_same_name(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = torch_row(site)
+    file, own = torch_folder() / row.weights[0].file, tmp_path / "own" / "resnet18.safetensors"
+    for path, content in ((file, CONTENT[:1000]), (own, b"other weights")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(own.parent))
+    assert identity(row) == row.weights[0].sha256
+    assert result_of(fetch(row))[1].read_bytes() == CONTENT
+    file.write_bytes(CONTENT[:1000])
+    own.write_bytes(CONTENT)
+    assert result_of(fetch(row)) == ([], own), "the same file in another place is as good"
 
 
 def test_a_connection_that_brings_nothing_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,12 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
     row = network.weights_row(weights)
     damaged: list[Path] = []
     for found in candidates(network, row):
-        if found.place == "operator's folder" or _is_intact(found.path, row):
+        if found.place == "operator's folder":
+            # Behind a damaged file of the library's it would be taken for that one: `identity` reads no file.
+            if not damaged or (row.sha256 and _is_intact(found.path, row)):
+                return found.path
+            continue
+        if _is_intact(found.path, row):
             return found.path
         if found.place == "package":
             raise DownloadFailed(
@@ -138,7 +143,8 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
     yield from _wait_for(lock, row)
     try:
         # Another job may have brought it meanwhile.
-        found_now = next((found.path for found in candidates(network, row) if _is_intact(found.path, row)), None)
+        brought = (found.path for found in candidates(network, row) if found.place != "operator's folder")
+        found_now = next((path for path in brought if _is_intact(path, row)), None)
         if found_now is not None:
             return found_now
         part = folder / f"{name}.part"
