@@ -13,9 +13,9 @@ import pytest
 
 from tests.runs import scratch
 from tests.runs.conftest import SCRATCH, until
-from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec
+from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec, TaskSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
-from tl_core.runs import executors, jobs, locks
+from tl_core.runs import executors, jobs, locks, tasks
 from tl_core.runs.executors import InProcess
 from tl_core.runs.store import DatasetFolder, Store, TaskFolder, Workspace, new_token, open_job
 from tl_core.runs.tasks import ask
@@ -103,6 +103,22 @@ def test_other_weights_of_the_operator_are_another_question(
     assert rank("answer", "resnet18", executor=HERE) == before
     own.write_bytes(b"others")
     assert rank("answer", "resnet18", executor=HERE) != before
+
+
+def test_a_task_that_is_cleared_away_while_it_is_asked_for_is_made_again(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, really = rank("answer", executor=HERE), tasks._answers
+
+    def cleared(asked: TaskFolder, spec: TaskSpec) -> bool:
+        answered = really(asked, spec)
+        monkeypatch.setattr(tasks, "_answers", really)
+        asked.delete()
+        return answered
+
+    monkeypatch.setattr(tasks, "_answers", cleared)
+    assert rank("answer", executor=HERE) == task
+    assert task.status().state == "succeeded"
 
 
 def test_a_task_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(

@@ -5,6 +5,7 @@ Knows which of them hold a data set and which wait for a device. Knows nothing o
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 
@@ -56,8 +57,7 @@ def ask(workspace: Workspace, spec: TaskSpec, *, executor: Executor = _PROCESSES
     spec = _resolved(spec)
     dataset = _dataset(workspace, spec)
     task = TaskFolder(workspace.path / "tasks" / identifier(_question(spec)))
-    if _answers(task, spec):
-        task.path.touch()
+    if _answers(task, spec) and _used(task):
         return task
     workspace.make()
     store = swept(workspace)
@@ -100,6 +100,15 @@ def _question(spec: TaskSpec) -> str:
 def _answers(task: TaskFolder, spec: TaskSpec) -> bool:
     """Whether it has answered or is at work."""
     return task.exists and (task.alive() or _answered(task, spec))
+
+
+def _used(task: TaskFolder) -> bool:
+    """Note that it was asked for; False where it was cleared away meanwhile."""
+    try:
+        os.utime(task.path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _answered(task: TaskFolder, spec: TaskSpec) -> bool:
