@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.runs.conftest import EXPORTED_SIZE
 from tests.training.helpers import finish
 from tl_core.documents.bundle import NO_WEIGHTS
-from tl_core.documents.events import EpochEnded, Notice, StageStarted
-from tl_core.runs import executors, jobs
+from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
+from tl_core.errors import WeightsUnavailable
+from tl_core.models.build import Backbone, build
+from tl_core.runs import executors, jobs, stepping
 from tl_core.runs.folders import DatasetFolder, RunFolder
 from tl_core.runs.options import TrainingOptions, spec_of
 from tl_core.runs.pipeline import JOBS
@@ -100,6 +104,28 @@ def test_from_scratch_takes_pictures_like_those_of_the_weights_that_were_chosen(
     with torch.device("meta"):
         backbone, _ = finish(built(plan))
         assert backbone(torch.empty(1, 3, size, size)).shape == (1, 3)
+
+
+def test_what_was_saved_is_finished_without_the_pretrained_weights(
+    pets: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_spec(spec_of(TrainingOptions(strategy="lp_ft", image_size=EXPORTED_SIZE), pets))
+    plan, pixels = Plan(run), np.zeros((0, EXPORTED_SIZE, EXPORTED_SIZE, 3), dtype=np.uint8)
+    saved = build(plan.network, weights=None, classes=3, seed=7).tensors()
+    save_file(saved, run.best)
+
+    def gone(*_: object, **__: object) -> Generator[Event, None, Backbone]:
+        raise WeightsUnavailable("The weights are not here.")
+        yield
+
+    monkeypatch.setattr(stepping, "pretrained", gone)
+    with pytest.raises(WeightsUnavailable):
+        finish(stepping.train(plan, pixels))
+    run.finish_file.touch()
+    (backbone, moved), _ = finish(stepping.train(plan, pixels))
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in backbone.tensors().items())
+    assert moved == ()
 
 
 def test_a_head_trained_by_steps(trained: Callable[..., RunFolder]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tl_core.documents.base import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
-from tl_core.errors import NotFound
+from tl_core.errors import DownloadFailed, NotFound, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.export import exported_backbone
 from tl_core.runs.features import pretrained
@@ -36,6 +36,8 @@ from tl_core.training.trial import channels_last_is_faster
 def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[Backbone, tuple[StageMoved, ...]]]:
     """Follow the plan's strategy, or take what an earlier worker saved of that; the network, and how far its stages moved.
 
+    To finish with what was saved, the pretrained weights are not needed; without them, the movement is left out.
+
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         DeviceError: not even one picture fits the device's memory.
@@ -44,15 +46,22 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         NotFound: what was saved is damaged.
     """
     saved = best_state(plan.run.best) if plan.run.finishing else None
-    backbone = yield from built(plan)
-    before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
+    before: dict[str, Tensor] | None = None
+    try:
+        backbone = yield from built(plan)
+        before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
+    except (WeightsUnavailable, DownloadFailed):
+        if saved is None:
+            raise
+        # What was saved is whole without them; only how far it moved is not known.
+        backbone = _random(plan)
     if saved is None:
         yield from _take_steps(plan, backbone, pixels)
     else:
         backbone.load_tensors(saved)
         yield Notice(message="Finishing with the best state that training reached before it was stopped.")
     learned = learning_stages(backbone, plan.strategy, plan.spec)
-    return backbone, stage_movement(before, backbone, learned)
+    return backbone, stage_movement(before, backbone, learned) if before else ()
 
 
 def best_state(path: Path) -> dict[str, Tensor]:
@@ -65,10 +74,13 @@ def best_state(path: Path) -> dict[str, Tensor]:
 
 def built(plan: Plan) -> Generator[Event, None, Backbone]:
     """The network with a new head, before training. Raises WeightsUnavailable, DownloadFailed."""
-    classes, seed = len(plan.classes), plan.spec.seed
     if not plan.strategy.pretrained:
-        return build(plan.network, weights=None, classes=classes, seed=seed, like=plan.weights.name)
-    return (yield from pretrained(plan.network, plan.weights.name, classes=classes, seed=seed))
+        return _random(plan)
+    return (yield from pretrained(plan.network, plan.weights.name, classes=len(plan.classes), seed=plan.spec.seed))
+
+
+def _random(plan: Plan) -> Backbone:
+    return build(plan.network, weights=None, classes=len(plan.classes), seed=plan.spec.seed, like=plan.weights.name)
 
 
 def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[int, Inputs]]:
