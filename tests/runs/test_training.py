@@ -14,7 +14,7 @@ import pytest
 from tests.runs.conftest import until
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.errors import NotFound
 from tl_core.models import export
 from tl_core.models.export import exported_backbone
@@ -25,6 +25,7 @@ from tl_core.runs.stepping import best_state
 from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
 from tl_core.runs.summary import summarise
 from tl_core.serving.predictor import Predictor, probabilities
+from tl_core.training import machine
 
 Pictures = Callable[..., Path]
 SIZE = 96
@@ -72,6 +73,7 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(workspace: 
 
     events, _ = run.events()
     assert any(isinstance(event, RegularisationTried) for event in events)
+    assert any(isinstance(event, Notice) and event.message.startswith("This should take ") for event in events)
     assert not run.best.exists()
     assert not (run.path / "workshop").exists()
     assert f"{report.test.images} pictures it had never seen" in (run.bundle / "MODEL_CARD.md").read_text()
@@ -95,6 +97,28 @@ def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
 
     run = jobs.submit_training(workspace, pets, image_size=SIZE, executor=executors.InProcess({"train": forgetful}))
     assert _ended(run) == "succeeded"
+
+
+def test_memory_that_will_not_do_is_said_before_training_with_what_would(
+    workspace: Workspace, pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "available_mb", lambda device: 650.0)
+
+    def until_warned(run: RunFolder) -> Generator[Event, None, None]:
+        for event in train_job(run):
+            yield event
+            if isinstance(event, Notice) and event.level == "warning":
+                return
+
+    run = jobs.submit_training(
+        workspace, pets, strategy="full_fine_tuning", executor=executors.InProcess({"train": until_warned})
+    )
+    assert _ended(run) == "succeeded"
+    events, _ = run.events()
+    (warned,) = (event for event in events if isinstance(event, Notice) and event.level == "warning")
+    assert warned.message.startswith("This needs about ")
+    assert "It would fit with " in warned.message
+    assert [event.stage for event in events if isinstance(event, StageStarted)] == ["preparing"]
 
 
 def test_the_same_spec_gives_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:

@@ -9,12 +9,15 @@ import shutil
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.runs import answers
 from tl_core.runs.store import DatasetFolder, RunFolder
+
+if TYPE_CHECKING:
+    from tl_core.runs.plan import Plan
 
 JobFunction = Callable[[Any], Generator[Event, None, None]]
 """Takes its DatasetFolder, RunFolder or TaskFolder."""
@@ -60,6 +63,8 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     )
     yield from resolve(plan, pixels)
     yield from _say_what_has_no_effect(plan.spec)
+    if not run.finishing:
+        yield from _say_what_it_takes(plan)
     workshop = run.path / "workshop"
     shutil.rmtree(workshop, ignore_errors=True)
     try:
@@ -81,6 +86,19 @@ def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
     if idle:
         names = ", ".join(name.replace("_", " ") for name in idle)
         yield Notice(message=f"Without effect on {spec.strategy} as it is trained here: {names}.")
+
+
+def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
+    """How long it should take; where memory will not do for it, that too, and what would fit."""
+    from tl_core.runs.estimating import estimated
+    from tl_core.training.estimate import fits
+    from tl_core.training.machine import available_mb
+
+    found = estimated(plan.spec, plan.manifest, plan.cache)
+    yield Notice(message=f"This should take {found}" + (f" and {found.memory} of memory." if found.memory else "."))
+    too_much = fits(found, available_mb(plan.spec.device))
+    if too_much:
+        yield Notice(level="warning", message=too_much)
 
 
 def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:
