@@ -25,6 +25,7 @@ from tl_core.runs.pipeline import JOBS
 from tl_core.runs.plan import Plan
 from tl_core.runs.stepping import built
 from tl_core.runs.store import Workspace
+from tl_core.runs.summary import summarise
 from tl_core.training.strategies import strategy
 
 HERE = executors.InProcess(JOBS)
@@ -88,6 +89,7 @@ def test_from_scratch_uses_no_pretrained_weights(trained: Callable[..., RunFolde
     run = trained(strategy="from_scratch")
     info = json.loads((run.bundle / "bundle.json").read_text())
     assert (info["weights"], info["licence"]) == (NO_WEIGHTS, "none")
+    assert summarise(run).weights == NO_WEIGHTS
     assert "from random weights" in (run.bundle / "MODEL_CARD.md").read_text()
     assert "Looking at every picture once" not in _titles(run)
 

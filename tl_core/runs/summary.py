@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tl_core.documents.base import Record
+from tl_core.documents.bundle import NO_WEIGHTS
 from tl_core.errors import GraftError
 from tl_core.runs.store import RunFolder, Store
+from tl_core.training.strategies import strategy
 
 _STAGES = ("ingest", "features", "training", "export", "evaluation")
 _PART_OF = {"preparing": "features"}
@@ -30,6 +32,7 @@ class RunSummary(Record):
     """Of the largest process."""
     backbone: str
     weights: str
+    """Name of the set that training started from, or `NO_WEIGHTS`."""
     strategy: str
     chosen_by: str
     """user, default or auto."""
@@ -80,7 +83,7 @@ def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
         seconds={name: round(seconds, 3) for name, seconds in spent.items()},
         peak_memory_mb=max((peak for peak in peaks if peak is not None), default=None),
         backbone=spec.backbone,
-        weights=spec.weights,
+        weights=spec.weights if strategy(spec.strategy).pretrained else NO_WEIGHTS,
         strategy=spec.strategy,
         chosen_by=spec.chosen_by,
         reason=spec.reason,
