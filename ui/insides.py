@@ -9,7 +9,7 @@ from tl_core.documents.tasks import FeatureMap, Look, LookSpec
 from tl_core.models import weights
 from tl_core.models.registry import Network
 from tl_core.runs.store import DatasetFolder, TaskFolder
-from ui import asking, grids
+from ui import asking, backbones, grids
 from ui.places import Here
 from ui.words import plain
 
@@ -27,17 +27,18 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         row = st.number_input(
             "Picture of your data set, by number", 1, len(manifest.images), key=f"look-{dataset.id}", width=260
         )
+        chosen = backbones.chosen_weights(network)
         spec = LookSpec(
             workspace=here.workspace.token,
             dataset=dataset.id,
             row=row - 1,
             backbone=network.name,
-            weights=network.default_weights,
-            image_size=network.weights_row().input_size,
+            weights=chosen,
+            image_size=network.weights_row(chosen).input_size,
         )
         task = asking.latest(here.workspace, LookSpec, lambda asked: asked == spec)
         if task is None or task.status().state != "succeeded":
-            wait = "" if weights.available(network) else f"; it {weights.describe(network)} first"
+            wait = "" if weights.available(network, chosen) else f"; it {weights.describe(network, chosen)} first"
             st.button(
                 "See what it sees",
                 key="look",

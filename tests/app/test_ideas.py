@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.report import StageMoved
+from tl_core.documents.tasks import LookSpec, TaskSpec
+from ui import asking
 
 
 def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> None:
@@ -18,6 +22,19 @@ def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> N
     app = open_page("pages/5_Ideas.py", dataset=data.id)
     assert "2 runs on these pictures" in text(app)
     assert app.button(key="look").label == "See what it sees"
+
+
+def test_what_is_looked_into_has_the_chosen_weights(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TaskSpec] = []
+    monkeypatch.setattr(asking, "put", lambda workspace, spec: asked.append(spec))
+    app = open_page("pages/5_Ideas.py", dataset=records.dataset(records.workspace()).id)
+    app.session_state["backbone"] = "vit_b_16"
+    app.session_state["weights-vit_b_16"] = "IMAGENET1K_SWAG_E2E_V1"
+    app.run()
+    app.button(key="look").click().run()
+    (spec,) = asked
+    assert isinstance(spec, LookSpec)
+    assert (spec.backbone, spec.weights, spec.image_size) == ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", 384)
 
 
 def test_evaluate_says_what_moved(open_page: Open) -> None:
