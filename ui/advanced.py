@@ -35,11 +35,19 @@ def changed(case: Case) -> Changed:
     for tab in TABS:
         for setting in applicable(case, tab):
             value = set_value(setting.name)
+            if setting.kind == "whole" and value is not None and value > _most(case, setting):
+                # Set for a backbone with more stages: its widget, too, begins anew with the other one.
+                value = None
             if setting.kind == "rate" and isinstance(value, str):
                 value = _rate(setting, value, found)
             if value != case.own(setting.name) or setting.kind != "switch":
                 found.take(setting.name, value)
     return found
+
+
+def _most(case: Case, setting: Setting) -> float:
+    """The largest value of a number."""
+    return len(case.network.stages) if setting.name == "stages" else setting.high
 
 
 def _rate(setting: Setting, text: str, found: Changed) -> float | None:
@@ -67,7 +75,6 @@ def _widget(case: Case, setting: Setting) -> None:
         st.text_input(setting.label, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
     else:
         whole = setting.kind == "whole"
-        low, high, step = ((int if whole else float)(edge) for edge in (setting.low, setting.high, setting.step))
-        if setting.name == "stages":
-            high = len(case.network.stages)
+        edges = (setting.low, _most(case, setting), setting.step)
+        low, high, step = ((int if whole else float)(edge) for edge in edges)
         st.number_input(setting.label, low, high, None, step=step, placeholder=f"{own:g} (default)", **common)

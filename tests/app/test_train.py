@@ -103,6 +103,15 @@ def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
     assert not app.exception
 
 
+def test_a_backbone_with_fewer_stages_forgets_how_many_were_to_learn(app: AppTest) -> None:
+    app.button(key="choose-partial_fine_tuning").click().run()
+    app.number_input(key="set-stages").set_value(8).run()
+    app.selectbox(key="backbone").set_value("resnet18").run()
+    assert not app.error
+    assert app.number_input(key="set-stages").value is None
+    assert not app.button(key="start").disabled
+
+
 def test_another_strategy_brings_its_own_settings(app: AppTest) -> None:
     app.button(key="choose-lp_ft").click().run()
     app.number_input(key="set-epochs").set_value(40)
