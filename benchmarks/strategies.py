@@ -34,6 +34,7 @@ from tl_core.runs import jobs  # noqa: E402
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
 from tl_core.training.strategies import frozen_stages, misfit, strategies, strategy  # noqa: E402
+from tl_core.training.tuning import tuned  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "strategies.md"
 BACKBONE = "efficientnet_lite0"
@@ -92,7 +93,7 @@ def read(workspace: Workspace, folder: Path) -> DatasetFolder:
 
 def trained(workspace: Workspace, dataset: DatasetFolder, row: Row, seed: int) -> RunSummary:
     """The finished run of that row and seed, trained now if there is none."""
-    option = strategy(row.strategy)
+    option = tuned(strategy(row.strategy), network(BACKBONE))
     recipe, epochs = option.recipe.changed(row.changes), row.epochs or option.epochs
     for run in workspace.runs():
         if run.status().state == "succeeded" and _same(run, dataset, row.strategy, seed, epochs, recipe):

@@ -14,6 +14,7 @@ from tl_core.runs import jobs
 from tl_core.runs.store import DatasetFolder, Store
 from tl_core.training.advice import Advice, auto_says
 from tl_core.training.strategies import AUTO, default_strategy, strategies
+from tl_core.training.tuning import tuned
 from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
 from ui import network as drawing
 from ui.places import IDEAS, TRAIN, Here
@@ -67,7 +68,7 @@ def strategy(
     proposed = default_strategy(jobs.detect_device(), train_images)
     name = cards.chosen_name(proposed)
     advice = _advice(here, network, train_images)
-    row = strategies()[(advice.strategy or proposed.name) if name == AUTO else name]
+    row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
     case = Case(network, weights, row, solver, advanced.set_value("optimizer") or "adamw", decided=name != AUTO)
     plan = Plan.of(case, name, advanced.changed(case))

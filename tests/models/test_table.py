@@ -89,6 +89,8 @@ def test_head_and_stages_of_every_row(published: str) -> None:
         assert tuple(shapes) == row.stage_shapes, row.name
         assert spatial.shape == (2, *row.map_shape)
         assert embedding.shape == (2, row.embedding_size)
+        normalised = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in backbone.modules())
+        assert row.layout.batch_norm == normalised, row.name
         assert backbone.head is not None
         assert backbone.head(embedding).shape == (2, table.CLASSES)
         for auxiliary in row.layout.auxiliary:

@@ -59,6 +59,7 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
             head=heads[0].head,
             linear_on_pooled=False,
             transformer=_is_transformer(module),
+            batch_norm=any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()),
             auxiliary=heads[1:],
             options=tuple({**dict(OPTIONS), **options}.items()),
         )

@@ -44,6 +44,7 @@ def _vit(
         map_layout="tokens",
         prefix_tokens=prefix_tokens,
         transformer=True,
+        batch_norm=False,
         options=ANY_SIZE,
     )
 
@@ -98,6 +99,7 @@ TIMM: tuple[Family, ...] = (
         tail=("@pool:head.norm",),
         head="head.fc",
         linear_on_pooled=False,
+        batch_norm=False,
         options=OPTIONS,
     ),
     _vit(

@@ -37,6 +37,7 @@ def _vgg(name: str, convolutions: tuple[int, ...], norm: bool) -> Family:
         tail=("avgpool", FLATTEN, *(f"classifier.{index}" for index in range(6))),
         head="classifier.6",
         linear_on_pooled=False,
+        batch_norm=norm,
     )
 
 
@@ -52,6 +53,7 @@ def _squeezenet(name: str, *ranges: tuple[int, int]) -> Family:
         head="classifier.1",
         head_trailing=(1, 1),
         linear_on_pooled=True,
+        batch_norm=False,
     )
 
 
@@ -98,6 +100,7 @@ def _vit(layers: int, networks: tuple[str, ...]) -> Family:
         map_layout="tokens",
         prefix_tokens=1,
         transformer=True,
+        batch_norm=False,
         size_option="image_size",
     )
 
@@ -115,6 +118,7 @@ def _swin(name: str, networks: tuple[str, ...]) -> Family:
         linear_on_pooled=True,
         map_layout="channels_last",
         transformer=True,
+        batch_norm=False,
     )
 
 
@@ -147,6 +151,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", "classifier.0", "classifier.1"),
         head="classifier.2",
         linear_on_pooled=False,
+        batch_norm=False,
     ),
     Family(
         name="alexnet",
@@ -159,6 +164,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", FLATTEN, *(f"classifier.{index}" for index in range(6))),
         head="classifier.6",
         linear_on_pooled=False,
+        batch_norm=False,
     ),
     *(
         _vgg(name + suffix, convolutions, bool(suffix))

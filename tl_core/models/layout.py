@@ -67,6 +67,8 @@ class Family:
     """Class and register tokens before those of the positions (`tokens` only)."""
     transformer: bool = False
     """Whether its blocks are attention and linear layers."""
+    batch_norm: bool = True
+    """Whether it is normalised over the batch, as most convolutional networks are; those that are not want smaller steps."""
     auxiliary: tuple[Auxiliary, ...] = ()
     options: tuple[tuple[str, object], ...] = ()
     """Arguments for the library's builder."""

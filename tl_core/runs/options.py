@@ -20,6 +20,7 @@ from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
 from tl_core.runs.estimating import estimated
 from tl_core.runs.store import DatasetFolder, Store
 from tl_core.training.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
+from tl_core.training.tuning import tuned
 
 STAGES = 2
 """Last stages that learn, where nobody said how many."""
@@ -167,7 +168,8 @@ def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: s
         UnknownName: there is no such strategy.
         SpecError: it does not fit the backbone.
     """
-    row, on = strategy(chosen), network(spec.backbone)
+    on = network(spec.backbone)
+    row = tuned(strategy(chosen), on)
     problem = misfit(row, on, spec.stages)
     if problem:
         raise SpecError(problem)

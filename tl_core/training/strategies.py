@@ -89,7 +89,7 @@ _ROWS = (
         learns="all",
         head_start="new",
         epochs=6,
-        recipe=Recipe(head_rate=3e-3, stage_rate=3e-4, augmentation="light"),
+        recipe=Recipe(head_rate=3e-3, stage_rate=1e-3, augmentation="light"),
     ),
     Strategy(
         name="lp_ft",
