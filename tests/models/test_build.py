@@ -21,7 +21,7 @@ from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
 from tl_core.models.export import attach_head, export_backbone
 from tl_core.models.registry import network
-from tl_core.models.weights import locate
+from tl_core.models.weights import find
 
 Maker = Callable[[str], Backbone]
 SIZE = 64
@@ -94,7 +94,7 @@ def test_tensors_load_into_the_librarys_own_network(random_backbone: Maker, tmp_
 def test_the_embedded_weights_know_a_palace_and_a_daisy(lite0: tuple[object, Path], tmp_path: Path) -> None:
     """The photos that ship with scikit-learn, classes 698 and 985 of ImageNet, cropped as ImageNet's are."""
     row = network("efficientnet_lite0")
-    file = locate(row)
+    file = find(row).path
     assert file is not None
     backbone = build(row, weights=row.default_weights, weights_file=file, classes=1000)
     *_, weight, bias = torch.load(file, weights_only=True).values()

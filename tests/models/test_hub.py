@@ -13,7 +13,7 @@ from tests.models.sites import COMMIT, CONTENT, PROXIES, SHA256, Site, hub_row, 
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.places import hub_folder
-from tl_core.models.weights import available, describe, fetch, locate, where
+from tl_core.models.weights import available, describe, fetch, find, where
 
 FOLDER = "models--graft--resnet18.a1_in1k"
 
@@ -44,7 +44,7 @@ def test_a_download_lies_where_the_hubs_own_library_looks(site: Site) -> None:
     assert try_to_load_from_cache("graft/resnet18.a1_in1k", "model.safetensors", cache_dir=hub_folder()) == str(path)
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].done, progress[-1].total) == (3, 3), "the hub's own size, not the registry's"
-    assert (locate(row), where(row), describe(row)) == (path, "Hugging Face cache", "here now")
+    assert (find(row).path, where(row), describe(row)) == (path, "Hugging Face cache", "here now")
     assert result_of(fetch(row)) == ([], path)
     assert site.paths == ["/graft/resnet18.a1_in1k/resolve/main/model.safetensors", "/storage"]
 

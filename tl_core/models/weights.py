@@ -43,12 +43,6 @@ def find(network: Network, weights: str | None = None) -> Found | None:
     return next(candidates(network, network.weights_row(weights)), None)
 
 
-def locate(network: Network, weights: str | None = None) -> Path | None:
-    """The file alone; raises as `find`."""
-    found = find(network, weights)
-    return found.path if found else None
-
-
 def where(network: Network, weights: str | None = None) -> Place | None:
     """The kind of place alone; raises as `find`."""
     found = find(network, weights)
