@@ -23,7 +23,7 @@ from tl_core.models import export, structure
 from tl_core.models.build import Backbone, build
 from tl_core.models.export import backbone_key, cut, exported_backbone, stage_name
 from tl_core.models.registry import network
-from tl_core.models.weights import locate
+from tl_core.models.weights import find
 
 
 def test_from_the_cache_without_torch(lite0: tuple[Cache, Path]) -> None:
@@ -59,7 +59,7 @@ def test_a_cut_answers_as_the_whole_does(lite0: tuple[Cache, Path], tmp_path: Pa
     session = onnxruntime.InferenceSession(tmp_path / "cut.onnx")
     assert [output.name for output in session.get_outputs()] == names
     given = dict(zip(names, session.run(None, {"images": pictures}), strict=True))
-    file = locate(network("efficientnet_lite0"))
+    file = find(network("efficientnet_lite0")).path
     backbone = build(network("efficientnet_lite0"), weights="IMAGENET1K", weights_file=file, classes=None)
     with torch.no_grad():
         x = backbone.normalise(torch.from_numpy(pictures))
