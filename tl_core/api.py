@@ -36,6 +36,21 @@ class Source(NamedTuple):
     """Display text."""
 
 
+class Request(NamedTuple):
+    """What was asked for, looked through."""
+
+    source: Source
+    classes_from: ClassesFrom
+    out: Path | None
+    """The folder to fill, absolute, where one was named."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of `jobs.submit_ingest`."""
+        kind, where, name = self.source
+        return {"source_kind": kind, "source": where, "name": name, "classes_from": self.classes_from}
+
+
 def train(
     data: str | os.PathLike[str],
     *,
@@ -74,8 +89,6 @@ def train(
 
     started = time.monotonic()
     store = Store.default()
-    source = source_of(data)
-    folder = None if out is None else free_folder(Path(out))
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
     options = TrainingOptions(
         backbone=backbone,
@@ -90,15 +103,13 @@ def train(
         batch_size=batch_size,
         recipe=recipe or {},
     )
-    classes_from = checked(options, classes, place, on_event)
-    dataset = jobs.submit_ingest(
-        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
-    )
+    request = checked(data, options, classes, place, on_event, out=out)
+    dataset = jobs.submit_ingest(place, **request.reading)
     made: list[JobFolder] = [dataset]
     try:
         finish(dataset, on_event)
         require_trainable(dataset.manifest())
-        run = jobs.submit_training(place, dataset, out=folder, **vars(options))
+        run = jobs.submit_training(place, dataset, out=request.out, **vars(options))
         made.insert(0, run)
         finish(run, on_event)
     except BaseException as error:
@@ -112,23 +123,32 @@ def train(
 
 
 def checked(
-    options: TrainingOptions, classes: str, place: Workspace, on_event: Callable[[Event], None] | None
-) -> ClassesFrom:
-    """Find everything that is wrong with the options at once; `classes` as what it means.
+    data: str | os.PathLike[str],
+    options: TrainingOptions,
+    classes: str,
+    place: Workspace,
+    on_event: Callable[[Event], None] | None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+) -> Request:
+    """Find everything that is wrong with what was asked for at once: the pictures, the options, the folder `out`.
 
     A backbone that is not in the registry is looked up in timm, which takes a job in `place`.
 
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
-    from tl_core.runs.options import problems, raise_all
+    from tl_core.runs.options import attempt, problems, raise_all
 
-    found = problems(options, find=lambda name: described(name, place, on_event))
+    found: list[GraftError] = []
+    source = attempt(lambda: source_of(data), found)
+    folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
+    found += problems(options, find=lambda name: described(name, place, on_event))
     taken = next((known for known in get_args(ClassesFrom) if known == classes), None)
     if taken is None:
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
     raise_all(found)
-    return cast(ClassesFrom, taken)
+    return Request(cast(Source, source), cast(ClassesFrom, taken), folder)
 
 
 def described(name: str, place: Workspace, on_event: Callable[[Event], None] | None) -> Network:

@@ -69,7 +69,7 @@ def _widget(case: Case, setting: Setting) -> None:
     elif setting.options is not None:
         st.selectbox(
             setting.label, list(setting.options), index=None, format_func=setting.options.__getitem__,
-            placeholder=f"{setting.options.get(str(own), own)} (default)", **common,
+            placeholder=f"{setting.options.get(own, own)} (default)", **common,
         )  # fmt: skip
     elif setting.kind == "rate":
         st.text_input(setting.label, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)

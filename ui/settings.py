@@ -55,7 +55,7 @@ class Setting:
     low: float = 0
     high: float = 1
     step: float = 1
-    options: Mapping[str, str] | None = None
+    options: Mapping[Any, str] | None = None
     """Value -> words, of a choice."""
     when: Callable[[Case], bool] = lambda case: case.steps
 
@@ -168,6 +168,17 @@ SETTINGS = (
         options={"none": "none", "light": "light", "medium": "medium", "strong": "strong"},
         help="Shows each picture a little changed every time, so that it learns the thing and not the photo.",
         when=_stages,
+    ),
+    Setting(
+        name="views", label="Views of each picture", tab="Augmentation", kind="whole", low=1, high=16,
+        help="Where stages are frozen, so many changed copies are drawn once and kept; the whole network sees new ones.",
+        when=_stages,
+    ),
+    Setting(
+        name="norm_learns", label="Batch norm", tab="Regularisation", kind="choice",
+        options={True: "follows my pictures", False: "stays as it was trained"},
+        help="Whether the running averages of the learning stages move; leaving them is steadier with few pictures.",
+        when=lambda case: _stages(case) and case.network.layout.batch_norm,
     ),
 )  # fmt: skip
 

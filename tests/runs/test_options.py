@@ -149,6 +149,8 @@ def test_more_stages_than_there_are_is_never_the_default() -> None:
         ({"solver": "adam", "epochs": 4, "recipe": {"mixup": 0.1, "cutmix": 1.0}}, ["cutmix"]),
         ({"strategy": "full_fine_tuning", "recipe": {"momentum": 0.8, "lora_rank": 4}}, ["momentum", "lora_rank"]),
         ({"strategy": "full_fine_tuning", "recipe": {"momentum": 0.8, "optimizer": "sgd"}}, []),
+        ({"strategy": "feature_extraction", "stages": 3}, ["stages"]),
+        ({"strategy": "partial_fine_tuning", "stages": 3}, []),
     ],
 )
 def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:

@@ -96,11 +96,7 @@ def _ask(
     from tl_core.runs.store import JobFolder
     from tl_core.runs.tasks import ask
 
-    source = api.source_of(data)
-    classes_from = api.checked(wanted, classes, place, bars)
-    dataset = jobs.submit_ingest(
-        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
-    )
+    dataset = jobs.submit_ingest(place, **api.checked(data, wanted, classes, place, bars).reading)
     made: list[JobFolder] = [dataset]
     try:
         api.finish(dataset, bars)

@@ -11,7 +11,7 @@ from tl_core.cli import options, show
 from tl_core.errors import NotFound
 
 if TYPE_CHECKING:
-    from tl_core.documents.spec import ClassesFrom, TrainSpec
+    from tl_core.documents.spec import TrainSpec
     from tl_core.documents.tasks import RateCurve
     from tl_core.runs.options import TrainingOptions
     from tl_core.runs.store import Workspace
@@ -65,7 +65,6 @@ def find_rate(
     from tl_core.runs.options import TrainingOptions, require_row
     from tl_core.runs.store import Store
 
-    source = api.source_of(data)
     wanted = TrainingOptions(
         backbone=backbone,
         weights=weights,
@@ -79,9 +78,9 @@ def find_rate(
     )
     place = Store.default().command_line_workspace()
     with show.Bars() as bars:
-        classes_from = api.checked(wanted, classes, place, bars)
+        request = api.checked(data, wanted, classes, place, bars)
         require_row(wanted)
-        curve, spec = _curve(source, classes_from, wanted, place, bars)
+        curve, spec = _curve(request, wanted, place, bars)
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return
@@ -98,7 +97,7 @@ def suggested(spec: TrainSpec, rate: float) -> str:
 
 
 def _curve(
-    source: api.Source, classes_from: ClassesFrom, wanted: TrainingOptions, place: Workspace, bars: show.Bars
+    request: api.Request, wanted: TrainingOptions, place: Workspace, bars: show.Bars
 ) -> tuple[RateCurve, TrainSpec]:
     """Read the pictures, ask, and leave nothing behind; the answer, and the run that it is for."""
     from tl_core.documents.tasks import RateCurve
@@ -107,9 +106,7 @@ def _curve(
     from tl_core.runs.store import JobFolder
     from tl_core.runs.tasks import ask
 
-    dataset = jobs.submit_ingest(
-        place, source_kind=source.kind, source=source.where, name=source.name, classes_from=classes_from
-    )
+    dataset = jobs.submit_ingest(place, **request.reading)
     made: list[JobFolder] = [dataset]
     try:
         api.finish(dataset, bars)

@@ -59,6 +59,18 @@ def available_names() -> list[str]:
     return [name for name, network in networks().items() if available(network)]
 
 
+def require_obtainable(network: Network, weights: str | None = None) -> None:
+    """Find out before any work whether the set called `weights` is here or may be downloaded; no network is asked.
+
+    Raises:
+        WeightsUnavailable: neither; the message says what works now.
+        As `find`.
+    """
+    row = network.weights_row(weights)
+    if not available(network, weights):
+        _check_allowed(network, row, hub_file(row))
+
+
 def describe(network: Network, weights: str | None = None) -> str:
     """For lists: `here now`, `downloads 45 MB` or `needs the package NAME`; raises as `find`."""
     row = network.weights_row(weights)

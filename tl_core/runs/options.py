@@ -16,6 +16,7 @@ from tl_core.documents.spec import Solver, TrainSpec
 from tl_core.documents.tasks import RateSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
+from tl_core.models.weights import require_obtainable
 from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
 from tl_core.runs.estimating import estimated
 from tl_core.runs.store import DatasetFolder, Store
@@ -26,7 +27,7 @@ STAGES = 2
 """Last stages that learn, where nobody said how many."""
 LARGEST_BATCH = 4096
 _Found = TypeVar("_Found")
-_PASSES = "epochs"
+_PASSES, _LAST = "epochs", "stages"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +55,24 @@ class TrainingOptions:
     @property
     def changes(self) -> dict[str, Any]:
         """What was set of that which the strategy's row would say."""
-        return {name: value for name, value in {**self.recipe, _PASSES: self.epochs}.items() if value is not None}
+        wanted = {**self.recipe, _PASSES: self.epochs, _LAST: self.stages}
+        return {name: value for name, value in wanted.items() if value is not None}
 
 
 def problems(options: TrainingOptions, *, find: Callable[[str], Network] = network) -> list[GraftError]:
     """Everything that is wrong with `options`, each as what it is. `find` gives a backbone's row or raises GraftError."""
     found: list[GraftError] = []
-    _try(lambda: resolve_device(options.device), found)
-    row = _try(lambda: find(options.backbone), found)
+    attempt(lambda: resolve_device(options.device), found)
+    row = attempt(lambda: find(options.backbone), found)
     found += _out_of_range(options, len(row.stages) if row else None)
+    weights: WeightsRow | None = None
     if row is not None:
-        weights = _try(lambda: row.weights_row(options.weights), found)
+        weights = attempt(lambda: row.weights_row(options.weights), found)
         if _whole(options.image_size) and 16 <= options.image_size <= 1024:
             found += _refused_sizes(row, options.image_size, (weights,) if weights else row.weights)
     chosen: Strategy | None = None
     if options.strategy not in (None, AUTO):
-        chosen = _try(lambda: _strategy(str(options.strategy)), found)
+        chosen = attempt(lambda: _strategy(str(options.strategy)), found)
     if options.solver not in get_args(Solver):
         found.append(UnknownName.among("solver", options.solver, get_args(Solver)))
     elif chosen is not None and chosen.takes_steps and options.solver != "logistic":
@@ -83,7 +86,9 @@ def problems(options: TrainingOptions, *, find: Callable[[str], Network] = netwo
         stages = options.stages if _whole(options.stages) else STAGES
         reason = misfit(chosen, row, min(stages, len(row.stages)))
         found += [SpecError(reason)] if reason else []
-    _try(lambda: Recipe().changed(options.recipe), found)
+    if row is not None and weights is not None and (chosen is None or chosen.pretrained):
+        attempt(partial(require_obtainable, row, weights.name), found)
+    attempt(lambda: Recipe().changed(options.recipe), found)
     return found
 
 
@@ -94,6 +99,15 @@ def check_training(options: TrainingOptions | None = None, **named: Any) -> None
         SpecError: with all problems; a problem that is alone is raised as what it is (UnknownName, DeviceError).
     """
     raise_all(problems(replace(options or TrainingOptions(), **named)))
+
+
+def attempt(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
+    """What `check` gives, or None, with the reason added to `found`."""
+    try:
+        return check()
+    except GraftError as error:
+        found.append(error)
+        return None
 
 
 def raise_all(found: list[GraftError]) -> None:
@@ -173,7 +187,7 @@ def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: s
     problem = misfit(row, on, spec.stages)
     if problem:
         raise SpecError(problem)
-    wanted = dict(spec.changes)
+    wanted = {name: value for name, value in spec.changes.items() if name != _LAST}
     epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
     recipe = row.recipe.changed(wanted)
     spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
@@ -191,6 +205,8 @@ def without_effect(spec: TrainSpec) -> list[str]:
         idle.add("momentum")
     if row.learns == "one":
         idle.add("rate_decay")
+    if row.learns != "last":
+        idle.add(_LAST)
     if not row.takes_steps:
         idle |= {"stage_rate", "rate_decay", "cutmix", "augmentation", "views", "norm_learns"}
         if spec.solver == "logistic":
@@ -234,16 +250,8 @@ def _refused_sizes(row: Network, image_size: int, sets: tuple[WeightsRow, ...]) 
     """Why the network takes no such size with any of `sets`, once; empty where it does with one of them."""
     refused: list[GraftError] = []
     for known in sets:
-        _try(partial(row.check_image_size, image_size, known.name), refused)
+        attempt(partial(row.check_image_size, image_size, known.name), refused)
     return refused[:1] if len(refused) == len(sets) else []
-
-
-def _try(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
-    try:
-        return check()
-    except GraftError as error:
-        found.append(error)
-        return None
 
 
 def _default(options: TrainingOptions, dataset: DatasetFolder, device: RealDevice) -> tuple[str, str]:

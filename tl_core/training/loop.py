@@ -178,7 +178,7 @@ _ASTRAY = (
     "Training went astray in epoch {epoch} (the loss is no number) and stopped; the best state so far is kept. "
     "A lower learning rate helps."
 )
-_NO_CUTMIX = "CutMix needs pixels, and while the first stages are frozen training reads what they give instead: it is left out there."
+_NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."
 
 
 def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
