@@ -1,18 +1,20 @@
 """A folder, zip or sample becomes a data set: normalised copies, thumbnails, a manifest. Knows no training.
 
 A copy is upright RGB, at most 1024 pixels long, without metadata: JPEG (quality 95, colour at full resolution) for photos, PNG for
-small pictures that were lossless, so that a drawn digit is not smeared. Threads: Pillow lets go of the interpreter
-while it decodes, scales and encodes.
+small pictures that were lossless, so that a drawn digit is not smeared. What another data set of the workspace holds already
+is taken over from there. Threads: Pillow lets go of the interpreter while it decodes, scales and encodes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import time
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,13 @@ from PIL import Image
 from tl_core import settings
 from tl_core.data import archive, layout, samples, sources
 from tl_core.data.cache import disk_full_said
+from tl_core.data.known import Known, take_over
 from tl_core.data.layout import Item, Layout
 from tl_core.data.pace import Pace, cores
 from tl_core.data.pixels import decode, is_lossless, read_bytes
 from tl_core.data.sources import SourceFile, shown
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
+from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import LayoutError, NotFound, UnreadableImage
 
@@ -43,11 +46,14 @@ _QUALITY = 95
 _THUMBNAIL_QUALITY = 85
 
 
-def ingest(spec: IngestSpec, into: Path, *, staging: Path) -> Generator[Event, None, Manifest]:
+def ingest(
+    spec: IngestSpec, into: Path, *, staging: Path, known: Iterable[Path] = ()
+) -> Generator[Event, None, Manifest]:
     """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
 
-    `staging` is a folder for what has to be unpacked or downloaded first; what is put there is removed again. A picture that
-    cannot be used becomes a `Refusal`; it never stops the rest.
+    `staging` is a folder for what has to be unpacked or downloaded first; what is put there is removed again. `known`:
+    folders of other data sets, whose copies of the same files are taken over. A picture that cannot be used becomes a
+    `Refusal`; it never stops the rest.
 
     Raises:
         NotFound: no such folder or zip.
@@ -59,7 +65,7 @@ def ingest(spec: IngestSpec, into: Path, *, staging: Path) -> Generator[Event, N
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
-        manifest = yield from read(spec, staging=staging, keep=_Writer(into))
+        manifest = yield from read(spec, staging=staging, keep=_Writer(into, Known(known)))
         manifest.write(into / "manifest.json")
     return manifest
 
@@ -84,21 +90,33 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
 class _Writer:
     """Writes the copy and the thumbnail of one picture; called from several threads at once."""
 
-    def __init__(self, into: Path) -> None:
+    def __init__(self, into: Path, known: Known) -> None:
         self._into = into
+        self._known = known
 
-    def write(self, row: int, image: Image.Image, *, lossless: bool) -> str:
-        """Returns the generated file name."""
+    def taken_over(self, row: int, sha256: str) -> _Reading | None:
+        """The picture of that hash from another data set; None where none has it."""
+        known = self._known.find(sha256)
+        file = take_over(known, self._into, f"{row:06}") if known else None
+        if known is None or file is None:
+            return None
+        return _Reading(sha256, file, known.entry.width, known.entry.height, known.entry.crc32)
+
+    def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
+        """Returns the generated file name, and the checksum of the copy."""
         stem = f"{row:06}"
+        copied = io.BytesIO()
         if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
             file = f"{stem}.png"
             plain = image.getchannel(0) if _is_grey(image) else image
-            plain.save(self._into / "images" / file, "PNG", compress_level=1)
+            plain.save(copied, "PNG", compress_level=1)
         else:
             file = f"{stem}.jpg"
-            image.save(self._into / "images" / file, "JPEG", quality=_QUALITY, subsampling=0)
+            image.save(copied, "JPEG", quality=_QUALITY, subsampling=0)
+        content = copied.getbuffer()
+        (self._into / "images" / file).write_bytes(content)
         _thumbnail(image).save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=_THUMBNAIL_QUALITY)
-        return file
+        return file, zlib.crc32(content)
 
     def remove(self, file: str) -> None:
         (self._into / "images" / file).unlink()
@@ -134,6 +152,7 @@ class _Reading:
     file: str
     width: int
     height: int
+    crc32: int
 
 
 def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
@@ -178,13 +197,17 @@ def _read_one(row: int, item: Item, keep: _Writer | None) -> _Reading | Refusal:
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else "unknown reason"
         return Refusal(file=item.name, kind="unreadable", message=f"The file could not be opened: {reason}.")
+    sha256 = hashlib.sha256(content).hexdigest()
+    known = keep.taken_over(row, sha256) if keep else None
+    if known is not None:
+        return known
     try:
         image = decode(content)
     except UnreadableImage as error:
         return Refusal(file=item.name, kind=error.reason, message=error.message)
     width, height = image.size
-    file = keep.write(row, image, lossless=is_lossless(content)) if keep else ""
-    return _Reading(hashlib.sha256(content).hexdigest(), file, width, height)
+    file, checksum = keep.write(row, image, lossless=is_lossless(content)) if keep else ("", 0)
+    return _Reading(sha256, file, width, height, checksum)
 
 
 def _manifest(
@@ -215,6 +238,7 @@ def _manifest(
                 file=reading.file,
                 width=reading.width,
                 height=reading.height,
+                crc32=reading.crc32,
             )
         )
     if not images:
@@ -227,6 +251,7 @@ def _manifest(
         source=found.source,
         classes=placed.classes,
         images=tuple(images),
+        copies=COPIES if keep else 0,
         refused=tuple(refused),
         passed_over=placed.passed_over,
         dropped_duplicates=dropped,

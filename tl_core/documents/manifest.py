@@ -11,6 +11,8 @@ from tl_core.documents.base import Document, Record
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+COPIES = 1
+"""How the copies of a data set are made: raise it when the same bytes would give another copy or thumbnail."""
 
 
 class ImageEntry(Record):
@@ -29,6 +31,8 @@ class ImageEntry(Record):
     width: int
     height: int
     """Of the normalised copy, pixels."""
+    crc32: int = 0
+    """Of the normalised copy's bytes."""
 
 
 class Refusal(Record):
@@ -48,6 +52,8 @@ class Manifest(Document):
     classes: tuple[str, ...]
     """Sorted; display text only."""
     images: tuple[ImageEntry, ...]
+    copies: int = 0
+    """What `COPIES` was when they were made; 0 before there were checksums of them."""
     refused: tuple[Refusal, ...] = ()
     passed_over: int = 0
     """Stray files that are no pictures (.DS_Store, text...)."""

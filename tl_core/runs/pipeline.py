@@ -31,7 +31,10 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
     spec = folder.spec()
     staging = folder.path / "staging"
     try:
-        yield from ingest(spec, folder.path, staging=staging)
+        others = [
+            path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
+        ]
+        yield from ingest(spec, folder.path, staging=staging, known=others)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if spec.remove_source:

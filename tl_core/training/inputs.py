@@ -18,13 +18,14 @@ from tl_core.documents.recipe import Level
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.augment import augment
+from tl_core.training.machine import keep_freed_memory
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that the array may take."""
 
 
 def torch_device(name: str) -> torch.device:
-    """The device `cpu`, `cuda` or `mps`, once torch itself has said that it can be used.
+    """The device `cpu`, `cuda` or `mps`, once torch itself has said that it can be used; on a CPU its memory is kept for steps.
 
     Raises:
         DeviceError: it cannot: the driver may be older than PyTorch asks for.
@@ -34,6 +35,8 @@ def torch_device(name: str) -> torch.device:
             "There is a GPU here, but PyTorch cannot use it; its driver may be too old. Mend that, or train on the "
             "processor: --device cpu, or start the app with CUDA_VISIBLE_DEVICES set to nothing."
         )
+    if name == "cpu":
+        keep_freed_memory()
     return torch.device(name)
 
 

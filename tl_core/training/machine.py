@@ -17,6 +17,8 @@ from pathlib import Path
 from tl_core.data.pace import cores
 
 _MB = 1e6
+_NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
+"""M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h."""
 _NOT_LIMITED = 1 << 60
 """Bytes: cgroup v1 says "no limit" with a number about as large."""
 
@@ -46,6 +48,20 @@ def peak_memory_mb() -> float:
     """The largest memory that this process ever had resident, in megabytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MB if sys.platform == "darwin" else peak * 1024 / _MB
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, for what it takes next; whether its allocator can be told so.
+
+    A training step takes and frees the same gigabyte again and again. glibc gives large pieces back to the system each time,
+    which clears every page of them when they are taken anew: with it, steps of a whole network take 1.3 to 1.6 times as long.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(_NO_PIECES_OF_THEIR_OWN, 0)) and bool(mallopt(_NEVER_TRIM, -1))
 
 
 def _processor() -> str:

@@ -1,0 +1,116 @@
+"""Pictures that another data set of the workspace holds already are taken over from there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PictureFolder, picture
+from tests.data.work import finish, ingested, spec
+from tl_core.data import ingest as module
+from tl_core.data.ingest import ingest
+from tl_core.documents.manifest import Manifest
+
+
+def again(source: Path, into: Path, *known: Path) -> Manifest:
+    return finish(ingest(spec(source), into, staging=into.parent / "staging", known=known))[1]
+
+
+@pytest.fixture
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the pictures that are decoded."""
+    decoded: list[int] = []
+    original = module.decode
+
+    def counting(content: bytes) -> object:
+        decoded.append(1)
+        return original(content)
+
+    monkeypatch.setattr(module, "decode", counting)
+    return decoded
+
+
+def test_the_same_folder_is_neither_decoded_nor_copied_again(
+    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+) -> None:
+    source = picture_folder({"cat": 4, "dog": 3}, size=(1300, 900))
+    first = ingested(source, tmp_path / "one")
+    decoded = len(no_decoding)
+    second = again(source, tmp_path / "two", tmp_path / "one")
+    assert len(no_decoding) == decoded == 7
+    assert second.images == first.images
+    for entry in second.images:
+        for folder, name in (("images", entry.file), ("thumbnails", f"{entry.file[:6]}.jpg")):
+            old, new = (tmp_path / place / folder / name for place in ("one", "two"))
+            assert old.samefile(new)
+    shutil.rmtree(tmp_path / "one")
+    assert all((tmp_path / "two" / "images" / entry.file).stat().st_size for entry in second.images)
+
+
+def test_what_is_new_among_known_pictures_is_decoded(
+    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+) -> None:
+    source = picture_folder({"cat": 3, "dog": 3})
+    ingested(source, tmp_path / "one")
+    moved = tmp_path / "moved"
+    shutil.copytree(source, moved)
+    (moved / "cat").rename(moved / "lion")
+    (moved / "bird").mkdir()
+    for number in range(2):
+        picture(2, number).save(moved / "bird" / f"{number}.jpg")
+    no_decoding.clear()
+    manifest = again(moved, tmp_path / "two", tmp_path / "one")
+    assert len(no_decoding) == 2
+    assert manifest.counts() == {"bird": 2, "dog": 3, "lion": 3}
+    assert {image.file for image in manifest.images} == {path.name for path in (tmp_path / "two" / "images").iterdir()}
+
+
+def test_a_damaged_or_missing_copy_is_made_anew(
+    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+) -> None:
+    source = picture_folder({"cat": 3, "dog": 3})
+    first = ingested(source, tmp_path / "one")
+    damaged, missing, bare = (tmp_path / "one" / "images" / image.file for image in first.images[:3])
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    missing.unlink()
+    (tmp_path / "one" / "thumbnails" / f"{bare.stem}.jpg").unlink()
+    no_decoding.clear()
+    assert again(source, tmp_path / "two", tmp_path / "one") == first.model_copy(
+        update={"created": Manifest.read(tmp_path / "two" / "manifest.json").created}
+    )
+    assert len(no_decoding) == 3
+    assert len(list((tmp_path / "two" / "thumbnails").iterdir())) == 6
+
+
+def test_unfinished_and_older_data_sets_are_passed_over(
+    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+) -> None:
+    source = picture_folder({"cat": 3, "dog": 3})
+    older = ingested(source, tmp_path / "older").model_copy(update={"copies": 0})
+    older.write(tmp_path / "older" / "manifest.json")
+    ingested(source, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "manifest.json").write_text("{")
+    no_decoding.clear()
+    again(source, tmp_path / "two", tmp_path / "older", tmp_path / "unfinished", tmp_path / "nowhere")
+    assert len(no_decoding) == 6
+
+
+def test_without_links_the_copies_are_copied(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: list[int]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    source = picture_folder({"cat": 3, "dog": 3})
+    first = ingested(source, tmp_path / "one")
+    no_decoding.clear()
+    monkeypatch.setattr(os, "link", refuse)
+    assert again(source, tmp_path / "two", tmp_path / "one").images == first.images
+    assert not no_decoding
+    for image in first.images:
+        old, new = (tmp_path / place / "images" / image.file for place in ("one", "two"))
+        assert old.read_bytes() == new.read_bytes()
+        assert not old.samefile(new)

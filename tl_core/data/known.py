@@ -1,0 +1,85 @@
+"""Pictures that were read before, by the hash of their bytes: their copies are taken over, not decoded and written again.
+
+Knows finished data sets as folders. Knows no decoding and no workspace.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
+from tl_core.errors import DocumentError, NotFound
+
+MOST = 16
+"""Data sets that are looked through, the newest first: each takes the time of reading its manifest."""
+
+
+@dataclass(frozen=True)
+class KnownPicture:
+    """One picture of a finished data set."""
+
+    folder: Path
+    """Of the data set."""
+    entry: ImageEntry
+
+
+class Known:
+    """The pictures of the data sets in `folders`; of those that are being read, or were made by an older version, none."""
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        manifests = sorted((path for folder in folders if (path := folder / "manifest.json").is_file()), key=_made)
+        self._pictures: dict[str, KnownPicture] = {}
+        for path in manifests[-MOST:]:
+            try:
+                manifest = Manifest.read(path)
+            except (DocumentError, NotFound):
+                continue
+            if manifest.copies == COPIES:
+                for entry in manifest.images:
+                    self._pictures[entry.sha256] = KnownPicture(path.parent, entry)
+
+    def find(self, sha256: str) -> KnownPicture | None:
+        return self._pictures.get(sha256)
+
+
+def take_over(known: KnownPicture, into: Path, stem: str) -> str | None:
+    """Put the copy and the thumbnail of `known` into the data set folder `into`; the new file's name.
+
+    None where they are gone or damaged meanwhile. They are hard links where the file system has them: nobody ever writes to
+    a copy, and the one of the other data set stays when this one is deleted.
+
+    Raises:
+        OSError: no space left.
+    """
+    old = known.folder / "images" / known.entry.file
+    new = into / "images" / f"{stem}{old.suffix}"
+    thumbnail = known.folder / "thumbnails" / f"{old.stem}.jpg"
+    try:
+        content = old.read_bytes()
+        if zlib.crc32(content) != known.entry.crc32:
+            return None
+        small = thumbnail.read_bytes()
+    except OSError:
+        return None
+    _place(old, new, content)
+    _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small)
+    return new.name
+
+
+def _place(old: Path, new: Path, content: bytes) -> None:
+    try:
+        os.link(old, new)
+    except OSError:
+        # Another file system, one without links, or a file with too many of them.
+        new.write_bytes(content)
+
+
+def _made(manifest: Path) -> float:
+    try:
+        return manifest.stat().st_mtime
+    except OSError:
+        return 0.0
