@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | registry | format | clean
+# make app | demo | check | test | test-all | bench | registry | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all registry format clean
+.PHONY: app demo check test test-all bench registry format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -24,6 +24,10 @@ test: .venv/dev
 test-all: .venv/dev
 	$(BIN)/pytest -rs
 
+# make bench FOLDER=pictures TITLE="their name and source": an hour, with nothing else running
+bench: .venv-bench/ready
+	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
+
 registry: .venv/app
 	$(BIN)/python -m tl_core.models.metadata
 
@@ -40,5 +44,10 @@ format: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+.venv-bench/ready: requirements-bench.txt requirements.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from platformdirs import user_cache_path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.sections import put  # noqa: E402
 from tl_core.documents.recipe import Recipe  # noqa: E402
 from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
@@ -151,15 +151,6 @@ def table(results: list[tuple[Row, list[RunSummary]]]) -> str:
     return "\n".join(lines)
 
 
-def put(section: str, text: str) -> None:
-    """Put `text` into the document under the heading `section`, in place of what was there."""
-    document = DOCUMENT.read_text() if DOCUMENT.exists() else HEAD
-    parts = re.split(r"(?m)^(?=## )", document)
-    fresh = f"## {section}\n\n{text}\n"
-    kept = [part for part in parts[1:] if part.splitlines()[0] != f"## {section}"]
-    DOCUMENT.write_text("\n".join(part.strip() + "\n" for part in [HEAD, *kept, fresh]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -183,7 +174,7 @@ def main() -> None:
         results.append((row, [trained(workspace, dataset, row, seed) for seed in range(row.seeds)]))
         images = results[0][1][0]
         said = f"{images.train_images:,} pictures to learn from, {images.val_images:,} to choose by, {images.test_images:,} held out."
-        put(section, f"{said}\n\n{table(results)}")
+        put(DOCUMENT, section, f"{said}\n\n{table(results)}", head=HEAD)
     print(table(results))
 
 

@@ -14,8 +14,8 @@ from tests.training.tower import inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.training.head import fit_logistic
-from tl_core.training.loop import FitResult, class_weights, fit
+from tl_core.training.head import class_weights, fit_logistic
+from tl_core.training.loop import FitResult, fit
 from tl_core.training.mixing import mix
 from tl_core.training.schedules import LOWEST, schedule
 from tl_core.training.steps import Running, Trainer

@@ -100,30 +100,21 @@ def train(
 
 def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
-    from tl_core.models.registry import network
-    from tl_core.runs.store import RunFolder
-    from tl_core.training.estimate import estimate
+    from tl_core.runs.estimating import estimated_with
+    from tl_core.runs.store import RunFolder, Store
     from tl_core.training.strategies import default_strategy
-    from tl_core.training.strategies import strategy as strategy_row
 
     if result["chosen_by"] == "user":
         return
     show.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
     choice = default_strategy(result["device"], result["train_images"])
     if result["chosen_by"] == "default" and choice.longer and result["strategy"] == choice.name:
+        images = sum(result[f"{part}_images"] for part in ("train", "val", "test"))
         spec = RunFolder(Path(result["run_dir"])).spec()
-        longer = strategy_row(choice.longer)
-        time = estimate(
-            network(result["backbone"]),
-            longer,
-            images=result["train_images"] + result["val_images"] + result["test_images"],
-            image_size=spec.image_size,
-            device=result["device"],
-            classes=len(result["classes"]),
-            micro_batch=spec.micro_batch,
-            precision=spec.precision,
+        time = estimated_with(
+            spec, choice.longer, images=images, classes=len(result["classes"]), cache=Store.default().cache
         )
-        show.line(f"{choice.longer_reason} --strategy {longer.name} would take {time}.")
+        show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
 
 
 def tell(result: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,8 @@ from tl_core.data import archive, layout, samples, sources
 from tl_core.data.cache import disk_full_said
 from tl_core.data.known import Known, take_over
 from tl_core.data.layout import Item, Layout
-from tl_core.data.pace import Pace, cores
+from tl_core.data.pace import Pace
+from tl_core.data.parallel import in_order
 from tl_core.data.pixels import decode, is_lossless, read_bytes
 from tl_core.data.sources import SourceFile, shown
 from tl_core.documents.events import Event, StageStarted
@@ -177,15 +178,12 @@ def _read_all(items: Sequence[Item], keep: _Writer | None) -> Generator[Event, N
 
     pace = Pace("reading", len(items))
     readings: list[_Reading | Refusal] = []
-    pool = ThreadPoolExecutor(cores())
-    try:
-        for reading in pool.map(one, range(len(items))):
+    with closing(in_order(one, len(items))) as read:
+        for reading in read:
             readings.append(reading)
             event = pace.at(len(readings))
             if event:
                 yield event
-    finally:
-        pool.shutdown(cancel_futures=True)
     return readings
 
 

@@ -12,7 +12,7 @@ import io
 import threading
 import warnings
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tl_core.data.cache import Cache, allocate, holds_array
-from tl_core.data.pace import Pace, cores
+from tl_core.data.pace import Pace
+from tl_core.data.parallel import in_order
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
 from tl_core.errors import DataError, UnreadableImage
@@ -192,14 +193,11 @@ def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path:
             ) from error
 
     pace = Pace("preparing", shape[0])
-    pool = ThreadPoolExecutor(cores())
-    try:
-        for done, _ in enumerate(pool.map(fill, range(shape[0])), start=1):
+    with closing(in_order(fill, shape[0])) as filled:
+        for done, _ in enumerate(filled, start=1):
             event = pace.at(done)
             if event:
                 yield event
-    finally:
-        pool.shutdown(cancel_futures=True)
     array.flush()
 
 

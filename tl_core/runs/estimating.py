@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tl_core.data.cache import Cache
-from tl_core.documents.manifest import Manifest
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import MeasureSpec
 from tl_core.models.registry import network
@@ -11,6 +10,7 @@ from tl_core.runs.devices import resolve_device
 from tl_core.training.estimate import Estimate, estimate
 from tl_core.training.measure import known
 from tl_core.training.strategies import strategy
+from tl_core.training.tuning import tuned
 
 
 def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
@@ -30,13 +30,12 @@ def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
     )
 
 
-def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
-    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on the data set of `manifest`."""
-    classes = len(manifest.classes)
+def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache) -> Estimate:
+    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on so many images in all."""
     return estimate(
         network(spec.backbone),
         strategy(spec.strategy),
-        images=len(manifest.images),
+        images=images,
         image_size=spec.image_size,
         device=resolve_device(spec.device),
         stages=spec.stages,
@@ -48,3 +47,10 @@ def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
         precision=spec.precision,
         measured=known(measure_question(spec, classes), cache),
     )
+
+
+def estimated_with(spec: TrainSpec, name: str, *, images: int, classes: int, cache: Cache) -> Estimate:
+    """The same for the strategy called `name` with its own settings, in place of that of `spec`."""
+    row = tuned(strategy(name), network(spec.backbone))
+    other = spec.model_copy(update={"strategy": name, "epochs": row.epochs or 1, "recipe": row.recipe})
+    return estimated(other, images=images, classes=classes, cache=cache)

@@ -45,16 +45,17 @@ def fitted_head(
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
-    train, val = plan.rows("train"), plan.rows("val")
-    found = features[train], plan.labels[train], features[val], plan.labels[val]
-    spec = plan.spec
+    train, val, spec = plan.rows("train"), plan.rows("val"), plan.spec
     if spec.solver == "adam" and not plan.strategy.takes_steps:
         from tl_core.training.solver import fit_adam
 
         yield StageStarted(stage="training", title="Training the last layer")
         return (
             yield from fit_adam(
-                *found,
+                features[train],
+                plan.labels[train],
+                features[val],
+                plan.labels[val],
                 classes=len(plan.classes),
                 recipe=spec.recipe,
                 epochs=spec.epochs,
@@ -64,6 +65,16 @@ def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, H
             )
         )
     from tl_core.training.head import fit_logistic
+    from tl_core.training.logistic import Taken
 
     yield StageStarted(stage="training", title="Fitting the last layer")
-    return (yield from fit_logistic(*found, classes=len(plan.classes), balanced=spec.recipe.class_weights))
+    return (
+        yield from fit_logistic(
+            Taken(features, train),
+            plan.labels[train],
+            Taken(features, val),
+            plan.labels[val],
+            classes=len(plan.classes),
+            balanced=spec.recipe.class_weights,
+        )
+    )

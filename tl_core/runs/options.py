@@ -191,7 +191,8 @@ def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: s
     epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
     recipe = row.recipe.changed(wanted)
     spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
-    found = estimated(spec, dataset.manifest(), Store(dataset.path.parents[3]).cache)
+    manifest, cache = dataset.manifest(), Store(dataset.path.parents[3]).cache
+    found = estimated(spec, images=len(manifest.images), classes=len(manifest.classes), cache=cache)
     return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})
 
 

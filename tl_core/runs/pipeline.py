@@ -97,7 +97,7 @@ def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     from tl_core.training.estimate import fits
     from tl_core.training.machine import available_mb
 
-    found = estimated(plan.spec, plan.manifest, plan.cache)
+    found = estimated(plan.spec, images=len(plan.manifest.images), classes=len(plan.classes), cache=plan.cache)
     yield Notice(message=f"This should take {found}" + (f" and {found.memory} of memory." if found.memory else "."))
     too_much = fits(found, available_mb(plan.spec.device))
     if too_much:

@@ -17,9 +17,10 @@ from tl_core.models.build import Backbone
 from tl_core.runs.features import frozen_features
 from tl_core.runs.plan import Plan
 from tl_core.runs.stepping import built, prepared
-from tl_core.training.head import Head, Scaling
+from tl_core.training.head import Head, class_weights
 from tl_core.training.inputs import Inputs, torch_device
-from tl_core.training.loop import class_weights, set_fitted_head
+from tl_core.training.logistic import Scaling
+from tl_core.training.loop import set_fitted_head
 from tl_core.training.rates import find_rate
 from tl_core.training.steps import Trainer
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tl_core.data.pace import cores
+from tl_core.data.parallel import in_order
 from tl_core.data.pixels import EXTENSIONS, decode, to_input
 from tl_core.documents.bundle import BundleInfo
 from tl_core.errors import BundleError, UnreadableImage
@@ -69,17 +72,19 @@ class Predictor:
         Raises:
             BundleError: the graph does not do what it says.
         """
-        for start in range(0, len(items), BATCH):
-            chunk = items[start : start + BATCH]
-            read = [self._read(item) for item in chunk]
-            pixels = [each for each in read if isinstance(each, np.ndarray)]
-            rows = iter(probabilities(self.logits(np.stack(pixels)))) if pixels else iter(())
-            for number, (item, each) in enumerate(zip(chunk, read, strict=True), start=start + 1):
-                name = _name(item, number)
-                if isinstance(each, np.ndarray):
-                    yield {"file": name, **self._answer(next(rows), top)}
-                else:
-                    yield {"file": name, "error": each}
+        # While one batch is in the graph, the next is decoded.
+        with closing(in_order(lambda number: self._read(items[number]), len(items), ahead=BATCH)) as reading:
+            for start in range(0, len(items), BATCH):
+                chunk = items[start : start + BATCH]
+                read = list(islice(reading, len(chunk)))
+                pixels = [each for each in read if isinstance(each, np.ndarray)]
+                rows = iter(self._probabilities(pixels, last=start + BATCH >= len(items)))
+                for number, (item, each) in enumerate(zip(chunk, read, strict=True), start=start + 1):
+                    name = _name(item, number)
+                    if isinstance(each, np.ndarray):
+                        yield {"file": name, **self._answer(next(rows), top)}
+                    else:
+                        yield {"file": name, "error": each}
 
     def pixels(self, item: Item) -> NDArray[np.uint8]:
         """One picture as the graph takes it: uint8 (S, S, 3).
@@ -135,6 +140,11 @@ class Predictor:
             weights: NDArray[np.float32] = tensors.get_tensor(name).astype(np.float32)
         return weights.reshape(weights.shape[:2])
 
+    def _probabilities(self, pixels: list[NDArray[np.uint8]], *, last: bool) -> NDArray[np.float64]:
+        if not pixels:
+            return np.empty((0, len(self.classes)))
+        return probabilities(self._run("logits", np.stack(pixels), (len(self.classes),), last=last))
+
     def _read(self, item: Item) -> NDArray[np.uint8] | dict[str, str]:
         try:
             return self.pixels(item)
@@ -150,14 +160,17 @@ class Predictor:
         ranked = [{"label": self.classes[index], "probability": float(row[index])} for index in best]
         return {"label": ranked[0]["label"], "probability": ranked[0]["probability"], "top": ranked}
 
-    def _run(self, output: str, pixels: NDArray[np.uint8], shape: tuple[int, ...] | None) -> NDArray[np.float32]:
+    def _run(
+        self, output: str, pixels: NDArray[np.uint8], shape: tuple[int, ...] | None, *, last: bool = True
+    ) -> NDArray[np.float32]:
+        """`last`: no more pictures follow, so the memory that the graph took is given back."""
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
         parts: list[NDArray[np.float32]] = []
         # Even of no pictures at all, ONNX Runtime knows the shape.
         for start in range(0, max(len(pixels), 1), BATCH):
             batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            options = _run_options(give_memory_back=start + BATCH >= len(pixels))
+            options = _run_options(give_memory_back=last and start + BATCH >= len(pixels))
             # No signal reaches Python while the graph runs, so a graph of somebody else's could hold the program for days.
             alarm = threading.Timer(LONGEST_RUN, setattr, (options, "terminate", True))
             alarm.daemon = True

@@ -156,7 +156,7 @@ def embed_on_device(
             wanted = [Wanted(EMBEDDING, entry.temporary, np.float32)]
             yield from _run_torch(backbone, 0, device, wanted, pixels)
             path = entry.commit()
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
 
 

@@ -36,7 +36,7 @@ def computed_key(*made_from: str) -> str:
 def extract(
     backbone_onnx: Path, pixels: NDArray[np.uint8], *, cache: Cache, key: str
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` (N, S, S, 3), from the cache where `key` is there.
+    """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where `key` is there.
 
     `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`.
 
@@ -49,7 +49,7 @@ def extract(
         if path is None:
             yield from run_graph(backbone_onnx, [Wanted("embedding", entry.temporary, np.float32)], pixels)
             path = entry.commit()
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
 
 

@@ -8,22 +8,19 @@ is fitted on the training rows alone. Knows no pictures, no network and no torch
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, RegularisationTried
+from tl_core.training.logistic import Features, Fit, Scaled, Scaling, fit
 
 PATH: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-9, 3))
 """Values of C, the inverse strength of the penalty, that are tried, in order."""
 PATIENCE = 2
 """Values of C in a row without a better validation loss after which the path ends."""
-ITERATIONS = 100
-"""Of L-BFGS for one C; enough from a warm start."""
 
 _SMALLEST = 1e-12
 
@@ -46,35 +43,10 @@ class Head:
         return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Features centred and divided by one common scale, so that one penalty and one learning rate suit every backbone."""
-
-    centre: NDArray[np.float32]
-    """(D,)"""
-    scale: float
-
-    @classmethod
-    def of(cls, features: NDArray[np.floating]) -> Scaling:
-        """Of `features` (N, D): their mean, and the root of their mean variance."""
-        scale = float(np.sqrt(np.mean(np.var(features, axis=0, dtype=np.float64)))) or 1.0
-        return cls(features.mean(axis=0, dtype=np.float64).astype(np.float32), scale)
-
-    def apply(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        return np.asarray((features - self.centre) / self.scale, dtype=np.float32)
-
-    def fold(
-        self, weight: NDArray[np.floating], bias: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The weights (C, D) and bias (C,) that give on raw features what these give on scaled ones."""
-        folded = weight.astype(np.float64) / self.scale
-        return folded.astype(np.float32), (bias - folded @ self.centre.astype(np.float64)).astype(np.float32)
-
-
 def check_rows(
-    train_x: NDArray[np.floating],
+    train_x: Features,
     train_y: NDArray[np.integer],
-    val_x: NDArray[np.floating],
+    val_x: Features,
     val_y: NDArray[np.integer],
     classes: int,
 ) -> None:
@@ -87,9 +59,9 @@ def check_rows(
 
 
 def fit_logistic(
-    train_x: NDArray[np.floating],
+    train_x: Features,
     train_y: NDArray[np.integer],
-    val_x: NDArray[np.floating],
+    val_x: Features,
     val_y: NDArray[np.integer],
     *,
     classes: int,
@@ -106,24 +78,19 @@ def fit_logistic(
         ValueError: shapes that do not fit, no validation rows, a class without a training row.
     """
     check_rows(train_x, train_y, val_x, val_y, classes)
-    from sklearn.linear_model import LogisticRegression
-
     scaling = Scaling.of(train_x)
-    train, val = scaling.apply(train_x), scaling.apply(val_x)
-
-    model = LogisticRegression(
-        warm_start=True, max_iter=ITERATIONS, tol=1e-3, class_weight="balanced" if balanced else None
-    )
+    train, val = Scaled(train_x, scaling), Scaled(val_x, scaling)
+    counts = class_weights(train_y)[train_y] if balanced else None
+    found = Fit.start(classes, train.size)
     best: Head | None = None
     worse = 0
     for c in PATH:
-        _fit(model, c, train, train_y)
-        weight, bias = _as_multinomial(model.coef_, model.intercept_)
-        train_accuracy, _ = _score(train @ weight.T + bias, train_y)
-        accuracy, loss = _score(val @ weight.T + bias, val_y)
+        found = fit(train, train_y, c=c, start=found, counts=counts)
+        train_accuracy, _ = _score(train.logits(found.weight, found.bias), train_y)
+        accuracy, loss = _score(val.logits(found.weight, found.bias), val_y)
         improved = best is None or (loss, -accuracy) < (best.val_loss, -best.val_accuracy)
         if improved:
-            best = Head(*scaling.fold(weight, bias), c=c, val_accuracy=accuracy, val_loss=loss)
+            best = Head(*scaling.fold(found.weight, found.bias), c=c, val_accuracy=accuracy, val_loss=loss)
         worse = 0 if improved else worse + 1
         yield RegularisationTried(
             c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=improved
@@ -132,6 +99,12 @@ def fit_logistic(
             break
     assert best is not None
     return best
+
+
+def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """What each class (C,) counts in the loss so that all count alike; the mean over `labels` (N,) is 1."""
+    counts = np.bincount(labels)
+    return np.asarray(len(labels) / (len(counts) * np.maximum(counts, 1)))
 
 
 def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) -> float:
@@ -150,7 +123,7 @@ def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) ->
     targets[np.arange(images), val_y] += images / (images + 1)
 
     def loss(log_temperature: float) -> float:
-        return float(-(targets * _log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
+        return float(-(targets * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
@@ -166,34 +139,14 @@ def calibrated_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     return _score(logits / temperature(logits, labels), labels)[1]
 
 
-def _fit(model: Any, c: float, features: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    model.C = c
-    with threadpool_limits(1), warnings.catch_warnings():
-        # A fit that stops at the iteration limit is one more point of the path, judged on validation like the others.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, labels)
-
-
-def _as_multinomial(
-    weight: NDArray[np.floating], bias: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One row a class; scikit-learn gives one row in all for two classes."""
-    wide, wide_bias = weight.astype(np.float64), np.asarray(bias, dtype=np.float64)
-    if len(wide) > 1:
-        return wide, wide_bias
-    return np.concatenate([-wide, wide]) / 2, np.concatenate([-wide_bias, wide_bias]) / 2
-
-
 def _score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
     """Accuracy and mean log loss."""
     accuracy = float((logits.argmax(axis=1) == labels).mean())
-    of_truth = _log_softmax(logits)[np.arange(len(labels)), labels]
+    of_truth = log_softmax(logits)[np.arange(len(labels)), labels]
     return accuracy, float(-np.maximum(of_truth, np.log(_SMALLEST)).mean())
 
 
-def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log probabilities (N, C) of `logits` (N, C)."""
     shifted = np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

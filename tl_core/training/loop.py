@@ -21,7 +21,7 @@ from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training import lora
-from tl_core.training.head import Head
+from tl_core.training.head import Head, class_weights
 from tl_core.training.inputs import Inputs
 from tl_core.training.schedules import Phase, phases, schedule, warm_up_steps
 from tl_core.training.steps import Running, Scores, Trainer
@@ -179,12 +179,6 @@ _ASTRAY = (
     "A lower learning rate helps."
 )
 _NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."
-
-
-def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """What each class (C,) counts in the loss so that all count alike; the mean over `labels` (N,) is 1."""
-    counts = np.bincount(labels)
-    return np.asarray(len(labels) / (len(counts) * np.maximum(counts, 1)))
 
 
 def _joins(backbone: Backbone, phase: Phase) -> str:

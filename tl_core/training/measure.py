@@ -130,7 +130,7 @@ def exported(spec: MeasureSpec, on: Network, cache: Cache, scratch: Path) -> Gen
 def _measure_head(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -> Generator[Event, None, Measurement]:
     begun = time.perf_counter()
     import onnxruntime  # noqa: F401
-    import sklearn.linear_model  # noqa: F401
+    import scipy.optimize  # noqa: F401
 
     start = WORKER_SECONDS + time.perf_counter() - begun
     with tempfile.TemporaryDirectory(prefix="graft-measure-") as scratch:

@@ -18,8 +18,8 @@ from torch.nn import functional
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.recipe import Recipe
 from tl_core.training.averaging import Average
-from tl_core.training.head import Head, Scaling, calibrated_loss, check_rows
-from tl_core.training.loop import class_weights
+from tl_core.training.head import Head, calibrated_loss, check_rows, class_weights
+from tl_core.training.logistic import Scaling
 from tl_core.training.mixing import mix
 from tl_core.training.schedules import schedule
 

@@ -34,20 +34,20 @@ Result = TypeVar("Result")
 
 @dataclass
 class Running:
-    """Sums over the training images of one epoch."""
+    """Sums over the training images of one epoch. They stay on the device: asking for a number waits for the steps before it."""
 
     images: int = 0
-    loss_sum: float = 0.0
+    loss_sum: Tensor | float = 0.0
     """Of the plain log loss, whatever is added to it for the gradient."""
-    correct: int = 0
+    correct: Tensor | int = 0
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / max(1, self.images)
+        return float(self.loss_sum) / max(1, self.images)
 
     @property
     def accuracy(self) -> float:
-        return self.correct / max(1, self.images)
+        return float(self.correct) / max(1, self.images)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,10 @@ class Trainer:
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
     ) -> Generator[Event, None, None]:
-        """One step of the optimizer on the images `rows`, in as many parts as memory asks for."""
+        """One step of the optimizer on the images `rows`, in as many parts as memory asks for.
+
+        A loss that is no number spoils the weights from here on; `running.loss` tells.
+        """
         for group in self._optimizer.param_groups:
             joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
             group["lr"] = group["peak"] * factor * joined
@@ -146,13 +149,12 @@ class Trainer:
         loss_sum, correct = yield from self._retry(lambda: self._gradient(rows, draw))
         if self._recipe.clip:
             nn.utils.clip_grad_norm_(self._learning, self._recipe.clip)
-        if math.isfinite(loss_sum):
-            self._optimizer.step()
-            if self._average is not None:
-                self._average.update()
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
         running.images += len(rows)
-        running.loss_sum += loss_sum
-        running.correct += correct
+        running.loss_sum = running.loss_sum + loss_sum
+        running.correct = running.correct + correct
 
     def judged(self) -> AbstractContextManager[None]:
         """The network inside is the one that is judged and kept: the average, where the recipe has one."""
@@ -178,7 +180,7 @@ class Trainer:
         """Leaves the gradient of the mean loss on the images `rows`, as they are, in the parameters; nothing moves."""
         yield from self._retry(lambda: self._gradient(rows, None))
 
-    def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[float, int]:
+    def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
         """Sum of the plain loss, and how many are right; `draw` None: nothing changed at random."""
         self._optimizer.zero_grad(set_to_none=True)
         images, labels = self._batch(rows, draw), self._labels[torch.from_numpy(rows).to(self._device)]
@@ -212,7 +214,7 @@ class Trainer:
             torch.autograd.backward(loss / len(rows))
             loss_sum += functional.cross_entropy(logits.detach(), labels[chosen], reduction="sum")
             correct += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
-        return float(loss_sum), int(correct)
+        return loss_sum, correct
 
     def _batch(self, rows: NDArray[np.integer], draw: list[int] | None) -> Tensor:
         if draw is None:

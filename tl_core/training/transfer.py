@@ -6,15 +6,15 @@ the pictures count as similar to what the backbone knows. Knows no pictures, no 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.training.head import ITERATIONS, PATH, PATIENCE
+from tl_core.training.head import PATH, PATIENCE, log_softmax
 from tl_core.training.intervals import wilson_interval
+from tl_core.training.logistic import Fit, Scaled, Scaling, fit
 
 MOST_IMAGES = 3_000
 """Of more images a stratified part of this size is scored: a head on more of them says the same."""
@@ -234,20 +234,19 @@ def _out_of_fold(
     values: NDArray[np.float32], truth: NDArray[np.intp], fold: NDArray[np.intp], classes: int
 ) -> Iterator[NDArray[np.float64]]:
     """For each penalty of the path, the strongest first: log probabilities (N, C) of every image by a head that never saw it."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    parts = range(fold.max() + 1)
-    models = [LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=1e-3) for _ in parts]
+    size = values.shape[1]
+    as_they_are = Scaling(np.zeros(size, dtype=np.float32), 1.0)
+    parts = []
+    for number in range(fold.max() + 1):
+        held_out = fold == number
+        known, labels = np.unique(truth[~held_out], return_inverse=True)
+        learned, judged = Scaled(values[~held_out], as_they_are), Scaled(values[held_out], as_they_are)
+        parts.append((held_out, known, labels, learned, judged))
+    fits = [Fit.start(len(known), size) for _, known, *_ in parts]
     for c in PATH:
         logs = np.full((len(truth), classes), np.log(_SMALLEST))
-        for part, model in zip(parts, models, strict=True):
-            held_out = fold == part
-            model.C = c
-            with threadpool_limits(1), warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model.fit(values[~held_out], truth[~held_out])
-                found = model.predict_log_proba(values[held_out])
-            logs[np.ix_(held_out, model.classes_)] = np.maximum(found, np.log(_SMALLEST))
+        for number, (held_out, known, labels, learned, judged) in enumerate(parts):
+            fits[number] = fit(learned, labels, c=c, start=fits[number])
+            found = log_softmax(judged.logits(fits[number].weight, fits[number].bias))
+            logs[np.ix_(held_out, known)] = np.maximum(found, np.log(_SMALLEST))
         yield logs

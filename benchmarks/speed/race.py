@@ -1,0 +1,131 @@
+"""Graft beside what a user would pick instead: the same split of the same pictures, the same weights, one after another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from benchmarks.speed.measuring import PYTHON, Kept, Measured, measure
+
+RIVALS = "benchmarks.speed.rivals"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One line of the table."""
+
+    title: str
+    module: str | None = None
+    """A rival's; None: Graft."""
+    arguments: tuple[str, ...] = ()
+    seeds: int | None = None
+    """Fewer than asked for, where a run takes long."""
+    prepared: bool = True
+    """Whether Graft's store holds the exported backbone, as `make app` leaves it."""
+
+
+TUTORIAL, TUTORIAL_WHOLE = "tutorial loop, last layer, 10 epochs", "tutorial loop, whole network, 3 epochs"
+FASTAI, SKLEARN = "fastai, fine_tune(3)", "scikit-learn on timm features"
+HEAD, COLD = "Graft, feature_extraction", "Graft, feature_extraction, backbone not exported"
+PARTIAL, WHOLE, LP_FT = "Graft, partial_fine_tuning", "Graft, full_fine_tuning", "Graft, lp_ft"
+
+ENTRANTS = (
+    Entrant(TUTORIAL, "tutorial", ("--epochs", "10")),
+    Entrant(TUTORIAL_WHOLE, "tutorial", ("--epochs", "3", "--whole"), seeds=1),
+    Entrant(FASTAI, "fastai_learner", ("--epochs", "3")),
+    Entrant(SKLEARN, "sklearn_timm"),
+    Entrant(HEAD, None, ("--strategy", "feature_extraction")),
+    Entrant(COLD, None, ("--strategy", "feature_extraction"), prepared=False),
+    Entrant(PARTIAL, None, ("--strategy", "partial_fine_tuning")),
+    Entrant(WHOLE, None, ("--strategy", "full_fine_tuning"), seeds=1),
+    Entrant(LP_FT, None, ("--strategy", "lp_ft"), seeds=1),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One entrant's runs."""
+
+    entrant: Entrant
+    accuracies: list[float]
+    seconds: list[float]
+    rates: list[float]
+    """Training images a second; for features alone, images a second."""
+    epochs: list[float]
+    """Seconds of each epoch of each run, judging on validation included."""
+    peak_mb: float
+    images: int
+    """Held out."""
+
+    @property
+    def accuracy(self) -> float:
+        return mean(self.accuracies)
+
+    @property
+    def time(self) -> float:
+        return median(self.seconds)
+
+    @property
+    def epoch(self) -> float | None:
+        return median(self.epochs) if self.epochs else None
+
+
+def race(splits: list[Path], kept: Kept, *, prepared: Path, workplace: Path, title: str) -> Iterator[Result]:
+    """Every entrant on every split; the seed of a run is its split's number."""
+    for entrant in ENTRANTS:
+        runs = []
+        for seed, split in enumerate(splits[: entrant.seeds or len(splits)]):
+            name = f"{title}: {entrant.title}, seed {seed}"
+            found = kept.get(name)
+            if found is None:
+                print(f"{name} ...", flush=True)
+                shutil.rmtree(workplace, ignore_errors=True)
+                workplace.mkdir(parents=True)
+                found = asdict(_run(entrant, split, seed, prepared=prepared, workplace=workplace))
+                kept.put(name, found)
+            runs.append(Measured(**found))
+        yield Result(
+            entrant=entrant,
+            accuracies=[run.said["accuracy"] for run in runs],
+            seconds=[run.seconds for run in runs],
+            rates=[run.said["images_per_second"] for run in runs],
+            epochs=[seconds for run in runs for seconds in run.said["epoch_seconds"]],
+            peak_mb=max(run.peak_mb for run in runs),
+            images=runs[0].said["images"],
+        )
+
+
+def _run(entrant: Entrant, split: Path, seed: int, *, prepared: Path, workplace: Path) -> Measured:
+    out = workplace / "out"
+    if entrant.module is not None:
+        command = [PYTHON, "-m", f"{RIVALS}.{entrant.module}", str(split), str(out)]
+        return measure([*command, "--seed", str(seed), *entrant.arguments])
+    store = workplace / "store"
+    if entrant.prepared:
+        shutil.copytree(prepared / "cache", store / "cache")
+    command = [PYTHON, "-m", "tl_core", "train", str(split), "--out", str(out), "--seed", str(seed), "--json"]
+    found = measure([*command, *entrant.arguments], env={"GRAFT_STORE": str(store)})
+    return Measured(found.seconds, found.peak_mb, _said(found.said, out))
+
+
+def _said(summary: dict[str, Any], run: Path) -> dict[str, Any]:
+    """What a rival prints, from Graft's summary and the run's own events."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    ends = [event["time"] for event in events if event["type"] == "epoch"]
+    epochs = [later - earlier for earlier, later in pairwise(ends)]
+    learned = summary["train_images"]
+    every = learned + summary["val_images"] + summary["test_images"]
+    rate = learned / min(epochs) if epochs else every / summary["seconds"]["features"]
+    return {
+        "accuracy": summary["test_accuracy"],
+        "images": summary["test_images"],
+        "epoch_seconds": epochs,
+        "images_per_second": rate,
+        "stages": summary["seconds"],
+    }
