@@ -130,20 +130,23 @@ def checked(
     on_event: Callable[[Event], None] | None,
     *,
     out: str | os.PathLike[str] | None = None,
+    weights: bool = True,
 ) -> Request:
     """Find everything that is wrong with what was asked for at once: the pictures, the options, the folder `out`.
 
-    A backbone that is not in the registry is looked up in timm, which takes a job in `place`.
+    `weights`: whether those of the options' backbone are needed. A backbone that is not in the registry is looked up in timm, which takes a job in `place`.
 
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
     from tl_core.runs.options import attempt, problems, raise_all
+    from tl_core.runs.store import Store
 
     found: list[GraftError] = []
     source = attempt(lambda: source_of(data), found)
     folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
-    found += problems(options, find=lambda name: described(name, place, on_event))
+    cache = Store.default().cache if weights else None
+    found += problems(options, find=lambda name: described(name, place, on_event), cache=cache)
     taken = next((known for known in get_args(ClassesFrom) if known == classes), None)
     if taken is None:
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))

@@ -87,7 +87,9 @@ def confusion_matrix(
         "range": [-0.5, size - 0.5],
         "showgrid": False,
     }
-    figure.update_xaxes(**ticks, title="what it said", side="bottom")
+    figure.update_xaxes(
+        **ticks, title="what it said", side="bottom", autotickangles=[0, -45, -90], ticklabeloverflow="allow"
+    )
     figure.update_yaxes(**(ticks | {"range": [size - 0.5, -0.5]}), title="what it was")
     return figure
 

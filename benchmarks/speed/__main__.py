@@ -32,18 +32,22 @@ class Course:
     def __init__(self, folder: Path, title: str, seeds: int, keep: Path) -> None:
         self.folder, self.title, self.keep = folder, title, keep
         self.kept = Kept(keep / "measured.json")
-        self.splits = [split_folder(folder, keep / "splits" / _safe(title) / str(seed), seed) for seed in range(seeds)]
+        self.splits = [
+            split_folder(folder, keep / "splits" / document.safe(title) / str(seed), seed) for seed in range(seeds)
+        ]
         self.prepared = keep / "prepared"
         self.workplace = keep / "workplace"
-        if not (self.prepared / "cache" / "backbones").is_dir():
+        if not any((self.prepared / "cache" / "backbones").glob("[!.]*")):
             measure([PYTHON, "-m", "tl_core", "prepare"], env={"GRAFT_STORE": str(self.prepared)})
 
     def race(self) -> None:
         results = list(race(self.splits, self.kept, prepared=self.prepared, workplace=self.workplace, title=self.title))
-        document.put(self.title, "race", document.race(results))
+        document.put(self.title, "race", document.race(self.title, results))
 
     def job(self) -> None:
-        folder = scaled_folder(self.splits[0], self.keep / "scaled" / f"{_safe(self.title)}-{JOB_IMAGES}", JOB_IMAGES)
+        folder = scaled_folder(
+            self.splits[0], self.keep / "scaled" / f"{document.safe(self.title)}-{JOB_IMAGES}", JOB_IMAGES
+        )
         command = [PYTHON, "-m", "benchmarks.speed.graft", "job", str(folder)]
         found = self.kept.of(f"{self.title}: job", command, env=self._store(prepared=True))
         document.put(self.title, "job", document.job(found))
@@ -85,13 +89,15 @@ class Course:
     def scaling(self) -> None:
         found = []
         for images in SCALES:
-            folder = scaled_folder(self.splits[0], self.keep / "scaled" / f"{_safe(self.title)}-{images}", images)
+            folder = scaled_folder(
+                self.splits[0], self.keep / "scaled" / f"{document.safe(self.title)}-{images}", images
+            )
             command = [PYTHON, "-m", "tl_core", "train", str(folder), "--json"]
             name = f"{self.title}: scaling, {images}"
             if self.kept.get(name) is None:
                 self.kept.of(name, command, env=self._store(prepared=True))
             found.append((images, self.kept.get(name)))
-        document.put(self.title, "scaling", document.scaling(found))
+        document.put(self.title, "scaling", document.scaling(self.title, found))
 
     def gpu(self) -> None:
         found = self.kept.of("gpu", [PYTHON, "-m", "benchmarks.speed.gpu", str(self.splits[0] / "train")])
@@ -116,10 +122,6 @@ PARTS: dict[str, Callable[[Course], None]] = {
     "scaling": Course.scaling,
     "gpu": Course.gpu,
 }
-
-
-def _safe(title: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in title)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def put(title: str, part: str, text: str) -> None:
     put_section(DOCUMENT, f"{HEADINGS[part]}: {title}", text, head="# Measured\n")
 
 
-def race(results: Sequence[Result]) -> str:
+def race(title: str, results: Sequence[Result]) -> str:
     by = {result.entrant.title: result for result in results}
     lines = [
         "| | right on held-out | seconds, folder to saved model | an epoch, s | images a second | memory MB | seeds |",
@@ -55,7 +55,7 @@ def race(results: Sequence[Result]) -> str:
     lines += ["", "| ratio of medians | times faster | wanted |", "| --- | --- | --- |"]
     lines += [f"| {what} | {ratio:.1f} | {wanted or ''} |" for what, ratio, wanted in ratios]
     plot = plots.bars(
-        PLOTS / "race.svg",
+        PLOTS / f"race-{safe(title)}.svg",
         [result.entrant.title for result in results],
         [result.time for result in results],
         title=f"Folder to saved model: {by[HEAD].time:.0f} s, fastai {by[FASTAI].time:.0f} s",
@@ -63,7 +63,7 @@ def race(results: Sequence[Result]) -> str:
     )
     said = (
         "One process after another, the same split and the same Lite0 weights for all; medians with least and most. Memory is of "
-        "all processes of a command together. The interval is that of one run's held-out pictures (95 %, Wilson)."
+        "all processes of a command at one time, mapped and shared files not counted. The interval is that of one run's held-out pictures (95 %, Wilson)."
     )
     return "\n".join([said, "", *lines, "", _picture(plot)])
 
@@ -114,7 +114,7 @@ def start(found: Measured) -> str:
     )
 
 
-def scaling(found: Sequence[tuple[int, dict[str, Any] | None]]) -> str:
+def scaling(title: str, found: Sequence[tuple[int, dict[str, Any] | None]]) -> str:
     runs = [(images, Measured(**one)) for images, one in found if one]
     lines = ["| pictures | seconds | a picture, ms | memory MB |", "| --- | --- | --- | --- |"]
     lines += [
@@ -122,7 +122,7 @@ def scaling(found: Sequence[tuple[int, dict[str, Any] | None]]) -> str:
         for images, run in runs
     ]
     plot = plots.lines(
-        PLOTS / "scaling.svg",
+        PLOTS / f"scaling-{safe(title)}.svg",
         [images for images, _ in runs],
         {"seconds": [run.seconds for _, run in runs], "memory, MB": [run.peak_mb for _, run in runs]},
         title=f"{runs[-1][0]:,} pictures take {runs[-1][1].peak_mb:.0f} MB",
@@ -139,6 +139,11 @@ def gpu(found: Measured) -> str:
     for name, row in found.said["networks"].items():
         lines.append(f"| {name} | {row['real']:.0f} | {row['constant']:.0f} | {row['real'] / row['constant']:.0%} |")
     return "\n".join([f"Full fine-tuning at 224 px on {found.said['device']}, real pictures.", "", *lines])
+
+
+def safe(title: str) -> str:
+    """For a file's name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in title)
 
 
 def _epochs(by: dict[str, Result], title: str) -> float:

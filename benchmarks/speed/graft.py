@@ -42,8 +42,8 @@ def job(folder: Path) -> dict[str, Any]:
     graph = _graph()
     images = dataset.manifest().images
     ceiling = _ceiling(graph, [dataset.path / "images" / image.file for image in images])
-    run = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
     submitted = time.time()
+    run = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
     _wait(run)
     events, _ = run.events(0)
     return {

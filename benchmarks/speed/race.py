@@ -56,7 +56,7 @@ class Result:
     accuracies: list[float]
     seconds: list[float]
     rates: list[float]
-    """Training images a second; for features alone, images a second."""
+    """Training images a second, judging on validation included; of a frozen backbone alone, images a second."""
     epochs: list[float]
     """Seconds of each epoch of each run, judging on validation included."""
     peak_mb: float
@@ -94,11 +94,17 @@ def race(splits: list[Path], kept: Kept, *, prepared: Path, workplace: Path, tit
             entrant=entrant,
             accuracies=[run.said["accuracy"] for run in runs],
             seconds=[run.seconds for run in runs],
-            rates=[run.said["images_per_second"] for run in runs],
+            rates=[_rate(run.said) for run in runs],
             epochs=[seconds for run in runs for seconds in run.said["epoch_seconds"]],
             peak_mb=max(run.peak_mb for run in runs),
             images=runs[0].said["images"],
         )
+
+
+def _rate(said: dict[str, Any]) -> float:
+    if said["epoch_seconds"]:
+        return float(said["learned_from"] / median(said["epoch_seconds"]))
+    return float(said["features_per_second"])
 
 
 def _run(entrant: Entrant, split: Path, seed: int, *, prepared: Path, workplace: Path) -> Measured:
@@ -121,11 +127,11 @@ def _said(summary: dict[str, Any], run: Path) -> dict[str, Any]:
     epochs = [later - earlier for earlier, later in pairwise(ends)]
     learned = summary["train_images"]
     every = learned + summary["val_images"] + summary["test_images"]
-    rate = learned / min(epochs) if epochs else every / summary["seconds"]["features"]
     return {
         "accuracy": summary["test_accuracy"],
         "images": summary["test_images"],
         "epoch_seconds": epochs,
-        "images_per_second": rate,
+        "learned_from": learned,
+        "features_per_second": every / summary["seconds"]["features"],
         "stages": summary["seconds"],
     }

@@ -18,6 +18,8 @@ from tests.cli.conftest import ROOT, Trained, command, environment
 from tests.conftest import PictureFolder
 from tl_core import cli
 from tl_core.cli import main
+from tl_core.models.export import backbone_key
+from tl_core.models.registry import network
 from tl_core.runs.store import Store
 
 
@@ -155,6 +157,13 @@ def test_weights_that_cannot_be_brought_are_said_before_any_picture_is_read(
     assert not list(store.rglob("datasets"))
     assert main([*arguments, "--strategy", "from_scratch"]) == 2
     assert "HF_HUB_OFFLINE" not in capsys.readouterr().err
+    # The head alone on a backbone that was exported before needs no weights.
+    row = network("vit_small_patch14_dinov2")
+    (store / "cache" / "backbones" / backbone_key(row, None, 224)).mkdir(parents=True)
+    assert main(arguments) == 2
+    assert "HF_HUB_OFFLINE" not in capsys.readouterr().err
+    assert main([*arguments, "--strategy", "lora"]) == 2
+    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
 
 
 def test_what_failed_leaves_nothing_in_the_way_of_the_next_try(

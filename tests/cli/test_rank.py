@@ -47,3 +47,15 @@ def test_what_cannot_be_ranked_is_said_before_anything_is_read(
     assert "'../x'" in err
     assert err.count("mobilenet_v3_large") == 1
     assert not (store / "workspaces").exists() or not list(store.glob("workspaces/*/*/*"))
+
+
+def test_one_that_cannot_be_brought_is_noted_wherever_it_is_named(
+    cached: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-weights"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    names = "vit_small_patch14_dinov2,efficientnet_lite0"
+    assert main(["rank", str(cached), "--backbones", names, "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["backbone"] for row in found["rows"]] == ["efficientnet_lite0"]
+    assert "HF_HUB_OFFLINE" in found["failed"]["vit_small_patch14_dinov2"]

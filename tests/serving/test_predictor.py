@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.serving.conftest import CLASSES, WEIGHT, bundle_info
 from tl_core.errors import BundleError, NotFound
+from tl_core.serving import predictor as module
 from tl_core.serving.bundle import Bundle, to_zip, write_bundle
 from tl_core.serving.predictor import Predictor, expand, heatmap, probabilities
 
@@ -174,3 +175,34 @@ def test_a_graph_that_takes_for_ever_is_stopped(
     monkeypatch.setattr("tl_core.serving.predictor.LONGEST_RUN", 0.3)
     with pytest.raises(BundleError, match=r"took more than 0\.3 s for 1"):
         predictor.predict([Image.new("RGB", (40, 40), "red")])
+
+
+def test_one_picture_object_may_stand_in_many_places(bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)).save(file)
+    with Image.open(file) as opened:
+        answers = Predictor(bundle).predict([opened] * 40)
+    assert len({answer["probability"] for answer in answers}) == 1
+    assert not any("error" in answer for answer in answers)
+
+
+def test_the_memory_of_many_pictures_is_given_back_however_it_ends(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back: list[bool] = []
+    original = module._run_options
+
+    def counting(*, give_memory_back: bool) -> object:
+        back.append(give_memory_back)
+        return original(give_memory_back=give_memory_back)
+
+    monkeypatch.setattr(module, "_run_options", counting)
+    pictures = [Image.new("RGB", (32, 32), (number, 0, 0)) for number in range(20)]
+    predictor = Predictor(bundle)
+    assert len(predictor.predict([*pictures[:16], b"broken"])) == 17
+    assert back == [False, False, True]
+    back.clear()
+    answers = predictor.answers(pictures)
+    next(answers)
+    answers.close()
+    assert back[-1]

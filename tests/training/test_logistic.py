@@ -26,22 +26,26 @@ def found(c: float, *, balanced: bool = False, classes: int = 10) -> Fit:
 
 @pytest.mark.parametrize("c", [1e-3, 1e-1, 3.0])
 @pytest.mark.parametrize("balanced", [False, True])
-def test_scikit_learn_finds_the_same(c: float, balanced: bool) -> None:
-    model = LogisticRegression(C=c, tol=1e-3, class_weight="balanced" if balanced else None)
-    model.fit(SCALING.apply(FEATURES), LABELS)
-    ours = found(c, balanced=balanced)
-    scaled = SCALING.apply(FEATURES)
+@pytest.mark.parametrize("classes", [2, 10])
+def test_scikit_learn_finds_the_same(c: float, balanced: bool, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "_TOLERANCE", 1e-5)
+    monkeypatch.setattr(logistic, "ITERATIONS", 1000)
+    rows = classes > LABELS
+    scaled = SCALING.apply(FEATURES[rows])
+    model = LogisticRegression(C=c, tol=1e-5, max_iter=1000, class_weight="balanced" if balanced else None)
+    model.fit(scaled, LABELS[rows])
+    ours = found(c, balanced=balanced, classes=classes)
     theirs = model.predict_proba(scaled)
     scores = scaled @ ours.weight.T + ours.bias
     mine = np.exp(scores - scores.max(axis=1, keepdims=True))
     mine /= mine.sum(axis=1, keepdims=True)
-    assert np.abs(mine - theirs).max() < 0.02
-    assert (mine.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.995
+    assert np.abs(mine - theirs).max() < 2e-3
+    assert (mine.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.998
 
 
 def test_part_by_part_is_the_same_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found(0.1)
-    monkeypatch.setattr(logistic, "IN_MEMORY", 100)
+    monkeypatch.setattr(logistic, "IN_MEMORY", 1000)
     monkeypatch.setattr(logistic, "_PART", 128)
     parts = found(0.1)
     assert np.abs(whole.weight - parts.weight).max() < 2e-3

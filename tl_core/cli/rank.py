@@ -96,7 +96,7 @@ def _ask(
     from tl_core.runs.store import JobFolder
     from tl_core.runs.tasks import ask
 
-    dataset = jobs.submit_ingest(place, **api.checked(data, wanted, classes, place, bars).reading)
+    dataset = jobs.submit_ingest(place, **api.checked(data, wanted, classes, place, bars, weights=False).reading)
     made: list[JobFolder] = [dataset]
     try:
         api.finish(dataset, bars)

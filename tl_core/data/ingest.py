@@ -101,7 +101,7 @@ class _Writer:
         file = take_over(known, self._into, f"{row:06}") if known else None
         if known is None or file is None:
             return None
-        return _Reading(sha256, file, known.entry.width, known.entry.height, known.entry.crc32)
+        return _Reading(sha256, file, known.width, known.height, known.crc32)
 
     def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
         """Returns the generated file name, and the checksum of the copy."""

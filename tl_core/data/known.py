@@ -8,39 +8,46 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
+from tl_core.documents.manifest import COPIES, Manifest
 from tl_core.errors import DocumentError, NotFound
 
-MOST = 16
-"""Data sets that are looked through, the newest first: each takes the time of reading its manifest."""
+_END_OF_JPEG = b"\xff\xd9"
+
+MOST = 100_000
+"""Pictures that are remembered, those of the newest data sets: reading manifests takes time, and memory."""
 
 
-@dataclass(frozen=True)
-class KnownPicture:
+class KnownPicture(NamedTuple):
     """One picture of a finished data set."""
 
     folder: Path
     """Of the data set."""
-    entry: ImageEntry
+    file: str
+    width: int
+    height: int
+    crc32: int
 
 
 class Known:
     """The pictures of the data sets in `folders`; of those that are being read, or were made by an older version, none."""
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
-        manifests = sorted((path for folder in folders if (path := folder / "manifest.json").is_file()), key=_made)
+        manifests = sorted((_made(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
         self._pictures: dict[str, KnownPicture] = {}
-        for path in manifests[-MOST:]:
+        for _, path in reversed(manifests):
+            if len(self._pictures) >= MOST:
+                break
             try:
                 manifest = Manifest.read(path)
-            except (DocumentError, NotFound):
+            except (DocumentError, NotFound, OSError):
                 continue
             if manifest.copies == COPIES:
-                for entry in manifest.images:
-                    self._pictures[entry.sha256] = KnownPicture(path.parent, entry)
+                for image in manifest.images:
+                    picture = KnownPicture(path.parent, image.file, image.width, image.height, image.crc32)
+                    self._pictures.setdefault(image.sha256, picture)
 
     def find(self, sha256: str) -> KnownPicture | None:
         return self._pictures.get(sha256)
@@ -55,15 +62,17 @@ def take_over(known: KnownPicture, into: Path, stem: str) -> str | None:
     Raises:
         OSError: no space left.
     """
-    old = known.folder / "images" / known.entry.file
+    old = known.folder / "images" / known.file
     new = into / "images" / f"{stem}{old.suffix}"
     thumbnail = known.folder / "thumbnails" / f"{old.stem}.jpg"
     try:
         content = old.read_bytes()
-        if zlib.crc32(content) != known.entry.crc32:
+        if zlib.crc32(content) != known.crc32:
             return None
         small = thumbnail.read_bytes()
     except OSError:
+        return None
+    if not small.endswith(_END_OF_JPEG):
         return None
     _place(old, new, content)
     _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small)

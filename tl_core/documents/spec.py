@@ -69,7 +69,8 @@ class TrainSpec(Document):
     recipe: Recipe = Recipe()
     """The strategy's own, with what the user changed."""
     changes: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """What the user set of the recipe and the `epochs`, so that it can be set again where `auto` finds another row."""
+    """What the user set of the recipe, and `epochs` and `stages` as they were asked for, so that it can be set again where
+    `auto` finds another row, and what plays no part can be named."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run was said to take before it was started, from and to."""
 

@@ -83,7 +83,7 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
     from tl_core.data.split import split_hashes
 
     torch_made_it = plan.strategy.takes_steps or plan.spec.solver == "adam"
-    made_with = ["onnx", "onnxruntime", "scikit-learn", *(["torch"] if torch_made_it else [])]
+    made_with = ["onnx", "onnxruntime", "scipy", *(["torch"] if torch_made_it else [])]
     return BundleInfo(
         name=plan.run.name,
         classes=plan.classes,

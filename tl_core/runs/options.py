@@ -11,10 +11,12 @@ from functools import partial
 from numbers import Integral
 from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
+from tl_core.data.cache import Cache
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import Solver, TrainSpec
 from tl_core.documents.tasks import RateSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
+from tl_core.models.export import backbone_key
 from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
 from tl_core.models.weights import require_obtainable
 from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
@@ -59,8 +61,13 @@ class TrainingOptions:
         return {name: value for name, value in wanted.items() if value is not None}
 
 
-def problems(options: TrainingOptions, *, find: Callable[[str], Network] = network) -> list[GraftError]:
-    """Everything that is wrong with `options`, each as what it is. `find` gives a backbone's row or raises GraftError."""
+def problems(
+    options: TrainingOptions, *, find: Callable[[str], Network] = network, cache: Cache | None = None
+) -> list[GraftError]:
+    """Everything that is wrong with `options`, each as what it is.
+
+    `find` gives a backbone's row or raises GraftError. With `cache`, pretrained weights that can be had nowhere are wrong, too.
+    """
     found: list[GraftError] = []
     attempt(lambda: resolve_device(options.device), found)
     row = attempt(lambda: find(options.backbone), found)
@@ -86,8 +93,8 @@ def problems(options: TrainingOptions, *, find: Callable[[str], Network] = netwo
         stages = options.stages if _whole(options.stages) else STAGES
         reason = misfit(chosen, row, min(stages, len(row.stages)))
         found += [SpecError(reason)] if reason else []
-    if row is not None and weights is not None and (chosen is None or chosen.pretrained):
-        attempt(partial(require_obtainable, row, weights.name), found)
+    if cache is not None and row is not None and weights is not None and (chosen is None or chosen.pretrained):
+        attempt(partial(_require_weights, row, weights, options, chosen, cache), found)
     attempt(lambda: Recipe().changed(options.recipe), found)
     return found
 
@@ -213,6 +220,15 @@ def without_effect(spec: TrainSpec) -> list[str]:
         if spec.solver == "logistic":
             idle |= {_PASSES, *Recipe.model_fields} - {"class_weights"}
     return [name for name in spec.changes if name in idle]
+
+
+def _require_weights(
+    row: Network, weights: WeightsRow, options: TrainingOptions, chosen: Strategy | None, cache: Cache
+) -> None:
+    """Raises WeightsUnavailable, unless the head alone is wanted and the backbone was exported before."""
+    key = backbone_key(row, weights.name, options.image_size or weights.input_size)
+    if (chosen is not None and chosen.takes_steps) or cache.get("backbones", key) is None:
+        require_obtainable(row, weights.name)
 
 
 def _strategy(name: str) -> Strategy:

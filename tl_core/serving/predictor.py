@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ BATCH = 8
 
 LONGEST_RUN = 300.0
 """Seconds for one batch."""
+
+_one_at_a_time = threading.Lock()
 
 Item = Path | str | bytes | Image.Image
 Answer = dict[str, Any]
@@ -73,12 +75,16 @@ class Predictor:
             BundleError: the graph does not do what it says.
         """
         # While one batch is in the graph, the next is decoded.
-        with closing(in_order(lambda number: self._read(items[number]), len(items), ahead=BATCH)) as reading:
+        items = list(items)
+        with (
+            self._giving_back(),
+            closing(in_order(lambda number: self._read(items[number]), len(items), ahead=BATCH)) as reading,
+        ):
             for start in range(0, len(items), BATCH):
                 chunk = items[start : start + BATCH]
                 read = list(islice(reading, len(chunk)))
                 pixels = [each for each in read if isinstance(each, np.ndarray)]
-                rows = iter(self._probabilities(pixels, last=start + BATCH >= len(items)))
+                rows = iter(self._probabilities(pixels))
                 for number, (item, each) in enumerate(zip(chunk, read, strict=True), start=start + 1):
                     name = _name(item, number)
                     if isinstance(each, np.ndarray):
@@ -94,7 +100,9 @@ class Predictor:
             OSError: its file cannot be read.
         """
         if isinstance(item, Image.Image):
-            source: bytes | Path = _as_bytes(item)
+            # One picture may stand in several places, and only one thread at a time can read it.
+            with _one_at_a_time:
+                source: bytes | Path = _as_bytes(item)
         else:
             source = item if isinstance(item, bytes) else Path(item).expanduser()
         return to_input(decode(source), self.info.image_size, self.info.interpolation)
@@ -140,10 +148,20 @@ class Predictor:
             weights: NDArray[np.float32] = tensors.get_tensor(name).astype(np.float32)
         return weights.reshape(weights.shape[:2])
 
-    def _probabilities(self, pixels: list[NDArray[np.uint8]], *, last: bool) -> NDArray[np.float64]:
+    def _probabilities(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
         if not pixels:
             return np.empty((0, len(self.classes)))
-        return probabilities(self._run("logits", np.stack(pixels), (len(self.classes),), last=last))
+        return probabilities(self._run("logits", np.stack(pixels), (len(self.classes),), last=False))
+
+    @contextmanager
+    def _giving_back(self) -> Iterator[None]:
+        """However it ends, the memory that the graph took meanwhile goes back to the system."""
+        try:
+            yield
+        finally:
+            with suppress(BundleError):
+                size = self.info.image_size
+                self._run("logits", np.empty((0, size, size, 3), dtype=np.uint8), None)
 
     def _read(self, item: Item) -> NDArray[np.uint8] | dict[str, str]:
         try:

@@ -100,7 +100,7 @@ def fit(
     if strategy.thaws and thaw is None:
         raise ValueError("Stages that join need somebody to ask for their inputs.")
     torch.manual_seed(spec.seed)
-    _be_deterministic(inputs.device)
+    be_deterministic(inputs.device)
     recipe = spec.recipe
     trainer = Trainer(
         backbone,
@@ -194,7 +194,7 @@ def _sample(rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
     return np.sort(np.random.default_rng(seed).choice(rows, LOOKED_BACK, replace=False))
 
 
-def _be_deterministic(device: torch.device) -> None:
+def be_deterministic(device: torch.device) -> None:
     if device.type == "cuda":
         # cuBLAS reads this when its first handle is made.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -28,7 +28,7 @@ from tl_core.training.features import BATCH, computed_key, open_session
 from tl_core.training.machine import machine, peak_memory_mb
 from tl_core.training.strategies import Strategy, misfit, strategy
 
-VERSION = 2
+VERSION = 3
 """Part of the key: raise it when a run's work changes, or what was measured before is believed for ever."""
 WORKER_SECONDS = 1.5
 """For a worker to start and read its folder, before it imports anything heavy."""
@@ -131,6 +131,7 @@ def _measure_head(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -
     begun = time.perf_counter()
     import onnxruntime  # noqa: F401
     import scipy.optimize  # noqa: F401
+    import sklearn.metrics  # noqa: F401
 
     start = WORKER_SECONDS + time.perf_counter() - begun
     with tempfile.TemporaryDirectory(prefix="graft-measure-") as scratch:

@@ -188,7 +188,7 @@ def _event(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """So small a product gains nothing from threads, and loses much where another process works (as `head._fit`)."""
+    """So small a product gains nothing from threads, and loses much where another process works (as `logistic.fit`)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

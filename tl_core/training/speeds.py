@@ -33,7 +33,7 @@ _DEPTHWISE = Speed(forward=35.0, step=3.5, late_step=12.0)
 _ATTENTION = Speed(forward=50.0, step=15.0, late_step=15.0)
 _CORE: MappingProxyType[str, Speed] = MappingProxyType(
     {
-        "efficientnet_lite": Speed(forward=40.0, step=3.7, late_step=15.0),
+        "efficientnet_lite": Speed(forward=40.0, step=5.0, late_step=12.0),
         "mobilenet_v3_large": Speed(forward=30.0, step=3.0, late_step=10.0),
         "mobilenet_v3_small": Speed(forward=30.0, step=3.0, late_step=10.0),
         "resnet": Speed(forward=85.0, step=23.0, late_step=23.0),

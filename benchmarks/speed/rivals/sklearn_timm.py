@@ -45,7 +45,7 @@ def main() -> None:
     torch.save(model.state_dict(), options.out)
     joblib.dump(head, options.out.with_suffix(".joblib"))
     images = sum(len(labels) for _, labels in found.values())
-    tell(accuracy=float(right.mean()), images=len(right), epoch_seconds=[], images_per_second=images / seconds)
+    tell(accuracy=float(right.mean()), images=len(right), epoch_seconds=[], features_per_second=images / seconds)
 
 
 if __name__ == "__main__":
