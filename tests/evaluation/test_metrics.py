@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from tl_core.documents.report import SplitMetrics
 from tl_core.evaluation.metrics import answers, probabilities, split_metrics
@@ -73,3 +74,15 @@ def test_answers_keep_the_manifests_rows() -> None:
     said = answers(_certain([1, 0], 2, 0.75), np.array([0, 0]), np.array([17, 4]))
     assert [(one.row, one.truth, one.predicted) for one in said] == [(17, 0, 1), (4, 0, 0)]
     assert (said[0].probability, said[0].truth_probability) == (0.75, 0.25)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_class_has_what_scikit_learn_gives(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    classes = int(generator.integers(2, 8))
+    truth, predicted = (generator.integers(0, classes - seed % 2, 60) for _ in range(2))
+    names = [str(number) for number in range(classes)]
+    metrics = split_metrics(_certain(predicted.tolist(), classes), truth, names)
+    theirs = precision_recall_fscore_support(truth, predicted, labels=range(classes), zero_division=0.0)
+    ours = [(row.precision, row.recall, row.f1, row.support) for row in metrics.per_class]
+    assert np.allclose(np.array(ours).T, np.array(theirs))

@@ -131,7 +131,6 @@ def _measure_head(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -
     begun = time.perf_counter()
     import onnxruntime  # noqa: F401
     import scipy.optimize  # noqa: F401
-    import sklearn.metrics  # noqa: F401
 
     start = WORKER_SECONDS + time.perf_counter() - begun
     with tempfile.TemporaryDirectory(prefix="graft-measure-") as scratch:
