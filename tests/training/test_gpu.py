@@ -18,6 +18,7 @@ from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
 from tl_core.models.weights import find
+from tl_core.training import inputs as inputs_module
 from tl_core.training.activations import embed_on_device
 from tl_core.training.inputs import Inputs
 from tl_core.training.loop import fit
@@ -67,6 +68,29 @@ def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
         )
         curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
         assert result.val_loss < curves[-1][0]
+    assert curves[0] == curves[1]
+
+
+def test_pixels_that_are_streamed_train_as_those_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = []
+    for share in (0.4, 0.0):
+        monkeypatch.setattr(inputs_module, "RESIDENT_SHARE", share)
+        backbone, (pixels, labels) = twin(), pictures()
+        row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
+        fitting = fit(
+            backbone,
+            inputs,
+            labels,
+            rows[:54],
+            rows[54:],
+            spec=spec(epochs=3, recipe={"head_rate": 1e-2, "stage_rate": 1e-3}),
+            strategy=row,
+            frozen=0,
+            save_best=lambda _: None,
+        )
+        _, events = finish(fitting)
+        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
     assert curves[0] == curves[1]
 
 

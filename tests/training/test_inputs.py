@@ -8,6 +8,7 @@ import torch
 
 from tl_core.errors import DeviceError
 from tl_core.training.inputs import Copies, Inputs, torch_device
+from tl_core.training.streaming import Stream
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -51,3 +52,21 @@ def test_what_has_no_copies_and_what_is_judged_stays_plain() -> None:
     for step in range(10):
         batch = inputs.batch(np.array([1, 9]), torch.Generator().manual_seed(step))
         assert batch[:, 0].tolist() == [1, 9]
+
+
+def test_expected_batches_are_read_ahead_and_others_as_they_are_asked_for() -> None:
+    array = np.arange(200, dtype=np.uint8).reshape(100, 2)
+    batches = np.array_split(np.random.default_rng(0).permutation(100), 9)
+    stream = Stream(array, batches, pinned=False)
+    assert stream.take(np.array([1, 2])) is None
+    assert stream.take(batches[1]) is None
+    for rows in batches:
+        taken = stream.take(rows)
+        assert taken is not None
+        assert (taken.numpy() == array[rows]).all()
+        assert stream.take(rows) is None
+    stream.close()
+    again = Stream(array, batches, pinned=False)
+    again.close()
+    with pytest.raises(StopIteration):
+        again.take(batches[0])

@@ -1,11 +1,11 @@
 """What a training step reads: rows of pixels or of cached activations, as tensors on the device. Needs torch.
 
-Keeps the whole array on the device while it fits. Knows no labels and no optimizer.
+Keeps the whole array on a GPU while it fits, else reads ahead. Knows no labels and no optimizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.augment import augment
 from tl_core.training.machine import keep_freed_memory
+from tl_core.training.streaming import Stream
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that the array may take."""
@@ -68,6 +69,7 @@ class Inputs:
     def __post_init__(self) -> None:
         arrays = [self.rows, *(self.copies.views if self.copies else ())]
         self._sources: list[NDArray[Any] | Tensor] = list(arrays)
+        self._stream: Stream | None = None
         if self.device.type == "cuda":
             free = torch.cuda.mem_get_info(self.device)[0]
             if sum(array.nbytes for array in arrays) < RESIDENT_SHARE * free:
@@ -90,6 +92,15 @@ class Inputs:
     ) -> Inputs:
         """What the frozen stages gave; with `copies`, training takes for each picture one of its views by lot."""
         return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)
+
+    def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
+        """Say which rows `batch` will be asked for next, the very arrays in that order, so that a GPU need not wait for them."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        source = self._sources[0]
+        if self.device.type == "cuda" and self.copies is None and not isinstance(source, Tensor):
+            self._stream = Stream(source, batches, pinned=True)
 
     def batch(self, rows: NDArray[np.integer], generator: torch.Generator | None = None) -> Tensor:
         """The rows of those numbers as float32 on the device, changed at random where a `generator` is given."""
@@ -122,4 +133,7 @@ class Inputs:
         array = self._sources[source]
         if isinstance(array, Tensor):
             return array[torch.from_numpy(rows).to(self.device)]
+        read = self._stream.take(rows) if self._stream is not None and source == 0 else None
+        if read is not None:
+            return read.to(self.device, non_blocking=True)
         return torch.from_numpy(np.ascontiguousarray(array[rows])).to(self.device)

@@ -135,7 +135,9 @@ def fit(
             pace = Pace("training", len(train_rows) * spec.epochs, before=len(train_rows) * (epoch - 1))
         order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
         running, done = Running(), len(train_rows) * (epoch - 1)
-        for step, rows in enumerate(np.array_split(order, steps_an_epoch)):
+        batches = np.array_split(order, steps_an_epoch)
+        trainer.expect(batches)
+        for step, rows in enumerate(batches):
             yield from trainer.step(rows, next(factors), draw=[spec.seed, epoch, step], running=running)
             event = pace.at(done + running.images)
             if event is not None:

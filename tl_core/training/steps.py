@@ -6,7 +6,7 @@ Knows rows of inputs and their labels. Knows no epochs, no best state and no fil
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -134,6 +134,10 @@ class Trainer:
                 if buffer.is_floating_point()
             )
 
+    def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
+        """Say which rows `step` will be called with next, the very arrays in that order."""
+        self._inputs.expect(batches)
+
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
     ) -> Generator[Event, None, None]:
@@ -225,6 +229,7 @@ class Trainer:
     def _answers(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         self._network.eval()
         parts = np.array_split(rows, math.ceil(len(rows) / self.micro_batch))
+        self._inputs.expect(parts)
         with torch.inference_mode():
             logits = torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
             truth = self._labels[torch.from_numpy(np.asarray(rows)).to(self._device)]
