@@ -4,7 +4,7 @@
 
 Everything is a command of its own, one after another, so nothing else should run on the machine. What was measured is kept in
 KEEP and not measured again; delete that folder to begin anew. `--only` takes parts by name: race, job, again, predict,
-start, scaling, gpu. fastai comes with requirements-bench.txt.
+start, pages, scaling, gpu. fastai comes with requirements-bench.txt.
 """
 
 from __future__ import annotations
@@ -86,6 +86,12 @@ class Course:
         found = self.kept.of("start", command, env=self._store(prepared=True))
         document.put(self.title, "start", document.start(found))
 
+    def pages(self) -> None:
+        command = [PYTHON, "-m", "benchmarks.speed.graft", "pages"]
+        document.put(
+            self.title, "pages", document.pages(self.kept.of("pages", command, env=self._store(prepared=True)))
+        )
+
     def scaling(self) -> None:
         found = []
         for images in SCALES:
@@ -119,6 +125,7 @@ PARTS: dict[str, Callable[[Course], None]] = {
     "again": Course.again,
     "predict": Course.predict,
     "start": Course.start,
+    "pages": Course.pages,
     "scaling": Course.scaling,
     "gpu": Course.gpu,
 }

@@ -21,6 +21,7 @@ HEADINGS = {
     "again": "The second run",
     "predict": "Prediction",
     "start": "Starting up",
+    "pages": "Pages while a job trains",
     "scaling": "From hundreds to many thousands of pictures",
     "gpu": "On a GPU",
 }
@@ -112,6 +113,13 @@ def start(found: Measured) -> str:
         f"The app answers {found.said['app']:.1f} s after its command, and a worker gives its first event "
         f"{found.said['worker']:.2f} s after Start (medians of three)."
     )
+
+
+def pages(found: Measured) -> str:
+    lines = ["| page | median, ms | 95th percentile, ms |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {p50 * 1000:.0f} | {p95 * 1000:.0f} |" for name, (p50, p95) in found.said["pages"].items()]
+    said = "Each page drawn again 20 times at the server while a whole network trains on all cores (100 ms wanted, 95th percentile)."
+    return "\n".join([said, "", *lines])
 
 
 def scaling(title: str, found: Sequence[tuple[int, dict[str, Any] | None]]) -> str:

@@ -3,6 +3,7 @@
     python -m benchmarks.speed.graft job FOLDER            a run on an ingested data set, and the ceiling for it
     python -m benchmarks.speed.graft predict RUN FILES     single predictions, and batches of them
     python -m benchmarks.speed.graft start                 the app until it answers, a worker until its first event
+    python -m benchmarks.speed.graft pages                 every page drawn again and again while a job trains
 
 Each prints one line of JSON. The store is that of GRAFT_STORE.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.speed.measuring import ROOT
 from tl_core.data.pace import cores
 from tl_core.models.export import ONNX_NAME, backbone_key
 from tl_core.models.registry import network
@@ -136,6 +138,38 @@ def _worker() -> float:
     return events[0].time - submitted
 
 
+def pages() -> dict[str, Any]:
+    """Seconds at the server for drawing each page again, 20 times, while a job trains the whole network."""
+    from streamlit.testing.v1 import AppTest
+
+    workspace = _workspace()
+    dataset = jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="digits")
+    _wait(dataset)
+    finished = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
+    _wait(finished)
+    training = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="full_fine_tuning", epochs=20)
+    try:
+        while not any(event.type == "progress" and event.stage == "training" for event in training.events(0)[0]):
+            time.sleep(0.5)
+        found = {}
+        for page in ("streamlit_app.py", *sorted(f"pages/{path.name}" for path in (ROOT / "pages").glob("*.py"))):
+            app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+            if page != "streamlit_app.py":
+                app.switch_page(page)
+            app.query_params["workspace"] = workspace.token
+            app.query_params["run"] = finished.id
+            app.run()
+            seconds = []
+            for _ in range(20):
+                started = time.perf_counter()
+                app.run()
+                seconds.append(time.perf_counter() - started)
+            found[Path(page).stem] = np.percentile(seconds, [50, 95]).tolist()
+    finally:
+        jobs.cancel(training)
+    return {"pages": found}
+
+
 def _workspace() -> Workspace:
     workspace = Store.default().command_line_workspace()
     workspace.make()
@@ -172,13 +206,14 @@ def main() -> None:
     predicting.add_argument("run", type=Path)
     predicting.add_argument("files", type=Path, help="a text file, one picture a line")
     commands.add_parser("start")
+    commands.add_parser("pages")
     options = parser.parse_args()
     if options.what == "job":
         found = job(options.folder)
     elif options.what == "predict":
         found = predict(options.run, [Path(line) for line in options.files.read_text().splitlines()])
     else:
-        found = start()
+        found = start() if options.what == "start" else pages()
     print(json.dumps(found), flush=True)
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import torch
+from fastai.callback import progress, schedule  # noqa: F401 - they give a learner no_bar and fine_tune
 from fastai.callback.core import Callback
 from fastai.data.transforms import Normalize, get_image_files
 from fastai.metrics import accuracy
@@ -61,6 +62,8 @@ def main() -> None:
         raise RuntimeError(f"The weights lack {missing}.")
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(options.epochs)
+    # The first epoch trained the head alone; judging below counts as epochs, too.
+    epochs = clock.seconds[1:]
     files = get_image_files(options.split / "test")
     test = loaders.test_dl(files, with_labels=True)
     with learner.no_bar(), torch.no_grad():
@@ -71,8 +74,7 @@ def main() -> None:
     tell(
         accuracy=right / len(files),
         images=len(files),
-        # The first one trained the head alone.
-        epoch_seconds=clock.seconds[1:],
+        epoch_seconds=epochs,
         learned_from=len(loaders.train_ds),
     )
 
