@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -27,12 +28,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.sections import put  # noqa: E402
+from tl_core.data.pace import cores  # noqa: E402
 from tl_core.documents.recipe import Recipe  # noqa: E402
 from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
 from tl_core.runs import jobs  # noqa: E402
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
+from tl_core.training.speeds import reading_is_cheaper  # noqa: E402
 from tl_core.training.strategies import frozen_stages, misfit, strategies, strategy  # noqa: E402
 from tl_core.training.tuning import tuned  # noqa: E402
 
@@ -115,6 +118,17 @@ def trained(workspace: Workspace, dataset: DatasetFolder, row: Row, seed: int) -
     return summary
 
 
+def _keeps_a_prefix(summary: RunSummary) -> bool:
+    """False where the stage that was found lies so early that the ones before it are computed again in each epoch."""
+    spec, on = RunFolder(Path(summary.run_dir)).spec(), network(BACKBONE)
+    if spec.learning_stages is None:
+        return True
+    first = spec.learning_stages[0]
+    kept = 2 * prod(on.stage_shapes[first - 1]) if first else 0
+    size, device = spec.image_size, summary.device
+    return first > 0 and reading_is_cheaper(on, frozen=first, image_size=size, bytes_an_image=kept, device=device)
+
+
 def _same(run: RunFolder, dataset: DatasetFolder, name: str, seed: int, epochs: int, recipe: Recipe) -> bool:
     spec = run.spec()
     same = (spec.dataset, spec.strategy, spec.seed, spec.backbone) == (dataset.id, name, seed, BACKBONE)
@@ -171,9 +185,15 @@ def main() -> None:
     for row in rows:
         if options.only and row.strategy not in options.only:
             continue
-        results.append((row, [trained(workspace, dataset, row, seed) for seed in range(row.seeds)]))
+        runs = [trained(workspace, dataset, row, 0)]
+        if _keeps_a_prefix(runs[0]):
+            runs += [trained(workspace, dataset, row, seed) for seed in range(1, row.seeds)]
+        results.append((row, runs))
         images = results[0][1][0]
-        said = f"{images.train_images:,} pictures to learn from, {images.val_images:,} to choose by, {images.test_images:,} held out."
+        said = (
+            f"{images.train_images:,} pictures to learn from, {images.val_images:,} to choose by, {images.test_images:,} held out. "
+            f"Device: {images.device}, {cores()} cores."
+        )
         put(DOCUMENT, section, f"{said}\n\n{table(results)}", head=HEAD)
     print(table(results))
 
