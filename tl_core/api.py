@@ -47,8 +47,7 @@ class Request(NamedTuple):
     @property
     def reading(self) -> dict[str, Any]:
         """The arguments of `jobs.submit_ingest`."""
-        kind, where, name = self.source
-        return {"source_kind": kind, "source": where, "name": name, "classes_from": self.classes_from}
+        return dict(zip(("source_kind", "source", "name"), self.source, strict=True), classes_from=self.classes_from)
 
 
 def train(
@@ -116,7 +115,6 @@ def train(
         if workspace is None and not isinstance(error, WorkerDied):
             clear_away(made)
         raise
-
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
     return summary
@@ -187,8 +185,6 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
 
 def load(run: str | os.PathLike[str]) -> Predictor:
     """A classifier from a run folder, a bundle folder or a bundle zip; `.predict([...])` takes paths, bytes and PIL images.
-
-    Imports no torch.
 
     Raises:
         NotFound: there is nothing of that name.

@@ -149,9 +149,8 @@ class Predictor:
         return weights.reshape(weights.shape[:2])
 
     def _probabilities(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        if not pixels:
-            return np.empty((0, len(self.classes)))
-        return probabilities(self._run("logits", np.stack(pixels), (len(self.classes),), last=False))
+        shape = (len(self.classes),)
+        return probabilities(self._run("logits", np.stack(pixels), shape, last=False)) if pixels else np.empty((0, 0))
 
     @contextmanager
     def _giving_back(self) -> Iterator[None]:
