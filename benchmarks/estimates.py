@@ -18,9 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tl_core.api import finish  # noqa: E402
 from tl_core.runs import jobs  # noqa: E402
 from tl_core.runs.estimating import measure_question  # noqa: E402
-from tl_core.runs.jobfolder import JobFolder  # noqa: E402
 from tl_core.runs.options import TrainingOptions, spec_of  # noqa: E402
 from tl_core.runs.store import Store  # noqa: E402
 from tl_core.runs.tasks import ask  # noqa: E402
@@ -39,14 +39,14 @@ def main() -> None:
         workspace = Store.default().command_line_workspace()
         workspace.make()
         dataset = jobs.submit_ingest(workspace, source_kind="folder", source=options.folder.absolute(), name="pictures")
-        _wait(dataset)
+        finish(dataset, None)
         for name in options.strategies:
             wanted = TrainingOptions(backbone=options.backbone, strategy=name)
             task = ask(workspace, measure_question(spec_of(wanted, dataset), len(dataset.manifest().classes)))
-            _wait(task)
+            finish(task, None)
             run = jobs.submit_training(workspace, dataset, backbone=options.backbone, strategy=name)
             said = run.spec().estimated_seconds or (0.0, 0.0)
-            _wait(run)
+            finish(run, None)
             status, middle = run.status(), sqrt(said[0] * said[1])
             took = status.seconds["total"]
             print(
@@ -54,14 +54,6 @@ def main() -> None:
                 f"| {took / middle:.2f} | {status.peak_memory_mb:.0f} |",
                 flush=True,
             )
-
-
-def _wait(job: JobFolder) -> None:
-    for _ in jobs.follow(job):
-        pass
-    status = job.status()
-    if status.state != "succeeded":
-        sys.exit(f"{job.name} ended as {status.state}: {status.failure.message if status.failure else ''}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.sections import put  # noqa: E402
+from tl_core.api import finish  # noqa: E402
 from tl_core.data.pace import cores  # noqa: E402
 from tl_core.documents.recipe import Recipe  # noqa: E402
 from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
@@ -90,7 +91,7 @@ def read(workspace: Workspace, folder: Path) -> DatasetFolder:
         if known.spec().source == str(folder) and known.status().state == "succeeded":
             return known
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=folder, name=folder.name)
-    _wait(dataset)
+    finish(dataset, None)
     return dataset
 
 
@@ -112,7 +113,7 @@ def trained(workspace: Workspace, dataset: DatasetFolder, row: Row, seed: int) -
         seed=seed,
         recipe=row.changes,
     )
-    _wait(started)
+    finish(started, None)
     summary = summarise(started)
     print(f"  {summary.test_accuracy:.3f} in {started.status().seconds['total']:.0f} s", flush=True)
     return summary
@@ -134,14 +135,6 @@ def _same(run: RunFolder, dataset: DatasetFolder, name: str, seed: int, epochs: 
     same = (spec.dataset, spec.strategy, spec.seed, spec.backbone) == (dataset.id, name, seed, BACKBONE)
     fitted = strategy(name).learns == "head"
     return same and spec.solver == "logistic" and (fitted or (spec.epochs == epochs and spec.recipe == recipe))
-
-
-def _wait(job: DatasetFolder | RunFolder) -> None:
-    for _ in jobs.follow(job):
-        pass
-    status = job.status()
-    if status.state != "succeeded":
-        sys.exit(f"{job.name} ended as {status.state}: {status.failure.message if status.failure else ''}")
 
 
 def table(results: list[tuple[Row, list[RunSummary]]]) -> str:

@@ -37,12 +37,11 @@ class Source(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What was asked for, looked through."""
+    """What was asked for, looked through; `out` is the folder to fill, absolute, where one was named."""
 
     source: Source
     classes_from: ClassesFrom
     out: Path | None
-    """The folder to fill, absolute, where one was named."""
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -132,7 +131,8 @@ def checked(
 ) -> Request:
     """Find everything that is wrong with what was asked for at once: the pictures, the options, the folder `out`.
 
-    `weights`: whether those of the options' backbone are needed. A backbone that is not in the registry is looked up in timm, which takes a job in `place`.
+    `weights`: whether those of the options' backbone are needed. A backbone that is not in the registry is looked up in
+    timm, which takes a job in `place`.
 
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
@@ -184,7 +184,7 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
 
 
 def load(run: str | os.PathLike[str]) -> Predictor:
-    """A classifier from a run folder, a bundle folder or a bundle zip; `.predict([...])` takes paths, bytes and PIL images.
+    """A classifier, without torch, from a run or bundle folder or a bundle zip; `.predict([...])` takes paths, bytes, PIL images.
 
     Raises:
         NotFound: there is nothing of that name.

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.measuring import ROOT
+from tl_core.api import finish
 from tl_core.data.pace import cores
 from tl_core.models.export import ONNX_NAME, backbone_key
 from tl_core.models.registry import network
 from tl_core.runs import jobs
-from tl_core.runs.jobfolder import JobFolder
 from tl_core.runs.store import DatasetFolder, Store, Workspace
 
 BACKBONE = "efficientnet_lite0"
@@ -46,7 +46,7 @@ def job(folder: Path) -> dict[str, Any]:
     ceiling = _ceiling(graph, [dataset.path / "images" / image.file for image in images])
     submitted = time.time()
     run = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
-    _wait(run)
+    finish(run, None)
     events, _ = run.events(0)
     return {
         "images": len(images),
@@ -132,7 +132,7 @@ def _worker() -> float:
     workspace = _workspace()
     submitted = time.time()
     dataset = jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="digits")
-    _wait(dataset)
+    finish(dataset, None)
     events, _ = dataset.events(0)
     dataset.delete()
     return events[0].time - submitted
@@ -144,9 +144,9 @@ def pages() -> dict[str, Any]:
 
     workspace = _workspace()
     dataset = jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="digits")
-    _wait(dataset)
+    finish(dataset, None)
     finished = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
-    _wait(finished)
+    finish(finished, None)
     training = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="full_fine_tuning", epochs=20)
     try:
         while not any(event.type == "progress" and event.stage == "training" for event in training.events(0)[0]):
@@ -178,7 +178,7 @@ def _workspace() -> Workspace:
 
 def _read(workspace: Workspace, folder: Path) -> DatasetFolder:
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=folder.absolute(), name=folder.name)
-    _wait(dataset)
+    finish(dataset, None)
     return dataset
 
 
@@ -188,14 +188,6 @@ def _graph() -> Path:
     if found is None:
         sys.exit("The backbone is not exported: python -m tl_core prepare")
     return found / ONNX_NAME
-
-
-def _wait(job: JobFolder) -> None:
-    for _ in jobs.follow(job):
-        pass
-    status = job.status()
-    if status.state != "succeeded":
-        sys.exit(f"{job.name} ended as {status.state}: {status.failure.message if status.failure else ''}")
 
 
 def main() -> None:
