@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from tests.runs.conftest import until
-from tl_core.documents.events import StageStarted
+from tl_core.documents.events import Event, StageStarted
 from tl_core.runs import executors, jobs, locks
 from tl_core.runs.queue import drop_ticket, take_ticket, wait_for_turn
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace
@@ -88,8 +88,9 @@ def test_the_ticket_of_a_killed_waiter_is_dropped(train: Train) -> None:
 def test_a_free_device_is_had_at_once_and_devices_do_not_wait_for_each_other(store: object) -> None:
     queue = Store.default().queue
     held = []
-    for device in ("cpu", "cuda"):
-        turn = wait_for_turn(take_ticket(queue, device), cancelled=lambda: False)
+    first, other = take_ticket(queue, "cpu"), take_ticket(queue, "cuda")
+    for ticket in (first, other):
+        turn = wait_for_turn(ticket, cancelled=lambda: False)
         try:
             next(turn)
         except StopIteration as stop:
@@ -97,7 +98,10 @@ def test_a_free_device_is_had_at_once_and_devices_do_not_wait_for_each_other(sto
     assert len(held) == 2
     second = take_ticket(queue, "cpu")
     waiting = wait_for_turn(second, cancelled=lambda: False)
-    assert isinstance(next(waiting), StageStarted)
+    title = next(waiting)
+    assert isinstance(title, StageStarted)
+    assert "one job is before it" in title.title
+    drop_ticket(first)
     threading.Timer(0.2, locks.release, [held[:1]]).start()
     try:
         next(waiting)
@@ -105,7 +109,30 @@ def test_a_free_device_is_had_at_once_and_devices_do_not_wait_for_each_other(sto
         held[0] = stop.value
     assert locks.held(queue / "cpu" / "lock")
     locks.release(held)
+    for ticket in (other, second):
+        drop_ticket(ticket)
     assert not locks.held(queue / "cpu" / "lock")
+
+
+def test_who_has_the_device_is_counted_once_at_every_moment(store: object) -> None:
+    queue = Store.default().queue
+    tickets = [take_ticket(queue, "cpu") for _ in range(3)]
+    before = _asked(wait_for_turn(tickets[2], cancelled=lambda: False))
+    device = _asked(wait_for_turn(tickets[0], cancelled=lambda: False))
+    after = _asked(wait_for_turn(tickets[2], cancelled=lambda: False))
+    assert isinstance(device, int)
+    assert isinstance(before, StageStarted)
+    assert isinstance(after, StageStarted)
+    assert "2 jobs are before it" in before.title
+    assert after.title == before.title
+    locks.release([device, *(ticket.descriptor for ticket in tickets)])
+
+
+def _asked(turn: Generator[Event, None, int]) -> Event | int:
+    try:
+        return next(turn)
+    except StopIteration as stop:
+        return int(stop.value)
 
 
 def test_a_dropped_ticket_leaves_the_line(store: object) -> None:

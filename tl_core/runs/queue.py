@@ -49,27 +49,25 @@ def drop_ticket(ticket: Ticket) -> None:
 
 
 def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator[Event, None, int]:
-    """Wait until nobody is ahead, take the device, leave the line.
+    """Wait until nobody is ahead and take the device; the ticket stays in the line until its owner drops it.
 
-    Yields a "waiting" stage whenever the number of jobs ahead changes, none if the device is free at once; returns the
-    descriptor that holds the device. Raises Cancelled.
+    So a job is counted once, whether it waits or works. Yields a "waiting" stage whenever the number of jobs ahead
+    changes, none if the device is free at once; returns the descriptor that holds the device. Raises Cancelled.
     """
     told = 0
-    try:
-        while True:
-            if cancelled():
-                raise Cancelled("Cancelled while it waited for its turn.")
-            ahead = _ahead(ticket)
-            if not ahead:
-                device = locks.take(ticket.path.parent / "lock", patience=0.0)
-                if device is not None:
-                    return device
-            if ahead + 1 != told:
-                told = ahead + 1
-                yield StageStarted(stage="waiting", title=_title(ticket.device, told))
-            time.sleep(_POLL)
-    finally:
-        drop_ticket(ticket)
+    while True:
+        if cancelled():
+            raise Cancelled("Cancelled while it waited for its turn.")
+        ahead = _ahead(ticket)
+        if not ahead:
+            device = locks.take(ticket.path.parent / "lock", patience=0.0)
+            if device is not None:
+                return device
+            ahead = 1  # A job on its last steps, its ticket dropped already.
+        if ahead != told:
+            told = ahead
+            yield StageStarted(stage="waiting", title=_title(ticket.device, told))
+        time.sleep(_POLL)
 
 
 def _ahead(ticket: Ticket) -> int:

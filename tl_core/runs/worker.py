@@ -25,7 +25,7 @@ from tl_core.runs import locks
 from tl_core.runs.failures import failure_of
 from tl_core.runs.folders import JobFolder, open_job
 from tl_core.runs.pipeline import JOBS, JobFunction
-from tl_core.runs.queue import Ticket, wait_for_turn
+from tl_core.runs.queue import Ticket, drop_ticket, wait_for_turn
 from tl_core.runs.recorder import Recorder
 
 NICENESS = 10
@@ -77,6 +77,8 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction]) -> int:
         return 0
     finally:
         recorder.close()
+        if held.ticket:
+            drop_ticket(held.ticket)
         if device is not None:
             locks.release([device])
 
