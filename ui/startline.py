@@ -9,6 +9,8 @@ from tl_core.documents.tasks import Measurement
 from tl_core.models import weights as files
 from tl_core.runs import jobs
 from tl_core.runs.devices import COMPUTES
+from tl_core.runs.estimating import kept
+from tl_core.runs.store import Store
 from tl_core.training.advice import Advice
 from tl_core.training.estimate import Estimate, estimate, fits
 from tl_core.training.machine import available_mb
@@ -103,5 +105,6 @@ def _estimate(plan: Plan, row: Strategy, manifest: Manifest) -> Estimate:
         solver=plan.options.solver if own else "logistic",
         image_size=plan.options.image_size,
         measured=measuring.known(plan, len(manifest.classes), row),
+        kept=kept(manifest, plan.network, plan.options.weights, plan.options.image_size, Store.default().cache),
         **COMPUTES[device],
     )

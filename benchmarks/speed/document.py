@@ -85,7 +85,7 @@ def job(found: Measured) -> str:
 
 def again(found: Sequence[dict[str, Any] | None]) -> str:
     runs = [Measured(**one) for one in found if one]
-    jobs = [run.said["seconds"]["total"] - run.said["seconds"]["ingest"] for run in runs]
+    jobs = [run.said["job_seconds"] for run in runs]
     reading = [run.said["seconds"]["ingest"] for run in runs]
     return (
         f"The same folder with another seed, in the store of the first run: {_spread([run.seconds for run in runs])} s the "

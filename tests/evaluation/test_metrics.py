@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 from tl_core.documents.report import SplitMetrics
@@ -51,6 +52,13 @@ def test_wilson_interval_as_published() -> None:
     # Newcombe 1998, table I: 81 of 263, and the edge case 0 of 20.
     assert wilson_interval(81, 263) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
     assert wilson_interval(0, 20) == (pytest.approx(0.0), pytest.approx(0.1611, abs=1e-4))
+
+
+def test_the_wilson_interval_is_scipys() -> None:
+    for images in (1, 7, 90, 1000):
+        for correct in {0, 1, images // 3, images - 1, images}:
+            wanted = binomtest(correct, images).proportion_ci(method="wilson")
+            assert wilson_interval(correct, images) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
 def test_more_images_make_the_interval_narrower() -> None:

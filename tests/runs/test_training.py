@@ -73,7 +73,7 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(workspace: 
 
     events, _ = run.events()
     assert any(isinstance(event, RegularisationTried) for event in events)
-    assert any(isinstance(event, Notice) and event.message.startswith("This should take ") for event in events)
+    assert any(isinstance(event, Notice) and event.message.startswith("From here it should take ") for event in events)
     assert not run.best.exists()
     assert not (run.path / "workshop").exists()
     assert f"{report.test.images} pictures it had never seen" in (run.bundle / "MODEL_CARD.md").read_text()
@@ -122,14 +122,16 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
 
 
 def test_the_same_spec_gives_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:
-    reports = []
+    reports, told = [], []
     for strategy in ("feature_extraction", "partial_fine_tuning"):
         for _ in range(2):
             run = jobs.submit_training(workspace, pets, strategy=strategy, epochs=1, image_size=SIZE)
             assert _ended(run) == "succeeded"
             reports.append(run.report())
+            told.append(run.spec().estimated_seconds or (0, 0))
     assert reports[0] == reports[1]
     assert reports[2] == reports[3]
+    assert 0 < told[1][1] < told[0][1], "what the first run decoded and looked at is kept for the second"
 
 
 def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tl_core.models.registry import network, networks
-from tl_core.training.estimate import Estimate, estimate, fits
-from tl_core.training.speeds import expected, reading_is_cheaper
+from tl_core.training.estimate import Estimate, Kept, estimate, fits
+from tl_core.training.speeds import expected
 from tl_core.training.strategies import strategies, strategy
 
 
@@ -34,6 +34,16 @@ def test_longer_runs_take_longer() -> None:
 def test_the_default_run_is_said_to_take_seconds() -> None:
     found = estimate(network("efficientnet_lite0"), strategy("feature_extraction"), images=600)
     assert str(found).endswith("seconds")
+
+
+def test_what_an_earlier_run_left_takes_no_time_again() -> None:
+    lite, head = network("efficientnet_lite0"), strategy("feature_extraction")
+    cold, decoded, known = (
+        estimate(lite, head, images=2000, kept=Kept(*left)).high
+        for left in ((False, False), (True, False), (True, True))
+    )
+    assert cold > decoded > known
+    assert known < cold / 3
 
 
 def test_what_is_measured_takes_the_place_of_the_table_and_narrows_the_range() -> None:
@@ -104,11 +114,3 @@ def test_a_heavy_backbone_is_answered_with_the_default_one() -> None:
 )
 def test_reads_like_a_sentence(low: float, high: float, text: str) -> None:
     assert str(Estimate(low, high)) == text
-
-
-def test_two_last_stages_learn_from_what_is_read_back_and_bulky_ones_are_computed_again() -> None:
-    lite = network("efficientnet_lite0")
-    after = {k: 2 * c * h * w for k, (c, h, w) in enumerate(lite.stage_shapes, start=1)}
-    for k in (5, 6):
-        assert reading_is_cheaper(lite, frozen=k, image_size=224, bytes_an_image=after[k], device="cpu")
-    assert reading_is_cheaper(lite, frozen=1, image_size=224, bytes_an_image=100 * after[1], device="cpu") is False

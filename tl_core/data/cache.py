@@ -56,6 +56,7 @@ class Cache:
         self.root = root
         self.limit_bytes = limit_bytes
         self._spare_seconds = spare_seconds
+        self._whole: set[tuple[Path, int]] = set()
 
     def get(self, kind: str, key: str) -> Path | None:
         """The finished entry, marked as just used, or None."""
@@ -105,8 +106,19 @@ class Cache:
                 self.evict()
 
     def _sound(self, kind: str, key: str, whole: Callable[[Path], bool] | None) -> Path | None:
+        """The entry, if it is there and `whole`; one file or folder is looked into once."""
         path = self.get(kind, key)
-        return path if path is None or whole is None or whole(path) else None
+        if path is None or whole is None:
+            return path
+        try:
+            seen = path, path.stat().st_ino
+        except FileNotFoundError:
+            return None
+        if seen not in self._whole:
+            if not whole(path):
+                return None
+            self._whole.add(seen)
+        return path
 
     def make(
         self, kind: str, key: str, write: Callable[[Path], None], *, whole: Callable[[Path], bool] | None = None

@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tl_core.data.ingest import read
 from tl_core.data.split import assign, split_counts
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event
@@ -53,6 +52,8 @@ def check(source: Source, classes_from: ClassesFrom = "first") -> Generator[Even
     Raises:
         As `ingest.ingest`.
     """
+    from tl_core.data.ingest import read
+
     spec = IngestSpec(
         name="check", source_kind=source.kind, source=source.where, classes_from=classes_from, remove_source=False
     )

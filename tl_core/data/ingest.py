@@ -23,7 +23,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from tl_core import settings
-from tl_core.data import archive, layout, samples, sources
+from tl_core.data import archive, layout, sources
 from tl_core.data.cache import disk_full_said
 from tl_core.data.known import Known, take_over
 from tl_core.data.layout import Item, Layout
@@ -158,6 +158,8 @@ class _Reading:
 
 def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
     if spec.source_kind == "sample":
+        from tl_core.data import samples
+
         meta = yield from samples.write_sample(spec.source, place)
         return _Found(sources.walk(place), f"sample:{spec.source}", meta.licence, meta.note)
     path = Path(spec.source)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AGREEMENT = 1e-3
 """How far a probability from cached features may lie from the bundle's own."""
-_COMPARED = 16
+_COMPARED = 8
 
 
 def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:

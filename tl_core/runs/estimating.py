@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from tl_core.data.cache import Cache
+from tl_core.data.pixels import pixels_key
+from tl_core.documents.manifest import Manifest
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import MeasureSpec
-from tl_core.models.registry import network
+from tl_core.models.registry import Network, network
 from tl_core.runs.devices import resolve_device
-from tl_core.training.estimate import Estimate, estimate
+from tl_core.runs.features import features_key
+from tl_core.training.estimate import Estimate, Kept, estimate
 from tl_core.training.measure import known
 from tl_core.training.strategies import strategy
 from tl_core.training.tuning import tuned
@@ -30,7 +33,16 @@ def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
     )
 
 
-def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache) -> Estimate:
+def kept(manifest: Manifest, on: Network, weights: str | None, image_size: int | None, cache: Cache) -> Kept:
+    """What the cache holds of the pictures of `manifest`, at `image_size` or the weights' own, as `on` needs them."""
+    row = on.weights_row(weights)
+    size = image_size or row.input_size
+    pixels = pixels_key(manifest, size=size, interpolation=row.interpolation)
+    features = features_key(manifest, on, row.name, size)
+    return Kept(cache.get("pixels", pixels) is not None, cache.get("features", features) is not None)
+
+
+def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache, kept: Kept | None = None) -> Estimate:
     """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on so many images in all."""
     return estimate(
         network(spec.backbone),
@@ -46,6 +58,7 @@ def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache) -> Es
         micro_batch=spec.micro_batch,
         precision=spec.precision,
         measured=known(measure_question(spec, classes), cache),
+        kept=kept,
     )
 
 

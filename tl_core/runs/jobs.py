@@ -166,7 +166,7 @@ def finish_with_best(
     return run
 
 
-def follow(job: JobFolder, *, poll: float = 0.1) -> Iterator[Event]:
+def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
     """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
     offset = 0
     while True:

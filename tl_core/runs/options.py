@@ -20,7 +20,7 @@ from tl_core.models.export import backbone_key
 from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
 from tl_core.models.weights import require_obtainable
 from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
-from tl_core.runs.estimating import estimated
+from tl_core.runs.estimating import estimated, kept
 from tl_core.runs.store import DatasetFolder, Store
 from tl_core.training.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
 from tl_core.training.tuning import tuned
@@ -199,7 +199,13 @@ def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: s
     recipe = row.recipe.changed(wanted)
     spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
     manifest, cache = dataset.manifest(), Store(dataset.path.parents[3]).cache
-    found = estimated(spec, images=len(manifest.images), classes=len(manifest.classes), cache=cache)
+    found = estimated(
+        spec,
+        images=len(manifest.images),
+        classes=len(manifest.classes),
+        cache=cache,
+        kept=kept(manifest, on, spec.weights, spec.image_size, cache),
+    )
     return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})
 
 

@@ -93,12 +93,20 @@ def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
 
 def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     """How long it should take; where memory will not do for it, that too, and what would fit."""
-    from tl_core.runs.estimating import estimated
+    from tl_core.runs.estimating import estimated, kept
     from tl_core.training.estimate import fits
     from tl_core.training.machine import available_mb
 
-    found = estimated(plan.spec, images=len(plan.manifest.images), classes=len(plan.classes), cache=plan.cache)
-    yield Notice(message=f"This should take {found}" + (f" and {found.memory} of memory." if found.memory else "."))
+    found = estimated(
+        plan.spec,
+        images=len(plan.manifest.images),
+        classes=len(plan.classes),
+        cache=plan.cache,
+        kept=kept(plan.manifest, plan.network, plan.spec.weights, plan.spec.image_size, plan.cache),
+    )
+    yield Notice(
+        message=f"From here it should take {found}" + (f" and {found.memory} of memory." if found.memory else ".")
+    )
     too_much = fits(found, available_mb(plan.spec.device))
     if too_much:
         yield Notice(level="warning", message=too_much)

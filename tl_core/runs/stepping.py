@@ -178,6 +178,7 @@ def _inputs(
             train_rows=plan.rows("train"),
             recipe=spec.recipe,
             epochs=spec.epochs,
+            passes=_passes(plan, backbone, frozen),
             seed=spec.seed,
             cache=plan.cache,
             key=plan.key(),
@@ -186,6 +187,14 @@ def _inputs(
         if activations is not None:
             return Inputs.of_activations(activations.plain, device=device, copies=activations.copies)
     return Inputs.of_pixels(backbone, pixels, frozen=frozen, device=device, level=spec.recipe.augmentation)
+
+
+def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
+    """In how many epochs the first `frozen` stages stay so."""
+    row, epochs = plan.strategy, plan.spec.epochs
+    if not row.thaws:
+        return epochs
+    return sum(phase.epochs for phase in phases(row, len(backbone.stages), epochs) if phase.frozen == frozen)
 
 
 def _choose_layout(plan: Plan, backbone: Backbone, frozen: int) -> None:

@@ -26,7 +26,6 @@ from tl_core.documents.recipe import Level, Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.export import stage_name
 from tl_core.training.augment import view
-from tl_core.training.estimate import reading_is_cheaper
 from tl_core.training.features import (
     Pictures,
     Wanted,
@@ -38,6 +37,7 @@ from tl_core.training.features import (
     write_rows,
 )
 from tl_core.training.inputs import Copies
+from tl_core.training.keeping import Costs, measured_costs
 
 GPU_BATCH = 128
 LARGEST_SHARE = 0.5
@@ -85,6 +85,7 @@ def frozen_activations(
     train_rows: NDArray[np.integer],
     recipe: Recipe,
     epochs: int,
+    passes: int,
     seed: int,
     cache: Cache,
     key: str,
@@ -92,12 +93,13 @@ def frozen_activations(
 ) -> Generator[Event, None, Activations | None]:
     """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3), and for views of the training rows.
 
-    None, with a notice that says so, where it would not fit the cache, where reading it back takes longer than computing
-    it (a frozen stem alone), or where the recipe augments and wants a single view: then it is recomputed in each epoch.
+    None, with a notice that says so, where it would not fit the cache, where keeping it takes longer than computing it in
+    each epoch (`keeping.measured_costs`), or where the recipe augments and wants a single view.
 
     `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache; `key` names pixels and
     backbone, as for `features.extract`: embeddings that are not kept under it yet are kept on the way, so that the frozen
-    stages run once for both. Copies are drawn by `seed` and the picture's number; there are no more than `epochs`, or two.
+    stages run once for both. Copies are drawn by `seed` and the picture's number; there are no more than `epochs`, or two. `passes` is in
+    how many of the epochs those stages stay frozen.
 
     Raises:
         DiskFull: no space is left.
@@ -109,13 +111,6 @@ def frozen_activations(
         yield Notice(message="With a single view of each picture, the frozen stages are computed again in each epoch.")
         return None
     an_image = run.bytes_an_image()
-    if not reading_is_cheaper(
-        backbone.row, frozen=frozen, image_size=pixels.shape[1], bytes_an_image=an_image, device=device
-    ):
-        yield Notice(
-            message="The frozen stages are so few that they are computed again in each epoch, which is quicker."
-        )
-        return None
     room, plain, copy = cache.room() * LARGEST_SHARE, an_image * len(pixels), an_image * len(train_rows)
     fitting = min(views, 1 + int((room - plain) // max(1, copy)))
     if plain > room or (views > 1 and fitting == 1):
@@ -126,11 +121,21 @@ def frozen_activations(
             )
         )
         return None
+    copied = (fitting - 1) * len(train_rows)
+    costs = run.costs(recipe.augmentation, len(pixels) + copied)
+    fresh, asked = copied + (0 if run.kept() else len(pixels)), passes * len(pixels)
+    keeping, recomputing = costs.keeping(fresh=fresh, asked=asked), costs.recomputing(asked=asked)
+    epochs_said = f"in each of {passes} epochs" if passes > 1 else "once"
+    said = f"{_seconds(keeping)} in all, and computing it again {epochs_said} {_seconds(recomputing)}"
+    if keeping > recomputing:
+        yield Notice(message=f"Keeping what the frozen stages give would take {said}: it is computed again.")
+        return None
+    yield Notice(message=f"Keeping what the frozen stages give takes {said}: it is kept.")
     if fitting < views:
         yield Notice(message=f"The cache has room for {fitting} views of each picture instead of {views}.")
     elif views > 1:
         yield Notice(message=f"Training sees each picture in {views} views, which are drawn once and kept.")
-    pace = Pace("features", len(pixels) + (fitting - 1) * len(train_rows))
+    pace = Pace("features", len(pixels) + copied)
     kept = yield from run.plain(pace)
     copies = []
     for number in range(1, fitting):
@@ -180,22 +185,43 @@ class _Run:
         self._cache, self._key, self._device = cache, key, device
         self._output = EMBEDDING if frozen == len(backbone.stages) else stage_name(frozen - 1)
         self._plain_key = computed_key(key, self._output)
+        self._session: Any = None
+
+    def kept(self) -> bool:
+        """Whether an earlier run left the unchanged pictures' output."""
+        present = self._cache.get("activations", self._plain_key)
+        return present is not None and holds_array(np.float16, len(self._pixels))(present)
 
     def bytes_an_image(self) -> int:
         """As float16."""
-        one = self._pixels[:1]
-        whole = holds_array(np.float16, len(self._pixels))
-        present = self._cache.get("activations", self._plain_key)
-        if present is not None and whole(present):
-            values = np.load(present, mmap_mode="r", allow_pickle=False)[:1]
-        elif self._device == "cpu":
-            session = open_session(cut_graph(self._exported, [self._output], self._cache))
-            values = session.run([self._output], {"images": np.ascontiguousarray(one)})[0]
-        else:
-            part = self._backbone.to(self._device).eval().prefix(self._frozen)
-            with torch.inference_mode():
-                values = part(self._backbone.normalise(torch.from_numpy(np.array(one)).to(self._device))).cpu().numpy()
-        return int(values.size) * 2
+        return int(self._compute(self._pixels[:1]).size) * 2
+
+    def costs(self, level: Level, images: int) -> Costs:
+        return measured_costs(
+            self._backbone,
+            self._pixels,
+            self._compute,
+            frozen=self._frozen,
+            level=level,
+            images=images,
+            device=self._device,
+            cache=self._cache,
+        )
+
+    def _compute(self, pictures: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """The output for a few pictures."""
+        if self._device == "cpu":
+            if self._session is None:
+                self._session = open_session(cut_graph(self._exported, [self._output], self._cache))
+            found: NDArray[np.floating[Any]] = self._session.run(
+                [self._output], {"images": np.ascontiguousarray(pictures)}
+            )[0]
+            return found
+        part = self._backbone.to(self._device).eval().prefix(self._frozen)
+        with torch.inference_mode():
+            return np.asarray(
+                part(self._backbone.normalise(torch.from_numpy(np.array(pictures)).to(self._device))).cpu().numpy()
+            )
 
     def plain(self, pace: Pace) -> Generator[Event, None, NDArray[np.float16]]:
         """Of every picture, unchanged; where they were missing, with the embeddings that were missing, too."""
@@ -237,6 +263,10 @@ class _Run:
         else:
             run = partial(_run_torch, self._backbone, self._frozen, self._device)
         yield from run(wanted, pictures, pace=pace, before=before)
+
+
+def _seconds(value: float) -> str:
+    return "less than a second" if value < 1 else f"about {float(f'{value:.2g}'):g} s"
 
 
 def _mapped(path: Path | None) -> NDArray[np.float16]:

@@ -14,10 +14,10 @@ from tl_core.documents.recipe import Recipe
 from tl_core.documents.tasks import Measurement
 from tl_core.errors import GraftError
 from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
-from tl_core.training.speeds import expected, forward_seconds, reading_is_cheaper
+from tl_core.training.speeds import expected, forward_seconds
 from tl_core.training.strategies import Strategy, misfit, strategies
 
-__all__ = ["Estimate", "Lighter", "estimate", "fits", "forward_seconds", "reading_is_cheaper"]
+__all__ = ["Estimate", "Lighter", "estimate", "fits", "forward_seconds"]
 
 RunDevice = Literal["cpu", "cuda", "mps"]
 
@@ -42,6 +42,14 @@ _LOOKED_AT = 128
 """Images whose gradient is taken where one stage is chosen."""
 _COPIES = 4
 """Of the training features that are in memory while a head is fitted on them."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier run left in the cache for this one."""
+
+    pixels: bool
+    features: bool
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,13 @@ def estimate(
     micro_batch: int = 16,
     precision: str = "float32",
     measured: Measurement | None = None,
+    kept: Kept | None = None,
 ) -> Estimate:
     """Seconds and memory for training `strategy` on `images` pictures in all, of which 70 % are learnt from.
 
     `image_size` None: the default weights' own; `epochs` and `recipe` None: the strategy's own. With early stopping the
-    range begins with the fewest epochs that it can take. `measured`: of the same network, strategy, size and device.
+    range begins with the fewest epochs that it can take. `measured`: of the same network, strategy, size and device. What is kept from an earlier run takes no time:
+    `kept`.
     """
     size = image_size or network.weights_row().input_size
     table = expected(
@@ -120,10 +130,12 @@ def estimate(
 
     def seconds(epochs: int) -> float:
         found = _fixed(network, measured or table, images, size)
+        found += 0.0 if kept and kept.pixels else images / (_DECODED_A_CORE * cores())
         if strategy.takes_steps:
             trial = 0.0 if measured else _TRIAL_IMAGES * table.step_seconds
             return found + trial + _steps(network, strategy, used, measured or table, images, epochs, classes)
-        return found + _head(network, measured or table, images, classes, epochs if solver == "adam" else 0)
+        found += 0.0 if kept and kept.features else images * (measured or table).frozen_seconds
+        return found + _head(network, images, classes, epochs if solver == "adam" else 0)
 
     low, high = MEASURED if measured else ROUGH
     # What a smaller choice takes is known from the table alone; a measurement says how far that is off here.
@@ -153,19 +165,18 @@ def fits(found: Estimate, available_mb: float | None) -> str | None:
 
 
 def _fixed(network: Network, speed: Measurement, images: int, size: int) -> float:
-    """What every run does once: start, decode, run its pictures through the frozen network, judge."""
-    seconds = speed.start_seconds + speed.export_seconds + images / (_DECODED_A_CORE * cores())
+    """What every run does once: start, write the classifier, judge."""
+    seconds = speed.start_seconds + speed.export_seconds
     if speed.device != "cpu":
         # The finished classifier is judged as it is delivered: by ONNX Runtime on the processor.
         seconds += 2 * HELD_OUT * images * forward_seconds(network, size, "cpu")
     return seconds
 
 
-def _head(network: Network, speed: Measurement, images: int, classes: int, epochs: int) -> float:
-    """The head alone: features, and a fit, or `epochs` of gradient steps."""
+def _head(network: Network, images: int, classes: int, epochs: int) -> float:
+    """The head on features that are there: a fit, or `epochs` of gradient steps."""
     values = TRAIN * images * network.embedding_size * classes
-    found = images * speed.frozen_seconds
-    return found + (values * epochs * _ADAM + _TORCH if epochs else values * _FIT)
+    return values * epochs * _ADAM + _TORCH if epochs else values * _FIT
 
 
 def _steps(

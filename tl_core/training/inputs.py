@@ -41,6 +41,11 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def fits_device(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes may lie on the GPU `device` for a whole run; False on a CPU, where they are already."""
+    return device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
 @dataclass(frozen=True)
 class Copies:
     """Activations of changed copies of some pictures, those of the training split."""
@@ -65,15 +70,17 @@ class Inputs:
     level: Level = "none"
     """Of the changes to pixels; activations were changed before, in `copies`."""
     copies: Copies | None = None
+    resident: bool | None = None
+    """Whether the arrays lie on the device; None: where they fit."""
 
     def __post_init__(self) -> None:
         arrays = [self.rows, *(self.copies.views if self.copies else ())]
         self._sources: list[NDArray[Any] | Tensor] = list(arrays)
         self._stream: Stream | None = None
-        if self.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.device)[0]
-            if sum(array.nbytes for array in arrays) < RESIDENT_SHARE * free:
-                self._sources = [torch.from_numpy(np.array(array)).to(self.device) for array in arrays]
+        if self.resident is None:
+            self.resident = fits_device(sum(array.nbytes for array in arrays), self.device)
+        if self.resident:
+            self._sources = [torch.from_numpy(np.array(array)).to(self.device) for array in arrays]
         self._places = np.full(len(self.rows), -1)
         if self.copies:
             self._places[self.copies.rows] = np.arange(len(self.copies.rows))

@@ -51,7 +51,7 @@ _DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
 )
 _MOST_CORES = 8
 """Beyond these, small batches no longer get faster."""
-_START = MappingProxyType({"cpu": 3.0, "cuda": 12.0, "mps": 10.0})
+_START = MappingProxyType({"cpu": 1.5, "cuda": 12.0, "mps": 10.0})
 """Seconds for starting the worker and importing."""
 _TORCH_START = 3.0
 """More where torch is needed on a CPU."""
@@ -59,10 +59,6 @@ _EXPORT = 8.0
 """Seconds for writing the trained network anew, and for a choice of layout."""
 _FEWER_LEARN = 0.85
 """Of a step's time where few parameters learn: the gradient still runs through every layer."""
-_EAGER = 5.0
-"""How much longer torch takes on a CPU, operation by operation, than ONNX Runtime, where convolutions are depthwise."""
-_READ = 1e9
-"""Bytes a second that come back from a memory-mapped file."""
 
 _BASE_MB = MappingProxyType({"head": 450.0, "steps": 900.0, "gpu": 700.0})
 """Of a process that fits a head by ONNX Runtime, of one with torch, and of a GPU's context."""
@@ -125,15 +121,6 @@ def forward_seconds(network: Network, image_size: int, device: str) -> float:
     """For one picture through the whole frozen network, roughly."""
     scale = _scale(network, image_size)
     return scale * sum(network.stage_gflops) / (_speed(network, device).forward * _workers(device))
-
-
-def reading_is_cheaper(network: Network, *, frozen: int, image_size: int, bytes_an_image: int, device: str) -> bool:
-    """Whether the first `frozen` stages' output is read back sooner than torch computes it again, for one image."""
-    scale = _scale(network, image_size)
-    seconds = scale * sum(network.stage_gflops[:frozen]) / _speed(network, device).forward
-    if device == "cpu":
-        seconds *= _EAGER / min(cores(), _MOST_CORES)
-    return bytes_an_image / _READ < seconds
 
 
 def _starts(network: Network, strategy: Strategy, stages: int) -> list[tuple[float, int]]:

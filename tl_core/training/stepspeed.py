@@ -23,11 +23,11 @@ from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import Network
 from tl_core.training.inputs import Inputs, torch_device
+from tl_core.training.keeping import PICTURES, batch_seconds
 from tl_core.training.machine import peak_memory_mb
 from tl_core.training.measure import WORKER_SECONDS, Export, exported, frozen_seconds, timed
 from tl_core.training.parameters import count, first_learning
 from tl_core.training.schedules import phases
-from tl_core.training.speeds import reading_is_cheaper
 from tl_core.training.steps import Running, Trainer
 from tl_core.training.strategies import Strategy
 from tl_core.training.trial import channels_last_is_faster
@@ -154,22 +154,7 @@ def _time_case(backbone: Backbone, case: _Case, train: TrainSpec, row: Strategy)
     rows = np.arange(train.batch_size)
     pixels = np.random.default_rng(0).integers(0, 256, (train.batch_size, size, size, 3), dtype=np.uint8)
     fresh = copy.deepcopy(backbone)
-    activations = _activations(fresh, case.frozen, pixels) if case.frozen else None
-    cached = activations is not None and (
-        case.frozen == len(fresh.stages)
-        or reading_is_cheaper(
-            fresh.row,
-            frozen=case.frozen,
-            image_size=size,
-            bytes_an_image=activations[0].nbytes,
-            device=train.device,
-        )
-    )
-    inputs = (
-        Inputs.of_activations(activations, device=device)
-        if cached and activations is not None
-        else Inputs.of_pixels(fresh, pixels, frozen=case.frozen, device=device, level=spec.recipe.augmentation)
-    )
+    inputs, cached = _inputs(fresh, case.frozen, pixels, spec)
     labels = rows % max(2, fresh.head.out_features if fresh.head else 2)
     trainer = Trainer(fresh, inputs, labels, spec=spec, strategy=row, frozen=case.frozen)
     if row.thaws:
@@ -185,6 +170,21 @@ def _time_case(backbone: Backbone, case: _Case, train: TrainSpec, row: Strategy)
         yield from trainer.evaluate(rows)
         seconds["score"].append(time.perf_counter() - begun)
     return _Speed(min(seconds["step"][1:]) / len(rows), min(seconds["score"]) / len(rows), cached)
+
+
+def _inputs(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8], spec: TrainSpec) -> tuple[Inputs, bool]:
+    """What the steps read, and whether that is what the frozen stages gave: where it is had sooner than computed again."""
+    device, level = torch_device(spec.device), spec.recipe.augmentation
+    kept = Inputs.of_activations(_activations(backbone, frozen, pixels), device=device) if frozen else None
+    if kept is not None and frozen == len(backbone.stages):
+        return kept, True
+    backbone.to(device)
+    again = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=device, level=level)
+    if kept is None:
+        return again, False
+    rows = np.arange(min(len(pixels), PICTURES))
+    cached = batch_seconds(kept, rows, changed=False) < batch_seconds(again, rows, changed=level != "none")
+    return (kept if cached else again), cached
 
 
 def _activations(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
