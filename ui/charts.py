@@ -51,6 +51,7 @@ def _figure(title: str, height: int) -> go.Figure:
     return figure
 
 
+@st.cache_resource(max_entries=16, show_spinner=False)
 def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> go.Figure:
     """Pictures per class, one bar a class, stacked by split; `counts`: split name -> count per class, in class order."""
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]

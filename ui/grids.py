@@ -1,5 +1,6 @@
 """Pictures side by side: strips of a class, grids with pages. Shows thumbnails only; knows no model.
 
+What is made here is a PNG, and said to be one: Streamlit decodes and encodes any other format again at every rerun of a page.
 Cached by file and its time, which never change together for a generated name; a few thousand small entries at most.
 """
 
@@ -24,7 +25,7 @@ def strip(paths: Sequence[Path], *, alt: str, places: int) -> None:
     """One row of squares, cut from the middle of each picture, `places` wide so that rows line up."""
     if paths:
         files = tuple((str(path), _time(path)) for path in paths[:places])
-        st.image(_sheet(files, places), width="stretch", alt=short(alt, longest=200))
+        st.image(_sheet(files, places), width="stretch", output_format="PNG", alt=short(alt, longest=200))
 
 
 def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
@@ -33,7 +34,14 @@ def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
     if not moment:
         st.caption("This picture was deleted.")
         return
-    st.image(_enlarged(str(path), moment), width="stretch", caption=caption, alt=short(alt, longest=200))
+    shown = _enlarged(str(path), moment)
+    st.image(
+        shown or path.read_bytes(),
+        width="stretch",
+        output_format="PNG" if shown else "JPEG",
+        caption=caption,
+        alt=short(alt, longest=200),
+    )
 
 
 def grid(paths: Sequence[Path], captions: Sequence[str], *, key: str, page_size: int = 24, tile: int = 120) -> None:
@@ -73,7 +81,7 @@ def _time(path: Path) -> float:
 
 @st.cache_data(max_entries=400, show_spinner=False)
 def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
-    """WebP of the squares in one row."""
+    """PNG of the squares in one row."""
     sheet = Image.new("RGBA", (places * _TILE + (places - 1) * _GAP, _TILE), (0, 0, 0, 0))
     for place, (name, moment) in enumerate(files):
         if not moment:
@@ -86,12 +94,12 @@ def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _enlarged(name: str, moment: float) -> bytes:
+def _enlarged(name: str, moment: float) -> bytes | None:
+    """PNG of a picture that is too small to be seen; None of one that is not."""
     del moment  # part of the cache's key
-    path = Path(name)
-    with Image.open(path) as image:
+    with Image.open(name) as image:
         if max(image.size) >= _SMALL:
-            return path.read_bytes()
+            return None
         factor = -(-160 // max(image.size))
         large = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     return _encoded(large)
@@ -99,5 +107,5 @@ def _enlarged(name: str, moment: float) -> bytes:
 
 def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=82, method=2)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
