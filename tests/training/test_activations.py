@@ -15,9 +15,10 @@ from tl_core.documents.events import Notice, Progress
 from tl_core.documents.recipe import Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.export import ONNX_NAME
-from tl_core.training import activations, features
-from tl_core.training.activations import View, embed_on_device, frozen_activations
+from tl_core.training import activations, eager, features
+from tl_core.training.activations import frozen_activations
 from tl_core.training.augment import view
+from tl_core.training.eager import View, embed_on_device
 from tl_core.training.features import Wanted, extract
 from tl_core.training.keeping import Costs
 from tl_core.training.trial import channels_last_is_faster
@@ -200,13 +201,13 @@ def test_torch_gives_the_same_in_one_pass(exported: Path, tmp_path: Path) -> Non
     """What a GPU does, on a device that is always here."""
     backbone = twin()
     wanted = [Wanted("stage_0", tmp_path / "a", np.float16), Wanted("embedding", tmp_path / "b", np.float32)]
-    finish(activations._run_torch(backbone, 1, "cpu", wanted, PIXELS))
+    finish(eager.run_eager(backbone, 1, "cpu", wanted, PIXELS))
     assert np.allclose(np.load(tmp_path / "a"), _by_torch(PIXELS), atol=5e-3)
     with torch.inference_mode():
         embedded = backbone.embed(backbone.normalise(torch.from_numpy(PIXELS))).numpy()
     assert np.allclose(np.load(tmp_path / "b"), embedded, atol=1e-5)
     pictures = View(PIXELS, TRAIN, "medium", 2, 7)
-    finish(activations._run_torch(backbone, 1, "cpu", [Wanted("stage_0", tmp_path / "c", np.float16)], pictures))
+    finish(eager.run_eager(backbone, 1, "cpu", [Wanted("stage_0", tmp_path / "c", np.float16)], pictures))
     assert np.allclose(np.load(tmp_path / "c"), _by_torch(pictures[: len(TRAIN)]), atol=5e-3)
 
 
@@ -230,7 +231,7 @@ def test_a_full_memory_makes_the_batches_of_frozen_stages_smaller(tmp_path: Path
 
     backbone.stages[0][1].register_forward_pre_hook(refuse)
     wanted = [Wanted("stage_0", tmp_path / "a", np.float16)]
-    finish(activations._run_torch(backbone, 1, "cpu", wanted, PIXELS))
+    finish(eager.run_eager(backbone, 1, "cpu", wanted, PIXELS))
     assert sizes[0] == len(PIXELS) > 5 > sizes[-1]
     assert np.allclose(np.load(tmp_path / "a"), _by_torch(PIXELS), atol=5e-3)
 

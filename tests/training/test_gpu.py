@@ -19,7 +19,7 @@ from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
 from tl_core.models.weights import find
 from tl_core.training import inputs as inputs_module
-from tl_core.training.activations import embed_on_device
+from tl_core.training.eager import embed_on_device
 from tl_core.training.inputs import Inputs
 from tl_core.training.loop import fit
 from tl_core.training.parameters import first_learning

@@ -49,7 +49,7 @@ def frozen_features(
 
         exported = yield from exported_backbone(network, weights, pixels.shape[1], cache)
         return (yield from extract(exported / ONNX_NAME, pixels, cache=cache, key=key))
-    from tl_core.training.activations import embed_on_device
+    from tl_core.training.eager import embed_on_device
     from tl_core.training.inputs import torch_device
 
     torch_device(device)

@@ -1,8 +1,7 @@
 """What the frozen stages give for each picture, computed once and kept as float16, so that a frozen layer is not run twice.
 
 With augmentation, also for a few changed copies of each training picture, drawn once. On the CPU all comes from the exported
-backbone's graph, cut after the last frozen stage; on another device from torch. Also the embeddings of a whole backbone on
-such a device. Needs torch. Knows no labels and no optimizer.
+backbone's graph, cut after the last frozen stage; on another device from torch. Needs torch. Knows no labels and no optimizer.
 """
 
 from __future__ import annotations
@@ -25,21 +24,18 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.recipe import Level, Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.export import stage_name
-from tl_core.training.augment import view
+from tl_core.training.eager import EMBEDDING, View, run_eager
 from tl_core.training.features import (
     Pictures,
     Wanted,
     computed_key,
     cut_graph,
-    new_rows,
     open_session,
     run_graph,
-    write_rows,
 )
 from tl_core.training.inputs import Copies
 from tl_core.training.keeping import Costs, measured_costs
 
-GPU_BATCH = 128
 LARGEST_SHARE = 0.5
 """Of the cache that one run's activations may take; the rest is for what else a user does."""
 
@@ -51,29 +47,6 @@ class Activations:
     plain: NDArray[np.float16]
     """(N, ...) of every picture, unchanged."""
     copies: Copies | None
-
-
-@dataclass(frozen=True)
-class View:
-    """Pictures `rows` of `pixels`, changed as copy `number` is; made as they are needed."""
-
-    pixels: NDArray[np.uint8]
-    rows: NDArray[np.integer]
-    level: Level
-    number: int
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, part: slice, /) -> NDArray[np.uint8]:
-        return self.on("cpu", part).numpy()
-
-    def on(self, device: str, part: slice) -> torch.Tensor:
-        rows = self.rows[part]
-        pictures = torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).to(device)
-        changed = view(pictures, self.level, number=self.number, seed=self.seed, rows=rows.tolist())
-        return changed.round().to(torch.uint8)
 
 
 def frozen_activations(
@@ -142,30 +115,6 @@ def frozen_activations(
         pictures = View(pixels, train_rows, recipe.augmentation, number, seed)
         copies.append((yield from run.copy(pictures, pace, len(pixels) + (number - 1) * len(train_rows))))
     return Activations(kept, Copies(train_rows, tuple(copies)) if copies else None)
-
-
-def embed_on_device(
-    backbone: Backbone, pixels: NDArray[np.uint8], *, cache: Cache, key: str, device: str
-) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` by torch on `device`, as `features.extract` gives them on a CPU; same key, same place.
-
-    In float32 without TF32: they stand for the exported graph's answers, which bfloat16 would miss by more than 1e-3.
-
-    Raises:
-        DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers.
-    """
-    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
-        path = entry.path
-        if path is None:
-            wanted = [Wanted(EMBEDDING, entry.temporary, np.float32)]
-            yield from _run_torch(backbone, 0, device, wanted, pixels)
-            path = entry.commit()
-        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return features
-
-
-EMBEDDING = "embedding"
 
 
 class _Run:
@@ -261,7 +210,7 @@ class _Run:
         if self._device == "cpu":
             run = partial(run_graph, cut_graph(self._exported, [one.output for one in wanted], self._cache))
         else:
-            run = partial(_run_torch, self._backbone, self._frozen, self._device)
+            run = partial(run_eager, self._backbone, self._frozen, self._device)
         yield from run(wanted, pictures, pace=pace, before=before)
 
 
@@ -273,57 +222,3 @@ def _mapped(path: Path | None) -> NDArray[np.float16]:
     assert path is not None
     loaded: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
     return loaded
-
-
-def _run_torch(
-    backbone: Backbone,
-    frozen: int,
-    device: str,
-    wanted: Sequence[Wanted],
-    pictures: Pictures,
-    *,
-    pace: Pace | None = None,
-    before: int = 0,
-) -> Generator[Event, None, None]:
-    """As `run_graph`: the embedding, and what the first `frozen` stages give otherwise; in smaller batches if memory runs out."""
-    backbone.to(device).eval()
-    first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
-    count = len(pictures)
-    pace = pace or Pace("features", count)
-    arrays: list[np.memmap[Any, Any]] = []
-
-    def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
-        if isinstance(pictures, View):
-            batch = pictures.on(device, part)
-        else:
-            batch = torch.from_numpy(np.array(pictures[part])).to(device)
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            x = first(backbone.normalise(batch))
-            found = {one.output: x for one in wanted}
-            if EMBEDDING in found and frozen < len(backbone.stages):
-                for stage in rest:
-                    x = stage(x)
-                found[EMBEDDING] = backbone.pool(x)
-            return [found[one.output].float().cpu().numpy() for one in wanted]
-
-    start, size = 0, GPU_BATCH
-    while start < count:
-        try:
-            values = outputs(slice(start, start + size))
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
-            continue
-        if not arrays:
-            arrays = [
-                new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
-            ]
-        for rows, some in zip(arrays, values, strict=True):
-            write_rows(rows, start, some)
-        start = min(start + size, count)
-        event = pace.at(before + start)
-        if event is not None:
-            yield event
-    for rows in arrays:
-        rows.flush()
