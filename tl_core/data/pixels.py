@@ -172,10 +172,7 @@ def load_pixels(
 
 def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
     """Names the array of `load_pixels` by its content: the images in their order, the size, the way of scaling (64 hex digits)."""
-    digest = hashlib.sha256(f"{PIXELS_VERSION} {size} {interpolation}".encode())
-    for image in manifest.images:
-        digest.update(bytes.fromhex(image.sha256))
-    return digest.hexdigest()
+    return hashlib.sha256(f"{PIXELS_VERSION} {size} {interpolation} {manifest.content}".encode()).hexdigest()
 
 
 def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:

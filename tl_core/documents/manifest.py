@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -75,7 +77,12 @@ class Manifest(Document):
             raise ValueError("an image has a label that no class stands for")
         return self
 
-    @property
+    @cached_property
+    def content(self) -> str:
+        """A hash of all its pictures' bytes, in their order (64 hex digits)."""
+        return hashlib.sha256(b"".join(bytes.fromhex(image.sha256) for image in self.images)).hexdigest()
+
+    @cached_property
     def own_splits(self) -> bool:
         return any(image.split for image in self.images)
 
