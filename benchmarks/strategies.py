@@ -48,7 +48,7 @@ HEAD = """# Strategies, measured
 Written by `benchmarks/strategies.py`: each strategy with its defaults, EfficientNet-Lite0 at 224 px, the same held-out pictures for all.
 Right: on pictures that took no part in training, mean of the seeds, with the 95 % Wilson interval for that many pictures.
 Seconds and memory are those of the worker of one run, median of the seeds, with decoded pixels and frozen features of earlier runs in
-the cache.
+the cache; memory is their own, without mapped files.
 """
 
 

@@ -30,6 +30,7 @@ class Status(Document):
     seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds by stage: ingest, features, training, export, evaluation, total."""
     peak_memory_mb: float | None = None
+    """The most that was the worker's own at one time; mapped files do not count."""
     device: str | None = None
     failure: Failure | None = None
 

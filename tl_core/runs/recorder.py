@@ -6,8 +6,6 @@ Progress is written at most four times a second; everything else at once.
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +15,7 @@ from tl_core.documents.events import EVENT, Ended, Event, Notice, Progress, Stag
 from tl_core.documents.status import Failure, Status
 from tl_core.runs.failures import disk_full
 from tl_core.runs.folders import JobFolder
+from tl_core.runs.memory import PeakMemory
 
 PROGRESS_INTERVAL = 0.25
 RESERVE_BYTES = 65_536
@@ -38,6 +37,7 @@ class Recorder:
     def __init__(self, job: JobFolder) -> None:
         self._job = job
         self._status = Status(state="queued")
+        self._memory = PeakMemory()
         self._begun = self._stage_begun = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._held_back: Progress | None = None
@@ -86,6 +86,7 @@ class Recorder:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text.rstrip()}\n")
 
     def close(self) -> None:
+        self._memory.stop()
         os.close(self._events)
 
     def _end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
@@ -97,7 +98,7 @@ class Recorder:
             state=state,
             ended=time.time(),
             seconds={**self._seconds, "total": round(total, 3)},
-            peak_memory_mb=peak_memory_mb(),
+            peak_memory_mb=self._memory.megabytes(),
             failure=failure,
         )
         self.log(message)
@@ -146,15 +147,3 @@ class Recorder:
         end = os.lseek(self._events, 0, os.SEEK_END)
         if end and os.pread(self._events, 1, end - 1) != b"\n":
             os.write(self._events, b"\n")
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process, or any one that it started and that ended, ever held; megabytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    # On Linux a fresh program takes over the peak of whoever started it; the kernel's own mark of it does not.
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    return round(max(own, children) / 1e6, 1)

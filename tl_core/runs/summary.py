@@ -29,7 +29,7 @@ class RunSummary(Record):
     seconds: dict[str, float]
     """ingest, features, training, export, evaluation, total; 0 for what was not done, no waiting in any."""
     peak_memory_mb: float | None
-    """Of the largest process."""
+    """Of the larger of the two processes that read the pictures and trained, mapped files not counted."""
     backbone: str
     weights: str
     """Name of the set that training started from, or `NO_WEIGHTS`."""
