@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -52,20 +51,25 @@ class Course:
         )
         command = [PYTHON, "-m", "benchmarks.speed.graft", "job", str(folder)]
         found = self.kept.of(f"{self.title}: job", command, env=self._store(prepared=True))
-        document.put(self.title, "job", document.job(found))
+        document.put(self.title, "job", document.job(self.title, found))
 
     def again(self) -> None:
         """A second run with another seed, in the store of the first."""
+        first = f"{self.title}: again, the first run"
         names = [f"{self.title}: again, seed {seed}" for seed in (1, 2, 3)]
-        if any(self.kept.get(name) is None for name in names):
+        if not self.kept.has(first, *names):
             env = self._store(prepared=True)
             command = [PYTHON, "-m", "tl_core", "train", str(self.folder), "--json", "--seed"]
-            measure([*command, "0"], env=env)
+            self.kept.put(first, measure([*command, "0"], env=env))
             for seed, name in enumerate(names, start=1):
                 found = measure([*command, str(seed)], env=env)
                 found.said["job_seconds"] = RunFolder(Path(found.said["run_dir"])).status().seconds["total"]
-                self.kept.put(name, asdict(found))
-        document.put(self.title, "again", document.again([self.kept.get(name) for name in names]))
+                self.kept.put(name, found)
+        document.put(
+            self.title,
+            "again",
+            document.again(self.title, self.kept.read(first), [self.kept.read(name) for name in names]),
+        )
 
     def predict(self) -> None:
         env, out = self._store(prepared=True), self.workplace / "run"
@@ -74,7 +78,7 @@ class Course:
         pictures = many(self.splits[0] / "train", PREDICTED)
         files.write_text("\n".join(map(str, pictures)))
         names = [f"{self.title}: {what}" for what in ("predict, eager", "predict, command", "predict, warm")]
-        if any(self.kept.get(name) is None for name in names):
+        if not self.kept.has(*names):
             weights = self.workplace / "tutorial.pt"
             tutorial = [PYTHON, "-m", "benchmarks.speed.rivals.tutorial", str(self.splits[0]), str(weights)]
             measure([*tutorial, "--epochs", "1"])
@@ -83,18 +87,17 @@ class Course:
             self.kept.of(names[0], eager)
             self.kept.of(names[1], [PYTHON, "-m", "tl_core", "predict", str(out), *map(str, pictures)], env=env)
             self.kept.of(names[2], [PYTHON, "-m", "benchmarks.speed.graft", "predict", str(out), str(files)], env=env)
-        document.put(self.title, "predict", document.predict(*(self.kept.get(name) for name in names)))
+        document.put(self.title, "predict", document.predict(self.title, *(self.kept.read(name) for name in names)))
 
     def start(self) -> None:
         command = [PYTHON, "-m", "benchmarks.speed.graft", "start"]
         found = self.kept.of("start", command, env=self._store(prepared=True))
-        document.put(self.title, "start", document.start(found))
+        document.put(self.title, "start", document.start(self.title, found))
 
     def pages(self) -> None:
         command = [PYTHON, "-m", "benchmarks.speed.graft", "pages"]
-        document.put(
-            self.title, "pages", document.pages(self.kept.of("pages", command, env=self._store(prepared=True)))
-        )
+        found = self.kept.of("pages", command, env=self._store(prepared=True))
+        document.put(self.title, "pages", document.pages(self.title, found))
 
     def scaling(self) -> None:
         found = []
@@ -104,9 +107,9 @@ class Course:
             )
             command = [PYTHON, "-m", "tl_core", "train", str(folder), "--json"]
             name = f"{self.title}: scaling, {images}"
-            if self.kept.get(name) is None:
+            if not self.kept.has(name):
                 self.kept.of(name, command, env=self._store(prepared=True))
-            found.append((images, self.kept.get(name)))
+            found.append((images, self.kept.read(name)))
         document.put(self.title, "scaling", document.scaling(self.title, found))
 
     def gpu(self) -> None:

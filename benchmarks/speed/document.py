@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks.sections import put as put_section
 from benchmarks.speed import plots
@@ -61,6 +60,7 @@ def race(title: str, results: Sequence[Result]) -> str:
         [result.time for result in results],
         title=f"Folder to saved model: {by[HEAD].time:.0f} s, fastai {by[FASTAI].time:.0f} s",
         unit="seconds",
+        logarithmic=True,
     )
     said = (
         "One process after another, the same split and the same Lite0 weights for all; medians with least and most. Memory is of "
@@ -69,61 +69,107 @@ def race(title: str, results: Sequence[Result]) -> str:
     return "\n".join([said, "", *lines, "", _picture(plot)])
 
 
-def job(found: Measured) -> str:
+def job(title: str, found: Measured) -> str:
     said = found.said
     ceiling, run = said["ceiling_seconds"], said["job_seconds"]
-    return "\n".join(
-        [
-            f"{said['images']:,} pictures of an ingested data set, backbone exported. The ceiling is decoding on all cores and one "
-            f"forward pass in ONNX Runtime on all cores: {ceiling['total']:.1f} s ({ceiling['decode']:.1f} and "
-            f"{ceiling['forward']:.1f}). The run took {run:.1f} s, {run / ceiling['total']:.2f} times as long (1.3 wanted). Reading "
-            f"the folder into the data set took {said['read_seconds']:.1f} s more. From Start to the first event: "
-            f"{said['first_event_seconds']:.2f} s (1 wanted)."
-        ]
+    plot = plots.bars(
+        PLOTS / f"job-{safe(title)}.svg",
+        ["decoding alone", "one forward pass alone", "Graft, the run"],
+        [ceiling["decode"], ceiling["forward"], run],
+        title=f"{said['images']:,} pictures: {run / ceiling['total']:.2f} times the ceiling",
+        unit="seconds",
+        wanted=round(1.3 * ceiling["total"], 1),
     )
+    text = (
+        f"{said['images']:,} pictures of an ingested data set, backbone exported. The ceiling is decoding on all cores and one "
+        f"forward pass in ONNX Runtime on all cores: {ceiling['total']:.1f} s ({ceiling['decode']:.1f} and "
+        f"{ceiling['forward']:.1f}). The run took {run:.1f} s, {run / ceiling['total']:.2f} times as long (1.3 wanted). Reading "
+        f"the folder into the data set took {said['read_seconds']:.1f} s more: from the folder on, "
+        f"{(run + said['read_seconds']) / ceiling['total']:.2f} times. From Start to the first event: "
+        f"{said['first_event_seconds']:.2f} s (1 wanted)."
+    )
+    return "\n".join([text, "", _picture(plot)])
 
 
-def again(found: Sequence[dict[str, Any] | None]) -> str:
-    runs = [Measured(**one) for one in found if one]
+def again(title: str, once: Measured, runs: Sequence[Measured]) -> str:
     jobs = [run.said["job_seconds"] for run in runs]
     reading = [run.said["seconds"]["ingest"] for run in runs]
-    return (
-        f"The same folder with another seed, in the store of the first run: {_spread([run.seconds for run in runs])} s the "
-        f"whole command (2.5 wanted), of which reading took {median(reading):.2f} and the job {median(jobs):.2f} s (1 wanted)."
+    plot = plots.bars(
+        PLOTS / f"again-{safe(title)}.svg",
+        ["Graft, first run", *(f"Graft, again, seed {seed}" for seed in range(1, len(runs) + 1))],
+        [once.seconds, *(run.seconds for run in runs)],
+        title=f"Another seed, whole command: {median(run.seconds for run in runs):.1f} s",
+        unit="seconds",
+        wanted=2.5,
     )
+    text = (
+        f"The same folder with another seed, in the store of a first run that took {once.seconds:.1f} s: "
+        f"{_spread([run.seconds for run in runs])} s the whole command (2.5 wanted), of which reading took "
+        f"{median(reading):.2f} and the job {median(jobs):.2f} s (1 wanted)."
+    )
+    return "\n".join([text, "", _picture(plot)])
 
 
-def predict(eager: dict[str, Any] | None, command: dict[str, Any] | None, warm: dict[str, Any] | None) -> str:
-    slow, quick = Measured(**(eager or {})), Measured(**(command or {}))
-    said = (warm or {})["said"]
-    count = said["images"]
-    return "\n".join(
+def predict(title: str, slow: Measured, quick: Measured, warm: Measured) -> str:
+    said = warm.said
+    count, one = said["images"], median(slow.said["each"]) * 1000
+    plot = plots.bars(
+        PLOTS / f"predict-{safe(title)}.svg",
         [
-            f"{count} pictures from files, whole commands: eager PyTorch one by one {slow.seconds:.1f} s, Graft "
-            f"{quick.seconds:.1f} s, {slow.seconds / quick.seconds:.1f} times faster (3 wanted). With a warm bundle one picture "
-            f"takes {said['p50'] * 1000:.1f} ms (median; 95th percentile {said['p95'] * 1000:.1f} ms) against "
-            f"{median(slow.said['each']) * 1000:.0f} ms, and all of them in one call {count / said['together']:.0f} pictures "
-            "a second."
-        ]
+            "eager PyTorch, one picture",
+            "Graft, one picture",
+            "Graft, 95th percentile",
+            f"Graft, each of {count} in one call",
+        ],
+        [one, said["p50"] * 1000, said["p95"] * 1000, said["together"] / count * 1000],
+        title=f"A prediction, model loaded: {said['p50'] * 1000:.1f} ms from file to answer",
+        unit="milliseconds",
     )
-
-
-def start(found: Measured) -> str:
-    return (
-        f"The app answers {found.said['app']:.1f} s after its command, and a worker gives its first event "
-        f"{found.said['worker']:.2f} s after Start (medians of three)."
+    text = (
+        f"{count} pictures from files, whole commands: eager PyTorch one by one {slow.seconds:.1f} s, Graft "
+        f"{quick.seconds:.1f} s, {slow.seconds / quick.seconds:.1f} times faster (3 wanted). With a warm bundle one picture "
+        f"takes {said['p50'] * 1000:.1f} ms (median; 95th percentile {said['p95'] * 1000:.1f} ms) against {one:.0f} ms, and all "
+        f"of them in one call {count / said['together']:.0f} pictures a second."
     )
+    return "\n".join([text, "", _picture(plot)])
 
 
-def pages(found: Measured) -> str:
+def start(title: str, found: Measured) -> str:
+    app, worker = found.said["app"], found.said["worker"]
+    plot = plots.bars(
+        PLOTS / f"start-{safe(title)}.svg",
+        ["Graft, the app answers", "Graft, a worker's first event"],
+        [app, worker],
+        title=f"From Start to the first event: {worker:.2f} s",
+        unit="seconds",
+        wanted=1.0,
+        digits=2,
+    )
+    text = (
+        f"The app answers {app:.1f} s after its command, and a worker gives its first event {worker:.2f} s after Start "
+        "(medians of three)."
+    )
+    return "\n".join([text, "", _picture(plot)])
+
+
+def pages(title: str, found: Measured) -> str:
+    rows = found.said["pages"]
     lines = ["| page | median, ms | 95th percentile, ms |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {p50 * 1000:.0f} | {p95 * 1000:.0f} |" for name, (p50, p95) in found.said["pages"].items()]
+    lines += [f"| {name} | {p50 * 1000:.0f} | {p95 * 1000:.0f} |" for name, (p50, p95) in rows.items()]
+    plot = plots.bars(
+        PLOTS / f"pages-{safe(title)}.svg",
+        [f"Graft, {name}" for name in rows],
+        [p95 * 1000 for _, p95 in rows.values()],
+        title="A page drawn again while a job trains, 95th percentile",
+        unit="milliseconds",
+        wanted=100.0,
+        digits=0,
+    )
     said = "Each page drawn again 20 times at the server while a whole network trains on all cores (100 ms wanted, 95th percentile)."
-    return "\n".join([said, "", *lines])
+    return "\n".join([said, "", *lines, "", _picture(plot)])
 
 
-def scaling(title: str, found: Sequence[tuple[int, dict[str, Any] | None]]) -> str:
-    runs = [(images, Measured(**one)) for images, one in found if one]
+def scaling(title: str, runs: Sequence[tuple[int, Measured]]) -> str:
     lines = ["| pictures | seconds | a picture, ms | memory MB |", "| --- | --- | --- | --- |"]
     lines += [
         f"| {images:,} | {run.seconds:.1f} | {run.seconds / images * 1000:.1f} | {run.peak_mb:.0f} |"

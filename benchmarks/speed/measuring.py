@@ -60,14 +60,17 @@ class Kept:
         """What `command` gave when it was run under that name, or gives now."""
         if name not in self._found:
             print(f"{name} ...", flush=True)
-            self.put(name, asdict(measure(command, env=env)))
+            self.put(name, measure(command, env=env))
+        return self.read(name)
+
+    def has(self, *names: str) -> bool:
+        return all(name in self._found for name in names)
+
+    def read(self, name: str) -> Measured:
         return Measured(**self._found[name])
 
-    def get(self, name: str) -> dict[str, Any] | None:
-        return self._found.get(name)
-
-    def put(self, name: str, found: dict[str, Any]) -> None:
-        self._found[name] = found
+    def put(self, name: str, measured: Measured) -> None:
+        found = self._found[name] = asdict(measured)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps(self._found, indent=1))
         print(f"  {name}: {json.dumps(found)[:200]}", flush=True)

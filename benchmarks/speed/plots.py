@@ -17,14 +17,30 @@ from matplotlib import pyplot as plt  # noqa: E402
 OURS, OTHERS = "#3f8f5b", "#8a9bab"
 
 
-def bars(path: Path, names: Sequence[str], values: Sequence[float], *, title: str, unit: str) -> Path:
-    """Horizontal bars, one a name, on a logarithmic scale; Graft's in its own colour."""
+def bars(
+    path: Path,
+    names: Sequence[str],
+    values: Sequence[float],
+    *,
+    title: str,
+    unit: str,
+    logarithmic: bool = False,
+    wanted: float | None = None,
+    digits: int = 1,
+) -> Path:
+    """Horizontal bars, one a name; Graft's in its own colour, and a line at what is `wanted` at most."""
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(names) + 1), layout="constrained")
     colours = [OURS if name.startswith("Graft") else OTHERS for name in names]
     drawn = axes.barh(names, values, color=colours)
-    axes.bar_label(drawn, fmt="%.1f", padding=3)
+    axes.bar_label(drawn, fmt=f"%.{digits}f", padding=3)
     axes.invert_yaxis()
-    axes.set_xscale("log")
+    if logarithmic:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(0, 1.15 * max(*values, wanted or 0.0))
+    if wanted is not None:
+        axes.axvline(wanted, color="#b4690e", linestyle="--", label=f"{wanted:g} wanted")
+        axes.legend(loc="lower right", frameon=False)
     axes.set_xlabel(unit)
     axes.set_title(title, loc="left")
     return _save(path, figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
@@ -82,14 +82,12 @@ def race(splits: list[Path], kept: Kept, *, prepared: Path, workplace: Path, tit
         runs = []
         for seed, split in enumerate(splits[: entrant.seeds or len(splits)]):
             name = f"{title}: {entrant.title}, seed {seed}"
-            found = kept.get(name)
-            if found is None:
+            if not kept.has(name):
                 print(f"{name} ...", flush=True)
                 shutil.rmtree(workplace, ignore_errors=True)
                 workplace.mkdir(parents=True)
-                found = asdict(_run(entrant, split, seed, prepared=prepared, workplace=workplace))
-                kept.put(name, found)
-            runs.append(Measured(**found))
+                kept.put(name, _run(entrant, split, seed, prepared=prepared, workplace=workplace))
+            runs.append(kept.read(name))
         yield Result(
             entrant=entrant,
             accuracies=[run.said["accuracy"] for run in runs],
