@@ -58,7 +58,10 @@ with workspace.page(
             if status.failure:
                 st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
             else:
-                st.warning("Reading was cancelled; nothing was kept.", icon=":material/cancel:")
+                st.warning(
+                    "Reading was cancelled. What was read until then goes when you delete this data set.",
+                    icon=":material/cancel:",
+                )
             live.log(opened)
             st.subheader("Try again")
             dropzone.show(here)

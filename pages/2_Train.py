@@ -15,13 +15,15 @@ with workspace.page(
     if run is not None and not run.status().final:
         runview.watch(here, run)
     elif dataset is None or dataset.status().state != "succeeded":
+        if run is not None:
+            runview.ended(here, run)
         with st.container(border=True):
             reading = dataset is not None and not dataset.status().final
             st.markdown("The pictures are still being read." if reading else "There are no pictures to learn from yet.")
             if st.button("See how far it is" if reading else "Bring pictures", type="primary"):
                 here.go(DATA)
     else:
-        if run is not None and run.spec().dataset == dataset.id:
+        if run is not None:
             runview.ended(here, run)
             st.header("Train again", anchor=False)
         data, manifest = dataset, dataset.manifest()
@@ -36,6 +38,7 @@ with workspace.page(
                 st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
             elif startline.show(here, plan, manifest, parts["train"]):
                 started = actions.once(
+                    here.workspace,
                     f"train {data.id} {plan.options}",
                     lambda: jobs.submit_training(here.workspace, data, **vars(plan.options)),
                 )

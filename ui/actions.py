@@ -6,18 +6,33 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from tl_core.errors import GraftError
+from tl_core.errors import GraftError, InUse
 from tl_core.runs import jobs
 from tl_core.runs.store import DatasetFolder, JobFolder, RunFolder, Workspace
 from ui.words import plain
 
+MOST_AT_WORK = 12
+"""Jobs of one workspace that wait or work: each is a process."""
 
-def once(what: str, start: Callable[[], JobFolder]) -> JobFolder:
-    """Start a job, unless this session already started the same (`what`) and it has not ended: a double click starts one."""
+
+def check_crowd(workspace: Workspace) -> None:
+    """Raises InUse where the workspace has so many jobs at work that a server for many must not take another."""
+    if len(workspace.live()) >= MOST_AT_WORK:
+        raise InUse(f"{MOST_AT_WORK} jobs of yours wait or work already. Cancel one, or wait until one has ended.")
+
+
+def once(workspace: Workspace, what: str, start: Callable[[], JobFolder]) -> JobFolder:
+    """Start a job, unless this session already started the same (`what`) and it has not ended: a double click starts one.
+
+    Raises:
+        InUse: too many are at work.
+        As `start`.
+    """
     started: dict[str, JobFolder] = st.session_state.setdefault("started", {})
     # No access to Streamlit between the look and the start: a rerun can interrupt only there.
     job = started.get(what)
     if job is None or not job.exists or job.status().final:
+        check_crowd(workspace)
         job = started[what] = start()
     return job
 
@@ -28,7 +43,11 @@ def read_sample(workspace: Workspace, name: str, title: str) -> DatasetFolder:
         spec = dataset.spec()
         if spec.source_kind == "sample" and spec.source == name and dataset.status().state not in _USELESS:
             return dataset
-    job = once(f"sample {name}", lambda: jobs.submit_ingest(workspace, source_kind="sample", source=name, name=title))
+    job = once(
+        workspace,
+        f"sample {name}",
+        lambda: jobs.submit_ingest(workspace, source_kind="sample", source=name, name=title),
+    )
     return DatasetFolder(job.path)
 
 

@@ -13,6 +13,7 @@ from tl_core.errors import GraftError
 from tl_core.runs.store import TaskFolder, Workspace
 from tl_core.runs.tasks import ask
 from ui import live
+from ui.actions import check_crowd
 from ui.jobline import cancel_button
 from ui.words import plain
 
@@ -40,6 +41,7 @@ def _spec(path: str, created: float) -> TaskSpec | None:
 def put(workspace: Workspace, spec: TaskSpec) -> None:
     """Ask, from a button; a refusal is said in a corner of the page."""
     try:
+        check_crowd(workspace)
         ask(workspace, spec)
     except GraftError as error:
         st.toast(plain(error.message, longest=400), icon=":material/error:")
@@ -56,7 +58,7 @@ def _progress(task: TaskFolder) -> None:
     followed = live.follow(task)
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"task-{task.id}"):
         st.progress(followed.fraction, text=f"{plain(task.name)}: {followed.sentence}", width="stretch")
-        cancel_button(task, followed)
+        cancel_button(task)
 
 
 def working(task: TaskFolder | None) -> bool:

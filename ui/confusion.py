@@ -17,16 +17,14 @@ _TEXT_UP_TO = 24
 
 
 def confusion_matrix(
-    classes: Sequence[str], counts: Sequence[Sequence[int]], chosen: tuple[int, int] | None
+    classes: Sequence[str], counts: Sequence[Sequence[int]], chosen: tuple[int, int] | None, *, title: str
 ) -> go.Figure:
     """Rows: true class, columns: what was said; `chosen` (row, column) gets a frame."""
     size = len(classes)
-    right = sum(counts[index][index] for index in range(size))
-    total = sum(sum(row) for row in counts)
     figure = go.Figure()
     figure.update_layout(
         template="graft",
-        title={"text": f"{right:,} of {total:,} answers are right"},
+        title={"text": title},
         height=max(300, min(640, 120 + 44 * size)),
         showlegend=False,
         hoverdistance=-1,

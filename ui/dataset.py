@@ -42,7 +42,7 @@ def _reading(dataset: DatasetFolder) -> None:
             row = ready[first : first + 12]
             if len(row) == 12:
                 grids.strip(row, alt="pictures that were just read", places=12)
-        cancel_button(dataset, followed)
+        cancel_button(dataset)
 
 
 def summary(manifest: Manifest) -> str:
@@ -78,10 +78,12 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     )
     charts.show(figure, key=f"counts-{dataset.id}", alt="Pictures per class and split")
     if manifest.own_splits:
-        st.caption("The split into parts is your own; what it lacks is cut from the part to learn from.")
+        st.caption(
+            "The split into parts is your own. Where it has no test part, the part to choose by is held out; what is missing then is cut from the part to learn from."
+        )
     else:
         st.caption(
-            "70 % to learn from (train), 15 % to choose by (validation), 15 % held out (test): the split of the default seed."
+            "About 70 % to learn from (train), 15 % to choose by (validation), 15 % held out (test): the split of the default seed."
         )
     _set_aside(dataset, manifest)
     browse(dataset, manifest)

@@ -5,7 +5,6 @@ An uploader is cleared by drawing the next one under a new key, so that nothing 
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import cast
@@ -17,7 +16,7 @@ from tl_core.data import samples
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs import jobs
-from ui import actions, uploads
+from ui import actions, places, uploads
 from ui.places import DATA, Here
 from ui.words import duration, plain, plural
 
@@ -34,7 +33,7 @@ def keeping() -> str:
         else f"{plural(round(days), 'day')} after you were last here"
     )
     until = f"They are removed {stay}, or when you delete them." if days else "They stay until you delete them."
-    return f"Pictures are kept on this server only, without their GPS and camera data. {until}"
+    return f"Pictures are kept on this server only; GPS and camera data are taken out as they are read. {until}"
 
 
 def show(here: Here) -> None:
@@ -112,6 +111,7 @@ def _take(here: Here, kind: str, given: object, name: str) -> None:
     st.session_state[f"{kind}-turn"] += 1
     staging: Path | None = None
     try:
+        actions.check_crowd(here.workspace)
         staging = here.workspace.staging()
         if kind == "zip":
             source = uploads.save_zip(cast(uploads.Upload, given), staging)
@@ -135,9 +135,11 @@ def _take(here: Here, kind: str, given: object, name: str) -> None:
 
 def _draft(here: Here) -> uploads.Draft | None:
     """The draft that the address names, so that a reload keeps it; None before its first photo and once it was read."""
-    kept = st.session_state.get("draft") or st.query_params.get("draft") or ""
+    kept = places.draft()
+    if kept is None:
+        return None
     folder = here.workspace.path / "staging" / kept
-    return uploads.Draft(folder) if re.fullmatch(r"[0-9a-f]{16}", kept) and folder.is_dir() else None
+    return uploads.Draft(folder) if folder.is_dir() else None
 
 
 def drafting(here: Here) -> bool:
@@ -150,11 +152,12 @@ def _class_by_class(here: Here) -> None:
     classes = draft.classes() if draft else {}
     waiting = draft.waiting() if draft else []
     ordinal = {0: "first", 1: "second", 2: "third"}.get(len(classes), "next")
+    field = f"class-name-{st.session_state.setdefault('class-turn', 0)}"
     name = st.text_input(
         f"Name of the {ordinal} class",
         placeholder="cup",
         max_chars=80,
-        key=f"class-name-{len(classes)}",
+        key=field,
         persist_state="session",
     )
     key = _key("photos")
@@ -182,7 +185,7 @@ def _class_by_class(here: Here) -> None:
             icon=":material/add:",
             key="close-class",
             on_click=_close_class,
-            args=(here, f"class-name-{len(classes)}"),
+            args=(here, field),
         )
     for number, (folder, photos) in enumerate(classes.items()):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -228,6 +231,8 @@ def _close_class(here: Here, key: str) -> None:
         if draft is None:
             raise NotFound("These photos are no longer here. Please add them again.")
         draft.close_class(st.session_state.get(key) or "")
+        # The next class is typed into a field of its own, which is empty.
+        st.session_state["class-turn"] += 1
     except GraftError as error:
         st.session_state["upload-problem"] = error.message
 
@@ -239,6 +244,7 @@ def _read_draft(here: Here) -> None:
     name = ", ".join(draft.classes())
     try:
         job = actions.once(
+            here.workspace,
             f"draft {draft.folder.name}",
             lambda: jobs.submit_ingest(
                 here.workspace, source_kind="folder", source=str(draft.root), name=name[:60], remove_source=True

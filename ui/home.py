@@ -48,7 +48,7 @@ _STEPS = (
         "See how far to trust it",
         "It is tested on pictures it never saw. Its mistakes are shown as pictures.",
     ),
-    (":material/center_focus_strong:", "Use it", "Try it on new pictures here, and take it home as one small file."),
+    (":material/center_focus_strong:", "Use it", "Try it on new pictures here, and take it home as one file."),
 )
 
 
@@ -147,7 +147,7 @@ def footer(here: Here) -> None:
     """How long pictures stay, the link, another workspace, delete everything, version."""
     st.space("medium")
     st.caption(
-        f":material/lock: {keeping()} Whoever has the link to this workspace sees what is in it; nobody else does."
+        f":material/lock: {keeping()} Whoever has the link to this workspace can see, change and delete what is in it; nobody else can."
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.popover("Copy my link", icon=":material/link:", type="tertiary"):

@@ -7,7 +7,7 @@ import streamlit as st
 from tl_core.documents.tasks import RankSpec, RateSpec
 from tl_core.runs import jobs
 from tl_core.runs.store import JobFolder, TaskFolder, Workspace
-from ui.live import Followed, follow
+from ui.live import follow
 from ui.words import plain
 
 
@@ -37,10 +37,10 @@ def _lines(busy: list[JobFolder]) -> None:
         followed = follow(job)
         with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"job-{job.id}"):
             st.progress(followed.fraction, text=f"{plain(job.name)}: {followed.sentence}", width="stretch")
-            cancel_button(job, followed)
+            cancel_button(job)
 
 
-def cancel_button(job: JobFolder, followed: Followed) -> None:
+def cancel_button(job: JobFolder) -> None:
     """Cancel; it frees the device within two seconds."""
     st.button(
         "Cancel",

@@ -126,8 +126,8 @@ def notices(followed: Followed) -> None:
         st.caption(f"{icon} {plain(notice.message, longest=400)}")
 
 
-def log(job: JobFolder, *, expanded: bool = False) -> None:
+def log(job: JobFolder) -> None:
     """The end of the job's log, folded."""
     text = job.log(20_000)
-    with st.expander("Show log", icon=":material/article:", expanded=expanded):
+    with st.expander("Show log", icon=":material/article:"):
         st.code(text or "The log is empty.", language=None, height=260)

@@ -250,7 +250,7 @@ def _svg(width: float, height: float, kind: str, shapes: str, words: str) -> str
         f'<defs><pattern id="frozen-{kind}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         f'<rect width="6" height="6" fill="{FROZEN}" opacity="0.4"/>'
         f'<line x1="0" y1="0" x2="0" y2="6" stroke="{FROZEN}" stroke-width="3"/></pattern></defs>'
-        f"<style>.wire{{stroke:{FROZEN};stroke-width:2}}</style>{shapes}{words}</svg>"
+        f"{shapes}{words}</svg>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import streamlit as st
@@ -20,6 +21,12 @@ STEPS = (
 )
 
 
+def draft() -> str | None:
+    """The staging folder's name of the data set that is put together class by class: the session's, or the URL's."""
+    kept = st.session_state.get("draft") or st.query_params.get("draft") or ""
+    return kept if re.fullmatch(r"[0-9a-f]{16}", kept) else None
+
+
 def touring() -> bool:
     """Whether Show me is on; part of the URL, so that it survives a reload."""
     return bool(st.query_params.get("tour"))
@@ -36,16 +43,16 @@ class Here:
     def query(self, *, dataset: str | None = None, run: str | None = None) -> dict[str, str]:
         """Query parameters of a link that keeps the place, with another data set or run where one is named.
 
-        Another data set closes the open run.
+        Another data set closes the open run, and another run the open data set: its own is opened with it.
         """
         open_run = run or (None if dataset else self.run and self.run.id)
-        open_dataset = dataset or (self.dataset and self.dataset.id)
+        open_dataset = dataset or (None if run else self.dataset and self.dataset.id)
         parts = {
             "workspace": self.workspace.token,
             "dataset": open_dataset,
             "run": open_run,
             "tour": "on" if touring() else None,
-            "draft": st.session_state.get("draft") or st.query_params.get("draft"),
+            "draft": draft(),
         }
         return {name: value for name, value in parts.items() if value}
 

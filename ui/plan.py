@@ -8,8 +8,9 @@ from tl_core.documents.recipe import Recipe
 from tl_core.documents.tasks import MeasureSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network
-from tl_core.runs.devices import COMPUTES, detect_device
+from tl_core.runs.devices import computes, detect_device
 from tl_core.runs.options import TrainingOptions, problems
+from tl_core.training.advice import Advice
 from tl_core.training.strategies import Strategy
 from ui import network as drawing
 from ui.settings import Case, Changed
@@ -23,9 +24,11 @@ class Plan:
     options: TrainingOptions
     unread: tuple[str, ...]
     """What was typed and is no value, in words."""
+    advice: Advice
+    """What `auto` would take, as far as that is known yet."""
 
     @classmethod
-    def of(cls, case: Case, strategy: str, changed: Changed) -> Plan:
+    def of(cls, case: Case, strategy: str, changed: Changed, advice: Advice) -> Plan:
         """`strategy`: the name that was chosen, `auto` among them; the case has the row that it comes to."""
         options = TrainingOptions(
             backbone=case.network.name,
@@ -34,7 +37,7 @@ class Plan:
             recipe=changed.recipe,
             **changed.options,
         )
-        return cls(case, options, tuple(changed.problems))
+        return cls(case, options, tuple(changed.problems), advice)
 
     @property
     def network(self) -> Network:
@@ -80,7 +83,7 @@ class Plan:
             device=device,
             batch_size=self.options.batch_size,
             lora_rank=self.recipe().lora_rank,
-            **COMPUTES[device],
+            **computes(device)._asdict(),
         )
 
     def drawn(self, classes: int) -> tuple[drawing.Block, ...]:

@@ -6,6 +6,7 @@ One session is open for all users; it is never changed, and another run's replac
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from ui.words import percent, plain, short, sureness
 MOST = 40
 """Pictures at a time; more are for the command line."""
 _SIDE = 320
+_AT_ONCE = threading.Semaphore(2)
+"""Sessions that decode pictures at the same time; each may hold hundreds of megabytes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,14 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
     """Name pictures: (display name, file content, true class or None). A picture that cannot be read is said to be."""
     kept = answers(run)
     model = predictor(run)
-    start = time.perf_counter()
-    said = model.predict([content for _, content, _ in items])
-    kept.milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(items))
-    fresh = [
-        Named(short(name), _small(content), answer, truth)
-        for (name, content, truth), answer in zip(items, said, strict=True)
-    ]
+    with _AT_ONCE:
+        start = time.perf_counter()
+        said = model.predict([content for _, content, _ in items])
+        kept.milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(items))
+        fresh = [
+            Named(short(name), _small(content), answer, truth)
+            for (name, content, truth), answer in zip(items, said, strict=True)
+        ]
     kept.named = (fresh + kept.named)[: 2 * MOST]
 
 

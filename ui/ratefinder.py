@@ -16,6 +16,8 @@ from ui.places import Here
 from ui.plan import Plan
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
+_RATES = {"head_rate": 0.0, "stage_rate": 0.0}
+"""Of the recipe: what is found, so that another value of it asks the same question."""
 
 
 def show(here: Here, dataset: DatasetFolder, plan: Plan) -> None:
@@ -50,7 +52,8 @@ def show(here: Here, dataset: DatasetFolder, plan: Plan) -> None:
 
 
 def _alike(one: TrainSpec, other: TrainSpec) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SAME)
+    recipes = [spec.recipe.model_copy(update=_RATES) for spec in (one, other)]
+    return recipes[0] == recipes[1] and all(getattr(one, name) == getattr(other, name) for name in _SAME)
 
 
 def _use(plan: Plan, rate: float, ratio: float) -> None:

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import Answer, Report
@@ -19,6 +21,8 @@ from ui.confusion import clicked, confusion_matrix
 from ui.words import file_stem, headline, interval, percent, plain, plural
 
 _PAGE = 12
+MOST_DRAWN = 40
+"""Classes in the matrix; of more, a cell could be neither read nor clicked."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,23 @@ class Result:
 
     def most_confused(self) -> tuple[int, int]:
         """The fullest cell off the diagonal, else the first on it."""
-        counts = self.report.test.confusion
-        cells = [
-            (counts[row][column], row, column)
-            for row in range(len(counts))
-            for column in range(len(counts))
-            if row != column
-        ]
-        number, row, column = max(cells, key=lambda cell: cell[0])
-        return (row, column) if number else (0, 0)
+        wrong = self._wrong
+        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        return (int(row), int(column)) if wrong[row, column] else (0, 0)
+
+    def drawn(self) -> list[int]:
+        """The classes of the matrix: all, or of very many those with the most mistakes, in class order."""
+        classes = len(self.report.classes)
+        if classes <= MOST_DRAWN:
+            return list(range(classes))
+        mistakes = self._wrong.sum(axis=0) + self._wrong.sum(axis=1)
+        return sorted(np.argsort(-mistakes, kind="stable")[:MOST_DRAWN].tolist())
+
+    @cached_property
+    def _wrong(self) -> NDArray[np.int64]:
+        counts = np.array(self.report.test.confusion, dtype=np.int64)
+        np.fill_diagonal(counts, 0)
+        return counts
 
 
 def load(run: RunFolder, workspace: Workspace) -> Result:
@@ -69,7 +81,7 @@ def top(result: Result) -> None:
     """The headline, and what it was measured on."""
     test, val = result.report.test, result.report.val
     st.header(headline(test.accuracy, *test.interval, test.images), anchor=False)
-    whose = "your own test split" if result.report.own_split else "pictures held out before training"
+    whose = "pictures that you set apart" if result.report.own_split else "pictures held out before training"
     st.caption(
         f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
         f"share lies in the range ({interval(*test.interval)}). Every class counted alike, F1 is {test.macro_f1:.2f} (macro F1). "
@@ -96,21 +108,34 @@ def matrix(result: Result) -> None:
         )
         _cell(result, truth, answer)
     with left:
+        drawn, counts = result.drawn(), result.report.test.confusion
+        right = sum(row[index] for index, row in enumerate(counts))
+        chosen = (drawn.index(truth), drawn.index(answer)) if {truth, answer} <= set(drawn) else None
         st.plotly_chart(
-            confusion_matrix(classes, result.report.test.confusion, (truth, answer)),
+            confusion_matrix(
+                [classes[row] for row in drawn],
+                [[counts[row][column] for column in drawn] for row in drawn],
+                chosen,
+                title=f"{right:,} of {result.report.test.images:,} answers are right",
+            ),
             key=chart_key,
             config=charts.CONFIG,
-            on_select=lambda: _choose_cell(chart_key, truth_key, said_key),
+            on_select=lambda: _choose_cell(drawn, chart_key, truth_key, said_key),
             selection_mode="points",
             alt=f"Confusion matrix: {percent(result.report.test.accuracy)} on the diagonal",
         )
-        st.caption("Green: right. Orange, off the diagonal: wrong. Click a cell to see its pictures.")
+        some = (
+            f" The {len(drawn)} of {len(classes):,} classes with the most mistakes."
+            if len(drawn) < len(classes)
+            else ""
+        )
+        st.caption(f"Green: right. Orange, off the diagonal: wrong. Click a cell to see its pictures.{some}")
 
 
-def _choose_cell(chart_key: str, truth_key: str, said_key: str) -> None:
+def _choose_cell(drawn: list[int], chart_key: str, truth_key: str, said_key: str) -> None:
     cell = clicked(st.session_state.get(chart_key))
     if cell:
-        st.session_state[truth_key], st.session_state[said_key] = cell
+        st.session_state[truth_key], st.session_state[said_key] = drawn[cell[0]], drawn[cell[1]]
 
 
 def _cell(result: Result, truth: int, said: int) -> None:
@@ -138,7 +163,8 @@ def per_class(result: Result) -> None:
         st.markdown("Every class was found in full.")
     else:
         st.markdown(
-            f"Hardest: **{plain(weakest.name)}**, found in {percent(weakest.recall)} of its {plural(weakest.support, 'picture')}."
+            f"Hardest: **{plain(weakest.name)}**: {percent(weakest.recall)} of its {plural(weakest.support, 'picture')} were found, and "
+            f"{percent(weakest.precision)} of what was called that was it."
         )
     share: dict[str, Any] = {"format": "%.0f %%", "width": 66}
     config = {

@@ -73,7 +73,7 @@ def _watch(here: Here, run: RunFolder) -> None:
         live.curves(followed, key=f"live-{run.id}")
         live.notices(followed)
         with st.container(horizontal=True, vertical_alignment="center"):
-            cancel_button(run, followed)
+            cancel_button(run)
             if run.best.is_file() and not run.finishing:
                 st.button(
                     "Finish with the best so far",
@@ -161,7 +161,7 @@ def _finish_now(here: Here, run: RunFolder) -> None:
 
 
 def _finish(here: Here, run: RunFolder) -> None:
-    actions.once(f"finish {run.id}", lambda: jobs.finish_with_best(run, workspace=here.workspace))
+    actions.once(here.workspace, f"finish {run.id}", lambda: jobs.finish_with_best(run, workspace=here.workspace))
 
 
 def chooser(here: Here, target: str) -> RunFolder | None:

@@ -8,10 +8,9 @@ from tl_core.documents.manifest import Manifest
 from tl_core.documents.tasks import Measurement
 from tl_core.models import weights as files
 from tl_core.runs import jobs
-from tl_core.runs.devices import COMPUTES
+from tl_core.runs.devices import computes
 from tl_core.runs.estimating import kept
 from tl_core.runs.store import Store
-from tl_core.training.advice import Advice
 from tl_core.training.estimate import Estimate, estimate, fits
 from tl_core.training.machine import available_mb
 from tl_core.training.strategies import AUTO, Strategy, default_strategy, strategies
@@ -25,7 +24,10 @@ DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this 
 
 
 def show(here: Here, plan: Plan, manifest: Manifest, train_images: int) -> bool:
-    """Start, and beside it how long, where, how much will learn; under it what a longer run may buy. True when pressed."""
+    """Start, and beside it how long, where, how much will learn; under it what a longer run may buy. True when pressed.
+
+    Where `auto` looks at the pictures before it chooses, both prices stand there.
+    """
     device = jobs.detect_device()
     problems = plan.problems()
     measured = None if problems else measuring.known(plan, len(manifest.classes))
@@ -34,7 +36,10 @@ def show(here: Here, plan: Plan, manifest: Manifest, train_images: int) -> bool:
         pressed = st.button(
             "Start", type="primary", icon=":material/play_arrow:", key="start", width=160, disabled=bool(problems)
         )
-        st.markdown(_sentence(plan, found, device, measured, len(manifest.classes)))
+        if plan.strategy == AUTO and plan.advice.strategy is None:
+            st.markdown(f":material/timer: {auto_says(plan, manifest)}")
+        else:
+            st.markdown(_sentence(plan, found, device, measured, len(manifest.classes)))
     if problems:
         st.error(plain(" ".join(problems), longest=2000), icon=":material/error:")
         return False
@@ -76,9 +81,9 @@ def _longer(plan: Plan, manifest: Manifest, train_images: int) -> None:
         )
 
 
-def auto_says(plan: Plan, advice: Advice, manifest: Manifest) -> str:
+def auto_says(plan: Plan, manifest: Manifest) -> str:
     """What `auto` would take and what that costs; both ways where it is still to be measured."""
-    rows = strategies()
+    rows, advice = strategies(), plan.advice
     if advice.strategy:
         row = rows[advice.strategy]
         return f"Would take “{row.title}”, {_estimate(plan, row, manifest)}. {advice.reason}"
@@ -103,8 +108,9 @@ def _estimate(plan: Plan, row: Strategy, manifest: Manifest) -> Estimate:
         epochs=plan.options.epochs if own else None,
         recipe=plan.recipe() if own else None,
         solver=plan.options.solver if own else "logistic",
-        image_size=plan.options.image_size,
+        image_size=plan.image_size,
         measured=measuring.known(plan, len(manifest.classes), row),
-        kept=kept(manifest, plan.network, plan.options.weights, plan.options.image_size, Store.default().cache),
-        **COMPUTES[device],
+        kept=kept(manifest, plan.network, plan.options.weights, plan.image_size, Store.default().cache),
+        precision=computes(device).precision,
+        micro_batch=max(1, min(computes(device).micro_batch, plan.options.batch_size)),
     )

@@ -10,11 +10,13 @@ from ui.places import DATA, EVALUATE, PREDICT, TRAIN, Here, touring
 
 SAMPLE = "digits"
 """Comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
+STRATEGY = "feature_extraction"
+"""What the sentences tell of, on every device."""
 _SENTENCES = {
     "Data": "Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
     "Train": "A network that already knows a million photos looks at each picture once; only a new last layer learns your classes.",
     "Evaluate": "These pictures were kept away from training, so the number can be trusted. Orange cells are mistakes: click one and look.",
-    "Predict": "Three pictures that it had never seen, and how sure it is of each. The same small file is what you take home.",
+    "Predict": "Three pictures that it had never seen, and how sure it is of each. The same file is what you take home.",
 }
 _WHILE = {
     "Data": "1,797 handwritten digits are being read: each is opened and checked, and a broken one would be set aside with its reason.",
@@ -60,7 +62,11 @@ def _go_on(here: Here, page: str) -> None:
         run = (
             finished[0]
             if finished
-            else once(f"tour {dataset.id}", lambda: jobs.submit_training(here.workspace, dataset))
+            else once(
+                here.workspace,
+                f"tour {dataset.id}",
+                lambda: jobs.submit_training(here.workspace, dataset, strategy=STRATEGY),
+            )
         )
         here.go(TRAIN, run=run.id)
     here.go(EVALUATE if page == "Train" else PREDICT)

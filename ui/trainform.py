@@ -71,11 +71,11 @@ def strategy(
     row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
     case = Case(network, weights, row, solver, advanced.set_value("optimizer") or "adamw", decided=name != AUTO)
-    plan = Plan.of(case, name, advanced.changed(case))
+    plan = Plan.of(case, name, advanced.changed(case), advice)
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
     cards.show(cards.Offer(network, len(manifest.classes), plan.stages, proposed), name)
-    cards.auto(name, startline.auto_says(plan, advice, manifest))
+    cards.auto(name, startline.auto_says(plan, manifest))
     _picture(plan, len(manifest.classes))
     _structure(plan)
     st.page_link(

@@ -151,4 +151,7 @@ def _disk() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("The disk is full: the upload could not be kept. Free some space and try again.") from error
-        raise
+        # Names are the browser's: too long together, or one file called like a folder.
+        raise DataError(
+            f"This upload could not be kept ({error.strerror}). Rename what has an unusual name, or bring a zip of the folder."
+        ) from error

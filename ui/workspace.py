@@ -11,7 +11,9 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -54,7 +56,7 @@ def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here
             st.error(BUG, icon=":material/bug_report:")
 
 
-@st.cache_resource(show_spinner=False)
+@cache
 def _settle(step: str | None) -> None:
     """Take what this page imported out of the garbage collector's rounds; once per page and process.
 
@@ -70,7 +72,7 @@ def store() -> Store:
 
 
 def _open(step: str | None) -> Here:
-    _sweep_once()
+    _sweep_hourly()
     workspace = store().workspace(_token())
     workspace.touch()
     named = st.query_params.get("dataset")
@@ -91,8 +93,8 @@ def _open(step: str | None) -> Here:
     return here
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _sweep_once() -> bool:
+@st.cache_resource(max_entries=1, ttl=3600, show_spinner=False)
+def _sweep_hourly() -> bool:
     days = settings.keep_days()
     if days:
         store().sweep(days)
@@ -178,7 +180,8 @@ def _steps(here: Here, step: str | None) -> None:
 
 def _tell_parent(query: dict[str, str]) -> None:
     """Inside a Space's frame the address bar belongs to the hub, which takes the query string as a message."""
-    text = json.dumps("&".join(f"{name}={value}" for name, value in query.items()))
+    # Inside a script element only this letter could end it.
+    text = json.dumps(urlencode(query)).replace("<", "\\u003c")
     st.html(
         f'<script>window.parent.postMessage({{queryString: {text}, hash: ""}}, "https://huggingface.co");</script>',
         unsafe_allow_javascript=True,

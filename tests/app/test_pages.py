@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.status import Failure
+from tl_core.errors import InUse
 from tl_core.runs import locks
+from tl_core.runs.store import Workspace
+from ui import actions, results
+from ui.places import Here
 
 PAGES = (
     "streamlit_app.py",
@@ -178,3 +183,46 @@ def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open) -> Non
     locks.release([held])
     assert "A job that has not ended needs" in app.error[0].value
     assert data.manifest().name == "Crockery"
+
+
+def test_a_draft_in_the_address_is_a_name_and_nothing_else(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/graft")
+    records.dataset(records.workspace())
+    app = open_page(draft="</script><script>alert(1)</script>")
+    assert "draft" not in app.query_params
+    assert "alert" not in " ".join(str(element.proto) for element in app.get("html"))
+
+
+def test_another_run_opens_its_own_data_set(open_page: Open) -> None:
+    where = records.workspace()
+    cups, leaves = records.dataset(where, name="Crockery"), records.dataset(where, name="Leaves")
+    failed = records.run(where, cups, name="Broken", state="failed")
+    here = Here(where, leaves, None)
+    assert here.query(run=failed.id)["run"] == failed.id
+    app = open_page(
+        "pages/2_Train.py", **{name: value for name, value in here.query(run=failed.id).items() if name != "workspace"}
+    )
+    assert "Data set **Crockery**" in text(app)
+    assert "Broken" in text(app)
+
+
+def test_a_workspace_takes_so_many_jobs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    monkeypatch.setattr(Workspace, "live", lambda workspace: [data] * actions.MOST_AT_WORK)
+    with pytest.raises(InUse, match="Cancel one"):
+        actions.once(where, "anything", lambda: data)
+
+
+def test_of_very_many_classes_the_matrix_shows_the_most_confused(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    result = results.load(records.run(where, data), where)
+    confusion = np.eye(60, dtype=int) * 5
+    confusion[50, 7] = 3
+    test = result.report.test.model_copy(update={"confusion": tuple(tuple(row) for row in confusion.tolist())})
+    report = result.report.model_copy(update={"classes": tuple(map(str, range(60))), "test": test})
+    many = results.Result(result.run, report, None)
+    assert len(many.drawn()) == results.MOST_DRAWN
+    assert {7, 50} <= set(many.drawn())
+    assert many.most_confused() == (50, 7)

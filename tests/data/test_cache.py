@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -152,3 +153,37 @@ def test_a_damaged_array_is_made_again(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"cut": good[:-1], "noise": b"\x80noise" * 40, "empty": b""}[damage])
     assert load().read_bytes() == good
     assert [entry.name for entry in (tmp_path / "features").iterdir()] == ["a"]
+
+
+def test_old_entries_make_way_for_what_needs_more_than_the_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path, 10_000, spare_seconds=0)
+    for age, key in enumerate(("newest", "older", "oldest")):
+        path = cache.make("pixels", key, lambda path: path.write_bytes(b"x" * 100) and None)
+        os.utime(path, (1000 - age, 1000 - age))
+    free = {"bytes": 50}
+    real = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        moved = real(path, target)
+        free["bytes"] += 100 if str(target).endswith(".gone") else 0
+        return moved
+
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1000, 0, free["bytes"]))
+    with cache.entry("pixels", "large", needed=200) as entry:
+        entry.temporary.write_bytes(b"y")
+        entry.commit()
+    assert [key for key in ("newest", "older", "oldest") if cache.get("pixels", key)] == ["newest"]
+
+
+def test_what_comes_of_some_pictures_is_forgotten_with_them(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 10_000)
+    for kind, key in (("pixels", "aa-1"), ("features", "aa-2"), ("features", "ab-2"), ("backbones", "net-aa")):
+        cache.make(kind, key, lambda path: path.write_bytes(b"x") and None)
+    cache.forget("aa")
+    assert cache.get("pixels", "aa-1") is None
+    assert cache.get("features", "aa-2") is None
+    assert cache.get("features", "ab-2")
+    assert cache.get("backbones", "net-aa")

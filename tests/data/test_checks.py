@@ -8,8 +8,9 @@ import pytest
 
 from tests.conftest import PictureFolder
 from tests.data.work import finish, ingested
-from tl_core.data.checks import advice, check, problem, require_trainable
+from tl_core.data.checks import MOST_CLASSES, advice, check, problem, require_trainable
 from tl_core.documents.events import Progress
+from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import LayoutError, NotEnoughImages
 
 
@@ -105,3 +106,15 @@ def test_advice_counts_what_can_be_learned_from(picture_folder: PictureFolder, t
 def test_a_check_of_nothing_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no pictures"):
         finish(check(Source("folder", str(tmp_path))))
+
+
+def test_a_folder_a_picture_is_no_classifier() -> None:
+    many = MOST_CLASSES + 1
+    images = tuple(
+        ImageEntry(sha256=f"{number:064x}", label=number // 5, name="x", file="", width=1, height=1)
+        for number in range(many * 5)
+    )
+    classes = tuple(f"{number:05}" for number in range(many))
+    said = problem(Manifest(name="n", created=0, source="s", classes=classes, images=images))
+    assert said is not None
+    assert "1,001 classes" in said

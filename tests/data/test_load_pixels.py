@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.conftest import picture
 from tests.data.work import finish
 from tl_core.data.cache import Cache
 from tl_core.data.pixels import load_pixels, read_input
-from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DataError
 
 
@@ -61,3 +62,18 @@ def test_a_run_that_is_closed_half_way_leaves_no_half_array(tmp_path: Path) -> N
     assert cache.size() == 0
     _, array = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
     assert array.any(axis=(1, 2, 3)).all()
+
+
+def test_a_copy_that_was_changed_afterwards_is_not_taken(tmp_path: Path) -> None:
+    plain = dataset(tmp_path / "d", 3)
+    files = [tmp_path / "d" / "images" / image.file for image in plain.images]
+    summed = [
+        image.model_copy(update={"crc32": zlib.crc32(file.read_bytes())})
+        for image, file in zip(plain.images, files, strict=True)
+    ]
+    manifest = plain.model_copy(update={"images": tuple(summed), "copies": COPIES})
+    cache = Cache(tmp_path / "cache", 10**9)
+    finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
+    files[1].write_bytes(files[2].read_bytes())
+    with pytest.raises(DataError, match=r"copy of x\.png .* missing or damaged"):
+        finish(load_pixels(tmp_path / "d", manifest, size=24, interpolation="bicubic", cache=cache))

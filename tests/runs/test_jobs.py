@@ -56,11 +56,14 @@ def test_the_spec_says_how_its_device_computes(
     workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {}
+    monkeypatch.setattr(devices, "gpu_generation", lambda: 9)
+    devices.computes.cache_clear()
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
         run = jobs.submit_training(workspace, dataset, strategy="full_fine_tuning", executor=HERE, name="nothing")
         spec = run.spec()
         found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
+    devices.computes.cache_clear()
     assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
 
 

@@ -10,7 +10,7 @@ from tests.runs.conftest import HERE
 from tl_core.documents.recipe import Recipe
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import network
-from tl_core.runs import jobs
+from tl_core.runs import devices, jobs
 from tl_core.runs.options import TrainingOptions, following, problems, spec_of, without_effect
 from tl_core.runs.store import DatasetFolder, Workspace
 from tl_core.training.strategies import strategies, strategy
@@ -155,3 +155,15 @@ def test_more_stages_than_there_are_is_never_the_default() -> None:
 )
 def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:
     assert without_effect(spec_of(TrainingOptions(device="cpu", **options), dataset)) == idle
+
+
+@pytest.mark.parametrize(
+    ("generation", "precision"), [(9, "bfloat16"), (8, "bfloat16"), (7, "float32"), (0, "float32")]
+)
+def test_a_gpu_without_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, generation: int, precision: str
+) -> None:
+    devices.computes.cache_clear()
+    monkeypatch.setattr(devices, "gpu_generation", lambda: generation)
+    assert devices.computes("cuda").precision == precision
+    devices.computes.cache_clear()

@@ -148,3 +148,35 @@ def test_auto_becomes_a_strategy_and_says_why(trained: Callable[..., RunFolder])
     assert spec.epochs == 2
     assert spec.recipe == row.recipe.changed({"label_smoothing": 0.1})
     assert run.report().test.images > 0
+
+
+def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
+    trained: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trained(strategy="partial_fine_tuning", recipe={"augmentation": "none"})
+    ((frozen, views),) = first.spec().views_kept.items()
+    assert views in (0, 1)
+    asked: list[int | None] = []
+    real = stepping.frozen_activations
+
+    def noting(*given: object, **more: object) -> Generator[Event, None, object]:
+        asked.append(more["views"])  # type: ignore[arg-type]
+        more["views"] = 0
+        return real(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stepping, "frozen_activations", noting)
+    again = trained(strategy="partial_fine_tuning", recipe={"augmentation": "none"}, seed=1)
+    assert asked == [None]
+    assert again.spec().views_kept == {frozen: 0}
+
+
+def test_deleting_pictures_deletes_what_was_computed_from_them(
+    trained: Callable[..., RunFolder], pets: DatasetFolder, store: Path
+) -> None:
+    trained(strategy="partial_fine_tuning", recipe={"augmentation": "none"})
+    kinds = ("pixels", "features", "activations")
+    before = [path for kind in kinds for path in (store / "cache" / kind).glob("*-*") if pets.origins()[0] in path.name]
+    assert {path.parent.name for path in before} >= {"pixels", "features"}
+    pets.delete()
+    assert not [path for path in before if path.exists()]
+    assert any((store / "cache" / "backbones").iterdir())

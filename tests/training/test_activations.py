@@ -32,7 +32,14 @@ KEY = "pixels-and-backbone"
 
 
 def _frozen(  # type: ignore[no-untyped-def]
-    exported: Path, cache: Cache, *, backbone: Backbone | None = None, epochs: int = 3, seed: int = 0, **recipe: object
+    exported: Path,
+    cache: Cache,
+    *,
+    backbone: Backbone | None = None,
+    epochs: int = 3,
+    seed: int = 0,
+    decided: int | None = None,
+    **recipe: object,
 ):
     return finish(
         frozen_activations(
@@ -42,12 +49,12 @@ def _frozen(  # type: ignore[no-untyped-def]
             frozen=1,
             train_rows=TRAIN,
             recipe=Recipe().changed(recipe),
-            epochs=epochs,
             passes=epochs,
             seed=seed,
             cache=cache,
             key=KEY,
             device="cpu",
+            views=decided,
         )
     )
 
@@ -245,15 +252,58 @@ def test_the_layouts_trial_is_remembered_and_leaves_the_network_alone(
     before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
     seconds = {"contiguous": 2.0, "channels_last": 1.0}
     real = trial._seconds
-    monkeypatch.setattr(trial, "_seconds", lambda *given: real(*given) and seconds[given[-1]])
+    monkeypatch.setattr(trial, "_seconds", lambda *given: real(*given) and seconds[given[-2]])
 
     def ask() -> bool:
-        return channels_last_is_faster(backbone, frozen=1, image_size=SIZE, device="cpu", bfloat16=False, cache=cache)
+        return channels_last_is_faster(
+            backbone, frozen=1, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
+        )
 
     assert ask() is True
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.tensors().items())
     seconds["channels_last"] = 3.0
     assert ask() is True, "the same machine takes the same layout again"
     assert (
-        channels_last_is_faster(backbone, frozen=0, image_size=SIZE, device="cpu", bfloat16=False, cache=cache) is False
+        channels_last_is_faster(
+            backbone, frozen=0, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
+        )
+        is False
     )
+
+
+def test_what_the_spec_says_already_is_done_whatever_it_costs(
+    exported: Path, tmp_path: Path, costs: dict[str, float]
+) -> None:
+    cache = Cache(tmp_path / "cache", 10**8)
+    costs["read"] = 100.0
+    found, events = _frozen(exported, cache, augmentation="light", decided=2)
+    assert found is not None
+    assert found.views == 2
+    assert not _said(events)
+    costs["read"] = 0.0
+    assert _frozen(exported, cache, augmentation="light", decided=0)[0] is None
+
+
+@pytest.mark.parametrize(("fits", "tried"), [(3, [8, 4, 2, 2]), (0, [8, 4, 2, 1])])
+def test_a_trial_that_runs_out_of_memory_goes_on_with_fewer_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int, tried: list[int]
+) -> None:
+    from tl_core.training import trial
+
+    counts: list[int] = []
+
+    def seconds(*given: object) -> float:
+        *_, layout, count = given
+        counts.append(int(str(count)))
+        if counts[-1] > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return {"contiguous": 2.0, "channels_last": 1.0}[str(layout)]
+
+    monkeypatch.setattr(trial, "_seconds", seconds)
+    monkeypatch.setattr(trial, "CPU_BATCH", 8)
+    cache = Cache(tmp_path / "cache", 10**8)
+    faster = channels_last_is_faster(
+        twin(), frozen=0, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
+    )
+    assert counts == tried
+    assert faster is (fits > 0)

@@ -70,3 +70,45 @@ def test_expected_batches_are_read_ahead_and_others_as_they_are_asked_for() -> N
     again.close()
     with pytest.raises(StopIteration):
         again.take(batches[0])
+
+
+def test_no_more_pictures_go_through_frozen_stages_together_than_are_allowed() -> None:
+    sizes: list[int] = []
+
+    class Frozen(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            return images.mean(dim=(2, 3))
+
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+    inputs = Inputs(pixels, Frozen(), lambda images: images.permute(0, 3, 1, 2).float(), torch.device("cpu"))
+    whole = inputs.batch(np.arange(10))
+    parts = inputs.batch(np.arange(10), at_once=4)
+    assert sizes == [10, 4, 4, 2]
+    assert torch.allclose(whole, parts)
+
+
+def test_a_copy_on_the_device_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tl_core.training import inputs
+
+    monkeypatch.setattr(inputs, "_PART", 3)
+    for dtype in (np.uint8, np.float16):
+        array = np.arange(20, dtype=dtype).reshape(10, 2)
+        copied = inputs.on_device(array, torch.device("cpu"))
+        assert (copied.numpy() == array).all()
+        assert copied.numpy().dtype == dtype
+
+
+def test_memory_that_cannot_be_pinned_is_read_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", refuse)
+    array = np.arange(12, dtype=np.uint8).reshape(6, 2)
+    batches = np.array_split(np.arange(6), 3)
+    stream = Stream(array, batches, pinned=True)
+    for rows in batches:
+        taken = stream.take(rows)
+        assert taken is not None
+        assert (taken.numpy() == array[rows]).all()
+    stream.close()

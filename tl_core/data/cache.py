@@ -68,7 +68,9 @@ class Cache:
         return path
 
     @contextmanager
-    def entry(self, kind: str, key: str, *, whole: Callable[[Path], bool] | None = None) -> Iterator[Entry]:
+    def entry(
+        self, kind: str, key: str, *, whole: Callable[[Path], bool] | None = None, needed: int = 0
+    ) -> Iterator[Entry]:
         """Hold the lock of one entry, and fill it where it is not there yet.
 
         Serves a generator that says how far it is:
@@ -80,7 +82,8 @@ class Cache:
             use(entry.path)
 
         A second process waits at the `with` and finds the entry filled. Whatever was not committed is removed. An entry that
-        is not `whole` (a power cut, a disk that errs) is dropped and filled again.
+        is not `whole` (a power cut, a disk that errs) is dropped and filled again. Where filling takes `needed` bytes and
+        the disk has less, older entries make way first.
 
         Raises:
             DiskFull: no space was left while it was being filled.
@@ -97,6 +100,8 @@ class Cache:
                 found = Entry(self._sound(kind, key, whole), temporary, final)
                 if found.path is None:
                     _vanish(final)
+                    if needed:
+                        self.evict(needed)
                 fresh = found.path is None
                 try:
                     yield found
@@ -143,8 +148,17 @@ class Cache:
         self.root.mkdir(parents=True, exist_ok=True)
         return max(0, min(self.limit_bytes, shutil.disk_usage(self.root).free + self.size()))
 
-    def evict(self) -> None:
-        """Remove what crashed processes left behind, then the entries used longest ago until the rest fits."""
+    def forget(self, origin: str) -> None:
+        """Remove all entries whose key begins with `origin` and a hyphen."""
+        for path in self._entries():
+            if path.name.startswith(f"{origin}-"):
+                _vanish(path)
+
+    def evict(self, needed: int = 0) -> None:
+        """Remove what crashed processes left behind, then the entries used longest ago.
+
+        Until the rest is within the limit, and the disk has `needed` bytes free; what was just used stays.
+        """
         entries: list[tuple[float, int, Path]] = []
         for path in self._entries():
             if path.name.startswith("."):
@@ -157,7 +171,8 @@ class Cache:
         total = sum(size for _, size, _ in entries)
         newest_to_go = time.time() - self._spare_seconds
         for used, size, path in sorted(entries):
-            if total <= self.limit_bytes or used > newest_to_go:
+            fits = total <= self.limit_bytes and shutil.disk_usage(self.root).free >= needed
+            if fits or used > newest_to_go:
                 break
             _vanish(path)
             total -= size

@@ -19,6 +19,7 @@ FEWEST = 5
 """Distinct images that a class needs (in train, where the split is the user's own)."""
 FEW = 20
 """Below this many the result is unsteady, and the page says so."""
+MOST_CLASSES = 1_000
 DEFAULT_SEED = 0
 
 
@@ -84,13 +85,18 @@ def require_trainable(manifest: Manifest) -> None:
     """Nothing, where a run can start on `manifest`.
 
     Raises:
-        LayoutError: one class only; or a class in val or test that train lacks.
+        LayoutError: one class only, or far too many; a class in val or test that train lacks.
         NotEnoughImages: a class has fewer than 5 distinct images to learn from; every such class is named.
     """
     if len(manifest.classes) < 2:
         raise LayoutError(
             f"There is one class only, {_quoted(manifest.classes)}. A classifier needs two at least: "
             "put the pictures of each class into a folder of its own, all of them in one folder."
+        )
+    if len(manifest.classes) > MOST_CLASSES:
+        raise LayoutError(
+            f"There are {len(manifest.classes):,} classes; a classifier takes {MOST_CLASSES:,} at most. Does every picture have "
+            "a folder of its own? Put the pictures of each class together."
         )
     learned = {image.label for image in manifest.images if image.split in (None, "train")}
     if manifest.own_splits:

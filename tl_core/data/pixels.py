@@ -11,6 +11,7 @@ import hashlib
 import io
 import threading
 import warnings
+import zlib
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -161,7 +162,7 @@ def load_pixels(
     """
     key = pixels_key(manifest, size=size, interpolation=interpolation)
     whole = holds_array(np.uint8, len(manifest.images), size, size, 3)
-    with cache.entry("pixels", key, whole=whole) as entry:
+    with cache.entry("pixels", key, whole=whole, needed=len(manifest.images) * size * size * 3) as entry:
         path = entry.path
         if path is None:
             yield from _fill(dataset / "images", manifest, size, interpolation, entry.temporary)
@@ -170,9 +171,18 @@ def load_pixels(
     return loaded
 
 
+def origin(manifest: Manifest) -> str:
+    """What every key of the cache begins with, up to its first hyphen, under which something of these pictures is kept."""
+    return manifest.content[:16]
+
+
 def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
-    """Names the array of `load_pixels` by its content: the images in their order, the size, the way of scaling (64 hex digits)."""
-    return hashlib.sha256(f"{PIXELS_VERSION} {size} {interpolation} {manifest.content}".encode()).hexdigest()
+    """Names the array of `load_pixels` by its content: the images in their order, how they were copied, the size, the scaling.
+
+    It begins with `origin`, as do the keys of whatever is computed from the array.
+    """
+    made = f"{PIXELS_VERSION} {manifest.copies} {size} {interpolation} {manifest.content}"
+    return f"{origin(manifest)}-{hashlib.sha256(made.encode()).hexdigest()[:40]}"
 
 
 def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:
@@ -182,12 +192,16 @@ def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path:
 
     def fill(row: int) -> None:
         image = manifest.images[row]
+        damaged = DataError(
+            f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
+        )
         try:
-            array[row] = read_input(folder / image.file, size, interpolation)
+            content = read_bytes(folder / image.file)
+            if manifest.copies and zlib.crc32(content) != image.crc32:
+                raise damaged
+            array[row] = read_input(content, size, interpolation)
         except (UnreadableImage, OSError) as error:
-            raise DataError(
-                f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
-            ) from error
+            raise damaged from error
 
     pace = Pace("preparing", shape[0])
     with closing(in_order(fill, shape[0])) as filled:

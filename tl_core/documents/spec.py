@@ -62,10 +62,13 @@ class TrainSpec(Document):
     batch_size: int = Field(default=32, ge=1)
     """Images a step of the optimizer."""
     micro_batch: int = Field(default=32, ge=1)
-    """Images that are on the device at once; `batch_size` is reached by accumulation."""
+    """Images that go through the network together; `batch_size` is reached by accumulation."""
     precision: Precision = "float32"
     channels_last: bool | None = None
     """None: chosen by a short trial, then written here."""
+    views_kept: dict[int, int] = Field(default_factory=dict)
+    """By number of frozen stages: in how many views of each picture their output is kept, 0 where it is computed again in each
+    epoch. What is not here is decided by what both cost, and then written here."""
     recipe: Recipe = Recipe()
     """The strategy's own, with what the user changed."""
     changes: dict[str, bool | int | float | str] = Field(default_factory=dict)

@@ -10,25 +10,34 @@ import importlib.util
 import os
 import platform
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Literal, NamedTuple, cast
 
+from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError, UnknownName
+from tl_core.training.machine import gpu_generation
 
 RealDevice = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
 
-COMPUTES: Mapping[RealDevice, Mapping[str, Any]] = MappingProxyType(
-    {
-        "cpu": {"precision": "float32", "micro_batch": 16},
-        "cuda": {"precision": "bfloat16", "micro_batch": 32},
-        "mps": {"precision": "float32", "micro_batch": 32},
-    }
-)
-"""What a run's spec says of how its device computes. On a processor half a batch at once takes half the memory."""
+BFLOAT16_SINCE = 8
+"""Major compute capability (Ampere) of the first GPUs that compute in bfloat16; older ones imitate it, slowly."""
+
+
+class Computes(NamedTuple):
+    """What a run's spec says of how its device computes."""
+
+    precision: Precision
+    micro_batch: int
+
+
+@cache
+def computes(device: RealDevice) -> Computes:
+    """How `device` computes here. On a processor half a batch at once takes half the memory."""
+    if device == "cuda":
+        return Computes("bfloat16" if gpu_generation() >= BFLOAT16_SINCE else "float32", 32)
+    return Computes("float32", 16 if device == "cpu" else 32)
 
 
 @cache

@@ -55,7 +55,7 @@ def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache, kept:
         classes=classes,
         recipe=spec.recipe,
         solver=spec.solver,
-        micro_batch=spec.micro_batch,
+        micro_batch=min(spec.micro_batch, spec.batch_size),
         precision=spec.precision,
         measured=known(measure_question(spec, classes), cache),
         kept=kept,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache
+from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pixels import pixels_key
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
@@ -49,6 +49,10 @@ def frozen_features(
 
         exported = yield from exported_backbone(network, weights, pixels.shape[1], cache)
         return (yield from extract(exported / ONNX_NAME, pixels, cache=cache, key=key))
+    present = cache.get("features", key)
+    if present is not None and holds_array(np.float32, len(pixels))(present):
+        kept: NDArray[np.float32] = np.load(present, mmap_mode="r", allow_pickle=False)
+        return kept
     from tl_core.training.eager import embed_on_device
     from tl_core.training.inputs import torch_device
 

@@ -7,10 +7,12 @@ result.json   (task) the answer, written last
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from tl_core import settings
 from tl_core.documents.base import Document
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.report import Report
@@ -43,6 +45,21 @@ class DatasetFolder(JobFolder):
     @property
     def use_lock(self) -> Path:
         return self.path / "in_use"
+
+    def delete(self) -> None:
+        """Remove it for good, and what the cache keeps of its pictures. Raises InUse, in words, where a job needs it."""
+        origins = self.origins()
+        super().delete()
+        forget(self.path.parents[3], origins)
+
+    def origins(self) -> list[str]:
+        """Under what the cache keeps what was computed from its pictures; nothing of a sample, whose pictures anybody has."""
+        from tl_core.data.pixels import origin
+
+        try:
+            return [] if self.spec().source_kind == "sample" else [origin(self.manifest())]
+        except (NotFound, DocumentError):
+            return []
 
     def spec(self) -> IngestSpec:
         spec = super().spec()
@@ -193,7 +210,15 @@ def open_job(path: Path) -> DatasetFolder | RunFolder | TaskFolder:
             return TaskFolder(path)
 
 
-@lru_cache(maxsize=4)
+def forget(store: Path, origins: Iterable[str]) -> None:
+    """Remove from the cache of `store` what was computed from pictures that are deleted."""
+    from tl_core.data.cache import Cache
+
+    for origin in origins:
+        Cache(store / "cache", settings.cache_bytes()).forget(origin)
+
+
+@lru_cache(maxsize=8)
 def _manifest(file: Path, moment: int, inode: int) -> Manifest:
     """Read once while it is the same file: a page asks at every rerun, and that of 50,000 pictures takes a quarter of a second."""
     del moment, inode  # the cache's key

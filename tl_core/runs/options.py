@@ -19,7 +19,7 @@ from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.export import backbone_key
 from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
 from tl_core.models.weights import require_obtainable
-from tl_core.runs.devices import COMPUTES, RealDevice, resolve_device
+from tl_core.runs.devices import RealDevice, computes, resolve_device
 from tl_core.runs.estimating import estimated, kept
 from tl_core.runs.store import DatasetFolder, Store
 from tl_core.training.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
@@ -156,7 +156,7 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
         device=device,
         batch_size=options.batch_size,
         changes=options.changes,
-        **COMPUTES[device],
+        **computes(device)._asdict(),
     )
     return spec if chosen == AUTO else following(spec, chosen, dataset, reason=reason)
 

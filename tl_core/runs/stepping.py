@@ -177,13 +177,16 @@ def _inputs(
             frozen=frozen,
             train_rows=plan.rows("train"),
             recipe=spec.recipe,
-            epochs=spec.epochs,
             passes=_passes(plan, backbone, frozen),
             seed=spec.seed,
             cache=plan.cache,
             key=plan.key(),
             device=spec.device,
+            views=spec.views_kept.get(frozen),
         )
+        views = activations.views if activations else 0
+        if spec.views_kept.get(frozen) != views:
+            plan.take(spec.model_copy(update={"views_kept": {**spec.views_kept, frozen: views}}))
         if activations is not None:
             return Inputs.of_activations(activations.plain, device=device, copies=activations.copies)
     return Inputs.of_pixels(backbone, pixels, frozen=frozen, device=device, level=spec.recipe.augmentation)
@@ -207,6 +210,7 @@ def _choose_layout(plan: Plan, backbone: Backbone, frozen: int) -> None:
         image_size=spec.image_size,
         device=spec.device,
         bfloat16=spec.precision == "bfloat16",
+        micro_batch=min(spec.micro_batch, spec.batch_size),
         cache=plan.cache,
     )
     plan.take(spec.model_copy(update={"channels_last": faster}))

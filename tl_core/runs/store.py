@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tl_core import settings
 from tl_core.errors import DiskFull, GraftError, InUse, NotFound, StoreError
 from tl_core.runs.failures import disk_full
-from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, TaskFolder, open_job
+from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, TaskFolder, forget, open_job
 
 if TYPE_CHECKING:
     from tl_core.data.cache import Cache
@@ -137,9 +137,11 @@ class Workspace:
         with ExitStack() as held:
             for job in (*self.runs(), *self.tasks(), *self.datasets()):
                 held.enter_context(job.idle())
+            origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
             gone = self.path.with_name(f".deleted-{new_id()}")
             self.path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
+            forget(self.path.parents[1], origins)
 
     def make(self) -> None:
         """Make its folder, for its owner only. Raises StoreError where that cannot be done."""

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.recipe import Level, Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.export import stage_name
+from tl_core.training.augment import VERSION
 from tl_core.training.eager import EMBEDDING, View, run_eager
 from tl_core.training.features import (
     Pictures,
@@ -48,6 +49,11 @@ class Activations:
     """(N, ...) of every picture, unchanged."""
     copies: Copies | None
 
+    @property
+    def views(self) -> int:
+        """Of each picture that is learned from, the unchanged one among them."""
+        return 1 + (len(self.copies.views) if self.copies else 0)
+
 
 def frozen_activations(
     backbone: Backbone,
@@ -57,34 +63,53 @@ def frozen_activations(
     frozen: int,
     train_rows: NDArray[np.integer],
     recipe: Recipe,
-    epochs: int,
     passes: int,
     seed: int,
     cache: Cache,
     key: str,
     device: str,
+    views: int | None = None,
 ) -> Generator[Event, None, Activations | None]:
     """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3), and for views of the training rows.
 
     None, with a notice that says so, where it would not fit the cache, where keeping it takes longer than computing it in
-    each epoch (`keeping.measured_costs`), or where the recipe augments and wants a single view.
+    each epoch (`keeping.measured_costs`), or where the recipe augments and wants a single view. `views` decides all that
+    beforehand: how many are kept of each picture, the unchanged one among them; 0: none.
 
     `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache; `key` names pixels and
     backbone, as for `features.extract`: embeddings that are not kept under it yet are kept on the way, so that the frozen
-    stages run once for both. Copies are drawn by `seed` and the picture's number; there are no more than `epochs`, or two. `passes` is in
-    how many of the epochs those stages stay frozen.
+    stages run once for both. Copies are drawn by `seed` and the picture's number. `passes` is in how many epochs those stages
+    stay frozen; there are no more views than that, or two.
 
     Raises:
         DiskFull: no space is left.
         ModelError: the backbone gives values that are no numbers, or its graph lacks the stage.
     """
     run = _Run(backbone, exported, pixels, frozen, cache, key, device)
-    views = 1 if recipe.augmentation == "none" else min(recipe.views, max(2, epochs))
+    if views is None:
+        views = yield from _decided(run, recipe, len(pixels), len(train_rows), passes, cache)
+    if not views:
+        return None
+    kept_before = len(pixels) if run.kept() else 0
+    pace = Pace("features", len(pixels) + (views - 1) * len(train_rows), before=kept_before)
+    kept = yield from run.plain(pace)
+    copies = []
+    for number in range(1, views):
+        pictures = View(pixels, train_rows, recipe.augmentation, number, seed)
+        copies.append((yield from run.copy(pictures, pace, len(pixels) + (number - 1) * len(train_rows))))
+    return Activations(kept, Copies(train_rows, tuple(copies)) if copies else None)
+
+
+def _decided(
+    run: _Run, recipe: Recipe, images: int, learned_from: int, passes: int, cache: Cache
+) -> Generator[Event, None, int]:
+    """How many views of each picture it pays to keep, 0 for none; says why."""
+    views = 1 if recipe.augmentation == "none" else min(recipe.views, max(2, passes))
     if recipe.augmentation != "none" and views == 1:
         yield Notice(message="With a single view of each picture, the frozen stages are computed again in each epoch.")
-        return None
-    an_image = run.bytes_an_image()
-    room, plain, copy = cache.room() * LARGEST_SHARE, an_image * len(pixels), an_image * len(train_rows)
+        return 0
+    an_image = run.bytes_an_image
+    room, plain, copy = cache.room() * LARGEST_SHARE, an_image * images, an_image * learned_from
     fitting = min(views, 1 + int((room - plain) // max(1, copy)))
     if plain > room or (views > 1 and fitting == 1):
         yield Notice(
@@ -93,28 +118,22 @@ def frozen_activations(
                 "has room for. It is computed again in each epoch instead, which is slower."
             )
         )
-        return None
-    copied = (fitting - 1) * len(train_rows)
-    costs = run.costs(recipe.augmentation, len(pixels) + copied)
-    fresh, asked = copied + (0 if run.kept() else len(pixels)), passes * len(pixels)
+        return 0
+    copied = (fitting - 1) * learned_from
+    costs = run.costs(recipe.augmentation, images + copied)
+    fresh, asked = copied + (0 if run.kept() else images), passes * images
     keeping, recomputing = costs.keeping(fresh=fresh, asked=asked), costs.recomputing(asked=asked)
     epochs_said = f"in each of {passes} epochs" if passes > 1 else "once"
     said = f"{_seconds(keeping)} in all, and computing it again {epochs_said} {_seconds(recomputing)}"
     if keeping > recomputing:
         yield Notice(message=f"Keeping what the frozen stages give would take {said}: it is computed again.")
-        return None
+        return 0
     yield Notice(message=f"Keeping what the frozen stages give takes {said}: it is kept.")
     if fitting < views:
         yield Notice(message=f"The cache has room for {fitting} views of each picture instead of {views}.")
     elif views > 1:
         yield Notice(message=f"Training sees each picture in {views} views, which are drawn once and kept.")
-    pace = Pace("features", len(pixels) + copied)
-    kept = yield from run.plain(pace)
-    copies = []
-    for number in range(1, fitting):
-        pictures = View(pixels, train_rows, recipe.augmentation, number, seed)
-        copies.append((yield from run.copy(pictures, pace, len(pixels) + (number - 1) * len(train_rows))))
-    return Activations(kept, Copies(train_rows, tuple(copies)) if copies else None)
+    return fitting
 
 
 class _Run:
@@ -141,12 +160,15 @@ class _Run:
         present = self._cache.get("activations", self._plain_key)
         return present is not None and holds_array(np.float16, len(self._pixels))(present)
 
+    @cached_property
     def bytes_an_image(self) -> int:
         """As float16."""
-        return int(self._compute(self._pixels[:1]).size) * 2
+        found = int(self._compute(self._pixels[:1]).size) * 2
+        self._session = None
+        return found
 
     def costs(self, level: Level, images: int) -> Costs:
-        return measured_costs(
+        found = measured_costs(
             self._backbone,
             self._pixels,
             self._compute,
@@ -156,6 +178,9 @@ class _Run:
             device=self._device,
             cache=self._cache,
         )
+        # What fills the cache opens one of its own.
+        self._session = None
+        return found
 
     def _compute(self, pictures: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         """The output for a few pictures."""
@@ -177,7 +202,12 @@ class _Run:
         count = len(self._pixels)
         with ExitStack() as entries:
             entry = entries.enter_context(
-                self._cache.entry("activations", self._plain_key, whole=holds_array(np.float16, count))
+                self._cache.entry(
+                    "activations",
+                    self._plain_key,
+                    whole=holds_array(np.float16, count),
+                    needed=count * self.bytes_an_image,
+                )
             )
             if entry.path is None:
                 wanted, filled = [Wanted(self._output, entry.temporary, np.float16)], [entry]
@@ -196,8 +226,10 @@ class _Run:
     def copy(self, pictures: View, pace: Pace, before: int) -> Generator[Event, None, NDArray[np.float16]]:
         """Of one view of the training rows."""
         rows = hashlib.sha256(np.ascontiguousarray(pictures.rows, dtype=np.int64).tobytes()).hexdigest()
-        key = computed_key(self._plain_key, pictures.level, f"view {pictures.number} of seed {pictures.seed}", rows)
-        with self._cache.entry("activations", key, whole=holds_array(np.float16, len(pictures))) as entry:
+        made = f"view {pictures.number} of seed {pictures.seed}, {VERSION}"
+        key = computed_key(self._plain_key, pictures.level, made, rows)
+        whole, needed = holds_array(np.float16, len(pictures)), len(pictures) * self.bytes_an_image
+        with self._cache.entry("activations", key, whole=whole, needed=needed) as entry:
             if entry.path is None:
                 yield from self._fill([Wanted(self._output, entry.temporary, np.float16)], pictures, pace, before)
                 entry.commit()

@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from tl_core.documents.recipe import Level
 
+VERSION = 1
+"""Of what the levels do: raise it with every change, for views that are kept name it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:

@@ -20,6 +20,7 @@ from tl_core.documents.recipe import Level
 from tl_core.models.build import Backbone
 from tl_core.training.augment import view
 from tl_core.training.features import Pictures, Wanted, new_rows, write_rows
+from tl_core.training.inputs import out_of_memory
 
 EMBEDDING = "embedding"
 GPU_BATCH = 128
@@ -104,8 +105,8 @@ def run_eager(
     while start < count:
         try:
             values = outputs(slice(start, start + size))
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except RuntimeError as error:
+            if not out_of_memory(error) or size == 1:
                 raise
             size //= 2
             continue

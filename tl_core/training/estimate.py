@@ -14,6 +14,7 @@ from tl_core.documents.recipe import Recipe
 from tl_core.documents.tasks import Measurement
 from tl_core.errors import GraftError
 from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
+from tl_core.training.logistic import IN_MEMORY
 from tl_core.training.speeds import expected, forward_seconds
 from tl_core.training.strategies import Strategy, misfit, strategies
 
@@ -40,8 +41,6 @@ _TRIAL_IMAGES = 48
 """Steps' worth of images that choosing a layout takes, where no measurement did it before."""
 _LOOKED_AT = 128
 """Images whose gradient is taken where one stage is chosen."""
-_COPIES = 4
-"""Of the training features that are in memory while a head is fitted on them."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +132,19 @@ def estimate(
         found += 0.0 if kept and kept.pixels else images / (_DECODED_A_CORE * cores())
         if strategy.takes_steps:
             trial = 0.0 if measured else _TRIAL_IMAGES * table.step_seconds
-            return found + trial + _steps(network, strategy, used, measured or table, images, epochs, classes)
+            speed = measured or table
+            if kept and kept.features:
+                # The head's features are there; what frozen stages give may be, too, which nobody looks up here.
+                speed = speed.model_copy(update={"frozen_seconds": speed.prefix_seconds})
+            judged = 2 * HELD_OUT * images * (measured or table).frozen_seconds if device == "cpu" else 0.0
+            return found + trial + judged + _steps(network, strategy, used, speed, images, epochs, classes)
         found += 0.0 if kept and kept.features else images * (measured or table).frozen_seconds
         return found + _head(network, images, classes, epochs if solver == "adam" else 0)
 
     low, high = MEASURED if measured else ROUGH
     # What a smaller choice takes is known from the table alone; a measurement says how far that is off here.
     off = measured.memory_mb / table.memory_mb if measured else 1.0
-    features = images * TRAIN * network.embedding_size * 4e-6 * _COPIES
+    features = _features_mb(network, images, solver) if device == "cpu" else 0.0
     lighter = _lighter(
         network, strategy, size=size, device=device, stages=stages, micro_batch=micro_batch, precision=precision
     )
@@ -151,6 +155,12 @@ def estimate(
         measured=measured is not None,
         lighter=tuple(replace(one, memory_mb=one.memory_mb * off + features) for one in lighter),
     )
+
+
+def _features_mb(network: Network, images: int, solver: str) -> float:
+    """What the solver holds of the features, which themselves lie on the disk; on a GPU it is not the device's memory."""
+    scaled = images * TRAIN * network.embedding_size * 4e-6
+    return 2 * scaled if solver == "adam" else min(scaled, IN_MEMORY / 1e6)
 
 
 def fits(found: Estimate, available_mb: float | None) -> str | None:
@@ -182,7 +192,7 @@ def _head(network: Network, images: int, classes: int, epochs: int) -> float:
 def _steps(
     network: Network, strategy: Strategy, recipe: Recipe, speed: Measurement, images: int, epochs: int, classes: int
 ) -> float:
-    """What comes before the steps, the steps, and the judging of a network that has changed."""
+    """What comes before the steps, and the steps."""
     seconds = images * speed.prefix_seconds
     if strategy.head_start == "fitted":
         # Where a prefix is kept, the rest of the network is run on the way.
@@ -193,10 +203,7 @@ def _steps(
         seconds += copies * TRAIN * images * speed.prefix_seconds
     if strategy.learns == "one":
         seconds += _LOOKED_AT * 1.5 * speed.step_seconds
-    seconds += images * (epochs * (TRAIN * speed.step_seconds + HELD_OUT * speed.score_seconds))
-    if speed.device == "cpu":
-        seconds += 2 * HELD_OUT * images * speed.frozen_seconds
-    return seconds
+    return seconds + images * (epochs * (TRAIN * speed.step_seconds + HELD_OUT * speed.score_seconds))
 
 
 def _lighter(

@@ -29,8 +29,13 @@ _FLOAT16_MAX = 65504.0
 
 
 def computed_key(*made_from: str) -> str:
-    """A cache key for what is computed from `made_from`: the keys of its ingredients, in order."""
-    return hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:40]
+    """A cache key for what is computed from `made_from`: the keys of its ingredients, in order.
+
+    What stands before the first hyphen of the first one stays in front: the pictures that it comes from (`pixels.origin`).
+    """
+    source, hyphen, _ = made_from[0].partition("-")
+    digest = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:40]
+    return f"{source}-{digest}" if hyphen else digest
 
 
 def extract(

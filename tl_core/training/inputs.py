@@ -5,6 +5,7 @@ Keeps the whole array on a GPU while it fits, else reads ahead. Knows no labels 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from tl_core.training.streaming import Stream
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that the array may take."""
+_PART = 4_096
+"""Rows that are copied to the device at a time, so that an array on the disk never lies in the host's memory whole."""
 
 
 def torch_device(name: str) -> torch.device:
@@ -38,12 +41,40 @@ def torch_device(name: str) -> torch.device:
         )
     if name == "cpu":
         keep_freed_memory()
+    elif name == "cuda":
+        # cuBLAS reads this when its first handle is made, so before anything is computed.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device(name)
 
 
 def fits_device(size: int, device: torch.device) -> bool:
     """Whether `size` bytes may lie on the GPU `device` for a whole run; False on a CPU, where they are already."""
-    return device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    if device.type != "cuda":
+        return False
+    # What torch keeps for later is free, too.
+    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return size < RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device's memory ran out: CUDA has a type of its own for it, Metal and the CPU only their words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of `array` (N, ...) on `device`, made part by part."""
+    whole = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, dtype=array.dtype)).dtype, device=device)
+    for start in range(0, len(array), _PART):
+        whole[start : start + _PART] = torch.from_numpy(np.array(array[start : start + _PART]))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -80,7 +111,7 @@ class Inputs:
         if self.resident is None:
             self.resident = fits_device(sum(array.nbytes for array in arrays), self.device)
         if self.resident:
-            self._sources = [torch.from_numpy(np.array(array)).to(self.device) for array in arrays]
+            self._sources = [on_device(array, self.device) for array in arrays]
         self._places = np.full(len(self.rows), -1)
         if self.copies:
             self._places[self.copies.rows] = np.arange(len(self.copies.rows))
@@ -109,8 +140,13 @@ class Inputs:
         if self.device.type == "cuda" and self.copies is None and not isinstance(source, Tensor):
             self._stream = Stream(source, batches, pinned=True)
 
-    def batch(self, rows: NDArray[np.integer], generator: torch.Generator | None = None) -> Tensor:
-        """The rows of those numbers as float32 on the device, changed at random where a `generator` is given."""
+    def batch(
+        self, rows: NDArray[np.integer], generator: torch.Generator | None = None, *, at_once: int | None = None
+    ) -> Tensor:
+        """The rows of those numbers as float32 on the device, changed at random where a `generator` is given.
+
+        Through frozen stages no more than `at_once` go together; None: all do.
+        """
         if self.normalise is None:
             return self._views(rows, generator).float()
         taken = self._take(0, rows)
@@ -119,7 +155,7 @@ class Inputs:
         if self.frozen is None:
             return prepared
         with torch.no_grad():
-            return torch.as_tensor(self.frozen(prepared))
+            return torch.cat([self.frozen(part) for part in torch.split(prepared, at_once or len(prepared))])
 
     def _views(self, rows: NDArray[np.integer], generator: torch.Generator | None) -> Tensor:
         if generator is None or self.copies is None:

@@ -7,7 +7,6 @@ files, no runs and no test split. Sets torch's global random state and CUDA's de
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -198,8 +197,6 @@ def _sample(rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
 
 def be_deterministic(device: torch.device) -> None:
     if device.type == "cuda":
-        # cuBLAS reads this when its first handle is made.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
 

@@ -131,6 +131,17 @@ def _gpu_name() -> str | None:
         return None if failed else name.value.decode(errors="replace")
 
 
+def gpu_generation() -> int:
+    """Major compute capability of the first GPU, 0 where there is none or the driver does not say."""
+    with _Driver() as driver:
+        handle = driver.handle()
+        major, minor = ctypes.c_int(0), ctypes.c_int(0)
+        if driver.library is None or handle is None:
+            return 0
+        failed = driver.library.nvmlDeviceGetCudaComputeCapability(handle, ctypes.byref(major), ctypes.byref(minor))
+        return 0 if failed else major.value
+
+
 def _gpu_free_mb() -> float | None:
     with _Driver() as driver:
         handle = driver.handle()

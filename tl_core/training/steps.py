@@ -24,7 +24,7 @@ from tl_core.models.build import Backbone
 from tl_core.training import lora
 from tl_core.training.averaging import Average
 from tl_core.training.head import calibrated_loss
-from tl_core.training.inputs import Inputs
+from tl_core.training.inputs import Inputs, out_of_memory
 from tl_core.training.mixing import mix
 from tl_core.training.parameters import BATCH_NORMS, head_group, optimizer, optimizer_parts, stage_groups
 from tl_core.training.strategies import Strategy
@@ -222,9 +222,9 @@ class Trainer:
 
     def _batch(self, rows: NDArray[np.integer], draw: list[int] | None) -> Tensor:
         if draw is None:
-            return self._inputs.batch(rows)
+            return self._inputs.batch(rows, at_once=self.micro_batch)
         seed = int(np.random.default_rng(draw).integers(2**62))
-        return self._inputs.batch(rows, torch.Generator().manual_seed(seed))
+        return self._inputs.batch(rows, torch.Generator().manual_seed(seed), at_once=self.micro_batch)
 
     def _answers(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         self._network.eval()
@@ -266,7 +266,7 @@ class Trainer:
             try:
                 return work()
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if self.micro_batch == 1:
                     raise DeviceError(
@@ -284,10 +284,3 @@ class Trainer:
                     "stays the same, so it only takes longer."
                 ),
             )
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # CUDA has a type of its own; Metal and the CPU's allocator only have their words.
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
-    )

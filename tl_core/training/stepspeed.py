@@ -22,7 +22,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import Network
-from tl_core.training.inputs import Inputs, torch_device
+from tl_core.training.inputs import Inputs, out_of_memory, torch_device, wait_for
 from tl_core.training.keeping import PICTURES, batch_seconds
 from tl_core.training.machine import peak_memory_mb
 from tl_core.training.measure import WORKER_SECONDS, Export, exported, frozen_seconds, timed
@@ -73,6 +73,7 @@ def measure_steps(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -
         image_size=spec.image_size,
         device=spec.device,
         bfloat16=spec.precision == "bfloat16",
+        micro_batch=train.micro_batch,
         cache=cache,
     )
     train = train.model_copy(update={"channels_last": layout})
@@ -163,7 +164,7 @@ def _time_case(backbone: Backbone, case: _Case, train: TrainSpec, row: Strategy)
     for attempt in range(3):
         begun = time.perf_counter()
         yield from trainer.step(rows, 1.0, draw=[0, 0, attempt], running=Running())
-        _wait(device)
+        wait_for(device)
         seconds["step"].append(time.perf_counter() - begun)
     for _ in range(2):
         begun = time.perf_counter()
@@ -213,16 +214,18 @@ def _forward(backbone: Backbone, frozen: int, spec: MeasureSpec) -> float:
     part = copied.prefix(frozen)
     pixels = np.zeros((GPU_BATCH, spec.image_size, spec.image_size, 3), dtype=np.uint8)
 
-    def work() -> None:
+    def work(count: int) -> None:
         with torch.inference_mode():
-            part(copied.normalise(torch.from_numpy(pixels).to(device))).float().cpu()
+            part(copied.normalise(torch.from_numpy(pixels[:count]).to(device))).float().cpu()
 
-    return timed(work) / GPU_BATCH
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    count = GPU_BATCH
+    while True:
+        try:
+            return timed(lambda: work(count)) / count  # noqa: B023  timed calls it at once
+        except RuntimeError as error:
+            if not out_of_memory(error) or count == 1:
+                raise
+        count //= 2
 
 
 def _forget_peak(device: torch.device) -> None:

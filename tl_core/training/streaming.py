@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,10 @@ class Stream:
 
         def read(number: int) -> Tensor:
             rows = torch.from_numpy(np.ascontiguousarray(array[batches[number]]))
-            return rows.pin_memory() if pinned else rows
+            # Hosts may limit how much memory can be pinned; without it the copy only takes longer.
+            with suppress(RuntimeError):
+                return rows.pin_memory() if pinned else rows
+            return rows
 
         self._read = in_order(read, len(batches), ahead=AHEAD)
 

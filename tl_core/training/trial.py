@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -17,28 +19,41 @@ from torch import nn
 from tl_core.data.cache import Cache
 from tl_core.models.build import Backbone
 from tl_core.training.features import computed_key
+from tl_core.training.inputs import out_of_memory, wait_for
+from tl_core.training.machine import machine
 
 CPU_BATCH = 8
-GPU_BATCH = 32
 ROUNDS = 2
 """Timed steps of each layout, after one that warms up; the quickest counts."""
 
 
 def channels_last_is_faster(
-    backbone: Backbone, *, frozen: int, image_size: int, device: str, bfloat16: bool, cache: Cache
+    backbone: Backbone, *, frozen: int, image_size: int, device: str, bfloat16: bool, micro_batch: int, cache: Cache
 ) -> bool:
     """Whether a training step of what follows the first `frozen` stages is faster with channels last.
 
-    Leaves `backbone` as it is. The answer of an earlier trial on this machine is taken where the cache still has it.
+    Leaves `backbone` as it is. With `micro_batch` pictures on a GPU, fewer where memory does not do for them, and no trial
+    where it does not do for one. The answer of an earlier trial on this machine is taken where the cache still has it.
 
     Raises:
         DiskFull: no space is left.
     """
-    machine = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-    key = computed_key("layout", backbone.row.name, str(frozen), str(image_size), machine, str(bfloat16))
+    key = computed_key("layout", backbone.row.name, str(frozen), str(image_size), machine(device), str(bfloat16))
 
     def write(path: Path) -> None:
-        seconds = {layout: _seconds(backbone, frozen, image_size, device, bfloat16, layout) for layout in _LAYOUTS}
+        count = CPU_BATCH if device == "cpu" else micro_batch
+        seconds: Mapping[str, float] = _EVEN
+        while count:
+            try:
+                seconds = {
+                    layout: _seconds(backbone, frozen, image_size, device, bfloat16, layout, count)
+                    for layout in _LAYOUTS
+                }
+                break
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            count //= 2
         path.write_text(json.dumps({"channels_last": seconds["channels_last"] < seconds["contiguous"]}))
 
     def answer(path: Path) -> bool | None:
@@ -51,14 +66,14 @@ def channels_last_is_faster(
 
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+_EVEN = MappingProxyType(dict.fromkeys(_LAYOUTS, 0.0))
 
 
-def _seconds(backbone: Backbone, frozen: int, size: int, device: str, bfloat16: bool, layout: str) -> float:
+def _seconds(backbone: Backbone, frozen: int, size: int, device: str, bfloat16: bool, layout: str, count: int) -> float:
     place = torch.device(device)
     # Training moves the statistics of batch norm; the copy takes that.
     copied = copy.deepcopy(backbone).to(place, memory_format=_LAYOUTS[layout]).eval()  # type: ignore[call-overload]
     network: nn.Module = copied.suffix(frozen)
-    count = GPU_BATCH if place.type == "cuda" else CPU_BATCH
     noise = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(place)
     with torch.no_grad():
         images = copied.prefix(frozen)(noise)
@@ -67,18 +82,13 @@ def _seconds(backbone: Backbone, frozen: int, size: int, device: str, bfloat16: 
     network.train()
     quickest = float("inf")
     for attempt in range(ROUNDS + 1):
-        _wait(place)
+        wait_for(place)
         started = time.perf_counter()
         with torch.autocast(place.type, dtype=torch.bfloat16, enabled=bfloat16):
             outputs = network(images)
         torch.autograd.backward(outputs.float().square().mean())
-        _wait(place)
+        wait_for(place)
         elapsed = time.perf_counter() - started
         if attempt:
             quickest = min(quickest, elapsed)
     return quickest
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
