@@ -39,20 +39,30 @@ def bars(
     else:
         axes.set_xlim(0, 1.15 * max(*values, wanted or 0.0))
     if wanted is not None:
-        axes.axvline(wanted, color="#b4690e", linestyle="--", label=f"{wanted:g} wanted")
-        axes.legend(loc="lower right", frameon=False)
+        axes.axvline(wanted, color="#b4690e", linestyle="--")
+        axes.annotate(
+            f"{wanted:g} wanted",
+            (wanted, 1.0),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="bottom",
+            color="#b4690e",
+        )
     axes.set_xlabel(unit)
     axes.set_title(title, loc="left")
     return _save(path, figure)
 
 
 def lines(path: Path, places: Sequence[int], series: Mapping[str, Sequence[float]], *, title: str) -> Path:
-    """One panel a series over the number of pictures, both logarithmic."""
+    """One panel a series over the number of pictures; what grows less than tenfold is drawn from zero."""
     figure, panels = plt.subplots(1, len(series), figsize=(4.2 * len(series), 3), layout="constrained", squeeze=False)
     for axes, (name, values) in zip(panels[0], series.items(), strict=True):
         axes.plot(places, values, marker="o", color=OURS)
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        if max(values) > 10 * min(values):
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(0, 1.15 * max(values))
         axes.set_xlabel("pictures")
         axes.set_ylabel(name)
     figure.suptitle(title, x=0.02, ha="left")

@@ -29,7 +29,7 @@ ROUGH = (0.6, 1.8)
 MEASURED = (0.75, 1.35)
 """The same where it rests on what was measured."""
 
-_DECODED_A_CORE = 180.0
+_DECODED_A_CORE = 240.0
 """Photos of about a megapixel, decoded and scaled in a second."""
 _FIT = 6e-8
 """Seconds of the logistic fit for each training image, feature and class, all penalties of its path together."""
