@@ -97,6 +97,8 @@ def test_from_a_zip_to_an_answer(page: Page, address: str, packed: Path, look: L
     picture(0, 999, (240, 180)).save(new)
     page.locator("input[type=file]").first.set_input_files(new)
     expect(page.get_by_role("heading", name="cup")).to_be_visible(timeout=MINUTE)
+    # Then the uploader has let go of it, and only the answer bears its name.
+    expect(page.get_by_test_id("stFileChipName")).to_have_count(0)
     expect(page.get_by_text("new.jpg")).to_be_visible()
     look(page, "story-predict")
     page.reload()
