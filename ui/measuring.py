@@ -12,6 +12,7 @@ import streamlit as st
 from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.runs import locks
 from tl_core.runs.jobs import detect_device
+from tl_core.runs.queue import measuring_lock
 from tl_core.runs.store import Store, TaskFolder
 from tl_core.training import measure
 from tl_core.training.strategies import Strategy
@@ -64,6 +65,7 @@ def _running(here: Here) -> list[TaskFolder]:
 
 
 def _idle(here: Here) -> bool:
-    """Whether nobody trains on the device, and nothing of this workspace is at work."""
-    lock = Store.default().queue / detect_device() / "lock"
-    return not here.workspace.live() and not (lock.exists() and locks.held(lock))
+    """Whether nobody trains on the device or times it, and nothing of this workspace is at work."""
+    queue = Store.default().queue
+    busy = any(locks.held(lock) for lock in (queue / detect_device() / "lock", measuring_lock(queue)))
+    return not busy and not here.workspace.live()

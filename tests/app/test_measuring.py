@@ -8,6 +8,7 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.runs import locks
+from tl_core.runs.queue import measuring_lock
 from tl_core.runs.store import Store, TaskFolder, new_id
 from tl_core.training import measure
 from ui import asking, measuring
@@ -45,6 +46,11 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
     measuring._try(here, _spec(strategy="lp_ft"), False)
     assert asked == [], "a training on the device comes first"
     locks.release([held])
+    timing = locks.take(measuring_lock(Store.default().queue))
+    assert timing is not None
+    measuring._try(here, _spec(strategy="lp_ft"), False)
+    assert asked == [], "somebody else's measurement comes first, for two at once would both be slow"
+    locks.release([timing])
     measuring._try(here, _spec(strategy="lp_ft"), False)
     assert asked == [_spec(strategy="lp_ft")]
 

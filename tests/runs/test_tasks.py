@@ -17,7 +17,8 @@ from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
 from tl_core.runs import executors, jobs, locks, tasks
 from tl_core.runs.executors import InProcess
-from tl_core.runs.store import DatasetFolder, Store, TaskFolder, Workspace, new_token, open_job
+from tl_core.runs.folders import open_job
+from tl_core.runs.store import DatasetFolder, Store, TaskFolder, Workspace, new_token
 from tl_core.runs.tasks import ask
 
 Rank = Callable[..., TaskFolder]

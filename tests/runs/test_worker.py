@@ -16,7 +16,8 @@ from tests.runs.scratch import helper_id
 from tl_core.documents.events import Ended, Notice, Progress, StageStarted
 from tl_core.errors import InUse, NotFound
 from tl_core.runs import executors, jobs
-from tl_core.runs.store import DatasetFolder, RunFolder, Workspace, open_job
+from tl_core.runs.folders import open_job
+from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
 
 Train = Callable[..., RunFolder]
 

@@ -12,7 +12,12 @@ from types import MappingProxyType
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.tasks import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec
 from tl_core.errors import DataError, UnreadableImage
+from tl_core.runs import locks
+from tl_core.runs.queue import measuring_lock
 from tl_core.runs.store import DatasetFolder, RunFolder, Store, TaskFolder
+
+_PATIENCE = 120.0
+"""Seconds that a measurement waits for others; the page asks only while there are none."""
 
 
 def describe_job(task: TaskFolder) -> Generator[Event, None, None]:
@@ -86,10 +91,16 @@ def rate_job(task: TaskFolder) -> Generator[Event, None, None]:
 
 
 def measure_job(task: TaskFolder) -> Generator[Event, None, None]:
-    """Two batches of a network and strategy timed on this machine."""
+    """Two batches of a network and strategy timed on this machine, while nobody else times anything on it."""
+    yield StageStarted(stage="preparing", title="Timing two batches")
     from tl_core.training.measure import measure
 
-    answer = yield from measure(task.asked(MeasureSpec), Store.default().cache)
+    store = Store.default()
+    turn = locks.take(measuring_lock(store.queue), patience=_PATIENCE)
+    try:
+        answer = yield from measure(task.asked(MeasureSpec), store.cache)
+    finally:
+        locks.release([] if turn is None else [turn])
     answer.write(task.result_file)
 
 

@@ -31,6 +31,12 @@ class Ticket(Record):
         return self.path.parent.name
 
 
+def measuring_lock(queue: Path) -> Path:
+    """Held by whoever times this machine for an estimate: two at once would find it slower than it is."""
+    queue.mkdir(parents=True, exist_ok=True)
+    return queue / "measuring"
+
+
 def take_ticket(queue: Path, device: str) -> Ticket:
     """Stand in the line of `device`, behind everybody who is there already."""
     folder = queue / device

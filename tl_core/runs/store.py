@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tl_core import settings
 from tl_core.errors import DiskFull, GraftError, InUse, NotFound, StoreError
 from tl_core.runs.failures import disk_full
-from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, TaskFolder, forget, open_job
+from tl_core.runs.folders import DatasetFolder, JobFolder, RunFolder, TaskFolder, forget
 
 if TYPE_CHECKING:
     from tl_core.data.cache import Cache
@@ -33,9 +33,6 @@ __all__ = [
     "Store",
     "TaskFolder",
     "Workspace",
-    "new_id",
-    "new_token",
-    "open_job",
 ]
 
 _TOKEN = re.compile(r"[0-9a-f]{32}")
