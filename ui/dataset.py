@@ -37,7 +37,8 @@ def _reading(dataset: DatasetFolder) -> None:
         st.progress(followed.fraction, text=followed.sentence)
         live.notices(followed)
         folder = dataset.path / "thumbnails"
-        ready = sorted(folder.glob("*.jpg"), key=lambda path: path.stat().st_mtime)[-24:] if folder.is_dir() else []
+        # Their names are the order in which they are read.
+        ready = sorted(folder.glob("*.jpg"))[-24:]
         for first in range(0, len(ready), 12):
             row = ready[first : first + 12]
             if len(row) == 12:

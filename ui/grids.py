@@ -86,9 +86,13 @@ def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
     for place, (name, moment) in enumerate(files):
         if not moment:
             continue
-        with Image.open(name) as image:
-            method = Image.Resampling.NEAREST if max(image.size) < _SMALL else Image.Resampling.BILINEAR
-            square = ImageOps.fit(image.convert("RGB"), (_TILE, _TILE), method)
+        try:
+            with Image.open(name) as image:
+                method = Image.Resampling.NEAREST if max(image.size) < _SMALL else Image.Resampling.BILINEAR
+                square = ImageOps.fit(image.convert("RGB"), (_TILE, _TILE), method)
+        except OSError:
+            # Deleted since, or still being written: its place stays empty until its time changes.
+            continue
         sheet.paste(square, (place * (_TILE + _GAP), 0))
     return _encoded(sheet)
 
