@@ -112,3 +112,19 @@ def test_memory_that_cannot_be_pinned_is_read_without(monkeypatch: pytest.Monkey
         assert taken is not None
         assert (taken.numpy() == array[rows]).all()
     stream.close()
+
+
+def test_frozen_stages_compute_in_the_runs_precision_and_give_float32() -> None:
+    frozen = torch.nn.Linear(12, 5)
+    seen: list[torch.dtype] = []
+    frozen.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), dtype=np.uint8)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        inputs = Inputs(
+            pixels, frozen, lambda images: images.flatten(1) / 255.0, torch.device("cpu"), precision=precision
+        )
+        found[precision] = inputs.batch(np.arange(4))
+        assert found[precision].dtype == torch.float32
+    assert seen == [torch.float32, torch.bfloat16]
+    assert torch.allclose(found["float32"], found["bfloat16"], atol=0.05)

@@ -30,7 +30,7 @@ def _once(backbone: Backbone, pixels: np.ndarray) -> np.ndarray:
 
 
 def _measured(backbone: Backbone, cache: Cache, **more: object) -> Costs:
-    given = {"frozen": 1, "level": "none", "images": len(PIXELS), "device": "cpu", **more}
+    given = {"frozen": 1, "level": "none", "images": len(PIXELS), "device": "cpu", "precision": "float32", **more}
     return measured_costs(backbone, PIXELS, lambda some: _once(backbone, some), cache=cache, **given)  # type: ignore[arg-type]
 
 

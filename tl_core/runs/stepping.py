@@ -182,6 +182,7 @@ def _inputs(
             cache=plan.cache,
             key=plan.key(),
             device=spec.device,
+            precision=spec.precision,
             views=spec.views_kept.get(frozen),
         )
         views = activations.views if activations else 0
@@ -189,7 +190,9 @@ def _inputs(
             plan.take(spec.model_copy(update={"views_kept": {**spec.views_kept, frozen: views}}))
         if activations is not None:
             return Inputs.of_activations(activations.plain, device=device, copies=activations.copies)
-    return Inputs.of_pixels(backbone, pixels, frozen=frozen, device=device, level=spec.recipe.augmentation)
+    return Inputs.of_pixels(
+        backbone, pixels, frozen=frozen, device=device, level=spec.recipe.augmentation, precision=spec.precision
+    )
 
 
 def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:

@@ -22,6 +22,7 @@ from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
 from tl_core.documents.recipe import Level, Recipe
+from tl_core.documents.spec import Precision
 from tl_core.models.build import Backbone
 from tl_core.models.export import stage_name
 from tl_core.training.augment import VERSION
@@ -68,6 +69,7 @@ def frozen_activations(
     cache: Cache,
     key: str,
     device: str,
+    precision: Precision = "float32",
     views: int | None = None,
 ) -> Generator[Event, None, Activations | None]:
     """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3), and for views of the training rows.
@@ -79,13 +81,14 @@ def frozen_activations(
     `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache; `key` names pixels and
     backbone, as for `features.extract`: embeddings that are not kept under it yet are kept on the way, so that the frozen
     stages run once for both. Copies are drawn by `seed` and the picture's number. `passes` is in how many epochs those stages
-    stay frozen; there are no more views than that, or two.
+    stay frozen; there are no more views than that, or two. What is kept is computed in float32, as the delivered graph does;
+    `precision` is that in which the frozen stages would be run again.
 
     Raises:
         DiskFull: no space is left.
         ModelError: the backbone gives values that are no numbers, or its graph lacks the stage.
     """
-    run = _Run(backbone, exported, pixels, frozen, cache, key, device)
+    run = _Run(backbone, exported, pixels, frozen, cache, key, device, precision)
     if views is None:
         views = yield from _decided(run, recipe, len(pixels), len(train_rows), passes, cache)
     if not views:
@@ -148,9 +151,10 @@ class _Run:
         cache: Cache,
         key: str,
         device: str,
+        precision: Precision,
     ) -> None:
         self._backbone, self._exported, self._pixels, self._frozen = backbone, exported, pixels, frozen
-        self._cache, self._key, self._device = cache, key, device
+        self._cache, self._key, self._device, self._precision = cache, key, device, precision
         self._output = EMBEDDING if frozen == len(backbone.stages) else stage_name(frozen - 1)
         self._plain_key = computed_key(key, self._output)
         self._session: Any = None
@@ -176,6 +180,7 @@ class _Run:
             level=level,
             images=images,
             device=self._device,
+            precision=self._precision,
             cache=self._cache,
         )
         # What fills the cache opens one of its own.

@@ -23,7 +23,8 @@ from tl_core.training.features import Pictures, Wanted, new_rows, write_rows
 from tl_core.training.inputs import out_of_memory
 
 EMBEDDING = "embedding"
-GPU_BATCH = 128
+GPU_BATCH = 256
+"""Pictures at once; halved until they fit."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tl_core.documents.recipe import Level
+from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.augment import augment
@@ -103,6 +104,8 @@ class Inputs:
     copies: Copies | None = None
     resident: bool | None = None
     """Whether the arrays lie on the device; None: where they fit."""
+    precision: Precision = "float32"
+    """In which the frozen stages compute."""
 
     def __post_init__(self) -> None:
         arrays = [self.rows, *(self.copies.views if self.copies else ())]
@@ -118,11 +121,18 @@ class Inputs:
 
     @classmethod
     def of_pixels(
-        cls, backbone: Backbone, pixels: NDArray[np.uint8], *, frozen: int, device: torch.device, level: Level
+        cls,
+        backbone: Backbone,
+        pixels: NDArray[np.uint8],
+        *,
+        frozen: int,
+        device: torch.device,
+        level: Level,
+        precision: Precision = "float32",
     ) -> Inputs:
-        """Pixels, changed at random in training; `frozen` stages are run on them every time."""
+        """Pixels, changed at random in training; `frozen` stages are run on them every time, in `precision`."""
         part = backbone.prefix(frozen) if frozen else None
-        return cls(rows=pixels, frozen=part, normalise=backbone.normalise, device=device, level=level)
+        return cls(pixels, part, backbone.normalise, device, level=level, precision=precision)
 
     @classmethod
     def of_activations(
@@ -154,8 +164,9 @@ class Inputs:
         prepared = self.normalise(changed)
         if self.frozen is None:
             return prepared
-        with torch.no_grad():
-            return torch.cat([self.frozen(part) for part in torch.split(prepared, at_once or len(prepared))])
+        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.no_grad(), lower:
+            return torch.cat([self.frozen(part) for part in torch.split(prepared, at_once or len(prepared))]).float()
 
     def _views(self, rows: NDArray[np.integer], generator: torch.Generator | None) -> Tensor:
         if generator is None or self.copies is None:

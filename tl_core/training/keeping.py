@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from tl_core.data.cache import Cache
 from tl_core.documents.base import Record
 from tl_core.documents.recipe import Level
+from tl_core.documents.spec import Precision
 from tl_core.models.build import Backbone
 from tl_core.training.features import computed_key, new_rows
 from tl_core.training.inputs import Inputs, fits_device, wait_for
@@ -63,12 +64,13 @@ def measured_costs(
     level: Level,
     images: int,
     device: str,
+    precision: Precision,
     cache: Cache,
 ) -> Costs:
     """What the first `frozen` stages of `backbone` cost, timed on the first of `pixels` (N, S, S, 3), or as timed here before.
 
     `once` gives their output for pictures (M, S, S, 3) in the way in which it would be computed to be kept; `level` is that of
-    the changes to pixels, and `images` how many pictures would be kept in all.
+    the changes to pixels, `images` how many pictures would be kept in all, and `precision` that of computing anew.
 
     Raises:
         DiskFull: no space is left.
@@ -84,6 +86,7 @@ def measured_costs(
         str(frozen),
         str(pixels.shape[1]),
         level,
+        precision,
         machine(device),
         str(resident),
         str(cold),
@@ -93,7 +96,7 @@ def measured_costs(
         found = Costs(
             once=_quickest(lambda: once(sample)) / len(sample),
             read=_read_seconds(values, device, path, resident=resident, cold=cold),
-            again=_again_seconds(backbone, sample, frozen, level, device),
+            again=_again_seconds(backbone, sample, frozen, level, device, precision),
         )
         path.write_text(found.model_dump_json())
 
@@ -119,10 +122,12 @@ def batch_seconds(inputs: Inputs, rows: NDArray[np.integer], *, changed: bool) -
     return _quickest(work)
 
 
-def _again_seconds(backbone: Backbone, sample: NDArray[np.uint8], frozen: int, level: Level, device: str) -> float:
+def _again_seconds(
+    backbone: Backbone, sample: NDArray[np.uint8], frozen: int, level: Level, device: str, precision: Precision
+) -> float:
     place = torch.device(device)
     backbone.to(place).eval()
-    inputs = Inputs.of_pixels(backbone, sample, frozen=frozen, device=place, level=level)
+    inputs = Inputs.of_pixels(backbone, sample, frozen=frozen, device=place, level=level, precision=precision)
     return batch_seconds(inputs, np.arange(len(sample)), changed=level != "none") / len(sample)
 
 

@@ -180,7 +180,7 @@ def _inputs(backbone: Backbone, frozen: int, pixels: NDArray[np.uint8], spec: Tr
     if kept is not None and frozen == len(backbone.stages):
         return kept, True
     backbone.to(device)
-    again = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=device, level=level)
+    again = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=device, level=level, precision=spec.precision)
     if kept is None:
         return again, False
     rows = np.arange(min(len(pixels), PICTURES))
