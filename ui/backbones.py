@@ -94,7 +94,7 @@ def _warning(weighed: WeightsRow) -> str:
 def chosen_weights(row: Network) -> str:
     """The set of weights that is chosen for `row`, else its default."""
     name = st.session_state.get(f"weights-{row.name}")
-    return name if any(name == known.name for known in row.weights) else row.default_weights
+    return next((known.name for known in row.weights if known.name == name), row.default_weights)
 
 
 def weights_choice(row: Network) -> None:

@@ -12,7 +12,7 @@ from tl_core.training.strategies import AUTO, strategies
 from ui import charts
 from ui import network as drawing
 from ui.places import Here
-from ui.words import duration, interval, percent, plain, plural
+from ui.words import duration, interval, label, percent, plain, plural
 
 _LAYERS = (
     ("Shallow", "stem and first stages", "Edges, colours, little patterns. Every picture is made of them, so they serve any task: keep them."),
@@ -110,7 +110,7 @@ def numbers(here: Here) -> None:
         [accuracy for _, (accuracy, _, _), _ in rows],
         [(low, high) for _, (_, low, high), _ in rows],
         [duration(seconds) if seconds else "" for _, _, seconds in rows],
-        title=f"Best: {charts.label(_title(best[0]))}, {percent(best[1][0])} right ({interval(*best[1][1:])})",
+        title=f"Best: {label(_title(best[0]))}, {percent(best[1][0])} right ({interval(*best[1][1:])})",
     )
     charts.show(figure, key="compared", alt=f"Accuracy of {len(rows)} runs with intervals; best: {_title(best[0])}")
     st.caption(

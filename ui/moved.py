@@ -7,7 +7,7 @@ import streamlit as st
 from tl_core.training.strategies import strategies
 from ui import charts
 from ui.results import Result
-from ui.words import plain
+from ui.words import label, plain
 
 
 def show(result: Result) -> None:
@@ -41,7 +41,7 @@ def show(result: Result) -> None:
         [stage.name for stage in moved],
         [stage.distance for stage in moved],
         [stage.learned for stage in moved],
-        title=f"{charts.label(most.name)} moved most",
+        title=f"{label(most.name)} moved most",
     )
     charts.show(figure, key=f"moved-{result.run.id}", alt=f"How far each stage moved; {most.name} moved most")
 

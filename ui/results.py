@@ -109,14 +109,14 @@ def matrix(result: Result) -> None:
         _cell(result, truth, answer)
     with left:
         drawn, counts = result.drawn(), result.report.test.confusion
-        right = sum(row[index] for index, row in enumerate(counts))
+        named = sum(row[index] for index, row in enumerate(counts))
         chosen = (drawn.index(truth), drawn.index(answer)) if {truth, answer} <= set(drawn) else None
         st.plotly_chart(
             confusion_matrix(
                 [classes[row] for row in drawn],
                 [[counts[row][column] for column in drawn] for row in drawn],
                 chosen,
-                title=f"{right:,} of {result.report.test.images:,} answers are right",
+                title=f"{named:,} of {result.report.test.images:,} answers are right",
             ),
             key=chart_key,
             config=charts.CONFIG,
