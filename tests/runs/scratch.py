@@ -125,7 +125,7 @@ def _lacking(job: JobFolder) -> Job:
 def _says_nice(job: JobFolder) -> Job:
     yield StageStarted(stage="reading", title="Reading pictures")
     heavy = sorted(name for name in ("torch", "torchvision", "timm", "sklearn", "scipy", "PIL") if name in sys.modules)
-    yield Notice(message=f"nice {os.nice(0)}, heavy {heavy}")
+    yield Notice(message=f"nice {os.nice(0)}, heavy {heavy}, spins {os.environ['GOMP_SPINCOUNT']}")
 
 
 _DOES: dict[str, Callable[[JobFolder], Job]] = {

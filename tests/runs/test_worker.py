@@ -40,10 +40,16 @@ def test_a_job_is_alive_from_its_first_moment_and_speaks_soon(train: Train) -> N
     jobs.cancel(run)
 
 
-def test_a_worker_is_nice_and_has_imported_nothing_heavy_before_its_job(train: Train) -> None:
+@pytest.mark.parametrize(("operators", "spins"), [(None, "2000"), ("7", "7")])
+def test_a_worker_is_nice_patient_and_has_imported_nothing_heavy_before_its_job(
+    train: Train, monkeypatch: pytest.MonkeyPatch, operators: str | None, spins: str
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if operators:
+        monkeypatch.setenv("GOMP_SPINCOUNT", operators)
     run = train("nice")
     said = [event.message for event in jobs.follow(run) if isinstance(event, Notice)]
-    assert said == [f"nice {min(19, os.nice(0) + 10)}, heavy []"]
+    assert said == [f"nice {min(19, os.nice(0) + 10)}, heavy [], spins {spins}"]
     assert run.status().state == "succeeded"
 
 

@@ -156,10 +156,14 @@ def write_rows(rows: np.memmap[Any, Any], start: int, values: NDArray[np.floatin
 
 
 def open_session(graph: Path) -> Any:
-    """An ONNX Runtime session on all cores of this process."""
+    """An ONNX Runtime session on all cores of this process, whose threads sleep while they wait for each other.
+
+    Spinning would save 4 % on an idle machine, and makes a busy one half as fast.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
