@@ -24,7 +24,7 @@ test: .venv/dev
 test-all: .venv/dev
 	$(BIN)/pytest -rs
 
-# make bench FOLDER=pictures TITLE="their name and source": long (16 minutes a seed on two cores for the race alone); nothing else should run
+# make bench FOLDER=pictures TITLE="their name and source": half an hour for three seeds on two cores; nothing else should run
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
 

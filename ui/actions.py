@@ -21,8 +21,10 @@ def check_crowd(workspace: Workspace) -> None:
         raise InUse(f"{MOST_AT_WORK} jobs of yours wait or work already. Cancel one, or wait until one has ended.")
 
 
-def once(workspace: Workspace, what: str, start: Callable[[], JobFolder]) -> JobFolder:
+def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one_more: bool = True) -> JobFolder:
     """Start a job, unless this session already started the same (`what`) and it has not ended: a double click starts one.
+
+    `one_more` False: it takes the place of one that is at work.
 
     Raises:
         InUse: too many are at work.
@@ -32,7 +34,8 @@ def once(workspace: Workspace, what: str, start: Callable[[], JobFolder]) -> Job
     # No access to Streamlit between the look and the start: a rerun can interrupt only there.
     job = started.get(what)
     if job is None or not job.exists or job.status().final:
-        check_crowd(workspace)
+        if one_more:
+            check_crowd(workspace)
         job = started[what] = start()
     return job
 

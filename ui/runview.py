@@ -161,7 +161,12 @@ def _finish_now(here: Here, run: RunFolder) -> None:
 
 
 def _finish(here: Here, run: RunFolder) -> None:
-    actions.once(here.workspace, f"finish {run.id}", lambda: jobs.finish_with_best(run, workspace=here.workspace))
+    actions.once(
+        here.workspace,
+        f"finish {run.id}",
+        lambda: jobs.finish_with_best(run, workspace=here.workspace),
+        one_more=False,
+    )
 
 
 def chooser(here: Here, target: str) -> RunFolder | None:

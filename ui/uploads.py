@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol, cast
 from tl_core import settings
 from tl_core.errors import DataError, DiskFull, LayoutError
 
+_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _LONGEST = 150
 """Bytes of a path component, well under every file system's limit."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
@@ -151,6 +152,8 @@ def _disk() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("The disk is full: the upload could not be kept. Free some space and try again.") from error
+        if error.errno not in _NAMES:
+            raise
         # Names are the browser's: too long together, or one file called like a folder.
         raise DataError(
             f"This upload could not be kept ({error.strerror}). Rename what has an unusual name, or bring a zip of the folder."

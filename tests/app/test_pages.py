@@ -212,6 +212,8 @@ def test_a_workspace_takes_so_many_jobs_and_no_more(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Workspace, "live", lambda workspace: [data] * actions.MOST_AT_WORK)
     with pytest.raises(InUse, match="Cancel one"):
         actions.once(where, "anything", lambda: data)
+    monkeypatch.setattr(actions.st, "session_state", {})
+    assert actions.once(where, "finish", lambda: data, one_more=False) is data, "a run that ends is no further one"
 
 
 def test_of_very_many_classes_the_matrix_shows_the_most_confused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,17 @@ import pytest
 import torch
 
 from tests.training.helpers import finish
-from tests.training.twin import SIZE, pictures, twin
+from tests.training.twin import pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
 from tl_core.documents.recipe import Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.export import ONNX_NAME
-from tl_core.training import activations, eager, features
+from tl_core.training import activations, features
 from tl_core.training.activations import frozen_activations
 from tl_core.training.augment import view
-from tl_core.training.eager import View, embed_on_device
 from tl_core.training.features import Wanted, extract
 from tl_core.training.keeping import Costs
-from tl_core.training.trial import channels_last_is_faster
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 
@@ -204,73 +202,6 @@ def test_what_is_quicker_to_compute_is_not_kept_and_both_prices_are_said(
     assert found is not None, "what is there already costs nothing to make"
 
 
-def test_torch_gives_the_same_in_one_pass(exported: Path, tmp_path: Path) -> None:
-    """What a GPU does, on a device that is always here."""
-    backbone = twin()
-    wanted = [Wanted("stage_0", tmp_path / "a", np.float16), Wanted("embedding", tmp_path / "b", np.float32)]
-    finish(eager.run_eager(backbone, 1, "cpu", wanted, PIXELS))
-    assert np.allclose(np.load(tmp_path / "a"), _by_torch(PIXELS), atol=5e-3)
-    with torch.inference_mode():
-        embedded = backbone.embed(backbone.normalise(torch.from_numpy(PIXELS))).numpy()
-    assert np.allclose(np.load(tmp_path / "b"), embedded, atol=1e-5)
-    pictures = View(PIXELS, TRAIN, "medium", 2, 7)
-    finish(eager.run_eager(backbone, 1, "cpu", [Wanted("stage_0", tmp_path / "c", np.float16)], pictures))
-    assert np.allclose(np.load(tmp_path / "c"), _by_torch(pictures[: len(TRAIN)]), atol=5e-3)
-
-
-def test_embeddings_by_torch_are_the_backbones(tmp_path: Path) -> None:
-    backbone, (pixels, _) = twin(), pictures(5)
-    cache = Cache(tmp_path / "cache", 10**8)
-    found, _ = finish(embed_on_device(backbone, pixels, cache=cache, key="k", device="cpu"))
-    with torch.inference_mode():
-        wanted = backbone.embed(backbone.normalise(torch.from_numpy(pixels))).numpy()
-    assert found.dtype == np.float32
-    assert np.allclose(found, wanted, atol=1e-5)
-
-
-def test_a_full_memory_makes_the_batches_of_frozen_stages_smaller(tmp_path: Path) -> None:
-    backbone, sizes = twin(), []
-
-    def refuse(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        sizes.append(len(inputs[0]))
-        if len(inputs[0]) > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    backbone.stages[0][1].register_forward_pre_hook(refuse)
-    wanted = [Wanted("stage_0", tmp_path / "a", np.float16)]
-    finish(eager.run_eager(backbone, 1, "cpu", wanted, PIXELS))
-    assert sizes[0] == len(PIXELS) > 5 > sizes[-1]
-    assert np.allclose(np.load(tmp_path / "a"), _by_torch(PIXELS), atol=5e-3)
-
-
-def test_the_layouts_trial_is_remembered_and_leaves_the_network_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tl_core.training import trial
-
-    backbone, cache = twin(), Cache(tmp_path / "cache", 10**8)
-    before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
-    seconds = {"contiguous": 2.0, "channels_last": 1.0}
-    real = trial._seconds
-    monkeypatch.setattr(trial, "_seconds", lambda *given: real(*given) and seconds[given[-2]])
-
-    def ask() -> bool:
-        return channels_last_is_faster(
-            backbone, frozen=1, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
-        )
-
-    assert ask() is True
-    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.tensors().items())
-    seconds["channels_last"] = 3.0
-    assert ask() is True, "the same machine takes the same layout again"
-    assert (
-        channels_last_is_faster(
-            backbone, frozen=0, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
-        )
-        is False
-    )
-
-
 def test_what_the_spec_says_already_is_done_whatever_it_costs(
     exported: Path, tmp_path: Path, costs: dict[str, float]
 ) -> None:
@@ -282,28 +213,3 @@ def test_what_the_spec_says_already_is_done_whatever_it_costs(
     assert not _said(events)
     costs["read"] = 0.0
     assert _frozen(exported, cache, augmentation="light", decided=0)[0] is None
-
-
-@pytest.mark.parametrize(("fits", "tried"), [(3, [8, 4, 2, 2]), (0, [8, 4, 2, 1])])
-def test_a_trial_that_runs_out_of_memory_goes_on_with_fewer_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int, tried: list[int]
-) -> None:
-    from tl_core.training import trial
-
-    counts: list[int] = []
-
-    def seconds(*given: object) -> float:
-        *_, layout, count = given
-        counts.append(int(str(count)))
-        if counts[-1] > fits:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return {"contiguous": 2.0, "channels_last": 1.0}[str(layout)]
-
-    monkeypatch.setattr(trial, "_seconds", seconds)
-    monkeypatch.setattr(trial, "CPU_BATCH", 8)
-    cache = Cache(tmp_path / "cache", 10**8)
-    faster = channels_last_is_faster(
-        twin(), frozen=0, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
-    )
-    assert counts == tried
-    assert faster is (fits > 0)

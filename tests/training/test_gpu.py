@@ -13,13 +13,13 @@ import torch
 from tests.training.helpers import finish
 from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec, twin
-from tl_core.data.cache import Cache
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
 from tl_core.models.weights import find
 from tl_core.training import inputs as inputs_module
-from tl_core.training.eager import embed_on_device
+from tl_core.training.eager import run_eager
+from tl_core.training.features import EMBEDDING, Wanted
 from tl_core.training.inputs import Inputs
 from tl_core.training.loop import fit
 from tl_core.training.parameters import first_learning
@@ -102,8 +102,8 @@ def test_features_are_those_of_the_processor(tmp_path: Path) -> None:
         backbone = build(
             row, weights=row.default_weights, weights_file=find(row, row.default_weights).path, classes=None
         )
-        cache = Cache(tmp_path / device, 10**9)
-        found[device], _ = finish(embed_on_device(backbone, pixels, cache=cache, key="features", device=device))
+        finish(run_eager(backbone, 0, device, [Wanted(EMBEDDING, tmp_path / device, np.float32)], pixels))
+        found[device] = np.load(tmp_path / device)
     assert np.abs(found["cpu"] - found["cuda"]).max() < 1e-3 * np.abs(found["cpu"]).max()
 
 

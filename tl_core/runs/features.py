@@ -6,18 +6,19 @@ Each is computed once and kept in the cache under the same key, whoever asked fi
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache, holds_array
+from tl_core.data.cache import Cache
 from tl_core.data.pixels import pixels_key
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
 from tl_core.models.export import backbone_key
 from tl_core.models.registry import Network
-from tl_core.training.features import computed_key
+from tl_core.training.features import EMBEDDING, Wanted, computed_key, kept_features
 
 if TYPE_CHECKING:
     from tl_core.models.build import Backbone
@@ -49,16 +50,16 @@ def frozen_features(
 
         exported = yield from exported_backbone(network, weights, pixels.shape[1], cache)
         return (yield from extract(exported / ONNX_NAME, pixels, cache=cache, key=key))
-    present = cache.get("features", key)
-    if present is not None and holds_array(np.float32, len(pixels))(present):
-        kept: NDArray[np.float32] = np.load(present, mmap_mode="r", allow_pickle=False)
-        return kept
-    from tl_core.training.eager import embed_on_device
-    from tl_core.training.inputs import torch_device
 
-    torch_device(device)
-    backbone = yield from pretrained(network, weights)
-    return (yield from embed_on_device(backbone, pixels, cache=cache, key=key, device=device))
+    def fill(into: Path) -> Generator[Event, None, None]:
+        from tl_core.training.eager import run_eager
+        from tl_core.training.inputs import torch_device
+
+        torch_device(device)
+        backbone = yield from pretrained(network, weights)
+        yield from run_eager(backbone, 0, device, [Wanted(EMBEDDING, into, np.float32)], pixels)
+
+    return (yield from kept_features(len(pixels), fill, cache=cache, key=key))
 
 
 def pretrained(

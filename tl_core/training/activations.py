@@ -26,8 +26,9 @@ from tl_core.documents.spec import Precision
 from tl_core.models.build import Backbone
 from tl_core.models.export import stage_name
 from tl_core.training.augment import VERSION
-from tl_core.training.eager import EMBEDDING, View, run_eager
+from tl_core.training.eager import View, run_eager
 from tl_core.training.features import (
+    EMBEDDING,
     Pictures,
     Wanted,
     computed_key,

@@ -1,6 +1,6 @@
 """The frozen part of a backbone by torch, as `features.run_graph` has it by ONNX Runtime: the same outputs in the same files.
 
-For devices that the exported graph does not run on. Needs torch. Knows no labels and no cache but that of embeddings.
+For devices that the exported graph does not run on. Needs torch. Knows no labels and no cache.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.recipe import Level
 from tl_core.models.build import Backbone
 from tl_core.training.augment import view
-from tl_core.training.features import Pictures, Wanted, new_rows, write_rows
+from tl_core.training.features import EMBEDDING, Pictures, Wanted, new_rows, write_rows
 from tl_core.training.inputs import out_of_memory
 
-EMBEDDING = "embedding"
 GPU_BATCH = 256
 """Pictures at once; halved until they fit."""
 
@@ -50,27 +48,6 @@ class View:
         return changed.round().to(torch.uint8)
 
 
-def embed_on_device(
-    backbone: Backbone, pixels: NDArray[np.uint8], *, cache: Cache, key: str, device: str
-) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` by torch on `device`, as `features.extract` gives them on a CPU; same key, same place.
-
-    In float32 without TF32: they stand for the exported graph's answers, which bfloat16 would miss by more than 1e-3.
-
-    Raises:
-        DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers.
-    """
-    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
-        path = entry.path
-        if path is None:
-            wanted = [Wanted(EMBEDDING, entry.temporary, np.float32)]
-            yield from run_eager(backbone, 0, device, wanted, pixels)
-            path = entry.commit()
-        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return features
-
-
 def run_eager(
     backbone: Backbone,
     frozen: int,
@@ -81,7 +58,10 @@ def run_eager(
     pace: Pace | None = None,
     before: int = 0,
 ) -> Generator[Event, None, None]:
-    """As `run_graph`: the embedding, and what the first `frozen` stages give otherwise; in smaller batches if memory runs out."""
+    """As `run_graph`: the embedding, and what the first `frozen` stages give otherwise; in smaller batches if memory runs out.
+
+    In float32 without TF32: they stand for the exported graph's answers, which bfloat16 would miss by more than 1e-3.
+    """
     backbone.to(device).eval()
     first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
     count = len(pictures)

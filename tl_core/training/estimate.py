@@ -109,8 +109,8 @@ def estimate(
     """Seconds and memory for training `strategy` on `images` pictures in all, of which 70 % are learnt from.
 
     `image_size` None: the default weights' own; `epochs` and `recipe` None: the strategy's own. With early stopping the
-    range begins with the fewest epochs that it can take. `measured`: of the same network, strategy, size and device. What is kept from an earlier run takes no time:
-    `kept`.
+    range begins with the fewest epochs that it can take. `measured`: of the same network, strategy, size and device.
+    `kept`: what an earlier run left, which takes no time again.
     """
     size = image_size or network.weights_row().input_size
     table = expected(

@@ -7,7 +7,7 @@ another seed's split finds them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ from tl_core.documents.events import Event
 from tl_core.errors import ModelError
 from tl_core.models.export import ONNX_NAME, cut, holds_graph
 
+EMBEDDING = "embedding"
+"""The output of a graph that is the backbone's answer."""
 BATCH = 8
 """Images a call: larger ones take more memory and are not faster on a CPU."""
 
@@ -49,10 +51,26 @@ def extract(
         DiskFull: no space is left.
         ModelError: the backbone gives values that are no numbers.
     """
-    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
+
+    def fill(into: Path) -> Generator[Event, None, None]:
+        return run_graph(backbone_onnx, [Wanted(EMBEDDING, into, np.float32)], pixels)
+
+    return (yield from kept_features(len(pixels), fill, cache=cache, key=key))
+
+
+def kept_features(
+    count: int, fill: Callable[[Path], Generator[Event, None, None]], *, cache: Cache, key: str
+) -> Generator[Event, None, NDArray[np.float32]]:
+    """Embeddings (count, D) as a memory map, from the cache where `key` is there; else `fill` writes them to a .npy file.
+
+    Raises:
+        DiskFull: no space is left.
+        As `fill`.
+    """
+    with cache.entry("features", key, whole=holds_array(np.float32, count)) as entry:
         path = entry.path
         if path is None:
-            yield from run_graph(backbone_onnx, [Wanted("embedding", entry.temporary, np.float32)], pixels)
+            yield from fill(entry.temporary)
             path = entry.commit()
         features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
