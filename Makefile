@@ -29,7 +29,7 @@ bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
 
 registry: .venv/app
-	$(BIN)/python -m tl_core.models.metadata
+	$(BIN)/python -m tl_core.models.metadata.write
 
 format: .venv/dev
 	$(BIN)/ruff format .

@@ -33,12 +33,13 @@ from tl_core.data.pace import cores  # noqa: E402
 from tl_core.documents.recipe import Recipe  # noqa: E402
 from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
-from tl_core.runs import jobs  # noqa: E402
-from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace  # noqa: E402
+from tl_core.runs.start import jobs  # noqa: E402
+from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
+from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
-from tl_core.training.speeds import reading_is_cheaper  # noqa: E402
-from tl_core.training.strategies import frozen_stages, misfit, strategies, strategy  # noqa: E402
-from tl_core.training.tuning import tuned  # noqa: E402
+from tl_core.training.speed.expected import reading_is_cheaper  # noqa: E402
+from tl_core.training.strategies.strategies import frozen_stages, misfit, strategies, strategy  # noqa: E402
+from tl_core.training.strategies.tuning import tuned  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "strategies.md"
 BACKBONE = "efficientnet_lite0"

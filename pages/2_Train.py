@@ -3,7 +3,7 @@
 import streamlit as st
 
 from tl_core.data.checks import problem
-from tl_core.runs import jobs
+from tl_core.runs.start import jobs
 from ui import actions, backbones, ranking, runview, startline, trainform, workspace
 from ui.places import DATA, TRAIN
 from ui.words import plain

@@ -19,8 +19,9 @@ from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, Spe
 
 if TYPE_CHECKING:
     from tl_core.models.registry import Network
-    from tl_core.runs.options import TrainingOptions
-    from tl_core.runs.store import JobFolder, Workspace
+    from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.job_folder import JobFolder
+    from tl_core.runs.store.store import Workspace
     from tl_core.serving.predictor import Predictor
 
 SAMPLE = "sample:"
@@ -80,9 +81,9 @@ def train(
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
     from tl_core.data.checks import require_trainable
-    from tl_core.runs import jobs
-    from tl_core.runs.options import TrainingOptions
-    from tl_core.runs.store import Store
+    from tl_core.runs.start import jobs
+    from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.store import Store
     from tl_core.runs.summary import summarise
 
     started = time.monotonic()
@@ -137,8 +138,8 @@ def checked(
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
-    from tl_core.runs.options import attempt, problems, raise_all
-    from tl_core.runs.store import Store
+    from tl_core.runs.start.options import attempt, problems, raise_all
+    from tl_core.runs.store.store import Store
 
     found: list[GraftError] = []
     source = attempt(lambda: source_of(data), found)
@@ -159,10 +160,10 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
         UnknownName: timm does not know it either.
         ModelError: timm knows it, but it cannot be a backbone.
     """
-    from tl_core.documents.tasks import DescribeSpec
-    from tl_core.models import typed
+    from tl_core.documents.questions import DescribeSpec
+    from tl_core.models import added as typed
     from tl_core.models.registry import network
-    from tl_core.runs.tasks import ask
+    from tl_core.runs.questions.ask import ask
 
     try:
         return network(name)
@@ -248,7 +249,7 @@ def _named(text: str) -> Path:
 
 def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
     """Follow `job` to its end. Raises what ended it, if it did not succeed."""
-    from tl_core.runs import jobs
+    from tl_core.runs.start import jobs
 
     try:
         for event in jobs.follow(job):
@@ -267,7 +268,7 @@ def clear_away(made: list[JobFolder]) -> None:
 
     A run that can still be finished stays, with its data set; so does, by the caller, what a dead worker's log may explain.
     """
-    from tl_core.runs.store import RunFolder
+    from tl_core.runs.store.folders import RunFolder
 
     if any(isinstance(job, RunFolder) and job.best.is_file() for job in made):
         return

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import streamlit as st
 
 from tl_core.errors import GraftError, InUse
-from tl_core.runs import jobs
-from tl_core.runs.store import DatasetFolder, JobFolder, RunFolder, Workspace
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Workspace
 from ui.words import plain
 
 MOST_AT_WORK = 12

@@ -1,4 +1,4 @@
-"""The folded settings on the page: widgets for the rows of `ui.settings`, in tabs. Returns what the user changed."""
+"""The folded settings on the page: widgets for the rows of `ui.option_rows`, in tabs. Returns what the user changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 
 from ui.cards import PREFIX
 from ui.network import rate_text
-from ui.settings import TABS, Case, Changed, Setting, applicable
+from ui.option_rows import TABS, Case, Changed, Setting, applicable
 
 
 def set_value(name: str) -> Any:

@@ -8,21 +8,22 @@ from typing import TypeVar
 
 import streamlit as st
 
-from tl_core.documents.tasks import TaskSpec
+from tl_core.documents.questions import QuestionSpec
 from tl_core.errors import GraftError
-from tl_core.runs.store import TaskFolder, Workspace
-from tl_core.runs.tasks import ask
+from tl_core.runs.questions.ask import ask
+from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.store import Workspace
 from ui import live
 from ui.actions import check_crowd
 from ui.jobline import cancel_button
 from ui.words import plain
 
-Asked = TypeVar("Asked", bound=TaskSpec)
+Asked = TypeVar("Asked", bound=QuestionSpec)
 
 
-def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> TaskFolder | None:
+def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> QuestionFolder | None:
     """The newest task of that kind whose question is `wanted`; a reload finds it again."""
-    for task in workspace.tasks():
+    for task in workspace.questions():
         spec = _spec(str(task.path), task.created)
         if isinstance(spec, kind) and wanted(spec):
             return task
@@ -30,15 +31,15 @@ def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bo
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
-def _spec(path: str, created: float) -> TaskSpec | None:
+def _spec(path: str, created: float) -> QuestionSpec | None:
     del created
     try:
-        return TaskFolder(Path(path)).spec()
+        return QuestionFolder(Path(path)).spec()
     except GraftError:
         return None
 
 
-def put(workspace: Workspace, spec: TaskSpec) -> None:
+def put(workspace: Workspace, spec: QuestionSpec) -> None:
     """Ask, from a button; a refusal is said in a corner of the page."""
     try:
         check_crowd(workspace)
@@ -47,12 +48,12 @@ def put(workspace: Workspace, spec: TaskSpec) -> None:
         st.toast(plain(error.message, longest=400), icon=":material/error:")
 
 
-def progress(task: TaskFolder) -> None:
+def progress(task: QuestionFolder) -> None:
     """How far it is, with Cancel; redraws the page when it has ended."""
     st.fragment(_progress, run_every=1)(task)
 
 
-def _progress(task: TaskFolder) -> None:
+def _progress(task: QuestionFolder) -> None:
     if not task.exists or task.status().final:
         st.rerun()
     followed = live.follow(task)
@@ -61,7 +62,7 @@ def _progress(task: TaskFolder) -> None:
         cancel_button(task)
 
 
-def working(task: TaskFolder | None) -> bool:
+def working(task: QuestionFolder | None) -> bool:
     """Whether `task` is at work; draws how far it is, or why it failed."""
     if task is None:
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from tl_core.models.registry import Network
-from tl_core.training.strategies import AUTO, Choice, Strategy, misfit, strategies
+from tl_core.training.strategies.strategies import AUTO, Choice, Strategy, misfit, strategies
 from ui import network as drawing
 from ui.words import plain
 

@@ -10,7 +10,7 @@ import streamlit as st
 from tl_core.data.checks import advice
 from tl_core.data.split import assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
-from tl_core.runs.store import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, live
 from ui.jobline import cancel_button
 from ui.words import plain, plural

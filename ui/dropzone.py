@@ -15,7 +15,7 @@ from tl_core import settings
 from tl_core.data import samples
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
-from tl_core.runs import jobs
+from tl_core.runs.start import jobs
 from ui import actions, places, uploads
 from ui.places import DATA, Here
 from ui.words import duration, plain, plural

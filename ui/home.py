@@ -8,7 +8,8 @@ import streamlit as st
 
 from tl_core import __version__
 from tl_core.data import samples
-from tl_core.runs.store import DatasetFolder, RunFolder, new_token
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import new_token
 from ui import actions, grids, runview, tour
 from ui.dropzone import keeping
 from ui.places import DATA, EVALUATE, HOME, TRAIN, Here

@@ -6,9 +6,9 @@ import streamlit as st
 
 from tl_core.errors import GraftError
 from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
-from tl_core.runs.store import RunFolder
-from tl_core.training.advice import LARGE_ABOVE, RULE, SMALL_BELOW, Rule, band
-from tl_core.training.strategies import AUTO, strategies
+from tl_core.runs.store.folders import RunFolder
+from tl_core.training.strategies.advice import LARGE_ABOVE, RULE, SMALL_BELOW, Rule, band
+from tl_core.training.strategies.strategies import AUTO, strategies
 from ui import charts
 from ui import network as drawing
 from ui.places import Here

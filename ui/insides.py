@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.tasks import FeatureMap, Look, LookSpec
-from tl_core.models import weights
+from tl_core.documents.questions import FeatureMap, Look, LookSpec
 from tl_core.models.registry import Network
-from tl_core.runs.store import DatasetFolder, TaskFolder
+from tl_core.models.weights import obtain as weights
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking, backbones, grids
 from ui.places import Here
 from ui.words import plain
@@ -57,7 +57,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         _maps(task, answer)
 
 
-def _filters(task: TaskFolder, answer: Look) -> None:
+def _filters(task: QuestionFolder, answer: Look) -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
         st.image(str(task.path / answer.picture), width="stretch", alt="the picture as the network sees it")
@@ -77,7 +77,7 @@ def _filters(task: TaskFolder, answer: Look) -> None:
         )
 
 
-def _maps(task: TaskFolder, answer: Look) -> None:
+def _maps(task: QuestionFolder, answer: Look) -> None:
     stages: dict[str, list[FeatureMap]] = {}
     for one in answer.maps:
         stages.setdefault(one.stage, []).append(one)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.tasks import RankSpec, RateSpec
-from tl_core.runs import jobs
-from tl_core.runs.store import JobFolder, TaskFolder, Workspace
+from tl_core.documents.questions import RankSpec, RateSpec
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Workspace
 from ui.live import follow
 from ui.words import plain
 
 
 def active(workspace: Workspace, *, tasks: bool = True) -> list[JobFolder]:
     """Jobs of this workspace that are queued or run, the newest first; of tasks those that take long, or none."""
-    return [job for job in workspace.live() if not isinstance(job, TaskFolder) or (tasks and _long(job))]
+    return [job for job in workspace.live() if not isinstance(job, QuestionFolder) or (tasks and _long(job))]
 
 
-def _long(task: TaskFolder) -> bool:
+def _long(task: QuestionFolder) -> bool:
     return isinstance(task.spec(), RankSpec | RateSpec)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
-from tl_core.runs.store import JobFolder
+from tl_core.runs.store.job_folder import JobFolder
 from ui import charts
 from ui.words import duration, percent, plain
 

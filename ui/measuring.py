@@ -9,16 +9,17 @@ import time
 
 import streamlit as st
 
-from tl_core.documents.tasks import Measurement, MeasureSpec
-from tl_core.runs import locks
-from tl_core.runs.jobs import detect_device
-from tl_core.runs.queue import measuring_lock
-from tl_core.runs.store import Store, TaskFolder
-from tl_core.training import measure
-from tl_core.training.strategies import Strategy
+from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.runs.process.queue import measuring_lock
+from tl_core.runs.start.jobs import detect_device
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.store import Store
+from tl_core.training.speed import measure
+from tl_core.training.strategies.strategies import Strategy
 from ui import asking
 from ui.places import Here
-from ui.plan import Plan
+from ui.proposal import Plan
 
 PATIENCE = 1.5
 """Seconds that a choice stands before it is timed: somebody who looks at one strategy after the other times none."""
@@ -59,8 +60,8 @@ def stop(here: Here) -> None:
         task.cancel_file.touch()
 
 
-def _running(here: Here) -> list[TaskFolder]:
-    live = (job for job in here.workspace.live() if isinstance(job, TaskFolder))
+def _running(here: Here) -> list[QuestionFolder]:
+    live = (job for job in here.workspace.live() if isinstance(job, QuestionFolder))
     return [task for task in live if isinstance(task.spec(), MeasureSpec)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.training.strategies import strategies
+from tl_core.training.strategies.strategies import strategies
 from ui import charts
 from ui.results import Result
 from ui.words import label, plain

@@ -13,8 +13,8 @@ from typing import Literal
 
 from tl_core.documents.recipe import Recipe
 from tl_core.models.registry import Network
-from tl_core.training.schedules import phases
-from tl_core.training.strategies import Strategy, stage_rates
+from tl_core.training.strategies.schedules import phases
+from tl_core.training.strategies.strategies import Strategy, stage_rates
 from ui.charts import FROZEN, TRAINABLE
 from ui.words import count, plural
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Workspace
 
 HOME = "streamlit_app.py"
 DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"

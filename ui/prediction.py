@@ -18,7 +18,8 @@ import streamlit as st
 from tl_core.data.pixels import decode
 from tl_core.data.split import assign
 from tl_core.errors import GraftError, NotFound
-from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Workspace
 from tl_core.serving.predictor import Predictor
 from ui import charts
 from ui.dropzone import PICTURE_TYPES

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import networks
-from tl_core.runs.jobs import detect_device
-from tl_core.runs.store import DatasetFolder, TaskFolder
+from tl_core.runs.start.jobs import detect_device
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking, backbones
 from ui.places import Here
 from ui.words import duration, interval, percent, plain, plural
@@ -16,7 +16,7 @@ MOST = 12
 """Backbones in one comparison, those that the page recommends first."""
 
 
-def newest(here: Here) -> TaskFolder | None:
+def newest(here: Here) -> QuestionFolder | None:
     """The last comparison on the open data set."""
     dataset = here.dataset
     return asking.latest(here.workspace, RankSpec, lambda spec: dataset is not None and spec.dataset == dataset.id)

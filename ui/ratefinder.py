@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tl_core.documents.questions import RateCurve, RateSpec
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.tasks import RateCurve, RateSpec
-from tl_core.runs.options import spec_of
-from tl_core.runs.store import DatasetFolder
-from tl_core.training.strategies import AUTO
+from tl_core.runs.start.options import spec_of
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts
 from ui.cards import PREFIX
 from ui.network import rate_text
 from ui.places import Here
-from ui.plan import Plan
+from ui.proposal import Plan
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
 _RATES = {"head_rate": 0.0, "stage_rate": 0.0}

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import Answer, Report
 from tl_core.errors import NotFound
-from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Workspace
 from tl_core.serving.bundle import to_zip
 from ui import charts, grids
 from ui.confusion import clicked, confusion_matrix

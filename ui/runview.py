@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.errors import GraftError
-from tl_core.runs import jobs
-from tl_core.runs.store import RunFolder
-from tl_core.training.estimate import Estimate
-from tl_core.training.strategies import strategies
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import RunFolder
+from tl_core.training.speed.estimate import Estimate
+from tl_core.training.strategies.strategies import strategies
 from ui import actions, live
 from ui.jobline import cancel_button
 from ui.places import DATA, EVALUATE, PREDICT, TRAIN, Here

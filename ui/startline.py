@@ -5,19 +5,19 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.tasks import Measurement
-from tl_core.models import weights as files
-from tl_core.runs import jobs
-from tl_core.runs.devices import computes
-from tl_core.runs.estimating import kept
-from tl_core.runs.store import Store
-from tl_core.training.estimate import Estimate, estimate, fits
-from tl_core.training.machine import available_mb
-from tl_core.training.strategies import AUTO, Strategy, default_strategy, strategies
+from tl_core.documents.questions import Measurement
+from tl_core.hardware import available_mb
+from tl_core.models.weights import obtain as files
+from tl_core.runs.process.devices import computes
+from tl_core.runs.start import jobs
+from tl_core.runs.start.estimating import kept
+from tl_core.runs.store.store import Store
+from tl_core.training.speed.estimate import Estimate, estimate, fits
+from tl_core.training.strategies.strategies import AUTO, Strategy, default_strategy, strategies
 from ui import measuring
 from ui import network as drawing
 from ui.places import Here
-from ui.plan import Plan
+from ui.proposal import Plan
 from ui.words import count, plain
 
 DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.runs import jobs
+from tl_core.runs.start import jobs
 from ui.actions import once
 from ui.places import DATA, EVALUATE, PREDICT, TRAIN, Here, touring
 

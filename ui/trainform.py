@@ -8,18 +8,19 @@ import streamlit as st
 
 from tl_core.data.split import assign
 from tl_core.documents.manifest import Manifest
-from tl_core.models.export import STRUCTURE_NAME, backbone_key
+from tl_core.models.graphs.export import STRUCTURE_NAME, backbone_key
 from tl_core.models.registry import Network
-from tl_core.runs import jobs
-from tl_core.runs.store import DatasetFolder, Store
-from tl_core.training.advice import Advice, auto_says
-from tl_core.training.strategies import AUTO, default_strategy, strategies
-from tl_core.training.tuning import tuned
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store
+from tl_core.training.strategies.advice import Advice, auto_says
+from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies
+from tl_core.training.strategies.tuning import tuned
 from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
 from ui import network as drawing
+from ui.option_rows import Case
 from ui.places import IDEAS, TRAIN, Here
-from ui.plan import Plan
-from ui.settings import Case
+from ui.proposal import Plan
 from ui.words import distinct, plain, plural
 
 

@@ -19,7 +19,8 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.errors import GraftError, NotFound
-from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_token
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store, Workspace, new_token
 from ui import jobline, tour
 from ui.places import HOME, STEPS, Here
 from ui.words import plain

@@ -20,7 +20,7 @@ from benchmarks.speed import document
 from benchmarks.speed.folders import many, scaled_folder, split_folder
 from benchmarks.speed.measuring import PYTHON, Kept, measure
 from benchmarks.speed.race import race
-from tl_core.runs.store import RunFolder
+from tl_core.runs.store.folders import RunFolder
 
 SCALES = (250, 1000, 4000, 16000)
 JOB_IMAGES = 2000

@@ -18,15 +18,15 @@ import torch
 from torch.nn import functional
 
 from benchmarks.speed.folders import many
-from tl_core.data.pace import cores
 from tl_core.data.pixels import read_input
 from tl_core.documents.spec import TrainSpec
+from tl_core.hardware import cores
 from tl_core.models.build import build
 from tl_core.models.registry import network
-from tl_core.training.inputs import Inputs, torch_device
-from tl_core.training.loop import be_deterministic
-from tl_core.training.steps import Running, Trainer
-from tl_core.training.strategies import strategy
+from tl_core.training.loop.fit import be_deterministic
+from tl_core.training.loop.inputs import Inputs, torch_device
+from tl_core.training.loop.steps import Running, Trainer
+from tl_core.training.strategies.strategies import strategy
 
 NETWORKS = ("resnet50", "convnext_tiny", "vit_b_16")
 SIZE, BATCH, IMAGES, STEPS, WARM = 224, 128, 2048, 40, 10

@@ -16,7 +16,8 @@ from tl_core.documents.report import Report, StageMoved
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.documents.status import Failure, State, Status
 from tl_core.evaluation.metrics import answers, split_metrics
-from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_id
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store, Workspace, new_id
 
 TOKEN = "0123456789abcdef" * 2
 

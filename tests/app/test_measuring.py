@@ -6,11 +6,12 @@ import pytest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.tasks import Measurement, MeasureSpec
-from tl_core.runs import locks
-from tl_core.runs.queue import measuring_lock
-from tl_core.runs.store import Store, TaskFolder, new_id
-from tl_core.training import measure
+from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.runs.process.queue import measuring_lock
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.store import Store, new_id
+from tl_core.training.speed import measure
 from ui import asking, measuring
 from ui.places import Here
 
@@ -57,7 +58,7 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
 
 def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
     here = Here(records.workspace(), records.dataset(records.workspace()), None)
-    task = TaskFolder(here.workspace.path / "tasks" / new_id())
+    task = QuestionFolder(here.workspace.path / "tasks" / new_id())
     task.path.mkdir(parents=True)
     task.write_spec(_spec())
     held = locks.take(task.lock)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tl_core.models.registry import Network, network
-from tl_core.training.strategies import strategies, strategy
+from tl_core.training.strategies.strategies import strategies, strategy
 from ui import network as drawing
 
 

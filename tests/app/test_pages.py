@@ -12,8 +12,8 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.status import Failure
 from tl_core.errors import InUse
-from tl_core.runs import locks
-from tl_core.runs.store import Workspace
+from tl_core.runs.store import locks
+from tl_core.runs.store.store import Workspace
 from ui import actions, results
 from ui.places import Here
 
@@ -174,7 +174,7 @@ def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open) -> Non
     def script(folder: str) -> None:
         from pathlib import Path
 
-        from tl_core.runs.store import DatasetFolder
+        from tl_core.runs.store.folders import DatasetFolder
         from ui import actions
 
         actions._attempt(DatasetFolder(Path(folder)).delete)

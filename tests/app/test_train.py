@@ -9,10 +9,11 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
-from tl_core.runs.store import TaskFolder, new_id
-from tl_core.training.strategies import strategies
-from ui.settings import SETTINGS
+from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
+from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.store import new_id
+from tl_core.training.strategies.strategies import strategies
+from ui.option_rows import SETTINGS
 
 TRAIN = "pages/2_Train.py"
 WIDGETS = {"button", "selectbox", "number_input", "text_input", "toggle", "radio", "checkbox", "slider", "pills"}
@@ -161,7 +162,7 @@ def test_licences_that_forbid_trade_are_seen(app: AppTest) -> None:
 
 
 def _ranked(dataset: str, *, similar: bool) -> None:
-    folder = TaskFolder(records.workspace().path / "tasks" / new_id())
+    folder = QuestionFolder(records.workspace().path / "tasks" / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(
         RankSpec(workspace=records.TOKEN, dataset=dataset, backbones=("efficientnet_lite0",), device="cpu")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from tl_core.training.strategies import AUTO, strategies
+from tl_core.training.strategies.strategies import AUTO, strategies
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/5_Ideas.py", "pages/4_Predict.py")

@@ -14,7 +14,7 @@ from PIL import Image
 
 import tl_core
 from tests.cli.conftest import ROOT, Trained, environment
-from tl_core.cli import training
+from tl_core.cli import train as training
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.recipe import Recipe
 
@@ -95,7 +95,7 @@ def test_train_raises_what_the_user_can_mend(tmp_path: Path) -> None:
 
 
 def test_a_listener_that_raises_cancels_the_job(trained: Trained, store: Path) -> None:
-    from tl_core.runs.store import Store
+    from tl_core.runs.store.store import Store
 
     def stop(event: Event) -> None:
         raise RuntimeError("enough")

@@ -13,10 +13,10 @@ import pytest
 from tests.cli.conftest import Trained, run
 from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
-from tl_core.cli.training import tell_strategy
+from tl_core.cli.train import tell_strategy
 from tl_core.documents.recipe import Recipe
-from tl_core.runs.store import Store
-from tl_core.training.strategies import Strategy, strategy
+from tl_core.runs.store.store import Store
+from tl_core.training.strategies.strategies import Strategy, strategy
 
 
 def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: Trained) -> None:

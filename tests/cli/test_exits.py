@@ -18,7 +18,7 @@ from tests.cli.conftest import ROOT, Trained, command, environment
 from tests.conftest import PictureFolder
 from tl_core import cli
 from tl_core.cli import main
-from tl_core.runs.store import Store
+from tl_core.runs.store.store import Store
 
 
 @pytest.mark.parametrize(

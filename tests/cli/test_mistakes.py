@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import PictureFolder
 from tl_core.cli import main
-from tl_core.models.export import backbone_key
+from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
 
 

@@ -12,10 +12,11 @@ import pytest
 from tests.cli.conftest import Trained
 from tests.conftest import PictureFolder
 from tl_core.cli import main
-from tl_core.cli.tasks import suggested
+from tl_core.cli.find_rate import suggested
 from tl_core.documents.spec import TrainSpec
-from tl_core.runs.store import RunFolder, Store
-from tl_core.training.strategies import strategy
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.training.strategies.strategies import strategy
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_a_network_that_only_timm_knows_is_looked_up_and_trained_in_one_command(
     result = json.loads(capsys.readouterr().out)
     assert (result["backbone"], result["strategy"]) == ("test_efficientnet", "from_scratch")
     workspace = Store(store).command_line_workspace()
-    assert workspace.tasks() == []
+    assert workspace.questions() == []
     assert len(workspace.runs()) == 1
     assert main(["predict", result["run_dir"], str(picture_folder({"a": 8, "b": 8}) / "a"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 8

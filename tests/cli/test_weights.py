@@ -11,8 +11,9 @@ import pytest
 
 from tests.models.sites import CONTENT, PROXIES, Site, hub_row, serving, torch_row
 from tl_core.cli import main
-from tl_core.models import registry, weights
+from tl_core.models import registry
 from tl_core.models.registry import network
+from tl_core.models.weights import obtain as weights
 
 
 @pytest.fixture

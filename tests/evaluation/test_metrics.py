@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 from tl_core.documents.report import SplitMetrics
+from tl_core.evaluation.intervals import wilson_interval
 from tl_core.evaluation.metrics import answers, probabilities, split_metrics
-from tl_core.training.intervals import wilson_interval
 
 
 def _certain(predicted: list[int], classes: int, share: float = 0.9) -> np.ndarray:

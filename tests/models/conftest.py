@@ -11,7 +11,7 @@ import pytest
 
 from tl_core.data.cache import Cache
 from tl_core.models.build import Backbone, build
-from tl_core.models.export import exported_backbone
+from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import network
 
 Result = TypeVar("Result")

@@ -19,9 +19,9 @@ from torch import nn
 from tests.models.conftest import CLASSES
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
-from tl_core.models.export import attach_head, export_backbone
+from tl_core.models.graphs.export import attach_head, export_backbone
 from tl_core.models.registry import network
-from tl_core.models.weights import find
+from tl_core.models.weights.obtain import find
 
 Maker = Callable[[str], Backbone]
 SIZE = 64

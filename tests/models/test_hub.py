@@ -12,8 +12,8 @@ from tests.models.conftest import result_of
 from tests.models.sites import COMMIT, CONTENT, PROXIES, SHA256, Site, hub_row, serving
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import DownloadFailed, WeightsUnavailable
-from tl_core.models.places import hub_folder
-from tl_core.models.weights import available, describe, fetch, find, where
+from tl_core.models.weights.locations import hub_folder
+from tl_core.models.weights.obtain import available, describe, fetch, find, where
 
 FOLDER = "models--graft--resnet18.a1_in1k"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import build
-from tl_core.models.heads import head_of, head_tensors
+from tl_core.models.head_tensors import head_of, head_tensors
 from tl_core.models.registry import Network, network
 
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from tl_core.errors import SpecError, UnknownName
-from tl_core.models import metadata
-from tl_core.models.families import FAMILIES, family
+from tl_core.models.families.all_families import FAMILIES, family
+from tl_core.models.metadata import write as metadata
 from tl_core.models.registry import BACKBONES_FILE, DEFAULT_NETWORK, Backbones, network, networks
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.models import table
 from tl_core.models.build import Backbone
-from tl_core.models.measuring import meta_network
+from tl_core.models.metadata.measured import meta_network
 from tl_core.models.registry import DEFAULT_NETWORK, Network, network
 
 ROWS = table.shipped()

@@ -17,15 +17,15 @@ from torch import Tensor
 from tests.models.conftest import result_of
 from tests.models.table import CHECKS, make, pictures
 from tl_core.errors import DownloadFailed, ModelError, SpecError, UnknownName
-from tl_core.models import typed
+from tl_core.models import added as typed
 from tl_core.models.build import Backbone, build
-from tl_core.models.describe import describe, describe_network
-from tl_core.models.discovery import find_layout
-from tl_core.models.layout import Family
+from tl_core.models.families.family import Family
 from tl_core.models.libraries import library_network
-from tl_core.models.metadata_timm import LISTED
+from tl_core.models.metadata.describe import describe, describe_network
+from tl_core.models.metadata.discovery import find_layout
+from tl_core.models.metadata.timm_rows import LISTED
+from tl_core.models.metadata.trained_on import trained_on
 from tl_core.models.registry import Network, network, networks
-from tl_core.models.tags import trained_on
 
 TOKENS, ROPE, CONVNEXT, MOBILENET = (
     "deit_tiny_patch16_224",

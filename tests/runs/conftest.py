@@ -13,11 +13,13 @@ import pytest
 
 from tests.runs import scratch
 from tl_core.data.cache import Cache
-from tl_core.models.export import exported_backbone
+from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import network
-from tl_core.runs import executors, jobs
-from tl_core.runs.executors import InProcess, Processes
-from tl_core.runs.store import DatasetFolder, RunFolder, Store, Workspace, new_token
+from tl_core.runs.process import executors
+from tl_core.runs.process.executors import InProcess, Processes
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store, Workspace, new_token
 
 SCRATCH = Processes(scratch.MODULE)
 EXPORTED_SIZE = 96

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec
+from tl_core.documents.questions import DescribeSpec, PreviewSpec, Ranking, RankSpec
 from tl_core.errors import LayoutError
 from tl_core.runs import worker
-from tl_core.runs.store import JobFolder, RunFolder, TaskFolder
+from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
 
 MODULE = "tests.runs.scratch"
 Job = Generator[Event, None, None]
@@ -110,14 +111,14 @@ def _fills(job: JobFolder) -> Job:
 
 def _answer(job: JobFolder) -> Job:
     """Answers a task."""
-    assert isinstance(job, TaskFolder)
+    assert isinstance(job, QuestionFolder)
     yield StageStarted(stage="features", title="Counting")
     Ranking(images=3, classes=2, rows=()).write(job.result_file)
 
 
 def _lacking(job: JobFolder) -> Job:
     """Answers a ranking without one of its backbones."""
-    assert isinstance(job, TaskFolder)
+    assert isinstance(job, QuestionFolder)
     yield StageStarted(stage="features", title="Counting")
     Ranking(images=3, classes=2, rows=(), failed={"resnet18": "Its weights are not here."}).write(job.result_file)
 

@@ -14,9 +14,10 @@ from tests.runs.conftest import HERE, SCRATCH
 from tl_core.documents import base
 from tl_core.documents.events import Ended
 from tl_core.errors import DiskFull, LayoutError, StoreError
-from tl_core.runs import jobs
 from tl_core.runs.failures import failure_of
-from tl_core.runs.store import RunFolder, Store, Workspace, new_token
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store, Workspace, new_token
 
 Train = Callable[..., RunFolder]
 

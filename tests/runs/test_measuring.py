@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 
 from tests.runs.conftest import EXPORTED_SIZE
-from tl_core.documents.tasks import Measurement, MeasureSpec
+from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.models.registry import network
-from tl_core.runs.executors import InProcess
 from tl_core.runs.pipeline import JOBS
-from tl_core.runs.store import Store, Workspace
-from tl_core.runs.tasks import ask
-from tl_core.training.estimate import estimate
-from tl_core.training.measure import known
-from tl_core.training.strategies import strategy
+from tl_core.runs.process.executors import InProcess
+from tl_core.runs.questions.ask import ask
+from tl_core.runs.store.store import Store, Workspace
+from tl_core.training.speed.estimate import estimate
+from tl_core.training.speed.measure import known
+from tl_core.training.strategies.strategies import strategy
 
 LITE = network("efficientnet_lite0")
 

@@ -15,8 +15,10 @@ from PIL import Image
 from tests.runs.conftest import until
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.errors import NotEnoughImages
-from tl_core.runs import executors, jobs
-from tl_core.runs.store import DatasetFolder, Workspace
+from tl_core.runs.process import executors
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Workspace
 
 Pictures = Callable[..., Path]
 

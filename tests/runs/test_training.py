@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 
 from tests.runs.conftest import until
+from tl_core import hardware as machine
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.errors import NotFound
-from tl_core.models import export
-from tl_core.models.export import exported_backbone
+from tl_core.models.graphs import export
+from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import network
-from tl_core.runs import executors, jobs
 from tl_core.runs.pipeline import train_job
-from tl_core.runs.stepping import best_state
-from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.runs.process import executors
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
+from tl_core.runs.train.fine_tune import best_state
 from tl_core.serving.predictor import Predictor, probabilities
-from tl_core.training import machine
 
 Pictures = Callable[..., Path]
 SIZE = 96

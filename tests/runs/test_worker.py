@@ -15,9 +15,10 @@ from tests.runs.conftest import HERE, SCRATCH, running, until
 from tests.runs.scratch import helper_id
 from tl_core.documents.events import Ended, Notice, Progress, StageStarted
 from tl_core.errors import InUse, NotFound
-from tl_core.runs import executors, jobs
-from tl_core.runs.folders import open_job
-from tl_core.runs.store import DatasetFolder, RunFolder, Workspace
+from tl_core.runs.process import executors
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder, open_job
+from tl_core.runs.store.store import Workspace
 
 Train = Callable[..., RunFolder]
 
@@ -136,7 +137,7 @@ def test_a_killed_app_takes_its_workers_along_and_the_next_app_goes_on(
         "import sys, time\n"
         "from tests.runs.conftest import SCRATCH\n"
         "from tl_core.runs import executors, jobs\n"
-        "from tl_core.runs.store import Store\n"
+        "from tl_core.runs.store.store import Store\n"
         "workspace = Store.default().workspace(sys.argv[1])\n"
         "for does in ('helped', 'slow'):\n"
         "    run = jobs.submit_training(workspace, workspace.dataset(sys.argv[2]), name=does, device='cpu', executor=SCRATCH)\n"

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tl_core.documents.bundle import BundleInfo
-from tl_core.models.export import attach_head
+from tl_core.documents.bundle_info import BundleInfo
+from tl_core.models.graphs.export import attach_head
 from tl_core.serving.bundle import Bundle, write_bundle
 
 SIZE = 32

@@ -16,15 +16,15 @@ from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
-from tl_core.models.weights import find
-from tl_core.training import inputs as inputs_module
-from tl_core.training.eager import run_eager
-from tl_core.training.features import EMBEDDING, Wanted
-from tl_core.training.inputs import Inputs
-from tl_core.training.loop import fit
-from tl_core.training.parameters import first_learning
-from tl_core.training.strategies import strategies, strategy
-from tl_core.training.surgical import stage_pulls
+from tl_core.models.weights.obtain import find
+from tl_core.training.frozen.eager import run_eager
+from tl_core.training.frozen.features import EMBEDDING, Wanted
+from tl_core.training.loop import inputs as inputs_module
+from tl_core.training.loop.fit import fit
+from tl_core.training.loop.inputs import Inputs
+from tl_core.training.loop.surgical import stage_pulls
+from tl_core.training.strategies.strategies import strategies, strategy
+from tl_core.training.strategies.what_learns import first_learning
 
 pytestmark = [
     pytest.mark.gpu,

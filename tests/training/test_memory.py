@@ -10,7 +10,7 @@ import pytest
 _FAULTS = """
 import resource
 import numpy as np
-from tl_core.training.machine import keep_freed_memory
+from tl_core.hardware import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

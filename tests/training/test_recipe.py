@@ -14,12 +14,12 @@ from tests.training.tower import inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.training.head import class_weights, fit_logistic
-from tl_core.training.loop import FitResult, fit
-from tl_core.training.mixing import mix
-from tl_core.training.schedules import LOWEST, schedule
-from tl_core.training.steps import Running, Trainer
-from tl_core.training.strategies import strategy
+from tl_core.training.head.fitted import class_weights, fit_logistic
+from tl_core.training.loop.fit import FitResult, fit
+from tl_core.training.loop.steps import Running, Trainer
+from tl_core.training.regularisation.mixing import mix
+from tl_core.training.strategies.schedules import LOWEST, schedule
+from tl_core.training.strategies.strategies import strategy
 
 pytestmark = pytest.mark.usefixtures("tower_family")
 

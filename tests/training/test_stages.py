@@ -15,12 +15,12 @@ from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
-from tl_core.training.inputs import Inputs
-from tl_core.training.loop import FitResult, fit
-from tl_core.training.parameters import first_learning
-from tl_core.training.schedules import MOST_PHASES, phases
-from tl_core.training.strategies import strategies, strategy
-from tl_core.training.surgical import stage_pulls
+from tl_core.training.loop.fit import FitResult, fit
+from tl_core.training.loop.inputs import Inputs
+from tl_core.training.loop.surgical import stage_pulls
+from tl_core.training.strategies.schedules import MOST_PHASES, phases
+from tl_core.training.strategies.strategies import strategies, strategy
+from tl_core.training.strategies.what_learns import first_learning
 
 pytestmark = pytest.mark.usefixtures("tower_family")
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.twin import SIZE, pictures
-from tl_core.models import families
 from tl_core.models.build import Backbone
-from tl_core.models.families import FAMILIES, Family, Stage
+from tl_core.models.families import all_families as families
+from tl_core.models.families.all_families import FAMILIES, Family, Stage
 from tl_core.models.registry import network
-from tl_core.training.inputs import Inputs
+from tl_core.training.loop.inputs import Inputs
 
 STAGES = ("stem", "conv", "attention")
 FAMILY = Family(

@@ -12,9 +12,9 @@ from torch import nn
 from tests.conftest import picture
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
-from tl_core.models import families
 from tl_core.models.build import Backbone
-from tl_core.models.families import Family, Stage
+from tl_core.models.families import all_families as families
+from tl_core.models.families.all_families import Family, Stage
 from tl_core.models.registry import network
 
 SIZE = 32

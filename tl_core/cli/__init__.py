@@ -13,7 +13,10 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import lists, rank, service, show, tasks, training, weights, work
+from tl_core.cli import bundles as work
+from tl_core.cli import find_rate as tasks
+from tl_core.cli import lists, rank, service, show, weights
+from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
 app = typer.Typer(

@@ -57,7 +57,7 @@ def backbones(
 ) -> None:
     """List the pretrained networks, and which weights are here."""
     from tl_core.models.registry import networks
-    from tl_core.models.weights import available, here_now_sentence, where
+    from tl_core.models.weights.obtain import available, here_now_sentence, where
 
     rows = [row for row in networks().values() if not here or any(available(row, known.name) for known in row.weights)]
     if sort is Order.family:
@@ -93,7 +93,7 @@ def backbones(
 
 def backbone_row(row: Network) -> dict[str, Any]:
     """One network as `backbones --json` prints it; sizes, mean, std, interpolation and licence are of its default weights."""
-    from tl_core.models.weights import available
+    from tl_core.models.weights.obtain import available
 
     default = row.weights_row()
     return {
@@ -120,7 +120,7 @@ def backbone_row(row: Network) -> dict[str, Any]:
 
 def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
     """One set of weights of `row` as JSON; accuracy is null where it was never a classifier, or timm does not say."""
-    from tl_core.models.weights import describe, where
+    from tl_core.models.weights.obtain import describe, where
 
     place = where(row, known.name)
     return {
@@ -154,7 +154,7 @@ def image_sizes(row: Network) -> dict[str, Any]:
 
 def _elsewhere(row: Network) -> str:
     """Of a network whose default weights are not here: what it needs, and which others are here."""
-    from tl_core.models.weights import available, describe
+    from tl_core.models.weights.obtain import available, describe
 
     others = [known.name for known in row.weights if available(row, known.name)]
     return describe(row) + (f" (here: {', '.join(others)})" if others else "")
@@ -162,7 +162,7 @@ def _elsewhere(row: Network) -> str:
 
 def strategies(*, json: Json = False) -> None:
     """List the ways to train."""
-    from tl_core.training.strategies import strategies as table
+    from tl_core.training.strategies.strategies import strategies as table
 
     rows = list(table().values())
     if json:

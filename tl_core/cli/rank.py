@@ -11,9 +11,9 @@ from tl_core.cli import options, show
 from tl_core.errors import GraftError, NotFound, SpecError
 
 if TYPE_CHECKING:
-    from tl_core.documents.tasks import Ranking
-    from tl_core.runs.options import TrainingOptions
-    from tl_core.runs.store import Workspace
+    from tl_core.documents.questions import Ranking
+    from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.store import Workspace
 
 Names = Annotated[
     str | None, typer.Option("--backbones", metavar="A,B", help="Those to compare; all that are here now unless said.")
@@ -30,8 +30,8 @@ def rank(
     json: options.Json = False,
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
-    from tl_core.runs.options import TrainingOptions
-    from tl_core.runs.store import Store
+    from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.store import Store
 
     place = Store.default().command_line_workspace()
     with show.Bars() as bars:
@@ -64,7 +64,7 @@ def rank(
 
 def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
     """The backbones to compare. Raises SpecError with every name that is none."""
-    from tl_core.models.weights import available_names
+    from tl_core.models.weights.obtain import available_names
 
     if wanted is None:
         return tuple(available_names())
@@ -90,11 +90,11 @@ def _ask(
     data: str, names: tuple[str, ...], wanted: TrainingOptions, classes: str, place: Workspace, bars: show.Bars
 ) -> Ranking:
     """Read the pictures, ask, and leave nothing behind but what the cache keeps."""
-    from tl_core.documents.tasks import Ranking, RankSpec
-    from tl_core.runs import jobs
-    from tl_core.runs.devices import resolve_device
-    from tl_core.runs.store import JobFolder
-    from tl_core.runs.tasks import ask
+    from tl_core.documents.questions import Ranking, RankSpec
+    from tl_core.runs.process.devices import resolve_device
+    from tl_core.runs.questions.ask import ask
+    from tl_core.runs.start import jobs
+    from tl_core.runs.store.job_folder import JobFolder
 
     dataset = jobs.submit_ingest(place, **api.checked(data, wanted, classes, place, bars, weights=False).reading)
     made: list[JobFolder] = [dataset]

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from tl_core import api, settings
-from tl_core.cli import show, training
+from tl_core.cli import show
+from tl_core.cli import train as training
 from tl_core.errors import NotFound, SpecError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
@@ -28,7 +29,7 @@ def app(
     json: Json = False,
 ) -> None:
     """Serve the app."""
-    from tl_core.runs.store import Store
+    from tl_core.runs.store.store import Store
 
     command = serve_command(host, port)
     _check_free(host, port)
@@ -103,9 +104,9 @@ def demo(*, json: Json = False) -> None:
 
 def prepare(*, json: Json = False) -> None:
     """Export the embedded backbone once, so that the first run is fast."""
-    from tl_core.models.export import exported_backbone
+    from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import DEFAULT_NETWORK, network
-    from tl_core.runs.store import Store
+    from tl_core.runs.store.store import Store
 
     row = network(DEFAULT_NETWORK)
     with show.Bars() as bars:

@@ -23,7 +23,7 @@ app = typer.Typer(name="weights", help="Pretrained weights: which are here, and 
 def listing(*, here: Here = False, json: Json = False) -> None:
     """List every set of weights, and where it is."""
     from tl_core.models.registry import networks
-    from tl_core.models.weights import here_now_sentence
+    from tl_core.models.weights.obtain import here_now_sentence
 
     rows = [
         {"network": network.name, **weights_row(network, known)}
@@ -64,8 +64,8 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Bring weights to this machine; goes on after one that fails."""
-    from tl_core.models.weights import fetch as fetching
-    from tl_core.models.weights import where
+    from tl_core.models.weights.obtain import fetch as fetching
+    from tl_core.models.weights.obtain import where
 
     rows: list[dict[str, Any]] = []
     with show.Bars() as bars:
@@ -111,7 +111,7 @@ def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
             try:
                 row = network(name)
             except UnknownName:
-                from tl_core.models.describe import describe_network
+                from tl_core.models.metadata.describe import describe_network
 
                 row = bars.run(describe_network(name))
             found[name, row.weights_row(weights or None).name] = row

@@ -23,10 +23,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from tl_core import settings
-from tl_core.data import archive, layout, sources
+from tl_core.data import archive, sources
+from tl_core.data import class_folders as layout
 from tl_core.data.cache import disk_full_said
+from tl_core.data.class_folders import Item, Layout
 from tl_core.data.known import Known, take_over
-from tl_core.data.layout import Item, Layout
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import decode, is_lossless, read_bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from tl_core.documents.events import Progress, Stage
@@ -36,8 +35,3 @@ class Pace:
             seconds_left=(self._total - done) / rate if rate else None,
             images_per_second=rate,
         )
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from tl_core.data.pace import cores
+from tl_core.hardware import cores
 
 Result = TypeVar("Result")
 

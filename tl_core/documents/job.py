@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tl_core.documents.base import Document
+from tl_core.documents.questions import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec
 from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.documents.tasks import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec
 
 JobSpec = IngestSpec | TrainSpec | DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec
 

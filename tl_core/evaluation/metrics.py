@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.report import Answer, ClassMetrics, SplitMetrics
-from tl_core.training.intervals import wilson_interval
+from tl_core.evaluation.intervals import wilson_interval
 
 _SMALLEST = 1e-15
 

@@ -15,8 +15,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tl_core.models.adapters import part
-from tl_core.models.layout import Family
+from tl_core.models.families.adapters import part
+from tl_core.models.families.family import Family
 from tl_core.models.libraries import fill, library_network, read_weights
 from tl_core.models.registry import Network, WeightsRow
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.errors import DownloadFailed
-from tl_core.models.layout import Family
+from tl_core.models.families.family import Family
 from tl_core.models.registry import Network, WeightsRow
-from tl_core.models.tensors import is_safetensors, read_tensors
+from tl_core.models.weights.tensor_files import is_safetensors, read_tensors
 
 
 def library_network(builder: str, layout: Family, image_size: int, **options: Any) -> nn.Module:
@@ -68,7 +68,7 @@ def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Pat
     for pattern, replacement in network.layout.old_names:
         loaded = {re.sub(pattern, replacement, name): value for name, value in loaded.items()}
     if network.source == "timm" and row.tensors == "named":
-        from tl_core.models.tensors_timm import in_todays_names
+        from tl_core.models.weights.tensor_files_timm import in_todays_names
 
         options = dict(network.layout.options)
         loaded = in_todays_names(module, network.builder.partition(".")[0], options, row.name, heads, loaded)

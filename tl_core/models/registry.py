@@ -1,7 +1,7 @@
 """Networks and their sets of pretrained weights, as rows read from backbones.json.
 
-Knows what the libraries' metadata say of each network (`tl_core.models.metadata` writes the file). Knows neither
-torch nor which weights are on this machine (`tl_core.models.weights`).
+Knows what the libraries' metadata say of each network (`tl_core.models.metadata.write` writes the file). Knows neither
+torch nor which weights are on this machine (`tl_core.models.weights.obtain`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal
 
 from tl_core.documents.base import Document, Record
 from tl_core.errors import DocumentError, NotFound, SpecError, UnknownName
-from tl_core.models import typed
-from tl_core.models.families import FAMILIES, Family, Source
+from tl_core.models import added as typed
+from tl_core.models.families.all_families import FAMILIES, Family, Source
 
 BACKBONES_FILE = Path(__file__).with_name("backbones.json")
 DEFAULT_NETWORK = "efficientnet_lite0"

@@ -6,21 +6,19 @@ A job is a generator of events; `JOBS` says which one belongs to which kind of s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.runs import answers
-from tl_core.runs.store import DatasetFolder, RunFolder
+from tl_core.runs.process.run_job import JobFunction
+from tl_core.runs.questions import answers
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 
 if TYPE_CHECKING:
-    from tl_core.runs.plan import Plan
-
-JobFunction = Callable[[Any], Generator[Event, None, None]]
-"""Takes its DatasetFolder, RunFolder or TaskFolder."""
+    from tl_core.runs.train.plan import Plan
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
@@ -50,10 +48,10 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     yield StageStarted(stage="preparing", title="Preparing the pictures")
     from tl_core.data.checks import require_trainable
     from tl_core.data.pixels import load_pixels
-    from tl_core.runs.delivery import deliver
-    from tl_core.runs.learning import learn
-    from tl_core.runs.plan import Plan
-    from tl_core.runs.resolving import resolve
+    from tl_core.runs.train.deliver import deliver
+    from tl_core.runs.train.learn import learn
+    from tl_core.runs.train.plan import Plan
+    from tl_core.runs.train.resolve import resolve
 
     plan = Plan(run)
     require_trainable(plan.manifest)
@@ -83,7 +81,7 @@ JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train
 
 
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
-    from tl_core.runs.options import without_effect
+    from tl_core.runs.start.options import without_effect
 
     idle = without_effect(spec)
     if idle:
@@ -93,9 +91,9 @@ def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
 
 def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     """How long it should take; where memory will not do for it, that too, and what would fit."""
-    from tl_core.runs.estimating import estimated, kept
-    from tl_core.training.estimate import fits
-    from tl_core.training.machine import available_mb
+    from tl_core.hardware import available_mb
+    from tl_core.runs.start.estimating import estimated, kept
+    from tl_core.training.speed.estimate import fits
 
     found = estimated(
         plan.spec,

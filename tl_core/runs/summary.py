@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tl_core.documents.base import Record
-from tl_core.documents.bundle import NO_WEIGHTS
+from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.errors import GraftError
-from tl_core.runs.store import RunFolder, Store
-from tl_core.training.strategies import strategy
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.training.strategies.strategies import strategy
 
 _STAGES = ("ingest", "features", "training", "export", "evaluation")
 _PART_OF = {"preparing": "features"}

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import disk_full_said
-from tl_core.documents.bundle import BundleInfo
+from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, DocumentError, NotFound
 from tl_core.serving.inspection import check_graph, check_info, check_tensors
 from tl_core.serving.unpack import INFO, MODEL_CARD, ONNX, TENSORS, unpack

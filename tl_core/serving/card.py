@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from tl_core.documents.bundle import NO_WEIGHTS, BundleInfo
+from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.report import Report
 
 _SHOWN = 200

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_core.data.pixels import INTERPOLATIONS
-from tl_core.documents.bundle import BundleInfo
+from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, UnknownName
 from tl_core.models.registry import network
 from tl_core.serving.unpack import MAX_BYTES, ONNX, TENSORS

@@ -9,7 +9,7 @@ from torch import nn
 
 from tl_core.models.build import build
 from tl_core.models.registry import network
-from tl_core.models.weights import fetch
+from tl_core.models.weights.obtain import fetch
 
 NAME = "tf_efficientnet_lite0"
 SIZE = 224

@@ -1,0 +1,36 @@
+"""What counts as a process's own memory."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tl_core.runs.process.memory import PeakMemory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own pages from a file's")
+
+
+def test_what_was_taken_counts_and_stays_counted_when_it_is_free_again() -> None:
+    peak = PeakMemory()
+    before = peak.megabytes()
+    taken = np.ones(300_000_000, dtype=np.uint8)
+    during = peak.megabytes()
+    del taken
+    after = peak.megabytes()
+    peak.stop()
+    assert during > before + 200
+    assert after >= during
+
+
+def test_a_mapped_file_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "pixels").write_bytes(b"\1" * 100_000_000)
+    peak = PeakMemory()
+    before = peak.megabytes()
+    with (tmp_path / "pixels").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[start] for start in range(0, len(mapped), mmap.PAGESIZE)) == -(-len(mapped) // mmap.PAGESIZE)
+        assert peak.megabytes() < before + 50
+    peak.stop()

@@ -1,0 +1,229 @@
+"""Small questions as jobs: asked twice, answered once; stopped ones start again; what they hold; how they are cleared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.runs import scratch
+from tests.runs.conftest import SCRATCH, until
+from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
+from tl_core.errors import InUse, NotFound, SpecError, UnknownName
+from tl_core.runs.process import executors
+from tl_core.runs.process.executors import InProcess
+from tl_core.runs.questions import ask as tasks
+from tl_core.runs.questions.ask import ask
+from tl_core.runs.start import jobs
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, open_job
+from tl_core.runs.store.store import Store, Workspace, new_token
+
+Rank = Callable[..., QuestionFolder]
+HERE = InProcess(dict.fromkeys(("describe", "rank", "preview"), scratch.do))
+
+
+class Counting(InProcess):
+    """Counts what it starts."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(("describe", "rank"), scratch.do))
+        self.started = 0
+
+    def start(self, *arguments: object, **more: object) -> None:
+        self.started += 1
+        super().start(*arguments, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rank(workspace: Workspace, dataset: DatasetFolder) -> Iterator[Rank]:
+    """Ask for a ranking, whose first backbone says what the job does; none outlives its test."""
+    asked: list[QuestionFolder] = []
+
+    def start(*backbones: str, **options: object) -> QuestionFolder:
+        options.setdefault("executor", SCRATCH)
+        spec = RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=backbones, device="cpu")
+        asked.append(ask(workspace, spec, **options))  # type: ignore[arg-type]
+        return asked[-1]
+
+    yield start
+    for task in asked:
+        worker = executors._workers.get(task.path)
+        if worker is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+
+def _aged(task: QuestionFolder, days: float) -> None:
+    then = time.time() - days * 86_400
+    os.utime(task.path, (then, then))
+
+
+def test_the_same_question_is_answered_once(workspace: Workspace, rank: Rank) -> None:
+    counting = Counting()
+    task = rank("answer", executor=counting)
+    assert task.status().state == "succeeded"
+    assert rank("answer", executor=counting) == task
+    assert counting.started == 1
+    assert task.answer(Ranking) == Ranking(images=3, classes=2, rows=())
+    assert rank("answer", "resnet18", executor=counting) != task
+    assert counting.started == 2
+    assert workspace.question(task.id) == task
+    assert len(workspace.questions()) == 2
+
+
+def test_a_ranking_that_lacks_a_backbone_is_made_again(rank: Rank) -> None:
+    counting = Counting()
+    task = rank("lacking", "resnet18", executor=counting)
+    found = task.answer(Ranking)
+    assert found is not None
+    assert set(found.failed) == {"resnet18"}
+    assert rank("lacking", "resnet18", executor=counting) == task
+    assert counting.started == 2
+    assert task.answer(Ranking) == found
+
+
+def test_a_look_up_whose_row_is_gone_is_made_again(workspace: Workspace) -> None:
+    counting = Counting()
+    for _ in range(2):
+        task = ask(workspace, DescribeSpec(network="answer"), executor=counting)
+        assert task.status().state == "succeeded"
+    assert counting.started == 2
+
+
+def test_other_weights_of_the_operator_are_another_question(
+    rank: Rank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "resnet18.safetensors"
+    own.write_bytes(b"some")
+    monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(tmp_path))
+    before = rank("answer", "resnet18", executor=HERE)
+    assert rank("answer", "resnet18", executor=HERE) == before
+    own.write_bytes(b"others")
+    assert rank("answer", "resnet18", executor=HERE) != before
+
+
+def test_a_task_that_is_cleared_away_while_it_is_asked_for_is_made_again(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, really = rank("answer", executor=HERE), tasks._answers
+
+    def cleared(asked: QuestionFolder, spec: QuestionSpec) -> bool:
+        answered = really(asked, spec)
+        monkeypatch.setattr(tasks, "_answers", really)
+        asked.delete()
+        return answered
+
+    monkeypatch.setattr(tasks, "_answers", cleared)
+    assert rank("answer", executor=HERE) == task
+    assert task.status().state == "succeeded"
+
+
+def test_a_task_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
+    workspace: Workspace, dataset: DatasetFolder, rank: Rank
+) -> None:
+    task = rank("slow")
+    until(lambda: task.status().state == "running")
+    assert rank("slow") == task
+    assert task.answer(Ranking) is None
+    assert workspace.live() == [task]
+    assert open_job(task.path) == task
+    for delete in (dataset.delete, task.delete, workspace.delete):
+        with pytest.raises(InUse):
+            delete()
+    jobs.cancel(task)
+    assert task.status().state == "cancelled"
+    dataset.delete()
+
+
+def test_a_ranking_waits_for_its_turn_and_a_look_does_not(
+    workspace: Workspace, dataset: DatasetFolder, rank: Rank, train: Callable[..., object]
+) -> None:
+    train("slow")
+    queue = Store.default().queue / "cpu"
+    until(lambda: locks.held(queue / "lock"))
+    task = rank("answer")
+    look = ask(workspace, DescribeSpec(network="answer"), executor=SCRATCH)
+    until(lambda: look.status().final)
+    assert look.status().state == "succeeded"
+    assert task.status().state == "queued"
+    jobs.cancel(task)
+
+
+def test_a_killed_task_starts_again(rank: Rank) -> None:
+    task = rank("slow")
+    until(lambda: task.status().state == "running")
+    os.killpg(executors._workers[task.path].pid, signal.SIGKILL)
+    until(lambda: not task.alive())
+    assert task.status().state == "interrupted"
+    again = rank("slow")
+    assert again == task
+    assert task.alive()
+    until(lambda: task.status().state == "running")
+    assert len([event for event in task.events()[0] if event.type == "stage"]) == 1
+
+
+@pytest.mark.parametrize("does", ["mended", "bug"])
+def test_a_failed_task_starts_again(rank: Rank, does: str) -> None:
+    counting = Counting()
+    task = rank(does, executor=counting)
+    assert task.status().state == "failed"
+    assert task.answer(Ranking) is None
+    assert rank(does, executor=counting) == task
+    assert counting.started == 2
+    ended = [event for event in task.events()[0] if event.type == "ended"]
+    assert len(ended) == 1
+
+
+def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
+    place, data = workspace.token, dataset.id
+    wrong: list[tuple[type[Exception], object]] = [
+        (NotFound, RankSpec(workspace=place, dataset="../../x", backbones=("a",))),
+        (NotFound, RankSpec(workspace=place, dataset="0" * 16, backbones=("a",))),
+        (NotFound, RankSpec(workspace=new_token(), dataset=data, backbones=("a",))),
+        (NotFound, PreviewSpec(workspace=place, dataset=data, rows=(3, 20))),
+        (UnknownName, RankSpec.model_construct(workspace=place, dataset=data, backbones=("a",), device="tpu")),
+    ]
+    for error, spec in wrong:
+        with pytest.raises(error):
+            ask(workspace, spec, executor=HERE)  # type: ignore[arg-type]
+    broken = jobs.submit_ingest(
+        workspace, source_kind="sample", source="x", name="bug", executor=InProcess({"ingest": scratch.do})
+    )
+    with pytest.raises(SpecError, match="not read to the end"):
+        ask(workspace, RankSpec(workspace=place, dataset=broken.id, backbones=("a",)), executor=HERE)
+    assert workspace.questions() == []
+    for identifier in ("0" * 16, "../runs"):
+        with pytest.raises(NotFound):
+            workspace.question(identifier)
+
+
+def test_tasks_are_cleared_after_a_day_or_with_their_data_set(
+    workspace: Workspace, dataset: DatasetFolder, rank: Rank
+) -> None:
+    old, fresh, asked_again = (rank("answer", name, executor=HERE) for name in ("a", "b", "c"))
+    at_work = rank("slow")
+    apart = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
+    for task in (old, asked_again, at_work):
+        _aged(task, 2)
+    assert rank("answer", "c", executor=HERE) == asked_again
+    Store.default().sweep(0)
+    assert not old.exists
+    assert all(task.exists for task in (fresh, asked_again, at_work, apart))
+    jobs.cancel(at_work)
+    dataset.delete()
+    Store.default().sweep(0)
+    assert workspace.questions() == [apart]
+
+
+def test_a_question_makes_a_workspace_where_there_is_none(store: Path) -> None:
+    workspace = Store.default().workspace(new_token())
+    task = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
+    assert task.path.is_relative_to(workspace.path)
+    assert task.status().state == "succeeded"

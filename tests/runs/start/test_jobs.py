@@ -1,0 +1,194 @@
+"""Asking for jobs: wrong options all at once, a double click once, a folder of one's own, and what a run amounts to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.runs.conftest import HERE
+from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
+from tl_core.errors import DeviceError, InUse, NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.runs.process import devices
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.summary import RunSummary, summarise
+
+Train = Callable[..., RunFolder]
+
+
+def test_defaults_are_resolved_when_a_run_is_asked_for(workspace: Workspace, dataset: DatasetFolder) -> None:
+    run = jobs.submit_training(workspace, dataset, device="cpu", executor=HERE, name="half second")
+    spec = run.spec()
+    assert (spec.backbone, spec.strategy, spec.device) == ("efficientnet_lite0", "feature_extraction", "cpu")
+    assert spec.image_size >= 16
+    assert spec.weights
+    assert (spec.workspace, spec.dataset) == (workspace.token, dataset.id)
+
+
+def test_all_wrong_options_are_said_at_once(workspace: Workspace, dataset: DatasetFolder) -> None:
+    with pytest.raises(SpecError) as caught:
+        jobs.submit_training(
+            workspace, dataset, backbone="resnet19", strategy="luck", stages=0, epochs=0, image_size=5000, seed=-1
+        )
+    for part in ("resnet19", "resnet18", "luck", "feature_extraction", "stages", "epochs", "image size", "seed"):
+        assert part in caught.value.message
+    assert not list((workspace.path / "runs").glob("*"))
+    assert workspace.runs() == []
+
+
+def test_one_wrong_option_is_raised_as_what_it_is() -> None:
+    with pytest.raises(UnknownName):
+        jobs.check_training(strategy="luck")
+    with pytest.raises(UnknownName):
+        jobs.check_training(device="tpu")
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    with pytest.raises(DeviceError, match="no 'cuda' device here"):
+        jobs.check_training(device="cuda")
+
+
+def test_the_spec_says_how_its_device_computes(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    monkeypatch.setattr(devices, "gpu_generation", lambda: 9)
+    devices.computes.cache_clear()
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
+        run = jobs.submit_training(workspace, dataset, strategy="full_fine_tuning", executor=HERE, name="nothing")
+        spec = run.spec()
+        found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
+    devices.computes.cache_clear()
+    assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
+
+
+def test_no_gpu_is_seen_where_none_is_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices._nvidia_gpus() == 0
+
+
+def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path / "nowhere", name="x")
+    assert not workspace.exists
+
+
+def test_a_data_set_that_was_not_read_cannot_be_trained_on(workspace: Workspace) -> None:
+    broken = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="mended", executor=HERE)
+    with pytest.raises(SpecError, match="not read to the end"):
+        jobs.submit_training(workspace, broken, strategy="feature_extraction", device="cpu")
+    assert workspace.runs() == []
+
+
+def test_a_double_click_starts_one_job(workspace: Workspace, dataset: DatasetFolder, train: Train) -> None:
+    found: list[RunFolder] = []
+    clicks = [threading.Thread(target=lambda: found.append(train("half second", key="form 17"))) for _ in range(4)]
+    for click in clicks:
+        click.start()
+    for click in clicks:
+        click.join()
+    assert len(set(found)) == 1
+    assert len(found) == 4
+    assert len(workspace.runs()) == 1
+    list(jobs.follow(found[0]))
+    assert found[0].status().state == "succeeded"
+    assert train("half second", key="form 17") == found[0]
+    assert train("half second", key="form 18", executor=HERE) != found[0]
+    dataset.delete()
+    assert not list((workspace.path / "runs").glob(".*"))
+
+
+def test_a_double_click_reads_once(workspace: Workspace) -> None:
+    one, two = (
+        jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset", key="upload", executor=HERE)
+        for _ in range(2)
+    )
+    assert one == two
+    assert workspace.datasets() == [one]
+
+
+def test_a_run_can_have_a_folder_of_the_users_own(train: Train, dataset: DatasetFolder, tmp_path: Path) -> None:
+    out = tmp_path / "results" / "run"
+    run = train("slow", out=out)
+    assert run.path == out
+    assert RunFolder(out).alive()
+    with pytest.raises(NotEmpty):
+        train("half second", out=out)
+    with pytest.raises(InUse):
+        dataset.delete()
+    jobs.cancel(run)
+    assert RunFolder(out).status().state == "cancelled"
+    dataset.delete()
+
+
+def test_a_folder_that_holds_something_is_left_alone(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for out in (tmp_path, tmp_path / "thesis.txt", tmp_path / "thesis.txt" / "deeper"):
+        with pytest.raises(NotEmpty):
+            train("half second", out=out)
+    assert not (tmp_path / "lock").exists()
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_in_one_flat_object(train: Train, dataset: DatasetFolder) -> None:
+    run = train("half second", executor=HERE)
+    metrics = SplitMetrics(
+        images=3,
+        accuracy=2 / 3,
+        interval=(0.2, 0.94),
+        macro_f1=0.6,
+        log_loss=0.5,
+        per_class=(ClassMetrics(name="a", precision=1, recall=0.5, f1=0.66, support=2),),
+        confusion=((1, 1), (0, 1)),
+    )
+    with pytest.raises(NotFound):
+        summarise(run)
+    Report(
+        classes=("a", "b"),
+        images={"train": 14, "val": 3, "test": 3},
+        refused_files=1,
+        own_split=False,
+        test=metrics,
+        val=metrics,
+        answers=(),
+        trainable_parameters=10,
+        total_parameters=100,
+    ).write(run.path / "report.json")
+    summary = summarise(run)
+    assert list(RunSummary.model_fields) == [
+        *("run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy"),
+        *("test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy"),
+        *("chosen_by", "reason", "solver", "device", "seed", "trainable_parameters", "total_parameters"),
+        "estimated_seconds",
+    ]
+    assert list(summary.seconds) == ["ingest", "features", "training", "export", "evaluation", "total"]
+    assert summary.seconds["training"] > 0.4
+    assert summary.seconds["total"] >= summary.seconds["training"] + summary.seconds["ingest"]
+    assert (summary.train_images, summary.val_images, summary.test_images) == (14, 3, 3)
+    assert summary.device == "cpu"
+    assert summary.peak_memory_mb
+    _as_before_there_were_recipes(run)
+    old = summarise(run)
+    assert old == summary.model_copy(
+        update={"chosen_by": "user", "reason": None, "estimated_seconds": None, "solver": "logistic"}
+    )
+    assert run in Store.default().workspace(run.spec().workspace).runs()
+    dataset.delete()
+    assert summarise(run).seconds["ingest"] == 0.0
+    assert Store.default().workspace(run.spec().workspace).datasets() == []
+
+
+def _as_before_there_were_recipes(run: RunFolder) -> None:
+    """Write the run's spec as the first version of Graft wrote it."""
+    file = run.path / "spec.json"
+    document = json.loads(file.read_text())
+    for name in ("chosen_by", "reason", "solver", "learning_stages", "recipe", "changes", "estimated_seconds"):
+        del document["spec"][name]
+    file.write_text(json.dumps({**document, "spec": {**document["spec"], "learning_rate": None}}))

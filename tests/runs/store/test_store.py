@@ -1,0 +1,241 @@
+"""Workspaces and job folders: who sees what, what a reader makes of what lies there, what is swept."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.runs.conftest import HERE
+from tl_core.documents.events import EVENT, Notice
+from tl_core.documents.status import Status
+from tl_core.errors import InUse, NotFound, StoreError
+from tl_core.runs.start import jobs
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store, Workspace, new_id, new_token
+
+_DAY = 86_400
+
+
+def _read(workspace: Workspace, name: str = "dataset") -> DatasetFolder:
+    return jobs.submit_ingest(workspace, source_kind="sample", source="x", name=name, executor=HERE)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "..", "abc", "A" * 32, "g" * 32, "0" * 31, "0" * 33, "../" + "0" * 29, "0" * 32 + "\n"]
+)
+def test_what_is_no_token_opens_nothing(store: Path, token: str) -> None:
+    with pytest.raises(NotFound):
+        Store.default().workspace(token)
+    assert not store.exists()
+
+
+def test_looking_writes_nothing(store: Path) -> None:
+    workspace = Store.default().workspace(new_token())
+    assert workspace.datasets() == workspace.runs() == workspace.live() == []
+    workspace.touch()
+    workspace.delete()
+    with pytest.raises(NotFound):
+        workspace.dataset(new_id())
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("identifier", ["", ".", "../x", "0" * 15, "x" * 16, "/etc/passwd", "0123456789abcdef"])
+def test_a_strange_id_finds_nothing(workspace: Workspace, dataset: DatasetFolder, identifier: str) -> None:
+    for look in (workspace.dataset, workspace.run):
+        with pytest.raises(NotFound):
+            look(identifier)
+
+
+def test_another_workspace_sees_nothing_of_this_one(workspace: Workspace, dataset: DatasetFolder) -> None:
+    other = Store.default().workspace(new_token())
+    assert other.datasets() == []
+    with pytest.raises(NotFound):
+        other.dataset(dataset.id)
+    assert workspace.dataset(dataset.id) == dataset
+
+
+def test_the_newest_comes_first(workspace: Workspace) -> None:
+    folders = [_read(workspace) for _ in range(3)]
+    for age, folder in enumerate(reversed(folders)):
+        os.utime(folder.lock, (1_000_000 - age, 1_000_000 - age))
+    assert workspace.datasets() == folders[::-1]
+
+
+def test_a_new_name_is_display_text_only(dataset: DatasetFolder, workspace: Workspace) -> None:
+    assert dataset.name == "dataset"
+    dataset.rename("  ../../<script>\n" + "x" * 300)
+    assert dataset.name.startswith("../../<script> xxx")
+    assert len(dataset.name) == 200
+    assert workspace.datasets() == [dataset]
+    dataset.rename(" ")
+    assert dataset.name == dataset.id
+
+
+def test_states_follow_from_lock_status_and_cancel_file(dataset: DatasetFolder) -> None:
+    path = dataset.path / "status.json"
+    assert dataset.status().state == "succeeded"
+    lock = locks.take(dataset.lock)
+    assert lock is not None
+    assert dataset.alive()
+    assert dataset.status().state == "succeeded"
+    path.unlink()
+    assert dataset.status().state == "queued"
+    Status(state="running").write(path)
+    assert dataset.status().state == "running"
+    dataset.cancel_file.touch()
+    assert dataset.status().state == "cancelling"
+    locks.release([lock])
+    assert dataset.status().state == "cancelled"
+    dataset.cancel_file.unlink()
+    assert dataset.status().state == "interrupted"
+    path.unlink()
+    assert dataset.status().state == "interrupted"
+    Status(state="failed").write(path)
+    dataset.cancel_file.touch()
+    assert dataset.status().state == "failed"
+
+
+def test_events_are_read_on_from_an_offset_and_half_lines_wait(dataset: DatasetFolder) -> None:
+    events, offset = dataset.events()
+    assert [event.type for event in events] == ["stage", "ended"]
+    assert dataset.events(offset) == ([], offset)
+    line = EVENT.dump_json(Notice(message="Späte Nachricht"))
+    with (dataset.path / "events.jsonl").open("ab", buffering=0) as file:
+        file.write(line[:20])
+        assert dataset.events(offset) == ([], offset)
+        file.write(line[20:] + b"\n" + b'{"type": "not')
+        later, end = dataset.events(offset)
+        assert [event.message for event in later if isinstance(event, Notice)] == ["Späte Nachricht"]
+        # The next worker ends what a killed one left half written.
+        file.write(b"\n" + line + b"\n")
+    assert len(dataset.events(end)[0]) == 1
+
+
+def test_delete_removes_the_folder_and_only_that(workspace: Workspace, dataset: DatasetFolder) -> None:
+    other = _read(workspace)
+    dataset.delete()
+    dataset.delete()
+    assert workspace.datasets() == [other]
+    with pytest.raises(NotFound):
+        dataset.status()
+
+
+def test_staging_folders_are_fresh_and_the_workspaces_own(workspace: Workspace, tmp_path: Path) -> None:
+    first, second = workspace.staging(), workspace.staging()
+    assert first != second
+    assert workspace.holds_staged(first / "photos.zip")
+    assert not workspace.holds_staged(tmp_path / "photos.zip")
+    assert not workspace.holds_staged(first / ".." / ".." / "datasets")
+
+
+def test_the_command_line_keeps_its_workspace_and_its_token_to_itself(store: Path) -> None:
+    first = Store.default().command_line_workspace()
+    assert Store.default().command_line_workspace().token == first.token
+    mode = (store / "command-line-token").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert sorted(path.name for path in store.iterdir()) == ["cache", "command-line-token", "queue", "workspaces"]
+
+
+def test_only_idle_workspaces_are_swept(workspace: Workspace, dataset: DatasetFolder) -> None:
+    store = Store.default()
+    idle, live = store.workspace(new_token()), store.workspace(new_token())
+    for old in (idle, live):
+        _age(old, _read(old), 3 * _DAY)
+    lock = locks.take(live.datasets()[0].lock)
+    assert lock is not None
+    assert store.sweep(0) == []
+    assert store.sweep(2) == [idle.token]
+    assert not idle.exists
+    assert live.datasets()
+    assert workspace.datasets() == [dataset]
+    locks.release([lock])
+    live.touch()
+    assert store.sweep(2) == []
+    assert store.sweep(1e-9) != []
+
+
+def test_a_workspace_in_use_is_not_swept_by_its_own_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_KEEP_DAYS", "2")
+    store = Store.default()
+    old, idle = store.workspace(new_token()), store.workspace(new_token())
+    first = _read(old)
+    upload = old.staging()
+    for workspace in (old, idle):
+        _age(workspace, _read(workspace), 3 * _DAY)
+    _age(old, first, 3 * _DAY)
+    os.utime(upload, (time.time() - _DAY / 2,) * 2)
+    _read(old, "next")
+    assert {dataset.name for dataset in old.datasets()} >= {"next", first.name}
+    assert upload.is_dir()
+    assert not idle.exists
+
+
+def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder) -> None:
+    fresh, stale = workspace.staging(), workspace.staging()
+    os.utime(stale, (time.time() - 2 * _DAY,) * 2)
+    half_deleted = workspace.path / "datasets" / ".deleted-0123"
+    half_made = workspace.path / "runs" / ".new-0123"
+    for folder in (half_deleted, half_made):
+        folder.mkdir(parents=True)
+    os.utime(half_made, (time.time() - _DAY,) * 2)
+    Store.default().sweep(0)
+    assert fresh.exists()
+    assert not stale.exists()
+    assert not half_deleted.exists()
+    assert not half_made.exists()
+
+
+def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace, dataset: DatasetFolder) -> None:
+    busy = _read(workspace)
+    lock = locks.take(busy.lock)
+    assert lock is not None
+    with pytest.raises(InUse, match="still at work"):
+        workspace.delete()
+    assert set(workspace.datasets()) == {busy, dataset}
+    locks.release([lock])
+    workspace.delete()
+    assert not workspace.exists
+
+
+def test_a_folder_that_is_no_job_says_so(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert not run.alive()
+    for look in (run.status, run.spec, run.report):
+        with pytest.raises(NotFound):
+            look()
+    assert run.events() == ([], 0)
+    assert run.log() == ""
+
+
+def _age(workspace: Workspace, dataset: DatasetFolder, seconds: float) -> None:
+    then = time.time() - seconds
+    for path in (dataset.path, dataset.path.parent, workspace.path / "touched", workspace.path):
+        if path.exists():
+            os.utime(path, (then, then))
+
+
+def test_nobody_else_on_the_machine_can_list_tokens_or_read_pictures(
+    store: Path, workspace: Workspace, dataset: DatasetFolder
+) -> None:
+    private = [store, *(store / name for name in ("workspaces", "cache", "queue")), workspace.path]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in private] == [0o700] * 5
+
+
+@pytest.mark.parametrize("place", ["/proc/graft", "/dev/null", "/dev/null/graft"])
+def test_a_store_that_cannot_be_is_said_in_words(place: str) -> None:
+    workspace = Store(Path(place)).workspace(new_token())
+    for write in (Store(Path(place)).command_line_workspace, workspace.staging, lambda: _read(workspace)):
+        with pytest.raises(StoreError, match=f"{place} cannot be used"):
+            write()
+
+
+@pytest.mark.parametrize("left", ["", "\0" * 32, "../x"])
+def test_a_damaged_token_of_the_command_line_is_made_anew(store: Path, left: str) -> None:
+    Store.default().command_line_workspace()
+    (store / "command-line-token").write_text(left)
+    assert Store.default().command_line_workspace().token == Store.default().command_line_workspace().token

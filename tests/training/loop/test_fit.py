@@ -1,0 +1,298 @@
+"""Training by steps: it learns, keeps its best, leaves frozen stages alone, and survives a full memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.helpers import finish
+from tests.training.twin import pictures, spec, twin
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress
+from tl_core.documents.spec import TrainSpec
+from tl_core.errors import DeviceError
+from tl_core.models.build import Backbone
+from tl_core.training.head.fitted import calibrated_loss, fit_logistic
+from tl_core.training.loop.fit import FitResult, fit, set_fitted_head
+from tl_core.training.loop.inputs import Inputs
+from tl_core.training.strategies.strategies import Strategy, strategy
+from tl_core.training.strategies.what_learns import count
+
+pytestmark = pytest.mark.usefixtures("twin_family")
+
+CPU = torch.device("cpu")
+WHOLE = strategy("full_fine_tuning")
+LAST = strategy("partial_fine_tuning")
+FAST: dict[str, object] = {"stage_rate": 1e-2, "head_rate": 1e-2, "augmentation": "light"}
+STILL: dict[str, object] = {**FAST, "norm_learns": False}
+
+
+def _train(
+    backbone: Backbone,
+    plan: TrainSpec,
+    row: Strategy = WHOLE,
+    *,
+    frozen: int = 0,
+    save_best: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
+) -> tuple[FitResult, list[Event]]:
+    pixels, labels = pictures()
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=plan.recipe.augmentation)
+    rows = np.arange(len(labels))
+    steps = fit(
+        backbone, inputs, labels, rows[:54], rows[54:], spec=plan, strategy=row, frozen=frozen, save_best=save_best
+    )
+    return finish(steps)
+
+
+def _epochs(events: list[Event]) -> list[EpochEnded]:
+    return [event for event in events if isinstance(event, EpochEnded)]
+
+
+def test_a_whole_network_learns() -> None:
+    backbone = twin()
+    result, events = _train(backbone, spec(epochs=8, recipe=FAST))
+    curve = _epochs(events)
+    assert [point.epoch for point in curve] == list(range(9))
+    assert curve[0].train_loss is None
+    assert result.val_accuracy > 0.8 > curve[0].val_accuracy
+    assert curve[-1].train_loss is not None
+    assert curve[1].train_loss is not None
+    assert curve[-1].train_loss < curve[1].train_loss
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert progress[-1].done == progress[-1].total == 8 * 54
+
+
+def test_the_best_epoch_is_saved_kept_and_returned() -> None:
+    backbone = twin()
+    saved: list[dict[str, Tensor]] = []
+    result, events = _train(backbone, spec(epochs=6, recipe=FAST), save_best=saved.append)
+    curve = _epochs(events)
+    assert len(saved) == sum(point.best for point in curve)
+    best = min(curve, key=lambda point: point.val_loss)
+    assert (result.best_epoch, result.val_loss, result.val_accuracy) == (best.epoch, best.val_loss, best.val_accuracy)
+    for name, tensor in backbone.tensors().items():
+        assert torch.equal(tensor, saved[-1][name])
+    pixels, _ = pictures()
+    with torch.inference_mode():
+        logits = backbone(backbone.normalise(torch.from_numpy(pixels[54:])))
+    assert np.allclose(logits.numpy(), result.val_logits, atol=1e-5)
+
+
+def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitResult, list[Event], float]:
+    """Fit a head, train on with labels `taught`; returns the fitted head's calibrated loss, too."""
+    backbone = twin()
+    pixels, labels = pictures()
+    rows = np.arange(len(labels))
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=1, device=CPU, level="none")
+    with torch.inference_mode():
+        features = backbone.embed(backbone.normalise(torch.from_numpy(pixels))).numpy()
+    # Half of the features are hidden from the head, so that there is something left to learn.
+    features[:, 8:] = 0
+    head, _ = finish(fit_logistic(features[:54], labels[:54], features[54:], labels[54:], classes=3))
+    set_fitted_head(backbone, head)
+    taught_labels = labels.copy()
+    taught_labels[:54] = taught(labels[:54])
+    result, events = finish(
+        fit(
+            backbone,
+            inputs,
+            taught_labels,
+            rows[:54],
+            rows[54:],
+            spec=spec(epochs=6, stages=1, recipe={"head_rate": 3e-3, "stage_rate": 3e-3, "norm_learns": False}),
+            strategy=LAST,
+            frozen=1,
+            save_best=lambda tensors: None,
+        )
+    )
+    return result, events, calibrated_loss(head.logits(features[54:]), labels[54:])
+
+
+def test_what_starts_from_a_fitted_head_starts_where_that_stood_and_gets_better() -> None:
+    result, events, fitted = _from_fitted_head(lambda labels: labels)
+    assert _epochs(events)[0].val_loss == pytest.approx(fitted, abs=1e-4)
+    assert result.best_epoch > 0
+    assert result.val_loss < fitted
+
+
+def test_what_starts_from_a_fitted_head_does_not_end_with_a_worse_one() -> None:
+    result, events, fitted = _from_fitted_head(lambda labels: (labels + 1) % 3)
+    assert all(point.val_loss > fitted for point in _epochs(events)[1:]), "wrong labels teach nothing"
+    assert result.best_epoch == 0
+    assert result.val_loss == pytest.approx(fitted, abs=1e-4)
+
+
+def test_a_head_of_another_shape_is_refused() -> None:
+    pixels, labels = pictures()
+    flat = pixels.reshape(len(pixels), -1).astype(np.float32)[:, :40]
+    head, _ = finish(fit_logistic(flat, labels, flat, labels, classes=3))
+    with pytest.raises(ValueError, match="does not fit"):
+        set_fitted_head(twin(), head)
+
+
+def test_frozen_stages_stay_as_they_are() -> None:
+    backbone = twin()
+    before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
+    result, _ = _train(backbone, spec(stages=1, recipe=FAST), LAST, frozen=1)
+    assert result.best_epoch > 0
+    changed = {name for name, tensor in backbone.tensors().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert all(name.startswith(("block.", "head.")) for name in changed)
+    assert "block.1.running_mean" in changed
+
+
+def test_cached_activations_train_like_recomputed_ones() -> None:
+    pixels, labels = pictures()
+    rows = np.arange(len(labels))
+    found = []
+    for cached in (True, False):
+        backbone = twin()
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=1, device=CPU, level="none")
+        if cached:
+            inputs = Inputs.of_activations(inputs.batch(rows).numpy().astype(np.float16), device=CPU)
+        result, _ = finish(
+            fit(
+                backbone,
+                inputs,
+                labels,
+                rows[:54],
+                rows[54:],
+                spec=spec(stages=1, recipe={"head_rate": 1e-3, "stage_rate": 1e-3}),
+                strategy=LAST,
+                frozen=1,
+                save_best=lambda tensors: None,
+            )
+        )
+        found.append(result.val_loss)
+    assert found[0] == pytest.approx(found[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_same_spec_same_network(channels_last: bool) -> None:
+    one, two = twin(), twin()
+    first, _ = _train(one, spec(channels_last=channels_last, recipe=FAST))
+    second, _ = _train(two, spec(channels_last=channels_last, recipe=FAST))
+    assert first.val_loss == second.val_loss
+    assert all(torch.equal(tensor, two.tensors()[name]) for name, tensor in one.tensors().items())
+    other, _ = _train(twin(), spec(channels_last=channels_last, seed=1, recipe=FAST))
+    assert other.val_loss != first.val_loss
+
+
+def _small_memory(backbone: Backbone, most: int) -> None:
+    """The first stage runs out of memory, as CUDA would say it, for more than `most` images."""
+
+    def refuse(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    backbone.stages[0][1][0].register_forward_pre_hook(refuse)
+
+
+def test_a_full_memory_halves_the_micro_batch_and_keeps_the_gradient() -> None:
+    # Batch norm that learns sees the micro-batch, so the same gradient needs it fixed.
+    roomy, tight = twin(), twin()
+    _small_memory(tight, 5)
+    plan = spec(epochs=2, recipe=STILL)
+    wanted, quiet = _train(roomy, plan)
+    result, events = _train(tight, plan)
+    notices = [event for event in events if isinstance(event, Notice)]
+    assert [event.message.split("with ")[1].split(" ")[0] for event in notices] == ["8", "4"]
+    assert (result.micro_batch, result.departed) == (4, True)
+    assert (wanted.micro_batch, wanted.departed) == (16, False)
+    assert not any(isinstance(event, Notice) for event in quiet)
+    assert result.val_loss == pytest.approx(wanted.val_loss, rel=1e-3)
+    for name, tensor in roomy.tensors().items():
+        assert torch.allclose(tensor, tight.tensors()[name], atol=1e-4), name
+
+
+def test_memory_that_runs_out_between_two_micro_batches_leaves_no_half_gradient() -> None:
+    steady, shaken = twin(), twin()
+    calls = {"training": 0}
+
+    def fail_once(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        calls["training"] += module.training
+        if calls["training"] == 2:
+            calls["training"] += 1
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    shaken.stages[0][1][0].register_forward_pre_hook(fail_once)
+    _train(steady, spec(epochs=1, micro_batch=4, recipe=STILL))
+    result, _ = _train(shaken, spec(epochs=1, micro_batch=8, recipe=STILL))
+    assert result.micro_batch == 4
+    for name, tensor in steady.tensors().items():
+        assert torch.allclose(tensor, shaken.tensors()[name], atol=1e-5), name
+
+
+def test_memory_for_not_even_one_picture_says_what_to_do() -> None:
+    backbone = twin()
+    _small_memory(backbone, 0)
+    with pytest.raises(DeviceError, match="smaller image size"):
+        _train(backbone, spec())
+
+
+def test_another_runtime_error_is_not_taken_for_a_full_memory() -> None:
+    backbone = twin()
+
+    def broken(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    backbone.stages[0][1][0].register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        _train(backbone, spec())
+
+
+def test_a_rate_that_is_far_too_high_ends_with_the_best_and_a_word() -> None:
+    backbone = twin()
+    plan = spec()
+    # Beyond what a recipe takes, so that a few steps are enough.
+    plan = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"head_rate": 1e30, "stage_rate": 1e30})})
+    result, events = _train(backbone, plan)
+    assert any(isinstance(event, Notice) and "lower learning rate" in event.message for event in events)
+    assert np.isfinite(result.val_loss)
+    assert all(torch.isfinite(tensor.float()).all() for tensor in backbone.tensors().values())
+
+
+def test_closing_the_generator_stops_it() -> None:
+    pixels, labels = pictures()
+    backbone = twin()
+    saved: list[int] = []
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=CPU, level="light")
+    rows = np.arange(len(labels))
+    running = fit(
+        backbone,
+        inputs,
+        labels,
+        rows[:54],
+        rows[54:],
+        spec=spec(epochs=1000),
+        strategy=WHOLE,
+        frozen=0,
+        save_best=lambda tensors: saved.append(1),
+    )
+    next(running)
+    running.close()
+    assert saved == [1]
+    with pytest.raises(StopIteration):
+        next(running)
+
+
+def test_one_picture_left_over_does_not_break_batch_norm() -> None:
+    result, _ = _train(twin(), spec(batch_size=53, micro_batch=1, epochs=1))
+    assert np.isfinite(result.val_loss)
+
+
+def test_what_learns_is_counted() -> None:
+    backbone = twin()
+    head = 16 * 3 + 3
+    block = 8 * 16 * 9 + 16 + 2 * 16
+    stem = 3 * 8 * 9 + 8 + 2 * 8
+    total = head + block + stem
+    assert count(backbone, strategy("feature_extraction"), spec()) == (head, total)
+    assert count(backbone, LAST, spec(stages=1)) == (head + block, total)
+    assert count(backbone, WHOLE, spec()) == (total, total)
+    assert count(backbone, strategy("gradual_unfreezing"), spec()) == (total, total)
+    assert count(backbone, strategy("surgical"), spec(learning_stages=(0,))) == (head + stem, total)
+    assert count(backbone, strategy("bias_and_norm"), spec()) == (head + 3 * 16 + 3 * 8, total)

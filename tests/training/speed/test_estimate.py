@@ -1,0 +1,116 @@
+"""Estimates order strategies, machines and sizes as they are, and read like a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from tl_core.models.registry import network, networks
+from tl_core.training.speed.estimate import Estimate, Kept, estimate, fits
+from tl_core.training.speed.expected import expected
+from tl_core.training.strategies.strategies import strategies, strategy
+
+
+@pytest.mark.parametrize("name", list(networks()))
+def test_every_network_and_strategy_has_an_estimate(name: str) -> None:
+    for row in strategies().values():
+        found = estimate(network(name), row, images=600)
+        assert 0 < found.low < found.high < 7 * 24 * 3600
+        assert found.memory_mb is not None
+        assert 300 < found.memory_mb < 200_000
+
+
+def test_longer_runs_take_longer() -> None:
+    lite = network("efficientnet_lite0")
+    wanted = ("feature_extraction", "partial_fine_tuning", "full_fine_tuning")
+    head, last, whole = (estimate(lite, strategy(name), images=600).high for name in wanted)
+    assert head < last < whole
+    one = strategy("full_fine_tuning")
+    assert estimate(lite, one, images=600, epochs=1).high < whole
+    assert estimate(lite, one, images=6000).high > 5 * whole
+    assert estimate(lite, one, images=600, image_size=448).high > 2 * whole
+    assert estimate(lite, one, images=6000, device="cuda").high < whole
+
+
+def test_the_default_run_is_said_to_take_seconds() -> None:
+    found = estimate(network("efficientnet_lite0"), strategy("feature_extraction"), images=600)
+    assert str(found).endswith("seconds")
+
+
+def test_what_an_earlier_run_left_takes_no_time_again() -> None:
+    lite, head = network("efficientnet_lite0"), strategy("feature_extraction")
+    cold, decoded, known = (
+        estimate(lite, head, images=2000, kept=Kept(*left)).high
+        for left in ((False, False), (True, False), (True, True))
+    )
+    assert cold > decoded > known
+    assert known < cold / 3
+
+
+def test_what_is_measured_takes_the_place_of_the_table_and_narrows_the_range() -> None:
+    lite, row = network("efficientnet_lite0"), strategy("full_fine_tuning")
+    table = expected(lite, row, image_size=224, device="cpu")
+    rough = estimate(lite, row, images=600)
+    slower = table.model_copy(update={"step_seconds": 4 * table.step_seconds, "memory_mb": 2 * table.memory_mb})
+    found = estimate(lite, row, images=600, measured=slower)
+    assert found.measured
+    assert found.high / found.low < rough.high / rough.low
+    assert found.low > rough.high, "four times as slow as the table has it"
+    assert found.memory_mb is not None
+    assert rough.memory_mb is not None
+    assert found.memory_mb > 1.5 * rough.memory_mb
+
+
+def test_early_stopping_opens_the_range_downwards() -> None:
+    lite, row = network("efficientnet_lite0"), strategy("full_fine_tuning")
+    waits, stops = (row.recipe.changed({"patience": patience}) for patience in (0, 2))
+    whole, early = (estimate(lite, row, images=600, epochs=40, recipe=recipe) for recipe in (waits, stops))
+    assert early.high == whole.high
+    assert early.low < whole.low / 3
+
+
+def test_more_of_what_a_strategy_does_costs_more() -> None:
+    lite, late = network("efficientnet_lite0"), strategy("partial_fine_tuning")
+    views = late.recipe.changed({"augmentation": "light", "views": 8})
+    assert estimate(lite, late, images=3000, recipe=views).high > estimate(lite, late, images=3000).high
+    head = strategy("feature_extraction")
+    assert estimate(lite, head, images=3000, solver="adam").high > estimate(lite, head, images=3000).high
+
+
+def test_what_does_not_fit_is_said_with_what_would() -> None:
+    lite = network("efficientnet_lite0")
+    whole = estimate(lite, strategy("full_fine_tuning"), images=600)
+    assert whole.memory_mb is not None
+    assert fits(whole, whole.memory_mb + 1) is None
+    assert fits(whole, None) is None
+    assert fits(estimate(lite, strategy("feature_extraction"), images=600), 4000) is None
+    little = fits(whole, whole.memory_mb - 1)
+    assert little is not None
+    assert "batch size of 8" in little
+    less = fits(whole, 1000)
+    assert less is not None
+    assert "Head only" in less or "batch size" in less
+    nothing = fits(whole, 10)
+    assert nothing is not None
+    assert "another machine" in nothing
+
+
+def test_a_heavy_backbone_is_answered_with_the_default_one() -> None:
+    heavy = network("vit_b_16")
+    found = estimate(heavy, strategy("full_fine_tuning"), images=600)
+    words = [one.words for one in found.lighter]
+    assert any("efficientnet_lite0" in one for one in words)
+    assert not any("image size" in one for one in words), "it takes one size only"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (12.2, 33.0, "10 to 35 seconds"),
+        (61.0, 200.0, "1 to 3 minutes"),
+        (100.0, 100.0, "about 2 minutes"),
+        (4000.0, 9000.0, "1 to 2 hours"),
+        (50.0, 91.0, "1 to 2 minutes"),
+    ],
+)
+def test_reads_like_a_sentence(low: float, high: float, text: str) -> None:
+    assert str(Estimate(low, high)) == text

@@ -1,0 +1,224 @@
+"""What learns under each strategy: those parameters move, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from tests.training.helpers import finish
+from tests.training.tower import STAGES, inputs_after, tower
+from tests.training.twin import pictures, spec
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.build import Backbone
+from tl_core.models.metadata.measured import meta_network
+from tl_core.models.registry import network
+from tl_core.training.loop.steps import Running, Trainer
+from tl_core.training.strategies import lora
+from tl_core.training.strategies.strategies import strategies, strategy
+from tl_core.training.strategies.what_learns import (
+    count,
+    first_learning,
+    head_group,
+    is_norm,
+    learning_stages,
+    stage_groups,
+)
+
+pytestmark = pytest.mark.usefixtures("tower_family")
+
+WHOLE = r".*(?<!running_mean)(?<!running_var)(?<!num_batches_tracked)"
+ATTENTION = r"(attention|norm|head)\..*"
+LINEAR = r"attention\.(mix\.in_proj_weight|mix\.out_proj\.weight|mlp\.weight)|head\..*"
+BIASES_AND_NORMS = r".*bias|(stem|conv)\.1\.weight|attention\.norm\.weight|norm\.weight|head\.weight"
+MOVES = {
+    "feature_extraction": r"head\..*",
+    "partial_fine_tuning": ATTENTION,
+    "full_fine_tuning": WHOLE,
+    "lp_ft": WHOLE,
+    "discriminative_lr": WHOLE,
+    "gradual_unfreezing": r"head\..*",
+    "surgical": r"(conv|head)\..*(?<!running_mean)(?<!running_var)(?<!num_batches_tracked)",
+    "bias_and_norm": BIASES_AND_NORMS,
+    "lora": LINEAR,
+    "from_scratch": WHOLE,
+}
+
+
+def _spec(name: str, **recipe: object) -> TrainSpec:
+    learning = (1,) if name == "surgical" else None
+    row = strategy(name).recipe.changed({"norm_learns": False, "head_rate": 1e-2, "stage_rate": 1e-2, **recipe})
+    return spec(stages=1, learning_stages=learning).model_copy(update={"recipe": row})
+
+
+def test_auxiliary_heads_are_counted_nowhere() -> None:
+    row = network("inception_v3")
+    backbone = Backbone(row, meta_network(row.builder, row.layout, 299), row.weights_row())
+    backbone.set_head(nn.Linear(row.embedding_size, 4))
+    whole = row.backbone_parameters + row.head_parameters(4)
+    assert count(backbone, strategy("lp_ft"), spec()) == (whole, whole)
+    assert count(backbone, strategy("feature_extraction"), spec())[1] == whole
+
+
+def _moved(name: str, plan: TrainSpec, steps: int = 3) -> tuple[set[str], set[str]]:
+    """Names of the tensors that some steps changed, and of all."""
+    backbone = tower()
+    before = {key: tensor.clone() for key, tensor in backbone.tensors().items()}
+    frozen = first_learning(backbone, strategy(name), plan)
+    if strategy(name).thaws:
+        frozen = len(STAGES)
+    _, labels = pictures()
+    trainer = Trainer(
+        backbone, inputs_after(backbone, frozen), labels, spec=plan, strategy=strategy(name), frozen=frozen
+    )
+    for step in range(steps):
+        finish(trainer.step(np.arange(16), 1.0, draw=[0, step], running=Running()))
+    after = trainer.tensors()
+    assert after.keys() == before.keys()
+    return {key for key in before if not torch.equal(before[key], after[key])}, set(before)
+
+
+@pytest.mark.parametrize("name", list(strategies()))
+def test_exactly_what_learns_moves(name: str) -> None:
+    moved, every = _moved(name, _spec(name))
+    assert moved == {key for key in every if re.fullmatch(MOVES[name], key)}
+
+
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [("lp_ft", {"stem", "conv"}), ("surgical", {"conv"}), ("bias_and_norm", {"stem", "conv"}), ("lora", set())],
+)
+def test_statistics_follow_the_batch_only_where_norms_learn(name: str, statistics: set[str]) -> None:
+    moved, _ = _moved(name, _spec(name, norm_learns=True), steps=1)
+    assert {key.split(".")[0] for key in moved if "running" in key} == statistics
+
+
+def test_no_batch_norm_learns_from_one_picture_alone() -> None:
+    backbone, (_, labels) = tower(), pictures()
+    seen: set[int] = set()
+    for norm in (module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.register_forward_pre_hook(lambda module, inputs: seen.add(len(inputs[0])) if module.training else None)
+    plan = _spec("lp_ft", norm_learns=True).model_copy(update={"micro_batch": 2})
+    trainer = Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=strategy("lp_ft"), frozen=0)
+    for images in (4, 3):
+        finish(trainer.step(np.arange(images), 1.0, draw=[0, 0], running=Running()))
+    assert seen == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"), [("partial_fine_tuning", 2), ("surgical", 1), ("lora", 2), ("bias_and_norm", 0), ("lp_ft", 0)]
+)
+def test_the_frozen_prefix_ends_at_the_first_stage_that_learns(name: str, frozen: int) -> None:
+    backbone = tower()
+    assert first_learning(backbone, strategy(name), _spec(name)) == frozen
+    if name == "lora":
+        assert learning_stages(backbone, strategy(name), _spec(name)) == (2,), "no other has linear layers"
+
+
+def test_rates_fall_towards_the_stem_and_biases_do_not_decay() -> None:
+    backbone = tower()
+    plan = _spec("discriminative_lr", head_rate=0.5, stage_rate=0.1, rate_decay=0.5)
+    groups = stage_groups(backbone, strategy("discriminative_lr"), plan)
+    assert [(group.stage, group.rate) for group in groups] == [(2, 0.1), (1, 0.05), (0, 0.025)]
+    assert head_group(backbone, plan).rate == 0.5
+    names = {id(parameter): name for name, parameter in backbone.module.named_parameters()}
+    decaying = {names[id(parameter)] for group in groups for parameter in group.decaying}
+    linear = {"attention.mix.in_proj_weight", "attention.mix.out_proj.weight", "attention.mlp.weight"}
+    assert decaying == {"stem.0.weight", "conv.0.weight"} | linear
+    steady = {names[id(parameter)] for group in groups for parameter in group.steady}
+    assert {"attention.position", "norm.weight", "stem.1.weight", "stem.0.bias"} <= steady
+
+
+def test_each_group_steps_at_its_own_rate() -> None:
+    """With plain SGD the length of one step is rate times gradient."""
+    steps = {}
+    for decay in (1.0, 0.5):
+        backbone = tower()
+        weight = backbone.stages[1][1][0][0].weight
+        before = weight.detach().clone()
+        plan = _spec("discriminative_lr", optimizer="sgd", momentum=0, weight_decay=0, clip=0, rate_decay=decay)
+        _, labels = pictures()
+        row = strategy("discriminative_lr")
+        trainer = Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=row, frozen=0)
+        finish(trainer.step(np.arange(16), 1.0, draw=[0], running=Running()))
+        steps[decay] = (weight.detach() - before).clone()
+    assert torch.allclose(steps[1.0] / 2, steps[0.5], rtol=1e-3, atol=1e-8)
+
+
+def test_low_rank_updates_are_counted_before_and_while_they_are_in() -> None:
+    backbone = tower()
+    plan = _spec("lora", lora_rank=4)
+    learning, total = count(backbone, strategy("lora"), plan)
+    assert total == sum(parameter.numel() for parameter in backbone.parameters())
+    lora.insert(backbone, 4, seed=0)
+    updates = lora.parameters(backbone)
+    added = sum(parameter.numel() for parameter in backbone.parameters() if id(parameter) in updates)
+    assert learning == added + 16 * 3 + 3
+    groups = stage_groups(backbone, strategy("lora"), plan)
+    assert sum(parameter.numel() for group in groups for parameter in group.parameters) == added
+
+
+def test_norms_of_the_libraries_are_known() -> None:
+    for module in (nn.BatchNorm2d(4), nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.RMSNorm(4)):
+        assert is_norm(module)
+    layers = timm.layers
+    for kind in (layers.BatchNormAct2d, layers.LayerNorm2d, layers.RmsNorm, layers.GroupNorm1):
+        assert is_norm(kind(4)), kind
+    for module in (nn.Linear(4, 4), nn.Conv2d(4, 4, 1), nn.MultiheadAttention(4, 1), layers.ConvNormAct(4, 4)):
+        assert not is_norm(module)
+
+
+def _names(backbone: Backbone) -> set[str]:
+    return set(backbone.tensors())
+
+
+def test_low_rank_updates_start_as_nothing_and_fold_into_the_weights() -> None:
+    backbone = tower()
+    pixels, _ = pictures()
+    images = backbone.normalise(torch.from_numpy(pixels[:4]))
+    names = _names(backbone)
+    with torch.no_grad():
+        plain = backbone(images)
+        lora.insert(backbone, 4, seed=0)
+        assert torch.allclose(backbone(images), plain, atol=1e-6)
+        for module in backbone.modules():
+            if isinstance(module, lora.Update):
+                nn.init.normal_(module.up, std=0.2)
+        updated = backbone(images)
+        assert (updated - plain).abs().max() > 0.01
+        tensors = lora.folded(backbone)
+        assert torch.equal(backbone(images), updated), "looking at the folded tensors changes nothing"
+        lora.fold(backbone)
+        assert torch.allclose(backbone(images), updated, atol=1e-5)
+    assert not lora.parameters(backbone)
+    assert _names(backbone) == names == tensors.keys()
+    other = tower(seed=1)
+    other.load_tensors(tensors)
+    with torch.no_grad():
+        assert torch.allclose(other(images), updated, atol=1e-5)
+
+
+def test_one_rate_suits_every_rank() -> None:
+    lengths = []
+    for rank in (1, 4, 16):
+        backbone = tower()
+        before = backbone.module.get_submodule("attention.mlp").weight.detach().clone()
+        plan, row = _spec("lora", lora_rank=rank), strategy("lora")
+        _, labels = pictures()
+        trainer = Trainer(backbone, inputs_after(backbone, 2), labels, spec=plan, strategy=row, frozen=2)
+        for step in range(3):
+            finish(trainer.step(np.arange(16), 1.0, draw=[0, step], running=Running()))
+        lengths.append(float((trainer.tensors()["attention.mlp.weight"] - before).norm()))
+    assert max(lengths) < 2.5 * min(lengths), lengths
+
+
+def test_a_rank_above_the_layers_own_is_cut_to_it() -> None:
+    backbone = tower()
+    lora.insert(backbone, 64, seed=0)
+    ranks = {module.down.shape[0] for module in backbone.modules() if isinstance(module, lora.Update)}
+    assert ranks == {16}
+    assert lora.size(tower(), 64) == sum(16 * (rows + 16) for rows in (48, 16, 16))

@@ -1,0 +1,138 @@
+"""`check`, `evaluate`, `predict`, `export`: what comes before and after training."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tl_core import api
+from tl_core.cli import show
+from tl_core.cli.options import Data, Json
+from tl_core.documents.spec import ClassesFrom
+from tl_core.errors import NotFound
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
+Classes = Annotated[
+    ClassesFrom, typer.Option("--classes", help="Which folder names the class: the first below the root, or the last.")
+]
+
+
+def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
+    """Say what would be taken and what refused, and why. Keeps nothing."""
+    from tl_core.data import checks
+
+    source = api.source_of(data)
+    with show.Bars() as bars:
+        found = bars.run(checks.check(source, classes))
+    problem = f"No classifier can be trained on this yet. {found.problem}" if found.problem else None
+    if json:
+        show.as_json(found.model_dump(mode="json", include={"classes", "images", "refused", "passed_over"}))
+        if problem:
+            show.aside(problem)
+        return
+    show.table(
+        ["class", "train", "val", "test"],
+        [[name, *(str(counts[part]) for part in ("train", "val", "test"))] for name, counts in found.classes.items()],
+    )
+    show.line(f"{found.images:,} pictures in {len(found.classes)} classes would be taken.")
+    if found.refused:
+        show.line(f"{len(found.refused):,} files would be refused:")
+        for refusal in found.refused:
+            show.line(f"  {refusal.file}: {refusal.message}")
+    if found.passed_over:
+        show.line(f"{found.passed_over:,} other files are no pictures and would be passed over.")
+    if found.dropped_duplicates:
+        show.line(f"Exact copies within a class that would be left out: {found.dropped_duplicates:,}.")
+    if found.folded_folders:
+        show.line(f"Deeper folders that would be folded into their class: {found.folded_folders:,}.")
+    for sentence in found.advice:
+        show.line(sentence)
+    if problem:
+        show.line(problem)
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    *,
+    split: Annotated[
+        Literal["all", "train", "val", "test"],
+        typer.Option(
+            help="Which part of DATA: its own folders train, val, test, or the split of the run on its own data."
+        ),
+    ] = "all",
+    classes: Classes = "first",
+    json: Json = False,
+) -> None:
+    """Measure a run's bundle on another labelled folder."""
+    from tl_core.documents.spec import IngestSpec
+    from tl_core.runs.evaluate_bundle import judge
+    from tl_core.runs.store.store import Store
+
+    source = api.source_of(data)
+    spec = IngestSpec(name=source.name, source_kind=source.kind, source=source.where, classes_from=classes)
+    predictor = api.load(run)
+    with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
+        steps = judge(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
+        found = bars.run(steps)
+    if json:
+        show.as_json(found.model_dump(mode="json", include={"accuracy", "images", "interval", "macro_f1", "per_class"}))
+        return
+    show.line(f"{show.accuracy(found.accuracy, found.interval, found.images)}; macro F1 {found.macro_f1:.3f}.")
+    show.table(
+        ["class", "precision", "recall", "F1", "pictures"],
+        [
+            [row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support)]
+            for row in found.per_class
+        ],
+    )
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Say what is on each picture, with the five likeliest classes."""
+    from tl_core.serving.predictor import expand
+
+    if not all(image.strip() for image in images):
+        raise NotFound("The name of a picture is empty.")
+    model = api.load(run)
+    files = expand(images)
+    if not files:
+        raise NotFound(f"There are no pictures in {', '.join(images)}.")
+    if json:
+        show.as_json(model.predict(files))
+        return
+    for answer in model.answers(files):
+        if "error" in answer:
+            show.line(f"{answer['file']}: not read. {answer['error']['message']}")
+            continue
+        others = ", ".join(f"{row['label']} {show.percent(row['probability'])}" for row in answer["top"][1:])
+        said = f"{answer['file']}: {answer['label']} {show.percent(answer['probability'])}"
+        show.line(f"{said} (then {others})" if others else said)
+
+
+def export(
+    run: Run,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The zip to write.")],
+    json: Json = False,
+) -> None:
+    """Write a run's bundle as a zip."""
+    from tl_core.serving.bundle import read_bundle, to_zip
+
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise NotFound(f"{out} cannot be written: name a file in a folder that exists, such as bundle.zip.")
+    bundle = read_bundle(Path(run))
+    to_zip(bundle.folder, out)
+    size = out.stat().st_size
+    if json:
+        show.as_json({"file": str(out.absolute()), "bytes": size})
+    else:
+        show.line(f"{out}: {size / 1e6:.1f} MB")

@@ -1,0 +1,142 @@
+"""`describe`, `find-rate`: small questions that are worth a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tl_core import api
+from tl_core.cli import options, show
+from tl_core.errors import NotFound
+
+if TYPE_CHECKING:
+    from tl_core.documents.questions import RateCurve
+    from tl_core.documents.spec import TrainSpec
+    from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.store import Workspace
+
+_ROWS = 24
+_WIDEST = 40
+
+
+def describe(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="timm's name, with or without the weights: resnet26t.ra2_in1k.")
+    ],
+    *,
+    json: options.Json = False,
+) -> None:
+    """Add a network of timm to the backbones, by its name."""
+    from tl_core.cli.lists import backbone_row
+    from tl_core.runs.store.store import Store
+
+    with show.Bars() as bars:
+        row = api.described(name, Store.default().command_line_workspace(), bars)
+    if json:
+        show.as_json(backbone_row(row))
+        return
+    weights = row.weights_row()
+    show.line(
+        f"{row.name}: {row.parameters / 1e6:.1f} M parameters in {len(row.stages)} stages, {weights.input_size} px."
+    )
+    show.line(f"Its stages: {', '.join(row.stages)}. Licence of its weights: {weights.licence}")
+    show.line(f"Use it: train DATA --backbone {row.name}")
+
+
+def find_rate(
+    data: options.Data,
+    *,
+    backbone: options.Backbone = "efficientnet_lite0",
+    weights: options.Weights = None,
+    strategy: options.Strategy = None,
+    stages: options.Stages = None,
+    image_size: options.ImageSize = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    classes: options.Classes = "first",
+    json: options.Json = False,
+    batch_size: options.BatchSize = 32,
+    optimizer: options.Optimizer = None,
+    weight_decay: options.WeightDecay = None,
+    augmentation: options.Augmentation = None,
+) -> None:
+    """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
+    from tl_core.runs.start.options import TrainingOptions, require_row
+    from tl_core.runs.store.store import Store
+
+    wanted = TrainingOptions(
+        backbone=backbone,
+        weights=weights,
+        strategy=strategy,
+        stages=stages,
+        image_size=image_size,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        recipe={"optimizer": optimizer, "weight_decay": weight_decay, "augmentation": augmentation},
+    )
+    place = Store.default().command_line_workspace()
+    with show.Bars() as bars:
+        request = api.checked(data, wanted, classes, place, bars)
+        require_row(wanted)
+        curve, spec = _curve(request, wanted, place, bars)
+    if json:
+        show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
+        return
+    tell_curve(curve)
+    show.line(f"Suggested: {suggested(spec, curve.suggested)}")
+
+
+def suggested(spec: TrainSpec, rate: float) -> str:
+    """The options of a run at the head's `rate`; the rates of stages rose with it, so they stay in proportion."""
+    if spec.solver != "logistic":
+        return f"--solver {spec.solver} --learning-rate {rate:.1e}"
+    stages = rate * spec.recipe.stage_rate / spec.recipe.head_rate
+    return f"--strategy {spec.strategy} --learning-rate {rate:.1e} --stage-rate {stages:.1e}"
+
+
+def _curve(
+    request: api.Request, wanted: TrainingOptions, place: Workspace, bars: show.Bars
+) -> tuple[RateCurve, TrainSpec]:
+    """Read the pictures, ask, and leave nothing behind; the answer, and the run that it is for."""
+    from tl_core.documents.questions import RateCurve
+    from tl_core.runs.questions.ask import ask
+    from tl_core.runs.start import jobs
+    from tl_core.runs.start.options import rate_question
+    from tl_core.runs.store.job_folder import JobFolder
+
+    dataset = jobs.submit_ingest(place, **request.reading)
+    made: list[JobFolder] = [dataset]
+    try:
+        api.finish(dataset, bars)
+        question = rate_question(wanted, dataset)
+        task = ask(place, question)
+        made.insert(0, task)
+        api.finish(task, bars)
+        curve = task.answer(RateCurve)
+    finally:
+        api.clear_away(made)
+    if curve is None:
+        raise NotFound("The answer is gone. Ask again.")
+    return curve, question.train
+
+
+def tell_curve(curve: RateCurve) -> None:
+    """The curve as a table with bars, thinned to what fits a screen."""
+    count = len(curve.rates)
+    kept = (
+        sorted({round(index * (count - 1) / (_ROWS - 1)) for index in range(_ROWS)}) if count > _ROWS else range(count)
+    )
+    highest = max(curve.losses[index] for index in kept) or 1.0
+    show.table(
+        ["learning rate", "loss", ""],
+        [
+            [
+                f"{curve.rates[index]:.1e}",
+                f"{curve.losses[index]:.3f}",
+                "#" * round(_WIDEST * curve.losses[index] / highest),
+            ]
+            for index in kept
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Families of networks: where stages, tail and head lie, one row a family."""

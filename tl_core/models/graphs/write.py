@@ -1,0 +1,156 @@
+"""Torch modules written as one-file ONNX graphs and checked against themselves.
+
+Needs torch. Knows graphs with one input, uint8 pictures; knows no bundle, no cache and no weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tl_core.errors import ModelError
+from tl_core.models.build import Backbone
+from tl_core.models.graphs.export import stage_name
+
+OPSET = 20
+TOLERANCE = 1e-3
+"""Largest difference from torch's answer, as a fraction of the largest value."""
+
+
+class _Features(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.backbone.normalise(images)
+        given = []
+        for _, stage in self.backbone.stages:
+            x = stage(x)
+            given.append(x)
+        return self.backbone.pool(x), self.backbone.map(x), *given
+
+
+def write_features(backbone: Backbone, image_size: int, path: Path) -> None:
+    """`images` uint8 (N, S, S, 3) to `embedding` (N, D) and `map` (N, K, h, w).
+
+    What stage number k gives is kept inside under the name `stage_name(k)`, for `export.cut`.
+    """
+    stages = [stage_name(number) for number in range(len(backbone.stages))]
+    _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"], inner=stages)
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    """A float32 copy on the CPU in eval mode, in the default layout: what is written must not depend on how it was trained."""
+    plain = copy.deepcopy(backbone).cpu().float().requires_grad_(False)
+    for module in plain.modules():
+        # The exporter takes twice as long over gradients and over operations that write to their own input.
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str], inner: Sequence[str] = ()) -> None:
+    """Write `module`, whose answers are `outputs` and then what is to be known as `inner`, which the graph does not give."""
+    module.eval()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(pictures[:2]),),
+            input_names=["images"],
+            output_names=[*outputs, *inner],
+            dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("PyTorch gave no ONNX graph.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(_hide(_anonymous(program.model_proto), inner), path)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(pictures))
+    _check(path, pictures, [wanted] if isinstance(wanted, Tensor) else list(wanted[: len(outputs)]))
+
+
+def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:
+    """Take the outputs `inner` out of the graph's answers; their tensors keep their names.
+
+    A tensor that is asked for twice was copied by the exporter. ONNX Runtime would make that copy for nobody: the node
+    goes, and the model's properties say which tensor also has that name.
+    """
+    graph = model.graph
+    hidden = [output for output in graph.output if output.name in inner]
+    kept = [output for output in graph.output if output.name not in inner]
+    read = {name for node in graph.node for name in node.input} | {output.name for output in kept}
+    copies = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "Identity" and node.output[0] in inner and node.output[0] not in read
+    }
+    for name, node in copies.items():
+        model.metadata_props.add(key=name, value=node.input[0])
+        graph.node.remove(node)
+    del graph.output[:]
+    graph.output.extend(kept)
+    graph.value_info.extend(output for output in hidden if output.name not in copies)
+    made = {name for node in graph.node for name in node.output} | copies.keys()
+    if not made.issuperset(inner):
+        raise ModelError(f"The exported graph lost the stages {', '.join(sorted(set(inner) - made))}.")
+    return model
+
+
+def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the exporter's notes: they hold source lines and folders of the machine that it ran on."""
+    holders = [model, model.graph, *model.functions, *model.graph.node, *model.graph.value_info]
+    for function in model.functions:
+        holders.extend(function.node)
+    holders += [*model.graph.input, *model.graph.output, *model.graph.initializer]
+    for holder in holders:
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own innards, which nobody who trains a classifier can act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check(path: Path, pictures: NDArray[np.uint8], wanted: list[Tensor]) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for name, given, expected in zip(
+        [output.name for output in session.get_outputs()], session.run(None, {"images": pictures}), wanted, strict=True
+    ):
+        reference = expected.numpy()
+        difference = float(np.abs(given - reference).max() / max(float(np.abs(reference).max()), 1e-12))
+        if given.shape != reference.shape or not difference <= TOLERANCE:
+            raise ModelError(
+                f"The exported graph answers differently from the network ({name}: {difference:.1e} of the largest "
+                f"value, {TOLERANCE:.0e} is allowed). Please report this, with the backbone's name."
+            )

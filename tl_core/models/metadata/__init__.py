@@ -1,0 +1,1 @@
+"""Rows of the registry, written from the libraries' own metadata."""

@@ -1,0 +1,154 @@
+"""Rows for networks of timm that are in no table: made when somebody types a name, kept in the store.
+
+Needs torch and timm, so it runs in a worker. Knows no job: who calls it gets events and the row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Generator
+from typing import Any
+
+import timm
+from timm.models import get_arch_pretrained_cfgs
+from torch import nn
+
+from tl_core.documents.events import Event, StageStarted
+from tl_core.errors import ModelError, UnknownName
+from tl_core.models import added as typed
+from tl_core.models.families.family import Family
+from tl_core.models.families.timm import OPTIONS
+from tl_core.models.metadata.discovery import find_layout
+from tl_core.models.metadata.measured import measure, meta_network
+from tl_core.models.metadata.timm_rows import weights_row
+from tl_core.models.registry import Network, keep
+
+LARGEST = 1_000_000_000
+"""Parameters. Finding the layout runs the network once, and no larger one is fine-tuned on one device."""
+SUGGESTIONS = 5
+
+
+def describe_network(name: str) -> Generator[Event, None, Network]:
+    """The row of timm's network `name`, also written into the store, where `registry.network` finds it from now on.
+
+    Raises:
+        SpecError: that cannot be the name of a network.
+        UnknownName: timm has none of that name; the closest ones are named.
+        ModelError: timm has it, but it cannot be used here, or has no weights.
+        DiskFull: no space is left.
+    """
+    yield StageStarted(stage="preparing", title=f"Looking at timm's {name}")
+    row = describe(name)
+    keep(row)
+    return row
+
+
+def describe(name: str) -> Network:
+    """The row of timm's network `name`, with (`resnet26t.ra2_in1k`) or without the set of weights that is to be the default.
+
+    Everything is timm's own: metadata, and a layout found by looking at the network. Raises as `describe_network`.
+    """
+    typed.check_name(name)
+    builder, _, wanted = name.partition(".")
+    tags = _tags(builder, wanted)
+    config = timm.get_pretrained_cfg(f"{builder}.{tags[0]}" if tags[0] else builder)
+    size = config.input_size[-1]
+    if tuple(config.input_size) != (3, size, size):
+        raise ModelError(f"timm's {name} takes pictures of {config.input_size}, not squares in three colours.")
+    layout = _layout(f"{builder}.{wanted}" if wanted else builder, builder, size, fixed=config.fixed_input_size)
+    shown = f"{builder}.{tags[0]}" if wanted else builder
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            measured = measure(shown, layout, size)
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
+        raise ModelError(f"timm's {name} cannot be measured here ({error}).") from error
+    rows = []
+    for tag in tags:
+        try:
+            rows.append(weights_row(builder, tag, sum(measured["stage_parameters"]), measured["embedding_size"]))
+        except ModelError:
+            if tag == wanted or len(tags) == 1:
+                raise
+    if not rows:
+        raise ModelError(f"timm names no file of weights for {name} that can be read here.")
+    return Network(
+        name=name,
+        builder=shown,
+        family=layout.name,
+        source="timm",
+        head=layout.head,
+        stages=layout.stage_names,
+        weights=tuple(rows),
+        default_weights=rows[0].name,
+        own_layout=layout,
+        **measured,
+    )
+
+
+def _tags(builder: str, wanted: str) -> list[str]:
+    """Sets of weights of `builder` that fit one network, `wanted` or else timm's default first."""
+    if not timm.is_model(builder):
+        raise UnknownName(_no_such("network", builder, timm.list_models()))
+    known = {full.partition(".")[2]: config for full, config in get_arch_pretrained_cfgs(builder).items()}
+    usable = [tag for tag, config in known.items() if config.has_weights]
+    if wanted and wanted not in known:
+        raise UnknownName(
+            _no_such("set of weights", f"{builder}.{wanted}", [f"{builder}.{tag}" for tag in usable if tag])
+        )
+    if not usable or (wanted and wanted not in usable):
+        raise ModelError(
+            f"timm has no pretrained weights for {builder}{f'.{wanted}' if wanted else ''}, so there is nothing to transfer. "
+            "Choose another network."
+        )
+    default = timm.get_pretrained_cfg(builder).tag or ""
+    first = wanted or (default if default in usable else usable[0])
+    # Positions are as many as the picture has patches: weights of another size belong to another network.
+    size = known[first].input_size if known[first].fixed_input_size else None
+    return [first, *(tag for tag in usable if tag != first and (size is None or known[tag].input_size == size))]
+
+
+def _no_such(what: str, name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=SUGGESTIONS, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"timm has no {what} called {name!r}.{hint}"
+
+
+def _layout(full_name: str, builder: str, size: int, *, fixed: bool) -> Family:
+    """Found on the real network; one that is made for the size of its weights is asked for any size first."""
+    architecture = timm.models.model_entrypoint(builder).__module__.rpartition(".")[2]
+    choices: list[dict[str, Any]] = [{"dynamic_img_size": True}, {}] if fixed else [{}]
+    for options in choices:
+        try:
+            module = _network(full_name, architecture, size, options)
+        except TypeError:
+            if options:
+                continue
+            raise
+        return find_layout(module, architecture, size, options)
+    raise AssertionError
+
+
+def _network(full_name: str, architecture: str, size: int, options: dict[str, Any]) -> nn.Module:
+    sketch = Family(
+        name=architecture,
+        source="timm",
+        stages=(),
+        tail=(),
+        head="",
+        linear_on_pooled=False,
+        options=tuple({**dict(OPTIONS), **options}.items()),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            count = sum(p.numel() for p in meta_network(full_name, sketch, size).parameters())
+        except (RuntimeError, NotImplementedError) as error:
+            raise ModelError(f"timm's {full_name} cannot be measured here ({error}).") from error
+        if count > LARGEST:
+            raise ModelError(
+                f"timm's {full_name} has {count / 1e9:.1f} billion parameters, too many to be trained here."
+            )
+        module: nn.Module = timm.create_model(full_name, pretrained=False, **dict(sketch.options))
+    return module

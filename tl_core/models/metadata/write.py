@@ -1,0 +1,106 @@
+"""Writes backbones.json from the libraries' own metadata: `python -m tl_core.models.metadata.write` (make registry).
+
+Needs torch, torchvision and timm, and about a minute. Which networks there are stands in the table of families; what no
+library says, licences, stands here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_core.documents.base import write_atomically
+from tl_core.models.families.family import Family
+from tl_core.models.families.torchvision import TORCHVISION
+from tl_core.models.metadata.measured import measure
+from tl_core.models.metadata.timm_rows import timm_networks
+from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, WeightsRow
+
+LICENCES = {
+    None: "BSD-3-Clause",
+    "https://github.com/facebookresearch/SWAG/blob/main/LICENSE": "CC-BY-NC-4.0",
+}
+"""By what torchvision's metadata say. Where they name none for the weights: the licence that the library is shipped under."""
+
+WITHOUT = {"VGG16_Weights.IMAGENET1K_FEATURES": ("classifier",)}
+"""Modules that a set of weights has no values for; torchvision says so in its documentation only."""
+
+SWAG = "photos from Instagram by their hashtags, then ImageNet-1k"
+"""What Meta's SWAG weights were trained on, which torchvision says in its documentation only."""
+
+
+def collect() -> Backbones:
+    """The whole table, measured and read afresh from the installed libraries; the default network first."""
+    return Backbones(networks=(*timm_networks(), *torchvision_networks()))
+
+
+def torchvision_networks() -> Iterator[Network]:
+    """A row for each network that the table of families names."""
+    for family in TORCHVISION:
+        for builder in family.networks:
+            yield torchvision_network(builder, family)
+
+
+def torchvision_network(builder: str, family: Family) -> Network:
+    """One row, for the input size of the default weights."""
+    rows, default = torchvision_weights(builder)
+    size = next(row.input_size for row in rows if row.name == default)
+    return Network(
+        name=builder,
+        builder=builder,
+        family=family.name,
+        source=family.source,
+        head=family.head,
+        stages=family.stage_names,
+        weights=rows,
+        default_weights=default,
+        **measure(builder, family, size),
+    )
+
+
+def torchvision_weights(builder: str) -> tuple[tuple[WeightsRow, ...], str]:
+    """Every set of weights of a network, and the name of the library's default."""
+    from torchvision.models import get_model_weights
+
+    enum = get_model_weights(builder)
+    return tuple(_weights(member) for member in enum), str(enum.DEFAULT.name)
+
+
+def _weights(member: Any) -> WeightsRow:
+    preset = member.transforms()
+    file = member.url.rsplit("/", 1)[1]
+    digits = re.search(r"-([0-9a-f]{8,})\.pth$", file)
+    if digits is None:
+        raise ValueError(f"{file} carries no hash in its name.")
+    accuracy = member.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    return WeightsRow(
+        name=member.name,
+        trained_on=SWAG if "SWAG" in member.name else "ImageNet-1k",
+        url=member.url,
+        package=None,
+        file=file,
+        sha256=digits[1],
+        download_bytes=round(member.meta["_file_size"] * 2**20),
+        tensors="named",
+        input_size=preset.crop_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+        imagenet_accuracy=None if math.isnan(accuracy) else round(accuracy / 100, 5),
+        without=WITHOUT.get(str(member), ()),
+        licence=LICENCES[member.meta.get("license")],
+    )
+
+
+def write(table: Backbones, path: Path) -> None:
+    """As JSON with one network a line."""
+    rows = ",\n".join(json.dumps(row.model_dump(mode="json"), ensure_ascii=False) for row in table.networks)
+    write_atomically(path, f'{{"schema_version": {table.schema_version}, "networks": [\n{rows}\n]}}\n'.encode())
+
+
+if __name__ == "__main__":
+    write(collect(), BACKBONES_FILE)

@@ -1,0 +1,89 @@
+"""A bundle judged on another labelled folder: its pictures read, its answers counted. Knows no page and no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data import ingest, pixels, split
+from tl_core.data.cache import Cache
+from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.events import Event, Progress, StageStarted
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.report import SplitMetrics
+from tl_core.documents.spec import IngestSpec
+from tl_core.errors import LayoutError, SpecError
+from tl_core.evaluation import metrics
+from tl_core.serving.predictor import Predictor
+
+_BATCH = 64
+
+
+def judge(
+    predictor: Predictor, spec: IngestSpec, *, part: str, workplace: Path, cache: Cache
+) -> Generator[Event, None, SplitMetrics]:
+    """Read what `spec` names into `workplace` and measure the bundle's answers on `part` of it.
+
+    `part` is `all`, `train`, `val` or `test`; on the run's own pictures, the split that Graft cut is cut again.
+
+    Raises:
+        LayoutError: the folder holds a class that the bundle does not know, or no pictures in that part.
+        SpecError: the folder has no such split.
+        DataError: it cannot be read as classes of pictures.
+    """
+    dataset = workplace / "dataset"
+    dataset.mkdir(parents=True)
+    manifest = yield from ingest.ingest(spec, dataset, staging=workplace / "staging")
+    info = predictor.info
+    labels = _labels(manifest, info)
+    rows = np.flatnonzero(_chosen(manifest, info, part))
+    if not len(rows):
+        raise LayoutError(f"{spec.source} holds no pictures to judge by in its {part} split.")
+    yield StageStarted(stage="preparing", title="Preparing pictures")
+    rows_of_pixels = yield from pixels.load_pixels(
+        dataset, manifest, size=info.image_size, interpolation=info.interpolation, cache=cache
+    )
+    yield StageStarted(stage="evaluation", title="Asking the classifier")
+    logits = np.empty((len(rows), len(info.classes)), dtype=np.float32)
+    for start in range(0, len(rows), _BATCH):
+        chosen = rows[start : start + _BATCH]
+        logits[start : start + len(chosen)] = predictor.logits(rows_of_pixels[chosen])
+        yield Progress(stage="evaluation", done=start + len(chosen), total=len(rows))
+    return metrics.split_metrics(metrics.probabilities(logits), labels[rows], info.classes)
+
+
+def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
+    """The bundle's own class index of each row, shape (N,)."""
+    position = {name: index for index, name in enumerate(info.classes)}
+    strange = [name for name in manifest.classes if name not in position]
+    if strange:
+        raise LayoutError(
+            f"The classifier does not know {_few(strange)}. It knows {_few(info.classes)}; "
+            "give a folder whose class folders have those names."
+        )
+    translated = np.array([position[name] for name in manifest.classes], dtype=np.int64)
+    return translated[[image.label for image in manifest.images]]
+
+
+def _chosen(manifest: Manifest, info: BundleInfo, part: str) -> NDArray[np.bool_]:
+    """Which rows belong to `part`: of the run's own split if this is the run's data, else of the folder's own."""
+    if part == "all":
+        return np.ones(len(manifest.images), dtype=bool)
+    cut = split.assign(manifest, info.seed)
+    if split.split_hashes(manifest, cut)[part] == info.split_hashes.get(part):
+        return np.asarray(cut == part)
+    own = np.array([image.split == part for image in manifest.images])
+    if own.any():
+        return own
+    raise SpecError(
+        f"{manifest.source} has no {part} split of its own, and these are not the pictures of this run, "
+        "whose split is known. Leave out --split to judge by all pictures."
+    )
+
+
+def _few(names: list[str] | tuple[str, ...], most: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

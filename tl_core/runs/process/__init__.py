@@ -1,0 +1,1 @@
+"""How a job runs: executor, queue, recorder, device."""

@@ -1,0 +1,138 @@
+"""Writes down what a job says: events.jsonl, status.json, log.txt. Knows nothing of how a job is run.
+
+Progress is written at most four times a second; everything else at once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import Literal
+
+from tl_core.documents.events import EVENT, Ended, Event, Notice, Progress, Stage, StageStarted
+from tl_core.documents.status import Failure, Status
+from tl_core.runs.failures import disk_full
+from tl_core.runs.process.memory import PeakMemory
+from tl_core.runs.store.job_folder import JobFolder
+
+PROGRESS_INTERVAL = 0.25
+_ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
+
+
+class Recorder:
+    """The pen of one job; only who holds the job's lock may have it."""
+
+    def __init__(self, job: JobFolder) -> None:
+        self._job = job
+        self._status = Status(state="queued")
+        self._memory = PeakMemory()
+        self._begun = self._stage_begun = time.monotonic()
+        self._seconds: dict[str, float] = {}
+        self._held_back: Progress | None = None
+        self._progress_written = -PROGRESS_INTERVAL
+        self._first: tuple[float, int] | None = None
+        self._events = os.open(job.path / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._close_half_line()
+
+    def write(self, event: Event) -> None:
+        """Take one event. Raises OSError or DiskFull where it cannot be written."""
+        if isinstance(event, Progress):
+            self._progress(event)
+            return
+        if isinstance(event, StageStarted):
+            self._write_held_back()
+            self._account()
+            self._first = None
+            waiting = event.stage == "waiting"
+            started = self._status.started or (None if waiting else time.time())
+            state: Literal["queued", "running"] = "queued" if waiting else "running"
+            self._set_status(state=state, stage=event.stage, started=started, seconds=dict(self._seconds))
+            self.log(event.title)
+        elif isinstance(event, Notice):
+            self.log(event.message)
+        self._append(event)
+
+    def device(self, device: str) -> None:
+        """Note in the next status which device the job has."""
+        self._status = self._status.model_copy(update={"device": device})
+
+    def end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
+        """The last words; the space that was set aside makes room for them. Raises OSError if even that is too little."""
+        try:
+            self._end(state, message, failure)
+        except Exception as error:
+            if not disk_full(error):
+                raise
+            self._job.reserve.unlink(missing_ok=True)
+            self._end(state, message, failure)
+        self._job.reserve.unlink(missing_ok=True)
+
+    def log(self, text: str) -> None:
+        """Add to the log, for people."""
+        # A log that cannot be written must not end a job that can go on: the job meets a full disk itself.
+        with suppress(OSError), self._job.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text.rstrip()}\n")
+
+    def close(self) -> None:
+        self._memory.stop()
+        os.close(self._events)
+
+    def _end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
+        self._write_held_back()
+        self._account()
+        total = time.monotonic() - self._begun - self._seconds.get("waiting", 0.0)
+        self._append(Ended(state=state, message=message))
+        self._set_status(
+            state=state,
+            ended=time.time(),
+            seconds={**self._seconds, "total": round(total, 3)},
+            peak_memory_mb=self._memory.megabytes(),
+            failure=failure,
+        )
+        self.log(message)
+
+    def _progress(self, event: Progress) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, event.done)
+        elif event.seconds_left is None and event.done > self._first[1]:
+            rate = (event.done - self._first[1]) / max(now - self._first[0], 1e-6)
+            event = event.model_copy(update={"seconds_left": round((event.total - event.done) / rate, 1)})
+        self._held_back = event
+        if now - self._progress_written >= PROGRESS_INTERVAL:
+            self._write_held_back()
+
+    def _write_held_back(self) -> None:
+        if self._held_back is not None:
+            event, self._held_back = self._held_back, None
+            self._append(event)
+            self._progress_written = time.monotonic()
+
+    def _account(self) -> None:
+        """Add the time since the last look to the stage that it went into."""
+        now = time.monotonic()
+        if self._status.stage is not None:
+            name = _ACCOUNTS.get(self._status.stage, self._status.stage)
+            self._seconds[name] = round(self._seconds.get(name, 0.0) + now - self._stage_begun, 3)
+        self._stage_begun = now
+
+    def _set_status(self, **changes: object) -> None:
+        self._status = self._status.model_copy(update=changes)
+        self._status.write(self._job.path / "status.json")
+
+    def _append(self, event: Event) -> None:
+        line = EVENT.dump_json(event) + b"\n"
+        end = os.lseek(self._events, 0, os.SEEK_END)
+        try:
+            while line:
+                line = line[os.write(self._events, line) :]
+        except OSError:
+            os.ftruncate(self._events, end)
+            raise
+
+    def _close_half_line(self) -> None:
+        """End the line that a killed worker left half written, so that the next event has a line of its own."""
+        end = os.lseek(self._events, 0, os.SEEK_END)
+        if end and os.pread(self._events, 1, end - 1) != b"\n":
+            os.write(self._events, b"\n")

@@ -1,0 +1,121 @@
+"""Which backbone suits a data set: each is scored on the frozen features that it gives of the training images.
+
+Knows no job and no folder of one. The features of all images are cached under the keys of training, so that a run with the
+backbone that comes out first starts where this ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.cache import Cache
+from tl_core.data.pixels import load_pixels
+from tl_core.data.split import assign
+from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
+from tl_core.errors import Cancelled, DiskFull, GraftError, ModelError
+from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
+from tl_core.models.registry import Network, network
+from tl_core.runs.process.devices import resolve_device
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.training.frozen.embeddings import features_key, frozen_features
+from tl_core.training.frozen.features import computed_key
+from tl_core.training.speed.expected import forward_seconds
+from tl_core.training.speed.measure import frozen_seconds
+from tl_core.training.transferability import MOST_IMAGES, stratified, transferability
+
+
+def rank(spec: RankSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Event, None, Ranking]:
+    """Score the backbones of `spec`, each with its default weights at their own image size, on the images of `dataset`.
+
+    One that cannot be scored is noted with its reason, and the rest go on. The best first: by the accuracy of the
+    cross-validated head, then by LogME.
+
+    Raises:
+        ModelError: not one could be scored; says why the first could not.
+        DataError: pictures that no head can be fitted on.
+        DiskFull: no space is left.
+    """
+    from tl_core.data.checks import require_trainable
+
+    pictures = _Pictures(dataset, spec.seed)
+    manifest = pictures.manifest
+    require_trainable(manifest)
+    names = list(dict.fromkeys(spec.backbones))
+    rows: list[RankedBackbone] = []
+    failed: dict[str, str] = {}
+    if pictures.thinned:
+        yield Notice(
+            message=f"{len(pictures.scored):,} of the training images are looked at, of every class its share."
+        )
+    for number, name in enumerate(names, start=1):
+        title = f"{name}, backbone {number} of {len(names)}"
+        yield StageStarted(stage="preparing", title=title)
+        try:
+            rows.append((yield from _score(spec, network(name), pictures, cache, title)))
+        except (Cancelled, DiskFull):
+            raise
+        except GraftError as error:
+            failed[name] = error.message
+            yield Notice(level="warning", message=f"{name} could not be scored: {error.message}")
+    if not rows:
+        raise ModelError(f"No backbone could be scored. {names[0]}: {failed[names[0]]}")
+    rows.sort(key=lambda row: (-row.accuracy, -row.logme))
+    return Ranking(images=len(pictures.scored), classes=len(manifest.classes), rows=tuple(rows), failed=failed)
+
+
+class _Pictures:
+    """Those of one data set, and which of them are scored."""
+
+    def __init__(self, dataset: DatasetFolder, seed: int) -> None:
+        self.folder = dataset.path
+        self.manifest = dataset.manifest()
+        self.labels: NDArray[np.int64] = np.array([image.label for image in self.manifest.images], dtype=np.int64)
+        learnt = np.flatnonzero(assign(self.manifest, seed) == "train")
+        self.scored = learnt[stratified(self.labels[learnt], MOST_IMAGES, seed)]
+        """Rows of the training split, at most `MOST_IMAGES`."""
+        self.thinned = len(self.scored) < len(learnt)
+
+    def part(self) -> str:
+        """Names the scored rows, for a key."""
+        return hashlib.sha256(np.ascontiguousarray(self.scored, dtype=np.int64).tobytes()).hexdigest()
+
+
+def _score(
+    spec: RankSpec, on: Network, pictures: _Pictures, cache: Cache, title: str
+) -> Generator[Event, None, RankedBackbone]:
+    weights, device = on.weights_row(), resolve_device(spec.device)
+    size = weights.input_size
+    pixels = yield from load_pixels(
+        pictures.folder, pictures.manifest, size=size, interpolation=weights.interpolation, cache=cache
+    )
+    if device == "cpu":
+        yield from exported_backbone(on, weights.name, size, cache)
+    yield StageStarted(stage="features", title=title)
+    key = features_key(pictures.manifest, on, weights.name, size)
+    if pictures.thinned and cache.get("features", key) is None:
+        # Of so many pictures not all are run through every backbone only to be compared.
+        some, key = np.ascontiguousarray(pixels[pictures.scored]), computed_key(key, pictures.part())
+        features = yield from frozen_features(some, on, weights.name, device=device, cache=cache, key=key)
+    else:
+        every = yield from frozen_features(pixels, on, weights.name, device=device, cache=cache, key=key)
+        features = every[pictures.scored]
+    found = transferability(features, pictures.labels[pictures.scored], spec.seed)
+    if device == "cpu":
+        exported = yield from exported_backbone(on, weights.name, size, cache)
+        a_picture = frozen_seconds(exported / ONNX_NAME, size)
+    else:
+        a_picture = forward_seconds(on, size, device)
+    return RankedBackbone(
+        backbone=on.name,
+        weights=weights.name,
+        accuracy=found.accuracy,
+        interval=found.interval,
+        logme=found.logme,
+        similar=found.similar,
+        seconds=a_picture * len(pixels),
+    )

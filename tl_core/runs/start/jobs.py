@@ -1,0 +1,195 @@
+"""What pages and the command line call: ask for a job, follow it, cancel it. Knows neither.
+
+Everything that can be found wrong is found before a job is made. A second call with the same `key` (a double click, a
+rerun in the middle) finds the job of the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from tl_core.documents.events import Event
+from tl_core.documents.spec import ClassesFrom, IngestSpec
+from tl_core.errors import NotFound
+from tl_core.runs.process.devices import detect_device, resolve_device
+from tl_core.runs.process.executors import Executor, Processes, cancel
+from tl_core.runs.process.queue import take_ticket
+from tl_core.runs.process.run_job import Held
+from tl_core.runs.start.options import TrainingOptions, check_training, spec_of
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder, keep_reserve
+from tl_core.runs.store.new_folder import identifier, make, make_outside, say_disk_full, swept
+from tl_core.runs.store.store import Store, Workspace
+
+__all__ = [
+    "TrainingOptions",
+    "cancel",
+    "check_training",
+    "detect_device",
+    "finish_with_best",
+    "follow",
+    "submit_ingest",
+    "submit_training",
+]
+
+_PROCESSES = Processes()
+
+
+def submit_ingest(
+    workspace: Workspace,
+    *,
+    source_kind: Literal["folder", "zip", "sample"],
+    source: str | Path,
+    name: str,
+    classes_from: ClassesFrom = "first",
+    remove_source: bool = False,
+    key: str | None = None,
+    executor: Executor = _PROCESSES,
+) -> DatasetFolder:
+    """Start to read a folder, a zip or a sample into a data set.
+
+    `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended.
+
+    Raises:
+        NotFound: there is no such folder or zip.
+        DiskFull: not even the job's folder could be written.
+    """
+    if source_kind != "sample":
+        source = Path(source).absolute()
+        if not (source.is_dir() if source_kind == "folder" else source.is_file()):
+            raise NotFound(f"There is no {source_kind} {source}.")
+    spec = IngestSpec(
+        name=_display(name),
+        source_kind=source_kind,
+        source=str(source),
+        classes_from=classes_from,
+        remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
+    )
+    workspace.make()
+    store = swept(workspace)
+    folder = workspace.path / "datasets" / identifier(key)
+    path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
+    dataset = DatasetFolder(path)
+    if lock is not None:
+        executor.start(dataset, Held(lock=lock), store=store.root)
+    return dataset
+
+
+def submit_training(
+    workspace: Workspace,
+    dataset: DatasetFolder,
+    *,
+    name: str | None = None,
+    out: Path | None = None,
+    key: str | None = None,
+    executor: Executor = _PROCESSES,
+    **options: Any,
+) -> RunFolder:
+    """Start to train a classifier on `dataset`, in the workspace or, with `out`, in a folder of the user's own.
+
+    `options` are the fields of `TrainingOptions`.
+
+    Raises:
+        SpecError: options that are wrong, all at once; a data set that was not read to the end.
+        DataError: pictures that no classifier can be trained on.
+        NotEmpty: `out` holds something already.
+        DiskFull: not even the job's folder could be written.
+    """
+    from tl_core.data.checks import require_trainable
+
+    wanted = TrainingOptions(**options)
+    check_training(wanted)
+    store = swept(workspace)
+    uses = dataset.hold()
+    try:
+        require_trainable(dataset.manifest())
+        spec = spec_of(wanted, dataset, name=name)
+        if out is None:
+            folder = workspace.path / "runs" / identifier(key)
+            path, lock = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
+        else:
+            path, lock = make_outside(out, lambda fresh: RunFolder(fresh).write_spec(spec))
+    except BaseException:
+        locks.release([uses])
+        raise
+    run = RunFolder(path)
+    if lock is None:
+        locks.release([uses])
+    else:
+        _start_training(run, lock, uses, spec.device, store, executor)
+    return run
+
+
+def finish_with_best(
+    run: RunFolder, *, workspace: Workspace | None = None, executor: Executor = _PROCESSES
+) -> RunFolder:
+    """Take a run to a bundle from the best state that it wrote; one that still trains is stopped first.
+
+    The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded, or that is
+    finishing already, is left alone.
+
+    Raises:
+        NotFound: it wrote none, or its data set is gone.
+    """
+    if run.alive() and not run.finishing and run.best.is_file():
+        cancel(run)
+    spec = run.spec()
+    workspace = workspace or Store.default().workspace(spec.workspace)
+    store = swept(workspace)
+    uses = workspace.dataset(spec.dataset).hold()
+    lock = locks.take(run.lock)
+    if lock is None:
+        locks.release([uses])
+        return run
+    try:
+        if run.status().state == "succeeded":
+            locks.release([uses, lock])
+            return run
+        if not run.best.is_file():
+            raise NotFound(
+                "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
+            )
+        # This process holds the job now, so what the last worker left behind may be changed.
+        device = resolve_device(spec.device)
+        say_disk_full(lambda: keep_reserve(run.reserve))
+        run.finish_file.touch()
+        run.cancel_file.unlink(missing_ok=True)
+        (run.path / "status.json").unlink(missing_ok=True)
+    except BaseException:
+        locks.release([uses, lock])
+        raise
+    _start_training(run, lock, uses, device, store, executor)
+    return run
+
+
+def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
+    """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
+    offset = 0
+    while True:
+        alive = job.alive()
+        events, offset = job.events(offset)
+        yield from events
+        if not alive:
+            return
+        time.sleep(poll)
+
+
+def _start_training(run: RunFolder, lock: int, uses: int, device: str, store: Store, executor: Executor) -> None:
+    try:
+        ticket = take_ticket(store.queue, device)
+    except BaseException:
+        locks.release([lock, uses])
+        raise
+    try:
+        executor.start(run, Held(lock=lock, dataset=uses, ticket=ticket), store=store.root)
+    except OSError:
+        ticket.path.unlink(missing_ok=True)
+        raise
+
+
+def _display(name: str) -> str:
+    return " ".join(name.split())[:200] or "Untitled"

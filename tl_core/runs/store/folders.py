@@ -1,0 +1,223 @@
+"""The three kinds of job as folders: a data set, a run, a task. Knows nothing of workspaces, queues or processes.
+
+in_use        (data set) held, shared, by every run and task that needs it
+finish        (run) skip training, export best.safetensors
+result.json   (task) the answer, written last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from tl_core import settings
+from tl_core.documents.base import Document
+from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.questions import (
+    DescribeSpec,
+    LookSpec,
+    MeasureSpec,
+    PreviewSpec,
+    QuestionSpec,
+    RankSpec,
+    RateSpec,
+)
+from tl_core.documents.report import Report
+from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.errors import DocumentError, NotFound, SpecError
+from tl_core.runs.store import locks
+from tl_core.runs.store.job_folder import DIED, JobFolder
+
+Answer = TypeVar("Answer", bound=Document)
+Asked = TypeVar("Asked", bound=Document)
+_DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
+
+
+class DatasetFolder(JobFolder):
+    """A data set, read or being read."""
+
+    what = "data set"
+
+    @property
+    def use_lock(self) -> Path:
+        return self.path / "in_use"
+
+    def delete(self) -> None:
+        """Remove it for good, and what the cache keeps of its pictures. Raises InUse, in words, where a job needs it."""
+        origins = self.origins()
+        super().delete()
+        forget(self.path.parents[3], origins)
+
+    def origins(self) -> list[str]:
+        """Under what the cache keeps what was computed from its pictures; nothing of a sample, whose pictures anybody has."""
+        from tl_core.data.pixels import origin
+
+        try:
+            return [] if self.spec().source_kind == "sample" else [origin(self.manifest())]
+        except (NotFound, DocumentError):
+            return []
+
+    def spec(self) -> IngestSpec:
+        spec = super().spec()
+        if not isinstance(spec, IngestSpec):
+            raise DocumentError(f"{self.path.name} is no data set.")
+        return spec
+
+    def manifest(self) -> Manifest:
+        """Raises NotFound where it was not read to the end, DocumentError."""
+        file = self.path / "manifest.json"
+        try:
+            found = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return Manifest.read(file)
+        return _manifest(file, found.st_mtime_ns, found.st_ino)
+
+    def hold(self) -> int:
+        """Hold it, so that it is not deleted while a job needs it; the descriptor to hand on or release.
+
+        Raises:
+            SpecError: it was not read to the end.
+            NotFound: somebody is deleting it.
+        """
+        if self.status().state != "succeeded":
+            raise SpecError(f"The data set {self.name!r} was not read to the end. Read it again, then train on it.")
+        held = locks.take(self.use_lock, shared=True)
+        if held is None:
+            raise NotFound(f"The data set {self.name!r} is being deleted.")
+        return held
+
+    def image(self, entry: ImageEntry) -> Path:
+        """The normalised copy, longest side at most 1024 pixels."""
+        return self.path / "images" / entry.file
+
+    def thumbnail(self, entry: ImageEntry) -> Path:
+        """A JPEG, longest side 256 pixels."""
+        return self.path / "thumbnails" / f"{Path(entry.file).stem}.jpg"
+
+    def _needed_by(self) -> list[tuple[Path, str]]:
+        return [
+            *super()._needed_by(),
+            (self.use_lock, f"A job that has not ended needs {self.name!r}. Cancel the run, or wait until it ended."),
+        ]
+
+
+class RunFolder(JobFolder):
+    """A training run; also what `--out DIR` is."""
+
+    what = "run"
+
+    def spec(self) -> TrainSpec:
+        spec = super().spec()
+        if not isinstance(spec, TrainSpec):
+            raise DocumentError(f"{self.path.name} is no run.")
+        return spec
+
+    def report(self) -> Report:
+        """Raises NotFound where it did not end well, DocumentError."""
+        return Report.read(self.path / "report.json")
+
+    @cached_property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+    @cached_property
+    def best(self) -> Path:
+        """The best state so far, written during training; absent where nothing is trained step by step."""
+        return self.path / "best.safetensors"
+
+    @property
+    def finish_file(self) -> Path:
+        return self.path / "finish"
+
+    @property
+    def finishing(self) -> bool:
+        """Whether training is to be skipped and `best` exported."""
+        return self.finish_file.exists()
+
+    def can_finish(self) -> bool:
+        """Whether "finish with the best so far" has something to finish with."""
+        return self.best.is_file() and self.status().state in ("cancelled", "interrupted", "failed")
+
+    def _died(self) -> str:
+        return _DIED_WITH_BEST if self.best.is_file() else DIED
+
+
+class QuestionFolder(JobFolder):
+    """A small question that was asked as a job, and its answer."""
+
+    what = "task"
+
+    def spec(self) -> QuestionSpec:
+        spec = super().spec()
+        if isinstance(spec, IngestSpec | TrainSpec):
+            raise DocumentError(f"{self.path.name} is no task.")
+        return spec
+
+    def asked(self, kind: type[Asked]) -> Asked:
+        """Its spec, which is of that kind. Raises NotFound, DocumentError."""
+        spec = self.spec()
+        if not isinstance(spec, kind):
+            raise DocumentError(f"{self.path.name} is no task of the kind {kind.__name__}.")
+        return spec
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    def answer(self, document: type[Answer]) -> Answer | None:
+        """What it answered; None until it succeeded. Raises NotFound, DocumentError."""
+        return document.read(self.result_file) if self.status().state == "succeeded" else None
+
+    @property
+    def dataset(self) -> str | None:
+        """Id of the data set that it asks about, where it asks about one. Raises NotFound, DocumentError."""
+        match self.spec():
+            case RankSpec(dataset=asked) | PreviewSpec(dataset=asked) | LookSpec(dataset=asked):
+                return asked
+            case RateSpec(train=train):
+                return train.dataset
+            case _:
+                return None
+
+    def _own_name(self) -> str:
+        match self.spec():
+            case DescribeSpec(network=network):
+                return f"Looking up {network}"
+            case MeasureSpec(backbone=backbone):
+                return f"Timing {backbone}"
+            case RankSpec(backbones=backbones):
+                return f"Comparing {len(backbones)} backbones"
+            case RateSpec():
+                return "Finding a learning rate"
+            case PreviewSpec():
+                return "Showing the augmentation"
+            case LookSpec(backbone=backbone):
+                return f"Looking into {backbone}"
+
+
+def open_job(path: Path) -> DatasetFolder | RunFolder | QuestionFolder:
+    """The job folder at `path`, as what its spec says it is. Raises NotFound, DocumentError."""
+    match JobFolder(path).spec():
+        case IngestSpec():
+            return DatasetFolder(path)
+        case TrainSpec():
+            return RunFolder(path)
+        case _:
+            return QuestionFolder(path)
+
+
+def forget(store: Path, origins: Iterable[str]) -> None:
+    """Remove from the cache of `store` what was computed from pictures that are deleted."""
+    from tl_core.data.cache import Cache
+
+    for origin in origins:
+        Cache(store / "cache", settings.cache_bytes()).forget(origin)
+
+
+@lru_cache(maxsize=8)
+def _manifest(file: Path, moment: int, inode: int) -> Manifest:
+    """Read once while it is the same file: a page asks at every rerun, and that of 50,000 pictures takes a quarter of a second."""
+    del moment, inode  # the cache's key
+    return Manifest.read(file)

@@ -1,0 +1,206 @@
+"""A job is a folder: one class owns its paths and says how it stands. Knows no kind of job, no workspace, queue or process.
+
+spec.json     what was asked for            status.json   how it stands, written by who holds the lock
+events.jsonl  what it said, append-only     log.txt       for people: stages, tracebacks
+lock          held for the job's life       cancel        somebody asked it to stop
+label.json    a name given afterwards       reserve       room for the last words on a full disk
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tl_core.documents.events import EVENT, Event
+from tl_core.documents.job import JobSpec, SpecFile
+from tl_core.documents.spec import Label
+from tl_core.documents.status import Failure, State, Status
+from tl_core.errors import DocumentError, InUse, NotFound
+from tl_core.runs.store import locks
+
+RESERVE_BYTES = 65_536
+DIED = (
+    "It was interrupted: its worker ended in the middle, with the app, because it was killed, or because memory ran out. "
+    "Everything that it read is whole. Start it again."
+)
+
+
+def keep_reserve(path: Path) -> None:
+    """Set disk space aside, so that a job can say that the disk is full. Raises OSError where there is none."""
+    with path.open("wb") as file:
+        file.write(os.urandom(RESERVE_BYTES))
+        file.flush()
+        # Only then is it known to lie on the disk: file systems hand out space late.
+        os.fsync(file.fileno())
+
+
+class JobFolder:
+    """One job, whatever became of it. Any process may read it at any time."""
+
+    what = "job"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobFolder) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def cancel_file(self) -> Path:
+        return self.path / "cancel"
+
+    @property
+    def reserve(self) -> Path:
+        return self.path / "reserve"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def created(self) -> float:
+        """Seconds since the epoch; the lock file is made with the job and never written to."""
+        try:
+            return self.lock.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "spec.json").is_file()
+
+    def spec(self) -> JobSpec:
+        """Raises NotFound, DocumentError."""
+        return SpecFile.read(self.path / "spec.json").spec
+
+    def write_spec(self, spec: JobSpec) -> None:
+        """Raises DiskFull."""
+        SpecFile(spec=spec).write(self.path / "spec.json")
+
+    @property
+    def name(self) -> str:
+        """Display text: the name given afterwards, else the one in the spec, else the id."""
+        with suppress(NotFound, DocumentError):
+            return Label.read(self.path / "label.json").name
+        try:
+            return self._own_name()
+        except (NotFound, DocumentError):
+            return self.id
+
+    def _own_name(self) -> str:
+        """The name that its spec has. Raises NotFound, DocumentError."""
+        return str(getattr(self.spec(), "name", self.id))
+
+    def rename(self, name: str) -> None:
+        """Give it another display name. Raises NotFound, DiskFull."""
+        if not self.exists:
+            raise NotFound(f"This {self.what} is gone.")
+        Label(name=" ".join(name.split())[:200] or self.id).write(self.path / "label.json")
+
+    def alive(self) -> bool:
+        """Whether a worker has it: queued, running or cancelling."""
+        return locks.held(self.lock)
+
+    def status(self) -> Status:
+        """How it stands. What a dead worker could not write is derived here.
+
+        Raises:
+            NotFound: there is no such job.
+            DocumentError: its status.json is not one.
+        """
+        # The lock first: a worker that ends between the two looks has written its last status by the second.
+        alive = self.alive()
+        try:
+            status = Status.read(self.path / "status.json")
+        except NotFound:
+            if not self.exists:
+                raise NotFound(f"This {self.what} is gone.") from None
+            status = Status(state="queued")
+        if status.final:
+            return status
+        asked = self.cancel_file.exists()
+        if alive:
+            return status.model_copy(update={"state": "cancelling"}) if asked else status
+        state: State = "cancelled" if asked else "interrupted"
+        failure = None if asked else Failure(kind="worker_died", message=self._died(), exit_code=1)
+        return status.model_copy(update={"state": state, "failure": failure})
+
+    def _died(self) -> str:
+        return DIED
+
+    def events(self, offset: int = 0) -> tuple[list[Event], int]:
+        """The events written since byte `offset`, and the offset to ask with next time.
+
+        The last line counts once its end is written. A line that a dead worker left half written is passed over.
+        """
+        try:
+            with (self.path / "events.jsonl").open("rb") as file:
+                file.seek(offset)
+                text = file.read()
+        except FileNotFoundError:
+            return [], 0
+        complete = text[: text.rfind(b"\n") + 1]
+        events: list[Event] = []
+        for line in complete.splitlines():
+            try:
+                events.append(EVENT.validate_json(line))
+            except ValidationError:
+                continue
+        return events, offset + len(complete)
+
+    def log(self, tail_bytes: int = 20_000) -> str:
+        """The end of the log, at most `tail_bytes` long; empty where there is none."""
+        try:
+            with self.log_file.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - tail_bytes))
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def delete(self) -> None:
+        """Remove it for good. Raises InUse, in words, where a job needs it."""
+        with self.idle():
+            gone = self.path.with_name(f".deleted-{secrets.token_hex(8)}")
+            try:
+                self.path.rename(gone)
+            except FileNotFoundError:
+                return
+            shutil.rmtree(gone, ignore_errors=True)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Hold every lock of the folder, so that no job starts on it meanwhile. Raises InUse."""
+        descriptors: list[int] = []
+        try:
+            for path, problem in self._needed_by():
+                descriptor = locks.take(path) if self.path.is_dir() else None
+                if descriptor is None and self.path.is_dir():
+                    raise InUse(problem)
+                descriptors.extend([] if descriptor is None else [descriptor])
+            yield
+        finally:
+            locks.release(descriptors)
+
+    def _needed_by(self) -> list[tuple[Path, str]]:
+        return [(self.lock, f"{self.name!r} is still at work. Cancel it, or wait until it ended.")]

@@ -1,0 +1,96 @@
+"""What every call that starts a job needs: a swept store, and a folder that is whole and locked when it can be seen.
+
+Knows nothing of what jobs do.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tl_core import settings
+from tl_core.errors import DiskFull, InUse, NotEmpty, StoreError
+from tl_core.runs.failures import disk_full
+from tl_core.runs.store import locks
+from tl_core.runs.store.job_folder import keep_reserve
+from tl_core.runs.store.store import Store, Workspace, new_id
+
+
+def swept(workspace: Workspace) -> Store:
+    """The store of `workspace`, without what was idle for too long; `workspace` itself is in use."""
+    store = Store(workspace.path.parents[1])
+    workspace.touch()
+    store.sweep(settings.keep_days())
+    return store
+
+
+def identifier(key: str | None) -> str:
+    """The same id for the same key, so that the file system itself lets only one of two jobs come to be."""
+    return new_id() if key is None else hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def make(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int | None]:
+    """Make a job folder that is whole and locked when it appears; no lock where the job is there already."""
+    if folder.is_dir():
+        return folder, None
+    fresh = folder.with_name(f".new-{new_id()}")
+    try:
+        say_disk_full(lambda: fresh.mkdir(parents=True))
+        lock = _fill(fresh, write)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    try:
+        fresh.rename(folder)
+    except OSError as error:
+        locks.release([lock])
+        shutil.rmtree(fresh, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return folder, None
+        raise
+    return folder, lock
+
+
+def make_outside(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int]:
+    """Make a job folder of the user's own `folder`, which is empty or not there yet."""
+    folder = folder.absolute()
+    taken = NotEmpty(f"{folder} holds something already. Name a folder that is empty or not there yet.")
+    try:
+        say_disk_full(lambda: folder.mkdir(parents=True, exist_ok=True))
+    except (FileExistsError, NotADirectoryError):
+        raise taken from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
+    if any(folder.iterdir()):
+        raise taken
+    try:
+        os.close(os.open(folder / "lock", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        raise taken from None
+    return folder, _fill(folder, write)
+
+
+def _fill(folder: Path, write: Callable[[Path], None]) -> int:
+    lock = locks.take(folder / "lock")
+    if lock is None:
+        raise InUse(f"Somebody else is using {folder}.")
+    try:
+        say_disk_full(lambda: keep_reserve(folder / "reserve"))
+        write(folder)
+    except BaseException:
+        locks.release([lock])
+        raise
+    return lock
+
+
+def say_disk_full(write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        if disk_full(error):
+            raise DiskFull("The disk is full: no job can be started. Free some space and try again.") from error
+        raise

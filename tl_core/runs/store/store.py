@@ -1,0 +1,291 @@
+"""Where everything lies: workspaces with data sets, runs and tasks, the cache, the queue. Knows nothing of what jobs do.
+
+    STORE/workspaces/TOKEN/datasets/ID, runs/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
+
+A token is the only key to a workspace. Names that begin with a dot are on their way in (`.new-`) or out (`.deleted-`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import time
+from contextlib import ExitStack, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tl_core import settings
+from tl_core.errors import DiskFull, GraftError, InUse, NotFound, StoreError
+from tl_core.runs.failures import disk_full
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder, forget
+from tl_core.runs.store.job_folder import JobFolder
+
+if TYPE_CHECKING:
+    from tl_core.data.cache import Cache
+
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{16}")
+_DAY = 86_400.0
+_KINDS = ("datasets", "runs", "tasks")
+_Job = TypeVar("_Job", bound=JobFolder)
+
+
+def new_token() -> str:
+    """The key to a workspace that nobody can guess: 128 random bits, 32 hex digits."""
+    return secrets.token_hex(16)
+
+
+def new_id() -> str:
+    return secrets.token_hex(8)
+
+
+class Workspace:
+    """One user's data sets, runs and tasks. Nothing is written before the first data set."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.path)!r})"
+
+    @property
+    def token(self) -> str:
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    def datasets(self) -> list[DatasetFolder]:
+        """Newest first, in whatever state."""
+        return _newest_first([DatasetFolder(path) for path in _entries(self.path / "datasets")])
+
+    def runs(self) -> list[RunFolder]:
+        """Newest first, in whatever state."""
+        return _newest_first([RunFolder(path) for path in _entries(self.path / "runs")])
+
+    def questions(self) -> list[QuestionFolder]:
+        """Newest first, in whatever state; those that ended are kept for a day."""
+        return _newest_first([QuestionFolder(path) for path in _entries(self.path / "tasks")])
+
+    def dataset(self, identifier: str) -> DatasetFolder:
+        """Raises NotFound."""
+        folder = DatasetFolder(self.path / "datasets" / _checked(identifier, "data set"))
+        if not folder.exists:
+            raise NotFound("There is no such data set in this workspace. It may have been deleted.")
+        return folder
+
+    def run(self, identifier: str) -> RunFolder:
+        """Raises NotFound."""
+        folder = RunFolder(self.path / "runs" / _checked(identifier, "run"))
+        if not folder.exists:
+            raise NotFound("There is no such run in this workspace. It may have been deleted.")
+        return folder
+
+    def question(self, identifier: str) -> QuestionFolder:
+        """Raises NotFound."""
+        folder = QuestionFolder(self.path / "tasks" / _checked(identifier, "task"))
+        if not folder.exists:
+            raise NotFound("There is no such task in this workspace. Tasks are kept for a day; ask again.")
+        return folder
+
+    def live(self) -> list[JobFolder]:
+        """Jobs that have not ended, newest first."""
+        return _newest_first([job for job in (*self.datasets(), *self.runs(), *self.questions()) if job.alive()])
+
+    def staging(self) -> Path:
+        """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again."""
+        folder = self.path / "staging" / new_id()
+        self.make()
+        folder.mkdir(parents=True)
+        return folder
+
+    def holds_staged(self, path: Path) -> bool:
+        """Whether `path` lies in this workspace's staging folder, and so may be removed."""
+        return (self.path / "staging").resolve() in path.resolve().parents
+
+    def touch(self) -> None:
+        """Note that somebody was here; a workspace that holds nothing stays unwritten."""
+        if self.exists:
+            (self.path / "touched").touch()
+
+    def last_used(self) -> float:
+        """Seconds since the epoch."""
+        kinds = [self.path / kind for kind in _KINDS]
+        jobs = [path for kind in kinds for path in _entries(kind)]
+        return max(_modified(path) for path in (self.path, self.path / "touched", *kinds, *jobs))
+
+    def delete(self) -> None:
+        """Remove everything here. Raises InUse where a job is at work; then nothing was removed."""
+        if not self.exists:
+            return
+        with ExitStack() as held:
+            for job in (*self.runs(), *self.questions(), *self.datasets()):
+                held.enter_context(job.idle())
+            origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
+            gone = self.path.with_name(f".deleted-{new_id()}")
+            self.path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+            forget(self.path.parents[1], origins)
+
+    def make(self) -> None:
+        """Make its folder, for its owner only. Raises StoreError where that cannot be done."""
+        Store(self.path.parents[1]).make()
+        self.path.mkdir(exist_ok=True, mode=0o700)
+
+
+class Store:
+    """One folder on disk, shared by every app and command that is given the same GRAFT_STORE."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    @classmethod
+    def default(cls) -> Store:
+        """The store that GRAFT_STORE names, else the one in the user's data folder."""
+        return cls(settings.store_folder())
+
+    def make(self) -> None:
+        """Make its folders where they are not there yet, for their owner only: a token that can be listed protects nothing.
+
+        Raises:
+            StoreError: that cannot be done, or they cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in ("workspaces", "cache", "queue"):
+                (self.root / name).mkdir(exist_ok=True, mode=0o700)
+                if not os.access(self.root / name, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            if disk_full(error):
+                raise DiskFull(f"The disk is full: nothing can be written to the store {self.root}.") from error
+            raise StoreError(
+                f"The store {self.root} cannot be used: {error.strerror}. Set GRAFT_STORE to a folder that you may write to."
+            ) from error
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Raises StoreError where the store cannot be written to."""
+        from tl_core.data.cache import Cache
+
+        self.make()
+        return Cache(self.root / "cache", settings.cache_bytes())
+
+    @property
+    def queue(self) -> Path:
+        return self.root / "queue"
+
+    def workspace(self, token: str) -> Workspace:
+        """The workspace of `token`, which need not exist yet. Raises NotFound for what is no token."""
+        if not _TOKEN.fullmatch(token):
+            raise NotFound("This is not a workspace's token: it has 32 digits and letters from a to f.")
+        return Workspace(self.root / "workspaces" / token)
+
+    def workspaces(self) -> list[Workspace]:
+        return [Workspace(path) for path in _children(self.root / "workspaces") if _TOKEN.fullmatch(path.name)]
+
+    def command_line_workspace(self) -> Workspace:
+        """The workspace of commands that name none; its token is kept in the store, readable by its owner only."""
+        self.make()
+        kept = self.root / "command-line-token"
+        if kept.exists() and not _TOKEN.fullmatch(kept.read_text(errors="replace").strip()):
+            # What a power cut left of it opens nothing.
+            kept.unlink()
+        if not kept.exists():
+            fresh = kept.with_name(f".{kept.name}.{new_id()}")
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(new_token())
+            try:
+                # A link, unlike a rename, leaves the token of another command that was quicker.
+                kept.hardlink_to(fresh)
+            except FileExistsError:
+                return self.workspace(kept.read_text().strip())
+            finally:
+                fresh.unlink()
+        return self.workspace(kept.read_text().strip())
+
+    def sweep(self, keep_days: float) -> list[str]:
+        """Remove workspaces that were idle for `keep_days` (0: none) and what broken-off work left behind.
+
+        A workspace with a job at work is never removed. Returns the tokens of those removed.
+        """
+        now = time.time()
+        removed = []
+        for workspace in self.workspaces():
+            if keep_days and now - workspace.last_used() > keep_days * _DAY:
+                try:
+                    workspace.delete()
+                except InUse:
+                    continue
+                removed.append(workspace.token)
+            else:
+                _clear(workspace, now)
+        for path in _children(self.root / "workspaces"):
+            if path.name.startswith(".deleted-"):
+                shutil.rmtree(path, ignore_errors=True)
+        return removed
+
+
+def _clear(workspace: Workspace, now: float) -> None:
+    """Remove half-deleted and half-made jobs, tasks that nobody needs, and uploads that nobody read within a day."""
+    for kind in _KINDS:
+        for path in _children(workspace.path / kind):
+            half_made = path.name.startswith(".new-") and now - _modified(path) > 3600
+            if path.name.startswith(".deleted-") or half_made:
+                shutil.rmtree(path, ignore_errors=True)
+    _clear_tasks(workspace, now)
+    needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
+    for path in _children(workspace.path / "staging"):
+        used = any(path == source or path in source.parents for source in needed)
+        if not used and now - _modified(path) > _DAY:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear_tasks(workspace: Workspace, now: float) -> None:
+    """Remove tasks that ended and that nobody asked for within a day, or whose data set is gone."""
+    datasets = {dataset.id for dataset in workspace.datasets()}
+    for task in workspace.questions():
+        try:
+            orphan = task.dataset is not None and task.dataset not in datasets
+        except GraftError:
+            orphan = True
+        if orphan or now - _modified(task.path) > _DAY:
+            with suppress(InUse):
+                task.delete()
+
+
+def _checked(identifier: str, what: str) -> str:
+    if not _ID.fullmatch(identifier):
+        raise NotFound(f"There is no such {what} in this workspace.")
+    return identifier
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [path for path in _children(folder) if _ID.fullmatch(path.name) and (path / "spec.json").is_file()]
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _newest_first(jobs: list[_Job]) -> list[_Job]:
+    return sorted(jobs, key=lambda job: (job.created, job.id), reverse=True)

@@ -1,0 +1,80 @@
+"""The head on a frozen backbone as a run finds it: features of every picture, then a fit or gradient steps. No torch for a fit.
+
+Knows no stages, no bundle and no report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.events import Event, StageStarted
+from tl_core.runs.train.plan import Plan
+from tl_core.training.frozen.embeddings import frozen_features
+
+if TYPE_CHECKING:
+    from tl_core.training.head.fitted import Head
+
+
+def fitted_head(
+    plan: Plan, pixels: NDArray[np.uint8]
+) -> Generator[Event, None, tuple[Path, NDArray[np.float32], Head]]:
+    """The exported backbone's folder, its features of all rows, and the logistic head on them; the head alone by the plan's solver.
+
+    Raises:
+        WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
+        DeviceError: torch cannot use the device.
+        DiskFull: no space is left.
+        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+    """
+    from tl_core.models.graphs.export import exported_backbone
+
+    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
+    yield StageStarted(stage="features", title="Looking at every picture once")
+    features = yield from frozen_features(
+        pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()
+    )
+    head = yield from _head(plan, features)
+    # Minutes may have gone by, and the cache may have let go of it: what is asked for again is used again, or made again.
+    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
+    return exported, features, head
+
+
+def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
+    train, val, spec = plan.rows("train"), plan.rows("val"), plan.spec
+    if spec.solver == "adam" and not plan.strategy.takes_steps:
+        from tl_core.training.head.trained import fit_adam
+
+        yield StageStarted(stage="training", title="Training the last layer")
+        return (
+            yield from fit_adam(
+                features[train],
+                plan.labels[train],
+                features[val],
+                plan.labels[val],
+                classes=len(plan.classes),
+                recipe=spec.recipe,
+                epochs=spec.epochs,
+                batch_size=spec.batch_size,
+                seed=spec.seed,
+                device=spec.device,
+            )
+        )
+    from tl_core.training.head.fitted import fit_logistic
+    from tl_core.training.head.logistic import Taken
+
+    yield StageStarted(stage="training", title="Fitting the last layer")
+    return (
+        yield from fit_logistic(
+            Taken(features, train),
+            plan.labels[train],
+            Taken(features, val),
+            plan.labels[val],
+            classes=len(plan.classes),
+            balanced=spec.recipe.class_weights,
+        )
+    )

@@ -1,0 +1,219 @@
+"""Training by gradient steps as a run does it: what is computed beforehand, what is kept on the way. Needs torch.
+
+Knows no bundle and no report; the steps themselves are `tl_core.training.loop.fit`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from tl_core.documents.base import write_atomically
+from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.documents.report import StageMoved
+from tl_core.errors import DownloadFailed, NotFound, WeightsUnavailable
+from tl_core.models.build import Backbone, build
+from tl_core.models.graphs.export import exported_backbone
+from tl_core.runs.train.find_head import fitted_head
+from tl_core.runs.train.plan import Plan
+from tl_core.training.frozen.activations import frozen_activations
+from tl_core.training.frozen.embeddings import pretrained
+from tl_core.training.loop.fit import fit, set_fitted_head
+from tl_core.training.loop.inputs import Inputs, torch_device
+from tl_core.training.loop.movement import stage_movement
+from tl_core.training.loop.surgical import stage_pulls
+from tl_core.training.speed.memory_layout import channels_last_is_faster
+from tl_core.training.strategies.schedules import phases
+from tl_core.training.strategies.what_learns import first_learning, learning_stages
+
+
+def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[Backbone, tuple[StageMoved, ...]]]:
+    """Follow the plan's strategy, or take what an earlier worker saved of that; the network, and how far its stages moved.
+
+    To finish with what was saved, the pretrained weights are not needed; without them, the movement is left out.
+
+    Raises:
+        WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
+        DeviceError: not even one picture fits the device's memory.
+        DiskFull: no space is left.
+        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+        NotFound: what was saved is damaged.
+    """
+    saved = best_state(plan.run.best) if plan.run.finishing else None
+    before: dict[str, Tensor] | None = None
+    try:
+        backbone = yield from built(plan)
+        before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
+    except (WeightsUnavailable, DownloadFailed):
+        if saved is None:
+            raise
+        # What was saved is whole without them; only how far it moved is not known.
+        backbone = _random(plan)
+    if saved is None:
+        yield from _take_steps(plan, backbone, pixels)
+    else:
+        backbone.load_tensors(saved)
+        yield Notice(message="Finishing with the best state that training reached before it was stopped.")
+    learned = learning_stages(backbone, plan.strategy, plan.spec)
+    return backbone, stage_movement(before, backbone, learned) if before else ()
+
+
+def best_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of best.safetensors. Raises NotFound where it cannot be read, as a power cut may leave it."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
+
+
+def built(plan: Plan) -> Generator[Event, None, Backbone]:
+    """The network with a new head, before training. Raises WeightsUnavailable, DownloadFailed."""
+    if not plan.strategy.pretrained:
+        return _random(plan)
+    return (yield from pretrained(plan.network, plan.weights.name, classes=len(plan.classes), seed=plan.spec.seed))
+
+
+def _random(plan: Plan) -> Backbone:
+    return build(plan.network, weights=None, classes=len(plan.classes), seed=plan.spec.seed, like=plan.weights.name)
+
+
+def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[int, Inputs]]:
+    """How many stages are frozen when training starts, and what comes out of them; `backbone` has its first head by then."""
+    row, stages = plan.strategy, len(backbone.stages)
+    if row.thaws:
+        features = yield from _start_from_fitted(plan, backbone, pixels)
+        return stages, Inputs.of_activations(features, device=torch_device(plan.spec.device))
+    if row.learns == "one" and plan.spec.learning_stages is None:
+        yield from _start_from_fitted(plan, backbone, pixels)
+        yield from _find_stage(plan, backbone, pixels)
+        frozen = first_learning(backbone, row, plan.spec)
+        return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
+    # Before the fitted head: where nothing is kept yet, one pass gives its features, too.
+    frozen = first_learning(backbone, row, plan.spec)
+    inputs = yield from _inputs(plan, backbone, pixels, frozen)
+    if row.head_start == "fitted":
+        yield from _start_from_fitted(plan, backbone, pixels)
+    return frozen, inputs
+
+
+def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
+    row, stages = plan.strategy, len(backbone.stages)
+    frozen, inputs = yield from prepared(plan, backbone, pixels)
+    last = phases(row, stages, plan.spec.epochs)[-1].frozen
+    _choose_layout(plan, backbone, frozen if last is None else last)
+
+    def thaw(first: int) -> Generator[Event, None, Inputs]:
+        # What is kept of the frozen stages is kept for other runs, too, with the whole backbone's embeddings on the way: off
+        # the CPU, where the network itself computes them, they come from one that has learned nothing.
+        fresh = (yield from built(plan)) if first and plan.spec.device != "cpu" else backbone
+        found = yield from _inputs(plan, backbone, pixels, first, fresh=fresh)
+        yield StageStarted(stage="training", title=f"Training: {row.title.lower()}")
+        return found
+
+    yield StageStarted(stage="training", title=f"Training: {row.title.lower()}")
+    yield from fit(
+        backbone,
+        inputs,
+        plan.labels,
+        plan.rows("train"),
+        plan.rows("val"),
+        spec=plan.spec,
+        strategy=row,
+        frozen=frozen,
+        save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
+        thaw=thaw,
+    )
+
+
+def _start_from_fitted(
+    plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]
+) -> Generator[Event, None, NDArray[np.float32]]:
+    """Put the fitted head on `backbone`; the features that it was fitted on."""
+    _, features, head = yield from fitted_head(plan, pixels)
+    set_fitted_head(backbone, head)
+    return features
+
+
+def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
+    """Write into the spec which stage the pictures pull at hardest, and say so."""
+    yield StageStarted(stage="training", title="Looking which stage the pictures pull at hardest")
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch_device(plan.spec.device), level="none")
+    pulls = yield from stage_pulls(
+        backbone, inputs, plan.labels, plan.rows("train"), spec=plan.spec, strategy=plan.strategy
+    )
+    backbone.to("cpu")
+    hardest = int(np.argmax(pulls))
+    plan.take(plan.spec.model_copy(update={"learning_stages": (hardest,)}))
+    ratios = ", ".join(f"{name} {pull:.2g}" for (name, _), pull in zip(backbone.stages, pulls, strict=True))
+    yield Notice(
+        message=(
+            f"The pictures pull hardest at {backbone.stages[hardest][0]}, so that stage learns. Gradient for weights, from "
+            f"stem to head: {ratios}."
+        )
+    )
+
+
+def _inputs(
+    plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8], frozen: int, *, fresh: Backbone | None = None
+) -> Generator[Event, None, Inputs]:
+    """What the stages after the first `frozen` read: what those give, computed once, or pixels.
+
+    `fresh`: the network before any training, where `backbone` has learned already.
+    """
+    spec, device = plan.spec, torch_device(plan.spec.device)
+    if frozen:
+        exported = yield from exported_backbone(plan.network, plan.weights.name, spec.image_size, plan.cache)
+        yield StageStarted(stage="features", title="Running the frozen stages once")
+        activations = yield from frozen_activations(
+            fresh or backbone,
+            exported,
+            pixels,
+            frozen=frozen,
+            train_rows=plan.rows("train"),
+            recipe=spec.recipe,
+            passes=_passes(plan, backbone, frozen),
+            seed=spec.seed,
+            cache=plan.cache,
+            key=plan.key(),
+            device=spec.device,
+            precision=spec.precision,
+            views=spec.views_kept.get(frozen),
+        )
+        views = activations.views if activations else 0
+        if spec.views_kept.get(frozen) != views:
+            plan.take(spec.model_copy(update={"views_kept": {**spec.views_kept, frozen: views}}))
+        if activations is not None:
+            return Inputs.of_activations(activations.plain, device=device, copies=activations.copies)
+    return Inputs.of_pixels(
+        backbone, pixels, frozen=frozen, device=device, level=spec.recipe.augmentation, precision=spec.precision
+    )
+
+
+def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
+    """In how many epochs the first `frozen` stages stay so."""
+    row, epochs = plan.strategy, plan.spec.epochs
+    if not row.thaws:
+        return epochs
+    return sum(phase.epochs for phase in phases(row, len(backbone.stages), epochs) if phase.frozen == frozen)
+
+
+def _choose_layout(plan: Plan, backbone: Backbone, frozen: int) -> None:
+    spec = plan.spec
+    if spec.channels_last is not None:
+        return
+    faster = channels_last_is_faster(
+        backbone,
+        frozen=frozen,
+        image_size=spec.image_size,
+        device=spec.device,
+        bfloat16=spec.precision == "bfloat16",
+        micro_batch=min(spec.micro_batch, spec.batch_size),
+        cache=plan.cache,
+    )
+    plan.take(spec.model_copy(update={"channels_last": faster}))

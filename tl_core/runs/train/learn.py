@@ -1,0 +1,96 @@
+"""The part of a run that learns: a head on frozen features, or stages trained by gradient steps.
+
+A fitted head on a frozen backbone needs no torch where the backbone was exported before. Knows no bundle and no report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.report import StageMoved
+from tl_core.runs.train.find_head import fitted_head
+from tl_core.runs.train.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What training gave: a graph without its head, the head, and every tensor by the library's name."""
+
+    graph: Path
+    weight: NDArray[np.float32]
+    """(C, D), before the temperature."""
+    bias: NDArray[np.float32]
+    """(C,)"""
+    tensors: dict[str, NDArray[np.float32]]
+    trainable: int
+    total: int
+    features: NDArray[np.float32] | None
+    """(N, D) of all rows, where the whole backbone stayed frozen; else None: the graph answers."""
+    moved: tuple[StageMoved, ...] = ()
+    """Stages from the stem up; empty where the whole backbone stayed frozen."""
+
+
+def learn(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
+    """Follow the plan's strategy on `pixels` (N, S, S, 3); files on the way go to `workshop`.
+
+    Raises:
+        WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
+        DeviceError: not even one picture fits the device's memory.
+        DiskFull: no space is left.
+        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+    """
+    if plan.strategy.takes_steps:
+        return (yield from _train(plan, pixels, workshop))
+    return (yield from _fit(plan, pixels))
+
+
+def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learned]:
+    """The head alone."""
+    from safetensors.numpy import load_file
+
+    from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
+    from tl_core.models.head_tensors import head_tensors
+
+    exported, features, head = yield from fitted_head(plan, pixels)
+    trainable = plan.network.head_parameters(len(plan.classes))
+    return Learned(
+        graph=exported / ONNX_NAME,
+        weight=head.weight,
+        bias=head.bias,
+        tensors={**load_file(exported / TENSORS_NAME), **head_tensors(plan.network, head.weight, head.bias)},
+        trainable=trainable,
+        total=plan.network.backbone_parameters + trainable,
+        features=features,
+    )
+
+
+def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
+    """Stages, by gradient steps."""
+    from tl_core.models.graphs.export import export_backbone
+    from tl_core.models.head_tensors import head_of
+    from tl_core.runs.train.fine_tune import train
+    from tl_core.training.strategies.what_learns import count
+
+    backbone, moved = yield from train(plan, pixels)
+    yield StageStarted(stage="export", title="Writing the classifier")
+    graph = workshop / "backbone.onnx"
+    export_backbone(backbone, plan.spec.image_size, graph)
+    tensors = {name: tensor.numpy() for name, tensor in backbone.tensors().items()}
+    weight, bias = head_of(plan.network, tensors)
+    trainable, total = count(backbone, plan.strategy, plan.spec)
+    return Learned(
+        graph=graph,
+        weight=weight,
+        bias=bias,
+        tensors=tensors,
+        trainable=trainable,
+        total=total,
+        features=None,
+        moved=moved,
+    )

@@ -1,0 +1,75 @@
+"""What every stage of one training run reads: its spec, its rows of the tables, its pictures' labels and splits.
+
+Knows where things are looked up. Computes nothing that takes time.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.cache import Cache
+from tl_core.data.pixels import pixels_key
+from tl_core.data.split import assign
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.graphs.export import backbone_key
+from tl_core.models.registry import Network, WeightsRow, network
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.training.frozen.features import computed_key
+from tl_core.training.strategies.strategies import Strategy, strategy
+
+
+class Plan:
+    """One run as its stages see it."""
+
+    def __init__(self, run: RunFolder) -> None:
+        store = Store.default()
+        self.run = run
+        self.spec: TrainSpec = run.spec()
+        self.cache: Cache = store.cache
+        self.dataset: DatasetFolder = store.workspace(self.spec.workspace).dataset(self.spec.dataset)
+        self.network: Network = network(self.spec.backbone)
+
+    def take(self, spec: TrainSpec) -> None:
+        """Go on with `spec`, in which something was found out; the run's own is written again."""
+        self.run.write_spec(spec)
+        self.spec = spec
+
+    @property
+    def strategy(self) -> Strategy:
+        """Raises UnknownName where `auto` was not resolved yet."""
+        return strategy(self.spec.strategy)
+
+    @property
+    def weights(self) -> WeightsRow:
+        """The set of weights; for a backbone that starts from random ones, what its pictures must look like."""
+        return self.network.weights_row(self.spec.weights)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return self.dataset.manifest()
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        return np.array([image.label for image in self.manifest.images], dtype=np.int64)
+
+    @cached_property
+    def splits(self) -> NDArray[np.str_]:
+        return assign(self.manifest, self.spec.seed)
+
+    def rows(self, split: str) -> NDArray[np.intp]:
+        return np.flatnonzero(self.splits == split)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.manifest.classes
+
+    def key(self, *more: str) -> str:
+        """Names, in the cache, what is computed from these pictures and this backbone."""
+        size = self.spec.image_size
+        pixels = pixels_key(self.manifest, size=size, interpolation=self.weights.interpolation)
+        return computed_key(pixels, backbone_key(self.network, self.weights.name, size), *more)

@@ -1,0 +1,105 @@
+"""The frozen part of a backbone by torch, as `features.run_graph` has it by ONNX Runtime: the same outputs in the same files.
+
+For devices that the exported graph does not run on. Needs torch. Knows no labels and no cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tl_core.data.pace import Pace
+from tl_core.documents.events import Event
+from tl_core.documents.recipe import Level
+from tl_core.models.build import Backbone
+from tl_core.training.frozen.features import EMBEDDING, Pictures, Wanted, new_rows, write_rows
+from tl_core.training.loop.inputs import out_of_memory
+from tl_core.training.regularisation.augment import view
+
+GPU_BATCH = 256
+"""Pictures at once; halved until they fit."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Pictures `rows` of `pixels`, changed as copy `number` is; made as they are needed."""
+
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.integer]
+    level: Level
+    number: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.uint8]:
+        return self.on("cpu", part).numpy()
+
+    def on(self, device: str, part: slice) -> torch.Tensor:
+        rows = self.rows[part]
+        pictures = torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).to(device)
+        changed = view(pictures, self.level, number=self.number, seed=self.seed, rows=rows.tolist())
+        return changed.round().to(torch.uint8)
+
+
+def run_eager(
+    backbone: Backbone,
+    frozen: int,
+    device: str,
+    wanted: Sequence[Wanted],
+    pictures: Pictures,
+    *,
+    pace: Pace | None = None,
+    before: int = 0,
+) -> Generator[Event, None, None]:
+    """As `run_graph`: the embedding, and what the first `frozen` stages give otherwise; in smaller batches if memory runs out.
+
+    In float32 without TF32: they stand for the exported graph's answers, which bfloat16 would miss by more than 1e-3.
+    """
+    backbone.to(device).eval()
+    first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
+    count = len(pictures)
+    pace = pace or Pace("features", count)
+    arrays: list[np.memmap[Any, Any]] = []
+
+    def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
+        if isinstance(pictures, View):
+            batch = pictures.on(device, part)
+        else:
+            batch = torch.from_numpy(np.array(pictures[part])).to(device)
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            x = first(backbone.normalise(batch))
+            found = {one.output: x for one in wanted}
+            if EMBEDDING in found and frozen < len(backbone.stages):
+                for stage in rest:
+                    x = stage(x)
+                found[EMBEDDING] = backbone.pool(x)
+            return [found[one.output].float().cpu().numpy() for one in wanted]
+
+    start, size = 0, GPU_BATCH
+    while start < count:
+        try:
+            values = outputs(slice(start, start + size))
+        except RuntimeError as error:
+            if not out_of_memory(error) or size == 1:
+                raise
+            size //= 2
+            continue
+        if not arrays:
+            arrays = [
+                new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
+            ]
+        for rows, some in zip(arrays, values, strict=True):
+            write_rows(rows, start, some)
+        start = min(start + size, count)
+        event = pace.at(before + start)
+        if event is not None:
+            yield event
+    for rows in arrays:
+        rows.flush()

@@ -1,0 +1,152 @@
+"""The head of a frozen backbone: multinomial logistic regression on its features, fitted, not trained.
+
+Features are centred and divided by one common scale, both taken from the training rows and folded into the weights, so
+the head works on raw features. The path goes from the strongest regularisation up, each fit started from the one before;
+the validation log loss chooses (its accuracy breaks ties): on sixty pictures accuracy is too coarse to choose by. The head
+is fitted on the training rows alone. Knows no pictures, no network and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.events import Event, RegularisationTried
+from tl_core.training.head.logistic import Features, Fit, Scaled, Scaling, fit
+
+PATH: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-9, 3))
+"""Values of C, the inverse strength of the penalty, that are tried, in order."""
+PATIENCE = 2
+"""Values of C in a row without a better validation loss after which the path ends."""
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear classifier on raw features."""
+
+    weight: NDArray[np.float32]
+    """(C, D)"""
+    bias: NDArray[np.float32]
+    """(C,)"""
+    c: float | None
+    """The inverse strength of the penalty that was chosen; None for a head that was trained by steps."""
+    val_accuracy: float
+    val_loss: float
+
+    def logits(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Scores (N, C) of `features` (N, D), before any temperature."""
+        return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
+
+
+def check_rows(
+    train_x: Features,
+    train_y: NDArray[np.integer],
+    val_x: Features,
+    val_y: NDArray[np.integer],
+    classes: int,
+) -> None:
+    """Raises ValueError: shapes that do not fit, no validation rows, a class without a training row."""
+    present = np.unique(train_y)
+    if len(present) != classes or present[0] != 0 or present[-1] != classes - 1 or classes < 2:
+        raise ValueError(f"Training rows hold {len(present)} of {classes} classes; each of at least two must occur.")
+    if len(train_x) != len(train_y) or len(val_x) != len(val_y) or len(val_y) == 0:
+        raise ValueError("Features and labels must be equally many, and there must be validation rows.")
+
+
+def fit_logistic(
+    train_x: Features,
+    train_y: NDArray[np.integer],
+    val_x: Features,
+    val_y: NDArray[np.integer],
+    *,
+    classes: int,
+    balanced: bool = False,
+) -> Generator[Event, None, Head]:
+    """Fit heads along a path of regularisation and return the one with the lowest validation loss.
+
+    `train_x` (N, D) and `val_x` (M, D) are features, `train_y` and `val_y` labels from 0 to `classes` - 1. Every class must
+    occur in `train_y`; `val_y` may lack some. Yields one `RegularisationTried` for each fit. The same arrays give the same
+    head: it starts from zeros and runs on one thread (with more, BLAS threads spin against each other). `balanced`: a class
+    counts the more the rarer it is in `train_y`.
+
+    Raises:
+        ValueError: shapes that do not fit, no validation rows, a class without a training row.
+    """
+    check_rows(train_x, train_y, val_x, val_y, classes)
+    scaling = Scaling.of(train_x)
+    train, val = Scaled(train_x, scaling), Scaled(val_x, scaling)
+    counts = class_weights(train_y)[train_y] if balanced else None
+    found = Fit.start(classes, train.size)
+    best: Head | None = None
+    worse = 0
+    for c in PATH:
+        found = fit(train, train_y, c=c, start=found, counts=counts)
+        train_accuracy, _ = _score(train.logits(found.weight, found.bias), train_y)
+        accuracy, loss = _score(val.logits(found.weight, found.bias), val_y)
+        improved = best is None or (loss, -accuracy) < (best.val_loss, -best.val_accuracy)
+        if improved:
+            best = Head(*scaling.fold(found.weight, found.bias), c=c, val_accuracy=accuracy, val_loss=loss)
+        worse = 0 if improved else worse + 1
+        yield RegularisationTried(
+            c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=improved
+        )
+        if worse >= PATIENCE:
+            break
+    assert best is not None
+    return best
+
+
+def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """What each class (C,) counts in the loss so that all count alike; the mean over `labels` (N,) is 1."""
+    counts = np.bincount(labels)
+    return np.asarray(len(labels) / (len(counts) * np.maximum(counts, 1)))
+
+
+def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) -> float:
+    """The number to divide logits (M, C) by so that probabilities mean what they say (temperature scaling, Guo 2017).
+
+    Minimises the validation log loss. The labels are mixed with one pseudo-picture spread evenly over the classes, so that
+    few, all correct answers do not make the model certain of everything. Between 0.1 and 10; 1 without validation rows.
+    """
+    if len(val_y) == 0:
+        return 1.0
+    from scipy.optimize import minimize_scalar
+
+    logits = np.asarray(val_logits, dtype=np.float64)
+    images, classes = logits.shape
+    targets = np.full((images, classes), 1.0 / classes / (images + 1))
+    targets[np.arange(images), val_y] += images / (images + 1)
+
+    def loss(log_temperature: float) -> float:
+        return float(-(targets * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def calibrated_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Mean log loss of `logits` (M, C) after their best `temperature`: what a bundle made of them would have.
+
+    Infinite where a logit is no number.
+    """
+    if not np.isfinite(logits).all():
+        return float("inf")
+    return _score(logits / temperature(logits, labels), labels)[1]
+
+
+def _score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Accuracy and mean log loss."""
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    of_truth = log_softmax(logits)[np.arange(len(labels)), labels]
+    return accuracy, float(-np.maximum(of_truth, np.log(_SMALLEST)).mean())
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log probabilities (N, C) of `logits` (N, C)."""
+    shifted = np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

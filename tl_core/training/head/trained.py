@@ -1,0 +1,197 @@
+"""The head of a frozen backbone by gradient steps on its cached features: what `fit_logistic` does at once, with epochs to watch.
+
+Starts from zeros, like the fitted head, on features scaled in the same way. Needs torch. Knows no pictures and no network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.documents.recipe import Recipe
+from tl_core.training.head.fitted import Head, calibrated_loss, check_rows, class_weights
+from tl_core.training.head.logistic import Scaling
+from tl_core.training.regularisation.averaging import Average
+from tl_core.training.regularisation.mixing import mix
+from tl_core.training.strategies.schedules import schedule
+
+
+def fit_adam(
+    train_x: NDArray[np.floating],
+    train_y: NDArray[np.integer],
+    val_x: NDArray[np.floating],
+    val_y: NDArray[np.integer],
+    *,
+    classes: int,
+    recipe: Recipe,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    device: str = "cpu",
+) -> Generator[Event, None, Head]:
+    """Train a linear layer for `epochs` and return the one with the lowest validation loss after its best temperature.
+
+    Arrays and labels as for `fit_logistic`. Yields one `EpochEnded` for each epoch, and one before the first. Of `recipe`
+    it follows the optimizer, `head_rate`, schedule and warm-up, weight decay, label smoothing, mixup (of features), EMA,
+    clipping, class weights and patience; what concerns stages and pixels has no meaning here. The same arguments give the
+    same head on the same device.
+
+    Raises:
+        ValueError: shapes that do not fit, no validation rows, a class without a training row.
+    """
+    check_rows(train_x, train_y, val_x, val_y, classes)
+    scaling = Scaling.of(train_x)
+    steps = _Steps(scaling.apply(train_x), train_y, classes, recipe, epochs, batch_size, seed, torch.device(device))
+    val = torch.from_numpy(scaling.apply(val_x)).to(device)
+    best, best_epoch = _judged(steps.layer, val, val_y, scaling), 0
+    yield _event(0, epochs, None, best, steps.rate, improved=True)
+    for epoch in range(1, epochs + 1):
+        with _one_thread():
+            steps.epoch(epoch)
+            with steps.judged():
+                running, now = steps.look_back(), _judged(steps.layer, val, val_y, scaling)
+        if not math.isfinite(running[0]):
+            yield Notice(
+                level="warning",
+                message=(
+                    f"Training went astray in epoch {epoch} (the loss is no number) and stopped; the best state so far is "
+                    "kept. A lower learning rate helps."
+                ),
+            )
+            break
+        improved = now.val_loss < best.val_loss
+        if improved:
+            best, best_epoch = now, epoch
+        yield _event(epoch, epochs, running, now, steps.rate, improved=improved)
+        if recipe.patience and epoch - best_epoch >= recipe.patience:
+            if epoch < epochs:
+                yield Notice(message=f"No better validation loss for {recipe.patience} epochs: training stops here.")
+            break
+    return best
+
+
+class _Steps:
+    """A linear layer on the way from zeros."""
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.integer],
+        classes: int,
+        recipe: Recipe,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.layer = nn.Linear(features.shape[1], classes, device=device)
+        for parameter in self.layer.parameters():
+            nn.init.zeros_(parameter)
+        self.rate = recipe.head_rate
+        self._recipe, self._seed, self._classes = recipe, seed, classes
+        self._features = torch.from_numpy(features).to(device)
+        self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
+        self._optimizer = _optimizer(self.layer, recipe)
+        self._average = Average(recipe.ema) if recipe.ema else None
+        if self._average is not None:
+            self._average.follow(self.layer.parameters())
+        self._weights: Tensor | None = None
+        if recipe.class_weights:
+            self._weights = torch.from_numpy(class_weights(labels)).float().to(device)
+        self._an_epoch = math.ceil(len(features) / batch_size)
+        self._factors = schedule(epochs * self._an_epoch, recipe)
+
+    def judged(self) -> AbstractContextManager[None]:
+        """The layer inside is the one that is judged and kept: the average, where the recipe has one."""
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def epoch(self, number: int) -> None:
+        """One pass over the rows."""
+        generator = np.random.default_rng([self._seed, number])
+        for rows in np.array_split(generator.permutation(len(self._features)), self._an_epoch):
+            self._step(torch.from_numpy(rows).to(self._features.device), generator)
+
+    def look_back(self) -> tuple[float, float]:
+        """Plain log loss and accuracy on the training rows as they are."""
+        with torch.inference_mode():
+            logits = self.layer(self._features)
+            right = (logits.argmax(dim=1) == self._labels).float().mean()
+            return float(functional.cross_entropy(logits, self._labels)), float(right)
+
+    def _step(self, rows: Tensor, generator: np.random.Generator) -> None:
+        self.rate = self._recipe.head_rate * next(self._factors)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate
+        features, labels = self._features[rows], self._labels[rows]
+        targets = labels
+        if self._recipe.mixup:
+            features, targets = mix(
+                features, labels, classes=self._classes, mixup=self._recipe.mixup, cutmix=0.0, generator=generator
+            )
+        logits = self.layer(features)
+        loss = functional.cross_entropy(
+            logits, targets, weight=self._weights, label_smoothing=self._recipe.label_smoothing
+        )
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        if self._recipe.clip:
+            nn.utils.clip_grad_norm_(self.layer.parameters(), self._recipe.clip)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+
+
+def _optimizer(layer: nn.Linear, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [layer.weight], "weight_decay": recipe.weight_decay},
+        {"params": [layer.bias], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.head_rate, momentum=recipe.momentum)
+    return torch.optim.AdamW(groups, lr=recipe.head_rate)
+
+
+def _judged(layer: nn.Linear, val: Tensor, labels: NDArray[np.integer], scaling: Scaling) -> Head:
+    with torch.inference_mode():
+        logits = layer(val).cpu().numpy()
+    weight, bias = (parameter.detach().cpu().numpy() for parameter in (layer.weight, layer.bias))
+    return Head(
+        *scaling.fold(weight, bias),
+        c=None,
+        val_accuracy=float((logits.argmax(axis=1) == labels).mean()),
+        val_loss=calibrated_loss(logits, labels),
+    )
+
+
+def _event(
+    epoch: int, epochs: int, running: tuple[float, float] | None, head: Head, rate: float, *, improved: bool
+) -> EpochEnded:
+    return EpochEnded(
+        epoch=epoch,
+        epochs=epochs,
+        train_loss=running[0] if running else None,
+        train_accuracy=running[1] if running else None,
+        val_loss=head.val_loss,
+        val_accuracy=head.val_accuracy,
+        learning_rate=rate,
+        best=improved,
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """So small a product gains nothing from threads, and loses much where another process works (as `logistic.fit`)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

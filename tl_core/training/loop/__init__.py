@@ -1,0 +1,1 @@
+"""Training by gradient steps: the loop, its steps, what a step reads."""

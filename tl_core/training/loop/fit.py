@@ -1,0 +1,216 @@
+"""Training by gradient steps: some stages on cached activations, or the whole network on pixels. Needs torch.
+
+A generator of events that returns what it found. Writes nothing: each improvement goes to the caller's `save_best`. Knows no
+files, no runs and no test split. Sets torch's global random state and CUDA's deterministic mode: it has its process for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tl_core.data.pace import Pace
+from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.build import Backbone
+from tl_core.training.head.fitted import Head, class_weights
+from tl_core.training.loop.inputs import Inputs
+from tl_core.training.loop.steps import Running, Scores, Trainer
+from tl_core.training.strategies import lora
+from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_up_steps
+from tl_core.training.strategies.strategies import Strategy
+
+LOOKED_BACK = 256
+"""Training pictures that are looked at as they are after each epoch, where training itself sees only mixtures."""
+
+Thaw = Callable[[int], Generator[Event, None, Inputs]]
+"""Gives what comes out of that many first stages."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training found. The backbone itself is left as it was at its best, on the CPU, in eval mode."""
+
+    best_epoch: int
+    """0: the head before the first step was not improved on."""
+    val_loss: float
+    """After the best temperature."""
+    val_accuracy: float
+    val_logits: NDArray[np.float32]
+    """(M, C) of the validation rows, in their order, at the best epoch, before any temperature."""
+    micro_batch: int
+    """Images that were on the device at once in the end."""
+    departed: bool
+    """Whether memory ran out and the micro-batch became smaller than the spec's."""
+
+
+def set_fitted_head(backbone: Backbone, head: Head) -> None:
+    """Start from the fitted head: its weights become the network's.
+
+    Raises:
+        ValueError: the backbone has no head, or one of another shape.
+    """
+    layer = backbone.head
+    if layer is None or tuple(layer.weight.shape) != head.weight.shape:
+        raise ValueError("The fitted head does not fit this backbone.")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+def fit(
+    backbone: Backbone,
+    inputs: Inputs,
+    labels: NDArray[np.integer],
+    train_rows: NDArray[np.integer],
+    val_rows: NDArray[np.integer],
+    *,
+    spec: TrainSpec,
+    strategy: Strategy,
+    frozen: int,
+    save_best: Callable[[dict[str, Tensor]], None],
+    thaw: Thaw | None = None,
+) -> Generator[Event, None, FitResult]:
+    """Train what the strategy lets learn and the head; keep the state with the lowest validation loss.
+
+    The validation loss is that of the bundle that the epoch would give, with its temperature: without, a network that
+    learns is thrown away for boasting (trash600: 0.79 to 0.83 right while the plain loss rose from 0.545 to 0.551).
+
+    Epoch 0, before the first step, counts: what starts from a fitted head never ends with a worse one. `inputs` gives the
+    output of the first `frozen` stages; `labels` (N,) are those of its rows. `spec` says epochs, batch, micro-batch,
+    precision, layout (`channels_last` None: no), seed and recipe. Where stages join one by one, `thaw` is asked for the
+    output of the fewer stages that are left. Close the generator to cancel.
+
+    When the device's memory runs out, the micro-batch is halved and the step taken again; the batch, and so the gradient,
+    stays the same, but for batch norm that learns: it sees the smaller one.
+
+    Raises:
+        DeviceError: not even one image fits the device's memory.
+        ValueError: no training or no validation rows; stages that join, and no `thaw`.
+    """
+    if len(train_rows) == 0 or len(val_rows) == 0:
+        raise ValueError("There must be training and validation rows.")
+    if strategy.thaws and thaw is None:
+        raise ValueError("Stages that join need somebody to ask for their inputs.")
+    torch.manual_seed(spec.seed)
+    be_deterministic(inputs.device)
+    recipe = spec.recipe
+    trainer = Trainer(
+        backbone,
+        inputs,
+        labels,
+        spec=spec,
+        strategy=strategy,
+        frozen=frozen,
+        class_weights=class_weights(labels[train_rows]) if recipe.class_weights else None,
+    )
+    if recipe.cutmix and frozen:
+        yield Notice(message=_NO_CUTMIX)
+    steps_an_epoch = math.ceil(len(train_rows) / spec.batch_size)
+    factors = schedule(steps_an_epoch * spec.epochs, recipe)
+    course = phases(strategy, len(backbone.stages), spec.epochs)
+    sample = _sample(train_rows, spec.seed)
+
+    yield from trainer.evaluate(val_rows)
+    best_epoch, best = 0, trainer.scores
+    best_tensors = trainer.tensors()
+    save_best(best_tensors)
+    yield _epoch_event(0, spec, None, best, trainer.head_rate, improved=True)
+    for epoch in range(1, spec.epochs + 1):
+        phase = next(phase for phase in reversed(course) if phase.first <= epoch)
+        if phase.first == epoch:
+            if phase.joining and thaw is not None and phase.frozen is not None:
+                yield Notice(message=_joins(backbone, phase))
+                more = yield from thaw(phase.frozen)
+                rising = warm_up_steps(steps_an_epoch * phase.epochs, recipe)
+                trainer.thaw(phase.joining, more, frozen=phase.frozen, warm_up=rising)
+            # Phases differ in speed: each is timed by itself, and the time that is left is that of its own speed.
+            pace = Pace("training", len(train_rows) * spec.epochs, before=len(train_rows) * (epoch - 1))
+        order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
+        running, done = Running(), len(train_rows) * (epoch - 1)
+        batches = np.array_split(order, steps_an_epoch)
+        trainer.expect(batches)
+        for step, rows in enumerate(batches):
+            yield from trainer.step(rows, next(factors), draw=[spec.seed, epoch, step], running=running)
+            event = pace.at(done + running.images)
+            if event is not None:
+                yield event
+        if not math.isfinite(running.loss):
+            yield Notice(level="warning", message=_ASTRAY.format(epoch=epoch))
+            break
+        with trainer.judged():
+            yield from trainer.evaluate(val_rows)
+            if trainer.mixes:
+                running = yield from trainer.look_back(sample)
+            improved = trainer.scores.loss < best.loss
+            if improved:
+                best_epoch, best = epoch, trainer.scores
+                best_tensors = trainer.tensors()
+                save_best(best_tensors)
+        yield _epoch_event(epoch, spec, running, trainer.scores, trainer.head_rate, improved=improved)
+        # What joined last has the same patience as if training began with it.
+        waited = epoch - max(best_epoch, course[-1].first - 1)
+        if recipe.patience and waited >= recipe.patience and epoch < spec.epochs:
+            yield Notice(
+                message=f"Training stopped after epoch {epoch}: the last {waited} brought no better validation loss."
+            )
+            break
+    lora.fold(backbone)
+    backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    backbone.load_tensors(best_tensors)
+    backbone.eval().requires_grad_(True)
+    return FitResult(
+        best_epoch=best_epoch,
+        val_loss=best.loss,
+        val_accuracy=best.accuracy,
+        val_logits=best.logits,
+        micro_batch=trainer.micro_batch,
+        departed=trainer.micro_batch < min(spec.micro_batch, spec.batch_size),
+    )
+
+
+_ASTRAY = (
+    "Training went astray in epoch {epoch} (the loss is no number) and stopped; the best state so far is kept. "
+    "A lower learning rate helps."
+)
+_NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."
+
+
+def _joins(backbone: Backbone, phase: Phase) -> str:
+    names = [backbone.stages[stage][0] for stage in phase.joining]
+    if len(names) == 1:
+        return f"From epoch {phase.first} on, {names[0]} learns too."
+    return f"From epoch {phase.first} on, {names[0]} {'and' if len(names) == 2 else 'to'} {names[-1]} learn too."
+
+
+def _sample(rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
+    if len(rows) <= LOOKED_BACK:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, LOOKED_BACK, replace=False))
+
+
+def be_deterministic(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _epoch_event(
+    epoch: int, spec: TrainSpec, running: Running | None, scores: Scores, rate: float, *, improved: bool
+) -> EpochEnded:
+    return EpochEnded(
+        epoch=epoch,
+        epochs=spec.epochs,
+        train_loss=running.loss if running else None,
+        train_accuracy=running.accuracy if running else None,
+        val_loss=scores.loss,
+        val_accuracy=scores.accuracy,
+        learning_rate=rate,
+        best=improved,
+    )

@@ -1,0 +1,193 @@
+"""What a training step reads: rows of pixels or of cached activations, as tensors on the device. Needs torch.
+
+Keeps the whole array on a GPU while it fits, else reads ahead. Knows no labels and no optimizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tl_core.documents.recipe import Level
+from tl_core.documents.spec import Precision
+from tl_core.errors import DeviceError
+from tl_core.hardware import keep_freed_memory
+from tl_core.models.build import Backbone
+from tl_core.training.loop.streaming import Stream
+from tl_core.training.regularisation.augment import augment
+
+RESIDENT_SHARE = 0.4
+"""Of the device's free memory that the array may take."""
+_PART = 4_096
+"""Rows that are copied to the device at a time, so that an array on the disk never lies in the host's memory whole."""
+
+
+def torch_device(name: str) -> torch.device:
+    """The device `cpu`, `cuda` or `mps`, once torch itself has said that it can be used; on a CPU its memory is kept for steps.
+
+    Raises:
+        DeviceError: it cannot: the driver may be older than PyTorch asks for.
+    """
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise DeviceError(
+            "There is a GPU here, but PyTorch cannot use it; its driver may be too old. Mend that, or train on the "
+            "processor: --device cpu, or start the app with CUDA_VISIBLE_DEVICES set to nothing."
+        )
+    if name == "cpu":
+        keep_freed_memory()
+    elif name == "cuda":
+        # cuBLAS reads this when its first handle is made, so before anything is computed.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return torch.device(name)
+
+
+def fits_device(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes may lie on the GPU `device` for a whole run; False on a CPU, where they are already."""
+    if device.type != "cuda":
+        return False
+    # What torch keeps for later is free, too.
+    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return size < RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device's memory ran out: CUDA has a type of its own for it, Metal and the CPU only their words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of `array` (N, ...) on `device`, made part by part."""
+    whole = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, dtype=array.dtype)).dtype, device=device)
+    for start in range(0, len(array), _PART):
+        whole[start : start + _PART] = torch.from_numpy(np.array(array[start : start + _PART]))
+    return whole
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Activations of changed copies of some pictures, those of the training split."""
+
+    rows: NDArray[np.integer]
+    """(T,) numbers of the pictures, in the order in which each of `views` holds them."""
+    views: tuple[NDArray[np.float16], ...]
+    """Each (T, ...). The picture itself, unchanged, is not among them."""
+
+
+@dataclass
+class Inputs:
+    """Rows (N, ...) and how they become the input of the part that learns."""
+
+    rows: NDArray[Any]
+    """uint8 pixels (N, S, S, 3), or float16 activations (N, ...) of any rank."""
+    frozen: nn.Module | None
+    """Run on prepared rows without gradient, where frozen stages are recomputed."""
+    normalise: Callable[[Tensor], Tensor] | None
+    """Of pixels; None for activations."""
+    device: torch.device
+    level: Level = "none"
+    """Of the changes to pixels; activations were changed before, in `copies`."""
+    copies: Copies | None = None
+    resident: bool | None = None
+    """Whether the arrays lie on the device; None: where they fit."""
+    precision: Precision = "float32"
+    """In which the frozen stages compute."""
+
+    def __post_init__(self) -> None:
+        arrays = [self.rows, *(self.copies.views if self.copies else ())]
+        self._sources: list[NDArray[Any] | Tensor] = list(arrays)
+        self._stream: Stream | None = None
+        if self.resident is None:
+            self.resident = fits_device(sum(array.nbytes for array in arrays), self.device)
+        if self.resident:
+            self._sources = [on_device(array, self.device) for array in arrays]
+        self._places = np.full(len(self.rows), -1)
+        if self.copies:
+            self._places[self.copies.rows] = np.arange(len(self.copies.rows))
+
+    @classmethod
+    def of_pixels(
+        cls,
+        backbone: Backbone,
+        pixels: NDArray[np.uint8],
+        *,
+        frozen: int,
+        device: torch.device,
+        level: Level,
+        precision: Precision = "float32",
+    ) -> Inputs:
+        """Pixels, changed at random in training; `frozen` stages are run on them every time, in `precision`."""
+        part = backbone.prefix(frozen) if frozen else None
+        return cls(pixels, part, backbone.normalise, device, level=level, precision=precision)
+
+    @classmethod
+    def of_activations(
+        cls, activations: NDArray[np.floating[Any]], *, device: torch.device, copies: Copies | None = None
+    ) -> Inputs:
+        """What the frozen stages gave; with `copies`, training takes for each picture one of its views by lot."""
+        return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)
+
+    def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
+        """Say which rows `batch` will be asked for next, the very arrays in that order, so that a GPU need not wait for them."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        source = self._sources[0]
+        if self.device.type == "cuda" and self.copies is None and not isinstance(source, Tensor):
+            self._stream = Stream(source, batches, pinned=True)
+
+    def batch(
+        self, rows: NDArray[np.integer], generator: torch.Generator | None = None, *, at_once: int | None = None
+    ) -> Tensor:
+        """The rows of those numbers as float32 on the device, changed at random where a `generator` is given.
+
+        Through frozen stages no more than `at_once` go together; None: all do.
+        """
+        if self.normalise is None:
+            return self._views(rows, generator).float()
+        taken = self._take(0, rows)
+        changed = taken if generator is None else augment(taken, self.level, generator)
+        prepared = self.normalise(changed)
+        if self.frozen is None:
+            return prepared
+        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.no_grad(), lower:
+            return torch.cat([self.frozen(part) for part in torch.split(prepared, at_once or len(prepared))]).float()
+
+    def _views(self, rows: NDArray[np.integer], generator: torch.Generator | None) -> Tensor:
+        if generator is None or self.copies is None:
+            return self._take(0, rows)
+        drawn = torch.randint(len(self._sources), (len(rows),), generator=generator).numpy()
+        places = self._places[rows]
+        drawn[places < 0] = 0
+        order = np.argsort(drawn, kind="stable")
+        parts = []
+        for view in np.unique(drawn):
+            chosen = order[drawn[order] == view]
+            parts.append(self._take(int(view), rows[chosen] if view == 0 else places[chosen]))
+        back = np.empty(len(rows), dtype=np.int64)
+        back[order] = np.arange(len(rows))
+        return torch.cat(parts)[torch.from_numpy(back).to(self.device)]
+
+    def _take(self, source: int, rows: NDArray[np.integer]) -> Tensor:
+        array = self._sources[source]
+        if isinstance(array, Tensor):
+            return array[torch.from_numpy(rows).to(self.device)]
+        read = self._stream.take(rows) if self._stream is not None and source == 0 else None
+        if read is not None:
+            return read.to(self.device, non_blocking=True)
+        return torch.from_numpy(np.ascontiguousarray(array[rows])).to(self.device)

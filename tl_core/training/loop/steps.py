@@ -1,0 +1,286 @@
+"""One network while it is trained: steps of the optimizer, scores, and what happens when memory runs out. Needs torch.
+
+Knows rows of inputs and their labels. Knows no epochs, no best state and no files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tl_core.documents.events import Event, Notice
+from tl_core.documents.spec import TrainSpec
+from tl_core.errors import DeviceError
+from tl_core.models.build import Backbone
+from tl_core.training.head.fitted import calibrated_loss
+from tl_core.training.loop.inputs import Inputs, out_of_memory
+from tl_core.training.regularisation.averaging import Average
+from tl_core.training.regularisation.mixing import mix
+from tl_core.training.strategies import lora
+from tl_core.training.strategies.strategies import Strategy
+from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer, optimizer_parts, stage_groups
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Running:
+    """Sums over the training images of one epoch. They stay on the device: asking for a number waits for the steps before it."""
+
+    images: int = 0
+    loss_sum: Tensor | float = 0.0
+    """Of the plain log loss, whatever is added to it for the gradient."""
+    correct: Tensor | int = 0
+
+    @property
+    def loss(self) -> float:
+        return float(self.loss_sum) / max(1, self.images)
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct) / max(1, self.images)
+
+
+@dataclass(frozen=True)
+class Scores:
+    loss: float
+    """After the best temperature."""
+    accuracy: float
+    logits: NDArray[np.float32]
+
+
+class Trainer:
+    """One network while it is trained."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        inputs: Inputs,
+        labels: NDArray[np.integer],
+        *,
+        spec: TrainSpec,
+        strategy: Strategy,
+        frozen: int,
+        class_weights: NDArray[np.floating] | None = None,
+    ) -> None:
+        """`inputs` is what comes out of the first `frozen` stages; `class_weights` (C,) what each class counts in the loss.
+
+        Where the strategy has low-rank updates, they are put into `backbone`; `lora.fold` takes them away again.
+        """
+        self.micro_batch = min(spec.micro_batch, spec.batch_size)
+        self.scores = Scores(math.inf, 0.0, np.zeros((0, 0), dtype=np.float32))
+        self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
+        self._device = inputs.device
+        self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self._device)
+        self._classes = int(self._labels.max()) + 1
+        self._class_weights = (
+            None if class_weights is None else torch.from_numpy(np.float32(class_weights)).to(self._device)
+        )
+        self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
+        self._average = Average(spec.recipe.ema) if spec.recipe.ema else None
+        if strategy.parameters == "lora" and not lora.parameters(backbone):
+            lora.insert(backbone, spec.recipe.lora_rank, spec.seed)
+        backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
+        backbone.eval().requires_grad_(False)
+        self._backbone = backbone
+        head = head_group(backbone, spec)
+        self._optimizer = optimizer(head, spec.recipe)
+        self.head_rate = head.rate
+        self._learning: list[nn.Parameter] = list(head.parameters)
+        self._begin(inputs, frozen, () if strategy.thaws else range(frozen, len(backbone.stages)), 0)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training sees no picture as it is."""
+        return bool(self._recipe.mixup or (self._recipe.cutmix and self._cuts))
+
+    @property
+    def _cuts(self) -> bool:
+        return self._frozen == 0
+
+    def thaw(self, stages: Collection[int], inputs: Inputs, *, frozen: int, warm_up: int) -> None:
+        """Let `stages` learn from now on; their rates rise over `warm_up` steps. `inputs` is cut after `frozen` stages.
+
+        What learnt before goes on with the optimizer's state of it.
+        """
+        self._backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
+        self._begin(inputs, frozen, stages, warm_up)
+
+    def _begin(self, inputs: Inputs, frozen: int, stages: Collection[int], warm_up: int) -> None:
+        self._inputs, self._frozen = inputs, frozen
+        self._network = self._backbone.suffix(frozen)
+        for group in stage_groups(self._backbone, self._strategy, self._spec, stages):
+            for part in optimizer_parts(group, self._recipe):
+                self._optimizer.add_param_group({**part, "warm_up": warm_up})
+            self._learning += group.parameters
+        for parameter in self._learning:
+            parameter.requires_grad_(True)
+        if self._average is not None:
+            self._average.follow(self._learning)
+            self._average.follow(
+                buffer
+                for module in self._network.modules()
+                if self._keeps_statistics(module)
+                for buffer in module.buffers(recurse=False)
+                if buffer.is_floating_point()
+            )
+
+    def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
+        """Say which rows `step` will be called with next, the very arrays in that order."""
+        self._inputs.expect(batches)
+
+    def step(
+        self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
+    ) -> Generator[Event, None, None]:
+        """One step of the optimizer on the images `rows`, in as many parts as memory asks for.
+
+        A loss that is no number spoils the weights from here on; `running.loss` tells.
+        """
+        for group in self._optimizer.param_groups:
+            joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
+            group["lr"] = group["peak"] * factor * joined
+            group["age"] += 1
+        self.head_rate = self._optimizer.param_groups[0]["lr"]
+        loss_sum, correct = yield from self._retry(lambda: self._gradient(rows, draw))
+        if self._recipe.clip:
+            nn.utils.clip_grad_norm_(self._learning, self._recipe.clip)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        running.images += len(rows)
+        running.loss_sum = running.loss_sum + loss_sum
+        running.correct = running.correct + correct
+
+    def judged(self) -> AbstractContextManager[None]:
+        """The network inside is the one that is judged and kept: the average, where the recipe has one."""
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of every tensor by the library's own name, low-rank updates added in."""
+        return {name: tensor.clone() for name, tensor in lora.folded(self._backbone).items()}
+
+    def evaluate(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
+        """Sets `scores` to those on the images `rows`, nothing changed at random."""
+        logits, truth = yield from self._retry(lambda: self._answers(rows))
+        accuracy = float((logits.argmax(axis=1) == truth).mean())
+        self.scores = Scores(calibrated_loss(logits, truth), accuracy, logits)
+
+    def look_back(self, rows: NDArray[np.integer]) -> Generator[Event, None, Running]:
+        """Loss and accuracy on the training images `rows` as they are, where training saw only mixtures."""
+        logits, truth = yield from self._retry(lambda: self._answers(rows))
+        loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth), reduction="sum")
+        return Running(len(rows), float(loss), int((logits.argmax(axis=1) == truth).sum()))
+
+    def pull(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
+        """Leaves the gradient of the mean loss on the images `rows`, as they are, in the parameters; nothing moves."""
+        yield from self._retry(lambda: self._gradient(rows, None))
+
+    def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
+        """Sum of the plain loss, and how many are right; `draw` None: nothing changed at random."""
+        self._optimizer.zero_grad(set_to_none=True)
+        images, labels = self._batch(rows, draw), self._labels[torch.from_numpy(rows).to(self._device)]
+        targets, mixes = labels, draw is not None and self.mixes
+        if mixes:
+            images, targets = mix(
+                images,
+                labels,
+                classes=self._classes,
+                mixup=self._recipe.mixup,
+                cutmix=self._recipe.cutmix if self._cuts else 0.0,
+                generator=np.random.default_rng([*(draw or ()), 1]),
+            )
+        parts = np.array_split(np.arange(len(rows)), math.ceil(len(rows) / self.micro_batch))
+        self._network.eval()
+        if draw is not None:
+            self._train_mode(smallest=len(parts[-1]))
+        loss_sum, correct = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
+        for part in parts:
+            chosen = slice(int(part[0]), int(part[-1]) + 1)
+            logits = self._forward(images[chosen])
+            # Smoothing is for those who ask: a fitted head answers every training picture right, so it would be all that is
+            # left of the gradient, and takes the network away from what it knows (sign_digits: 0.89 down to 0.76).
+            loss = functional.cross_entropy(
+                logits,
+                targets[chosen],
+                weight=self._class_weights,
+                label_smoothing=self._recipe.label_smoothing,
+                reduction="sum",
+            )
+            torch.autograd.backward(loss / len(rows))
+            loss_sum += functional.cross_entropy(logits.detach(), labels[chosen], reduction="sum")
+            correct += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
+        return loss_sum, correct
+
+    def _batch(self, rows: NDArray[np.integer], draw: list[int] | None) -> Tensor:
+        if draw is None:
+            return self._inputs.batch(rows, at_once=self.micro_batch)
+        seed = int(np.random.default_rng(draw).integers(2**62))
+        return self._inputs.batch(rows, torch.Generator().manual_seed(seed), at_once=self.micro_batch)
+
+    def _answers(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        self._network.eval()
+        parts = np.array_split(rows, math.ceil(len(rows) / self.micro_batch))
+        self._inputs.expect(parts)
+        with torch.inference_mode():
+            logits = torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
+            truth = self._labels[torch.from_numpy(np.asarray(rows)).to(self._device)]
+        return logits.cpu().numpy(), truth.cpu().numpy()
+
+    def _forward(self, images: Tensor) -> Tensor:
+        if images.dim() == 4:
+            images = images.contiguous(memory_format=self._layout)
+        bfloat16 = self._spec.precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            return torch.as_tensor(self._network(images)).float()
+
+    def _train_mode(self, smallest: int) -> None:
+        """`smallest`: images in the smallest part that the step will take."""
+        self._network.train()
+        for number, (_, stage) in enumerate(self._backbone.stages):
+            if number >= self._frozen and not any(parameter.requires_grad for parameter in stage.parameters()):
+                stage.eval()
+        for module in self._network.modules():
+            # A single image has no statistics of its own.
+            if isinstance(module, BATCH_NORMS) and (smallest == 1 or not self._keeps_statistics(module)):
+                module.eval()
+
+    def _keeps_statistics(self, module: nn.Module) -> bool:
+        """Whether `module` is a batch norm whose statistics follow the batches."""
+        return (
+            self._recipe.norm_learns
+            and isinstance(module, BATCH_NORMS)
+            and any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        )
+
+    def _retry(self, work: Callable[[], Result]) -> Generator[Event, None, Result]:
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                if self.micro_batch == 1:
+                    raise DeviceError(
+                        "Not even one picture fits the device's memory while training. Choose a smaller image size or "
+                        "backbone, or fewer stages."
+                    ) from error
+            self._optimizer.zero_grad(set_to_none=True)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.micro_batch //= 2
+            yield Notice(
+                level="warning",
+                message=(
+                    f"The device's memory ran out. Training goes on with {self.micro_batch} pictures at once; the batch "
+                    "stays the same, so it only takes longer."
+                ),
+            )

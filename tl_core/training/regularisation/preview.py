@@ -1,0 +1,76 @@
+"""What each level of augmentation does to pictures of the user's own, as files to look at. Needs torch.
+
+Reads the data set's normalised copies, never the originals. Knows no network and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tl_core.data.pace import Pace
+from tl_core.data.pixels import read_input
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.questions import PreviewSpec
+from tl_core.documents.recipe import Level
+from tl_core.errors import DataError, NotFound, UnreadableImage
+from tl_core.training.regularisation.augment import augment
+
+INTERPOLATION = "bilinear"
+QUALITY = 90
+"""Of the JPEG files."""
+
+
+def preview(dataset: Path, manifest: Manifest, spec: PreviewSpec, folder: Path) -> Generator[Event, None, None]:
+    """Write `LEVEL-ROW-COPY.jpg` to `folder` for every level, each row of `spec`, and copies from 0 up.
+
+    `dataset` is the data set's folder. The copies are drawn in one batch, as a training step draws them; the same
+    question gives the same copies. Of level `none` all copies are the picture itself.
+
+    Raises:
+        NotFound: a row that the data set does not have.
+        DataError: a copy in the data set is missing or damaged.
+    """
+    yield StageStarted(stage="preparing", title="Changing pictures at random")
+    pictures = chosen_pictures(dataset, manifest, spec.rows, size=spec.image_size, interpolation=INTERPOLATION)
+    levels: tuple[Level, ...] = get_args(Level)
+    pace = Pace("preparing", len(levels) * len(spec.rows) * spec.copies)
+    batch = torch.from_numpy(np.repeat(pictures, spec.copies, axis=0))
+    for number, level in enumerate(levels, start=1):
+        changed = augment(batch, level, torch.Generator().manual_seed(number)).round().to(torch.uint8).numpy()
+        for index, copy in enumerate(changed):
+            name = f"{level}-{spec.rows[index // spec.copies]}-{index % spec.copies}.jpg"
+            Image.fromarray(copy).save(folder / name, quality=QUALITY)
+        event = pace.at(number * len(batch))
+        if event is not None:
+            yield event
+
+
+def chosen_pictures(
+    dataset: Path, manifest: Manifest, rows: Sequence[int], *, size: int, interpolation: str
+) -> NDArray[np.uint8]:
+    """The pictures `rows` of the manifest as a network sees them: uint8 (len(rows), size, size, 3).
+
+    Raises:
+        NotFound: a row that the data set does not have.
+        DataError: a copy in the data set is missing or damaged.
+    """
+    pictures = []
+    for row in rows:
+        if not 0 <= row < len(manifest.images):
+            raise NotFound(f"There is no picture number {row} in this data set; it has {len(manifest.images)}.")
+        image = manifest.images[row]
+        try:
+            pictures.append(read_input(dataset / "images" / image.file, size, interpolation))
+        except (UnreadableImage, OSError) as error:
+            raise DataError(
+                f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
+            ) from error
+    return np.stack(pictures)

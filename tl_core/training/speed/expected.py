@@ -1,0 +1,195 @@
+"""Speeds and memory that a run is expected to have before anything was measured: from the network's row and a table. No torch.
+
+The table was measured on two cores (2.5 GHz, AVX-512); for GPUs it holds published figures. A factor of two either way is
+common: other work on the machine, an older processor. The steps of efficientnet_lite lie between two such machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tl_core.documents.questions import Measurement
+from tl_core.hardware import cores
+from tl_core.models.registry import Network
+from tl_core.training.strategies.schedules import phases
+from tl_core.training.strategies.strategies import Strategy, frozen_stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Billions of multiply-adds a second, counted as the network's row counts them."""
+
+    forward: float
+    """A frozen forward pass: ONNX Runtime on a CPU (a core), torch elsewhere (the device)."""
+    step: float
+    """Forward and backward pass of a training step through the whole network; only forward multiply-adds are counted."""
+    late_step: float
+    """The same where the first stages are frozen: on small maps there is less to move for each multiply-add."""
+
+
+_DEPTHWISE = Speed(forward=35.0, step=3.5, late_step=12.0)
+_ATTENTION = Speed(forward=50.0, step=15.0, late_step=15.0)
+_CORE: MappingProxyType[str, Speed] = MappingProxyType(
+    {
+        "efficientnet_lite": Speed(forward=40.0, step=5.0, late_step=12.0),
+        "mobilenet_v3_large": Speed(forward=30.0, step=3.0, late_step=10.0),
+        "mobilenet_v3_small": Speed(forward=30.0, step=3.0, late_step=10.0),
+        "resnet": Speed(forward=85.0, step=23.0, late_step=23.0),
+        "convnext": Speed(forward=53.0, step=15.0, late_step=15.0),
+        **dict.fromkeys(("efficientnet", "mobilenet_v2", "mobilenet_v4", "mnasnet", "shufflenet_v2"), _DEPTHWISE),
+    }
+)
+"""By family, on one core. Depthwise convolutions move more bytes than they compute, so families differ tenfold."""
+_OTHER_CORE = Speed(forward=50.0, step=8.0, late_step=12.0)
+_DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
+    {
+        "cuda": Speed(forward=3_000.0, step=1_000.0, late_step=1_000.0),
+        "mps": Speed(forward=400.0, step=120.0, late_step=120.0),
+    }
+)
+_MOST_CORES = 8
+"""Beyond these, small batches no longer get faster."""
+_START = MappingProxyType({"cpu": 1.5, "cuda": 12.0, "mps": 10.0})
+"""Seconds for starting the worker and importing."""
+_TORCH_START = 3.0
+"""More where torch is needed on a CPU."""
+_EXPORT = 8.0
+"""Seconds for writing the trained network anew, and for a choice of layout."""
+_FEWER_LEARN = 0.85
+"""Of a step's time where few parameters learn: the gradient still runs through every layer."""
+
+_BASE_MB = MappingProxyType({"head": 450.0, "steps": 900.0, "gpu": 700.0})
+"""Of a process that fits a head by ONNX Runtime, of one with torch, and of a GPU's context."""
+_OUTPUTS_KEPT = 25.0
+"""Values that a training step keeps for each value that a stage gives: its inner layers' outputs."""
+_KEPT_A_LAYER = 1.4
+"""The same for each matrix product of a stage, where a stage is made of those."""
+_MATRIX_PRODUCTS = ("convnext", "swin", "vit", "maxvit", "eva", "dino")
+_BATCH = 8
+
+
+def expected(
+    network: Network,
+    strategy: Strategy,
+    *,
+    image_size: int,
+    device: str,
+    stages: int = 2,
+    classes: int = 10,
+    micro_batch: int = 16,
+    precision: str = "float32",
+) -> Measurement:
+    """What `measure` would find, roughly."""
+    scale = _scale(network, image_size)
+    speed, workers = _speed(network, device), _workers(device)
+    forward = [scale * part / (speed.forward * workers) for part in network.stage_gflops]
+    starts = _starts(network, strategy, stages) if strategy.takes_steps else []
+    step = prefix = 0.0
+    for share, frozen in starts:
+        rate = (speed.late_step if frozen else speed.step) * workers
+        part = scale * sum(network.stage_gflops[frozen:]) / rate
+        step += share * part * (_FEWER_LEARN if strategy.parameters != "all" else 1.0)
+        kept = sum(forward[:frozen]) if frozen < len(forward) else 0.0
+        prefix += kept if strategy.thaws else share * kept
+    with_torch = _TORCH_START if strategy.takes_steps and device == "cpu" else 0.0
+    return Measurement(
+        backbone=network.name,
+        strategy=strategy.name,
+        device=device,
+        frozen_seconds=sum(forward),
+        prefix_seconds=prefix,
+        step_seconds=step,
+        score_seconds=step / 3,
+        start_seconds=_START[device] + with_torch,
+        export_seconds=_EXPORT if strategy.takes_steps else 0.0,
+        memory_mb=_memory_mb(
+            network,
+            strategy,
+            [frozen for _, frozen in starts],
+            scale=scale,
+            device=device,
+            classes=classes,
+            micro_batch=micro_batch,
+            bytes_a_value=2 if precision == "bfloat16" else 4,
+        ),
+    )
+
+
+def forward_seconds(network: Network, image_size: int, device: str) -> float:
+    """For one picture through the whole frozen network, roughly."""
+    scale = _scale(network, image_size)
+    return scale * sum(network.stage_gflops) / (_speed(network, device).forward * _workers(device))
+
+
+def _starts(network: Network, strategy: Strategy, stages: int) -> list[tuple[float, int]]:
+    """(share of the steps, stages that are frozen meanwhile) for each phase, or each stage that may be chosen."""
+    total = len(network.stages)
+    if strategy.thaws:
+        return [
+            (phase.epochs / strategy.epochs, phase.frozen or 0) for phase in phases(strategy, total, strategy.epochs)
+        ]
+    if strategy.learns == "one":
+        return [(1 / total, stage) for stage in range(total)]
+    return [(1.0, frozen_stages(strategy, total, stages))]
+
+
+def _memory_mb(
+    network: Network,
+    strategy: Strategy,
+    starts: Sequence[int],
+    *,
+    scale: float,
+    device: str,
+    classes: int,
+    micro_batch: int,
+    bytes_a_value: int,
+) -> float:
+    weights = network.backbone_parameters * 4e-6
+    largest = max(_values(shape) for shape in network.stage_shapes) * 4e-6 * scale
+    base = _BASE_MB["gpu" if device != "cpu" else "steps" if strategy.takes_steps else "head"]
+    if not strategy.takes_steps:
+        return base + 2 * weights + 4 * _BATCH * largest
+    first = min(starts)
+    kept = sum(_kept(network, stage) for stage in range(first, len(network.stages))) * scale * bytes_a_value / 1e6
+    learning = sum(network.stage_parameters[first:]) + network.head_parameters(classes)
+    moments = 3 * 4e-6 * (learning if strategy.parameters == "all" else learning / 50)
+    return base + 3 * weights + moments + micro_batch * kept
+
+
+def _kept(network: Network, stage: int) -> float:
+    """Values that a training step keeps of one stage, for one picture at the default weights' size."""
+    given = _values(network.stage_shapes[stage])
+    if not network.family.startswith(_MATRIX_PRODUCTS):
+        return _OUTPUTS_KEPT * given
+    width = _width(network.stage_shapes[stage])
+    layers = network.stage_gflops[stage] * 1e9 / (given * width)
+    return given * (2 + _KEPT_A_LAYER * layers)
+
+
+def _values(shape: Sequence[int]) -> float:
+    product = 1.0
+    for side in shape:
+        product *= side
+    return product
+
+
+def _width(shape: Sequence[int]) -> int:
+    """Channels of (K, h, w), (h, w, K) or (T, K); maps are square."""
+    return shape[0] if len(shape) == 3 and shape[1] == shape[2] else shape[-1]
+
+
+def _scale(network: Network, image_size: int) -> float:
+    return float((image_size / network.weights_row().input_size) ** 2)
+
+
+def _speed(network: Network, device: str) -> Speed:
+    if device in _DEVICES:
+        return _DEVICES[device]
+    other = _ATTENTION if network.family.startswith(_MATRIX_PRODUCTS) else _OTHER_CORE
+    return _CORE.get(network.family, other)
+
+
+def _workers(device: str) -> int:
+    return min(cores(), _MOST_CORES) if device == "cpu" else 1

@@ -1,0 +1,1 @@
+"""Strategies: which parameters learn, from which head, how fast, and which strategy suits a data set."""

@@ -1,0 +1,156 @@
+"""What learns of a backbone under a strategy, and how fast: parameters in groups, a stage or the head each, and the optimizer.
+
+Reads the strategy's row and the recipe. Needs torch. Knows no pictures and takes no steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tl_core.documents.recipe import Recipe
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.build import Backbone
+from tl_core.training.strategies import lora
+from tl_core.training.strategies.strategies import Strategy, stage_rates
+
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
+"""Norms that keep statistics of what they have seen."""
+_NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What learns at one rate: the head, or parameters of one stage."""
+
+    stage: int | None
+    """From the stem up; None: the head."""
+    rate: float
+    """At its peak."""
+    decaying: tuple[nn.Parameter, ...]
+    """Weights of linear layers and convolutions, low-rank updates."""
+    steady: tuple[nn.Parameter, ...]
+    """Biases, norms, positions, tokens, scales: they do not decay."""
+
+    @property
+    def parameters(self) -> tuple[nn.Parameter, ...]:
+        return (*self.decaying, *self.steady)
+
+
+def head_group(backbone: Backbone, spec: TrainSpec) -> Group:
+    """The head, which always learns whole."""
+    return _group(backbone, None, spec.recipe.head_rate, list(backbone.head_parameters()))
+
+
+def stage_groups(
+    backbone: Backbone, strategy: Strategy, spec: TrainSpec, stages: Collection[int] | None = None
+) -> tuple[Group, ...]:
+    """The groups of the stages that learn, the last stage first; of `stages` alone where it is given.
+
+    A stage in which the strategy finds nothing to train gives no group. For a strategy with low-rank updates these must
+    have been put in before (`lora.insert`).
+    """
+    rates = stage_rates(strategy, len(backbone.stages), spec.stages, recipe=spec.recipe, learning=spec.learning_stages)
+    groups = [
+        _group(backbone, stage, rate, _chosen(backbone, stage, strategy))
+        for stage, rate in reversed(list(enumerate(rates)))
+        if rate is not None and (stages is None or stage in stages)
+    ]
+    return tuple(group for group in groups if group.parameters)
+
+
+def learning_stages(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, ...]:
+    """The stages that hold something that learns at some time, from the stem up; low-rank updates need not be in yet."""
+    rates = stage_rates(strategy, len(backbone.stages), spec.stages, recipe=spec.recipe, learning=spec.learning_stages)
+    return tuple(
+        stage
+        for stage, rate in enumerate(rates)
+        if rate is not None
+        and (lora.fits(backbone, stage) if strategy.parameters == "lora" else _chosen(backbone, stage, strategy))
+    )
+
+
+def first_learning(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> int:
+    """How many stages, from the stem on, hold nothing that ever learns: the frozen prefix, once all have joined."""
+    return min(learning_stages(backbone, strategy, spec), default=len(backbone.stages))
+
+
+def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, int]:
+    """How many parameters learn at some time, and how many the network has in all; low-rank updates only in the first."""
+    head = sum(parameter.numel() for parameter in backbone.head_parameters())
+    # Auxiliary heads, which never learn and never answer, are in no stage.
+    stages = range(len(backbone.stages))
+    total = head + sum(parameter.numel() for stage in stages for parameter in backbone.stage_parameters(stage))
+    if strategy.parameters == "lora":
+        return head + lora.size(backbone, spec.recipe.lora_rank), total
+    groups = stage_groups(backbone, strategy, spec)
+    return head + sum(parameter.numel() for group in groups for parameter in group.parameters), total
+
+
+def optimizer(head: Group, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer, of the head alone; stages are added as they join, by `optimizer_parts`."""
+    parts = optimizer_parts(head, recipe)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=head.rate, momentum=recipe.momentum)
+    return torch.optim.AdamW(parts, lr=head.rate)
+
+
+def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, object]]:
+    """Parameter groups of the optimizer: weights decay; biases and the scales of norm layers do not.
+
+    `peak` is the rate at its highest; `age` counts the group's steps, in the first `warm_up` of which its rate rises.
+    """
+    parts = ((group.decaying, recipe.weight_decay), (group.steady, 0.0))
+    return [
+        {"params": list(chosen), "lr": group.rate, "peak": group.rate, "weight_decay": decay, "age": 0, "warm_up": 0}
+        for chosen, decay in parts
+        if chosen
+    ]
+
+
+def _chosen(backbone: Backbone, stage: int, strategy: Strategy) -> list[nn.Parameter]:
+    parameters = list(backbone.stage_parameters(stage))
+    if strategy.parameters == "lora":
+        updates = lora.parameters(backbone)
+        return [parameter for parameter in parameters if id(parameter) in updates]
+    if strategy.parameters == "bias_and_norm":
+        wanted = {
+            id(parameter)
+            for name, parameter, module in _owned(backbone)
+            if name.rpartition(".")[2].endswith("bias") or is_norm(module)
+        }
+        return [parameter for parameter in parameters if id(parameter) in wanted]
+    return parameters
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether all of `module`'s own parameters scale or shift normalised values."""
+    if isinstance(module, _NORMS):
+        return True
+    # timm has norms of its own, without a common base class; what they share is the name and flat parameters.
+    own = list(module.parameters(recurse=False))
+    return "norm" in type(module).__name__.lower() and bool(own) and all(parameter.dim() == 1 for parameter in own)
+
+
+def _owned(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
+    """Every parameter with its name and the module that holds it."""
+    for prefix, module in backbone.module.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            yield f"{prefix}.{name}", parameter, module
+
+
+def _group(backbone: Backbone, stage: int | None, rate: float, parameters: list[nn.Parameter]) -> Group:
+    wanted = {
+        id(parameter)
+        for name, parameter, module in _owned(backbone)
+        if parameter.dim() > 1 and (name.endswith("weight") or isinstance(module, lora.Update))
+    }
+    return Group(
+        stage=stage,
+        rate=rate,
+        decaying=tuple(parameter for parameter in parameters if id(parameter) in wanted),
+        steady=tuple(parameter for parameter in parameters if id(parameter) not in wanted),
+    )
