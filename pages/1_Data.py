@@ -7,9 +7,7 @@ from ui import actions, dataset, dropzone, live, workspace
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
-with workspace.page(
-    "Data", "Bring pictures sorted into classes, and see what there is before anything learns from it.", step="Data"
-) as here:
+with workspace.page(DATA) as here:
     opened = here.dataset
     bringing = st.session_state.get("bring") == "more"
     if opened is None or bringing or ("bring" not in st.session_state and dropzone.drafting(here)):

@@ -5,19 +5,14 @@ import streamlit as st
 from ui import moved, results, runview, workspace
 from ui.places import EVALUATE, PREDICT
 
-with workspace.page(
-    "Evaluate", "How far to trust it, measured on pictures that took no part in training.", step="Evaluate"
-) as here:
-    run = runview.chooser(here, EVALUATE)
-    if run is None:
-        runview.missing(here, "judge")
-    else:
-        result = results.load(run, here.workspace)
-        results.top(result)
-        if st.button("Try it on new pictures", type="primary", icon=":material/center_focus_strong:"):
-            here.go(PREDICT, run=run.id)
-        results.matrix(result)
-        results.per_class(result)
-        results.worst(result)
-        moved.show(result)
-        results.take_home(run)
+with workspace.page(EVALUATE) as here:
+    run = runview.chooser(here)
+    result = results.load(run, here.workspace)
+    results.top(result)
+    if st.button("Try it on new pictures", type="primary", icon=PREDICT.icon):
+        here.go(PREDICT, run=run.id)
+    results.matrix(result)
+    results.per_class(result)
+    results.worst(result)
+    moved.show(result)
+    results.take_home(run)

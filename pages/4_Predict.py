@@ -6,33 +6,28 @@ from ui import prediction, results, runview, workspace
 from ui.places import PREDICT, touring
 from ui.words import plain
 
-with workspace.page(
-    "Predict", "Show it pictures that it does not know. They are answered here and not kept.", step="Predict"
-) as here:
-    run = runview.chooser(here, PREDICT)
-    if run is None:
-        runview.missing(here, "ask")
-    else:
-        problem = st.session_state.pop("predict-problem", None)
-        if problem:
-            st.error(plain(problem, longest=600), icon=":material/error:")
-        kept = prediction.answers(run)
-        sentence = runview.accuracy(run)
-        if sentence:
-            st.caption(f"{plain(run.name)}: {sentence}")
-        left, right = st.columns([2, 1], vertical_alignment="bottom")
-        with left:
-            prediction.bring(run)
-        with right:
-            known = prediction.pictures_of(run, here.workspace)
-            wanted = known is not None and st.button(
-                "Try three held-out pictures",
-                icon=":material/casino:",
-                help="Pictures of your data set that it never learned from",
-            )
-            if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
-                kept.named.clear()
-        if known and (wanted or (touring() and not kept.named)):
-            prediction.ask(run, prediction.held_out(run, known))
-        prediction.show(kept)
-        results.take_home(run)
+with workspace.page(PREDICT) as here:
+    run = runview.chooser(here)
+    problem = st.session_state.pop("predict-problem", None)
+    if problem:
+        st.error(plain(problem, longest=600), icon=":material/error:")
+    kept = prediction.answers(run)
+    sentence = runview.accuracy(run)
+    if sentence:
+        st.caption(f"{plain(run.name)}: {sentence}")
+    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    with left:
+        prediction.bring(run)
+    with right:
+        known = prediction.pictures_of(run, here.workspace)
+        wanted = known is not None and st.button(
+            "Try three held-out pictures",
+            icon=":material/casino:",
+            help="Pictures of your data set that it never learned from",
+        )
+        if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
+            kept.named.clear()
+    if known and (wanted or (touring() and not kept.named)):
+        prediction.ask(run, prediction.held_out(run, known))
+    prediction.show(kept)
+    results.take_home(run)

@@ -3,14 +3,11 @@
 import streamlit as st
 
 from ui import ideas, insides, ranking, trainform, workspace
-from ui.places import TRAIN
+from ui.places import IDEAS, TRAIN, succeeded
 
-with workspace.page(
-    "Ideas", "What a network learns, layer by layer, and how much of it to re-train.", step="Ideas"
-) as here:
+with workspace.page(IDEAS) as here:
     network = ideas.network_now()
-    ready = here.dataset is not None and here.dataset.status().state == "succeeded"
-    dataset = here.dataset if ready else None
+    dataset = next(iter(succeeded([here.dataset])), None)
     manifest = dataset.manifest() if dataset else None
     ideas.layers()
     if dataset and manifest:
@@ -19,5 +16,5 @@ with workspace.page(
     train_images = trainform.parts(dataset, manifest)["train"] if dataset and manifest else None
     ideas.rule(train_images, ranking.similar(here, network.name))
     ideas.numbers(here)
-    if st.button("Back to Train", icon=":material/model_training:", key="back"):
+    if st.button("Back to Train", icon=TRAIN.icon, key="back"):
         here.go(TRAIN)

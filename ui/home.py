@@ -12,7 +12,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from ui import actions, grids, runview, tour
 from ui.dropzone import keeping
-from ui.places import DATA, EVALUATE, HOME, TRAIN, Here
+from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here
 from ui.words import ago, plain, plural
 
 _SHOWN = 6
@@ -33,36 +33,17 @@ def ways_in(here: Here) -> None:
             here.go(DATA, dataset=actions.read_sample(here.workspace, shown.name, shown.title).id)
 
 
-_STEPS = (
-    (
-        ":material/photo_library:",
-        "Bring pictures",
-        "One folder a class, or photos from your phone. Twenty a class is a good start.",
-    ),
-    (
-        ":material/model_training:",
-        "Train",
-        "A network that has seen a million photos learns your classes: seconds on any computer.",
-    ),
-    (
-        ":material/fact_check:",
-        "See how far to trust it",
-        "It is tested on pictures it never saw. Its mistakes are shown as pictures.",
-    ),
-    (":material/center_focus_strong:", "Use it", "Try it on new pictures here, and take it home as one file."),
-)
-
-
 def welcome(here: Here) -> None:
     """What will happen, for whoever has nothing here yet."""
     if here.dataset is not None or here.run is not None:
         return
     st.space("small")
     with st.grid(4, min_column_width=220, gap="small", border=True) as tiles:
-        for icon, title, sentence in _STEPS:
-            with tiles.cell():
-                st.markdown(f":green[{icon}] **{title}**")
-                st.markdown(f":gray[{sentence}]")
+        for place in PLACES:
+            if place.step:
+                with tiles.cell():
+                    st.markdown(f":green[{place.icon}] **{place.step.title}**")
+                    st.markdown(f":gray[{place.step.promise}]")
 
 
 def datasets(here: Here) -> None:
@@ -156,7 +137,7 @@ def footer(here: Here) -> None:
             st.code(_link(here), language=None, wrap_lines=True)
         if st.button("New private workspace", icon=":material/lock_open:", type="tertiary"):
             st.session_state.clear()
-            st.switch_page(HOME, query_params={"workspace": new_token()})
+            st.switch_page(HOME.file, query_params={"workspace": new_token()})
         if here.workspace.exists and st.button(
             "Delete everything here", icon=":material/delete_forever:", type="tertiary"
         ):

@@ -1,4 +1,4 @@
-"""The line that shows a running job on every page: what it does, a bar, how long, Cancel. Knows no page."""
+"""The line that shows a running job on every page: what it does, a bar, how long, Cancel."""
 
 from __future__ import annotations
 
@@ -8,28 +8,21 @@ from tl_core.documents.questions import RankSpec, RateSpec
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder
-from tl_core.runs.store.store import Workspace
 from ui.live import follow
+from ui.places import Here
 from ui.words import plain
 
 
-def active(workspace: Workspace, *, tasks: bool = True) -> list[JobFolder]:
-    """Jobs of this workspace that are queued or run, the newest first; of tasks those that take long, or none."""
-    return [job for job in workspace.live() if not isinstance(job, QuestionFolder) or (tasks and _long(job))]
-
-
-def _long(task: QuestionFolder) -> bool:
-    return isinstance(task.spec(), RankSpec | RateSpec)
-
-
-def show(workspace: Workspace, *, besides: str | None, tasks: bool = True) -> None:
-    """The line for each active job but the one called `besides`; draws nothing where there is none.
-
-    `tasks` False: the page shows them itself, where they were asked for.
-    """
-    busy = [job for job in active(workspace, tasks=tasks) if job.id != besides]
+def show(here: Here) -> None:
+    """The line for each job at work that the page does not show in full; draws nothing where there is none."""
+    busy = [job for job in here.workspace.live() if _takes_long(job) and not here.shows(job)]
     if busy:
         st.fragment(_lines, run_every=1)(busy[:3])
+
+
+def _takes_long(job: JobFolder) -> bool:
+    """Whether a user waits for it: data sets, runs, and of the questions those that compute for long."""
+    return not isinstance(job, QuestionFolder) or isinstance(job.spec(), RankSpec | RateSpec)
 
 
 def _lines(busy: list[JobFolder]) -> None:

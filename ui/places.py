@@ -1,25 +1,150 @@
-"""The pages, and where in them a user is: the workspace, and the data set and run that are open. Draws nothing."""
+"""The table of pages, and where in them a user is: the workspace, the page, the data set and run that are open.
+
+A page is a file beside the others and a row here. From its row come the line of steps, the title, what a page without its
+input says and offers, the tiles of Home, and the guided walk.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.documents.questions import LookSpec, RankSpec, RateSpec
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
 
-HOME = "streamlit_app.py"
-DATA, TRAIN, EVALUATE, PREDICT = "pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/4_Predict.py"
-IDEAS = "pages/5_Ideas.py"
-"""Not a step: reading beside them."""
-STEPS = (
-    ("Data", DATA, ":material/photo_library:"),
-    ("Train", TRAIN, ":material/model_training:"),
-    ("Evaluate", EVALUATE, ":material/fact_check:"),
-    ("Predict", PREDICT, ":material/center_focus_strong:"),
+Job = TypeVar("Job", bound=JobFolder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a page has besides if it is a step of the line Data, Train, Evaluate, Predict."""
+
+    title: str
+    """The title of its tile on an empty Home."""
+    promise: str
+    """The sentence under that title."""
+    walk: str
+    """What the guided walk (Show me) says here."""
+    walk_meanwhile: str = ""
+    """What the guided walk says while the job of this page is at work."""
+    onward: str = ""
+    """The guided walk's button to the next step; empty at the last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A page: the row of one file."""
+
+    name: str
+    """The title of the page, and of every link to it."""
+    file: str
+    """Path of the page from the folder of the entry file."""
+    icon: str
+    sentence: str
+    """What the page is for; stands under the title."""
+    step: Step | None = None
+    """None: reading beside the line of steps, linked after it."""
+    shows: tuple[type, ...] = ()
+    """Folders of jobs (the open one) and specs of questions that the page shows in full, so that the job line leaves them out."""
+    needs: type[DatasetFolder] | type[RunFolder] | None = None
+    """Without an open data set, or any run, that ended well, the page says what is missing instead of its body."""
+    without: str = ""
+    """What is said where that is missing. The page that `shows` what is missing is offered."""
+    offer: str = ""
+    """The button with which a page that misses something leads here."""
+    meanwhile: str = ""
+    """What such a page says while the job that makes it is at work."""
+
+
+HOME = Place(
+    name="Graft",
+    file="streamlit_app.py",
+    icon=":material/potted_plant:",
+    sentence="Teach a computer to tell your pictures apart, in a minute, and know how far to trust it.",
 )
+DATA = Place(
+    name="Data",
+    file="pages/1_Data.py",
+    icon=":material/photo_library:",
+    sentence="Bring pictures sorted into classes, and see what there is before anything learns from it.",
+    shows=(DatasetFolder,),
+    offer="Bring pictures",
+    meanwhile="The pictures are still being read.",
+    step=Step(
+        title="Bring pictures",
+        promise="One folder a class, or photos from your phone. Twenty a class is a good start.",
+        walk="Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
+        walk_meanwhile="1,797 handwritten digits are being read: each is opened and checked, and a broken one would be set aside "
+        "with its reason.",
+        onward="Next: train",
+    ),
+)
+TRAIN = Place(
+    name="Train",
+    file="pages/2_Train.py",
+    icon=":material/model_training:",
+    sentence="Three choices, made for you already. Change what you like, or just start.",
+    shows=(RunFolder, RankSpec, RateSpec),
+    needs=DatasetFolder,
+    without="There are no pictures to learn from yet.",
+    offer="Train one",
+    meanwhile="It is still learning.",
+    step=Step(
+        title="Train",
+        promise="A network that has seen a million photos learns your classes: seconds on any computer.",
+        walk="A network that already knows a million photos looks at each picture once; only a new last layer learns your classes.",
+        walk_meanwhile="It is learning now. Each picture runs through the frozen network once, then the new last layer is fitted.",
+        onward="Next: how good is it?",
+    ),
+)
+EVALUATE = Place(
+    name="Evaluate",
+    file="pages/3_Evaluate.py",
+    icon=":material/fact_check:",
+    sentence="How far to trust it, measured on pictures that took no part in training.",
+    needs=RunFolder,
+    without="There is nothing to judge yet: no classifier has been trained here.",
+    step=Step(
+        title="See how far to trust it",
+        promise="It is tested on pictures it never saw. Its mistakes are shown as pictures.",
+        walk="These pictures were kept away from training, so the number can be trusted. Orange cells are mistakes: click one "
+        "and look.",
+        onward="Next: try it",
+    ),
+)
+PREDICT = Place(
+    name="Predict",
+    file="pages/4_Predict.py",
+    icon=":material/center_focus_strong:",
+    sentence="Show it pictures that it does not know. They are answered here and not kept.",
+    needs=RunFolder,
+    without="There is nothing to ask yet: no classifier has been trained here.",
+    step=Step(
+        title="Use it",
+        promise="Try it on new pictures here, and take it home as one file.",
+        walk="Three pictures that it had never seen, and how sure it is of each. The same file is what you take home.",
+    ),
+)
+IDEAS = Place(
+    name="Ideas",
+    file="pages/5_Ideas.py",
+    icon=":material/lightbulb:",
+    sentence="What a network learns, layer by layer, and how much of it to re-train.",
+    shows=(LookSpec,),
+)
+PLACES = (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS)
+"""Every page, in the order of its links."""
+
+
+def succeeded(jobs: Iterable[Job | None]) -> list[Job]:
+    """Those of `jobs` that ended well, in their order."""
+    return [job for job in jobs if job is not None and job.status().state == "succeeded"]
 
 
 def draft() -> str | None:
@@ -29,17 +154,33 @@ def draft() -> str | None:
 
 
 def touring() -> bool:
-    """Whether Show me is on; part of the URL, so that it survives a reload."""
+    """Whether the guided walk (Show me) is on; part of the URL, so that it survives a reload."""
     return bool(st.query_params.get("tour"))
 
 
 @dataclass(frozen=True)
 class Here:
-    """Where the user is: the workspace, and the data set and run that are open in it."""
+    """Where the user is: the workspace, the data set and run that are open in it, and the page."""
 
     workspace: Workspace
     dataset: DatasetFolder | None
     run: RunFolder | None
+    place: Place
+
+    def job(self, place: Place) -> DatasetFolder | RunFolder | None:
+        """The open data set or run, whichever `place` shows in full."""
+        return next((job for job in (self.dataset, self.run) if isinstance(job, place.shows)), None)
+
+    def shows(self, job: JobFolder) -> bool:
+        """Whether this page shows `job` in full."""
+        if isinstance(job, QuestionFolder):
+            return isinstance(job.spec(), self.place.shows)
+        shown = self.job(self.place)
+        return shown is not None and shown.id == job.id
+
+    def has(self, kind: type[DatasetFolder] | type[RunFolder]) -> bool:
+        """Whether an open data set, or any run of the workspace, ended well."""
+        return bool(succeeded([self.dataset]) if kind is DatasetFolder else succeeded(self.workspace.runs()))
 
     def query(self, *, dataset: str | None = None, run: str | None = None) -> dict[str, str]:
         """Query parameters of a link that keeps the place, with another data set or run where one is named.
@@ -57,9 +198,13 @@ class Here:
         }
         return {name: value for name, value in parts.items() if value}
 
-    def go(self, page: str, *, dataset: str | None = None, run: str | None = None) -> None:
+    def go(self, place: Place, *, dataset: str | None = None, run: str | None = None) -> None:
         """Open another page of this workspace; does not return."""
         if dataset:
             # Whoever opens a data set has stopped bringing another one.
             st.session_state["bring"] = "no"
-        st.switch_page(page, query_params=self.query(dataset=dataset, run=run))
+        st.switch_page(place.file, query_params=self.query(dataset=dataset, run=run))
+
+    def link(self, place: Place, label: str | None = None) -> None:
+        """A link to a page that keeps the workspace, and what is open in it."""
+        st.page_link(place.file, label=label or place.name, icon=place.icon, query_params=self.query())

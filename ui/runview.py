@@ -11,7 +11,7 @@ from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.strategies import strategies
 from ui import actions, live
 from ui.jobline import cancel_button
-from ui.places import DATA, EVALUATE, PREDICT, TRAIN, Here
+from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
 from ui.words import ago, distinct, duration, headline, interval, percent, plain
 
 STATE_BADGES = {
@@ -169,11 +169,11 @@ def _finish(here: Here, run: RunFolder) -> None:
     )
 
 
-def chooser(here: Here, target: str) -> RunFolder | None:
-    """The open run, with a select box where there are several finished ones; None where there is none."""
-    finished = [run for run in here.workspace.runs() if run.status().state == "succeeded"]
-    opened = here.run if here.run in finished else (finished[0] if finished else None)
-    if opened is None or len(finished) < 2:
+def chooser(here: Here) -> RunFolder:
+    """The finished run that the page speaks of, with a select box where there are several. The page needs one: see its row."""
+    finished = succeeded(here.workspace.runs())
+    opened = here.run if here.run in finished else finished[0]
+    if len(finished) < 2:
         return opened
     names = distinct({run.id: _choice(run) for run in finished})
     chosen = st.selectbox(
@@ -181,10 +181,10 @@ def chooser(here: Here, target: str) -> RunFolder | None:
         list(names),
         index=list(names).index(opened.id),
         format_func=names.__getitem__,
-        key=f"run-{target}-{opened.id}",
+        key=f"run-{here.place.name}-{opened.id}",
     )
     if chosen != opened.id:
-        here.go(target, run=chosen)
+        here.go(here.place, run=chosen)
     return opened
 
 
@@ -196,15 +196,3 @@ def _choice(run: RunFolder) -> str:
         result = ""
     # No "2 min ago": a label must stay the same from one look to the next.
     return f"{run.name}{result}, {_described(run)}"
-
-
-def missing(here: Here, what: str) -> None:
-    """A page without a finished run says so and offers the step that is missing."""
-    with st.container(border=True):
-        st.markdown(f"There is nothing to {what} yet: no classifier has been trained here.")
-        with st.container(horizontal=True):
-            if here.dataset and here.dataset.status().state == "succeeded":
-                if st.button("Train one", type="primary", icon=":material/model_training:"):
-                    here.go(TRAIN, dataset=here.dataset.id)
-            elif st.button("Bring pictures", type="primary", icon=":material/photo_library:"):
-                here.go(DATA)

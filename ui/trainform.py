@@ -79,12 +79,7 @@ def strategy(
     cards.auto(name, startline.auto_says(plan, manifest))
     _picture(plan, len(manifest.classes))
     _structure(plan)
-    st.page_link(
-        IDEAS,
-        label="How do these differ, and when to use which?",
-        icon=":material/lightbulb:",
-        query_params=here.query(),
-    )
+    here.link(IDEAS, "How do these differ, and when to use which?")
     with st.expander("Advanced", icon=":material/tune:", key="advanced"):
         st.caption("Nothing here needs touching: what you leave alone is the strategy's own.")
         places = advanced.show(case)

@@ -1,7 +1,6 @@
-"""What every page does first: its set-up, whose workspace it is, which data set and run are open, the line of steps.
+"""What every page does first, from its row in `ui.places`: set-up, whose workspace it is, what is open, the line of steps.
 
 The token lives in the page's URL. It is checked on every run and written back, because a page can be reached without it.
-Knows the store and Streamlit; knows no model.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
 from ui import jobline, tour
-from ui.places import HOME, STEPS, Here
+from ui.places import DATA, HOME, PLACES, Here, Place, succeeded
 from ui.words import plain
 
 BUG = (
@@ -34,36 +33,41 @@ ICON = Path(__file__).with_name("icon.png")
 
 
 @contextmanager
-def page(title: str, sentence: str, *, step: str | None = None) -> Iterator[Here]:
-    """One page: its frame, title and sentence; the body runs inside. A `GraftError` in the body is shown as its text.
+def page(place: Place) -> Iterator[Here]:
+    """One page: its frame, title and sentence; the body runs inside, once there is what the page needs.
 
-    Any other error is a bug: its traceback goes to the server's log, and the user reads that it was one.
+    A `GraftError` in the body is shown as its text. Any other error is a bug: its traceback goes to the server's log, and the
+    user reads that it was one.
     """
-    st.set_page_config(page_title=f"{title} · Graft" if step else "Graft", page_icon=str(ICON), layout="wide")
+    title = "Graft" if place is HOME else f"{place.name} · Graft"
+    st.set_page_config(page_title=title, page_icon=str(ICON), layout="wide")
     with st.container(horizontal_alignment="center"), st.container(width=1120):
         try:
-            here = _open(step)
-            _steps(here, step)
-            st.title(title)
-            st.markdown(sentence)
-            tour.banner(here, step)
-            jobline.show(here.workspace, besides=_shown_in_full(here, step), tasks=step not in ("Train", "Ideas"))
+            here = _open(place)
+            _steps(here)
+            st.title(place.name)
+            st.markdown(place.sentence)
+            tour.banner(here)
+            jobline.show(here)
+            # A job that the page shows in full is shown also where what the page needs is gone.
+            if here.job(place) is None and missing(here):
+                st.stop()
             yield here
-            _settle(step)
+            _settle(place.name)
         except GraftError as error:
             st.error(plain(error.message, longest=2000), icon=":material/error:")
         except Exception:  # noqa: BLE001 - the last place where a bug can become a sentence
-            _LOG.exception("page %s", title)
+            _LOG.exception("page %s", place.name)
             st.error(BUG, icon=":material/bug_report:")
 
 
 @cache
-def _settle(step: str | None) -> None:
+def _settle(name: str) -> None:
     """Take what this page imported out of the garbage collector's rounds; once per page and process.
 
     Modules stay until the end, and walking through all of them held up one rerun in about fifteen by 40 to 70 ms.
     """
-    del step  # the cache's key: a page's first drawing imports what only it needs
+    del name  # the cache's key: a page's first drawing imports what only it needs
     gc.collect()
     gc.freeze()
 
@@ -72,20 +76,20 @@ def store() -> Store:
     return Store.default()
 
 
-def _open(step: str | None) -> Here:
+def _open(place: Place) -> Here:
     _sweep_hourly()
     workspace = store().workspace(_token())
     workspace.touch()
     named = st.query_params.get("dataset")
     dataset, run = _choose_dataset(workspace, named), _choose_run(workspace, st.query_params.get("run"))
     if run is None:
-        finished = [run for run in workspace.runs() if run.status().state == "succeeded"]
+        finished = succeeded(workspace.runs())
         of_these = [run for run in finished if not named or (dataset and run.spec().dataset == dataset.id)]
-        run = next(iter(of_these or (finished if step in ("Evaluate", "Predict") else [])), None)
+        run = next(iter(of_these or (finished if place.needs is RunFolder else [])), None)
         named = named if run in of_these else None
     if run is not None and named is None:
         dataset = _dataset_of(workspace, run) or dataset
-    here = Here(workspace, dataset, run)
+    here = Here(workspace, dataset, run, place)
     # Also where nothing changed here: a second click in the middle of a page switch leaves the browser with the old address.
     st.query_params.from_dict(here.query())
     st.session_state["place"] = here.query()
@@ -155,27 +159,35 @@ def _dataset_of(workspace: Workspace, run: RunFolder) -> DatasetFolder | None:
         return None
 
 
-def _shown_in_full(here: Here, step: str | None) -> str | None:
-    """The job whose live view fills this page, so that the job line need not repeat it."""
-    if step == "Data" and here.dataset:
-        return here.dataset.id
-    return here.run.id if step == "Train" and here.run else None
+def missing(here: Here) -> bool:
+    """Whether what the page needs is not there; then it says so, and offers the page where it is made."""
+    maker = here.place
+    while maker.needs and not here.has(maker.needs):
+        maker = next(place for place in PLACES if maker.needs in place.shows)
+    if maker is here.place:
+        return False
+    job = here.job(maker)
+    at_work = job is not None and not job.status().final
+    with st.container(border=True):
+        st.markdown(maker.meanwhile if at_work else here.place.without)
+        if st.button("See how far it is" if at_work else maker.offer, type="primary", icon=maker.icon, key="missing"):
+            here.go(maker)
+    return True
 
 
-def _steps(here: Here, step: str | None) -> None:
-    """The line Data, Train, Evaluate, Predict, with what is open named under it."""
+def _steps(here: Here) -> None:
+    """The line Data, Train, Evaluate, Predict, the pages beside it, and under it the names of what is open."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
-        st.page_link(HOME, label="Graft", icon=":material/potted_plant:", query_params=here.query())
-        for number, (name, target, icon) in enumerate(STEPS):
-            if number:
+        for place in PLACES:
+            if place.step and place is not DATA:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
-            st.page_link(target, label=f"**{name}**" if name == step else name, icon=icon, query_params=here.query())
+            here.link(place, f"**{place.name}**" if place is here.place else None)
     named = []
     if here.dataset:
         named.append(f":material/photo_library: Data set **{plain(here.dataset.name)}**")
     if here.run:
         named.append(f":material/model_training: Run **{plain(here.run.name)}**")
-    if named and step:
+    if named and here.place is not HOME:
         st.caption(" &nbsp; ".join(named))
 
 

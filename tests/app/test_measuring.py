@@ -13,9 +13,7 @@ from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store, new_id
 from tl_core.training.speed import measure
 from ui import asking, measuring
-from ui.places import Here
-
-TRAIN = "pages/2_Train.py"
+from ui.places import TRAIN, Here
 
 
 def _spec(**changes: object) -> MeasureSpec:
@@ -35,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[MeasureSpec]:
 
 
 def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[MeasureSpec]) -> None:
-    here = Here(records.workspace(), records.dataset(records.workspace()), None)
+    here = Here(records.workspace(), records.dataset(records.workspace()), None, TRAIN)
     measuring._try(here, _spec(), False)
     assert asked == [], "somebody who only passes by is not waited for"
     measuring._try(here, _spec(strategy="lp_ft"), False)
@@ -57,7 +55,7 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
 
 
 def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
-    here = Here(records.workspace(), records.dataset(records.workspace()), None)
+    here = Here(records.workspace(), records.dataset(records.workspace()), None, TRAIN)
     task = QuestionFolder(here.workspace.path / "tasks" / new_id())
     task.path.mkdir(parents=True)
     task.write_spec(_spec())
@@ -80,10 +78,10 @@ def test_what_was_measured_is_said_and_what_does_not_fit_is_warned_of(
     )  # fmt: skip
     monkeypatch.setattr(measure, "known", lambda spec, cache: found if spec.strategy == found.strategy else None)
     monkeypatch.setattr("ui.startline.available_mb", lambda device: 1000.0)
-    app = open_page(TRAIN, dataset=data.id)
+    app = open_page(TRAIN.file, dataset=data.id)
     assert "as measured here, 0.7 GB of memory" in text(app)
     assert not app.warning
     monkeypatch.setattr("ui.startline.available_mb", lambda device: 300.0)
-    app = open_page(TRAIN, dataset=data.id)
+    app = open_page(TRAIN.file, dataset=data.id)
     assert "and 0.3 GB are free here" in app.warning[0].value.replace("\\", "")
     assert not app.button(key="start").disabled

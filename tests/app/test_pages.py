@@ -15,16 +15,10 @@ from tl_core.errors import InUse
 from tl_core.runs.store import locks
 from tl_core.runs.store.store import Workspace
 from ui import actions, results
-from ui.places import Here
+from ui.places import PLACES, TRAIN, Here
 
-PAGES = (
-    "streamlit_app.py",
-    "pages/1_Data.py",
-    "pages/2_Train.py",
-    "pages/3_Evaluate.py",
-    "pages/5_Ideas.py",
-    "pages/4_Predict.py",
-)
+PAGES = [place.file for place in PLACES]
+OPENS_NO_BUNDLE = [file for file in PAGES if "Predict" not in file]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -145,7 +139,7 @@ def test_evaluate_goes_on_without_the_pictures(open_page: Open) -> None:
 HOSTILE = "<script>alert(1)</script> [x](javascript:1) :red[y] $z$ # a\nb" + "c" * 300
 
 
-@pytest.mark.parametrize("page", PAGES[:5])
+@pytest.mark.parametrize("page", OPENS_NO_BUNDLE)
 def test_typed_names_are_display_text_only(open_page: Open, page: str) -> None:
     data = records.dataset(records.workspace(), name=HOSTILE, classes=(HOSTILE, "plate"))
     run = records.run(records.workspace(), data, name=HOSTILE)
@@ -197,7 +191,7 @@ def test_another_run_opens_its_own_data_set(open_page: Open) -> None:
     where = records.workspace()
     cups, leaves = records.dataset(where, name="Crockery"), records.dataset(where, name="Leaves")
     failed = records.run(where, cups, name="Broken", state="failed")
-    here = Here(where, leaves, None)
+    here = Here(where, leaves, None, TRAIN)
     assert here.query(run=failed.id)["run"] == failed.id
     app = open_page(
         "pages/2_Train.py", **{name: value for name, value in here.query(run=failed.id).items() if name != "workspace"}

@@ -13,9 +13,9 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from tl_core.training.strategies.strategies import AUTO, strategies
+from ui.places import PLACES, PREDICT, TRAIN
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("pages/1_Data.py", "pages/2_Train.py", "pages/3_Evaluate.py", "pages/5_Ideas.py", "pages/4_Predict.py")
 
 
 def _every_strategy(app: AppTest) -> list[str]:
@@ -33,12 +33,12 @@ def main(token: str) -> None:
     app.query_params["workspace"] = token
     app.run()
     errors = [error.value for error in app.error]
-    for page in PAGES:
-        app.switch_page(page)
+    for place in sorted(PLACES, key=lambda place: place is PREDICT):
+        app.switch_page(place.file)
         app.query_params["workspace"] = token
         app.run()
         errors += [error.value for error in app.error]
-        if page == "pages/2_Train.py":
+        if place is TRAIN:
             errors += _every_strategy(app)
     next(button for button in app.button if button.label == "Try three held-out pictures").click().run()
     errors += [error.value for error in app.error]

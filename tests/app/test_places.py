@@ -1,0 +1,114 @@
+"""The table of pages: a page is its file and its row, and what the row says is what a user sees."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.app import records
+from tests.app.conftest import ROOT, Open, text
+from tl_core.documents.questions import LookSpec, QuestionSpec, RankSpec
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.store import new_id
+from ui import places
+from ui.places import DATA, EVALUATE, IDEAS, PLACES, TRAIN, Here, Place, Step
+
+SWITCH = """
+from ui import workspace
+from ui.places import {name}
+with workspace.page({name}) as here:
+    workspace.st.caption("compared: " + here.run.name)
+"""
+
+
+def test_every_page_has_a_row_and_no_two_rows_are_alike() -> None:
+    files = {"streamlit_app.py", *(f"pages/{page.name}" for page in (ROOT / "pages").glob("*.py"))}
+    assert {place.file for place in PLACES} == files
+    assert len({place.name for place in PLACES}) == len(PLACES) == len(files)
+
+
+def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is linked from every page, says what it misses and offers it, and has its tile on Home and its turn in the walk."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    shutil.copy(ROOT / "streamlit_app.py", tmp_path)
+    shutil.copytree(ROOT / "pages", tmp_path / "pages")
+    (tmp_path / "pages" / "6_Compare.py").write_text(SWITCH.format(name="COMPARE"))
+    row = Place(
+        name="Compare",
+        file="pages/6_Compare.py",
+        icon=":material/compare:",
+        sentence="Two runs side by side.",
+        needs=RunFolder,
+        without="There is nothing to compare yet.",
+        step=Step(title="Which is better?", promise="Two runs, one picture.", walk="Both saw the same pictures."),
+    )
+    monkeypatch.setattr(places, "COMPARE", row, raising=False)
+    for module in ("ui.places", "ui.workspace", "ui.tour", "ui.home"):
+        monkeypatch.setattr(f"{module}.PLACES", (*PLACES, row))
+    app = AppTest.from_file(str(tmp_path / "streamlit_app.py"), default_timeout=30)
+    app.query_params["workspace"] = records.TOKEN
+    app.run()
+    assert "Which is better?" in text(app)
+    assert row.name in [link.proto.label for link in app.get("page_link")]
+
+    app.switch_page(row.file).run()
+    assert app.title[0].value == "Compare"
+    assert {"Two runs side by side.", "There is nothing to compare yet."} <= set(text(app).splitlines())
+    assert [button.label for button in app.button] == ["Bring pictures"]
+
+    records.run(records.workspace(), records.dataset(records.workspace()))
+    app.query_params["tour"] = "on"
+    app.run()
+    assert "compared: Crockery" in text(app)
+    assert "**Show me, 5 of 5.** Both saw the same pictures." in text(app)
+
+
+def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    app = open_page(EVALUATE.file, dataset=data.id)
+    assert "no classifier has been trained here" in text(app)
+    assert app.button(key="missing").label == "Train one"
+    run = records.run(where, data, state="running")
+    held = locks.take(run.lock)
+    assert held is not None
+    app = open_page(EVALUATE.file, run=run.id)
+    locks.release([held])
+    assert "It is still learning." in text(app)
+    assert app.button(key="missing").label == "See how far it is"
+
+
+def test_a_run_whose_pictures_are_gone_is_still_shown_on_train(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    run = records.run(where, data)
+    data.delete()
+    app = open_page(TRAIN.file, run=run.id)
+    assert "right on 9 pictures" in text(app)
+    assert app.button(key="missing").label == "Bring pictures"
+
+
+def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    run, other = records.run(where, data), records.run(where, data)
+    mine = {"workspace": where.token, "dataset": data.id}
+    rank = _question(RankSpec(**mine, backbones=("resnet18",)))
+    look = _question(LookSpec(**mine, row=0, backbone="resnet18", weights="ImageNet", image_size=224))
+    jobs = {"data": data, "run": run, "other": other, "rank": rank, "look": look}
+    shown = {
+        place.name: {name for name, job in jobs.items() if Here(where, data, run, place).shows(job)}
+        for place in (DATA, TRAIN, EVALUATE, IDEAS)
+    }
+    assert shown == {"Data": {"data"}, "Train": {"run", "rank"}, "Evaluate": set(), "Ideas": {"look"}}
+
+
+def _question(spec: QuestionSpec) -> QuestionFolder:
+    folder = QuestionFolder(records.workspace().path / "tasks" / new_id())
+    folder.path.mkdir(parents=True)
+    folder.write_spec(spec)
+    return folder
