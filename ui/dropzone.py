@@ -13,6 +13,7 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.data import samples
+from tl_core.data.formats import READ
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.start import jobs
@@ -20,7 +21,7 @@ from ui import actions, places, uploads
 from ui.places import DATA, Here
 from ui.words import duration, plain, plural
 
-PICTURE_TYPES = ["image/*", ".heic", ".heif", ".avif"]
+PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.chooser)]
 """For the browser's own chooser, which on a phone offers gallery and camera; what a file is, ingest finds out."""
 
 

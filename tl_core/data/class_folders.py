@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tl_core.data.pixels import EXTENSIONS
+from tl_core.data.formats import BY_EXTENSION, HEAD_BYTES, NOT_READ, UNKNOWN, ImageFormat, recognised
 from tl_core.data.sources import SourceFile, shortened, shown, shown_path
 from tl_core.documents.manifest import Refusal, Split
 from tl_core.documents.spec import ClassesFrom
@@ -21,26 +21,6 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 NAMELESS = "unnamed"
 
-_UNREAD = frozenset(
-    [
-        ".svg",
-        ".psd",
-        ".jp2",
-        ".j2k",
-        ".jxl",
-        ".ico",
-        ".raw",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".orf",
-        ".rw2",
-        ".eps",
-    ]
-)
-_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 _STRAY_FOLDERS = frozenset(["__macosx", "@eadir", "$recycle.bin"])
 
 
@@ -81,20 +61,13 @@ def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first") -> La
     refused: list[Refusal] = []
     passed_over = 0
     for file in files:
-        if _is_stray(file):
+        known = UNKNOWN if _is_stray(file) else _format(file)
+        if known is UNKNOWN:
             passed_over += 1
-        elif PurePosixPath(file.parts[-1]).suffix.lower() in _UNREAD:
-            refused.append(
-                Refusal(
-                    file=shown_path(file.parts),
-                    kind="unsupported_format",
-                    message="This kind of picture is not read. Save it as JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.",
-                )
-            )
-        elif _is_picture(file):
+        elif known.pillow:
             pictures.append(file)
         else:
-            passed_over += 1
+            refused.append(Refusal(file=shown_path(file.parts), kind="unsupported_format", message=NOT_READ))
     if not pictures:
         raise LayoutError(
             f"There are no pictures here ({passed_over + len(refused):,} other files were found). Give a folder that holds one folder of "
@@ -147,16 +120,17 @@ def _is_stray(file: SourceFile) -> bool:
     )
 
 
-def _is_picture(file: SourceFile) -> bool:
+def _format(file: SourceFile) -> ImageFormat:
+    """The format that the file's extension stands for, or, without an extension, a format that is read."""
     suffix = PurePosixPath(file.parts[-1]).suffix.lower()
     if suffix:
-        return suffix in EXTENSIONS
+        return BY_EXTENSION.get(suffix, UNKNOWN)
     try:
         with file.path.open("rb") as opened:
-            head = opened.read(12)
+            found = recognised(opened.read(HEAD_BYTES))
     except OSError:
-        return False
-    return head.startswith(_HEADS) or (head[4:8] == b"ftyp" and head[8:10] in (b"he", b"mi", b"av"))
+        return UNKNOWN
+    return found if found.pillow else UNKNOWN
 
 
 def _wrapping(pictures: Sequence[SourceFile]) -> int:

@@ -27,10 +27,11 @@ from tl_core.data import archive, sources
 from tl_core.data import class_folders as layout
 from tl_core.data.cache import disk_full_said
 from tl_core.data.class_folders import Item, Layout
+from tl_core.data.formats import recognised
 from tl_core.data.known import Known, take_over
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
-from tl_core.data.pixels import decode, is_lossless, read_bytes
+from tl_core.data.pixels import decode, read_bytes
 from tl_core.data.sources import SourceFile, shown
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
@@ -207,7 +208,7 @@ def _read_one(row: int, item: Item, keep: _Writer | None) -> _Reading | Refusal:
     except UnreadableImage as error:
         return Refusal(file=item.name, kind=error.reason, message=error.message)
     width, height = image.size
-    file, checksum = keep.write(row, image, lossless=is_lossless(content)) if keep else ("", 0)
+    file, checksum = keep.write(row, image, lossless=recognised(content).lossless) if keep else ("", 0)
     return _Reading(sha256, file, width, height, checksum)
 
 

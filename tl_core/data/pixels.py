@@ -17,11 +17,11 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tl_core.data.cache import Cache, allocate, holds_array
+from tl_core.data.formats import NOT_READ, PLUGINS, UNKNOWN, recognised
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.documents.events import Event
@@ -39,28 +39,6 @@ MAX_PIXELS_UNSCALED = 64_000_000
 MAX_FILE_BYTES = 200_000_000
 MIN_SIDE = 4
 """Pixels. Smaller pictures are trackers and placeholders."""
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
-EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".avif",
-    ]
-)
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -68,20 +46,6 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-_OURS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
-_OTHERS = (
-    b"8BPS",
-    b"%PDF",
-    b"%!PS",
-    b"<svg",
-    b"<?xml",
-    b"\0\0\0\x0cjP  ",
-    b"\xff\x4f\xff\x51",
-    b"\0\0\1\0",
-    b"qoif",
-    b"DDS ",
-)
-_SCALED = ("JPEG", "MPO")
 _EXIF = b"Exif\0\0"
 _MOST_EXIF = 100
 """Parts of a JPEG's notes. A camera writes one or two; the decoder's time grows with the square of their number."""
@@ -91,7 +55,6 @@ _MOST = (
 _ONE_AT_A_TIME = 24_000_000
 _large = threading.Lock()
 
-pillow_heif.register_heif_opener()
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
@@ -107,12 +70,13 @@ def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
     """
     content = read_bytes(source)
     image = _open(content)
+    scales = recognised(content).scales
     try:
         # Two at once of the largest pictures would need more memory than the whole program may take.
         if image.width * image.height > _ONE_AT_A_TIME:
             with _large:
-                return _upright_rgb(image, longest)
-        return _upright_rgb(image, longest)
+                return _upright_rgb(image, longest, scales)
+        return _upright_rgb(image, longest, scales)
     except Exception as error:  # a decoder that is fed broken or hostile bytes may raise anything
         raise _unreadable(error) from error
 
@@ -212,22 +176,17 @@ def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path:
     array.flush()
 
 
-def is_lossless(content: bytes) -> bool:
-    """Whether a picture's format keeps every pixel as it was drawn."""
-    return content.startswith((b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
-
-
 def _open(content: bytes) -> Image.Image:
     if content.startswith(b"\xff\xd8") and content.count(_EXIF) > _MOST_EXIF:
         raise UnreadableImage("The picture is damaged: it holds more notes of a camera than picture.", "not_an_image")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=PLUGINS)
         width, height = image.size
     except UnidentifiedImageError as error:
         raise _unidentified(content) from error
     except Exception as error:  # as above: header parsers meet hostile bytes first
         raise _unreadable(error) from error
-    most = MAX_PIXELS if image.format in _SCALED else MAX_PIXELS_UNSCALED
+    most = MAX_PIXELS if recognised(content).scales else MAX_PIXELS_UNSCALED
     if width * height > most:
         raise UnreadableImage(
             f"The picture says that it is {width:,} x {height:,} pixels; {_MOST}. Save it smaller.", "too_large"
@@ -239,10 +198,11 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _upright_rgb(image: Image.Image, longest: int) -> Image.Image:
+def _upright_rgb(image: Image.Image, longest: int, scales: bool) -> Image.Image:
     factor = longest / max(image.size)
-    if factor < 1 and image.format in _SCALED:
-        # The JPEG decoder drops to an eighth, a quarter or a half by itself, never below what is asked for.
+    if factor < 1 and scales:
+        # The JPEG decoder drops to an eighth, a quarter or a half by itself, never below what is asked for. That of HEIC would
+        # give an embedded thumbnail instead of the picture.
         image.draft(None, (max(1, round(image.width * factor)), max(1, round(image.height * factor))))
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
@@ -281,14 +241,11 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _unidentified(content: bytes) -> UnreadableImage:
-    head = content[:256].lstrip()
-    if content.startswith(_OURS) or (content[:2] == b"BM" and len(content) < 64) or content[4:8] == b"ftyp":
+    known = recognised(content)
+    if known.pillow:
         return UnreadableImage("The picture is damaged or cut off: its header cannot be read.", "truncated")
-    if content.startswith(_OTHERS) or head.startswith(_OTHERS):
-        return UnreadableImage(
-            "This kind of picture is not read. Save it as JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.",
-            "unsupported_format",
-        )
+    if known is not UNKNOWN:
+        return UnreadableImage(NOT_READ, "unsupported_format")
     return UnreadableImage("The file is not a picture, whatever its name says.", "not_an_image")
 
 

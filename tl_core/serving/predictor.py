@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from tl_core.data.formats import EXTENSIONS
 from tl_core.data.parallel import in_order
-from tl_core.data.pixels import EXTENSIONS, decode, to_input
+from tl_core.data.pixels import decode, to_input
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, UnreadableImage
 from tl_core.hardware import cores

@@ -1,0 +1,111 @@
+"""The table of image formats: those that are read, and those that are recognised only to say that they are not read.
+
+To read a further format, add a row with its Pillow name; everything else (which files of a folder count as pictures, what the
+page's file chooser offers, what an error says is read) follows from the row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import pillow_heif
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFormat:
+    """How one image format is recognised and decoded."""
+
+    name: str
+    """As it is written in messages."""
+    pillow: tuple[str, ...] = ()
+    """Names of the Pillow plugins that open it; empty: the format is not read."""
+    extensions: tuple[str, ...] = ()
+    """Lower case, with the dot."""
+    signature: bytes | None = None
+    """Regular expression for the first bytes of a file; `.` stands for any byte. None: recognised by its extension only."""
+    scales: bool = False
+    """Whether the decoder can scale down while it reads, so that a large picture needs little memory."""
+    lossless: bool = False
+    """Whether the format keeps every pixel as it was drawn."""
+    chooser: tuple[str, ...] = ()
+    """Extensions that a browser's file chooser does not count among `image/*`."""
+
+
+def _table(*rows: ImageFormat) -> tuple[ImageFormat, ...]:
+    given = Counter(key for row in rows for key in {row.name, *row.pillow, *row.extensions})
+    twice = [key for key, count in given.items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)}: in two rows of the table of image formats")
+    return rows
+
+
+FORMATS = _table(
+    ImageFormat(
+        name="JPEG",
+        pillow=("JPEG",),
+        extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        signature=rb"\xff\xd8\xff",
+        scales=True,
+    ),
+    ImageFormat(name="PNG", pillow=("PNG",), extensions=(".png", ".apng"), signature=rb"\x89PNG", lossless=True),
+    ImageFormat(name="WebP", pillow=("WEBP",), extensions=(".webp",), signature=rb"RIFF....WEBP"),
+    ImageFormat(name="GIF", pillow=("GIF",), extensions=(".gif",), signature=rb"GIF8", lossless=True),
+    # Two letters are too weak a sign: the size of the header that follows says which BMP it is.
+    ImageFormat(
+        name="BMP",
+        pillow=("BMP", "DIB"),
+        extensions=(".bmp", ".dib"),
+        signature=rb"BM.{12}[\x0c(48@l|]",
+        lossless=True,
+    ),
+    ImageFormat(
+        name="TIFF", pillow=("TIFF",), extensions=(".tif", ".tiff"), signature=rb"II\*\0|MM\0\*", lossless=True
+    ),
+    ImageFormat(
+        name="HEIC",
+        pillow=("HEIF",),
+        extensions=(".heic", ".heif", ".hif"),
+        signature=rb"....ftyp(?:he|mi)",
+        chooser=(".heic", ".heif"),
+    ),
+    ImageFormat(name="AVIF", pillow=("AVIF",), extensions=(".avif",), signature=rb"....ftypav", chooser=(".avif",)),
+    ImageFormat(name="SVG", extensions=(".svg",), signature=rb"\s*<(?:svg|\?xml)"),
+    ImageFormat(name="Photoshop", extensions=(".psd",), signature=rb"8BPS"),
+    ImageFormat(name="PDF", signature=rb"\s*%PDF"),
+    ImageFormat(name="PostScript", extensions=(".eps",), signature=rb"\s*%!PS"),
+    ImageFormat(name="JPEG 2000", extensions=(".jp2", ".j2k"), signature=rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    ImageFormat(name="JPEG XL", extensions=(".jxl",)),
+    ImageFormat(name="icon", extensions=(".ico",), signature=rb"\0\0\x01\0"),
+    ImageFormat(name="QOI", signature=rb"qoif"),
+    ImageFormat(name="DirectDraw", signature=rb"DDS "),
+    ImageFormat(
+        name="camera raw",
+        extensions=(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
+    ),
+)
+"""Every row has a name, Pillow plugins and extensions of its own."""
+UNKNOWN = ImageFormat(name="unknown")
+"""Stands for everything that no row describes."""
+
+pillow_heif.register_heif_opener()
+
+READ = tuple(row for row in FORMATS if row.pillow)
+PLUGINS = tuple(plugin for row in READ for plugin in row.pillow)
+BY_EXTENSION = {extension: row for row in FORMATS for extension in row.extensions}
+EXTENSIONS = frozenset(extension for row in READ for extension in row.extensions)
+"""Of the formats that are read."""
+NOT_READ = (
+    f"This kind of picture is not read. Save it as {', '.join(row.name for row in READ[:-1])} or {READ[-1].name}."
+)
+HEAD_BYTES = 256
+"""How many of a file's first bytes `recognised` looks at."""
+
+_SIGNATURES = tuple((re.compile(row.signature, re.DOTALL), row) for row in FORMATS if row.signature)
+
+
+def recognised(content: bytes) -> ImageFormat:
+    """The format that the first bytes of `content` (a whole file, or its beginning) belong to, or `UNKNOWN`."""
+    head = content[:HEAD_BYTES]
+    return next((row for signature, row in _SIGNATURES if signature.match(head)), UNKNOWN)
