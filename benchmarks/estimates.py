@@ -42,15 +42,15 @@ def main() -> None:
         finish(dataset, None)
         for name in options.strategies:
             wanted = TrainingOptions(backbone=options.backbone, strategy=name)
-            task = ask(workspace, measure_question(spec_of(wanted, dataset), len(dataset.manifest().classes)))
-            finish(task, None)
+            question = ask(workspace, measure_question(spec_of(wanted, dataset), len(dataset.manifest().classes)))
+            finish(question, None)
             run = jobs.submit_training(workspace, dataset, backbone=options.backbone, strategy=name)
             said = run.spec().estimated_seconds or (0.0, 0.0)
             finish(run, None)
             status, middle = run.status(), sqrt(said[0] * said[1])
             took = status.seconds["total"]
             print(
-                f"| {name} | {task.status().seconds['total']:.1f} | {said[0]:.0f} to {said[1]:.0f} | {middle:.0f} | {took:.0f} "
+                f"| {name} | {question.status().seconds['total']:.1f} | {said[0]:.0f} to {said[1]:.0f} | {middle:.0f} | {took:.0f} "
                 f"| {took / middle:.2f} | {status.peak_memory_mb:.0f} |",
                 flush=True,
             )

@@ -173,14 +173,14 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
         typed.check_name(name)
     except SpecError:
         raise unknown from None
-    task = ask(place, DescribeSpec(network=name))
+    question = ask(place, DescribeSpec(network=name))
     try:
-        finish(task, on_event)
+        finish(question, on_event)
     except UnknownName as error:
         raise UnknownName(f"{unknown.message} {error.message}") from None
     finally:
         # Its answer lies elsewhere, for every workspace.
-        clear_away([task])
+        clear_away([question])
     return network(name)
 
 

@@ -1,4 +1,4 @@
-"""Small questions on the page: the one that was asked last, how far it is, what it could not answer. Knows tasks, no page."""
+"""Small questions on a page: the one that was asked last, its progress, and why it failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import QuestionSpec
+from tl_core.documents.questions import Question, QuestionSpec
 from tl_core.errors import GraftError
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
@@ -18,15 +18,15 @@ from ui.actions import check_crowd
 from ui.jobline import cancel_button
 from ui.words import plain
 
-Asked = TypeVar("Asked", bound=QuestionSpec)
+Asked = TypeVar("Asked", bound=Question)
 
 
 def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> QuestionFolder | None:
-    """The newest task of that kind whose question is `wanted`; a reload finds it again."""
-    for task in workspace.questions():
-        spec = _spec(str(task.path), task.created)
+    """The newest question of that kind whose spec is `wanted`; it is found again after a reload."""
+    for question in workspace.questions():
+        spec = _spec(str(question.path), question.created)
         if isinstance(spec, kind) and wanted(spec):
-            return task
+            return question
     return None
 
 
@@ -40,7 +40,7 @@ def _spec(path: str, created: float) -> QuestionSpec | None:
 
 
 def put(workspace: Workspace, spec: QuestionSpec) -> None:
-    """Ask, from a button; a refusal is said in a corner of the page."""
+    """Ask, from a button; why it cannot be asked is shown in a corner of the page."""
     try:
         check_crowd(workspace)
         ask(workspace, spec)
@@ -48,29 +48,25 @@ def put(workspace: Workspace, spec: QuestionSpec) -> None:
         st.toast(plain(error.message, longest=400), icon=":material/error:")
 
 
-def progress(task: QuestionFolder) -> None:
-    """How far it is, with Cancel; redraws the page when it has ended."""
-    st.fragment(_progress, run_every=1)(task)
-
-
-def _progress(task: QuestionFolder) -> None:
-    if not task.exists or task.status().final:
-        st.rerun()
-    followed = live.follow(task)
-    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"task-{task.id}"):
-        st.progress(followed.fraction, text=f"{plain(task.name)}: {followed.sentence}", width="stretch")
-        cancel_button(task)
-
-
-def working(task: QuestionFolder | None) -> bool:
-    """Whether `task` is at work; draws how far it is, or why it failed."""
-    if task is None:
+def working(question: QuestionFolder | None) -> bool:
+    """Whether `question` is being answered; draws its progress with Cancel, or why it failed."""
+    if question is None:
         return False
-    status = task.status()
+    status = question.status()
     if not status.final:
-        progress(task)
+        st.fragment(_progress, run_every=1)(question)
         return True
     if status.failure:
         st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
-        live.log(task)
+        live.log(question)
     return False
+
+
+def _progress(question: QuestionFolder) -> None:
+    """Redraws the page when the job has ended."""
+    if not question.exists or question.status().final:
+        st.rerun()
+    followed = live.follow(question)
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"question-{question.id}"):
+        st.progress(followed.fraction, text=f"{plain(question.name)}: {followed.sentence}", width="stretch")
+        cancel_button(question)

@@ -1,11 +1,11 @@
-"""What the network sees in one of the user's pictures: first filters and feature maps, made as a job. Knows tasks, no torch."""
+"""What the network sees in one of the user's pictures: a job makes pictures of its first filters and its feature maps."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions import FeatureMap, Look, LookSpec
+from tl_core.documents.questions import FeatureMap, FeatureMaps, FeatureMapsSpec
 from tl_core.models.registry import Network
 from tl_core.models.weights import obtain as weights
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
@@ -22,13 +22,13 @@ _SAY = {
 
 
 def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Network) -> None:
-    """A picture of the data set to choose, and what the stages make of it."""
+    """A field to choose a picture of the data set, and what the stages make of that picture."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = st.number_input(
             "Picture of your data set, by number", 1, len(manifest.images), key=f"look-{dataset.id}", width=260
         )
         chosen = backbones.chosen_weights(network)
-        spec = LookSpec(
+        spec = FeatureMapsSpec(
             workspace=here.workspace.token,
             dataset=dataset.id,
             row=row - 1,
@@ -36,8 +36,8 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
             weights=chosen,
             image_size=network.weights_row(chosen).input_size,
         )
-        task = asking.latest(here.workspace, LookSpec, lambda asked: asked == spec)
-        if task is None or task.status().state != "succeeded":
+        question = asking.latest(here.workspace, FeatureMapsSpec, lambda asked: asked == spec)
+        if question is None or question.status().state != "succeeded":
             wait = "" if weights.available(network, chosen) else f"; it {weights.describe(network, chosen)} first"
             st.button(
                 "See what it sees",
@@ -46,21 +46,21 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
                 type="primary",
                 on_click=asking.put,
                 args=(here.workspace, spec),
-                disabled=task is not None and not task.status().final,
+                disabled=question is not None and not question.status().final,
                 help=f"Runs this picture through {network.name}{wait}",
             )
-    if asking.working(task) or task is None:
+    if asking.working(question) or question is None:
         return
-    answer = task.answer(Look)
+    answer = question.answer(FeatureMaps)
     if answer is not None:
-        _filters(task, answer)
-        _maps(task, answer)
+        _filters(question, answer)
+        _maps(question, answer)
 
 
-def _filters(task: QuestionFolder, answer: Look) -> None:
+def _filters(question: QuestionFolder, answer: FeatureMaps) -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        st.image(str(task.path / answer.picture), width="stretch", alt="the picture as the network sees it")
+        st.image(str(question.path / answer.picture), width="stretch", alt="the picture as the network sees it")
         st.caption("The picture as the network sees it, squashed to a square.")
     with right:
         if answer.filters is None:
@@ -69,7 +69,9 @@ def _filters(task: QuestionFolder, answer: Look) -> None:
             )
             return
         st.image(
-            str(task.path / answer.filters), width="stretch", alt=f"{answer.filter_count} filters of the first layer"
+            str(question.path / answer.filters),
+            width="stretch",
+            alt=f"{answer.filter_count} filters of the first layer",
         )
         st.caption(
             f"{answer.filter_count} filters of the first layer, {answer.filter_size} by {answer.filter_size} pixels each: "
@@ -77,7 +79,7 @@ def _filters(task: QuestionFolder, answer: Look) -> None:
         )
 
 
-def _maps(task: QuestionFolder, answer: Look) -> None:
+def _maps(question: QuestionFolder, answer: FeatureMaps) -> None:
     stages: dict[str, list[FeatureMap]] = {}
     for one in answer.maps:
         stages.setdefault(one.stage, []).append(one)
@@ -85,4 +87,4 @@ def _maps(task: QuestionFolder, answer: Look) -> None:
     for level, (stage, maps) in zip(levels, stages.items(), strict=True):
         say = f": {_SAY[level]}" if level in _SAY else ""
         st.markdown(f"**{level}** :gray[{plain(stage)}, {maps[0].width} by {maps[0].height} places{say}]")
-        grids.strip([task.path / one.file for one in maps], alt=f"where channels of {stage} answer", places=8)
+        grids.strip([question.path / one.file for one in maps], alt=f"where channels of {stage} answer", places=8)

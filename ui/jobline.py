@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.questions import RankSpec, RateSpec
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder
@@ -21,8 +20,8 @@ def show(here: Here) -> None:
 
 
 def _takes_long(job: JobFolder) -> bool:
-    """Whether a user waits for it: data sets, runs, and of the questions those that compute for long."""
-    return not isinstance(job, QuestionFolder) or isinstance(job.spec(), RankSpec | RateSpec)
+    """Whether a user waits for it: data sets, runs, and of the questions those that wait for a device."""
+    return not isinstance(job, QuestionFolder) or job.spec().handling.waits_for is not None
 
 
 def _lines(busy: list[JobFolder]) -> None:

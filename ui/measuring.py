@@ -1,6 +1,6 @@
-"""Two batches timed on this machine, so that the time before Start is no guess: asked once, while nothing else runs.
+"""Times two batches on this machine, so that the time shown beside Start is measured: once, while nothing else runs.
 
-The page goes on meanwhile, and Start never waits. Knows tasks, no torch.
+It happens in a job, so the page stays usable, and Start does not wait for it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def known(plan: Plan, classes: int, row: Strategy | None = None) -> Measurement 
 def keep_trying(here: Here, plan: Plan, classes: int) -> None:
     """Time `plan` once it has stood for a moment and the device is idle; redraws the page when that is done."""
     spec = plan.measure_spec(classes)
-    task = asking.latest(here.workspace, MeasureSpec, lambda asked: asked == spec)
-    if task is None or not task.status().final:
-        st.fragment(_try, run_every=PATIENCE)(here, spec, task is not None)
+    question = asking.latest(here.workspace, MeasureSpec, lambda asked: asked == spec)
+    if question is None or not question.status().final:
+        st.fragment(_try, run_every=PATIENCE)(here, spec, question is not None)
 
 
 def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
@@ -45,10 +45,9 @@ def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
         return
     if began:
         st.rerun()
-    question = spec.model_dump_json()
-    seen: tuple[str, float] = st.session_state.get("to-measure", ("", 0.0))
-    if seen[0] != question:
-        st.session_state["to-measure"] = (question, time.monotonic())
+    seen: tuple[MeasureSpec | None, float] = st.session_state.get("to-measure", (None, 0.0))
+    if seen[0] != spec:
+        st.session_state["to-measure"] = (spec, time.monotonic())
     elif time.monotonic() - seen[1] >= PATIENCE and _idle(here):
         asking.put(here.workspace, spec)
         st.rerun()
@@ -56,13 +55,13 @@ def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
 
 def stop(here: Here) -> None:
     """Leave the device to a run that starts now."""
-    for task in _running(here):
-        task.cancel_file.touch()
+    for question in _running(here):
+        question.cancel_file.touch()
 
 
 def _running(here: Here) -> list[QuestionFolder]:
     live = (job for job in here.workspace.live() if isinstance(job, QuestionFolder))
-    return [task for task in live if isinstance(task.spec(), MeasureSpec)]
+    return [question for question in live if isinstance(question.spec(), MeasureSpec)]
 
 
 def _idle(here: Here) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import LookSpec, RankSpec, RateSpec
+from tl_core.documents.questions import FeatureMapsSpec, LearningRateSpec, RankSpec
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
@@ -90,7 +90,7 @@ TRAIN = Place(
     file="pages/2_Train.py",
     icon=":material/model_training:",
     sentence="Three choices, made for you already. Change what you like, or just start.",
-    shows=(RunFolder, RankSpec, RateSpec),
+    shows=(RunFolder, RankSpec, LearningRateSpec),
     needs=DatasetFolder,
     without="There are no pictures to learn from yet.",
     offer="Train one",
@@ -136,7 +136,7 @@ IDEAS = Place(
     file="pages/5_Ideas.py",
     icon=":material/lightbulb:",
     sentence="What a network learns, layer by layer, and how much of it to re-train.",
-    shows=(LookSpec,),
+    shows=(FeatureMapsSpec,),
 )
 PLACES = (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS)
 """Every page, in the order of its links."""

@@ -1,4 +1,4 @@
-"""What each level of augmentation does to the user's own pictures, made as a job and shown side by side. Knows tasks, no torch."""
+"""What each level of augmentation does to the user's own pictures: a job makes the copies, the page shows them side by side."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, level: str) -> 
     spec = PreviewSpec(
         workspace=here.workspace.token, dataset=dataset.id, rows=_rows(manifest), copies=_COPIES, image_size=_SIZE
     )
-    task = asking.latest(here.workspace, PreviewSpec, lambda asked: asked == spec)
-    if task is None or task.status().state != "succeeded":
+    question = asking.latest(here.workspace, PreviewSpec, lambda asked: asked == spec)
+    if question is None or question.status().state != "succeeded":
         st.button(
             "Show it on my pictures",
             key="preview",
             icon=":material/auto_fix_high:",
             on_click=asking.put,
             args=(here.workspace, spec),
-            disabled=task is not None and not task.status().final,
+            disabled=question is not None and not question.status().final,
             help="Makes a few changed copies with each level, as training would",
         )
-    if asking.working(task) or task is None:
+    if asking.working(question) or question is None:
         return
     for name in get_args(Level):
-        files = [task.path / f"{name}-{row}-{copy}.jpg" for row in spec.rows for copy in range(_COPIES)]
+        files = [question.path / f"{name}-{row}-{copy}.jpg" for row in spec.rows for copy in range(_COPIES)]
         if all(file.is_file() for file in files):
             st.caption(f"**{name}**" + (" :green-badge[would be used]" if name == level else ""))
             grids.strip(files, alt=f"pictures changed with level {name}", places=len(files))

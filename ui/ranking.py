@@ -1,4 +1,4 @@
-"""Which backbone suits these pictures: asked as a job, answered as a list, the best first. Knows rows and tasks, no torch."""
+"""Which backbone suits these pictures: a job compares those that are here, and the page lists them, the best first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ui.places import Here
 from ui.words import duration, interval, percent, plain, plural
 
 MOST = 12
-"""Backbones in one comparison, those that the page recommends first."""
+"""Backbones in one comparison at most; those that the page recommends come first."""
 
 
 def newest(here: Here) -> QuestionFolder | None:
@@ -23,9 +23,9 @@ def newest(here: Here) -> QuestionFolder | None:
 
 
 def answer(here: Here) -> Ranking | None:
-    """Of the last comparison on the open data set, once it has ended."""
-    task = newest(here)
-    return task.answer(Ranking) if task else None
+    """The result of the last comparison on the open data set; None until it has succeeded."""
+    question = newest(here)
+    return question.answer(Ranking) if question else None
 
 
 def similar(here: Here, backbone: str) -> bool | None:
@@ -35,8 +35,8 @@ def similar(here: Here, backbone: str) -> bool | None:
 
 
 def show(here: Here, dataset: DatasetFolder) -> None:
-    """The button, how far the comparison is, and its result, folded."""
-    task = newest(here)
+    """The button, the progress of the comparison, and its result in a folded box."""
+    question = newest(here)
     names = candidates()
     if names:
         st.button(
@@ -48,12 +48,12 @@ def show(here: Here, dataset: DatasetFolder) -> None:
                 here.workspace,
                 RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device=detect_device()),
             ),
-            disabled=task is not None and not task.status().final,
+            disabled=question is not None and not question.status().final,
             help=f"Tries {plural(len(names), 'network that is', 'networks that are')} here now on your pictures, frozen",
         )
-    if asking.working(task) or task is None:
+    if asking.working(question) or question is None:
         return
-    found = task.answer(Ranking)
+    found = question.answer(Ranking)
     if found is not None and found.rows:
         best = found.rows[0]
         title = f"Best on these pictures: {best.backbone}, {percent(best.accuracy)} right"
@@ -62,7 +62,7 @@ def show(here: Here, dataset: DatasetFolder) -> None:
 
 
 def candidates() -> tuple[str, ...]:
-    """What is compared: the networks that are here now, recommended ones first."""
+    """The networks to compare: those whose weights are here now, recommended ones first."""
     here = backbones.here_now()
     first = [name for name in backbones.RECOMMENDED if name in here]
     return tuple(dict.fromkeys((*first, *here)))[:MOST]

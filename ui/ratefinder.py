@@ -1,10 +1,10 @@
-"""Finding a learning rate: a short range test as a job, its curve, and "Use this rate". Knows tasks, no torch."""
+"""Finding a learning rate: a job runs a range test, and the page shows its curve with "Use this rate"."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.questions import RateCurve, RateSpec
+from tl_core.documents.questions import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.start.options import spec_of
 from tl_core.runs.store.folders import DatasetFolder
@@ -17,34 +17,34 @@ from ui.proposal import Plan
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
 _RATES = {"head_rate": 0.0, "stage_rate": 0.0}
-"""Of the recipe: what is found, so that another value of it asks the same question."""
+"""Settings of the recipe that the test finds, so their values make no other question."""
 
 
 def show(here: Here, dataset: DatasetFolder, plan: Plan) -> None:
-    """The button, how far the test is, its curve."""
+    """The button, the progress of the test, and its curve."""
     if plan.strategy == AUTO or plan.problems():
         return
     spec = spec_of(plan.options, dataset)
-    task = asking.latest(here.workspace, RateSpec, lambda asked: _alike(asked.train, spec))
+    question = asking.latest(here.workspace, LearningRateSpec, lambda asked: _alike(asked.train, spec))
     st.button(
         "Find a learning rate",
         key="find-rate",
         icon=":material/query_stats:",
         on_click=asking.put,
-        args=(here.workspace, RateSpec(train=spec)),
-        disabled=task is not None and not task.status().final,
+        args=(here.workspace, LearningRateSpec(train=spec)),
+        disabled=question is not None and not question.status().final,
         help="Trains for a moment while the rate rises, and looks where the loss falls fastest (arXiv 1506.01186)",
     )
-    if asking.working(task) or task is None:
+    if asking.working(question) or question is None:
         return
-    curve = task.answer(RateCurve)
+    curve = question.answer(RateCurve)
     if curve is None:
         return
     found = rate_text(curve.suggested)
     figure = charts.rate_curve(
         curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {found}"
     )
-    charts.show(figure, key=f"rate-{task.id}", alt=f"Loss against learning rate; suggested: {found}")
+    charts.show(figure, key=f"rate-{question.id}", alt=f"Loss against learning rate; suggested: {found}")
     ratio = plan.recipe().stage_rate / plan.recipe().head_rate
     st.button(
         "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(plan, curve.suggested, ratio)
@@ -57,7 +57,7 @@ def _alike(one: TrainSpec, other: TrainSpec) -> bool:
 
 
 def _use(plan: Plan, rate: float, ratio: float) -> None:
-    """Set the head's rate, and the stages' in proportion."""
+    """Set the head's rate, and the rates of the stages in proportion."""
     st.session_state[f"{PREFIX}head_rate"] = rate_text(rate)
     if plan.row.takes_steps:
         st.session_state[f"{PREFIX}stage_rate"] = rate_text(rate * ratio)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.questions import LookSpec, QuestionSpec
+from tl_core.documents.questions import FeatureMapsSpec, QuestionSpec
 from tl_core.documents.report import StageMoved
 from ui import asking
 
@@ -33,7 +33,7 @@ def test_what_is_looked_into_has_the_chosen_weights(open_page: Open, monkeypatch
     app.run()
     app.button(key="look").click().run()
     (spec,) = asked
-    assert isinstance(spec, LookSpec)
+    assert isinstance(spec, FeatureMapsSpec)
     assert (spec.backbone, spec.weights, spec.image_size) == ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", 384)
 
 

@@ -10,7 +10,7 @@ from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.runs.process.queue import measuring_lock
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
-from tl_core.runs.store.store import Store, new_id
+from tl_core.runs.store.store import QUESTIONS, Store, new_id
 from tl_core.training.speed import measure
 from ui import asking, measuring
 from ui.places import TRAIN, Here
@@ -56,16 +56,16 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
 
 def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
     here = Here(records.workspace(), records.dataset(records.workspace()), None, TRAIN)
-    task = QuestionFolder(here.workspace.path / "tasks" / new_id())
-    task.path.mkdir(parents=True)
-    task.write_spec(_spec())
-    held = locks.take(task.lock)
+    question = QuestionFolder(here.workspace.path / QUESTIONS / new_id())
+    question.path.mkdir(parents=True)
+    question.write_spec(_spec())
+    held = locks.take(question.lock)
     assert held is not None
     measuring._try(here, _spec(), True)
     measuring.stop(here)
     locks.release([held])
     assert asked == []
-    assert task.cancel_file.exists()
+    assert question.cancel_file.exists()
 
 
 def test_what_was_measured_is_said_and_what_does_not_fit_is_warned_of(

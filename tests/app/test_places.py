@@ -10,10 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import ROOT, Open, text
-from tl_core.documents.questions import LookSpec, QuestionSpec, RankSpec
+from tl_core.documents.questions import FeatureMapsSpec, QuestionSpec, RankSpec
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
-from tl_core.runs.store.store import new_id
+from tl_core.runs.store.store import QUESTIONS, new_id
 from ui import places
 from ui.places import DATA, EVALUATE, IDEAS, PLACES, TRAIN, Here, Place, Step
 
@@ -98,7 +98,7 @@ def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
     run, other = records.run(where, data), records.run(where, data)
     mine = {"workspace": where.token, "dataset": data.id}
     rank = _question(RankSpec(**mine, backbones=("resnet18",)))
-    look = _question(LookSpec(**mine, row=0, backbone="resnet18", weights="ImageNet", image_size=224))
+    look = _question(FeatureMapsSpec(**mine, row=0, backbone="resnet18", weights="ImageNet", image_size=224))
     jobs = {"data": data, "run": run, "other": other, "rank": rank, "look": look}
     shown = {
         place.name: {name for name, job in jobs.items() if Here(where, data, run, place).shows(job)}
@@ -108,7 +108,7 @@ def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
 
 
 def _question(spec: QuestionSpec) -> QuestionFolder:
-    folder = QuestionFolder(records.workspace().path / "tasks" / new_id())
+    folder = QuestionFolder(records.workspace().path / QUESTIONS / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(spec)
     return folder

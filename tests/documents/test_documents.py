@@ -11,6 +11,7 @@ import pytest
 from tl_core.documents.events import EVENT, Progress
 from tl_core.documents.job import SpecFile
 from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.questions import MeasureSpec
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Status
@@ -42,6 +43,16 @@ def test_the_spec_of_a_run_from_before_there_were_recipes_is_read(rate: float | 
     spec = SpecFile.parse(json.dumps({"schema_version": 1, "spec": old}), "spec.json").spec
     assert isinstance(spec, TrainSpec)
     assert (spec.epochs, spec.recipe.head_rate, spec.solver) == (5, expected, "logistic")
+
+
+def test_what_an_earlier_version_measured_is_found_again() -> None:
+    spec = MeasureSpec(
+        backbone="resnet18", weights="IMAGENET1K_V1", strategy="lora", image_size=224, classes=0, device="cpu"
+    )
+    assert spec.model_dump_json() == (
+        '{"schema_version":1,"job":"measure","backbone":"resnet18","weights":"IMAGENET1K_V1","strategy":"lora","stages":2,'
+        '"image_size":224,"classes":0,"device":"cpu","precision":"float32","batch_size":32,"micro_batch":32,"lora_rank":8}'
+    ), "the text is part of the cache key of each measurement"
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A worker with small jobs of the tests' own: `python -m tests.runs.scratch`, as `tl_core.runs.worker` but for what it does.
 
-The job's display name, or the backbone that a task asks about, says what it does; see `_DOES`.
+The job's display name, or the backbone that a question asks about, says what it does; see `_DOES`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _fills(job: JobFolder) -> Job:
 
 
 def _answer(job: JobFolder) -> Job:
-    """Answers a task."""
+    """Answers a question."""
     assert isinstance(job, QuestionFolder)
     yield StageStarted(stage="features", title="Counting")
     Ranking(images=3, classes=2, rows=()).write(job.result_file)

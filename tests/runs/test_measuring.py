@@ -31,9 +31,9 @@ def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(
         classes=4,
         device="cpu",
     )
-    task = ask(workspace, spec, executor=InProcess(JOBS))
-    found = task.answer(Measurement)
-    assert found is not None, task.log()
+    question = ask(workspace, spec, executor=InProcess(JOBS))
+    found = question.answer(Measurement)
+    assert found is not None, question.log()
     assert found.frozen_seconds > 0
     assert known(spec, Store.default().cache) == found
     head = strategy("feature_extraction")

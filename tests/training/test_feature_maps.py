@@ -15,7 +15,7 @@ from tests.training.twin import FAMILY, pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice
 from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
-from tl_core.training.feature_maps import GAP, filter_grid, first_filters, look, maps_of, strongest
+from tl_core.training.feature_maps import GAP, feature_maps, filter_grid, first_filters, maps_of, strongest
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 
@@ -23,7 +23,9 @@ PICTURE = pictures(1)[0][0]
 
 
 def test_filters_and_maps_are_written_and_named(exported: Path, tmp_path: Path) -> None:
-    found, _ = finish(look(exported, FAMILY.stage_names, PICTURE, tmp_path, cache=Cache(tmp_path / "cache", 10**8)))
+    found, _ = finish(
+        feature_maps(exported, FAMILY.stage_names, PICTURE, tmp_path, cache=Cache(tmp_path / "cache", 10**8))
+    )
     assert np.array_equal(np.asarray(Image.open(tmp_path / found.picture)), PICTURE)
     assert (found.filters, found.filter_count, found.filter_size) == ("filters.png", 8, 3)
     assert Image.open(tmp_path / "filters.png").mode == "RGB"
@@ -50,7 +52,9 @@ def test_a_network_without_colour_filters_says_so(exported: Path, tmp_path: Path
     folder.mkdir()
     (folder / ONNX_NAME).write_bytes((exported / ONNX_NAME).read_bytes())
     save_file({"patches.weight": torch.zeros(8, 48)}, folder / TENSORS_NAME)
-    found, events = finish(look(folder, FAMILY.stage_names, PICTURE, tmp_path, cache=Cache(tmp_path / "cache", 10**8)))
+    found, events = finish(
+        feature_maps(folder, FAMILY.stage_names, PICTURE, tmp_path, cache=Cache(tmp_path / "cache", 10**8))
+    )
     assert found.filters is None
     assert any(isinstance(event, Notice) for event in events)
     assert found.maps

@@ -1,4 +1,4 @@
-"""spec.json: what a job of any kind is asked to do. Knows every kind of spec, and nothing of how one is done."""
+"""spec.json: what a job of any kind is asked to do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from tl_core.documents.base import Document
-from tl_core.documents.questions import DescribeSpec, LookSpec, MeasureSpec, PreviewSpec, RankSpec, RateSpec
+from tl_core.documents.questions import QuestionSpec
 from tl_core.documents.spec import IngestSpec, TrainSpec
 
-JobSpec = IngestSpec | TrainSpec | DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec
+JobSpec = IngestSpec | TrainSpec | QuestionSpec
 
 
 class SpecFile(Document):

@@ -1,8 +1,13 @@
-"""Small questions that need torch or the device, asked as jobs: what each is asked, and what it answers in result.json."""
+"""The kinds of small questions: what each is asked, how it is to be treated as a job, and the document that answers it.
+
+A question needs torch or the device, so a worker answers it. A new kind is a class here, named in `QuestionSpec`, and a
+function in `tl_core.runs.questions.answers`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -10,17 +15,99 @@ from tl_core.documents.base import Document, Record
 from tl_core.documents.spec import Device, Precision, TrainSpec
 
 
-class DescribeSpec(Document):
-    """Make the registry's row of a timm network that somebody typed by hand. Answer: the row, in the store's `networks/`."""
+class Answer(Document):
+    """A question's answer, `result.json` in its folder."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the same question would be answered in the same way today; where not, it is answered again."""
+        return True
+
+
+class About(NamedTuple):
+    """The data set that a question is about."""
+
+    workspace: str
+    """Token of the workspace that holds the data set."""
+    dataset: str
+    """Id of the data set."""
+    images: tuple[int, ...] = ()
+    """Indices into the manifest's images, where the question is about some of them."""
+
+
+class Handling(NamedTuple):
+    """How a question is handled as a job."""
+
+    title: str
+    """What the job does, for the user."""
+    about: About | None = None
+    """The data set that is held while the question is answered; None where it needs none."""
+    waits_for: Device | None = None
+    """The device whose queue the job joins; None for jobs that are too short to wait behind somebody's training."""
+    pretrained: tuple[tuple[str, str | None], ...] = ()
+    """Backbone and set of weights (None: the default one) of every pretrained file that the answer depends on."""
+    describes: str | None = None
+    """The network whose row in the registry is the answer, which counts for as long as the row is there."""
+
+
+class Question(Document):
+    """What a question is asked; its class says how it is handled."""
+
+    answer: ClassVar[type[Answer] | None] = None
+    """The document in `result.json`; None where the answer consists of other files."""
+
+    @property
+    def handling(self) -> Handling:
+        raise NotImplementedError
+
+    def canonical(self, resolve: Callable[[str], Device]) -> Self:
+        """The question without what makes no difference to its answer, and with the device that `resolve` finds for it."""
+        return self
+
+
+class DescribeSpec(Question):
+    """Which row of the registry would a network have that only timm knows? The answer is that row, in the store's `networks/`."""
 
     job: Literal["describe"] = "describe"
     network: str
     """timm's own name, with or without the set of weights: `convnextv2_nano.fcmae_ft_in1k`."""
 
+    @property
+    def handling(self) -> Handling:
+        return Handling(f"Looking up {self.network}", describes=self.network)
 
-class MeasureSpec(Document):
-    """Time two batches and note the memory, for an estimate. Answer: `Measurement`."""
 
+class Measurement(Answer):
+    """Speeds and memory of one network and strategy on this machine. Speeds are seconds per image."""
+
+    backbone: str
+    strategy: str
+    device: str
+    frozen_seconds: float
+    """Seconds per image through the whole frozen network (features), computed as a run computes them."""
+    prefix_seconds: float
+    """Seconds per image through the frozen prefix whose output is cached; 0 where no prefix is frozen."""
+    step_seconds: float
+    """Seconds per image of a training step (forward and backward) of what learns; 0 for the fitted head."""
+    score_seconds: float
+    """Seconds per image that is scored during training (forward only); 0 for the fitted head."""
+    start_seconds: float
+    """Seconds for starting the worker, importing and building, once per run."""
+    export_seconds: float
+    """Seconds for exporting the trained graph; 0 where the exported backbone is used as it is."""
+    memory_mb: float
+    """Peak memory, megabytes: resident memory of the worker, or on a GPU that of the device."""
+    peak_parameters: int = 0
+    """Largest number of parameters that learn at the same time."""
+
+
+class MeasureSpec(Question):
+    """How fast is one strategy on one network here, and how much memory does it take? Two batches are timed.
+
+    The JSON of this document is part of a cache key.
+    """
+
+    answer = Measurement
     job: Literal["measure"] = "measure"
     backbone: str
     weights: str
@@ -34,34 +121,52 @@ class MeasureSpec(Document):
     micro_batch: int = 32
     lora_rank: int = 8
 
+    @property
+    def handling(self) -> Handling:
+        return Handling(f"Timing {self.backbone}")
 
-class Measurement(Document):
-    """Speeds of one network and strategy on this machine."""
+    def canonical(self, resolve: Callable[[str], Device]) -> Self:
+        return self.model_copy(update={"device": resolve(self.device)})
+
+
+class RankedBackbone(Record):
+    """The scores of one backbone on one data set."""
 
     backbone: str
-    strategy: str
-    device: str
-    frozen_seconds: float
-    """A picture through the whole frozen network (features), in the way that a run takes: seconds."""
-    prefix_seconds: float
-    """A picture through the frozen prefix that is cached; 0 where nothing is."""
-    step_seconds: float
-    """A picture in a training step, forward and backward, of what learns; 0 for the fitted head."""
-    score_seconds: float
-    """A picture scored while training, forward only; 0 for the fitted head."""
-    start_seconds: float
-    """Starting, importing and building, once a run."""
-    export_seconds: float
-    """Writing the graph anew after training; 0 where the exported backbone is used."""
-    memory_mb: float
-    """Largest resident memory of the worker; on a GPU that of the device."""
-    peak_parameters: int = 0
-    """That learned at the same time."""
+    weights: str
+    accuracy: float
+    """Accuracy of the logistic head, cross-validated on the training images."""
+    interval: tuple[float, float]
+    """95 % Wilson interval of `accuracy`."""
+    logme: float
+    """LogME (arXiv 2102.11005), natural log evidence per sample and class; higher is better, also below 0."""
+    similar: bool
+    """Whether these images count as similar to those that the backbone was trained on."""
+    seconds: float
+    """Seconds for the features of all images on this machine, with nothing cached."""
 
 
-class RankSpec(Document):
-    """Score backbones on the frozen features of a data set. Answer: `Ranking`."""
+class Ranking(Answer):
+    """Backbones compared on one data set."""
 
+    images: int
+    """Number of scored images, all of the training split."""
+    classes: int
+    rows: tuple[RankedBackbone, ...]
+    """The best backbone first."""
+    failed: dict[str, str] = Field(default_factory=dict)
+    """Backbones that could not be scored, each with the reason."""
+
+    @property
+    def complete(self) -> bool:
+        """False where a backbone failed: the reason may have gone."""
+        return not self.failed
+
+
+class RankSpec(Question):
+    """Which backbone suits a data set? Each is scored on its frozen features."""
+
+    answer = Ranking
     job: Literal["rank"] = "rank"
     workspace: str
     dataset: str
@@ -69,98 +174,115 @@ class RankSpec(Document):
     seed: int = 0
     device: Device = "cpu"
 
+    @property
+    def handling(self) -> Handling:
+        return Handling(
+            f"Comparing {len(self.backbones)} backbones",
+            about=About(self.workspace, self.dataset),
+            waits_for=self.device,
+            pretrained=tuple((backbone, None) for backbone in self.backbones),
+        )
 
-class RankedBackbone(Record):
-    backbone: str
-    weights: str
-    accuracy: float
-    """Of the logistic head, cross-validated on the training images."""
-    interval: tuple[float, float]
-    """95 % Wilson interval of it."""
-    logme: float
-    """LogME (arXiv 2102.11005), natural log evidence per sample and class; higher is better, also below 0."""
-    similar: bool
-    """Whether these pictures count as similar to what the backbone learned before."""
-    seconds: float
-    """For the features of all images here, were none cached."""
+    def canonical(self, resolve: Callable[[str], Device]) -> Self:
+        return self.model_copy(update={"device": resolve(self.device)})
 
 
-class Ranking(Document):
-    images: int
-    """That were scored: those of the training split."""
-    classes: int
-    rows: tuple[RankedBackbone, ...]
-    """The best first."""
-    failed: dict[str, str] = Field(default_factory=dict)
-    """Backbones that could not be scored, and why."""
-
-
-class RateSpec(Document):
-    """Find a learning rate for a run as it would be trained. Answer: `RateCurve`."""
-
-    job: Literal["rate"] = "rate"
-    train: TrainSpec
-
-
-class RateCurve(Document):
-    """The learning-rate range test (arXiv 1506.01186) of the head's rate; the stages' follow in proportion."""
+class RateCurve(Answer):
+    """The learning-rate range test (arXiv 1506.01186) of the head's rate; the rates of the stages follow in proportion."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     """Smoothed training loss at each rate."""
     suggested: float
-    """Where the loss fell fastest, on the safe side."""
+    """The rate at which the loss fell fastest, moved to the safe side."""
 
 
-class PreviewSpec(Document):
-    """Show what each level of augmentation does to some pictures. Answer: JPEG files `LEVEL-ROW-COPY.jpg` in the folder."""
+class LearningRateSpec(Question):
+    """Which learning rate suits a run? The answer is the curve of a range test."""
+
+    answer = RateCurve
+    job: Literal["rate"] = "rate"
+    train: TrainSpec
+
+    @property
+    def handling(self) -> Handling:
+        return Handling(
+            "Finding a learning rate",
+            about=About(self.train.workspace, self.train.dataset),
+            waits_for=self.train.device,
+            pretrained=((self.train.backbone, self.train.weights),),
+        )
+
+    def canonical(self, resolve: Callable[[str], Device]) -> Self:
+        same = {"name": "", "chosen_by": "user", "reason": None, "estimated_seconds": None}
+        train = self.train.model_copy(update={**same, "device": resolve(self.train.device)})
+        return self.model_copy(update={"train": train})
+
+
+class PreviewSpec(Question):
+    """What does each level of augmentation do to some images? The answer is JPEG files `LEVEL-ROW-COPY.jpg` in the folder."""
 
     job: Literal["preview"] = "preview"
     workspace: str
     dataset: str
     rows: tuple[int, ...] = Field(min_length=1, max_length=8)
-    """Of the manifest."""
+    """Indices into the manifest's images."""
     copies: int = Field(default=4, ge=1, le=8)
     image_size: int = 224
 
-
-class LookSpec(Document):
-    """What a backbone sees in one picture. Answer: `Look`, and the files that it names."""
-
-    job: Literal["look"] = "look"
-    workspace: str
-    dataset: str
-    row: int = Field(ge=0)
-    backbone: str
-    weights: str
-    image_size: int
+    @property
+    def handling(self) -> Handling:
+        return Handling("Showing the augmentation", about=About(self.workspace, self.dataset, self.rows))
 
 
 class FeatureMap(Record):
-    """Where one channel of one stage answers, as a grey picture: the brighter, the stronger."""
+    """One channel of one stage's output as a grey picture; brighter means a stronger response."""
 
     stage: str
     channel: int
     file: str
-    """`STAGE-CHANNEL.png`, in the task's folder."""
+    """`STAGE-CHANNEL.png`, in the question's folder."""
     height: int
     width: int
-    """Positions of the map; the file has several pixels for each."""
+    """Positions of the map, vertically and horizontally; in the file each has several pixels."""
 
 
-class Look(Document):
-    """What a backbone made of one picture."""
+class FeatureMaps(Answer):
+    """What a backbone makes of one picture; the files lie in the question's folder."""
 
     picture: str
-    """The picture as the backbone saw it, squashed: `picture.png`."""
+    """File of the picture at the backbone's input size: `picture.png`."""
     filters: str | None
-    """The filters of the first layer in one picture, `filters.png`; None where that layer is no convolution of colours."""
+    """File with the filters of the first layer, `filters.png`; None where that layer is no convolution of colours."""
     filter_count: int = 0
-    """That are shown; the strongest."""
+    """Number of filters shown, the strongest."""
     filter_size: int = 0
-    """Pixels, the side of one."""
+    """Side of a filter, pixels."""
     maps: tuple[FeatureMap, ...]
-    """Of a shallow, a middle and a deep stage, in this order, of each the strongest first."""
+    """Maps of a shallow, a middle and a deep stage, in this order; the strongest of each stage first."""
 
 
-QuestionSpec = DescribeSpec | MeasureSpec | RankSpec | RateSpec | PreviewSpec | LookSpec
+class FeatureMapsSpec(Question):
+    """What does a backbone see in one picture?"""
+
+    answer = FeatureMaps
+    job: Literal["look"] = "look"
+    workspace: str
+    dataset: str
+    row: int = Field(ge=0)
+    """Index into the manifest's images."""
+    backbone: str
+    weights: str
+    image_size: int
+
+    @property
+    def handling(self) -> Handling:
+        return Handling(
+            f"Looking into {self.backbone}",
+            about=About(self.workspace, self.dataset, (self.row,)),
+            pretrained=((self.backbone, self.weights),),
+        )
+
+
+QuestionSpec = DescribeSpec | MeasureSpec | RankSpec | LearningRateSpec | PreviewSpec | FeatureMapsSpec
+"""Every kind of question; `job` in the JSON tells which."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.runs.process.run_job import JobFunction
-from tl_core.runs.questions import answers
+from tl_core.runs.questions.answers import QUESTION_JOBS
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     run.best.unlink(missing_ok=True)
 
 
-JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job, **answers.TASKS})
+JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job, **QUESTION_JOBS})
 
 
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:

@@ -1,7 +1,7 @@
-"""What a backbone sees: the filters of its first layer, and where its stages answer to one picture. No torch.
+"""What a backbone sees: the filters of its first layer, and where its stages respond to one picture. Without torch.
 
-Reads an exported backbone: the filters from its tensors, the stages' answers from its graph. Knows no families: how a stage's
-output lies is read from its shape. Knows no store.
+The filters are read from the exported backbone's tensors, the stages' outputs are computed by its graph; the memory layout
+of an output is read from its shape.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from PIL import Image
 
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.questions import FeatureMap, Look
+from tl_core.documents.questions import FeatureMap, FeatureMaps
 from tl_core.models.graphs.export import TENSORS_NAME, stage_name
 from tl_core.training.frozen.features import cut_graph, open_session
 
 MOST_FILTERS = 64
 MOST_MAPS = 8
-"""Of one stage."""
+"""Feature maps that are written of one stage."""
 SIDE = 168
-"""Pixels that a map's file has at least."""
+"""Smallest side of a map's file, pixels."""
 FILTER_SIDE = 40
-"""Pixels that one filter has at least."""
+"""Smallest side of one filter in the picture of all filters, pixels."""
 GAP = 2
 """Pixels between filters."""
 
 
-def look(
+def feature_maps(
     exported: Path, stages: tuple[str, ...], picture: NDArray[np.uint8], folder: Path, *, cache: Cache
-) -> Generator[Event, None, Look]:
+) -> Generator[Event, None, FeatureMaps]:
     """Write filters and feature maps to `folder`, and return what was written.
 
     `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache; `stages` are the names of
@@ -51,12 +51,12 @@ def look(
         yield Notice(message="The first layer of this network is no convolution, so it has no filters to look at.")
     else:
         Image.fromarray(filter_grid(filters)).save(folder / "filters.png")
-    return Look(
+    return FeatureMaps(
         picture="picture.png",
         filters=None if filters is None else "filters.png",
         filter_count=0 if filters is None else len(filters),
         filter_size=0 if filters is None else filters.shape[2],
-        maps=tuple(_feature_maps(exported, stages, picture, folder, cache)),
+        maps=tuple(_written_maps(exported, stages, picture, folder, cache)),
     )
 
 
@@ -115,7 +115,7 @@ def strongest(maps: NDArray[np.float32]) -> list[int]:
     return [int(channel) for channel in np.argsort(-spread, kind="stable")[:MOST_MAPS]]
 
 
-def _feature_maps(
+def _written_maps(
     exported: Path, stages: tuple[str, ...], picture: NDArray[np.uint8], folder: Path, cache: Cache
 ) -> list[FeatureMap]:
     last = len(stages) - 1

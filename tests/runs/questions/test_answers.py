@@ -1,18 +1,20 @@
-"""Tasks answered by real workers: a look into a backbone, a preview of augmentation, a learning rate."""
+"""Questions answered by real workers: a look into a backbone, a preview of augmentation, a learning rate."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
 
 from tests.runs.conftest import EXPORTED_SIZE
-from tl_core.documents.questions import Look, LookSpec, PreviewSpec, RateCurve
+from tl_core.documents.questions import FeatureMaps, FeatureMapsSpec, PreviewSpec, Question, QuestionSpec, RateCurve
 from tl_core.errors import SpecError
 from tl_core.models.registry import network
+from tl_core.runs.questions.answers import QUESTION_JOBS
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.start.options import TrainingOptions, rate_question
@@ -31,15 +33,15 @@ def pets(workspace: Workspace, picture_folder: Pictures, exported: Path, store: 
     return dataset
 
 
-def _answered(task: QuestionFolder) -> QuestionFolder:
-    list(jobs.follow(task))
-    status = task.status()
-    assert status.state == "succeeded", f"{status.failure}\n{task.log()}"
-    return task
+def _answered(question: QuestionFolder) -> QuestionFolder:
+    list(jobs.follow(question))
+    status = question.status()
+    assert status.state == "succeeded", f"{status.failure}\n{question.log()}"
+    return question
 
 
 def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) -> None:
-    spec = LookSpec(
+    spec = FeatureMapsSpec(
         workspace=workspace.token,
         dataset=pets.id,
         row=1,
@@ -47,42 +49,48 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
         weights=network("efficientnet_lite0").default_weights,
         image_size=EXPORTED_SIZE,
     )
-    task = _answered(ask(workspace, spec))
-    look = task.answer(Look)
+    question = _answered(ask(workspace, spec))
+    look = question.answer(FeatureMaps)
     assert look is not None
     assert look.maps
     for file in (look.picture, look.filters, *(found.file for found in look.maps)):
         assert file is not None
-        with Image.open(task.path / file) as picture:
+        with Image.open(question.path / file) as picture:
             assert picture.width > 0
-    with Image.open(task.path / look.picture) as picture:
+    with Image.open(question.path / look.picture) as picture:
         assert picture.size == (EXPORTED_SIZE, EXPORTED_SIZE)
 
 
 def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: DatasetFolder) -> None:
     spec = PreviewSpec(workspace=workspace.token, dataset=pets.id, rows=(0, 13), copies=2, image_size=48)
-    task = _answered(ask(workspace, spec))
-    names = {path.name for path in task.path.glob("*.jpg")}
+    question = _answered(ask(workspace, spec))
+    names = {path.name for path in question.path.glob("*.jpg")}
     assert names == {
         f"{level}-{row}-{copy}.jpg"
         for level in ("none", "light", "medium", "strong")
         for row in (0, 13)
         for copy in (0, 1)
     }
-    copies = [(task.path / f"strong-0-{copy}.jpg").read_bytes() for copy in (0, 1)]
+    copies = [(question.path / f"strong-0-{copy}.jpg").read_bytes() for copy in (0, 1)]
     assert copies[0] != copies[1]
 
 
 def test_a_learning_rate_is_found_for_stages(workspace: Workspace, pets: DatasetFolder) -> None:
     options = TrainingOptions(strategy="partial_fine_tuning", stages=1, image_size=EXPORTED_SIZE, device="cpu")
-    task = _answered(ask(workspace, rate_question(options, pets)))
-    curve = task.answer(RateCurve)
+    question = _answered(ask(workspace, rate_question(options, pets)))
+    curve = question.answer(RateCurve)
     assert curve is not None
     assert len(curve.rates) == len(curve.losses) > 10
     assert curve.rates[0] < curve.suggested < 1
-    assert not (task.path / "trial").exists()
+    assert not (question.path / "run").exists()
 
 
 def test_no_rate_is_found_for_auto(pets: DatasetFolder) -> None:
     with pytest.raises(SpecError, match="auto"):
         rate_question(TrainingOptions(strategy="auto"), pets)
+
+
+@pytest.mark.parametrize("kind", get_args(QuestionSpec), ids=lambda kind: kind.__name__)
+def test_every_kind_of_question_has_a_job_that_answers_it(kind: type[Question]) -> None:
+    assert kind.model_fields["job"].default in QUESTION_JOBS
+    assert len(QUESTION_JOBS) == len(get_args(QuestionSpec))

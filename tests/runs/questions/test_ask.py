@@ -17,7 +17,7 @@ from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec,
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
 from tl_core.runs.process import executors
 from tl_core.runs.process.executors import InProcess
-from tl_core.runs.questions import ask as tasks
+from tl_core.runs.questions import ask as asking
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
@@ -52,48 +52,57 @@ def rank(workspace: Workspace, dataset: DatasetFolder) -> Iterator[Rank]:
         return asked[-1]
 
     yield start
-    for task in asked:
-        worker = executors._workers.get(task.path)
+    for question in asked:
+        worker = executors._workers.get(question.path)
         if worker is not None:
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
 
 
-def _aged(task: QuestionFolder, days: float) -> None:
+def _aged(question: QuestionFolder, days: float) -> None:
     then = time.time() - days * 86_400
-    os.utime(task.path, (then, then))
+    os.utime(question.path, (then, then))
 
 
 def test_the_same_question_is_answered_once(workspace: Workspace, rank: Rank) -> None:
     counting = Counting()
-    task = rank("answer", executor=counting)
-    assert task.status().state == "succeeded"
-    assert rank("answer", executor=counting) == task
+    question = rank("answer", executor=counting)
+    assert question.status().state == "succeeded"
+    assert rank("answer", executor=counting) == question
     assert counting.started == 1
-    assert task.answer(Ranking) == Ranking(images=3, classes=2, rows=())
-    assert rank("answer", "resnet18", executor=counting) != task
+    assert question.answer(Ranking) == Ranking(images=3, classes=2, rows=())
+    assert rank("answer", "resnet18", executor=counting) != question
     assert counting.started == 2
-    assert workspace.question(task.id) == task
+    assert workspace.question(question.id) == question
     assert len(workspace.questions()) == 2
 
 
 def test_a_ranking_that_lacks_a_backbone_is_made_again(rank: Rank) -> None:
     counting = Counting()
-    task = rank("lacking", "resnet18", executor=counting)
-    found = task.answer(Ranking)
+    question = rank("lacking", "resnet18", executor=counting)
+    found = question.answer(Ranking)
     assert found is not None
     assert set(found.failed) == {"resnet18"}
-    assert rank("lacking", "resnet18", executor=counting) == task
+    assert rank("lacking", "resnet18", executor=counting) == question
     assert counting.started == 2
-    assert task.answer(Ranking) == found
+    assert question.answer(Ranking) == found
+
+
+def test_an_answer_that_cannot_be_read_is_made_again(rank: Rank) -> None:
+    counting = Counting()
+    question = rank("answer", executor=counting)
+    question.result_file.write_text("{")
+    assert rank("answer", executor=counting) == question
+    assert counting.started == 2
+    assert question.answer(Ranking) == Ranking(images=3, classes=2, rows=())
 
 
 def test_a_look_up_whose_row_is_gone_is_made_again(workspace: Workspace) -> None:
     counting = Counting()
     for _ in range(2):
-        task = ask(workspace, DescribeSpec(network="answer"), executor=counting)
-        assert task.status().state == "succeeded"
+        question = ask(workspace, DescribeSpec(network="answer"), executor=counting)
+        assert question.status().state == "succeeded"
     assert counting.started == 2
 
 
@@ -109,36 +118,36 @@ def test_other_weights_of_the_operator_are_another_question(
     assert rank("answer", "resnet18", executor=HERE) != before
 
 
-def test_a_task_that_is_cleared_away_while_it_is_asked_for_is_made_again(
+def test_a_question_that_is_cleared_away_while_it_is_asked_for_is_made_again(
     rank: Rank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, really = rank("answer", executor=HERE), tasks._answers
+    question, really = rank("answer", executor=HERE), asking._at_work_or_answered
 
     def cleared(asked: QuestionFolder, spec: QuestionSpec) -> bool:
         answered = really(asked, spec)
-        monkeypatch.setattr(tasks, "_answers", really)
+        monkeypatch.setattr(asking, "_at_work_or_answered", really)
         asked.delete()
         return answered
 
-    monkeypatch.setattr(tasks, "_answers", cleared)
-    assert rank("answer", executor=HERE) == task
-    assert task.status().state == "succeeded"
+    monkeypatch.setattr(asking, "_at_work_or_answered", cleared)
+    assert rank("answer", executor=HERE) == question
+    assert question.status().state == "succeeded"
 
 
-def test_a_task_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
+def test_a_question_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
     workspace: Workspace, dataset: DatasetFolder, rank: Rank
 ) -> None:
-    task = rank("slow")
-    until(lambda: task.status().state == "running")
-    assert rank("slow") == task
-    assert task.answer(Ranking) is None
-    assert workspace.live() == [task]
-    assert open_job(task.path) == task
-    for delete in (dataset.delete, task.delete, workspace.delete):
+    question = rank("slow")
+    until(lambda: question.status().state == "running")
+    assert rank("slow") == question
+    assert question.answer(Ranking) is None
+    assert workspace.live() == [question]
+    assert open_job(question.path) == question
+    for delete in (dataset.delete, question.delete, workspace.delete):
         with pytest.raises(InUse):
             delete()
-    jobs.cancel(task)
-    assert task.status().state == "cancelled"
+    jobs.cancel(question)
+    assert question.status().state == "cancelled"
     dataset.delete()
 
 
@@ -148,36 +157,36 @@ def test_a_ranking_waits_for_its_turn_and_a_look_does_not(
     train("slow")
     queue = Store.default().queue / "cpu"
     until(lambda: locks.held(queue / "lock"))
-    task = rank("answer")
+    question = rank("answer")
     look = ask(workspace, DescribeSpec(network="answer"), executor=SCRATCH)
     until(lambda: look.status().final)
     assert look.status().state == "succeeded"
-    assert task.status().state == "queued"
-    jobs.cancel(task)
+    assert question.status().state == "queued"
+    jobs.cancel(question)
 
 
-def test_a_killed_task_starts_again(rank: Rank) -> None:
-    task = rank("slow")
-    until(lambda: task.status().state == "running")
-    os.killpg(executors._workers[task.path].pid, signal.SIGKILL)
-    until(lambda: not task.alive())
-    assert task.status().state == "interrupted"
+def test_a_killed_question_starts_again(rank: Rank) -> None:
+    question = rank("slow")
+    until(lambda: question.status().state == "running")
+    os.killpg(executors._workers[question.path].pid, signal.SIGKILL)
+    until(lambda: not question.alive())
+    assert question.status().state == "interrupted"
     again = rank("slow")
-    assert again == task
-    assert task.alive()
-    until(lambda: task.status().state == "running")
-    assert len([event for event in task.events()[0] if event.type == "stage"]) == 1
+    assert again == question
+    assert question.alive()
+    until(lambda: question.status().state == "running")
+    assert len([event for event in question.events()[0] if event.type == "stage"]) == 1
 
 
 @pytest.mark.parametrize("does", ["mended", "bug"])
-def test_a_failed_task_starts_again(rank: Rank, does: str) -> None:
+def test_a_failed_question_starts_again(rank: Rank, does: str) -> None:
     counting = Counting()
-    task = rank(does, executor=counting)
-    assert task.status().state == "failed"
-    assert task.answer(Ranking) is None
-    assert rank(does, executor=counting) == task
+    question = rank(does, executor=counting)
+    assert question.status().state == "failed"
+    assert question.answer(Ranking) is None
+    assert rank(does, executor=counting) == question
     assert counting.started == 2
-    ended = [event for event in task.events()[0] if event.type == "ended"]
+    ended = [event for event in question.events()[0] if event.type == "ended"]
     assert len(ended) == 1
 
 
@@ -204,18 +213,18 @@ def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dat
             workspace.question(identifier)
 
 
-def test_tasks_are_cleared_after_a_day_or_with_their_data_set(
+def test_questions_are_cleared_after_a_day_or_with_their_data_set(
     workspace: Workspace, dataset: DatasetFolder, rank: Rank
 ) -> None:
     old, fresh, asked_again = (rank("answer", name, executor=HERE) for name in ("a", "b", "c"))
     at_work = rank("slow")
     apart = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
-    for task in (old, asked_again, at_work):
-        _aged(task, 2)
+    for question in (old, asked_again, at_work):
+        _aged(question, 2)
     assert rank("answer", "c", executor=HERE) == asked_again
     Store.default().sweep(0)
     assert not old.exists
-    assert all(task.exists for task in (fresh, asked_again, at_work, apart))
+    assert all(question.exists for question in (fresh, asked_again, at_work, apart))
     jobs.cancel(at_work)
     dataset.delete()
     Store.default().sweep(0)
@@ -224,6 +233,6 @@ def test_tasks_are_cleared_after_a_day_or_with_their_data_set(
 
 def test_a_question_makes_a_workspace_where_there_is_none(store: Path) -> None:
     workspace = Store.default().workspace(new_token())
-    task = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
-    assert task.path.is_relative_to(workspace.path)
-    assert task.status().state == "succeeded"
+    question = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
+    assert question.path.is_relative_to(workspace.path)
+    assert question.status().state == "succeeded"

@@ -1,6 +1,6 @@
-"""Small questions that need torch or the device, asked as jobs: the same question is the same folder.
+"""Asks small questions as jobs. The same question has the same folder, so it is answered once.
 
-Knows which of them hold a data set and which wait for a device. Knows nothing of how they are answered.
+How each kind is treated, its class in `documents.questions` says.
 """
 
 from __future__ import annotations
@@ -9,17 +9,7 @@ import os
 import shutil
 from contextlib import suppress
 
-from tl_core.documents.questions import (
-    DescribeSpec,
-    LookSpec,
-    MeasureSpec,
-    PreviewSpec,
-    QuestionSpec,
-    Ranking,
-    RankSpec,
-    RateSpec,
-)
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.questions import QuestionSpec
 from tl_core.errors import GraftError, NotFound
 from tl_core.models.registry import network, networks
 from tl_core.models.weights.obtain import identity
@@ -31,42 +21,40 @@ from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.job_folder import keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, say_disk_full, swept
-from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.store import QUESTIONS, Store, Workspace
 
 _PROCESSES = Processes()
 _KEPT = frozenset({"lock", "spec.json"})
-"""Of a task that is asked again."""
-_WAIT: frozenset[str] = frozenset({"rank", "rate"})
-"""Jobs that take their turn on the device; the others are too short to wait behind somebody's training."""
+"""Files of a question that stay when it is asked again."""
 
 
 def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor = _PROCESSES) -> QuestionFolder:
-    """The task that answers `spec`: the one that did or does so already, else a new one.
+    """The folder of the job that answers `spec`: the one that did or does so already, else a new one.
 
-    One that failed, was cancelled or was interrupted starts again, in the same folder; so does a ranking that lacks
-    backbones, for what they failed for may be mended, and a look-up whose row is gone.
+    A job that failed, was cancelled or was interrupted starts again, in the same folder. So does one whose answer would
+    be another today: a ranking in which a backbone failed, or a described network whose row is gone.
 
     Raises:
-        NotFound: there is no such data set in this workspace, or no such picture in it.
+        NotFound: there is no such data set in this workspace, or no such image in it.
         SpecError: the data set was not read to the end.
-        UnknownName, DeviceError: a device that is not here.
+        UnknownName, DeviceError: the device is not on this machine.
         DiskFull: not even the job's folder could be written.
     """
-    spec = _resolved(spec)
+    spec = spec.canonical(resolve_device)
     dataset = _dataset(workspace, spec)
-    task = QuestionFolder(workspace.path / "tasks" / identifier(_question(spec)))
-    if _answers(task, spec) and _used(task):
-        return task
+    question = QuestionFolder(workspace.path / QUESTIONS / identifier(_identity(spec)))
+    if _at_work_or_answered(question, spec) and _used(question):
+        return question
     workspace.make()
     store = swept(workspace)
     uses = None if dataset is None else dataset.hold()
     lock: int | None = None
     try:
         while lock is None:
-            _, lock = make(task.path, lambda fresh: QuestionFolder(fresh).write_spec(spec))
+            _, lock = make(question.path, lambda fresh: QuestionFolder(fresh).write_spec(spec))
             if lock is None:
-                lock = _taken_again(task, spec)
-            if lock is None and _answers(task, spec):
+                lock = _taken_again(question, spec)
+            if lock is None and _at_work_or_answered(question, spec):
                 break
     except BaseException:
         locks.release([] if uses is None else [uses])
@@ -74,135 +62,96 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor = _PROCE
     if lock is None:
         locks.release([] if uses is None else [uses])
     else:
-        _start(task, spec, Held(lock=lock, dataset=uses), store, executor)
-    return task
+        _start(question, spec, Held(lock=lock, dataset=uses), store, executor)
+    return question
 
 
-def _question(spec: QuestionSpec) -> str:
-    """`spec`, and of which weights it is asked: the operator may put another file in the place of one."""
-    match spec:
-        case RankSpec(backbones=names):
-            asked: list[tuple[str, str | None]] = [(name, None) for name in names]
-        case LookSpec(backbone=name, weights=weights) | RateSpec(train=TrainSpec(backbone=name, weights=weights)):
-            asked = [(name, weights)]
-        case _:
-            asked = []
+def _identity(spec: QuestionSpec) -> str:
+    """What makes two questions the same: the spec, and the weight files, which the operator may replace."""
     parts = [spec.model_dump_json()]
-    for backbone, of in asked:
+    for backbone, weights in spec.handling.pretrained:
         # What is wrong with the name or the operator's folder, the job says.
         with suppress(GraftError):
-            parts.append(identity(network(backbone), of))
+            parts.append(identity(network(backbone), weights))
     return "\n".join(parts)
 
 
-def _answers(task: QuestionFolder, spec: QuestionSpec) -> bool:
-    """Whether it has answered or is at work."""
-    return task.exists and (task.alive() or _answered(task, spec))
+def _at_work_or_answered(question: QuestionFolder, spec: QuestionSpec) -> bool:
+    return question.exists and (question.alive() or _answered(question, spec))
 
 
-def _used(task: QuestionFolder) -> bool:
+def _used(question: QuestionFolder) -> bool:
     """Note that it was asked for; False where it was cleared away meanwhile."""
     try:
-        os.utime(task.path)
+        os.utime(question.path)
     except FileNotFoundError:
         return False
     return True
 
 
-def _answered(task: QuestionFolder, spec: QuestionSpec) -> bool:
-    """Whether its answer is there and would be no other today."""
-    if task.status().state != "succeeded":
+def _answered(question: QuestionFolder, spec: QuestionSpec) -> bool:
+    """Whether the answer is there, and would be the same today."""
+    described = spec.handling.describes
+    if question.status().state != "succeeded" or (described and described not in networks()):
         return False
-    match spec:
-        case DescribeSpec(network=name):
-            return name in networks()
-        case RankSpec():
-            with suppress(GraftError):
-                ranking = task.answer(Ranking)
-                return ranking is not None and not ranking.failed
-            return False
-        case _:
-            return True
+    if spec.answer is None:
+        return True
+    with suppress(GraftError):
+        return spec.answer.read(question.result_file).complete
+    return False
 
 
-def _start(task: QuestionFolder, spec: QuestionSpec, held: Held, store: Store, executor: Executor) -> None:
-    """Start `task`; its locks pass to the executor, or are let go where that fails."""
-    if spec.job in _WAIT:
+def _start(question: QuestionFolder, spec: QuestionSpec, held: Held, store: Store, executor: Executor) -> None:
+    """Start the job; its locks pass to the executor, or are released where that fails."""
+    device = spec.handling.waits_for
+    if device:
         try:
-            held = held.model_copy(update={"ticket": take_ticket(store.queue, _device(spec))})
+            held = held.model_copy(update={"ticket": take_ticket(store.queue, device)})
         except BaseException:
             locks.release(held.descriptors())
             raise
     try:
-        executor.start(task, held, store=store.root)
+        executor.start(question, held, store=store.root)
     except OSError:
         if held.ticket is not None:
             held.ticket.path.unlink(missing_ok=True)
         raise
 
 
-def _taken_again(task: QuestionFolder, spec: QuestionSpec) -> int | None:
-    """The lock of a task that ended without an answer that stands, emptied for another try; None where it answered or is at work."""
+def _taken_again(question: QuestionFolder, spec: QuestionSpec) -> int | None:
+    """The lock of a question that ended without an answer that counts, whose folder is emptied for another try.
+
+    None where the question is at work or was answered.
+    """
     try:
-        lock = locks.take(task.lock)
+        lock = locks.take(question.lock)
     except FileNotFoundError:
         # Somebody deleted it meanwhile.
         return None
     if lock is None:
         return None
     try:
-        if not task.exists or _answered(task, spec):
+        if not question.exists or _answered(question, spec):
             locks.release([lock])
             return None
-        for path in task.path.iterdir():
+        for path in question.path.iterdir():
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        say_disk_full(lambda: keep_reserve(task.reserve))
+        say_disk_full(lambda: keep_reserve(question.reserve))
     except BaseException:
         locks.release([lock])
         raise
     return lock
 
 
-def _resolved(spec: QuestionSpec) -> QuestionSpec:
-    """`spec` with the real device, and without what makes no difference to its answer."""
-    match spec:
-        case MeasureSpec() | RankSpec():
-            return spec.model_copy(update={"device": resolve_device(spec.device)})
-        case RateSpec(train=train):
-            same = {
-                "name": "",
-                "chosen_by": "user",
-                "reason": None,
-                "estimated_seconds": None,
-                "device": resolve_device(train.device),
-            }
-            return RateSpec(train=train.model_copy(update=same))
-        case _:
-            return spec
-
-
-def _device(spec: QuestionSpec) -> str:
-    match spec:
-        case RankSpec(device=device) | RateSpec(train=TrainSpec(device=device)):
-            return device
-        case _:
-            return "cpu"
-
-
 def _dataset(workspace: Workspace, spec: QuestionSpec) -> DatasetFolder | None:
-    """The data set that `spec` asks about, if it asks about one. Raises NotFound."""
-    asked = spec.train if isinstance(spec, RateSpec) else spec
-    if isinstance(asked, DescribeSpec | MeasureSpec):
+    """The data set that `spec` is about; None where it needs none. Raises NotFound."""
+    about = spec.handling.about
+    if about is None:
         return None
-    if asked.workspace != workspace.token:
+    if about.workspace != workspace.token:
         raise NotFound("The data set of this question lies in another workspace.")
-    dataset = workspace.dataset(asked.dataset)
-    rows: tuple[int, ...] = ()
-    if isinstance(asked, PreviewSpec):
-        rows = asked.rows
-    elif isinstance(asked, LookSpec):
-        rows = (asked.row,)
-    if rows and not all(0 <= row < len(dataset.manifest().images) for row in rows):
+    dataset = workspace.dataset(about.dataset)
+    if about.images and not all(0 <= index < len(dataset.manifest().images) for index in about.images):
         raise NotFound("There is no such picture in this data set.")
     return dataset

@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
 from tl_core.data.cache import Cache
-from tl_core.documents.questions import RateSpec
+from tl_core.documents.questions import LearningRateSpec
 from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import Solver, TrainSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
@@ -168,7 +168,7 @@ def require_row(options: TrainingOptions) -> None:
         raise SpecError("A learning rate is found for one strategy: choose one in place of auto.")
 
 
-def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> RateSpec:
+def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningRateSpec:
     """What to ask to find a learning rate for a run with `options`; the head alone is then found by gradient steps.
 
     Raises:
@@ -178,7 +178,7 @@ def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> RateSpec:
     spec = spec_of(options, dataset)
     if not strategy(spec.strategy).takes_steps:
         spec = spec.model_copy(update={"solver": "adam"})
-    return RateSpec(train=spec)
+    return LearningRateSpec(train=spec)
 
 
 def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: str | None = None) -> TrainSpec:

@@ -1,8 +1,8 @@
-"""The three kinds of job as folders: a data set, a run, a task. Knows nothing of workspaces, queues or processes.
+"""The three kinds of job as folders: a data set, a run, a question.
 
-in_use        (data set) held, shared, by every run and task that needs it
+in_use        (data set) lock that every run and question that needs it holds, shared
 finish        (run) skip training, export best.safetensors
-result.json   (task) the answer, written last
+result.json   (question) the answer, written last
 """
 
 from __future__ import annotations
@@ -13,25 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from tl_core import settings
-from tl_core.documents.base import Document
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions import (
-    DescribeSpec,
-    LookSpec,
-    MeasureSpec,
-    PreviewSpec,
-    QuestionSpec,
-    RankSpec,
-    RateSpec,
-)
+from tl_core.documents.questions import Answer, Question, QuestionSpec
 from tl_core.documents.report import Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, NotFound, SpecError
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import DIED, JobFolder
 
-Answer = TypeVar("Answer", bound=Document)
-Asked = TypeVar("Asked", bound=Document)
+Answered = TypeVar("Answered", bound=Answer)
+Asked = TypeVar("Asked", bound=Question)
 _DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
 
 
@@ -147,54 +138,31 @@ class RunFolder(JobFolder):
 class QuestionFolder(JobFolder):
     """A small question that was asked as a job, and its answer."""
 
-    what = "task"
+    what = "question"
 
     def spec(self) -> QuestionSpec:
         spec = super().spec()
-        if isinstance(spec, IngestSpec | TrainSpec):
-            raise DocumentError(f"{self.path.name} is no task.")
+        if not isinstance(spec, Question):
+            raise DocumentError(f"{self.path.name} is no question.")
         return spec
 
     def asked(self, kind: type[Asked]) -> Asked:
-        """Its spec, which is of that kind. Raises NotFound, DocumentError."""
+        """The question, which is of that kind. Raises NotFound, DocumentError."""
         spec = self.spec()
         if not isinstance(spec, kind):
-            raise DocumentError(f"{self.path.name} is no task of the kind {kind.__name__}.")
+            raise DocumentError(f"{self.path.name} is no question of the kind {kind.__name__}.")
         return spec
 
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
 
-    def answer(self, document: type[Answer]) -> Answer | None:
-        """What it answered; None until it succeeded. Raises NotFound, DocumentError."""
+    def answer(self, document: type[Answered]) -> Answered | None:
+        """The answer; None until the job succeeded. Raises NotFound, DocumentError."""
         return document.read(self.result_file) if self.status().state == "succeeded" else None
 
-    @property
-    def dataset(self) -> str | None:
-        """Id of the data set that it asks about, where it asks about one. Raises NotFound, DocumentError."""
-        match self.spec():
-            case RankSpec(dataset=asked) | PreviewSpec(dataset=asked) | LookSpec(dataset=asked):
-                return asked
-            case RateSpec(train=train):
-                return train.dataset
-            case _:
-                return None
-
     def _own_name(self) -> str:
-        match self.spec():
-            case DescribeSpec(network=network):
-                return f"Looking up {network}"
-            case MeasureSpec(backbone=backbone):
-                return f"Timing {backbone}"
-            case RankSpec(backbones=backbones):
-                return f"Comparing {len(backbones)} backbones"
-            case RateSpec():
-                return "Finding a learning rate"
-            case PreviewSpec():
-                return "Showing the augmentation"
-            case LookSpec(backbone=backbone):
-                return f"Looking into {backbone}"
+        return self.spec().handling.title
 
 
 def open_job(path: Path) -> DatasetFolder | RunFolder | QuestionFolder:

@@ -1,4 +1,4 @@
-"""Where everything lies: workspaces with data sets, runs and tasks, the cache, the queue. Knows nothing of what jobs do.
+"""Where everything lies: workspaces with data sets, runs and questions, the cache, the queue. Knows nothing of what jobs do.
 
     STORE/workspaces/TOKEN/datasets/ID, runs/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _DAY = 86_400.0
-_KINDS = ("datasets", "runs", "tasks")
+QUESTIONS = "tasks"
+"""Folder of a workspace's questions; on disk it has the name that questions had in the first stores."""
+_KINDS = ("datasets", "runs", QUESTIONS)
 _Job = TypeVar("_Job", bound=JobFolder)
 
 
@@ -44,7 +46,7 @@ def new_id() -> str:
 
 
 class Workspace:
-    """One user's data sets, runs and tasks. Nothing is written before the first data set."""
+    """One user's data sets, runs and questions. Nothing is written before the first data set."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,7 +72,7 @@ class Workspace:
 
     def questions(self) -> list[QuestionFolder]:
         """Newest first, in whatever state; those that ended are kept for a day."""
-        return _newest_first([QuestionFolder(path) for path in _entries(self.path / "tasks")])
+        return _newest_first([QuestionFolder(path) for path in _entries(self.path / QUESTIONS)])
 
     def dataset(self, identifier: str) -> DatasetFolder:
         """Raises NotFound."""
@@ -88,9 +90,9 @@ class Workspace:
 
     def question(self, identifier: str) -> QuestionFolder:
         """Raises NotFound."""
-        folder = QuestionFolder(self.path / "tasks" / _checked(identifier, "task"))
+        folder = QuestionFolder(self.path / QUESTIONS / _checked(identifier, "question"))
         if not folder.exists:
-            raise NotFound("There is no such task in this workspace. Tasks are kept for a day; ask again.")
+            raise NotFound("There is no such question in this workspace. Questions are kept for a day; ask again.")
         return folder
 
     def live(self) -> list[JobFolder]:
@@ -236,13 +238,13 @@ class Store:
 
 
 def _clear(workspace: Workspace, now: float) -> None:
-    """Remove half-deleted and half-made jobs, tasks that nobody needs, and uploads that nobody read within a day."""
+    """Remove half-deleted and half-made jobs, questions that nobody needs, and uploads that nobody read within a day."""
     for kind in _KINDS:
         for path in _children(workspace.path / kind):
             half_made = path.name.startswith(".new-") and now - _modified(path) > 3600
             if path.name.startswith(".deleted-") or half_made:
                 shutil.rmtree(path, ignore_errors=True)
-    _clear_tasks(workspace, now)
+    _clear_questions(workspace, now)
     needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
     for path in _children(workspace.path / "staging"):
         used = any(path == source or path in source.parents for source in needed)
@@ -250,17 +252,18 @@ def _clear(workspace: Workspace, now: float) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _clear_tasks(workspace: Workspace, now: float) -> None:
-    """Remove tasks that ended and that nobody asked for within a day, or whose data set is gone."""
+def _clear_questions(workspace: Workspace, now: float) -> None:
+    """Remove questions that ended and that nobody asked for within a day, or whose data set is gone."""
     datasets = {dataset.id for dataset in workspace.datasets()}
-    for task in workspace.questions():
+    for question in workspace.questions():
         try:
-            orphan = task.dataset is not None and task.dataset not in datasets
+            about = question.spec().handling.about
+            orphan = about is not None and about.dataset not in datasets
         except GraftError:
             orphan = True
-        if orphan or now - _modified(task.path) > _DAY:
+        if orphan or now - _modified(question.path) > _DAY:
             with suppress(InUse):
-                task.delete()
+                question.delete()
 
 
 def _checked(identifier: str, what: str) -> str:
