@@ -124,8 +124,8 @@ def test_the_table_is_read_in_a_blink() -> None:
 
 def test_lists_and_locations_need_no_torch() -> None:
     program = (
-        "import sys; from tl_core.models import registry, weights, export;"
-        "print([weights.describe(n) for n in registry.networks().values()]);"
+        "import sys; from tl_core.models import registry; from tl_core.models.weights import obtain; from tl_core.models.graphs import export;"
+        "print([obtain.describe(n) for n in registry.networks().values()]);"
         "sys.exit(bool({'torch', 'onnx', 'onnxruntime', 'torchvision'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -136,7 +136,7 @@ def test_a_killed_app_takes_its_workers_along_and_the_next_app_goes_on(
     program = (
         "import sys, time\n"
         "from tests.runs.conftest import SCRATCH\n"
-        "from tl_core.runs import executors, jobs\n"
+        "from tl_core.runs.process import executors\nfrom tl_core.runs.start import jobs\n"
         "from tl_core.runs.store.store import Store\n"
         "workspace = Store.default().workspace(sys.argv[1])\n"
         "for does in ('helped', 'slow'):\n"

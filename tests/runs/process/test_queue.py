@@ -42,7 +42,7 @@ def test_two_apps_on_one_store_never_train_at_once(workspace: Workspace, dataset
     program = (
         "import sys\n"
         "from tests.runs.conftest import SCRATCH\n"
-        "from tl_core.runs import jobs\n"
+        "from tl_core.runs.start import jobs\n"
         "from tl_core.runs.store.store import Store\n"
         "workspace = Store.default().workspace(sys.argv[1])\n"
         "dataset = workspace.dataset(sys.argv[2])\n"
@@ -147,7 +147,7 @@ def test_a_dropped_ticket_leaves_the_line(store: object) -> None:
 
 def test_a_lock_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from tl_core.runs import locks\n"
+        "import os, sys; from pathlib import Path; from tl_core.runs.store import locks\n"
         "os.close(0); taken = locks.take(Path(sys.argv[1])); assert taken > 2; print(locks.held(Path(sys.argv[1])))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")], capture_output=True, text=True)
