@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | bench | registry | format | clean
+# make app | demo | check | test | test-all | bench | registry | screenshots | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all bench registry format clean
+.PHONY: app demo check test test-all bench registry screenshots format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -30,6 +30,10 @@ bench: .venv-bench/ready
 
 registry: .venv/app
 	$(BIN)/python -m tl_core.models.metadata.write
+
+# The pictures of README, in docs/images; needs Chromium
+screenshots: .venv/dev
+	$(BIN)/python -m tests.browser.screenshots
 
 format: .venv/dev
 	$(BIN)/ruff format .

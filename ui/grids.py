@@ -1,7 +1,7 @@
-"""Pictures side by side: strips of a class, grids with pages. Shows thumbnails only; knows no model.
+"""Thumbnails side by side: strips of a class, grids, and page numbers under long lists.
 
-What is made here is a PNG, and said to be one: Streamlit decodes and encodes any other format again at every rerun of a page.
-Cached by file and its time, which never change together for a generated name; a few thousand small entries at most.
+What is made here is a PNG, and declared as one: Streamlit decodes and encodes any other format again at every rerun of a page.
+It is cached by the file's name and time: a file that is written again has a new time. The cache holds a few thousand small entries.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 from PIL import Image, ImageOps
+from streamlit.delta_generator import DeltaGenerator
 
 from ui.words import plain, short
 
+Item = TypeVar("Item")
 _TILE = 96
 _GAP = 4
 _SMALL = 48
@@ -22,7 +25,7 @@ _SMALL = 48
 
 
 def strip(paths: Sequence[Path], *, alt: str, places: int) -> None:
-    """One row of squares, cut from the middle of each picture, `places` wide so that rows line up."""
+    """One row of squares, cut from the middle of each picture. All rows of `places` squares line up."""
     if paths:
         files = tuple((str(path), _time(path)) for path in paths[:places])
         st.image(_sheet(files, places), width="stretch", output_format="PNG", alt=short(alt, longest=200))
@@ -46,25 +49,28 @@ def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
 
 def grid(paths: Sequence[Path], captions: Sequence[str], *, key: str, page_size: int = 24, tile: int = 120) -> None:
     """Thumbnails with captions (Markdown), a page at a time."""
-    pages = max(1, -(-len(paths) // page_size))
-    place = st.container()
-    current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
-    first = (current - 1) * page_size
+    place, shown = paged(list(zip(paths, captions, strict=True)), key=key, page_size=page_size)
     with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom"):
-        for path, caption in list(zip(paths, captions, strict=True))[first : first + page_size]:
+        for path, caption in shown:
             picture(path, caption=caption or None, alt=_spoken(caption) or "a picture of the data set")
 
 
 def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 8, page_size: int = 10) -> None:
     """One strip per class: (name, number of pictures, thumbnails), a page of classes at a time."""
-    pages = max(1, -(-len(rows) // page_size))
-    place = st.container()
-    current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
+    place, shown = paged(rows, key=key, page_size=page_size)
     with place, st.grid(2, min_column_width=300, gap="medium") as tiles:
-        for name, number, paths in rows[(current - 1) * page_size : current * page_size]:
+        for name, number, paths in shown:
             with tiles.cell(), st.container(gap="xsmall"):
                 st.markdown(f"**{plain(name)}** :gray[{number:,}]")
                 strip(paths, alt=f"pictures of {name}", places=across)
+
+
+def paged(items: Sequence[Item], *, key: str, page_size: int) -> tuple[DeltaGenerator, Sequence[Item]]:
+    """The items of the chosen page, and the container for them above the page numbers, which are drawn here."""
+    pages = -(-len(items) // page_size)
+    place = st.container()
+    current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
+    return place, items[(current - 1) * page_size : current * page_size]
 
 
 def _spoken(caption: str) -> str:
@@ -99,7 +105,7 @@ def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
 
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _enlarged(name: str, moment: float) -> bytes | None:
-    """PNG of a picture that is too small to be seen; None of one that is not."""
+    """PNG of a picture that is too small to be seen, enlarged; None where it is large enough."""
     del moment  # part of the cache's key
     with Image.open(name) as image:
         if max(image.size) >= _SMALL:

@@ -16,6 +16,7 @@ from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here
 from ui.words import ago, plain, plural
 
 _SHOWN = 6
+"""Data sets, and runs, on one page of their list."""
 
 
 def ways_in(here: Here) -> None:
@@ -52,14 +53,11 @@ def datasets(here: Here) -> None:
     if not found:
         return
     st.header("Your data sets", anchor=False)
-    shown = found if st.session_state.get("all-datasets") else found[:_SHOWN]
-    with st.grid(3, min_column_width=280, gap="small", border=True) as tiles:
+    place, shown = grids.paged(found, key="datasets", page_size=_SHOWN)
+    with place, st.grid(3, min_column_width=280, gap="small", border=True) as tiles:
         for dataset in shown:
             with tiles.cell():
                 _dataset_card(here, dataset)
-    if len(found) > len(shown) and st.button(f"Show all {len(found)}", type="tertiary"):
-        st.session_state["all-datasets"] = True
-        st.rerun()
 
 
 def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
@@ -96,15 +94,10 @@ def runs(here: Here) -> None:
         return
     st.header("Your runs", anchor=False)
     names = {dataset.id: dataset.name for dataset in here.workspace.datasets()}
-    for run in found if st.session_state.get("all-runs") else found[:_SHOWN]:
-        _run_line(here, run, names)
-    if (
-        len(found) > _SHOWN
-        and not st.session_state.get("all-runs")
-        and st.button(f"Show all {len(found)} runs", type="tertiary")
-    ):
-        st.session_state["all-runs"] = True
-        st.rerun()
+    place, shown = grids.paged(found, key="runs", page_size=_SHOWN)
+    with place:
+        for run in shown:
+            _run_line(here, run, names)
 
 
 def _run_line(here: Here, run: RunFolder, names: dict[str, str]) -> None:

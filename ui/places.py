@@ -14,6 +14,7 @@ from typing import TypeVar
 import streamlit as st
 
 from tl_core.documents.questions import FeatureMapsSpec, LearningRateSpec, RankSpec
+from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
@@ -145,6 +146,14 @@ PLACES = (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS)
 def succeeded(jobs: Iterable[Job | None]) -> list[Job]:
     """Those of `jobs` that ended well, in their order."""
     return [job for job in jobs if job is not None and job.status().state == "succeeded"]
+
+
+def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
+    """The data set that `run` learned from; None where it was deleted."""
+    try:
+        return workspace.dataset(run.spec().dataset)
+    except NotFound:
+        return None
 
 
 def draft() -> str | None:

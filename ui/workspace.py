@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,10 +18,10 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.errors import GraftError, NotFound
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store, new_token
 from ui import jobline, tour
-from ui.places import DATA, HOME, PLACES, Here, Place, succeeded
+from ui.places import DATA, HOME, PLACES, Here, Job, Place, pictures_of, succeeded
 from ui.words import plain
 
 BUG = (
@@ -29,6 +29,7 @@ BUG = (
     "server's own log says what it was."
 )
 _LOG = logging.getLogger(__name__)
+_WHAT = {"dataset": "data set", "run": "run"}
 ICON = Path(__file__).with_name("icon.png")
 
 
@@ -72,23 +73,20 @@ def _settle(name: str) -> None:
     gc.freeze()
 
 
-def store() -> Store:
-    return Store.default()
-
-
 def _open(place: Place) -> Here:
     _sweep_hourly()
-    workspace = store().workspace(_token())
+    workspace = Store.default().workspace(_token())
     workspace.touch()
     named = st.query_params.get("dataset")
-    dataset, run = _choose_dataset(workspace, named), _choose_run(workspace, st.query_params.get("run"))
+    dataset = _named(workspace.dataset, "dataset") or next(iter(workspace.datasets()), None)
+    run = _named(workspace.run, "run")
     if run is None:
         finished = succeeded(workspace.runs())
         of_these = [run for run in finished if not named or (dataset and run.spec().dataset == dataset.id)]
         run = next(iter(of_these or (finished if place.needs is RunFolder else [])), None)
         named = named if run in of_these else None
     if run is not None and named is None:
-        dataset = _dataset_of(workspace, run) or dataset
+        dataset = pictures_of(run, workspace) or dataset
     here = Here(workspace, dataset, run, place)
     # Also where nothing changed here: a second click in the middle of a page switch leaves the browser with the old address.
     st.query_params.from_dict(here.query())
@@ -102,7 +100,7 @@ def _open(place: Place) -> Here:
 def _sweep_hourly() -> bool:
     days = settings.keep_days()
     if days:
-        store().sweep(days)
+        Store.default().sweep(days)
     return True
 
 
@@ -119,7 +117,7 @@ def _token() -> str:
         # Somebody else's link was opened in this tab: nothing of the old workspace may show through.
         st.session_state.clear()
     try:
-        store().workspace(asked)
+        Store.default().workspace(asked)
     except NotFound:
         st.error(
             "This link does not lead to a workspace: its code should be 32 letters and digits. Check that it was copied whole."
@@ -132,30 +130,13 @@ def _token() -> str:
     return asked
 
 
-def _choose_dataset(workspace: Workspace, wanted: str | None) -> DatasetFolder | None:
-    """The data set that the URL names, else the newest."""
-    if wanted:
-        try:
-            return workspace.dataset(wanted)
-        except NotFound:
-            st.toast("That data set is no longer here.", icon=":material/info:")
-    return next(iter(workspace.datasets()), None)
-
-
-def _choose_run(workspace: Workspace, wanted: str | None) -> RunFolder | None:
-    """The run that the URL names, in whatever state."""
-    if wanted:
-        try:
-            return workspace.run(wanted)
-        except NotFound:
-            st.toast("That run is no longer here.", icon=":material/info:")
-    return None
-
-
-def _dataset_of(workspace: Workspace, run: RunFolder) -> DatasetFolder | None:
+def _named(find: Callable[[str], Job], what: str) -> Job | None:
+    """The data set or run that the URL names, in whatever state; None, and a word about it, where it is gone."""
+    wanted = st.query_params.get(what)
     try:
-        return workspace.dataset(run.spec().dataset)
+        return find(wanted) if wanted else None
     except NotFound:
+        st.toast(f"That {_WHAT[what]} is no longer here.", icon=":material/info:")
         return None
 
 

@@ -74,15 +74,24 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield url
 
 
+@contextmanager
+def opened() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip("There is no Chromium here: apt-get install chromium.")
-    library = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.")
-    with library.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.")
+    with opened() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""The pictures of README, taken of the app as it is: `python -m tests.browser.screenshots [FOLDER]`, about two minutes.
+
+A server with a store of its own reads the sample of handwritten digits, trains on it, and is gone through in Debian's
+Chromium. Every picture is taken once the page has settled; it is written as a PNG of 256 colours.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from tests.browser.conftest import ROOT, idle, opened, serving
+from tl_core.errors import GraftError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = ROOT / "docs" / "images"
+MINUTE = 60_000
+WIDE, PHONE = (1280, 860), (390, 844)
+LARGEST = 150_000
+"""Bytes of one picture, which everybody who opens README downloads."""
+_SETTLED = """() => document.fonts.status === 'loaded'
+    && [...document.images].every(image => image.complete)
+    && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')"""
+
+
+def take(page: Page, file: Path, size: tuple[int, int], *, top: str | None = None) -> None:
+    """Write what a window of `size` shows of the settled page, scrolled to the text `top` where one is named."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    if top:
+        page.get_by_text(top).first.scroll_into_view_if_needed()
+    settle(page)
+    with Image.open(io.BytesIO(page.screenshot(animations="disabled", caret="hide"))) as picture:
+        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small.save(file, optimize=True)
+    if file.stat().st_size > LARGEST:
+        raise GraftError(f"{file} takes {file.stat().st_size:,} bytes, more than {LARGEST:,}: show less of the page.")
+
+
+def settle(page: Page) -> None:
+    """Wait until the script has run to its end and everything that it drew stands."""
+    idle(page)
+    page.wait_for_function(_SETTLED)
+
+
+def tour(page: Page, address: str, folder: Path) -> None:
+    """Read the digits, train twice, and take a picture of every step."""
+    page.goto(address)
+    page.get_by_role("button", name="Use my pictures").click()
+    page.get_by_text("Samples", exact=True).click()
+    page.locator(".st-key-sample-digits button").click()
+    train = page.get_by_role("button", name="Train on these")
+    train.wait_for(timeout=2 * MINUTE)
+    take(page, folder / "data.png", WIDE)
+
+    train.click()
+    start = page.get_by_role("button", name="Start", exact=True)
+    start.click()
+    page.locator(".st-key-to-evaluate").wait_for(timeout=3 * MINUTE)
+    settle(page)
+    card = page.locator(".st-key-choose-partial_fine_tuning")
+    card.get_by_role("button", name="Choose").click()
+    card.get_by_role("button", name="Chosen").wait_for()
+    settle(page)
+    start.click()
+    page.get_by_text(re.compile(r"^[5-9] of \d+$")).first.wait_for(timeout=5 * MINUTE)
+    take(page, folder / "train.png", WIDE)
+    page.get_by_role("button", name="Cancel").click()
+    page.locator(".st-key-finish-best button").click()
+    page.locator(".st-key-to-evaluate button").click(timeout=2 * MINUTE)
+
+    page.get_by_text("The pictures behind a cell").wait_for()
+    take(page, folder / "evaluate.png", WIDE)
+    page.get_by_role("link", name="Predict").click()
+    page.get_by_role("button", name="Try three held-out pictures").click()
+    page.get_by_text("Never seen in training").first.wait_for(timeout=MINUTE)
+    take(page, folder / "predict.png", WIDE)
+    take(page, folder / "phone.png", PHONE)
+    page.get_by_role("link", name="Graft").click()
+    page.get_by_role("heading", name="Your runs").wait_for()
+    take(page, folder / "home.png", WIDE)
+
+
+def main(folder: Path = FOLDER) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as store, serving(Path(store) / "store") as address, opened() as chromium:
+        context = chromium.new_context(color_scheme="light")
+        context.set_default_timeout(MINUTE)
+        tour(context.new_page(), address, folder)
+    for file in sorted(folder.glob("*.png")):
+        print(f"{file}: {file.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
