@@ -18,7 +18,6 @@ with workspace.page(DATA) as here:
     else:
         status = opened.status()
         manifest = opened.manifest() if status.state == "succeeded" else None
-        untrainable = problem(manifest) if manifest else None
         with st.container(horizontal=True, vertical_alignment="center"):
             others = here.workspace.datasets()
             if len(others) > 1:
@@ -38,7 +37,7 @@ with workspace.page(DATA) as here:
                 st.markdown(f"### {plain(opened.name)}", anchors=False)
             st.space("stretch")
             if manifest and st.button(
-                "Train on these", type="primary", icon=":material/model_training:", disabled=bool(untrainable)
+                "Train on these", type="primary", icon=":material/model_training:", disabled=bool(problem(manifest))
             ):
                 here.go(TRAIN, dataset=opened.id)
             if st.button("Bring other pictures", icon=":material/add_photo_alternate:"):
@@ -46,9 +45,6 @@ with workspace.page(DATA) as here:
                 st.rerun()
             actions.menu(opened, key="data")
         if manifest:
-            st.markdown(dataset.summary(manifest))
-            if untrainable:
-                st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
             dataset.show(opened, manifest)
         elif not status.final:
             dataset.reading(opened)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from tl_core.data.checks import advice
-from tl_core.data.split import assign, split_counts
+from tl_core.data.checks import Finding, findings
+from tl_core.data.split import DEFAULT_SEED, assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, live
@@ -17,11 +17,11 @@ from ui.words import plain, plural
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def counts(folder: str, moment: float) -> dict[str, dict[str, int]]:
-    """Images per class and split of the default seed; cached by the data set's folder and its manifest's time."""
+def looked_at(folder: str, moment: float) -> tuple[dict[str, dict[str, int]], list[Finding]]:
+    """Images per class and split of the default seed, and the findings; cached by the data set's folder and its manifest's time."""
     del moment
     manifest = Manifest.read(Path(folder) / "manifest.json")
-    return split_counts(manifest, assign(manifest, 0))
+    return split_counts(manifest, assign(manifest, DEFAULT_SEED)), findings(manifest)
 
 
 def reading(dataset: DatasetFolder) -> None:
@@ -46,24 +46,13 @@ def _reading(dataset: DatasetFolder) -> None:
         cancel_button(dataset)
 
 
-def summary(manifest: Manifest) -> str:
-    """One sentence: how many pictures and classes, and what was set aside."""
-    parts = [f"{plural(len(manifest.images), 'picture')} in {plural(len(manifest.classes), 'class', 'classes')}"]
-    if manifest.refused:
-        parts.append(f"{plural(len(manifest.refused), 'file')} refused")
-    if manifest.dropped_duplicates:
-        parts.append(f"{plural(manifest.dropped_duplicates, 'exact copy', 'exact copies')} left out")
-    if manifest.passed_over:
-        parts.append(f"{plural(manifest.passed_over, 'other file')} passed over")
-    if manifest.folded_folders:
-        parts.append(f"{plural(manifest.folded_folders, 'deeper folder')} folded in")
-    return ", ".join(parts) + "."
-
-
 def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     """Everything about a data set that was read."""
-    for sentence in advice(manifest):
-        st.markdown(f":material/lightbulb: {plain(sentence, longest=400)}")
+    table, found = looked_at(str(dataset.path), (dataset.path / "manifest.json").stat().st_mtime)
+    pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
+    st.markdown(f"{pictures} in {classes}.")
+    for finding in found:
+        _tell(dataset, manifest, finding)
     rows: dict[int, list[Path]] = defaultdict(list)
     for image in manifest.images:
         if len(rows[image.label]) < 12:
@@ -72,8 +61,6 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     grids.mosaic(
         [(name, number[label], rows[label]) for label, name in enumerate(manifest.classes)], key=f"mosaic-{dataset.id}"
     )
-    moment = (dataset.path / "manifest.json").stat().st_mtime
-    table = counts(str(dataset.path), moment)
     figure = charts.class_counts(
         manifest.classes, {part: [table[name][part] for name in manifest.classes] for part in SPLITS}
     )
@@ -86,45 +73,31 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
         st.caption(
             "About 70 % to learn from (train), 15 % to choose by (validation), 15 % held out (test): the split of the default seed."
         )
-    _set_aside(dataset, manifest)
     browse(dataset, manifest)
     if manifest.note or manifest.licence:
         st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))
 
 
-def _set_aside(dataset: DatasetFolder, manifest: Manifest) -> None:
-    if manifest.refused:
-        with st.expander(f"{plural(len(manifest.refused), 'refused file')}, and why", icon=":material/block:"):
-            st.dataframe(
-                {
-                    "File": [refusal.file for refusal in manifest.refused],
-                    "Why": [refusal.message for refusal in manifest.refused],
-                },
-                hide_index=True,
-                key=f"refused-{dataset.id}",
-            )
-    for title, groups, meaning in (
-        (
-            "the same picture under two labels",
-            manifest.conflicts,
-            "One of the two labels is wrong, or both fit. All were kept, on one side.",
-        ),
-        (
-            "the same picture in two of your splits",
-            manifest.leaks,
-            "A picture that is both learned from and judged on makes the result too good.",
-        ),
-    ):
-        if not groups:
-            continue
-        with st.expander(f"{plural(len(groups), 'case')} of {title}", icon=":material/content_copy:"):
-            st.caption(meaning)
-            images = [manifest.images[row] for group in groups for row in group]
+def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding) -> None:
+    """One finding: its sentences, and the pictures or files that it is about."""
+    message = plain(finding.message, longest=1500)
+    if finding.stops:
+        st.warning(message, icon=":material/warning:")
+    else:
+        st.markdown(f":material/{'lightbulb' if finding.remedy else 'info'}: {message}")
+    if not finding.files:
+        return
+    with st.expander(plural(len(finding.files), "file"), icon=":material/search:"):
+        images = [manifest.images[row] for row in finding.rows]
+        if images:
             captions = [
                 f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
                 for image in images
             ]
-            grids.grid([dataset.thumbnail(image) for image in images], captions, key=f"{title}-{dataset.id}")
+            grids.grid([dataset.thumbnail(image) for image in images], captions, key=f"{finding.kind}-{dataset.id}")
+        else:
+            why = {"Why": finding.reasons} if finding.reasons else {}
+            st.dataframe({"File": finding.files} | why, hide_index=True, key=f"{finding.kind}-{dataset.id}")
 
 
 def browse(dataset: DatasetFolder, manifest: Manifest) -> None:

@@ -67,7 +67,8 @@ def test_the_data_page_shows_counts_refusals_and_leads_on(open_page: Open) -> No
     data = records.dataset(records.workspace())
     app = open_page("pages/1_Data.py", dataset=data.id)
     assert not app.exception
-    assert "60 pictures in 3 classes, 1 file refused." in text(app)
+    assert "60 pictures in 3 classes." in text(app)
+    assert "1 file is refused" in text(app)
     assert app.dataframe[0].value["Why"].tolist() == ["The file ends in the middle."]
     assert "Train on these" in [button.label for button in app.button]
 

@@ -126,50 +126,6 @@ def test_an_exported_zip_answers_like_the_run(
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_check_says_what_would_be_taken_and_keeps_nothing(
-    trained: Trained, store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["check", str(trained.data), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"classes", "images", "refused", "passed_over"}
-    assert found["images"] == 60
-    assert set(found["classes"]) == {"apple", "<b>Birne", "Kirsche"}
-    assert all(set(counts) == {"train", "val", "test"} for counts in found["classes"].values())
-    assert sum(sum(counts.values()) for counts in found["classes"].values()) == 60
-    (refusal,) = found["refused"]
-    assert set(refusal) == {"file", "kind", "message"}
-    assert refusal["file"].endswith("broken.jpg")
-    assert not store.exists()
-
-
-def test_check_reads_a_zip_like_its_folder(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    archive = shutil.make_archive(str(tmp_path / "data"), "zip", trained.data)
-    found = []
-    for source in (archive, str(trained.data)):
-        assert main(["check", source, "--json"]) == 0
-        found.append(json.loads(capsys.readouterr().out))
-    assert found[0]["classes"] == found[1]["classes"]
-    assert len(found[0]["refused"]) == 1
-
-
-def test_check_says_in_either_form_what_would_stop_a_run(
-    picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = picture_folder({"many": 8, "few": 4})
-    shutil.copy(folder / "many" / "000.jpg", folder / "many" / "again.jpg")
-    assert main(["check", str(folder), "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert json.loads(out)["images"] == 12
-    assert "Reading pictures" in err
-    assert "'few' has 4" in err
-    assert main(["check", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert "'few' has 4" in said
-    assert "left out: 1" in said
-
-
 def test_lists_have_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backbones", "--json"]) == 0
     backbones = {row["name"]: row for row in json.loads(capsys.readouterr().out)}

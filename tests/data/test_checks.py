@@ -1,47 +1,52 @@
+"""What is said of a data set: what stops a run, what was set aside, what would help, and what mends it."""
+
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import pytest
 
 from tests.conftest import PictureFolder
-from tests.data.work import finish, ingested
-from tl_core.data.checks import MOST_CLASSES, advice, check, problem, require_trainable
-from tl_core.documents.events import Progress
+from tests.data.work import NEARLY_BLACK, black, ingested
+from tl_core.data import checks
+from tl_core.data.checks import MOST_CLASSES, Check, Finding, findings, problem, require_trainable
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import LayoutError, NotEnoughImages
 
 
-class Source(NamedTuple):
-    kind: Literal["folder", "zip", "sample"]
-    where: str
+def said(manifest: Manifest) -> dict[str, Finding]:
+    """The findings by their kind, of which each occurs once."""
+    found = findings(manifest)
+    assert len({finding.kind for finding in found}) == len(found)
+    return {finding.kind: finding for finding in found}
 
 
-def test_check_says_what_ingest_does_and_keeps_nothing(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    source = picture_folder({"cat": 20, "dog": 10})
+def test_files_that_are_refused_or_passed_over_are_said_with_their_reasons(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    source = picture_folder({"cat": 20, "dog": 20})
     (source / "cat" / "broken.jpg").write_bytes((source / "cat" / "000.jpg").read_bytes()[:300])
+    (source / "dog" / "drawing.svg").write_text("<svg/>")
+    (source / "dog" / "deep").mkdir()
+    shutil.move(source / "dog" / "000.jpg", source / "dog" / "deep" / "000.jpg")
     (source / "notes.txt").write_text("x")
-    before = {path: path.stat().st_mtime for path in tmp_path.rglob("*")}
-    events, result = finish(check(Source("folder", str(source))))
-    assert any(isinstance(event, Progress) for event in events)
-    assert result.classes == {"cat": {"train": 14, "val": 3, "test": 3}, "dog": {"train": 6, "val": 2, "test": 2}}
-    assert result.images == 30
-    assert [(refusal.file, refusal.kind) for refusal in result.refused] == [("cat/broken.jpg", "truncated")]
-    assert result.passed_over == 1
-    assert result.problem is None
-    assert {path: path.stat().st_mtime for path in tmp_path.rglob("*")} == before
+    found = said(ingested(source, tmp_path / "d"))
+    assert set(found) == {"refused", "passed_over", "folded_folders"}
+    assert set(found["refused"].files) == {"cat/broken.jpg", "dog/drawing.svg"}
+    assert all(reason.endswith(".") for reason in found["refused"].reasons)
+    assert found["refused"].message.startswith("2 files are refused, the first of them dog/drawing.svg: This kind")
+    assert not any(finding.stops or finding.rows for finding in found.values())
 
 
-def test_check_reads_a_zip_and_takes_the_innermost_folder(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    picture_folder({"siamese": 6, "persian": 6}, root=tmp_path / "p" / "cat")
-    picture_folder({"poodle": 6}, root=tmp_path / "p" / "dog")
-    packed = shutil.make_archive(str(tmp_path / "p"), "zip", tmp_path / "p")
-    assert set(finish(check(Source("zip", packed)))[1].classes) == {"cat", "dog"}
-    folded, innermost = (finish(check(Source("zip", packed), way))[1] for way in ("first", "innermost"))
-    assert (folded.folded_folders, innermost.folded_folders) == (3, 0)
-    assert set(innermost.classes) == {"siamese", "persian", "poodle"}
+def test_exact_copies_are_named_with_their_remedy(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    source = picture_folder({"cat": 20, "dog": 20})
+    for name in ("again.jpg", "more.jpg"):
+        shutil.copy(source / "cat" / "001.jpg", source / "cat" / name)
+    found = said(ingested(source, tmp_path / "d"))
+    assert found.keys() == {"exact_copy"}
+    assert found["exact_copy"].files == ("cat/again.jpg", "cat/more.jpg")
+    assert found["exact_copy"].remedy == "leave_out"
 
 
 def test_one_class_only_cannot_be_trained_on(picture_folder: PictureFolder, tmp_path: Path) -> None:
@@ -86,26 +91,40 @@ def test_val_and_test_without_train_stop_the_run(picture_folder: PictureFolder, 
         require_trainable(ingested(tmp_path / "p", tmp_path / "d"))
 
 
-def test_advice_says_what_would_help(picture_folder: PictureFolder, tmp_path: Path) -> None:
+def test_what_would_help_is_said_with_its_remedy(picture_folder: PictureFolder, tmp_path: Path) -> None:
     source = picture_folder({"cat": 80, "dog": 6})
     shutil.copy(source / "cat" / "000.jpg", source / "dog" / "same.jpg")
-    said = " ".join(advice(ingested(source, tmp_path / "d")))
-    assert "Few pictures: 'dog' (7). 20 or more" in said
-    assert "lean towards 'cat'" in said
-    assert "'cat' and 'dog'" in said
-    assert advice(ingested(picture_folder({"a": 20, "b": 20}, root=tmp_path / "even"), tmp_path / "d2")) == []
+    manifest = ingested(source, tmp_path / "d")
+    found = said(manifest)
+    assert "Few pictures: 'dog' (7). 20 or more" in found["small_class"].message
+    assert "lean towards 'cat'" in found["imbalance"].message
+    assert "'cat' and 'dog'" in found["two_labels"].message
+    assert set(found["two_labels"].files) == {"cat/000.jpg", "dog/same.jpg"}
+    assert {manifest.images[row].name for row in found["two_labels"].rows} == set(found["two_labels"].files)
+    remedies = {kind: finding.remedy for kind, finding in found.items()}
+    assert remedies == {"small_class": "photograph", "imbalance": "photograph", "two_labels": "move"}
+    assert findings(ingested(picture_folder({"a": 20, "b": 20}, root=tmp_path / "even"), tmp_path / "d2")) == []
 
 
-def test_advice_counts_what_can_be_learned_from(picture_folder: PictureFolder, tmp_path: Path) -> None:
+def test_only_what_can_be_learned_from_is_counted(picture_folder: PictureFolder, tmp_path: Path) -> None:
     picture_folder({"cat": 21, "dog": 8}, root=tmp_path / "p" / "train")
     picture_folder({"cat": 2, "dog": 30}, root=tmp_path / "p" / "test")
-    said = " ".join(advice(ingested(tmp_path / "p", tmp_path / "d")))
-    assert "Few pictures in train: 'dog' (8). 20 or more" in said
+    found = said(ingested(tmp_path / "p", tmp_path / "d"))
+    assert "Few pictures in train: 'dog' (8). 20 or more" in found["small_class"].message
 
 
-def test_a_check_of_nothing_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="no pictures"):
-        finish(check(Source("folder", str(tmp_path))))
+def test_identical_images_across_the_users_splits_are_kept_and_reported(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    for split in ("train", "Test"):
+        picture_folder({"cat": 20, "dog": 20}, root=tmp_path / "p" / split)
+    manifest = ingested(tmp_path / "p", tmp_path / "d")
+    assert len(manifest.images) == 80
+    assert {entry.split for entry in manifest.images} == {"train", "test"}
+    found = said(manifest)
+    assert found.keys() == {"copy_across_splits"}
+    assert found["copy_across_splits"].message.startswith("40 pictures are in more than one")
+    assert len(found["copy_across_splits"].files) == 80
 
 
 def test_a_folder_a_picture_is_no_classifier() -> None:
@@ -115,6 +134,45 @@ def test_a_folder_a_picture_is_no_classifier() -> None:
         for number in range(many * 5)
     )
     classes = tuple(f"{number:05}" for number in range(many))
-    said = problem(Manifest(name="n", created=0, source="s", classes=classes, images=images))
-    assert said is not None
-    assert "1,001 classes" in said
+    manifest = Manifest(name="n", created=0, source="s", classes=classes, images=images)
+    assert "1,001 classes" in (problem(manifest) or "")
+
+
+def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    manifest = ingested(picture_folder({"cat": 3}), tmp_path / "d")
+    first, *others = findings(manifest)
+    assert (first.kind, first.stops) == ("one_class", True)
+    assert first.message == problem(manifest)
+    assert [finding.kind for finding in others] == ["small_class"]
+
+
+def test_two_checks_of_one_kind_are_refused_at_import() -> None:
+    with pytest.raises(ValueError, match="same kind"):
+        checks._table(*checks.CHECKS.values(), NEARLY_BLACK, NEARLY_BLACK)
+
+
+def test_a_check_of_pixels_is_one_row(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = picture_folder({"cat": 20, "dog": 20})
+    black(source / "cat" / "night.jpg")
+    before = ingested(source, tmp_path / "before")
+    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    assert findings(before) == [], "pictures that were read before the check existed have no measure"
+    manifest = ingested(source, tmp_path / "d")
+    assert Manifest.read(tmp_path / "d" / "manifest.json") == manifest
+    found = said(manifest)
+    assert found["dark"].files == ("cat/night.jpg",)
+    assert found["dark"].remedy == "photograph"
+
+
+def test_a_check_of_files_is_one_row_too(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Check(kind="bytes", needs="file", measure=len, find=lambda manifest: iter(()))
+    monkeypatch.setitem(checks.CHECKS, row.kind, row)
+    source = picture_folder({"cat": 3, "dog": 3})
+    for entry in ingested(source, tmp_path / "d").images:
+        assert entry.measured == {"bytes": (source / entry.name).stat().st_size}

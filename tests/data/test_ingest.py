@@ -15,7 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import PictureFolder, picture
 from tests.data.work import finish, ingested, spec
-from tl_core.data.ingest import ingest
+from tl_core.data.checks import findings
+from tl_core.data.ingest import ingest, read
 from tl_core.data.pixels import decode, read_input
 from tl_core.documents.events import Progress
 from tl_core.documents.manifest import Manifest
@@ -133,6 +134,7 @@ def test_identical_images_of_one_class_are_kept_once(picture_folder: PictureFold
     manifest = ingested(source, tmp_path / "d")
     assert manifest.counts() == {"cat": 5, "dog": 5}
     assert manifest.dropped_duplicates == 2
+    assert manifest.exact_copies == ("cat/copy.jpg", "cat/zcopy.jpg")
     assert "cat/001.jpg" in {entry.name for entry in manifest.images}
     assert names(tmp_path / "d" / "images") == {entry.file for entry in manifest.images}
     assert len(names(tmp_path / "d" / "thumbnails")) == 10
@@ -145,21 +147,8 @@ def test_identical_images_under_two_labels_are_both_kept_and_reported(
     shutil.copy(source / "cat" / "001.jpg", source / "dog" / "same.jpg")
     manifest = ingested(source, tmp_path / "d")
     assert manifest.counts() == {"cat": 5, "dog": 6}
-    (rows,) = manifest.conflicts
-    assert {manifest.images[row].name for row in rows} == {"cat/001.jpg", "dog/same.jpg"}
-    assert manifest.leaks == ()
-
-
-def test_identical_images_across_the_users_splits_are_kept_and_reported(
-    picture_folder: PictureFolder, tmp_path: Path
-) -> None:
-    for split in ("train", "Test"):
-        picture_folder({"cat": 6, "dog": 6}, root=tmp_path / "p" / split)
-    manifest = ingested(tmp_path / "p", tmp_path / "d")
-    assert len(manifest.images) == 24
-    assert len(manifest.leaks) == 12
-    assert manifest.conflicts == ()
-    assert {entry.split for entry in manifest.images} == {"train", "test"}
+    (finding,) = [finding for finding in findings(manifest) if finding.kind == "two_labels"]
+    assert {manifest.images[row].name for row in finding.rows} == {"cat/001.jpg", "dog/same.jpg"}
 
 
 def test_class_names_of_strangers_stay_text(tmp_path: Path) -> None:
@@ -233,6 +222,32 @@ def test_an_ingest_that_is_closed_half_way_has_no_manifest(picture_folder: Pictu
         next(generator)
     generator.close()
     assert not (tmp_path / "d" / "manifest.json").exists()
+
+
+def test_reading_without_keeping_gives_the_same_manifest_and_writes_nothing(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    source = picture_folder({"cat": 20, "dog": 10})
+    (source / "cat" / "broken.jpg").write_bytes((source / "cat" / "000.jpg").read_bytes()[:300])
+    shutil.copy(source / "dog" / "000.jpg", source / "dog" / "again.jpg")
+    before = {path: path.stat().st_mtime for path in tmp_path.rglob("*")}
+    events, looked = finish(read(spec(source), staging=tmp_path / "s"))
+    assert any(isinstance(event, Progress) for event in events)
+    assert {path: path.stat().st_mtime for path in tmp_path.rglob("*")} == before
+    kept = ingested(source, tmp_path / "d")
+    assert [entry.name for entry in looked.images] == [entry.name for entry in kept.images]
+    assert (looked.refused, looked.exact_copies) == (kept.refused, kept.exact_copies)
+
+
+def test_a_zip_is_read_with_the_innermost_folder_as_the_class(picture_folder: PictureFolder, tmp_path: Path) -> None:
+    picture_folder({"siamese": 6, "persian": 6}, root=tmp_path / "p" / "cat")
+    picture_folder({"poodle": 6}, root=tmp_path / "p" / "dog")
+    packed = shutil.make_archive(str(tmp_path / "p"), "zip", tmp_path / "p")
+    ways = (spec(packed, classes_from=way) for way in ("first", "innermost"))
+    folded, innermost = (finish(read(way, staging=tmp_path / "s"))[1] for way in ways)
+    assert folded.classes == ("cat", "dog")
+    assert (folded.folded_folders, innermost.folded_folders) == (3, 0)
+    assert set(innermost.classes) == {"siamese", "persian", "poodle"}
 
 
 def test_progress_comes_at_most_four_times_a_second(picture_folder: PictureFolder, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PictureFolder, picture
-from tests.data.work import finish, ingested, spec
+from tests.data.work import NEARLY_BLACK, black, finish, ingested, spec
+from tl_core.data import checks
 from tl_core.data import ingest as module
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest
@@ -96,6 +97,33 @@ def test_unfinished_and_older_data_sets_are_passed_over(
     no_decoding.clear()
     again(source, tmp_path / "two", tmp_path / "older", tmp_path / "unfinished", tmp_path / "nowhere")
     assert len(no_decoding) == 6
+
+
+def test_what_was_measured_of_a_picture_is_taken_over_with_it(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: list[int]
+) -> None:
+    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    source = picture_folder({"cat": 3, "dog": 3})
+    black(source / "cat" / "night.jpg")
+    first = ingested(source, tmp_path / "one")
+    no_decoding.clear()
+    second = again(source, tmp_path / "two", tmp_path / "one")
+    assert not no_decoding
+    assert second.images == first.images
+    assert [finding.files for finding in checks.findings(second) if finding.kind == "dark"] == [("cat/night.jpg",)]
+
+
+def test_pictures_from_before_a_check_existed_are_looked_at_again(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: list[int]
+) -> None:
+    source = picture_folder({"cat": 3, "dog": 3})
+    black(source / "cat" / "night.jpg")
+    ingested(source, tmp_path / "one")
+    no_decoding.clear()
+    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    second = again(source, tmp_path / "two", tmp_path / "one")
+    assert len(no_decoding) == 7
+    assert "dark" in {finding.kind for finding in checks.findings(second)}
 
 
 def test_without_links_the_copies_are_copied(

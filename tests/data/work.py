@@ -1,11 +1,14 @@
-"""What the tests of this package share: running a generator to its end, ingesting a folder."""
+"""What tests of data sets share: running a generator to its end, ingesting a folder, a check that looks at pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from PIL import Image
+
+from tl_core.data.checks import Check, Found
 from tl_core.data.ingest import ingest
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
@@ -32,3 +35,24 @@ def spec(source: Path | str, kind: str | None = None, classes_from: ClassesFrom 
 def ingested(source: Path, into: Path) -> Manifest:
     """The manifest of `source`, read into `into`."""
     return finish(ingest(spec(source), into, staging=into.parent / "staging"))[1]
+
+
+def black(path: Path) -> None:
+    """Write a picture that the check `NEARLY_BLACK` finds."""
+    Image.new("RGB", (64, 48), (2, 1, 3)).save(path)
+
+
+def _nearly_black(manifest: Manifest) -> Iterator[Found]:
+    rows = [row for row, image in enumerate(manifest.images) if image.measured.get("dark", 255) < 16]
+    if rows:
+        yield Found(f"{len(rows)} of the pictures can hardly be seen. Take them again with more light.", rows=rows)
+
+
+NEARLY_BLACK = Check(
+    kind="dark",
+    needs="pixels",
+    measure=lambda image: image.convert("L").resize((1, 1)).getpixel((0, 0)),
+    find=_nearly_black,
+    remedy="photograph",
+)
+"""A row as a later change may add it to `CHECKS`."""

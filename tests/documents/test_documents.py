@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tl_core.data.checks import findings
 from tl_core.documents.events import EVENT, Progress
 from tl_core.documents.job import SpecFile
 from tl_core.documents.manifest import ImageEntry, Manifest
@@ -89,6 +90,26 @@ def test_a_full_disk_leaves_the_old_document(tmp_path: Path, monkeypatch: pytest
 def test_a_manifest_never_names_a_path(name: str) -> None:
     with pytest.raises(ValueError, match="file"):
         manifest(file=name)
+
+
+def test_a_data_set_of_version_1_keeps_what_is_said_of_it() -> None:
+    image = {"label": 0, "name": "cat/1.jpg", "file": "000001.jpg", "width": 8, "height": 8, "crc32": 7}
+    old = {
+        "schema_version": 1, "name": "pets", "created": 0.0, "source": "pets", "classes": ["cat", "dog"], "copies": 1,
+        "images": [
+            image | {"sha256": "00", "split": "train"}, image | {"sha256": "00", "split": "train", "label": 1},
+            image | {"sha256": "11", "split": "train"}, image | {"sha256": "11", "split": "test", "name": "cat/2.jpg"},
+        ],
+        "refused": [{"file": "x.jpg", "kind": "empty", "message": "The file is empty."}], "passed_over": 2,
+        "dropped_duplicates": 3, "conflicts": [[0, 1]], "leaks": [[2, 3]], "folded_folders": 1, "licence": None, "note": None,
+    }  # fmt: skip
+    manifest = Manifest.parse(json.dumps(old), "manifest.json")
+    found = {finding.kind: finding for finding in findings(manifest)}
+    assert found["two_labels"].rows == (0, 1)
+    assert found["copy_across_splits"].rows == (2, 3)
+    assert "left out: 3" in found["exact_copy"].message
+    assert {"refused", "passed_over", "folded_folders"} <= set(found)
+    assert not {"conflicts", "leaks"} & manifest.model_dump().keys()
 
 
 @pytest.mark.parametrize("label", [-1, 2, 99])

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import typer
 
 from tl_core.cli import bundles as work
+from tl_core.cli import check, lists, rank, service, show, weights
 from tl_core.cli import find_rate as tasks
-from tl_core.cli import lists, rank, service, show, weights
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -31,7 +31,7 @@ for command in (
     lists.samples,
     lists.backbones,
     lists.strategies,
-    work.check,
+    check.check,
     training.train,
     tasks.find_rate,
     tasks.describe,

@@ -1,4 +1,4 @@
-"""`check`, `evaluate`, `predict`, `export`: what comes before and after training."""
+"""`evaluate`, `predict`, `export`: what comes after training."""
 
 from __future__ import annotations
 
@@ -18,40 +18,6 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle 
 Classes = Annotated[
     ClassesFrom, typer.Option("--classes", help="Which folder names the class: the first below the root, or the last.")
 ]
-
-
-def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
-    """Say what would be taken and what refused, and why. Keeps nothing."""
-    from tl_core.data import checks
-
-    source = api.source_of(data)
-    with show.Bars() as bars:
-        found = bars.run(checks.check(source, classes))
-    problem = f"No classifier can be trained on this yet. {found.problem}" if found.problem else None
-    if json:
-        show.as_json(found.model_dump(mode="json", include={"classes", "images", "refused", "passed_over"}))
-        if problem:
-            show.aside(problem)
-        return
-    show.table(
-        ["class", "train", "val", "test"],
-        [[name, *(str(counts[part]) for part in ("train", "val", "test"))] for name, counts in found.classes.items()],
-    )
-    show.line(f"{found.images:,} pictures in {len(found.classes)} classes would be taken.")
-    if found.refused:
-        show.line(f"{len(found.refused):,} files would be refused:")
-        for refusal in found.refused:
-            show.line(f"  {refusal.file}: {refusal.message}")
-    if found.passed_over:
-        show.line(f"{found.passed_over:,} other files are no pictures and would be passed over.")
-    if found.dropped_duplicates:
-        show.line(f"Exact copies within a class that would be left out: {found.dropped_duplicates:,}.")
-    if found.folded_folders:
-        show.line(f"Deeper folders that would be folded into their class: {found.folded_folders:,}.")
-    for sentence in found.advice:
-        show.line(sentence)
-    if problem:
-        show.line(problem)
 
 
 def evaluate(

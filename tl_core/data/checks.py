@@ -1,124 +1,131 @@
-"""What a folder would give, what keeps it from being trained on, and what would make it better. Keeps no picture."""
+"""The table of checks: what is looked for in a data set, what is said when it is found, and what mends it.
+
+A new check is a row of `CHECKS` and the function that it names. The Data page, `check` and `check --json` show its findings
+without further change. A check that has to look at files or pixels also names a function that measures one picture: reading a data
+set keeps the number beside the picture, and the finding is made from the numbers.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
-from collections.abc import Generator, Sequence
-from pathlib import Path
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
-from tl_core.data.split import assign, split_counts
+from pydantic import Field
+
 from tl_core.documents.base import Record
-from tl_core.documents.events import Event
-from tl_core.documents.manifest import Manifest, Refusal
-from tl_core.documents.spec import ClassesFrom, IngestSpec
+from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
 
 FEWEST = 5
 """Distinct images that a class needs (in train, where the split is the user's own)."""
 FEW = 20
-"""Below this many the result is unsteady, and the page says so."""
+"""Distinct images of a class below which its results are unsteady."""
+UNBALANCED = 10
+"""How many times the smallest class the largest one may have before it is said."""
 MOST_CLASSES = 1_000
-DEFAULT_SEED = 0
+
+Remedy = Literal["leave_out", "move", "keep", "photograph"]
+"""What mends a finding: leave the files out, move them to their class, keep them as they are, or take more photographs."""
 
 
-class Source(Protocol):
-    """What DATA stands for: `where` is an absolute path, or the sample's name."""
+class Found(NamedTuple):
+    """One thing that a check found."""
 
-    @property
-    def kind(self) -> Literal["folder", "zip", "sample"]: ...
-
-    @property
-    def where(self) -> str: ...
-
-
-class CheckResult(Record):
-    classes: dict[str, dict[str, int]]
-    """Images per class and split: the user's own split, else the default seed's."""
-    images: int
-    refused: tuple[Refusal, ...]
-    passed_over: int
-    dropped_duplicates: int
-    """Byte-identical images within a class, of which one would be kept."""
-    folded_folders: int
-    problem: str | None
-    """Why no run could start on this; None: one could."""
-    advice: tuple[str, ...]
+    message: str
+    """Sentences for the user: what was found, and what to do."""
+    files: Sequence[str] = ()
+    """Original places of the files that it is about."""
+    rows: Sequence[int] = ()
+    """Instead of `files`: rows of the manifest. The page shows these pictures."""
+    reasons: Sequence[str] = ()
+    """For each of `files`, a sentence of its own, or nothing at all."""
 
 
-def check(source: Source, classes_from: ClassesFrom = "first") -> Generator[Event, None, CheckResult]:
-    """What ingest would take and refuse, and why: everything is decoded, nothing kept.
+class Finding(Record):
+    """What one check says of a data set; `kind`, `files`, `message` and `remedy` are written to JSON."""
 
-    Raises:
-        As `ingest.ingest`.
+    kind: str
+    files: tuple[str, ...]
+    message: str
+    remedy: Remedy | None
+    rows: tuple[int, ...] = Field(exclude=True)
+    """The pictures that `files` name, as rows of the manifest; empty where the files are not part of the data set."""
+    reasons: tuple[str, ...] = Field(exclude=True)
+    """One sentence per file, or none."""
+    stops: bool = Field(exclude=True)
+    """Whether no run can start before it is mended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One row of the table."""
+
+    kind: str
+    """Name of the check, of its findings in JSON, and of what it measures."""
+    find: Callable[[Manifest], Iterator[Found]]
+    """Yields what is found in a data set; nothing where all is well."""
+    needs: Literal["manifest", "file", "pixels"] = "manifest"
+    """What `measure` is given: the original file (bytes), or the picture (RGB, upright, its longest side at most 1024 pixels)."""
+    measure: Callable[[Any], int | float] | None = None
+    """A number for one picture, kept in its entry as `measured[kind]`. Called from several threads at once. Pictures that were
+    read before the check existed have none.
     """
-    from tl_core.data.ingest import read
+    remedy: Remedy | None = None
+    stops: type[DataError] | None = None
+    """The error that a run on this data set raises; None: a run can start."""
 
-    spec = IngestSpec(
-        name="check", source_kind=source.kind, source=source.where, classes_from=classes_from, remove_source=False
-    )
-    with tempfile.TemporaryDirectory(prefix="graft-check-") as staging:
-        manifest = yield from read(spec, staging=Path(staging))
-    return CheckResult(
-        classes=split_counts(manifest, assign(manifest, DEFAULT_SEED)),
-        images=len(manifest.images),
-        refused=manifest.refused,
-        passed_over=manifest.passed_over,
-        dropped_duplicates=manifest.dropped_duplicates,
-        folded_folders=manifest.folded_folders,
-        problem=problem(manifest),
-        advice=tuple(advice(manifest)),
-    )
+
+def measured(needs: Literal["file", "pixels"], given: object) -> dict[str, int | float]:
+    """What the checks that need `needs` measure of one picture, by their kinds."""
+    return {check.kind: check.measure(given) for check in CHECKS.values() if check.measure and check.needs == needs}
+
+
+def kinds_measured() -> frozenset[str]:
+    """The kinds of all checks that measure pictures."""
+    return frozenset(check.kind for check in CHECKS.values() if check.measure)
+
+
+def findings(manifest: Manifest) -> list[Finding]:
+    """What the checks say of a data set, in the order of the table.
+
+    Of the reasons why no run can start only the first is given, since the others may follow from it.
+    """
+    told = [(check, found) for check in CHECKS.values() if not check.stops for found in check.find(manifest)]
+    return [
+        Finding(
+            kind=check.kind,
+            files=tuple(found.files) or tuple(manifest.images[row].name for row in found.rows),
+            message=found.message,
+            remedy=check.remedy,
+            rows=tuple(found.rows),
+            reasons=tuple(found.reasons),
+            stops=check.stops is not None,
+        )
+        for check, found in [*list(_stopping(manifest))[:1], *told]
+    ]
 
 
 def problem(manifest: Manifest) -> str | None:
     """The sentence of the error that `require_trainable` would raise, or None."""
-    try:
-        require_trainable(manifest)
-    except DataError as error:
-        return error.message
-    return None
+    return next((found.message for _, found in _stopping(manifest)), None)
 
 
 def require_trainable(manifest: Manifest) -> None:
-    """Nothing, where a run can start on `manifest`.
+    """Return where a run can start on `manifest`.
 
     Raises:
-        LayoutError: one class only, or far too many; a class in val or test that train lacks.
-        NotEnoughImages: a class has fewer than 5 distinct images to learn from; every such class is named.
+        LayoutError: there is one class only, or far too many; a class in val or test is missing from train.
+        NotEnoughImages: a class has fewer than `FEWEST` distinct images to learn from; every such class is named.
     """
-    if len(manifest.classes) < 2:
-        raise LayoutError(
-            f"There is one class only, {_quoted(manifest.classes)}. A classifier needs two at least: "
-            "put the pictures of each class into a folder of its own, all of them in one folder."
-        )
-    if len(manifest.classes) > MOST_CLASSES:
-        raise LayoutError(
-            f"There are {len(manifest.classes):,} classes; a classifier takes {MOST_CLASSES:,} at most. Does every picture have "
-            "a folder of its own? Put the pictures of each class together."
-        )
-    learned = {image.label for image in manifest.images if image.split in (None, "train")}
-    if manifest.own_splits:
-        strangers = [manifest.classes[label] for label in sorted({image.label for image in manifest.images} - learned)]
-        if not learned:
-            raise LayoutError("There are val or test folders but no train folder with pictures in it. Add one.")
-        if strangers:
-            raise LayoutError(
-                f"{_quoted(strangers)} {_is(strangers)} in val or test but not in train, so it could never be learned. "
-                "Add pictures to train, or take the folder out of val and test."
-            )
-    small = [f"{name!r} has {count}" for name, count in distinct(manifest).items() if count < FEWEST]
-    if small:
-        where = " in train" if manifest.own_splits else ""
-        raise NotEnoughImages(
-            f"Each class needs {FEWEST} different pictures{where} at least: {', '.join(small)}. "
-            f"Add pictures ({FEW} or more make a steady result), or take the class out."
-        )
+    for check, found in _stopping(manifest):
+        if check.stops:
+            raise check.stops(found.message)
 
 
 def distinct(manifest: Manifest) -> dict[str, int]:
-    """Different images per class, in class order: in train, where the split is the user's own, else in all."""
+    """Distinct images per class, in class order: in train, where the split is the user's own, else in all."""
     contents: dict[int, set[str]] = defaultdict(set)
     for image in manifest.images:
         if image.split in (None, "train"):
@@ -126,40 +133,134 @@ def distinct(manifest: Manifest) -> dict[str, int]:
     return {name: len(contents[label]) for label, name in enumerate(manifest.classes)}
 
 
-def advice(manifest: Manifest) -> list[str]:
-    """What would make the result better or deserves a look, a sentence each."""
-    counts = distinct(manifest)
-    sentences = []
-    few = [f"{name!r} ({count})" for name, count in counts.items() if count < FEW]
-    if few:
-        where = " in train" if manifest.own_splits else ""
-        sentences.append(
-            f"Few pictures{where}: {_listed(few)}. {FEW} or more of each would make the result steadier; with so few, "
-            "a single picture decides much of what is measured."
+def _stopping(manifest: Manifest) -> Iterator[tuple[Check, Found]]:
+    return ((check, found) for check in CHECKS.values() if check.stops for found in check.find(manifest))
+
+
+def _one_class(manifest: Manifest) -> Iterator[Found]:
+    if len(manifest.classes) < 2:
+        yield Found(
+            f"There is one class only, {_quoted(manifest.classes)}. A classifier needs two at least: "
+            "put the pictures of each class into a folder of its own, all of them in one folder."
         )
-    if counts and min(counts.values()) and max(counts.values()) >= 10 * min(counts.values()):
+
+
+def _too_many_classes(manifest: Manifest) -> Iterator[Found]:
+    if len(manifest.classes) > MOST_CLASSES:
+        yield Found(
+            f"There are {len(manifest.classes):,} classes; a classifier takes {MOST_CLASSES:,} at most. Does every picture have "
+            "a folder of its own? Put the pictures of each class together."
+        )
+
+
+def _not_in_train(manifest: Manifest) -> Iterator[Found]:
+    """Classes of the user's own val or test that train lacks."""
+    learned = {image.label for image in manifest.images if image.split in (None, "train")}
+    strangers = [manifest.classes[label] for label in sorted({image.label for image in manifest.images} - learned)]
+    if manifest.own_splits and not learned:
+        yield Found("There are val or test folders but no train folder with pictures in it. Add one.")
+    elif strangers:
+        yield Found(
+            f"{_quoted(strangers)} {'is' if len(strangers) == 1 else 'are'} in val or test but not in train, so it could never "
+            "be learned. Add pictures to train, or take the folder out of val and test."
+        )
+
+
+def _too_few_pictures(manifest: Manifest) -> Iterator[Found]:
+    small = [f"{name!r} has {count}" for name, count in distinct(manifest).items() if count < FEWEST]
+    if small:
+        yield Found(
+            f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {', '.join(small)}. "
+            f"Add pictures ({FEW} or more make a steady result), or take the class out."
+        )
+
+
+def _refused(manifest: Manifest) -> Iterator[Found]:
+    if manifest.refused:
+        first, count = manifest.refused[0], len(manifest.refused)
+        yield Found(
+            f"{_count(count, 'file is', 'files are')} refused, {'' if count == 1 else 'the first of them '}{first.file}: "
+            f"{first.message}",
+            files=[refusal.file for refusal in manifest.refused],
+            reasons=[refusal.message for refusal in manifest.refused],
+        )
+
+
+def _passed_over(manifest: Manifest) -> Iterator[Found]:
+    if manifest.passed_over:
+        count = _count(manifest.passed_over, "other file is no picture and is", "other files are no pictures and are")
+        yield Found(f"{count} passed over.")
+
+
+def _folded_folders(manifest: Manifest) -> Iterator[Found]:
+    if manifest.folded_folders:
+        yield Found(f"Deeper folders whose pictures are folded into their class: {manifest.folded_folders:,}.")
+
+
+def _exact_copy(manifest: Manifest) -> Iterator[Found]:
+    if manifest.dropped_duplicates:
+        yield Found(
+            f"Exact copies of another picture of the same class, which are left out: {manifest.dropped_duplicates:,}.",
+            files=manifest.exact_copies,
+        )
+
+
+def _small_class(manifest: Manifest) -> Iterator[Found]:
+    few = [f"{name!r} ({count})" for name, count in distinct(manifest).items() if count < FEW]
+    if few:
+        yield Found(
+            f"Few pictures{_in_train(manifest)}: {_listed(few)}. {FEW} or more of each would make the result steadier; with so "
+            "few, a single picture decides much of what is measured."
+        )
+
+
+def _imbalance(manifest: Manifest) -> Iterator[Found]:
+    counts = distinct(manifest)
+    if counts and min(counts.values()) and max(counts.values()) >= UNBALANCED * min(counts.values()):
         largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-        sentences.append(
+        yield Found(
             f"{largest!r} has {counts[largest]:,} pictures and {smallest!r} {counts[smallest]:,}: "
             f"the classifier will lean towards {largest!r}. More pictures of {smallest!r} would help most."
         )
-    if manifest.conflicts:
-        first = manifest.conflicts[0]
-        names = sorted({manifest.classes[manifest.images[row].label] for row in first})
-        sentences.append(
-            f"{_pictures(len(manifest.conflicts))} the same in two classes, among them {manifest.images[first[0]].name!r} "
-            f"({' and '.join(repr(name) for name in names)}). One of the labels is wrong; mend it and add the pictures again."
-        )
-    if manifest.leaks:
-        sentences.append(
-            f"{_pictures(len(manifest.leaks))} in more than one of your train, val and test folders, among them "
-            f"{manifest.images[manifest.leaks[0][0]].name!r}. The result will look better than it is."
-        )
-    return sentences
 
 
-def _pictures(count: int) -> str:
-    return "1 picture is" if count == 1 else f"{count:,} pictures are"
+def _two_labels(manifest: Manifest) -> Iterator[Found]:
+    groups = _same_content(manifest, lambda image: image.label)
+    if groups:
+        names = sorted({manifest.classes[manifest.images[row].label] for row in groups[0]})
+        yield Found(
+            f"{_count(len(groups), 'picture is', 'pictures are')} the same in two classes, among them "
+            f"{manifest.images[groups[0][0]].name!r} ({' and '.join(repr(name) for name in names)}). All are kept, on one side of "
+            "the split. One of the labels is wrong, or both fit; mend it and add the pictures again.",
+            rows=[row for group in groups for row in group],
+        )
+
+
+def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
+    groups = _same_content(manifest, lambda image: image.split)
+    if groups:
+        yield Found(
+            f"{_count(len(groups), 'picture is', 'pictures are')} in more than one of your train, val and test folders, among them "
+            f"{manifest.images[groups[0][0]].name!r}. A picture that is both learned from and judged on makes the result look "
+            "better than it is: leave it in one of the folders only.",
+            rows=[row for group in groups for row in group],
+        )
+
+
+def _same_content(manifest: Manifest, kind: Callable[[ImageEntry], object]) -> list[list[int]]:
+    """Groups of rows whose bytes are the same though their `kind` differs."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, image in enumerate(manifest.images):
+        rows[image.sha256].append(row)
+    return [group for group in rows.values() if len({kind(manifest.images[row]) for row in group}) > 1]
+
+
+def _in_train(manifest: Manifest) -> str:
+    return " in train" if manifest.own_splits else ""
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _listed(phrases: Sequence[str], most: int = 8) -> str:
@@ -171,5 +272,25 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-def _is(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
+def _table(*rows: Check) -> dict[str, Check]:
+    table = {row.kind: row for row in rows}
+    if len(table) < len(rows):
+        raise ValueError("two checks have the same kind")
+    return table
+
+
+CHECKS = _table(
+    Check(kind="one_class", find=_one_class, stops=LayoutError),
+    Check(kind="too_many_classes", find=_too_many_classes, stops=LayoutError),
+    Check(kind="not_in_train", find=_not_in_train, stops=LayoutError),
+    Check(kind="too_few_pictures", find=_too_few_pictures, remedy="photograph", stops=NotEnoughImages),
+    Check(kind="refused", find=_refused),
+    Check(kind="passed_over", find=_passed_over),
+    Check(kind="folded_folders", find=_folded_folders),
+    Check(kind="exact_copy", find=_exact_copy, remedy="leave_out"),
+    Check(kind="two_labels", find=_two_labels, remedy="move"),
+    Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
+    Check(kind="small_class", find=_small_class, remedy="photograph"),
+    Check(kind="imbalance", find=_imbalance, remedy="photograph"),
+)
+"""By kind, in the order in which findings are told."""

@@ -13,10 +13,8 @@ import os
 import shutil
 import time
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +24,7 @@ from tl_core import settings
 from tl_core.data import archive, sources
 from tl_core.data import class_folders as layout
 from tl_core.data.cache import disk_full_said
+from tl_core.data.checks import measured
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.formats import recognised
 from tl_core.data.known import Known, take_over
@@ -84,7 +83,7 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
         found = yield from _files(spec, place)
         placed = layout.find(found.files, spec.classes_from)
         yield StageStarted(stage="reading", title="Reading pictures")
-        readings = yield from _read_all(placed.items, keep)
+        readings = yield from _read_all(placed, keep)
         return _manifest(spec, placed, readings, found, keep)
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -97,13 +96,11 @@ class _Writer:
         self._into = into
         self._known = known
 
-    def taken_over(self, row: int, sha256: str) -> _Reading | None:
-        """The picture of that hash from another data set; None where none has it."""
+    def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
+        """The entry of the picture with that hash, copied from another data set; None where none has it."""
         known = self._known.find(sha256)
         file = take_over(known, self._into, f"{row:06}") if known else None
-        if known is None or file is None:
-            return None
-        return _Reading(sha256, file, known.width, known.height, known.crc32)
+        return known.image.model_copy(update={"file": file}) if known and file else None
 
     def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
         """Returns the generated file name, and the checksum of the copy."""
@@ -149,15 +146,6 @@ class _Found(NamedTuple):
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class _Reading:
-    sha256: str
-    file: str
-    width: int
-    height: int
-    crc32: int
-
-
 def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
     if spec.source_kind == "sample":
         from tl_core.data import samples
@@ -176,12 +164,15 @@ def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
     return _Found(archive.extract(path, place, max_bytes=most), shown(path.name))
 
 
-def _read_all(items: Sequence[Item], keep: _Writer | None) -> Generator[Event, None, list[_Reading | Refusal]]:
-    def one(row: int) -> _Reading | Refusal:
-        return _read_one(row, items[row], keep)
+def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, list[ImageEntry | Refusal]]:
+    items = placed.items
+    label_of = {name: label for label, name in enumerate(placed.classes)}
+
+    def one(row: int) -> ImageEntry | Refusal:
+        return _read_one(row, items[row], label_of[items[row].class_name], keep)
 
     pace = Pace("reading", len(items))
-    readings: list[_Reading | Refusal] = []
+    readings: list[ImageEntry | Refusal] = []
     with closing(in_order(one, len(items))) as read:
         for reading in read:
             readings.append(reading)
@@ -191,7 +182,7 @@ def _read_all(items: Sequence[Item], keep: _Writer | None) -> Generator[Event, N
     return readings
 
 
-def _read_one(row: int, item: Item, keep: _Writer | None) -> _Reading | Refusal:
+def _read_one(row: int, item: Item, label: int, keep: _Writer | None) -> ImageEntry | Refusal:
     try:
         content = read_bytes(item.path)
     except UnreadableImage as error:
@@ -202,47 +193,49 @@ def _read_one(row: int, item: Item, keep: _Writer | None) -> _Reading | Refusal:
     sha256 = hashlib.sha256(content).hexdigest()
     known = keep.taken_over(row, sha256) if keep else None
     if known is not None:
-        return known
+        return known.model_copy(update={"label": label, "split": item.split, "name": item.name})
     try:
         image = decode(content)
     except UnreadableImage as error:
         return Refusal(file=item.name, kind=error.reason, message=error.message)
     width, height = image.size
     file, checksum = keep.write(row, image, lossless=recognised(content).lossless) if keep else ("", 0)
-    return _Reading(sha256, file, width, height, checksum)
+    return ImageEntry(
+        sha256=sha256,
+        label=label,
+        split=item.split,
+        name=item.name,
+        file=file,
+        width=width,
+        height=height,
+        crc32=checksum,
+        measured=measured("file", content) | measured("pixels", image),
+    )
 
 
 def _manifest(
-    spec: IngestSpec, placed: Layout, readings: Sequence[_Reading | Refusal], found: _Found, keep: _Writer | None
+    spec: IngestSpec,
+    placed: Layout,
+    readings: Sequence[ImageEntry | Refusal],
+    found: _Found,
+    keep: _Writer | None,
 ) -> Manifest:
-    label_of = {name: label for label, name in enumerate(placed.classes)}
-    seen: set[tuple[str, str | None, str]] = set()
+    seen: set[tuple[int, str | None, str]] = set()
     images: list[ImageEntry] = []
     refused = list(placed.refused)
-    dropped = 0
-    for item, reading in zip(placed.items, readings, strict=True):
+    copies: list[str] = []
+    for reading in readings:
         if isinstance(reading, Refusal):
             refused.append(reading)
             continue
-        same = (item.class_name, item.split, reading.sha256)
-        if same in seen:
-            dropped += 1
-            if keep:
-                keep.remove(reading.file)
+        same = (reading.label, reading.split, reading.sha256)
+        if same not in seen:
+            seen.add(same)
+            images.append(reading)
             continue
-        seen.add(same)
-        images.append(
-            ImageEntry(
-                sha256=reading.sha256,
-                label=label_of[item.class_name],
-                split=item.split,
-                name=item.name,
-                file=reading.file,
-                width=reading.width,
-                height=reading.height,
-                crc32=reading.crc32,
-            )
-        )
+        copies.append(reading.name)
+        if keep:
+            keep.remove(reading.file)
     if not images:
         raise LayoutError(
             f"None of the {len(placed.items):,} pictures could be read. The first: {refused[0].file}: {refused[0].message}"
@@ -256,18 +249,9 @@ def _manifest(
         copies=COPIES if keep else 0,
         refused=tuple(refused),
         passed_over=placed.passed_over,
-        dropped_duplicates=dropped,
-        conflicts=_same_content(images, lambda image: image.label),
-        leaks=_same_content(images, lambda image: image.split),
+        dropped_duplicates=len(copies),
+        exact_copies=tuple(copies),
         folded_folders=placed.folded_folders,
         licence=found.licence,
         note=found.note,
     )
-
-
-def _same_content(images: Sequence[ImageEntry], kind: Callable[[ImageEntry], object]) -> tuple[tuple[int, ...], ...]:
-    """Groups of rows whose bytes are the same though their `kind` differs."""
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, image in enumerate(images):
-        rows[image.sha256].append(row)
-    return tuple(tuple(group) for group in rows.values() if len({kind(images[row]) for row in group}) > 1)

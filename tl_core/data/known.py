@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tl_core.documents.manifest import COPIES, Manifest
+from tl_core.data.checks import kinds_measured
+from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DocumentError, NotFound
 
 _END_OF_JPEG = b"\xff\xd9"
@@ -24,18 +25,20 @@ class KnownPicture(NamedTuple):
     """One picture of a finished data set."""
 
     folder: Path
-    """Of the data set."""
-    file: str
-    width: int
-    height: int
-    crc32: int
+    """The folder of that data set."""
+    image: ImageEntry
 
 
 class Known:
-    """The pictures of the data sets in `folders`; of those that are being read, or were made by an older version, none."""
+    """The pictures of the data sets in `folders`, by the hash of their original bytes.
+
+    Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
+    which a check of today measures.
+    """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
         manifests = sorted((_made(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
+        wanted = kinds_measured()
         self._pictures: dict[str, KnownPicture] = {}
         for _, path in reversed(manifests):
             if len(self._pictures) >= MOST:
@@ -46,8 +49,8 @@ class Known:
                 continue
             if manifest.copies == COPIES:
                 for image in manifest.images:
-                    picture = KnownPicture(path.parent, image.file, image.width, image.height, image.crc32)
-                    self._pictures.setdefault(image.sha256, picture)
+                    if wanted <= image.measured.keys():
+                        self._pictures.setdefault(image.sha256, KnownPicture(path.parent, image))
 
     def find(self, sha256: str) -> KnownPicture | None:
         return self._pictures.get(sha256)
@@ -62,12 +65,12 @@ def take_over(known: KnownPicture, into: Path, stem: str) -> str | None:
     Raises:
         OSError: no space left.
     """
-    old = known.folder / "images" / known.file
+    old = known.folder / "images" / known.image.file
     new = into / "images" / f"{stem}{old.suffix}"
     thumbnail = known.folder / "thumbnails" / f"{old.stem}.jpg"
     try:
         content = old.read_bytes()
-        if zlib.crc32(content) != known.crc32:
+        if zlib.crc32(content) != known.image.crc32:
             return None
         small = thumbnail.read_bytes()
     except OSError:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from tl_core.documents.manifest import SPLITS, ImageEntry, Manifest, Split
 
 HELD_OUT = 0.15
+DEFAULT_SEED = 0
+"""The seed of the split that is shown before a run has one of its own."""
 
 
 def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:

@@ -1,4 +1,4 @@
-"""What a data set holds: one entry an image, one entry a refused file. Knows no pixels."""
+"""The manifest of a data set: one entry per image, one per refused file, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tl_core.documents.base import Document, Record
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 COPIES = 1
-"""How the copies of a data set are made: raise it when the same bytes would give another copy or thumbnail."""
+"""Version of how the copies of a data set are made: raise it when the same bytes would give another copy or thumbnail."""
 
 
 class ImageEntry(Record):
     """One image of a data set; its position in `Manifest.images` is its row everywhere else."""
 
     sha256: str
-    """Of the original file's bytes, hex."""
+    """Hash of the original file's bytes, hex."""
     label: int = Field(ge=0)
     """Index into `Manifest.classes`."""
     split: Split | None = None
@@ -29,24 +29,39 @@ class ImageEntry(Record):
     name: str
     """Original path inside the folder, for display only."""
     file: str = Field(pattern=r"^([0-9A-Za-z_-]+\.(jpg|png))?$")
-    """Generated name, the same under images/ and (with .jpg) thumbnails/; never a path. Empty where nothing was kept."""
+    """Generated name of the normalised copy under images/ and, with .jpg, of its thumbnail under thumbnails/; never a path. Empty
+    where nothing was kept.
+    """
     width: int
+    """Pixels of the normalised copy."""
     height: int
-    """Of the normalised copy, pixels."""
+    """Pixels of the normalised copy."""
     crc32: int = 0
-    """Of the normalised copy's bytes."""
+    """Checksum of the normalised copy's bytes."""
+    measured: dict[str, int | float] = Field(default_factory=dict)
+    """What the checks of `data/checks` that look at files or pixels measured, by the kind of the check."""
 
 
 class Refusal(Record):
     """A file that looked like a picture, or should have been one, and was not taken."""
 
     file: str
+    """Original path inside the folder, for display only."""
     kind: str
+    """The reason in one word, as in `errors.UnreadableImage.reason`, or `no_class` or `unreadable`."""
     message: str
+    """The reason as a sentence for the user."""
 
 
 class Manifest(Document):
+    """What a data set holds.
+
+    Version 1 had neither what checks measured nor the names of exact copies; it stored what `data/checks` now finds in `images`.
+    """
+
+    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
     name: str
+    """Display text."""
     created: float
     """Seconds since the epoch."""
     source: str
@@ -55,21 +70,23 @@ class Manifest(Document):
     """Sorted; display text only."""
     images: tuple[ImageEntry, ...]
     copies: int = 0
-    """What `COPIES` was when they were made; 0 before there were checksums of them."""
+    """The value of `COPIES` when the copies were made; 0 in data sets from before copies had checksums."""
     refused: tuple[Refusal, ...] = ()
     passed_over: int = 0
-    """Stray files that are no pictures (.DS_Store, text...)."""
+    """Number of files that are no pictures (.DS_Store, text...)."""
     dropped_duplicates: int = 0
-    """Byte-identical images within one class (and split) of which one was kept."""
-    conflicts: tuple[tuple[int, ...], ...] = ()
-    """Rows that are byte-identical under two labels."""
-    leaks: tuple[tuple[int, ...], ...] = ()
-    """Rows that are byte-identical across the user's own splits."""
+    """Number of files that were left out as byte-identical to another one of the same class (and split)."""
+    exact_copies: tuple[str, ...] = ()
+    """Original paths of those files; empty in version 1."""
+    conflicts: tuple[tuple[int, ...], ...] = Field((), exclude=True)
+    """Only read from version 1, and used by nothing."""
+    leaks: tuple[tuple[int, ...], ...] = Field((), exclude=True)
+    """Only read from version 1, and used by nothing."""
     folded_folders: int = 0
-    """Folders below a class folder whose pictures were folded into it."""
+    """Number of folders below a class folder whose pictures were counted as that class."""
     licence: str | None = None
     note: str | None = None
-    """One sentence about a sample: its source, what was published on it."""
+    """One sentence about a sample: its source, and what was published on it."""
 
     @model_validator(mode="after")
     def _labels_name_classes(self) -> Self:
@@ -79,11 +96,12 @@ class Manifest(Document):
 
     @cached_property
     def content(self) -> str:
-        """A hash of all its pictures' bytes, in their order (64 hex digits)."""
+        """A hash of the original bytes of all images, in their order (64 hex digits)."""
         return hashlib.sha256(b"".join(bytes.fromhex(image.sha256) for image in self.images)).hexdigest()
 
     @cached_property
     def own_splits(self) -> bool:
+        """Whether the user has split the pictures into train, val and test."""
         return any(image.split for image in self.images)
 
     def counts(self) -> dict[str, int]:

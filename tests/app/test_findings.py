@@ -1,0 +1,67 @@
+"""What the Data page says of a data set: each finding with its pictures or files, a new check without a new line of the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tests.conftest import PictureFolder
+from tests.data.work import NEARLY_BLACK, black, finish, spec
+from tl_core.data import checks
+from tl_core.data.ingest import ingest
+from tl_core.runs.store.folders import DatasetFolder
+
+
+def read_again(data: DatasetFolder, source: Path, staging: Path) -> None:
+    """Replace what `data` holds by the pictures in `source`."""
+    finish(ingest(spec(source), data.path, staging=staging))
+
+
+def test_a_check_that_is_added_as_one_row_is_told_on_the_data_page(
+    open_page: Open, picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    source = picture_folder({"cat": 20, "dog": 20})
+    black(source / "cat" / "night.jpg")
+    data = records.dataset(records.workspace())
+    read_again(data, source, tmp_path / "staging")
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    assert not app.exception
+    assert "can hardly be seen" in text(app)
+    assert "1 file" in [box.label for box in app.expander]
+
+
+def test_a_data_set_from_before_findings_is_told_in_full(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    path = data.path / "manifest.json"
+    old = json.loads(path.read_text())
+    twin = old["images"][0] | {"label": 1}
+    for image in (*old["images"], twin):
+        del image["measured"]
+    del old["exact_copies"]
+    old |= {
+        "schema_version": 1,
+        "images": [*old["images"], twin],
+        "dropped_duplicates": 2,
+        "conflicts": [[0, 60]],
+        "leaks": [],
+    }
+    path.write_text(json.dumps(old))
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    assert not app.exception
+    said = text(app).replace("\\", "")
+    assert "the same in two classes" in said
+    assert "left out: 2" in said
+    assert "1 file is refused" in said
+
+
+def test_what_keeps_a_run_from_starting_is_a_warning_and_closes_the_way_on(open_page: Open) -> None:
+    data = records.dataset(records.workspace(), each=3)
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    assert "Each class needs 5 different pictures" in app.warning[0].value.replace("\\", "")
+    (button,) = [button for button in app.button if button.label == "Train on these"]
+    assert button.disabled

@@ -1,0 +1,123 @@
+"""`check` as a user meets it: what would be taken, what is found and what mends it, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Trained
+from tests.conftest import PictureFolder
+from tests.data.work import NEARLY_BLACK, black
+from tl_core.cli import main
+from tl_core.cli.check import MOST_FILES
+from tl_core.data import checks
+
+
+def test_check_says_what_would_be_taken_and_keeps_nothing(
+    trained: Trained, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(trained.data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"classes", "images", "refused", "passed_over", "findings"}
+    assert found["images"] == 60
+    assert set(found["classes"]) == {"apple", "<b>Birne", "Kirsche"}
+    assert all(set(counts) == {"train", "val", "test"} for counts in found["classes"].values())
+    assert sum(sum(counts.values()) for counts in found["classes"].values()) == 60
+    (refusal,) = found["refused"]
+    assert set(refusal) == {"file", "kind", "message"}
+    assert refusal["file"].endswith("broken.jpg")
+    assert not store.exists()
+
+
+def test_check_reads_a_zip_like_its_folder(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", trained.data)
+    found = []
+    for source in (archive, str(trained.data)):
+        assert main(["check", source, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["classes"] == found[1]["classes"]
+    assert len(found[0]["refused"]) == 1
+
+
+def test_check_says_in_either_form_what_would_stop_a_run(
+    picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = picture_folder({"many": 8, "few": 4})
+    shutil.copy(folder / "many" / "000.jpg", folder / "many" / "again.jpg")
+    assert main(["check", str(folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["images"] == 12
+    assert "Reading pictures" in err
+    assert "'few' has 4" in err
+    assert main(["check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "'few' has 4" in said
+    assert "left out: 1" in said
+
+
+def test_every_finding_is_in_the_json_with_its_files_and_its_remedy(
+    picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, sizes in (("train", {"cat": 72, "dog": 6}), ("test", {"cat": 3, "dog": 3})):
+        picture_folder(sizes, root=tmp_path / "p" / part)
+    cats, dogs = tmp_path / "p" / "train" / "cat", tmp_path / "p" / "train" / "dog"
+    shutil.copy(cats / "010.jpg", dogs / "cat.jpg")
+    shutil.copy(cats / "011.jpg", cats / "again.jpg")
+    (cats / "empty.jpg").touch()
+    assert main(["check", str(tmp_path / "p"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)["findings"]
+    assert all(set(finding) == {"kind", "files", "message", "remedy"} for finding in found)
+    remedies = {finding["kind"]: finding["remedy"] for finding in found}
+    assert remedies == {
+        "refused": None, "exact_copy": "leave_out", "two_labels": "move", "copy_across_splits": "leave_out",
+        "small_class": "photograph", "imbalance": "photograph",
+    }  # fmt: skip
+    files = {finding["kind"]: finding["files"] for finding in found}
+    assert files["exact_copy"] == ["train/cat/again.jpg"]
+    assert set(files["two_labels"]) == {"train/cat/010.jpg", "train/dog/cat.jpg"}
+    assert len(files["copy_across_splits"]) == 12
+    assert "No classifier" not in err
+    assert main(["check", str(tmp_path / "p")]) == 0
+    said = capsys.readouterr().out
+    unwrapped = " ".join(said.split())
+    assert all(" ".join(finding["message"].split()) in unwrapped for finding in found)
+    assert "train/cat/empty.jpg: The file is empty." in said
+
+
+def test_a_check_that_is_added_as_one_row_is_told_in_both_forms(
+    picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = picture_folder({"cat": 20, "dog": 20})
+    black(folder / "cat" / "night.jpg")
+    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    assert main(["check", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == [
+        {
+            "kind": "dark",
+            "files": ["cat/night.jpg"],
+            "message": "1 of the pictures can hardly be seen. Take them again with more light.",
+            "remedy": "photograph",
+        }
+    ]
+    assert main(["check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "Take them again with more light." in said
+    assert "  cat/night.jpg" in said
+
+
+def test_very_many_files_of_a_finding_are_cut_short_in_the_terminal(
+    picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = picture_folder({"cat": 20, "dog": 20})
+    for number in range(MOST_FILES + 3):
+        (folder / "cat" / f"empty{number:02}.jpg").touch()
+    assert main(["check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("  cat/empty") == MOST_FILES
+    assert "and 3 more" in said

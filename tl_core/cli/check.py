@@ -1,0 +1,55 @@
+"""`check`: what a folder, zip or sample would give, and what the checks find in it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tl_core import api
+from tl_core.cli import show
+from tl_core.cli.bundles import Classes
+from tl_core.cli.options import Data, Json
+from tl_core.documents.manifest import SPLITS
+from tl_core.documents.spec import IngestSpec
+
+MOST_FILES = 20
+"""Files that the terminal lists for one finding; JSON has them all."""
+
+
+def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
+    """Say what would be taken and what refused, and why. Keeps nothing."""
+    from tl_core.data.checks import findings
+    from tl_core.data.ingest import read
+    from tl_core.data.split import DEFAULT_SEED, assign, split_counts
+
+    source = api.source_of(data)
+    spec = IngestSpec(
+        name=source.name, source_kind=source.kind, source=source.where, classes_from=classes, remove_source=False
+    )
+    with tempfile.TemporaryDirectory(prefix="graft-check-") as staging, show.Bars() as bars:
+        manifest = bars.run(read(spec, staging=Path(staging)))
+    counts = split_counts(manifest, assign(manifest, DEFAULT_SEED))
+    found = findings(manifest)
+    if json:
+        show.as_json(
+            {
+                "classes": counts,
+                "images": len(manifest.images),
+                "refused": [refusal.model_dump() for refusal in manifest.refused],
+                "passed_over": manifest.passed_over,
+                "findings": [finding.model_dump() for finding in found],
+            }
+        )
+    else:
+        show.table(["class", *SPLITS], [[name, *map(str, parts.values())] for name, parts in counts.items()])
+        show.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
+    for finding in found:
+        if finding.stops:
+            (show.aside if json else show.line)(f"No classifier can be trained on this yet. {finding.message}")
+        elif not json:
+            show.line(finding.message)
+            reasons = finding.reasons or ("",) * len(finding.files)
+            for file, reason in list(zip(finding.files, reasons, strict=True))[:MOST_FILES]:
+                show.line(f"  {file}: {reason}" if reason else f"  {file}")
+            if len(finding.files) > MOST_FILES:
+                show.line(f"  and {len(finding.files) - MOST_FILES:,} more; check --json names all of them.")
