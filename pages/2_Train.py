@@ -24,15 +24,15 @@ with workspace.page(TRAIN) as here:
     parts = trainform.pictures(here, dataset, manifest)
     network, weights = backbones.choice(here)
     ranking.show(here, dataset)
-    plan = trainform.strategy(here, dataset, network, weights, manifest, parts["train"])
+    proposal = trainform.strategy(here, dataset, network, weights, manifest, parts["train"])
     with start:
         untrainable = problem(manifest)
         if untrainable:
             st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
-        elif startline.show(here, plan, manifest, parts["train"]):
+        elif startline.show(here, proposal, parts["train"]):
             started = actions.once(
                 here.workspace,
-                f"train {dataset.id} {plan.options}",
-                lambda: jobs.submit_training(here.workspace, dataset, **vars(plan.options)),
+                f"train {dataset.id} {proposal.options}",
+                lambda: jobs.submit_training(here.workspace, dataset, **vars(proposal.options)),
             )
             here.go(TRAIN, run=started.id)

@@ -9,38 +9,31 @@ import time
 
 import streamlit as st
 
-from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.documents.questions import MeasureSpec
 from tl_core.runs.process.queue import measuring_lock
+from tl_core.runs.start.estimating import measure_question
 from tl_core.runs.start.jobs import detect_device
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.speed import measure
-from tl_core.training.strategies.strategies import Strategy
 from ui import asking
 from ui.places import Here
-from ui.proposal import Plan
+from ui.proposal import Proposal
 
 PATIENCE = 1.5
-"""Seconds that a choice stands before it is timed: somebody who looks at one strategy after the other times none."""
+"""Seconds that a choice stands before it is timed, so that nothing is timed for somebody who only looks through the strategies."""
 
 
-def known(plan: Plan, classes: int, row: Strategy | None = None) -> Measurement | None:
-    """What this machine measured of `plan` before, or of another strategy on the same network."""
-    return measure.known(plan.measure_spec(classes, row), Store.default().cache)
-
-
-def keep_trying(here: Here, plan: Plan, classes: int) -> None:
-    """Time `plan` once it has stood for a moment and the device is idle; redraws the page when that is done."""
-    spec = plan.measure_spec(classes)
+def keep_trying(here: Here, proposal: Proposal) -> None:
+    """Time `proposal` once it has stood for a moment and the device is idle; redraws the page when that is done."""
+    spec = measure_question(proposal.spec, len(proposal.manifest.classes))
     question = asking.latest(here.workspace, MeasureSpec, lambda asked: asked == spec)
     if question is None or not question.status().final:
         st.fragment(_try, run_every=PATIENCE)(here, spec, question is not None)
 
 
 def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
-    busy = _running(here)
-    if busy:
+    if _running(here):
         st.caption(":material/speed: The time is a first guess; two batches are being timed on this machine.")
         return
     if began:

@@ -1,15 +1,20 @@
-"""What would be trained, as it is chosen on the page: options, what is wrong with them, the picture. Draws nothing."""
+"""The run that the Train page proposes: its options, what is wrong with them, what it will take, and the drawn network."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
-from tl_core.documents.questions import MeasureSpec
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network
-from tl_core.runs.process.devices import computes, detect_device
-from tl_core.runs.start.options import TrainingOptions, problems
+from tl_core.runs.start.estimating import estimated, estimated_with
+from tl_core.runs.start.options import TrainingOptions, draft, problems
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store
+from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
 from tl_core.training.strategies.strategies import Strategy
 from ui import network as drawing
@@ -17,82 +22,76 @@ from ui.option_rows import Case, Changed
 
 
 @dataclass(frozen=True)
-class Plan:
+class Proposal:
     """A run that has not been started."""
 
+    dataset: DatasetFolder
     case: Case
     options: TrainingOptions
     unread: tuple[str, ...]
-    """What was typed and is no value, in words."""
+    """A sentence for each typed text that is no value."""
     advice: Advice
     """What `auto` would take, as far as that is known yet."""
 
     @classmethod
-    def of(cls, case: Case, strategy: str, changed: Changed, advice: Advice) -> Plan:
-        """`strategy`: the name that was chosen, `auto` among them; the case has the row that it comes to."""
+    def of(cls, dataset: DatasetFolder, case: Case, chosen: str, changed: Changed, advice: Advice) -> Proposal:
+        """`chosen`: name of the chosen strategy, or `auto`; `case` has the strategy that this comes to."""
         options = TrainingOptions(
             backbone=case.network.name,
             weights=case.weights,
-            strategy=strategy,
+            strategy=chosen,
             recipe=changed.recipe,
             **changed.options,
         )
-        return cls(case, options, tuple(changed.problems), advice)
+        return cls(dataset, case, options, tuple(changed.problems), advice)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.dataset.manifest()
 
     @property
     def network(self) -> Network:
         return self.case.network
 
     @property
-    def row(self) -> Strategy:
+    def strategy(self) -> Strategy:
+        """What `chosen` comes to."""
         return self.case.row
 
     @property
-    def strategy(self) -> str:
+    def chosen(self) -> str:
+        """Name of the chosen strategy, or `auto`."""
         return str(self.options.strategy)
 
-    @property
-    def stages(self) -> int:
-        return self.options.stages or int(self.case.own("stages"))
-
-    @property
-    def image_size(self) -> int:
-        return self.options.image_size or int(self.case.own("image_size"))
-
     def problems(self) -> list[str]:
-        """Everything that is wrong, a sentence each."""
+        """Everything that is wrong with the options, a sentence each."""
         return [*self.unread, *(problem.message for problem in problems(self.options))]
 
-    def recipe(self) -> Recipe:
-        """With what was changed; the row's own where that is wrong."""
-        try:
-            return self.row.recipe.changed(self.options.recipe)
-        except GraftError:
-            return self.row.recipe
+    @cached_property
+    def spec(self) -> TrainSpec:
+        """The run as its time is estimated. Where a setting of the recipe is wrong, it has the strategy's own recipe."""
+        recipe = self.strategy.recipe
+        with suppress(GraftError):
+            recipe = recipe.changed(self.options.recipe)
+        epochs = self.options.epochs or self.strategy.epochs or 1
+        settled = {"strategy": self.strategy.name, "epochs": epochs, "recipe": recipe}
+        return draft(self.options, self.dataset).model_copy(update=settled)
 
-    def measure_spec(self, classes: int, row: Strategy | None = None) -> MeasureSpec:
-        """The question how fast this machine is at it, or at another strategy on the same network."""
-        device = detect_device()
-        return MeasureSpec(
-            backbone=self.network.name,
-            weights=self.case.weights,
-            strategy=(row or self.row).name,
-            stages=self.stages,
-            image_size=self.image_size,
-            classes=classes,
-            device=device,
-            batch_size=self.options.batch_size,
-            lora_rank=self.recipe().lora_rank,
-            **computes(device)._asdict(),
-        )
+    def estimate(self, other: str | None = None) -> Estimate:
+        """Time and memory of this run; with the strategy called `other`, of one with the settings of that strategy."""
+        cache = Store.default().cache
+        if other is None:
+            return estimated(self.spec, self.manifest, cache)
+        return estimated_with(self.spec, other, self.manifest, cache)
 
-    def drawn(self, classes: int) -> tuple[drawing.Block, ...]:
+    def drawn(self) -> tuple[drawing.Block, ...]:
+        """The network as blocks, with what learns."""
         return drawing.blocks(
             self.network,
-            self.row,
-            stages=self.stages,
-            classes=classes,
-            recipe=self.recipe(),
+            self.strategy,
+            stages=self.spec.stages,
+            classes=len(self.manifest.classes),
+            recipe=self.spec.recipe,
             steps=self.case.steps,
             epochs=self.options.epochs,
         )

@@ -7,24 +7,23 @@ import streamlit as st
 from tl_core.documents.questions import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.start.options import spec_of
-from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts
 from ui.cards import PREFIX
 from ui.network import rate_text
 from ui.places import Here
-from ui.proposal import Plan
+from ui.proposal import Proposal
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
 _RATES = {"head_rate": 0.0, "stage_rate": 0.0}
 """Settings of the recipe that the test finds, so their values make no other question."""
 
 
-def show(here: Here, dataset: DatasetFolder, plan: Plan) -> None:
+def show(here: Here, proposal: Proposal) -> None:
     """The button, the progress of the test, and its curve."""
-    if plan.strategy == AUTO or plan.problems():
+    if proposal.chosen == AUTO or proposal.problems():
         return
-    spec = spec_of(plan.options, dataset)
+    spec = spec_of(proposal.options, proposal.dataset)
     question = asking.latest(here.workspace, LearningRateSpec, lambda asked: _alike(asked.train, spec))
     st.button(
         "Find a learning rate",
@@ -45,9 +44,9 @@ def show(here: Here, dataset: DatasetFolder, plan: Plan) -> None:
         curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {found}"
     )
     charts.show(figure, key=f"rate-{question.id}", alt=f"Loss against learning rate; suggested: {found}")
-    ratio = plan.recipe().stage_rate / plan.recipe().head_rate
+    ratio = proposal.spec.recipe.stage_rate / proposal.spec.recipe.head_rate
     st.button(
-        "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(plan, curve.suggested, ratio)
+        "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(proposal, curve.suggested, ratio)
     )
 
 
@@ -56,8 +55,8 @@ def _alike(one: TrainSpec, other: TrainSpec) -> bool:
     return recipes[0] == recipes[1] and all(getattr(one, name) == getattr(other, name) for name in _SAME)
 
 
-def _use(plan: Plan, rate: float, ratio: float) -> None:
+def _use(proposal: Proposal, rate: float, ratio: float) -> None:
     """Set the head's rate, and the rates of the stages in proportion."""
     st.session_state[f"{PREFIX}head_rate"] = rate_text(rate)
-    if plan.row.takes_steps:
+    if proposal.strategy.takes_steps:
         st.session_state[f"{PREFIX}stage_rate"] = rate_text(rate * ratio)

@@ -20,7 +20,7 @@ from ui import advanced, backbones, cards, previews, ranking, ratefinder, startl
 from ui import network as drawing
 from ui.option_rows import Case
 from ui.places import IDEAS, TRAIN, Here
-from ui.proposal import Plan
+from ui.proposal import Proposal
 from ui.words import distinct, plain, plural
 
 
@@ -64,7 +64,7 @@ def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[
 
 def strategy(
     here: Here, dataset: DatasetFolder, network: Network, weights: str, manifest: Manifest, train_images: int
-) -> Plan:
+) -> Proposal:
     """The third decision: how much of the network to re-train, its picture, and the folded settings."""
     proposed = default_strategy(jobs.detect_device(), train_images)
     name = cards.chosen_name(proposed)
@@ -72,13 +72,13 @@ def strategy(
     row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
     case = Case(network, weights, row, solver, advanced.set_value("optimizer") or "adamw", decided=name != AUTO)
-    plan = Plan.of(case, name, advanced.changed(case), advice)
+    proposal = Proposal.of(dataset, case, name, advanced.changed(case), advice)
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
-    cards.show(cards.Offer(network, len(manifest.classes), plan.stages, proposed), name)
-    cards.auto(name, startline.auto_says(plan, manifest))
-    _picture(plan, len(manifest.classes))
-    _structure(plan)
+    cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed), name)
+    cards.auto(name, startline.auto_says(proposal))
+    _picture(proposal)
+    _structure(proposal)
     here.link(IDEAS, "How do these differ, and when to use which?")
     with st.expander("Advanced", icon=":material/tune:", key="advanced"):
         st.caption("Nothing here needs touching: what you leave alone is the strategy's own.")
@@ -87,11 +87,11 @@ def strategy(
             backbones.weights_choice(network)
         if "Rates" in places:
             with places["Rates"]:
-                ratefinder.show(here, dataset, plan)
+                ratefinder.show(here, proposal)
         if "Augmentation" in places:
             with places["Augmentation"]:
-                previews.show(here, dataset, manifest, plan.recipe().augmentation)
-    return plan
+                previews.show(here, dataset, manifest, proposal.spec.recipe.augmentation)
+    return proposal
 
 
 def _advice(here: Here, network: Network, train_images: int) -> Advice:
@@ -99,18 +99,18 @@ def _advice(here: Here, network: Network, train_images: int) -> Advice:
     return auto_says(train_images, ranking.answer(here), network)
 
 
-def _picture(plan: Plan, classes: int) -> None:
-    drawn = plan.drawn(classes)
-    title = f"**{plan.row.title}**, from the first layers (stem) to the new last one (head): {drawing.totals(drawn)}."
-    st.markdown(title if plan.strategy != AUTO else f"If it takes {title}")
+def _picture(proposal: Proposal) -> None:
+    drawn = proposal.drawn()
+    title = f"**{proposal.strategy.title}**, from the first layers (stem) to the new last one (head): {drawing.totals(drawn)}."
+    st.markdown(title if proposal.chosen != AUTO else f"If it takes {title}")
     ink = {"light": "#1E2A24", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
     st.html(drawing.large(drawn, ink=ink))
     st.caption(drawing.legend(drawn))
 
 
-def _structure(plan: Plan) -> None:
+def _structure(proposal: Proposal) -> None:
     """Every layer as text, where this backbone was prepared before; read only while it is open."""
-    key = backbone_key(plan.network, plan.case.weights, plan.image_size)
+    key = backbone_key(proposal.network, proposal.case.weights, proposal.spec.image_size)
     folder = Store.default().cache.get("backbones", key)
     if folder is None:
         return

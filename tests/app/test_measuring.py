@@ -7,13 +7,21 @@ import pytest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.models.registry import network
 from tl_core.runs.process.queue import measuring_lock
+from tl_core.runs.start.estimating import measure_question
+from tl_core.runs.start.options import spec_of
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, Store, new_id
 from tl_core.training.speed import measure
+from tl_core.training.strategies.advice import advise
+from tl_core.training.strategies.strategies import strategy
+from tl_core.training.strategies.tuning import tuned
 from ui import asking, measuring
+from ui.option_rows import Case, Changed
 from ui.places import TRAIN, Here
+from ui.proposal import Proposal
 
 
 def _spec(**changes: object) -> MeasureSpec:
@@ -66,6 +74,19 @@ def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
     locks.release([held])
     assert asked == []
     assert question.cancel_file.exists()
+
+
+@pytest.mark.parametrize("name", ["feature_extraction", "partial_fine_tuning"])
+def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> None:
+    data, lite = records.dataset(records.workspace()), network("efficientnet_lite0")
+    case = Case(lite, lite.default_weights, tuned(strategy(name), lite))
+    changed = Changed(options={"batch_size": 8, "seed": 3}, recipe={"weight_decay": 0.1})
+    proposal = Proposal.of(data, case, name, changed, advise(42, None, lite))
+    run = spec_of(proposal.options, data)
+    classes = len(data.manifest().classes)
+    assert measure_question(proposal.spec, classes) == measure_question(run, classes), "what is measured is found again"
+    said = proposal.estimate()
+    assert run.estimated_seconds == (round(said.low, 1), round(said.high, 1))
 
 
 def test_what_was_measured_is_said_and_what_does_not_fit_is_warned_of(

@@ -48,8 +48,9 @@ def test_train_says_its_stages_on_stderr(trained: Trained) -> None:
 
 
 def test_the_strategy_that_was_taken_is_explained_with_the_price_of_a_longer_one(
-    trained: Trained, capsys: pytest.CaptureFixture[str]
+    trained: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GRAFT_STORE", str(trained.store))
     tell_strategy(trained.result)
     said = capsys.readouterr().out
     assert "feature_extraction" in said

@@ -110,11 +110,9 @@ def tell_strategy(result: dict[str, Any]) -> None:
     show.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
     choice = default_strategy(result["device"], result["train_images"])
     if result["chosen_by"] == "default" and choice.longer and result["strategy"] == choice.name:
-        images = sum(result[f"{part}_images"] for part in ("train", "val", "test"))
-        spec = RunFolder(Path(result["run_dir"])).spec()
-        time = estimated_with(
-            spec, choice.longer, images=images, classes=len(result["classes"]), cache=Store.default().cache
-        )
+        store, spec = Store.default(), RunFolder(Path(result["run_dir"])).spec()
+        manifest = store.workspace(spec.workspace).dataset(spec.dataset).manifest()
+        time = estimated_with(spec, choice.longer, manifest, store.cache)
         show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
 
 

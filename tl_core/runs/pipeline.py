@@ -92,16 +92,10 @@ def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
 def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     """How long it should take; where memory will not do for it, that too, and what would fit."""
     from tl_core.hardware import available_mb
-    from tl_core.runs.start.estimating import estimated, kept
+    from tl_core.runs.start.estimating import estimated
     from tl_core.training.speed.estimate import fits
 
-    found = estimated(
-        plan.spec,
-        images=len(plan.manifest.images),
-        classes=len(plan.classes),
-        cache=plan.cache,
-        kept=kept(plan.manifest, plan.network, plan.spec.weights, plan.spec.image_size, plan.cache),
-    )
+    found = estimated(plan.spec, plan.manifest, plan.cache)
     yield Notice(
         message=f"From here it should take {found}" + (f" and {found.memory} of memory." if found.memory else ".")
     )

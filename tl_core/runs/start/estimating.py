@@ -1,23 +1,24 @@
-"""How long a run is said to take, from its spec and what this machine measured before. Knows no torch and measures nothing."""
+"""How long a run will take and how much memory it needs, from its spec and from what this machine measured before."""
 
 from __future__ import annotations
 
 from tl_core.data.cache import Cache
 from tl_core.data.pixels import pixels_key
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions import MeasureSpec
+from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
-from tl_core.models.registry import Network, network
-from tl_core.runs.process.devices import resolve_device
+from tl_core.models.registry import network
+from tl_core.runs.process.devices import computes, resolve_device
 from tl_core.training.frozen.embeddings import features_key
+from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
-from tl_core.training.speed.measure import known
 from tl_core.training.strategies.strategies import strategy
 from tl_core.training.strategies.tuning import tuned
 
 
 def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
-    """What to ask of this machine to know how long the run of `spec` will take."""
+    """What to ask of this machine to know how long the run of `spec` will take here."""
+    device = resolve_device(spec.device)
     return MeasureSpec(
         backbone=spec.backbone,
         weights=spec.weights,
@@ -25,29 +26,26 @@ def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
         stages=spec.stages,
         image_size=spec.image_size,
         classes=classes,
-        device=spec.device,
-        precision=spec.precision,
+        device=device,
         batch_size=spec.batch_size,
-        micro_batch=spec.micro_batch,
         lora_rank=spec.recipe.lora_rank,
+        **computes(device)._asdict(),
     )
 
 
-def kept(manifest: Manifest, on: Network, weights: str | None, image_size: int | None, cache: Cache) -> Kept:
-    """What the cache holds of the pictures of `manifest`, at `image_size` or the weights' own, as `on` needs them."""
-    row = on.weights_row(weights)
-    size = image_size or row.input_size
-    pixels = pixels_key(manifest, size=size, interpolation=row.interpolation)
-    features = features_key(manifest, on, row.name, size)
-    return Kept(cache.get("pixels", pixels) is not None, cache.get("features", features) is not None)
+def measured(spec: TrainSpec, classes: int, cache: Cache) -> Measurement | None:
+    """What this machine measured before for the run of `spec`; None where it did not."""
+    return measure.known(measure_question(spec, classes), cache)
 
 
-def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache, kept: Kept | None = None) -> Estimate:
-    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on so many images in all."""
+def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
+    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on the images of `manifest`."""
+    classes = len(manifest.classes)
+    asked = measure_question(spec, classes)
     return estimate(
         network(spec.backbone),
         strategy(spec.strategy),
-        images=images,
+        images=len(manifest.images),
         image_size=spec.image_size,
         device=resolve_device(spec.device),
         stages=spec.stages,
@@ -55,15 +53,24 @@ def estimated(spec: TrainSpec, *, images: int, classes: int, cache: Cache, kept:
         classes=classes,
         recipe=spec.recipe,
         solver=spec.solver,
-        micro_batch=min(spec.micro_batch, spec.batch_size),
-        precision=spec.precision,
-        measured=known(measure_question(spec, classes), cache),
-        kept=kept,
+        micro_batch=min(asked.micro_batch, spec.batch_size),
+        precision=asked.precision,
+        measured=measured(spec, classes, cache),
+        kept=_kept(spec, manifest, cache),
     )
 
 
-def estimated_with(spec: TrainSpec, name: str, *, images: int, classes: int, cache: Cache) -> Estimate:
+def estimated_with(spec: TrainSpec, name: str, manifest: Manifest, cache: Cache) -> Estimate:
     """The same for the strategy called `name` with its own settings, in place of that of `spec`."""
     row = tuned(strategy(name), network(spec.backbone))
-    other = spec.model_copy(update={"strategy": name, "epochs": row.epochs or 1, "recipe": row.recipe})
-    return estimated(other, images=images, classes=classes, cache=cache)
+    own = {"strategy": name, "epochs": row.epochs or 1, "recipe": row.recipe, "solver": "logistic"}
+    return estimated(spec.model_copy(update=own), manifest, cache)
+
+
+def _kept(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Kept:
+    """Which of the run's inputs the cache holds already."""
+    on = network(spec.backbone)
+    weights = on.weights_row(spec.weights)
+    pixels = pixels_key(manifest, size=spec.image_size, interpolation=weights.interpolation)
+    features = features_key(manifest, on, weights.name, spec.image_size)
+    return Kept(cache.get("pixels", pixels) is not None, cache.get("features", features) is not None)

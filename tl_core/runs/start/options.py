@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
 from tl_core.data.cache import Cache
@@ -19,8 +20,8 @@ from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
 from tl_core.models.weights.obtain import require_obtainable
-from tl_core.runs.process.devices import RealDevice, computes, resolve_device
-from tl_core.runs.start.estimating import estimated, kept
+from tl_core.runs.process.devices import computes, resolve_device
+from tl_core.runs.start.estimating import estimated
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
@@ -31,6 +32,7 @@ STAGES = 2
 LARGEST_BATCH = 4096
 _Found = TypeVar("_Found")
 _PASSES, _LAST = "epochs", "stages"
+_CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({None: "default", AUTO: "auto"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,23 +135,25 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
         SpecError: options that are wrong, all at once.
     """
     check_training(options)
+    spec = draft(options, dataset, name=name)
+    if options.strategy == AUTO:
+        return spec
+    chosen, reason = (options.strategy, None) if options.strategy else _default(options, dataset)
+    return following(spec, chosen, dataset, reason=reason)
+
+
+def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
+    """The spec that `options` come to before its strategy is settled; they are not checked."""
     row, device = network(options.backbone), resolve_device(options.device)
     weights = row.weights_row(options.weights)
-    chosen_by: Literal["user", "default", "auto"] = "user"
-    chosen, reason = options.strategy, None
-    if chosen is None:
-        chosen, reason = _default(options, dataset, device)
-        chosen_by = "default"
-    elif chosen == AUTO:
-        chosen_by = "auto"
-    spec = TrainSpec(
+    return TrainSpec(
         name=" ".join((name or dataset.name).split())[:200] or "Untitled",
         workspace=dataset.path.parents[1].name,
         dataset=dataset.id,
         backbone=row.name,
         weights=weights.name,
-        strategy=chosen,
-        chosen_by=chosen_by,
+        strategy=options.strategy or AUTO,
+        chosen_by=_CHOSEN_BY.get(options.strategy, "user"),
         solver=_solver(options.solver),
         stages=min(options.stages or STAGES, len(row.stages)),
         image_size=options.image_size or weights.input_size,
@@ -159,7 +163,6 @@ def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | Non
         changes=options.changes,
         **computes(device)._asdict(),
     )
-    return spec if chosen == AUTO else following(spec, chosen, dataset, reason=reason)
 
 
 def require_row(options: TrainingOptions) -> None:
@@ -199,14 +202,7 @@ def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: s
     epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
     recipe = row.recipe.changed(wanted)
     spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
-    manifest, cache = dataset.manifest(), Store(dataset.path.parents[3]).cache
-    found = estimated(
-        spec,
-        images=len(manifest.images),
-        classes=len(manifest.classes),
-        cache=cache,
-        kept=kept(manifest, on, spec.weights, spec.image_size, cache),
-    )
+    found = estimated(spec, dataset.manifest(), Store(dataset.path.parents[3]).cache)
     return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})
 
 
@@ -278,11 +274,12 @@ def _refused_sizes(row: Network, image_size: int, sets: tuple[WeightsRow, ...]) 
     return refused[:1] if len(refused) == len(sets) else []
 
 
-def _default(options: TrainingOptions, dataset: DatasetFolder, device: RealDevice) -> tuple[str, str]:
+def _default(options: TrainingOptions, dataset: DatasetFolder) -> tuple[str, str]:
     """The strategy that is taken where none was asked for, and why."""
     from tl_core.data.split import assign
 
     if options.solver != "logistic":
         return "feature_extraction", f"The solver {options.solver} finds the head alone."
-    choice = default_strategy(device, int((assign(dataset.manifest(), options.seed) == "train").sum()))
+    images = int((assign(dataset.manifest(), options.seed) == "train").sum())
+    choice = default_strategy(resolve_device(options.device), images)
     return choice.name, choice.reason
