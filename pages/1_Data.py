@@ -21,18 +21,8 @@ with workspace.page(DATA) as here:
         with st.container(horizontal=True, vertical_alignment="center"):
             others = here.workspace.datasets()
             if len(others) > 1:
-                ids = [other.id for other in others]
-                chosen = st.selectbox(
-                    "Data set",
-                    ids,
-                    index=ids.index(opened.id),
-                    format_func=distinct({other.id: other.name for other in others}).__getitem__,
-                    key=f"choose-{opened.id}",
-                    label_visibility="collapsed",
-                    width=320,
-                )
-                if chosen != opened.id:
-                    here.go(DATA, dataset=chosen)
+                names = distinct({other.id: other.name for other in others})
+                here.choose("dataset", names, opened.id, label="Data set", label_visibility="collapsed", width=320)
             else:
                 st.markdown(f"### {plain(opened.name)}", anchors=False)
             st.space("stretch")

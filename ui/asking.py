@@ -13,9 +13,8 @@ from tl_core.errors import GraftError
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Workspace
-from ui import live
+from ui import jobline, live
 from ui.actions import check_crowd
-from ui.jobline import cancel_button
 from ui.words import plain
 
 Asked = TypeVar("Asked", bound=Question)
@@ -54,19 +53,9 @@ def working(question: QuestionFolder | None) -> bool:
         return False
     status = question.status()
     if not status.final:
-        st.fragment(_progress, run_every=1)(question)
+        jobline.watch([question])
         return True
     if status.failure:
         st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
         live.log(question)
     return False
-
-
-def _progress(question: QuestionFolder) -> None:
-    """Redraws the page when the job has ended."""
-    if not question.exists or question.status().final:
-        st.rerun()
-    followed = live.follow(question)
-    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"question-{question.id}"):
-        st.progress(followed.fraction, text=f"{plain(question.name)}: {followed.sentence}", width="stretch")
-        cancel_button(question)

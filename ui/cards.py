@@ -1,21 +1,23 @@
-"""How much of the network to re-train: a few cards, the rest behind "More strategies", the picture of the chosen one. Knows rows, no torch."""
+"""The strategies to choose from: a few cards with pictures, the others folded, and the line about `auto`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import streamlit as st
 
 from tl_core.models.registry import Network
-from tl_core.training.strategies.strategies import AUTO, Choice, Strategy, misfit, strategies
+from tl_core.training.strategies.strategies import AUTO, Strategy, misfit, strategies
 from ui import network as drawing
 from ui.words import plain
 
 USUAL = ("partial_fine_tuning", "full_fine_tuning")
 """Always among the cards, next to the proposed one and the chosen one."""
 PREFIX = "set-"
-"""Of the keys of settings, which go back to the strategy's own when another is chosen."""
-_KEEP = ("set-seed", "set-image_size")
+"""What the session keys of settings begin with. A setting goes back to the strategy's own when another one is chosen."""
+_KEEP = (f"{PREFIX}seed", f"{PREFIX}image_size")
+"""Settings that stay when another strategy is chosen."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,32 @@ class Offer:
     network: Network
     classes: int
     stages: int
-    """That learn where the strategy says how many of the last."""
-    proposed: Choice
+    """How many of the last stages learn, where the strategy trains the last ones."""
+    proposed: str = ""
+    """The name of the strategy that the page proposes."""
 
-    def misfit(self, row: Strategy) -> str | None:
-        return misfit(row, self.network, self.stages)
+    def misfit(self, strategy: Strategy) -> str | None:
+        """Why `strategy` cannot be used with the network, in words; None where it can."""
+        return misfit(strategy, self.network, self.stages)
 
-    def drawn(self, row: Strategy) -> tuple[drawing.Block, ...]:
-        return drawing.blocks(self.network, row, stages=self.stages, classes=self.classes, steps=row.takes_steps)
+    def picture(self, strategy: Strategy, *, width: int | Literal["stretch"], words: bool = True) -> None:
+        """The small picture of the network as `strategy` trains it."""
+        drawn = drawing.blocks(
+            self.network, strategy, stages=self.stages, classes=self.classes, steps=strategy.takes_steps
+        )
+        st.image(drawing.small(drawn, words=words), width=width, alt=drawing.spoken(drawn))
 
 
-def chosen_name(proposed: Choice) -> str:
+def title(name: str) -> str:
+    """What a strategy is called on the pages, also `auto`, and one of an old run that the table lacks."""
+    known = strategies().get(name)
+    return known.title if known else "Let the rule decide" if name == AUTO else name
+
+
+def chosen_name(proposed: str) -> str:
     """The strategy that is chosen now, before anything is drawn."""
-    name = st.session_state.get("strategy", proposed.name)
-    return name if name in strategies() or name == AUTO else proposed.name
+    name = str(st.session_state.get("strategy", proposed))
+    return name if name in strategies() or name == AUTO else proposed
 
 
 def choose(name: str) -> None:
@@ -51,71 +65,65 @@ def choose(name: str) -> None:
 
 def show(offer: Offer, chosen: str) -> None:
     """Cards of the proposed strategy, the usual ones and the chosen one; the others folded."""
-    rows = strategies()
-    first = dict.fromkeys((offer.proposed.name, *USUAL, chosen))
-    shown = [rows[name] for name in first if name in rows]
-    for column, row in zip(st.columns(len(shown)), shown, strict=True):
+    table = strategies()
+    first = dict.fromkeys((offer.proposed, *USUAL, chosen))
+    shown = [table[name] for name in first if name in table]
+    for column, strategy in zip(st.columns(len(shown)), shown, strict=True):
         with column:
-            _card(offer, row, chosen)
+            _card(offer, strategy, chosen)
     with st.expander(
-        f"More strategies ({len(rows) - len(shown)})", icon=":material/expand_more:", key="more-strategies"
+        f"More strategies ({len(table) - len(shown)})", icon=":material/expand_more:", key="more-strategies"
     ):
-        for row in rows.values():
-            if row not in shown:
-                _line(offer, row, chosen)
+        for strategy in table.values():
+            if strategy not in shown:
+                _line(offer, strategy, chosen)
 
 
 def auto(chosen: str, says: str) -> None:
     """The line about `auto`, which looks at the pictures first; `says`: what it would take, why, and how long that is."""
-    picked = chosen == AUTO
     with st.container(border=True, gap="xsmall", key="card-auto"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(":material/auto_awesome: **Let the rule decide** :gray[(auto)]", width="stretch")
-            st.button(
-                "Chosen" if picked else "Choose auto",
-                key="choose-auto",
-                type="primary" if picked else "secondary",
-                icon=":material/check:" if picked else None,
-                on_click=choose,
-                args=(AUTO,),
-                help="Looks at your pictures first, then takes the strategy that the rule names",
-            )
+            st.markdown(f":material/auto_awesome: **{title(AUTO)}** :gray[(auto)]", width="stretch")
+            looks = "Looks at your pictures first, then takes the strategy that the rule names"
+            _button(AUTO, chosen, "Choose auto", help=looks)
         st.caption(plain(says, longest=900))
 
 
-def _card(offer: Offer, row: Strategy, chosen: str) -> None:
-    with st.container(border=True, height="stretch", key=f"card-{row.name}"):
-        badge = " :green-badge[proposed]" if row.name == offer.proposed.name else ""
-        st.markdown(f"**{row.title}**{badge}")
-        drawn = offer.drawn(row)
-        st.image(drawing.small(drawn), width="stretch", alt=drawing.spoken(drawn))
-        st.caption(plain(offer.misfit(row) or "", longest=400) or row.description)
+def _card(offer: Offer, strategy: Strategy, chosen: str) -> None:
+    with st.container(border=True, height="stretch", key=f"card-{strategy.name}"):
+        badge = " :green-badge[proposed]" if strategy.name == offer.proposed else ""
+        st.markdown(f"**{strategy.title}**{badge}")
+        offer.picture(strategy, width="stretch")
+        reason = offer.misfit(strategy)
+        st.caption(plain(reason or "", longest=400) or strategy.description)
         st.space("stretch")
-        _button(offer, row, chosen, width="stretch")
+        _strategy_button(strategy, chosen, reason, width="stretch")
 
 
-def _line(offer: Offer, row: Strategy, chosen: str) -> None:
-    reason = offer.misfit(row)
-    with st.container(border=True, gap="xsmall", key=f"card-{row.name}"):
+def _line(offer: Offer, strategy: Strategy, chosen: str) -> None:
+    reason = offer.misfit(strategy)
+    with st.container(border=True, gap="xsmall", key=f"card-{strategy.name}"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            drawn = offer.drawn(row)
-            st.image(drawing.small(drawn, words=False), width=92, alt=drawing.spoken(drawn))
-            st.markdown(f"**{row.title}**", width="stretch")
-            _button(offer, row, chosen, width=100)
-        st.caption(f":material/block: {plain(reason, longest=400)}" if reason else row.description)
+            offer.picture(strategy, width=92, words=False)
+            st.markdown(f"**{strategy.title}**", width="stretch")
+            _strategy_button(strategy, chosen, reason, width=100)
+        st.caption(f":material/block: {plain(reason, longest=400)}" if reason else strategy.description)
 
 
-def _button(offer: Offer, row: Strategy, chosen: str, *, width: int | str) -> None:
-    picked = row.name == chosen
-    reason = offer.misfit(row)
+def _strategy_button(strategy: Strategy, chosen: str, reason: str | None, *, width: int | Literal["stretch"]) -> None:
+    hint = None if reason else f"Use {strategy.title.lower()}"
+    disabled = reason is not None and strategy.name != chosen
+    _button(strategy.name, chosen, "Choose", help=hint, disabled=disabled, width=width)
+
+
+def _button(name: str, chosen: str, label: str, **how: Any) -> None:
+    picked = name == chosen
     st.button(
-        "Chosen" if picked else "Choose",
-        key=f"choose-{row.name}",
+        "Chosen" if picked else label,
+        key=f"choose-{name}",
         type="primary" if picked else "secondary",
         icon=":material/check:" if picked else None,
-        width=width,  # type: ignore[arg-type]
         on_click=choose,
-        args=(row.name,),
-        help=None if reason else f"Use {row.title.lower()}",
-        disabled=reason is not None and not picked,
+        args=(name,),
+        **how,
     )

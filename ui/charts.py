@@ -1,4 +1,4 @@
-"""Every plotly figure, in one template. Numbers in, figures out: knows no job, no file and no page.
+"""Every plotly figure, in one template: numbers in, figures out.
 
 Colours are chosen to be read on a light and on a dark page; text takes the page's own colour in the browser.
 """
@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st  # its import registers the template that follows the page's theme
 
-from ui.words import NARROW, label, percent
+from ui.words import NARROW, SPLIT_WORDS, label, percent
 
 FROZEN = "#8BA0B2"
 """Cool blue-grey: what stays as it was."""
@@ -41,7 +41,7 @@ pio.templates["graft"] = _template()
 
 
 def show(figure: go.Figure, *, key: str, alt: str) -> None:
-    """Draw `figure` without a toolbar; `alt` says its finding to a screen reader."""
+    """Draw `figure` without a toolbar. `alt` is read out by a screen reader: what the figure shows."""
     st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
 
 
@@ -59,15 +59,14 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
     title = f"{low} pictures in every class" if low == high else f"{low} to {high} pictures a class"
     figure = _figure(title, 130 + 26 * len(classes))
     shades = {"train": TRAINABLE, "val": "#E0B34C", "test": "#5B83A6"}
-    words = {"train": "to learn from", "val": "to choose by", "test": "held out"}
     for split, values in counts.items():
         figure.add_bar(
             y=list(range(len(classes))),
             x=list(values),
-            name=words[split],
+            name=SPLIT_WORDS[split],
             orientation="h",
             marker={"color": shades[split], "line": {"width": 0}},
-            hovertemplate="%{x} " + words[split] + "<extra></extra>",
+            hovertemplate="%{x} " + SPLIT_WORDS[split] + "<extra></extra>",
         )
     figure.update_layout(
         barmode="stack", bargap=0.35, legend={"traceorder": "normal", "y": 1, "yanchor": "bottom"}, margin={"t": 74}
@@ -95,8 +94,8 @@ def learning_curve(
     """Training and validation values per epoch, `planned` of them; `what` names the value, `unit` is a tick suffix."""
     figure = _figure(title, 260)
     lines = (
-        ("on pictures it learns from", train, MUTED, "dot", "circle-open"),
-        ("on pictures to choose by", val, TRAINABLE, "solid", "circle"),
+        ("training pictures (it learns from them)", train, MUTED, "dot", "circle-open"),
+        ("validation pictures (to choose by)", val, TRAINABLE, "solid", "circle"),
     )
     for name, values, colour, dash, symbol in lines:
         figure.add_scatter(
@@ -124,7 +123,7 @@ def learning_curve(
 def regularisation_curve(strengths: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
     """Accuracy of the fitted head against the inverse regularisation strength C (Streamlit shows it while it grows)."""
     best = max(val) if val else 0.0
-    title = f"Best so far: {percent(best)} on pictures to choose by"
+    title = f"Best so far: {percent(best)} on validation pictures (to choose by)"
     figure = learning_curve(strengths, train, val, what="accuracy", title=title, unit="%")
     figure.update_traces(hovertemplate="C %{x:.2g}: %{y:.1%}<extra></extra>")
     figure.update_xaxes(

@@ -16,12 +16,17 @@ def show(here: Here) -> None:
     """The line for each job at work that the page does not show in full; draws nothing where there is none."""
     busy = [job for job in here.workspace.live() if _takes_long(job) and not here.shows(job)]
     if busy:
-        st.fragment(_lines, run_every=1)(busy[:3])
+        watch(busy[:3])
 
 
 def _takes_long(job: JobFolder) -> bool:
     """Whether a user waits for it: data sets, runs, and of the questions those that wait for a device."""
     return not isinstance(job, QuestionFolder) or job.spec().handling.waits_for is not None
+
+
+def watch(busy: list[JobFolder]) -> None:
+    """A line for each of `busy`: what it does, a bar, how long, Cancel; redraws the page when one has ended."""
+    st.fragment(_lines, run_every=1)(busy)
 
 
 def _lines(busy: list[JobFolder]) -> None:

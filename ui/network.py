@@ -1,6 +1,6 @@
-"""The picture of a network: its stages from stem to head, how large each is, what of it learns and how fast. Built from numbers.
+"""The picture of a network as SVG: its stages from stem to head, how large each is, whether it learns and how fast.
 
-Two shapes: small, for a card, and large, with names, parameters and learning rates. Knows rows, no torch and no page.
+There are two shapes: small, for a card, and large, with names, numbers of parameters and learning rates.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ui.charts import FROZEN, TRAINABLE
 from ui.words import count, plural
 
 Learns = Literal["no", "part", "perhaps", "yes"]
-"""Of one stage: nothing; a small part of every layer; the whole, if it is the one that is found; everything."""
+"""What learns in a stage. `no`: nothing; `part`: a small part of every layer; `perhaps`: everything, if this stage is the one that
+the strategy finds; `yes`: everything."""
 NARROW_LARGE, WIDE_LARGE = 360, 1000
 GREY = "#77857E"
-"""Read on a light and on a dark page."""
+"""A grey that can be read on a light and on a dark page."""
 _SMALL = (240, 72)
 _MOST_LABELS = 15
-"""Side by side; of a deeper network only some stages are named."""
+"""Stages that are named side by side; in a deeper network only some are."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Block:
     joins: int = 1
     """The epoch, from 1, from which on it learns."""
     strength: float = 1.0
-    """Of its colour: the paler, the slower it learns or the later it joins."""
+    """Opacity of its colour, 0 to 1: the paler, the slower it learns or the later it joins."""
 
 
 def blocks(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
@@ -213,6 +213,14 @@ class Here:
             # Whoever opens a data set has stopped bringing another one.
             st.session_state["bring"] = "no"
         st.switch_page(place.file, query_params=self.query(dataset=dataset, run=run))
+
+    def choose(self, what: Literal["dataset", "run"], names: dict[str, str], opened: str, **how: Any) -> None:
+        """A select box of data sets or runs, `names` by id; the chosen one is opened on this page. `how`: as st.selectbox."""
+        key = f"{self.place.name}-{what}-{opened}"
+        ids = list(names)
+        chosen = st.selectbox(index=ids.index(opened), options=ids, format_func=names.__getitem__, key=key, **how)
+        if chosen != opened:
+            self.go(self.place, **{what: chosen})
 
     def link(self, place: Place, label: str | None = None) -> None:
         """A link to a page that keeps the workspace, and what is open in it."""

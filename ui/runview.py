@@ -8,8 +8,7 @@ from tl_core.errors import GraftError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
 from tl_core.training.speed.estimate import Estimate
-from tl_core.training.strategies.strategies import strategies
-from ui import actions, live
+from ui import actions, cards, live
 from ui.jobline import cancel_button
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
 from ui.words import ago, distinct, duration, headline, interval, percent, plain
@@ -48,8 +47,7 @@ def describe(run: RunFolder) -> str:
 
 def _described(run: RunFolder) -> str:
     spec = run.spec()
-    row = strategies().get(spec.strategy)
-    return f"{spec.backbone}, {(row.title if row else spec.strategy).lower()}"
+    return f"{spec.backbone}, {cards.title(spec.strategy).lower()}"
 
 
 def watch(here: Here, run: RunFolder) -> None:
@@ -173,18 +171,8 @@ def chooser(here: Here) -> RunFolder:
     """The finished run that the page speaks of, with a select box where there are several. The page needs one: see its row."""
     finished = succeeded(here.workspace.runs())
     opened = here.run if here.run in finished else finished[0]
-    if len(finished) < 2:
-        return opened
-    names = distinct({run.id: _choice(run) for run in finished})
-    chosen = st.selectbox(
-        "Run",
-        list(names),
-        index=list(names).index(opened.id),
-        format_func=names.__getitem__,
-        key=f"run-{here.place.name}-{opened.id}",
-    )
-    if chosen != opened.id:
-        here.go(here.place, run=chosen)
+    if len(finished) > 1:
+        here.choose("run", distinct({run.id: _choice(run) for run in finished}), opened.id, label="Run")
     return opened
 
 

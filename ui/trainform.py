@@ -1,4 +1,4 @@
-"""The three decisions of a training run, all made in advance: pictures, backbone, strategy. Knows rows, no torch."""
+"""The form on Train: the data set, and how much of the network to re-train, with its picture and the folded settings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tl_core.training.strategies.tuning import tuned
 from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
 from ui import network as drawing
 from ui.option_rows import Case
-from ui.places import IDEAS, TRAIN, Here
+from ui.places import IDEAS, Here, succeeded
 from ui.proposal import Proposal
-from ui.words import distinct, plain, plural
+from ui.words import SPLIT_WORDS, distinct, plain, plural
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -42,23 +42,10 @@ def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[
     split = parts(dataset, manifest)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Pictures", anchor=False, width="content")
-        ready = [other for other in here.workspace.datasets() if other.status().state == "succeeded"]
-        names = distinct({other.id: other.name for other in ready})
-        chosen = st.selectbox(
-            "Data set",
-            list(names),
-            index=list(names).index(dataset.id),
-            format_func=names.__getitem__,
-            key=f"pictures-{dataset.id}",
-            label_visibility="collapsed",
-            width=360,
-        )
-    if chosen != dataset.id:
-        here.go(TRAIN, dataset=chosen)
-    st.caption(
-        f"{plural(len(manifest.classes), 'class', 'classes')}; {split['train']:,} pictures to learn from, "
-        f"{split['val']:,} to choose by, {split['test']:,} held out for the test."
-    )
+        names = distinct({other.id: other.name for other in succeeded(here.workspace.datasets())})
+        here.choose("dataset", names, dataset.id, label="Data set", label_visibility="collapsed", width=360)
+    parts_said = ", ".join(f"{split[part]:,} {words}" for part, words in SPLIT_WORDS.items())
+    st.caption(f"{plural(len(manifest.classes), 'class', 'classes')}; pictures: {parts_said}.")
     return split
 
 
@@ -67,7 +54,7 @@ def strategy(
 ) -> Proposal:
     """The third decision: how much of the network to re-train, its picture, and the folded settings."""
     proposed = default_strategy(jobs.detect_device(), train_images)
-    name = cards.chosen_name(proposed)
+    name = cards.chosen_name(proposed.name)
     advice = _advice(here, network, train_images)
     row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
@@ -75,7 +62,7 @@ def strategy(
     proposal = Proposal.of(dataset, case, name, advanced.changed(case), advice)
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
-    cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed), name)
+    cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed.name), name)
     cards.auto(name, startline.auto_says(proposal))
     _picture(proposal)
     _structure(proposal)

@@ -1,4 +1,4 @@
-"""Numbers, times and names as a person reads them. Knows no page and no document.
+"""Numbers, times and names as a person reads them.
 
 Names that a user typed are display text: `plain` makes them safe inside Markdown, `label` inside a plotly figure.
 """
@@ -11,6 +11,8 @@ import time
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
+SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (validation)", "test": "held out (test)"}
+"""What the pictures of each split are for, with the field's term."""
 _JOINER = "\u2060"
 _PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 _SHORTCODE = re.compile(r":(?=[\w/+\-]+:)|(?<=www)\.|:(?=//)")
@@ -34,7 +36,7 @@ def label(text: str, *, longest: int = 20) -> str:
 
 
 def percent(fraction: float) -> str:
-    """0.934 as "93 %"; what is not quite all or nothing is not rounded to it."""
+    """0.934 as "93 %". A share under 1 is not rounded to 100 %, and one over 0 not to 0 %."""
     whole = round(fraction * 100)
     if whole == 0 and fraction > 0:
         return f"under 1{NARROW}%"
@@ -79,10 +81,10 @@ def ago(moment: float, *, now: float | None = None) -> str:
 
 
 def distinct(labels: dict[str, str]) -> dict[str, str]:
-    """Labels by id, newest first, each told apart from the others: the second "Cats" is "Cats (2)".
+    """Labels by id, made different from each other: the second "Cats" becomes "Cats (2)". `labels`: newest first.
 
-    A select box sends back the label, so two alike would open the wrong one. Counted from the oldest on, so that a label
-    still means the same once there is a newer one.
+    A select box sends back the label, so of two equal ones the wrong one could open. They are counted from the oldest on, so
+    that a label keeps its meaning when a newer one is added.
     """
     taken: dict[str, str] = {}
     for key, label in reversed(labels.items()):
