@@ -1,86 +1,225 @@
-"""One file over HTTP, with progress and its hash checked. Knows no samples."""
+"""Downloads one file over HTTP: resumed where the connection broke, bounded in size, its hash checked.
+
+The Hugging Face hub sends the SHA-256 and the size of each file in the answer that redirects to its storage (X-Linked-ETag,
+X-Linked-Size, X-Repo-Commit). Where the caller knows no hash, the file must have that one.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
 
+from tl_core.data.cache import disk_full_said
 from tl_core.data.pace import SECONDS_BETWEEN
-from tl_core.documents.base import Record
-from tl_core.documents.events import Event, Progress
-from tl_core.errors import DownloadFailed
+from tl_core.documents.events import Event, Progress, Stage
+from tl_core.errors import DownloadFailed, GraftError
 
-_CHUNK = 1 << 18
-_TIMEOUT = 30.0
+MEGABYTE = 1_000_000
+TRIES = 4
+"""Broken connections in a row, none of which brought anything, after which a download gives up."""
+TIMEOUT = 20.0
 """Seconds without a byte."""
+SLACK_BYTES = MEGABYTE
+"""How much larger than it is said to be a file may be; a server that sends more is not sending this file."""
 
 
-class Remote(Record):
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A file to download, and what is known of it beforehand."""
+
     url: str
-    md5: str
-    """As its publisher's library states it: tells a damaged file, not a forged one."""
-    megabytes: int
-    """About."""
+    what: str
+    """What the file is, in words that fit within a sentence: `the weights of resnet18`."""
+    sha256: str = ""
+    """First hex digits of its SHA-256, or all; empty where it is not known."""
+    md5: str = ""
+    """Its MD5 where the publisher states only that: it tells a damaged file, not a forged one."""
+    size: int
+    """Bytes, about."""
+    stage: Stage
+    """The stage of a job that the progress belongs to."""
+    unreachable: type[GraftError] = DownloadFailed
+    """What is raised where the server cannot be reached at all."""
+    by_hand: str = ""
+    """A sentence that says how else the file can be brought here."""
+    otherwise: Callable[[], str]
+    """A sentence that says what works without the file."""
 
 
-def fetch(remote: Remote, path: Path, *, what: str) -> Generator[Event, None, None]:
-    """Write the file at `remote` to `path`; progress counts whole megabytes. `what` names it in errors.
+@dataclass(kw_only=True)
+class Answer:
+    """What the server said about the file."""
+
+    sha256: str = ""
+    size: int | None = None
+    commit: str | None = None
+
+    def read(self, headers: Message) -> None:
+        """Take over what `headers` say."""
+        digest = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', headers.get("X-Linked-ETag", ""))
+        self.sha256 = digest[1] if digest else self.sha256
+        size = headers.get("X-Linked-Size", "")
+        self.size = int(size) if size.isascii() and size.isdigit() else self.size
+        commit = headers.get("X-Repo-Commit", "")
+        self.commit = commit if re.fullmatch(r"[0-9a-f]{40}", commit) else self.commit
+
+
+def download(wanted: Wanted, part: Path) -> Generator[Event, None, Answer]:
+    """Write the whole file to `part`, going on where an earlier try stopped, and check its hash.
+
+    Yields progress in megabytes. The answer's `sha256` is the file's own, in full, unless its MD5 was checked.
 
     Raises:
-        DownloadFailed: no network, no such file, or not the file that was expected.
-        OSError: it cannot be written (ENOSPC: the disk is full).
+        DownloadFailed: the file came broken, not to the end, or is another one.
+        `wanted.unreachable`: the server cannot be reached.
+        DiskFull: no space is left.
     """
-    request = urllib.request.Request(remote.url, headers={"User-Agent": "graft"})  # noqa: S310 - a row of our own table
-    digest = hashlib.md5(usedforsecurity=False)
-    done = 0
-    said = started = time.monotonic()
-    with path.open("wb") as target:
+    answer = Answer()
+    empty_tries = 0
+    while True:
+        before = _size(part)
         try:
-            answer = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310 - as above
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            raise _failed(what, remote, error) from error
-        with answer:
-            total = int(answer.headers.get("Content-Length") or 0) or remote.megabytes * 1_000_000
-            while True:
-                try:
-                    chunk = answer.read(_CHUNK)
-                except (http.client.HTTPException, TimeoutError, ConnectionError, urllib.error.URLError) as error:
-                    raise _failed(what, remote, error) from error
-                if not chunk:
-                    break
-                target.write(chunk)
-                digest.update(chunk)
+            whole = yield from _transfer(wanted, part, answer)
+        except urllib.error.HTTPError as error:
+            if error.code != 416:
+                asks = f"It may ask for an account or for consent to a licence. {wanted.by_hand}"
+                advice = asks if error.code in (401, 403) else "Try again later."
+                raise _failed(
+                    wanted, f"{_host(wanted.url)} answered {error.code} ({error.reason}). {advice}"
+                ) from error
+            # The server has no such range: what is here cannot be the beginning of its file.
+            part.unlink(missing_ok=True)
+            whole = False
+        except (OSError, http.client.HTTPException) as error:
+            if before == 0 and _size(part) == 0:
+                why = f"{_host(wanted.url)} cannot be reached. Check the network and start again."
+                raise _failed(wanted, why, wanted.unreachable) from error
+            whole = False
+        if whole:
+            break
+        empty_tries = 0 if _size(part) > before else empty_tries + 1
+        if empty_tries >= TRIES:
+            came, total = megabytes(_size(part)), megabytes(answer.size or wanted.size)
+            raise _failed(wanted, f"it stopped at {came} of {total} MB. Start again.")
+        time.sleep(0.2 * empty_tries)
+    digest = hash_of(part, _md5 if wanted.md5 else hashlib.sha256)
+    if not digest.startswith(wanted.md5 or wanted.sha256 or answer.sha256):
+        part.unlink()
+        raise _failed(
+            wanted,
+            f"what {_host(wanted.url)} sent does not have the hash that it should have, and was removed. Start again; if it "
+            "stays so, the publisher has changed the file.",
+        )
+    answer.sha256 = digest
+    return answer
+
+
+def hash_of(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
+    """The hash of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def megabytes(size: int) -> int:
+    """`size` bytes in whole megabytes, at least 1 of what is not empty."""
+    return max(1, round(size / MEGABYTE)) if size else 0
+
+
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _failed(wanted: Wanted, why: str, kind: type[GraftError] = DownloadFailed) -> GraftError:
+    what = f"{wanted.what[0].upper()}{wanted.what[1:]}"
+    return kind(f"{what} could not be downloaded: {why} {wanted.otherwise()}")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows the hub to its storage, and keeps what the hub itself said."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+            raise DownloadFailed(
+                f"{_host(req.full_url)} redirects to {newurl}, where the file is not safe from changes on the way."
+            )
+        self.answer.read(headers)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def _transfer(wanted: Wanted, part: Path, answer: Answer) -> Generator[Event, None, bool]:
+    """Append to `part` what one connection gives; True if that was the rest of the file."""
+    if urlsplit(wanted.url).scheme not in ("https", "http"):
+        raise _failed(wanted, f"{wanted.url} is not a web address.")
+    start = _size(part)
+    headers = {"User-Agent": "graft"} | ({"Range": f"bytes={start}-"} if start else {})
+    request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 (checked above)
+    opener = urllib.request.build_opener(_Redirects(answer))
+    with opener.open(request, timeout=TIMEOUT) as given:
+        answer.read(given.headers)
+        _check_announced(wanted, answer)
+        if given.status != 206:
+            start = 0
+        length = given.headers.get("Content-Length")
+        total = answer.size or (start + int(length) if length else wanted.size)
+        largest = answer.size or wanted.size + SLACK_BYTES
+        done, began, said = start, time.monotonic(), 0.0
+        with disk_full_said(wanted.what), part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            file.truncate()
+            while chunk := given.read(1 << 18):
+                file.write(chunk)
                 done += len(chunk)
+                if done > largest:
+                    file.truncate(0)
+                    raise _failed(wanted, f"{_host(wanted.url)} sent more than {megabytes(largest)} MB.")
                 now = time.monotonic()
                 if now - said >= SECONDS_BETWEEN:
                     said = now
-                    yield _progress(done, total, now - started)
-    if digest.hexdigest() != remote.md5:
-        raise DownloadFailed(
-            f"{what} arrived damaged ({done / 1e6:,.1f} MB from {_host(remote)}, the hash differs). Try again; if it stays so, "
-            "the publisher has changed the file and this sample cannot be used."
+                    yield _progress(wanted.stage, done, total, done - start, now - began)
+    yield _progress(wanted.stage, done, total, done - start, time.monotonic() - began)
+    return done >= total if length or answer.size else True
+
+
+def _check_announced(wanted: Wanted, answer: Answer) -> None:
+    if not (wanted.sha256 or wanted.md5 or answer.sha256):
+        raise _failed(
+            wanted, f"{_host(wanted.url)} does not say which hash it has, so it cannot be checked. {wanted.by_hand}"
         )
-    yield _progress(done, done, time.monotonic() - started)
+    if wanted.sha256 and answer.sha256 and not answer.sha256.startswith(wanted.sha256):
+        raise _failed(
+            wanted,
+            f"{_host(wanted.url)} now has another file than the one that is listed here. A newer version of Graft may know it.",
+        )
 
 
-def _progress(done: int, total: int, seconds: float) -> Progress:
-    left = (total - done) * seconds / done if done and total > done else 0.0
-    return Progress(stage="reading", done=round(done / 1e6), total=round(max(total, done) / 1e6), seconds_left=left)
-
-
-def _host(remote: Remote) -> str:
-    return remote.url.split("/")[2]
-
-
-def _failed(what: str, remote: Remote, error: Exception) -> DownloadFailed:
-    cause = getattr(error, "reason", None) or error
-    reason = getattr(cause, "strerror", None) or cause
-    return DownloadFailed(
-        f"{what} could not be downloaded from {_host(remote)} ({reason}). Check the network and try again; "
-        "the samples that are listed as here now need none."
+def _progress(stage: Stage, done: int, total: int, fresh: int, seconds: float) -> Progress:
+    rate = fresh / seconds if seconds > 0 else 0.0
+    return Progress(
+        stage=stage,
+        done=megabytes(done),
+        total=max(megabytes(total), megabytes(done)),
+        seconds_left=max(total - done, 0) / rate if rate else None,
     )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or url

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, TypeAdapter
 
-from tl_core.data.download import Remote, fetch
+from tl_core.data.download import MEGABYTE, Wanted, download
 from tl_core.data.pace import Pace
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
@@ -32,7 +32,18 @@ SUBSET = 600
 FEWEST_A_CLASS = 6
 
 
+class Remote(Record):
+    """A file of a sample, as the library that publishes it states it."""
+
+    url: str
+    md5: str
+    megabytes: int
+    """Rounded to whole ones."""
+
+
 class Sample(Record):
+    """One row of the table of samples."""
+
     name: str
     title: str
     classes: int
@@ -202,16 +213,24 @@ def _download(row: Sample, archive: Remote, into: Path) -> Generator[Event, None
     labels = into.with_name(f"{into.name}.labels")
     try:
         yield StageStarted(stage="reading", title=f"Downloading {row.title} ({archive.megabytes} MB)")
-        yield from fetch(archive, packed, what=row.title)
+        yield from _fetch(archive, packed, row.title)
         class_of: Callable[[str], str] = str
         if row.labels is not None:
-            yield from fetch(row.labels, labels, what=f"The classes of {row.title}")
+            yield from _fetch(row.labels, labels, f"the classes of {row.title}")
             class_of = _numbered(labels)
         yield StageStarted(stage="reading", title=f"Choosing about {row.images} pictures of {row.title}")
         yield from _choose(row, packed, class_of, into)
     finally:
         packed.unlink(missing_ok=True)
         labels.unlink(missing_ok=True)
+
+
+def _fetch(remote: Remote, path: Path, what: str) -> Generator[Event, None, None]:
+    size = remote.megabytes * MEGABYTE
+    otherwise = "The samples that are listed as here now need no network."
+    yield from download(
+        Wanted(url=remote.url, what=what, md5=remote.md5, size=size, stage="reading", otherwise=lambda: otherwise), path
+    )
 
 
 def _numbered(path: Path) -> Callable[[str], str]:

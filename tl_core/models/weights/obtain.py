@@ -15,10 +15,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tl_core.data.cache import disk_full_said
+from tl_core.data.download import Answer, Wanted, download, hash_of, megabytes
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import Network, WeightsRow, networks
-from tl_core.models.weights.downloads import Answer, Wanted, download, megabytes, sha256_of
 from tl_core.models.weights.locations import (
     Found,
     HubFile,
@@ -156,10 +156,13 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
         part = folder / f"{name}.part"
         wanted = Wanted(
             url=hub.url if hub else str(row.url),
-            file=row.file,
-            of=network.name,
+            what=f"the weights of {network.name} ({row.file})",
             sha256=row.sha256,
             size=row.download_bytes,
+            stage="preparing",
+            unreachable=WeightsUnavailable,
+            by_hand="Download the file by hand and put it into the folder that GRAFT_WEIGHTS_DIR names, "
+            f"as {network.name}{Path(row.file).suffix}.",
             otherwise=here_now_sentence,
         )
         answer = yield from download(wanted, part)
@@ -174,7 +177,7 @@ def _is_intact(path: Path, row: WeightsRow) -> bool:
     named = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else ""
     if not named and not row.sha256:
         return True
-    digest = sha256_of(path)
+    digest = hash_of(path)
     return digest.startswith(row.sha256) and digest.startswith(named)
 
 
