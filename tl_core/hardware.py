@@ -1,7 +1,4 @@
-"""What this machine is, and how much memory it has left: for estimates, found without torch.
-
-Linux and NVIDIA's driver are asked; where neither answers, nothing is claimed.
-"""
+"""What this machine is and how much memory it has left, found without torch: from Linux and from NVIDIA's driver."""
 
 from __future__ import annotations
 
@@ -10,9 +7,12 @@ import os
 import platform
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 _MB = 1e6
 _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
@@ -22,22 +22,22 @@ _NOT_LIMITED = 1 << 60
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def machine(device: str) -> str:
-    """Names what the speed of `device` (`cpu`, `cuda`, `mps`) depends on: the GPU, or the processor and its cores."""
+    """A name for what the speed of `device` (`cpu`, `cuda`, `mps`) depends on: the GPU, or the processor and its cores."""
     if device == "cuda":
-        return f"cuda: {_gpu_name() or 'unknown'}"
+        return f"cuda: {_gpu_name()}"
     return f"{device}: {_processor()}, {cores()} cores"
 
 
 def available_mb(device: str) -> float | None:
-    """Memory, in megabytes, that a new job on `device` can have here now; None where that cannot be found out.
+    """Memory that a new job on `device` can have here now, megabytes; None where that cannot be found out.
 
-    On a CPU what the system could give, or what is left of the container's limit where that is less.
+    On a CPU it is what the system can give, or what is left of the container's limit where that is less.
     """
     if device == "cuda":
         return _gpu_free_mb()
@@ -47,8 +47,27 @@ def available_mb(device: str) -> float | None:
     return min(left, default=None)
 
 
-def peak_memory_mb() -> float:
-    """The largest memory that this process ever had resident, in megabytes."""
+def gpu_count() -> int:
+    """GPUs that this process may use; 0 where there is none or the driver does not say."""
+    visible, count = _visible_gpus(), ctypes.c_uint(0)
+    with _driver() as driver:
+        if visible == [] or driver is None or driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
+            return 0
+    return count.value if visible is None else min(count.value, len(visible))
+
+
+def gpu_generation() -> int:
+    """Major compute capability of the first GPU; 0 where there is none or the driver does not say."""
+    major, minor = ctypes.c_int(0), ctypes.c_int(0)
+    _ask_gpu("nvmlDeviceGetCudaComputeCapability", ctypes.byref(major), ctypes.byref(minor))
+    return major.value
+
+
+def peak_resident_mb() -> float:
+    """The largest memory that this process ever had resident, megabytes; pages of mapped files count.
+
+    Without those pages, `runs.process.memory.PeakMemory` counts.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MB if sys.platform == "darwin" else peak * 1024 / _MB
 
@@ -124,62 +143,50 @@ class _Memory(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
-def _gpu_name() -> str | None:
-    with _Driver() as driver:
-        handle = driver.handle()
-        if driver.library is None or handle is None:
-            return None
-        name = ctypes.create_string_buffer(96)
-        failed = driver.library.nvmlDeviceGetName(handle, name, ctypes.c_uint(len(name)))
-        return None if failed else name.value.decode(errors="replace")
-
-
-def gpu_generation() -> int:
-    """Major compute capability of the first GPU, 0 where there is none or the driver does not say."""
-    with _Driver() as driver:
-        handle = driver.handle()
-        major, minor = ctypes.c_int(0), ctypes.c_int(0)
-        if driver.library is None or handle is None:
-            return 0
-        failed = driver.library.nvmlDeviceGetCudaComputeCapability(handle, ctypes.byref(major), ctypes.byref(minor))
-        return 0 if failed else major.value
+def _gpu_name() -> str:
+    name = ctypes.create_string_buffer(96)
+    _ask_gpu("nvmlDeviceGetName", name, ctypes.c_uint(len(name)))
+    return name.value.decode(errors="replace") or "unknown"
 
 
 def _gpu_free_mb() -> float | None:
-    with _Driver() as driver:
-        handle = driver.handle()
-        if driver.library is None or handle is None:
-            return None
-        memory = _Memory()
-        failed = driver.library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
-        return None if failed else memory.free / _MB
+    memory = _Memory()
+    return memory.free / _MB if _ask_gpu("nvmlDeviceGetMemoryInfo", ctypes.byref(memory)) else None
 
 
-class _Driver:
-    """NVIDIA's management library while it is open; makes no CUDA context."""
+def _visible_gpus() -> list[str] | None:
+    """Numbers or ids in CUDA_VISIBLE_DEVICES, up to the first -1, which ends the list; None where every GPU is visible."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return None
+    return list(takewhile(lambda gpu: gpu and gpu != "-1", map(str.strip, visible.split(","))))
 
-    def __init__(self) -> None:
-        self.library: ctypes.CDLL | None = None
 
-    def __enter__(self) -> _Driver:
-        with suppress(OSError):
-            library = ctypes.CDLL("libnvidia-ml.so.1")
-            if library.nvmlInit_v2() == 0:
-                self.library = library
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.library is not None:
-            self.library.nvmlShutdown()
-
-    def handle(self) -> ctypes.c_void_p | None:
-        """The GPU that torch calls number 0."""
-        if self.library is None:
-            return None
-        handle = ctypes.c_void_p()
-        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+def _ask_gpu(question: str, *answer: Any) -> bool:
+    """Let the driver answer `question` about the GPU that torch calls number 0 in `answer`; whether it did."""
+    visible, handle = _visible_gpus(), ctypes.c_void_p()
+    with _driver() as driver:
+        if visible == [] or driver is None:
+            return False
+        first = visible[0] if visible else "0"
         if first.isdigit():
-            failed = self.library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(first)), ctypes.byref(handle))
+            failed = driver.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(first)), ctypes.byref(handle))
         else:
-            failed = self.library.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(handle))
-        return None if failed else handle
+            failed = driver.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(handle))
+        return not failed and getattr(driver, question)(handle, *answer) == 0
+
+
+@contextmanager
+def _driver() -> Iterator[ctypes.CDLL | None]:
+    """NVIDIA's management library, opened without a CUDA context; None where there is none."""
+    try:
+        driver = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        driver = None
+    if driver is None or driver.nvmlInit_v2() != 0:
+        yield None
+        return
+    try:
+        yield driver
+    finally:
+        driver.nvmlShutdown()

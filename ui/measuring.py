@@ -10,9 +10,9 @@ import time
 import streamlit as st
 
 from tl_core.documents.questions import MeasureSpec
+from tl_core.runs.process.devices import detect_device
 from tl_core.runs.process.queue import measuring_lock
 from tl_core.runs.start.estimating import measure_question
-from tl_core.runs.start.jobs import detect_device
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store

@@ -6,7 +6,7 @@ import streamlit as st
 
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import networks
-from tl_core.runs.start.jobs import detect_device
+from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking, backbones
 from ui.places import Here

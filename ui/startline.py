@@ -6,7 +6,7 @@ import streamlit as st
 
 from tl_core.hardware import available_mb
 from tl_core.models.weights import obtain as files
-from tl_core.runs.start import jobs
+from tl_core.runs.process.devices import detect_device
 from tl_core.runs.start.estimating import measured
 from tl_core.runs.store.store import Store
 from tl_core.training.speed.estimate import Estimate, fits
@@ -25,7 +25,7 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
 
     Where `auto` looks at the pictures before it chooses, the times of both choices are said.
     """
-    device = jobs.detect_device()
+    device = detect_device()
     problems = proposal.problems()
     found = proposal.estimate()
     with st.container(horizontal=True, vertical_alignment="center", key="start-line"):

@@ -10,7 +10,7 @@ from tl_core.data.split import assign
 from tl_core.documents.manifest import Manifest
 from tl_core.models.graphs.export import STRUCTURE_NAME, backbone_key
 from tl_core.models.registry import Network
-from tl_core.runs.start import jobs
+from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.advice import Advice, auto_says
@@ -53,7 +53,7 @@ def strategy(
     here: Here, dataset: DatasetFolder, network: Network, weights: str, manifest: Manifest, train_images: int
 ) -> Proposal:
     """The third decision: how much of the network to re-train, its picture, and the folded settings."""
-    proposed = default_strategy(jobs.detect_device(), train_images)
+    proposed = default_strategy(detect_device(), train_images)
     name = cards.chosen_name(proposed.name)
     advice = _advice(here, network, train_images)
     row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)

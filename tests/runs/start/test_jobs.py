@@ -69,11 +69,6 @@ def test_the_spec_says_how_its_device_computes(
     assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
 
 
-def test_no_gpu_is_seen_where_none_is_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert devices._nvidia_gpus() == 0
-
-
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path / "nowhere", name="x")

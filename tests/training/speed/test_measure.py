@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.helpers import finish
-from tl_core import hardware as machine
 from tl_core.data.cache import Cache
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.errors import SpecError
@@ -108,34 +106,3 @@ def _refuse(backbone: Backbone) -> bool:
 def test_a_strategy_that_does_not_fit_is_refused_before_anything_is_built(cache: Cache) -> None:
     with pytest.raises(SpecError, match="transformer"):
         answer("lora", cache)
-
-
-def test_the_tightest_limit_of_the_control_groups_counts(tmp_path: Path) -> None:
-    root, own = tmp_path / "cgroup", tmp_path / "own"
-    inner = root / "pod" / "box"
-    inner.mkdir(parents=True)
-    own.write_text("0::/pod/box\n")
-    (inner / "memory.max").write_text("max\n")
-    (inner / "memory.current").write_text("1000000\n")
-    assert machine._container_free_mb(root, own) is None
-    (root / "pod" / "memory.max").write_text("3000000000\n")
-    (root / "pod" / "memory.current").write_text("1500000000\n")
-    (root / "pod" / "memory.stat").write_text("anon 1\ninactive_file 500000000\n")
-    assert machine._container_free_mb(root, own) == pytest.approx(2000)
-    old = root / "memory" / "job"
-    old.mkdir(parents=True)
-    own.write_text("4:cpu,memory:/job\n0::/pod/box\n")
-    (old / "memory.limit_in_bytes").write_text("1200000000\n")
-    (old / "memory.usage_in_bytes").write_text("200000000\n")
-    assert machine._container_free_mb(root, own) == pytest.approx(1000)
-    (old / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert machine._container_free_mb(root, own) == pytest.approx(2000)
-
-
-def test_free_memory_is_what_the_system_says_or_nothing(tmp_path: Path) -> None:
-    said = tmp_path / "meminfo"
-    assert machine._system_free_mb(said) is None
-    said.write_text("MemTotal: 16000000 kB\nMemAvailable:    2000000 kB\n")
-    assert machine._system_free_mb(said) == pytest.approx(2048)
-    assert machine.available_mb("mps") is None
-    assert machine.machine("cpu").startswith("cpu: ")

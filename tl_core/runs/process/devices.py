@@ -1,13 +1,8 @@
-"""Which device training would use here, found without torch. Knows nothing of jobs.
-
-The driver is asked how many GPUs there are, and PyTorch's own version file whether it was built for them.
-"""
+"""Which device training uses here, and how it computes, found without torch: PyTorch's version file says what it was built for."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import os
 import platform
 import re
 from functools import cache
@@ -16,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError, UnknownName
-from tl_core.hardware import gpu_generation
+from tl_core.hardware import gpu_count, gpu_generation
 
 RealDevice = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
@@ -26,7 +21,7 @@ BFLOAT16_SINCE = 8
 
 
 class Computes(NamedTuple):
-    """What a run's spec says of how its device computes."""
+    """The fields of a run's spec that follow from its device."""
 
     precision: Precision
     micro_batch: int
@@ -43,7 +38,7 @@ def computes(device: RealDevice) -> Computes:
 @cache
 def detect_device() -> RealDevice:
     """The fastest device that PyTorch could use in a worker started from here."""
-    if _built_for_cuda() and _nvidia_gpus() > 0:
+    if _built_for_cuda() and gpu_count() > 0:
         return "cuda"
     return "mps" if platform.system() == "Darwin" and platform.machine() == "arm64" else "cpu"
 
@@ -74,21 +69,3 @@ def _built_for_cuda() -> bool:
     except OSError:
         return False
     return re.search(r"^cuda\b[^=\n]*=\s*['\"]", text, re.MULTILINE) is not None
-
-
-def _nvidia_gpus() -> int:
-    """GPUs that the driver knows and CUDA_VISIBLE_DEVICES leaves; makes no CUDA context."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and (not visible.strip() or visible.strip().startswith("-1")):
-        return 0
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_uint(0)
-    if library.nvmlInit_v2() != 0:
-        return 0
-    try:
-        return count.value if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0 else 0
-    finally:
-        library.nvmlShutdown()

@@ -1,23 +1,23 @@
-"""How much memory this process takes for itself. Knows no job."""
+"""The peak of the memory that belongs to this process alone."""
 
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import threading
 from pathlib import Path
 
+from tl_core.hardware import peak_resident_mb
+
 _INTERVAL = 0.05
-"""Seconds between two looks, which take 20 microseconds each."""
+"""Seconds between two readings, which take 20 microseconds each."""
 _STATM = Path("/proc/self/statm")
 
 
 class PeakMemory:
-    """The most that was this process's own, looked at all the time by a thread of its own.
+    """The largest resident memory without mapped files, read again and again by a thread.
 
-    Files that are mapped, such as the pixels of a data set, do not count on Linux: they may fill what is free, and the system
-    takes their pages back when somebody needs them. Elsewhere it is all that was ever resident.
+    Mapped files, such as the pixels of a data set, do not count: the system takes their pages back when memory is needed.
+    Only Linux tells them apart; elsewhere everything resident counts.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,11 @@ class PeakMemory:
             threading.Thread(target=self._watch, name="memory", daemon=True).start()
 
     def megabytes(self) -> float:
-        """The largest so far."""
+        """The largest so far, megabytes."""
         if _STATM.exists():
             self._look()
             return round(self._most / 1e6, 1)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+        return round(peak_resident_mb(), 1)
 
     def stop(self) -> None:
         self._ended.set()

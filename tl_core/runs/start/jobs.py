@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import NotFound
-from tl_core.runs.process.devices import detect_device, resolve_device
+from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.process.executors import Executor, Processes, cancel
 from tl_core.runs.process.queue import take_ticket
 from tl_core.runs.process.run_job import Held
@@ -29,7 +29,6 @@ __all__ = [
     "TrainingOptions",
     "cancel",
     "check_training",
-    "detect_device",
     "finish_with_best",
     "follow",
     "submit_ingest",

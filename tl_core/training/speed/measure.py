@@ -21,7 +21,7 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.errors import DocumentError, NotFound, SpecError
-from tl_core.hardware import machine, peak_memory_mb
+from tl_core.hardware import machine, peak_resident_mb
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone, stage_name
 from tl_core.models.registry import Network, network
 from tl_core.models.weights.obtain import available
@@ -107,7 +107,7 @@ class Export:
 
 def exported(spec: MeasureSpec, on: Network, cache: Cache, scratch: Path) -> Generator[Event, None, Export]:
     """The backbone's graph: the real one where its weights are here, else one with random weights in `scratch`."""
-    begun, before = time.perf_counter(), peak_memory_mb()
+    begun, before = time.perf_counter(), peak_resident_mb()
     real = cache.get("backbones", backbone_key(on, spec.weights, spec.image_size)) is not None
     cost = _export_cost(spec, cache)
     folder = scratch
@@ -120,7 +120,7 @@ def exported(spec: MeasureSpec, on: Network, cache: Cache, scratch: Path) -> Gen
             begun = time.perf_counter()
             _export_random(on, spec, scratch)
         # A peak that was there before says nothing of the export.
-        peak = peak_memory_mb()
+        peak = peak_resident_mb()
         cost = time.perf_counter() - begun, peak if peak > before else 0.0
         text = json.dumps({"seconds": cost[0], "memory_mb": cost[1]})
         cache.make("activations", _export_key(spec), lambda path: _write(path, text))
@@ -143,7 +143,7 @@ def _measure_head(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -
             folder, export = found.graph.parent, found.seconds
         if spec.device == "cpu":
             seconds = frozen_seconds(folder / ONNX_NAME, spec.image_size)
-            memory = peak_memory_mb()
+            memory = peak_resident_mb()
         else:
             from tl_core.training.speed.step_times import frozen_on_device
 

@@ -20,7 +20,7 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import Event
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
-from tl_core.hardware import peak_memory_mb
+from tl_core.hardware import peak_resident_mb
 from tl_core.models.build import Backbone, build
 from tl_core.models.registry import Network
 from tl_core.training.frozen.keeping import PICTURES, batch_seconds
@@ -237,4 +237,4 @@ def _memory_mb(device: torch.device) -> float:
     """Of the device on a GPU, of this process elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 1e6 + CONTEXT_MB
-    return peak_memory_mb()
+    return peak_resident_mb()
