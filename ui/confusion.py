@@ -1,6 +1,6 @@
-"""The confusion matrix as a figure whose cells can be clicked. Counts in, figure out: knows no picture.
+"""Draws the confusion matrix as a plotly figure whose cells can be clicked.
 
-A heatmap trace sends no selection, so transparent square markers lie over its cells.
+A heatmap trace does not report clicks, so nearly transparent square markers are drawn over its cells.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import plotly.graph_objects as go
 from ui.words import label
 
 _TEXT_UP_TO = 24
-"""Classes; above, a number no longer fits its cell."""
+"""The most classes with which a number fits into its cell."""
 
 
 def confusion_matrix(
     classes: Sequence[str], counts: Sequence[Sequence[int]], chosen: tuple[int, int] | None, *, title: str
 ) -> go.Figure:
-    """Rows: true class, columns: what was said; `chosen` (row, column) gets a frame."""
+    """The matrix of `counts`; rows: true class, columns: predicted class. The cell `chosen` (row, column) gets a frame."""
     size = len(classes)
     figure = go.Figure()
     figure.update_layout(
@@ -93,7 +93,7 @@ def confusion_matrix(
 
 
 def clicked(selection: Any) -> tuple[int, int] | None:
-    """The (true, said) cell of a plotly selection, None where nothing is selected."""
+    """The (true class, predicted class) of the cell in a plotly selection; None if nothing is selected."""
     points = selection["selection"]["points"] if selection else []
     cells = [point for point in points if point.get("customdata")]
     if not cells:

@@ -1,4 +1,4 @@
-"""What moved: how far training took each stage from its pretrained weights. Knows the report, no torch."""
+"""Shows on the Evaluate page how far training moved each stage from its pretrained weights."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from ui.words import label, plain
 
 
 def show(result: Result) -> None:
-    """A bar for each stage and what it means; a sentence where nothing could move."""
-    row = strategies().get(result.run.spec().strategy)
+    """A bar for each stage with its interpretation, or a sentence where no weights could move."""
+    strategy = strategies().get(result.run.spec().strategy)
     moved = result.report.moved
-    if row is None or (row.takes_steps and row.pretrained and not moved):
+    if strategy is None or (strategy.takes_steps and strategy.pretrained and not moved):
         return
     st.subheader("What moved", anchor=False)
-    if not row.takes_steps:
+    if not strategy.takes_steps:
         st.markdown(
             "Nothing in the pretrained network: it stayed frozen, and only the new last layer (head) was fitted."
         )
         return
-    if not row.pretrained:
-        st.markdown("Everything: it started from random weights, so there were no pretrained ones to stay near to.")
+    if not strategy.pretrained:
+        st.markdown(
+            "Everything: training started from random weights, so there are no pretrained ones to compare with."
+        )
         return
     most = max(moved, key=lambda stage: stage.distance)
     if most.distance == 0:
         st.markdown(
-            "Nothing: no epoch was better on the pictures to choose by than the fitted last layer that training began with, so that one was kept."
+            "Nothing: no epoch was better on the validation pictures, which choose among the epochs, than the fitted last layer that training began with, so that one was kept."
         )
         return
     still = [stage for stage in moved if not stage.learned]

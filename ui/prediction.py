@@ -1,6 +1,6 @@
-"""Naming new pictures in the app process, with the run's own bundle. Knows ONNX Runtime only through the predictor.
+"""Classifies new pictures in the app process with the bundle of a run, and shows the answers.
 
-One session is open for all users; it is never changed, and another run's replaces it.
+All users share one open predictor, which is never changed; that of another run replaces it.
 """
 
 from __future__ import annotations
@@ -20,39 +20,41 @@ from tl_core.data.split import assign
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
 from ui import charts
 from ui.dropzone import PICTURE_TYPES
 from ui.words import percent, plain, short, sureness
 
 MOST = 40
-"""Pictures at a time; more are for the command line."""
+"""The most pictures at a time; the command line takes more."""
 _SIDE = 320
+"""The longest side of the copy that is shown, in pixels."""
 _AT_ONCE = threading.Semaphore(2)
-"""Sessions that decode pictures at the same time; each may hold hundreds of megabytes meanwhile."""
+"""Limits the sessions that decode pictures at the same time, because each may take hundreds of megabytes."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """One picture, and what was said of it."""
+    """One picture and the answer to it."""
 
     name: str
     shown: bytes
-    """A small copy; empty where the picture could not be read."""
+    """A small copy as a JPEG; empty if the picture could not be read."""
     answer: dict[str, Any]
-    """As `predict --json` prints it."""
+    """The answer in the form that `predict --json` prints."""
     truth: str | None = None
-    """The class of a held-out picture."""
+    """The true class of a held-out picture; None for a new one."""
 
 
 @dataclass
 class Answers:
-    """What one run was asked in this session, the newest first."""
+    """The pictures that one run classified in this session, the newest first."""
 
     run: str
     named: list[Named] = field(default_factory=list)
     milliseconds: float = 0.0
-    """A picture, of the last batch, preparation included."""
+    """The time per picture of the last batch, decoding included."""
 
 
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
@@ -64,16 +66,16 @@ def _predictor(folder: str, version: float) -> Predictor:
 
 
 def predictor(run: RunFolder) -> Predictor:
-    """The open session of this run's bundle. Raises NotFound where there is no bundle."""
+    """The open predictor of the run's bundle. Raises NotFound if there is no bundle."""
     try:
-        moment = (run.bundle / "model.onnx").stat().st_mtime
+        moment = (run.bundle / ONNX).stat().st_mtime
     except FileNotFoundError:
         raise NotFound("This run has no bundle. Train again, or choose another run.") from None
     return _predictor(str(run.bundle), moment)
 
 
 def answers(run: RunFolder) -> Answers:
-    """This session's answers of `run`."""
+    """The answers that `run` gave in this session."""
     kept: Answers | None = st.session_state.get("answers")
     if kept is None or kept.run != run.id:
         kept = st.session_state["answers"] = Answers(run.id)
@@ -81,7 +83,7 @@ def answers(run: RunFolder) -> Answers:
 
 
 def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
-    """Name pictures: (display name, file content, true class or None). A picture that cannot be read is said to be."""
+    """Classify pictures, given as (display name, file content, true class or None); one that cannot be read gets an error."""
     kept = answers(run)
     model = predictor(run)
     with _AT_ONCE:
@@ -96,7 +98,7 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
 
 
 def bring(run: RunFolder) -> None:
-    """The ways to bring pictures: files, the camera."""
+    """The controls that take pictures: a file chooser and the camera."""
     turn = st.session_state.setdefault("predict-turn", 0)
     st.file_uploader(
         "Pictures",
@@ -141,7 +143,7 @@ def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
 
 
 def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:
-    """A few pictures of the test split of `run`, others each time."""
+    """A few pictures of the test split of `run`, chosen at random, as `ask` takes them."""
     manifest = dataset.manifest()
     rows = np.flatnonzero(assign(manifest, run.spec().seed) == "test")
     chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
@@ -150,7 +152,7 @@ def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tu
 
 
 def show(kept: Answers) -> None:
-    """Every picture with its answer, its bars, and how sure it is in words."""
+    """Every picture with its answer, the bars of the likeliest classes, and how sure the answer is in words."""
     if not kept.named:
         return
     st.caption(f"{kept.milliseconds:.0f} ms a picture")

@@ -1,4 +1,4 @@
-"""How good a run is, on the page: matrix, the pictures behind a cell, classes, worst mistakes. Knows the report, no model."""
+"""Shows on the Evaluate page how good a run is: matrix, the pictures behind a cell, classes, worst mistakes, the bundle."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from numpy.typing import NDArray
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import Answer, Report
 from tl_core.errors import NotFound
+from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.serving.bundle import to_zip
+from tl_core.serving.bundle_files import BUNDLE_FILES
 from ui import charts, grids
 from ui.confusion import clicked, confusion_matrix
 from ui.words import file_stem, headline, interval, percent, plain, plural
 
 _PAGE = 12
 MOST_DRAWN = 40
-"""Classes in the matrix; of more, a cell could be neither read nor clicked."""
+"""The most classes in the matrix: with more, its cells are too small to read and to click."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A report with the pictures that it speaks of; `dataset` is None where they were deleted."""
+    """A report with the pictures that it is about; `dataset` is None where they were deleted."""
 
     run: RunFolder
     report: Report
@@ -44,18 +46,18 @@ class Result:
         return self.dataset.thumbnail(self.manifest.images[answer.row])
 
     def cell(self, truth: int, said: int) -> list[Answer]:
-        """Answers of one cell of the matrix, the surest first."""
+        """The answers of one cell of the matrix, those with the highest probability first."""
         found = [answer for answer in self.report.answers if (answer.truth, answer.predicted) == (truth, said)]
         return sorted(found, key=lambda answer: -answer.probability)
 
     def most_confused(self) -> tuple[int, int]:
-        """The fullest cell off the diagonal, else the first on it."""
+        """The cell off the diagonal with the most answers; the first cell on it where all answers are right."""
         wrong = self._wrong
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         return (int(row), int(column)) if wrong[row, column] else (0, 0)
 
     def drawn(self) -> list[int]:
-        """The classes of the matrix: all, or of very many those with the most mistakes, in class order."""
+        """The classes in the matrix, in class order: all, or the `MOST_DRAWN` with the most mistakes."""
         classes = len(self.report.classes)
         if classes <= MOST_DRAWN:
             return list(range(classes))
@@ -70,7 +72,7 @@ class Result:
 
 
 def load(run: RunFolder, workspace: Workspace) -> Result:
-    """Raises NotFound where the run has no report."""
+    """The report of `run` and its data set. Raises NotFound where the run has no report."""
     try:
         dataset: DatasetFolder | None = workspace.dataset(run.spec().dataset)
     except NotFound:
@@ -79,19 +81,22 @@ def load(run: RunFolder, workspace: Workspace) -> Result:
 
 
 def top(result: Result) -> None:
-    """The headline, and what it was measured on."""
+    """The headline, what it was measured on, and the other metrics."""
     test, val = result.report.test, result.report.val
     st.header(headline(test.accuracy, *test.interval, test.images), anchor=False)
     whose = "pictures that you set apart" if result.report.own_split else "pictures held out before training"
     st.caption(
         f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
-        f"share lies in the range ({interval(*test.interval)}). Every class counted alike, F1 is {test.macro_f1:.2f} (macro F1). "
-        f"On the {plural(val.images, 'picture')} to choose by: {percent(val.accuracy)}."
+        f"share lies in the range ({interval(*test.interval)}). On the {plural(val.images, 'validation picture')}, which chose "
+        f"the settings: {percent(val.accuracy)}."
+    )
+    st.caption(
+        "  \n".join(f"{metric.heading} **{metric.write(value)}**: {metric.meaning}." for metric, value in listed(test))
     )
 
 
 def matrix(result: Result) -> None:
-    """The matrix and the pictures behind the chosen cell; a click and two select boxes choose it."""
+    """The confusion matrix and the pictures of one cell, which a click or two select boxes choose."""
     classes, key = result.report.classes, result.run.id
     truth_key, said_key, chart_key = f"truth-{key}", f"said-{key}", f"matrix-{key}"
     if truth_key not in st.session_state:
@@ -155,7 +160,7 @@ def _cell(result: Result, truth: int, said: int) -> None:
 
 
 def per_class(result: Result) -> None:
-    """Precision, recall, F1 and how many, for each class; the weakest is named first."""
+    """A table of the metrics of each class; the class with the lowest F1 is named above it."""
     rows = result.report.test.per_class
     judged = [row for row in rows if row.support]
     weakest = min(judged or rows, key=lambda row: row.f1)
@@ -167,26 +172,19 @@ def per_class(result: Result) -> None:
             f"Hardest: **{plain(weakest.name)}**: {percent(weakest.recall)} of its {plural(weakest.support, 'picture')} were found, and "
             f"{percent(weakest.precision)} of what was called that was it."
         )
-    share: dict[str, Any] = {"format": "%.0f %%", "width": 66}
-    config = {
-        "Class": st.column_config.TextColumn(width=84),
-        "Precision": st.column_config.NumberColumn(help="Of those given this name, the share that was it", **share),
-        "Recall": st.column_config.NumberColumn(help="Of those that were it, the share that was found", **share),
-        "F1": st.column_config.NumberColumn(help="Precision and recall in one number", **share),
-        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width=58),
-    }
-    table = {
-        "Class": [row.name for row in rows],
-        "Precision": [100 * row.precision for row in rows],
-        "Recall": [100 * row.recall for row in rows],
-        "F1": [100 * row.f1 for row in rows],
-        "Pictures": [row.support for row in rows],
-    }
+    config: dict[str, Any] = {"Class": st.column_config.TextColumn(width=84)}
+    table: dict[str, list[Any]] = {"Class": [row.name for row in rows]}
+    for metric in CLASS_METRICS.values():
+        config[metric.heading] = st.column_config.NumberColumn(help=metric.meaning, format="%.0f %%", width=66)
+        values = [row.value(metric.name) for row in rows]
+        table[metric.heading] = [None if value is None else 100 * value for value in values]
+    config["Pictures"] = st.column_config.NumberColumn(help="In the held-out split", width=58)
+    table["Pictures"] = [row.support for row in rows]
     st.dataframe(table, column_config=config, hide_index=True, key=f"classes-{result.run.id}")
 
 
 def worst(result: Result) -> None:
-    """Wrong answers as pictures, the surest first."""
+    """The pictures of wrong answers, those with the highest probability first."""
     mistakes = result.report.mistakes()
     st.subheader("Worst mistakes", anchor=False)
     if not mistakes:
@@ -212,12 +210,12 @@ def worst(result: Result) -> None:
 
 
 def take_home(run: RunFolder) -> None:
-    """The bundle as a zip; made when it is asked for."""
+    """A button that downloads the bundle as a zip, which is made when it is clicked."""
     st.subheader("Take it home", anchor=False)
-    size = sum(file.stat().st_size for file in run.bundle.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in run.bundle.iterdir())
     st.markdown(
-        f"Everything that is needed to use it elsewhere, {size / 1e6:.0f} MB: the network as ONNX and as safetensors, "
-        "its classes and a model card (bundle)."
+        f"Everything that is needed to use it elsewhere (bundle), {size / 1e6:.0f} MB:\n"
+        + "\n".join(f"- `{name}`: {row.title}" for name, row in BUNDLE_FILES.items())
     )
     st.download_button(
         "Download the bundle",

@@ -17,6 +17,7 @@ from tl_core.data.cache import Cache
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.errors import NotFound
+from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs import export
 from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import network
@@ -27,7 +28,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
 from tl_core.runs.train.fine_tune import best_state
-from tl_core.serving.predictor import Predictor, probabilities
+from tl_core.serving.predictor import Predictor
 
 Pictures = Callable[..., Path]
 SIZE = 96

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from safetensors.numpy import load_file
 
 from tests.serving.conftest import WEIGHT, bundle_info
 from tl_core.errors import BundleError
-from tl_core.serving import unpack
 from tl_core.serving.bundle import Bundle, read_bundle, to_zip, write_bundle
+from tl_core.serving.bundle_files import BUNDLE_FILES, ONNX, BundleFile
+from tl_core.serving.card import model_card
 
 
 def test_holds_four_files_and_reads_back(bundle: Bundle) -> None:
@@ -53,6 +55,23 @@ def test_zip_is_the_same_each_time_and_leaves_nothing_behind(
     assert opened.info == bundle.info
     del opened
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_further_file_is_one_row_and_who_writes_it(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        BUNDLE_FILES, "labels.txt", BundleFile(title="one class a line", details="All {classes}.", most_bytes=100)
+    )
+    with pytest.raises(BundleError, match=r"lacks labels\.txt"):
+        read_bundle(bundle.folder)
+    (bundle.folder / "labels.txt").write_text("red\ngreen\nblue\n")
+    opened = read_bundle(to_zip(bundle.folder, tmp_path / "a.zip"))
+    assert (opened.folder / "labels.txt").read_text() == "red\ngreen\nblue\n"
+    assert "- `labels.txt`: one class a line. All 3." in model_card(bundle.info, None)
+    (bundle.folder / "labels.txt").write_text("x" * 101)
+    with pytest.raises(BundleError, match=r"labels\.txt has .* MB"):
+        read_bundle(bundle.folder)
 
 
 def test_a_zip_made_again_on_a_mac_is_read(bundle: Bundle, tmp_path: Path) -> None:
@@ -132,7 +151,7 @@ def test_what_is_too_large_is_stopped_while_it_is_written(bundle: Bundle, tmp_pa
 
 
 def test_a_large_graph_is_refused_by_its_size(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(unpack.MAX_BYTES, "model.onnx", 100)
+    monkeypatch.setitem(BUNDLE_FILES, ONNX, replace(BUNDLE_FILES[ONNX], most_bytes=100))
     with pytest.raises(BundleError, match="MB are read"):
         read_bundle(bundle.folder)
 

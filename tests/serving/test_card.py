@@ -44,7 +44,9 @@ def test_says_what_was_measured_and_how_sure_that_is() -> None:
     card = model_card(bundle_info(), report())
     assert "**90.0% right** on 60 pictures it had never seen" in card
     assert "80.0% to 95.0%" in card
-    assert "| green | 0.90 | 0.80 | 0.85 | 20 |" in card
+    assert "| green | 0.900 | 0.800 | 0.850 | 20 |" in card
+    assert "; macro F1 0.850." in card
+    assert "| class | precision | recall | F1 | pictures |" in card
     assert "BSD-3-Clause" in card
     assert "It was not measured." in model_card(bundle_info(), None)
 

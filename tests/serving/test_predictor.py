@@ -14,9 +14,10 @@ from PIL import Image
 
 from tests.serving.conftest import CLASSES, WEIGHT, bundle_info
 from tl_core.errors import BundleError, NotFound
+from tl_core.evaluation.metrics import probabilities
 from tl_core.serving import predictor as module
 from tl_core.serving.bundle import Bundle, to_zip, write_bundle
-from tl_core.serving.predictor import Predictor, expand, heatmap, probabilities
+from tl_core.serving.predictor import Predictor, expand, heatmap
 
 RED, GREEN, BLUE = (230, 20, 20), (20, 230, 20), (20, 20, 230)
 

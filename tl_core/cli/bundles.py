@@ -35,6 +35,7 @@ def evaluate(
 ) -> None:
     """Measure a run's bundle on another labelled folder."""
     from tl_core.documents.spec import IngestSpec
+    from tl_core.evaluation.metrics import class_table, listed
     from tl_core.runs.evaluate_bundle import judge
     from tl_core.runs.store.store import Store
 
@@ -45,16 +46,12 @@ def evaluate(
         steps = judge(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
         found = bars.run(steps)
     if json:
-        show.as_json(found.model_dump(mode="json", include={"accuracy", "images", "interval", "macro_f1", "per_class"}))
+        include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(found))}
+        show.as_json(found.model_dump(mode="json", include=include))
         return
-    show.line(f"{show.accuracy(found.accuracy, found.interval, found.images)}; macro F1 {found.macro_f1:.3f}.")
-    show.table(
-        ["class", "precision", "recall", "F1", "pictures"],
-        [
-            [row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support)]
-            for row in found.per_class
-        ],
-    )
+    others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(found))
+    show.line(f"{show.accuracy(found.accuracy, found.interval, found.images)}{others}.")
+    show.table(*class_table(found))
 
 
 def predict(

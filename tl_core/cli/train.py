@@ -9,6 +9,7 @@ import typer
 
 from tl_core import api
 from tl_core.cli import options, show
+from tl_core.serving.bundle_files import FOLDER
 
 
 def train(
@@ -124,4 +125,4 @@ def tell(result: dict[str, Any]) -> None:
         show.line(f"Files that were refused: {result['refused_files']:,}; `check` names them.")
     show.line(f"Time: {result['seconds']['total']:.1f} s on {result['device']}, {result['peak_memory_mb']:,.0f} MB.")
     show.line(f"Run: {result['run_dir']}")
-    show.line(f"Bundle: {Path(result['run_dir']) / 'bundle'}")
+    show.line(f"Bundle: {Path(result['run_dir']) / FOLDER}")

@@ -1,36 +1,37 @@
-"""bundle.json: what a bundle needs to be used anywhere. No metrics: those are in the run's report."""
+"""bundle.json: what a program needs to know to use a bundle. The metrics are in the run's report and on the model card."""
 
 from __future__ import annotations
 
 from tl_core.documents.base import Document
 
 NO_WEIGHTS = "none (random)"
-"""Stands where the name of a set of weights would, for a network that started from random ones."""
+"""Written instead of the name of a set of weights if training started from random weights."""
 
 
 class BundleInfo(Document):
     name: str
-    """Display text."""
+    """The name of the run as the user typed it: display text."""
     classes: tuple[str, ...]
     image_size: int
-    """Pixels, the side of the square that the whole picture is squashed to."""
+    """Side, in pixels, of the square that the whole picture is resized to, whatever its shape."""
     interpolation: str
-    """Pillow's name: bilinear, bicubic, lanczos, nearest."""
+    """The filter by Pillow's name: bilinear, bicubic, lanczos, nearest."""
     backbone: str
     weights: str
-    """Name of the set that training started from, or `NO_WEIGHTS`."""
+    """The name of the pretrained weights that training started from, or `NO_WEIGHTS`."""
     licence: str
-    """Of the pretrained weights."""
+    """The licence of the pretrained weights."""
     strategy: str
     seed: int
-    """Of the run; with it, a split that Graft cut can be cut again."""
+    """The seed of the run, from which the split of its data set can be computed again."""
     temperature: float
-    """Already divided into the logits of the graph."""
+    """The temperature of the calibration (Guo et al. 2017); the logits of the graph are divided by it already."""
     embedding_size: int
     linear_on_pooled: bool
-    """Whether the logits are one linear layer on the mean of `map`, so that class weights times `map` is a heatmap."""
+    """Whether the logits are one linear layer on the mean of `map`. Then the class weights times `map` are a heatmap."""
     split_hashes: dict[str, str]
-    """SHA-256 over the sorted content hashes of each split's images."""
+    """For each split, the SHA-256 of the sorted content hashes of its images."""
     created: float
+    """Seconds since the epoch."""
     versions: dict[str, str]
-    """Of graft and the libraries that made it."""
+    """The versions of Graft and of the libraries that made the bundle."""

@@ -1,55 +1,70 @@
-"""How good a run is, measured on held-out images by the bundle's own answers. Knows no network."""
+"""report.json: how good a run is, measured with the bundle's own answers to held-out images."""
 
 from __future__ import annotations
+
+from pydantic import ConfigDict
 
 from tl_core.documents.base import Document, Record
 from tl_core.documents.manifest import Split
 
 
-class ClassMetrics(Record):
+class Measured(Record):
+    """Beside its fields it holds a number for each metric, by the name of the row in `evaluation.metrics`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
+
+    def value(self, metric: str) -> float | None:
+        """The metric of that name; None in a report that was written before there was such a metric."""
+        found: float | None = getattr(self, metric, None)
+        return found
+
+
+class ClassMetrics(Measured):
+    """The metrics of one class."""
+
     name: str
     precision: float
     recall: float
     f1: float
     support: int
+    """Images of this class."""
 
 
-class SplitMetrics(Record):
-    """Metrics on one set of labelled images."""
+class SplitMetrics(Measured):
+    """The metrics of one set of labelled images."""
 
     images: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % Wilson score interval of the accuracy (Wilson 1927)."""
-    macro_f1: float
-    log_loss: float
+    """95 % Wilson score interval of the accuracy (Wilson 1927), fractions."""
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
-    """Rows: true class, columns: predicted class, in class order; counts."""
+    """Counts; rows: true class, columns: predicted class, in class order."""
 
 
 class Answer(Record):
-    """What the bundle said of one held-out image."""
+    """The bundle's answer to one held-out image."""
 
     row: int
-    """Of the manifest."""
+    """Index of the image in the manifest."""
     truth: int
     predicted: int
     probability: float
-    """Of the predicted class."""
+    """Probability of the predicted class."""
     truth_probability: float
 
 
 class StageMoved(Record):
-    """How far training took one stage from its pretrained weights."""
+    """How far training moved the weights of one stage from the pretrained ones."""
 
     name: str
-    """Of the stage."""
+    """The stage's name in the network."""
     distance: float
     """Euclidean length of the change, as a fraction of the length of the weights before."""
     parameters: int
     learned: bool
-    """Whether any of it was trainable."""
+    """Whether any parameter of the stage was trainable."""
 
 
 class Report(Document):
@@ -63,13 +78,13 @@ class Report(Document):
     test: SplitMetrics
     val: SplitMetrics
     answers: tuple[Answer, ...]
-    """Of every image of the test split."""
+    """One for every image of the test split."""
     trainable_parameters: int
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()
-    """Stages from the stem up, without the head (a new one has nothing to be compared with); empty where none learned."""
+    """Stages from the stem up, without the head, which has no pretrained weights; empty where no stage was trained."""
 
     def mistakes(self) -> list[Answer]:
-        """Wrong answers, the surest first."""
+        """Wrong answers, those with the highest probability first."""
         wrong = [answer for answer in self.answers if answer.truth != answer.predicted]
         return sorted(wrong, key=lambda answer: -answer.probability)

@@ -1,1 +1,1 @@
-"""Arrays in, documents out: metrics. Knows no network and no file."""
+"""Measures how good answers are: arrays in, documents out, no network and no file."""

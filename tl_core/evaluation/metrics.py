@@ -1,19 +1,173 @@
-"""Numbers on how well probabilities match the truth: accuracy with its interval, F1, confusion, log loss.
+"""The tables of metrics, and the report's numbers that are computed from them.
 
-Arrays in, documents out. Knows no network, no picture and no file; rows are whatever the caller numbers.
+A new metric is one row of `METRICS`, or of `CLASS_METRICS` if every class has a value of its own. The report, the model
+card, the Evaluate page and the command line show every row. Each training run computes every row, so import slow
+libraries inside the row's function, and use NumPy where its few lines give the same: importing scikit-learn's metrics
+takes as long as half of a run whose features are cached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.report import Answer, ClassMetrics, SplitMetrics
+from tl_core.documents.report import Answer, SplitMetrics
 from tl_core.evaluation.intervals import wilson_interval
 
-_SMALLEST = 1e-15
+Value = TypeVar("Value", float, NDArray[np.float64])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a metric is computed from: the answers to N >= 1 images of C classes, and the truth."""
+
+    probabilities: NDArray[np.floating]
+    """(N, C), each row sums to 1."""
+    truth: NDArray[np.int64]
+    """(N,), class indices."""
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """(N,), the likeliest class of each image."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """(C, C) counts; rows: true class, columns: predicted class."""
+        counts = np.zeros((self.probabilities.shape[1],) * 2, dtype=np.int64)
+        np.add.at(counts, (self.truth, self.predicted), 1)
+        return counts
+
+    @property
+    def right(self) -> NDArray[np.int64]:
+        """(C,), images of each class that were predicted as it."""
+        return np.diag(self.confusion)
+
+    @property
+    def said(self) -> NDArray[np.int64]:
+        """(C,), images that were predicted as each class."""
+        return np.asarray(self.confusion.sum(axis=0))
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """(C,), images of each class."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Generic[Value]):
+    name: str
+    """The key in report.json and in what the command line prints as JSON."""
+    title: str
+    """The metric's name inside a sentence or above a column."""
+    meaning: str
+    """What the value says, for people who meet it for the first time; a sentence without its full stop."""
+    compute: Callable[[Judged], Value]
+    """One value, or an array (C,) of fractions, one for each class. A value that is not finite is left out."""
+    form: str | None = ".3f"
+    """The format specification that texts write it with; None: it stands in report.json only, or the headline has it."""
+
+    @property
+    def heading(self) -> str:
+        """The title with a capital letter."""
+        return self.title[:1].upper() + self.title[1:]
+
+    def write(self, value: float | None) -> str:
+        """The value as text; a hyphen where the report has none, because it is older than the metric."""
+        return "-" if value is None else format(value, self.form or "")
+
+
+def _table(rows: Iterable[Metric[Value]]) -> Mapping[str, Metric[Value]]:
+    table: dict[str, Metric[Value]] = {}
+    for row in rows:
+        if row.name in table:
+            raise ValueError(f"Two metrics are called {row.name!r}. Rename one of them.")
+        table[row.name] = row
+    return table
+
+
+CLASS_METRICS = _table(
+    [
+        Metric(
+            name="precision",
+            title="precision",
+            meaning="Of the pictures given this name, the share that was it",
+            compute=lambda judged: judged.right / np.maximum(judged.said, 1),
+        ),
+        Metric(
+            name="recall",
+            title="recall",
+            meaning="Of the pictures that were it, the share that was found",
+            compute=lambda judged: judged.right / np.maximum(judged.support, 1),
+        ),
+        Metric(
+            name="f1",
+            title="F1",
+            meaning="Precision and recall in one number, their harmonic mean",
+            compute=lambda judged: 2 * judged.right / np.maximum(judged.said + judged.support, 1),
+        ),
+    ]
+)
+"""The metrics of each class; 0 where there is nothing to divide by, as in scikit-learn."""
+
+
+def _macro_f1(judged: Judged) -> float:
+    return float(CLASS_METRICS["f1"].compute(judged)[judged.said + judged.support > 0].mean())
+
+
+def _log_loss(judged: Judged) -> float:
+    of_truth = np.asarray(judged.probabilities[np.arange(len(judged.truth)), judged.truth], dtype=np.float64)
+    return float(-np.log(of_truth.clip(1e-15, 1.0)).mean())
+
+
+METRICS = _table(
+    [
+        Metric(
+            name="accuracy",
+            title="accuracy",
+            meaning="The share of the pictures that were named rightly",
+            compute=lambda judged: int(judged.right.sum()) / len(judged.truth),
+            form=None,
+        ),
+        Metric(
+            name="macro_f1",
+            title="macro F1",
+            meaning="The mean F1 of the classes that occur, each counted alike",
+            compute=_macro_f1,
+        ),
+        Metric(
+            name="log_loss",
+            title="log loss",
+            meaning="The mean of the negative logarithm of the true class's probability",
+            compute=_log_loss,
+            form=None,
+        ),
+    ]
+)
+"""The metrics of a whole split."""
+
+
+def listed(found: SplitMetrics) -> list[tuple[Metric[float], float]]:
+    """The metrics that texts and JSON list beside the accuracy, with their values in `found`.
+
+    Those that a report lacks, because it is older than they are, are left out.
+    """
+    values = [(row, found.value(row.name)) for row in METRICS.values() if row.form is not None]
+    return [(row, value) for row, value in values if value is not None]
+
+
+def class_table(found: SplitMetrics) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows of a table of the classes, as text."""
+    columns = CLASS_METRICS.values()
+    return ["class", *(metric.title for metric in columns), "pictures"], [
+        [row.name, *(metric.write(row.value(metric.name)) for metric in columns), str(row.support)]
+        for row in found.per_class
+    ]
 
 
 def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -25,49 +179,47 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     wide = np.asarray(logits, dtype=np.float64)
     if not np.isfinite(wide).all():
         raise ValueError("Some logits are not finite numbers.")
-    from scipy.special import softmax
-
-    return np.asarray(softmax(wide, axis=1))
+    shifted = np.exp(wide - wide.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class_names: Sequence[str]) -> SplitMetrics:
-    """Metrics of `probs` (N, C), rows summing to 1, against `truth` (N,), indices into `class_names` (C names).
+    """All metrics of `probs` (N, C), rows summing to 1, against `truth` (N,), indices into `class_names` (C names).
 
-    A class that neither occurs nor was predicted counts in no mean. Precision of a class that was never predicted and
-    recall of one that never occurs are 0. Without images every mean is 0 and the interval is (0, 1).
+    Without images every metric is 0 and the interval is (0, 1).
 
     Raises:
         ValueError: shapes that do not fit, a label out of range.
     """
     labels = np.asarray(truth, dtype=np.int64)
-    count = len(class_names)
-    if probs.shape != (len(labels), count):
-        raise ValueError(f"Probabilities {probs.shape} do not fit {len(labels)} images and {count} classes.")
-    if len(labels) and (labels.min() < 0 or labels.max() >= count):
+    images, count = len(labels), len(class_names)
+    if probs.shape != (images, count):
+        raise ValueError(f"Probabilities {probs.shape} do not fit {images} images and {count} classes.")
+    if images and (labels.min() < 0 or labels.max() >= count):
         raise ValueError(f"A label is not between 0 and {count - 1}.")
-    predicted = probs.argmax(axis=1) if len(labels) else labels
-    confusion = np.zeros((count, count), dtype=np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    correct = int(np.trace(confusion))
-    images = len(labels)
-    of_truth = np.asarray(probs[np.arange(images), labels], dtype=np.float64)
-    per_class = _per_class(confusion, class_names)
-    seen = [
-        metrics.f1 for index, metrics in enumerate(per_class) if confusion[index].any() or confusion[:, index].any()
-    ]
-    return SplitMetrics(
-        images=images,
-        accuracy=correct / images if images else 0.0,
-        interval=wilson_interval(correct, images),
-        macro_f1=float(np.mean(seen)) if seen else 0.0,
-        log_loss=float(-np.log(of_truth.clip(_SMALLEST, 1.0)).mean()) if images else 0.0,
-        per_class=per_class,
-        confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),
+    judged = Judged(probs, labels)
+    of_classes = {row.name: row.compute(judged) if images else np.zeros(count) for row in CLASS_METRICS.values()}
+    return SplitMetrics.model_validate(
+        {
+            "images": images,
+            "interval": wilson_interval(int(judged.right.sum()), images),
+            "per_class": tuple(
+                {"name": name, "support": int(support), **_finite({key: of_classes[key][at] for key in of_classes})}
+                for at, (name, support) in enumerate(zip(class_names, judged.support, strict=True))
+            ),
+            "confusion": tuple(map(tuple, judged.confusion.tolist())),
+            **_finite({row.name: row.compute(judged) if images else 0.0 for row in METRICS.values()}),
+        }
     )
 
 
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Those that JSON can hold."""
+    return {name: float(value) for name, value in values.items() if np.isfinite(value)}
+
+
 def answers(probs: NDArray[np.floating], truth: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Answer, ...]:
-    """What was said of each image: `probs` (N, C), `truth` (N,), `rows` (N,) of the manifest, in that order."""
+    """The answer to each image: `probs` (N, C), `truth` (N,), `rows` (N,) of the manifest, in that order."""
     predicted = probs.argmax(axis=1) if len(truth) else truth
     return tuple(
         Answer(
@@ -78,19 +230,4 @@ def answers(probs: NDArray[np.floating], truth: NDArray[np.integer], rows: NDArr
             truth_probability=float(line[label]),
         )
         for row, label, said, line in zip(rows, truth, predicted, probs, strict=True)
-    )
-
-
-def _per_class(confusion: NDArray[np.int64], class_names: Sequence[str]) -> tuple[ClassMetrics, ...]:
-    """Ratios of the confusion matrix, 0 where there is nothing to divide by.
-
-    scikit-learn's are the same, as a test checks; importing them takes half of the time of a run that finds its features kept.
-    """
-    right = np.diag(confusion).astype(np.float64)
-    named, occurring = confusion.sum(axis=0), confusion.sum(axis=1)
-    precision, recall = right / np.maximum(named, 1), right / np.maximum(occurring, 1)
-    f1 = 2 * right / np.maximum(named + occurring, 1)
-    return tuple(
-        ClassMetrics(name=name, precision=float(p), recall=float(r), f1=float(f), support=int(support))
-        for name, p, r, f, support in zip(class_names, precision, recall, f1, occurring, strict=True)
     )

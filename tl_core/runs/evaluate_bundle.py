@@ -1,4 +1,4 @@
-"""A bundle judged on another labelled folder: its pictures read, its answers counted. Knows no page and no terminal."""
+"""Measures a bundle on another labelled folder of pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl_core.data import ingest, pixels, split
 from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.events import Event, Progress, StageStarted
+from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import SplitMetrics
 from tl_core.documents.spec import IngestSpec
@@ -19,20 +19,19 @@ from tl_core.errors import LayoutError, SpecError
 from tl_core.evaluation import metrics
 from tl_core.serving.predictor import Predictor
 
-_BATCH = 64
-
 
 def judge(
     predictor: Predictor, spec: IngestSpec, *, part: str, workplace: Path, cache: Cache
 ) -> Generator[Event, None, SplitMetrics]:
-    """Read what `spec` names into `workplace` and measure the bundle's answers on `part` of it.
+    """Read the pictures that `spec` names into `workplace` and measure the bundle's answers to `part` of them.
 
-    `part` is `all`, `train`, `val` or `test`; on the run's own pictures, the split that Graft cut is cut again.
+    `part` is `all`, `train`, `val` or `test`. If the pictures are those that the run was trained on, `part` means the
+    run's own split, which is computed again from its seed.
 
     Raises:
         LayoutError: the folder holds a class that the bundle does not know, or no pictures in that part.
         SpecError: the folder has no such split.
-        DataError: it cannot be read as classes of pictures.
+        DataError: the folder cannot be read as classes of pictures.
     """
     dataset = workplace / "dataset"
     dataset.mkdir(parents=True)
@@ -43,20 +42,16 @@ def judge(
     if not len(rows):
         raise LayoutError(f"{spec.source} holds no pictures to judge by in its {part} split.")
     yield StageStarted(stage="preparing", title="Preparing pictures")
-    rows_of_pixels = yield from pixels.load_pixels(
+    prepared = yield from pixels.load_pixels(
         dataset, manifest, size=info.image_size, interpolation=info.interpolation, cache=cache
     )
     yield StageStarted(stage="evaluation", title="Asking the classifier")
-    logits = np.empty((len(rows), len(info.classes)), dtype=np.float32)
-    for start in range(0, len(rows), _BATCH):
-        chosen = rows[start : start + _BATCH]
-        logits[start : start + len(chosen)] = predictor.logits(rows_of_pixels[chosen])
-        yield Progress(stage="evaluation", done=start + len(chosen), total=len(rows))
+    logits = yield from predictor.ask(prepared, rows)
     return metrics.split_metrics(metrics.probabilities(logits), labels[rows], info.classes)
 
 
 def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
-    """The bundle's own class index of each row, shape (N,)."""
+    """The class index of each image in the order of the bundle's classes, shape (N,)."""
     position = {name: index for index, name in enumerate(info.classes)}
     strange = [name for name in manifest.classes if name not in position]
     if strange:
@@ -69,7 +64,7 @@ def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
 
 
 def _chosen(manifest: Manifest, info: BundleInfo, part: str) -> NDArray[np.bool_]:
-    """Which rows belong to `part`: of the run's own split if this is the run's data, else of the folder's own."""
+    """Which images (N,) belong to `part`: of the run's split if these are the run's pictures, else of the folder's own."""
     if part == "all":
         return np.ones(len(manifest.images), dtype=bool)
     cut = split.assign(manifest, info.seed)

@@ -1,10 +1,13 @@
-"""A run in one flat object: what `train --json` prints. Knows only the documents of a run that succeeded."""
+"""Summarises a run that succeeded in one flat object: what `train --json` prints."""
 
 from __future__ import annotations
 
-from tl_core.documents.base import Record
+from typing import Any
+
 from tl_core.documents.bundle_info import NO_WEIGHTS
+from tl_core.documents.report import Measured
 from tl_core.errors import GraftError
+from tl_core.evaluation.metrics import listed
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.strategies import strategy
@@ -13,7 +16,9 @@ _STAGES = ("ingest", "features", "training", "export", "evaluation")
 _PART_OF = {"preparing": "features"}
 
 
-class RunSummary(Record):
+class RunSummary(Measured):
+    """Beside its fields it holds `macro_f1`, and whatever else `evaluation.metrics` lists, of the test split."""
+
     run_dir: str
     classes: tuple[str, ...]
     """In the order of the bundle's answers."""
@@ -23,14 +28,13 @@ class RunSummary(Record):
     refused_files: int
     val_accuracy: float
     test_accuracy: float
-    """Fractions."""
+    """A fraction, as `val_accuracy`."""
     test_interval: tuple[float, float]
     """95 % Wilson interval of `test_accuracy`."""
-    macro_f1: float
     seconds: dict[str, float]
-    """ingest, features, training, export, evaluation, total; 0 for what was not done, no waiting in any."""
+    """Seconds of ingest, features, training, export, evaluation, and the total, without waiting; 0 for a stage that was skipped."""
     peak_memory_mb: float | None
-    """Of the larger of the two processes that read the pictures and trained, mapped files not counted."""
+    """The larger peak of the two processes, that which read the pictures and that which trained; without memory-mapped files."""
     backbone: str
     weights: str
     """Name of the set that training started from, or `NO_WEIGHTS`."""
@@ -38,22 +42,22 @@ class RunSummary(Record):
     chosen_by: str
     """user, default or auto."""
     reason: str | None
-    """Why this strategy, where the user did not choose it."""
+    """Why this strategy was taken; None where the user chose it."""
     solver: str
     device: str
     seed: int
     trainable_parameters: int
     total_parameters: int
     estimated_seconds: tuple[float, float] | None
-    """What the run was said to take, from and to; of what `seconds` has, all but ingest."""
+    """The estimate made before the run, from and to, in seconds; without ingest."""
 
 
 def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
-    """What came of `run`. Its data set may be gone; then the time to read it counts as 0.
+    """The summary of `run`. Where its data set was deleted, the time to read it counts as 0.
 
     Raises:
-        NotFound: the run has no report, for it did not succeed.
-        DocumentError: one of its documents is not one.
+        NotFound: the run has no report, because it did not succeed.
+        DocumentError: one of its documents does not follow its schema.
     """
     spec, status, report = run.spec(), run.status(), run.report()
     spent = dict.fromkeys((*_STAGES, "total"), 0.0)
@@ -70,6 +74,7 @@ def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
         if name in spent and name != "ingest":
             spent[name] += seconds
     spent["total"] += spent["ingest"]
+    figures: dict[str, Any] = {metric.name: value for metric, value in listed(report.test)}
     return RunSummary(
         run_dir=str(run.path),
         classes=report.classes,
@@ -80,7 +85,6 @@ def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
         val_accuracy=report.val.accuracy,
         test_accuracy=report.test.accuracy,
         test_interval=report.test.interval,
-        macro_f1=report.test.macro_f1,
         seconds={name: round(seconds, 3) for name, seconds in spent.items()},
         peak_memory_mb=max((peak for peak in peaks if peak is not None), default=None),
         backbone=spec.backbone,
@@ -94,4 +98,5 @@ def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
         trainable_parameters=report.trainable_parameters,
         total_parameters=report.total_parameters,
         estimated_seconds=spec.estimated_seconds,
+        **figures,
     )

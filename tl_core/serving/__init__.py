@@ -1,1 +1,1 @@
-"""Bundles and what answers with them. Knows no training."""
+"""Bundles, and the predictor that answers with them."""

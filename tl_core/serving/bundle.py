@@ -1,12 +1,6 @@
-"""A bundle: the trained classifier as four files that need nothing of Graft's to be used, and no pickle.
+"""Writes, reads, checks and zips a bundle: the trained classifier as the files of `bundle_files`.
 
-    bundle.json         classes, image size, interpolation, where it comes from (`documents.bundle`)
-    model.onnx          the whole graph in one file: uint8 pictures in, logits, embedding and map out
-    model.safetensors   the tensors, by the library's own names
-    MODEL_CARD.md       the same for people
-
-Writes, reads, zips and distrusts them: whatever a bundle says is checked, as it may come from anyone. Knows no torch;
-running one is the predictor's matter.
+A bundle can be used without Graft and holds no pickle. It may come from a stranger, so reading one checks every file.
 """
 
 from __future__ import annotations
@@ -26,11 +20,9 @@ from numpy.typing import NDArray
 from tl_core.data.cache import disk_full_said
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, DocumentError, NotFound
+from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, MODEL_CARD, ONNX, TENSORS
 from tl_core.serving.inspection import check_graph, check_info, check_tensors
-from tl_core.serving.unpack import INFO, MODEL_CARD, ONNX, TENSORS, unpack
-
-FOLDER = "bundle"
-"""Where a run folder keeps its bundle."""
+from tl_core.serving.unpack import unpack
 
 _PICKLES = frozenset([".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"])
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -43,7 +35,7 @@ class Bundle:
     folder: Path
     info: BundleInfo
     _holder: Any = None
-    """Keeps the temporary folder of an unpacked zip for as long as this lives."""
+    """The temporary folder of an unpacked zip, which is deleted with this object."""
 
     @property
     def onnx(self) -> Path:
@@ -53,24 +45,14 @@ class Bundle:
     def tensors(self) -> Path:
         return self.folder / TENSORS
 
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return sum((self.folder / name).stat().st_size for name in (INFO, ONNX, TENSORS))
-
 
 def write_bundle(
-    folder: Path,
-    *,
-    info: BundleInfo,
-    onnx: Path,
-    tensors: Mapping[str, NDArray[Any]] | Path,
-    card: str,
+    folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping[str, NDArray[Any]], card: str
 ) -> Bundle:
-    """Write a bundle to `folder`, which appears by one rename once all four files are there and were checked.
+    """Write a bundle to `folder`, which appears by one rename once all files are written and checked.
 
-    `onnx` is a graph of `models.export.attach_head`; `tensors` the arrays by name, or a safetensors file. A bundle that
-    is there already is replaced.
+    `onnx` is a graph of `models.graphs.export.attach_head`, `tensors` the arrays by the names of the library's network. An
+    earlier bundle in `folder` is replaced.
 
     Raises:
         BundleError: the files do not fit one another.
@@ -84,10 +66,7 @@ def write_bundle(
         with disk_full_said("the bundle"):
             temporary.mkdir()
             shutil.copyfile(onnx, temporary / ONNX)
-            if isinstance(tensors, Path):
-                shutil.copyfile(tensors, temporary / TENSORS)
-            else:
-                save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
+            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
             (temporary / MODEL_CARD).write_text(card, encoding="utf-8")
             info.write(temporary / INFO)
             read_bundle(temporary)
@@ -100,14 +79,14 @@ def write_bundle(
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The bundle at `path`: a bundle folder, a run folder that holds one, or a bundle zip; everything in it checked.
+    """Read and check the bundle at `path`: a bundle folder, the folder of a run that has one, or a bundle zip.
 
-    A zip is unpacked to a temporary folder that lives as long as the returned object.
+    A zip is unpacked to a temporary folder that is deleted with the returned object.
 
     Raises:
         NotFound: there is nothing at `path`.
-        BundleError: it is no bundle, or one that cannot be used or trusted; says what is wrong with it.
-        DiskFull: no space to unpack a zip.
+        BundleError: it is no bundle, or one that cannot be used or trusted; the message says what is wrong.
+        DiskFull: no space is left to unpack a zip.
     """
     if not path.exists():
         raise NotFound(f"There is no {path}. Name a run folder, a bundle folder or a bundle zip.")
@@ -138,15 +117,13 @@ def to_zip(folder: Path, out: Path) -> Path:
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
         with disk_full_said(str(out)), zipfile.ZipFile(temporary, "w") as archive:
-            for name in (INFO, MODEL_CARD, ONNX, TENSORS):
+            for name, row in BUNDLE_FILES.items():
                 file = bundle.folder / name
                 if not file.is_file():
                     continue
                 entry = zipfile.ZipInfo(name, _ZIP_DATE)
                 entry.external_attr = 0o100644 << 16
-                # Weights do not shrink; text does.
-                small = file.suffix in (".json", ".md")
-                entry.compress_type = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
+                entry.compress_type = zipfile.ZIP_DEFLATED if row.compressed else zipfile.ZIP_STORED
                 entry.file_size = file.stat().st_size
                 with file.open("rb") as source, archive.open(entry, "w") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
@@ -172,9 +149,13 @@ def _checked(folder: Path, holder: Any) -> Bundle:
                 f"The bundle holds {file.name}, which may run code when it is opened and has no place in a bundle. "
                 "It was not opened."
             )
-    for name in (INFO, ONNX, TENSORS):
-        if not (folder / name).is_file():
+    for name, row in BUNDLE_FILES.items():
+        file = folder / name
+        if row.required and not file.is_file():
             raise BundleError(f"The bundle lacks {name}. Export it again.")
+        size, most = file.stat().st_size if file.is_file() else 0, row.most_bytes
+        if size > most:
+            raise BundleError(f"{name} has {size / 1e6:,.0f} MB; up to {most // 1_000_000:,} MB are read.")
     try:
         info = BundleInfo.read(folder / INFO)
     except DocumentError as error:

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a bundle is, what it was measured on and how to use it, for people. Knows documents, no files."""
+"""Writes the model card of a bundle: what it is, how good it is and how to use it, as Markdown for people."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import time
 
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.report import Report
+from tl_core.evaluation.metrics import class_table, listed
+from tl_core.serving.bundle_files import BUNDLE_FILES, INFO, ONNX
 
 _SHOWN = 200
-"""Classes that are listed by name."""
+"""The most classes that are listed by name."""
 
 
 def model_card(info: BundleInfo, report: Report | None) -> str:
-    """The Markdown text; without `report` it says that nothing was measured. Names that users typed are made harmless."""
+    """The Markdown text; without `report` it says that nothing was measured. Names that users typed are escaped."""
     classes = ", ".join(plain(name) for name in info.classes[:_SHOWN])
     more = f" and {len(info.classes) - _SHOWN} more" if len(info.classes) > _SHOWN else ""
     made = time.strftime("%Y-%m-%d", time.gmtime(info.created))
@@ -33,10 +35,7 @@ whom it was labelled, decides what it can be used for.
 
 ## What is inside
 
-- `model.onnx`: the whole network. Input `images`, uint8 (N, {info.image_size}, {info.image_size}, 3), RGB. Outputs: `logits` (N, {len(info.classes)}), already divided by
-  the temperature {info.temperature:.4g}, so that their softmax gives probabilities; `embedding` (N, {info.embedding_size}); `map`, the last spatial features.
-- `model.safetensors`: the tensors, named as in the library's network, before the temperature.
-- `bundle.json`: classes, sizes and origin, for programs.
+{_inside(info)}
 
 ## How to use it
 
@@ -50,8 +49,8 @@ from PIL import Image, ImageOps
 image = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
 image.thumbnail((1024, 1024))
 pixels = np.asarray(image.resize(({info.image_size}, {info.image_size}), Image.Resampling.{info.interpolation.upper()}))[None]
-(logits,) = onnxruntime.InferenceSession("model.onnx").run(["logits"], {{"images": pixels}})
-print(json.load(open("bundle.json", encoding="utf-8"))["classes"][logits[0].argmax()])
+(logits,) = onnxruntime.InferenceSession("{ONNX}").run(["logits"], {{"images": pixels}})
+print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()])
 ```
 
 ## Where it comes from
@@ -59,6 +58,13 @@ print(json.load(open("bundle.json", encoding="utf-8"))["classes"][logits[0].argm
 Backbone `{plain(info.backbone)}` {_started(info)}, strategy `{plain(info.strategy)}`.
 Made with {versions}.
 """
+
+
+def _inside(info: BundleInfo) -> str:
+    return "\n".join(
+        f"- `{name}`: {row.title}. {row.details.format(info=info, classes=len(info.classes))}".rstrip()
+        for name, row in BUNDLE_FILES.items()
+    )
 
 
 def _started(info: BundleInfo) -> str:
@@ -73,23 +79,22 @@ def _measured(report: Report | None) -> str:
     test = report.test
     low, high = test.interval
     split = "that its maker set aside" if report.own_split else "that were set aside at random"
-    lines = [
-        f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
-        f"(95 % interval {low:.1%} to {high:.1%}); macro F1 {test.macro_f1:.3f}.",
-        f"It learned from {report.images.get('train', 0)} pictures, {report.images.get('val', 0)} more chose its settings.",
-        "",
-        "| class | precision | recall | F1 | pictures |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {plain(row.name)} | {row.precision:.2f} | {row.recall:.2f} | {row.f1:.2f} | {row.support} |"
-        for row in test.per_class[:_SHOWN]
-    ]
-    return "\n".join(lines)
+    others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(test))
+    headings, classes = class_table(test)
+    table = [headings, ["---"] * len(headings), *([plain(name), *cells] for name, *cells in classes[:_SHOWN])]
+    return "\n".join(
+        [
+            f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
+            f"(95 % interval {low:.1%} to {high:.1%}){others}.",
+            f"It learned from {report.images.get('train', 0)} pictures, {report.images.get('val', 0)} more chose its settings.",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in table),
+        ]
+    )
 
 
 def plain(text: str, *, longest: int = 80) -> str:
-    """Text that a user typed, on one line, with nothing left that Markdown or HTML would act on."""
+    """Text that a user typed, on one line, escaped so that it is neither Markdown nor HTML."""
     line = " ".join(text.split())
     shown = line if len(line) <= longest else f"{line[: longest - 1]}…"
     return re.sub(r"([\\`*_{}\[\]()#+!|<>&~])", r"\\\1", shown)

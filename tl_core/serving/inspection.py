@@ -1,6 +1,7 @@
-"""What a bundle's files must be like before any of them is used. Opens them as data: runs nothing, loads no weights.
+"""Checks the files of a bundle, which may come from a stranger, before any of them is used.
 
-Knows the graph's contract (inputs, outputs, what it may be made of) and how it has to agree with bundle.json.
+The files are parsed as data: nothing in them is run, and no weights are loaded. The graph must have the inputs, outputs and
+operators of an exported classifier, and agree with bundle.json.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from tl_core.data.pixels import INTERPOLATIONS
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, UnknownName
 from tl_core.models.registry import network
-from tl_core.serving.unpack import MAX_BYTES, ONNX, TENSORS
+from tl_core.serving.bundle_files import INFO, ONNX, TENSORS
 
 MAX_CLASSES = 10_000
 SIZES = range(16, 1025)
-"""Pixels."""
+"""Possible image sizes, in pixels."""
 
 _ENDLESS = frozenset(["Loop", "If", "Scan", "SequenceMap"])
-"""Operators with graphs of their own inside: no exported backbone has any, and a loop need never end."""
+"""Operators that hold graphs of their own. No exported backbone has any, and a loop may never end."""
 MAX_ELEMENTS = 1 << 29
-"""Of any one array between two operators, for a batch of `_BATCH` pictures: 2 GB."""
+"""The most elements of one array between two operators, for a batch of `_BATCH` pictures: 2 GB of float32."""
 MAX_LIVE = 1 << 30
-"""Elements of all arrays that have to be held at the same time: 4 GB."""
+"""The most elements of all arrays that are in memory at the same time: 4 GB of float32."""
 _BATCH = 8
 _SMALL = 64
-"""Elements of a constant that may be a shape."""
+"""The most elements of a constant that may stand for a shape."""
 _DOMAINS = frozenset(["", "ai.onnx"])
 
 
 def check_info(info: BundleInfo) -> None:
-    """Refuse a bundle.json that follows the schema and cannot be true.
+    """Refuse a bundle.json that follows the schema, but whose values are impossible.
 
     Raises:
         BundleError: with all problems at once.
@@ -53,14 +54,14 @@ def check_info(info: BundleInfo) -> None:
     if info.embedding_size < 1:
         problems.append(f"its embedding size is {info.embedding_size}")
     if problems:
-        raise BundleError(f"bundle.json cannot be true: {'; '.join(problems)}.")
+        raise BundleError(f"{INFO} cannot be true: {'; '.join(problems)}.")
 
 
 def check_tensors(path: Path, info: BundleInfo) -> None:
-    """Refuse a model.safetensors that is none, or whose head is not for the classes of `info`.
+    """Refuse a model.safetensors that cannot be parsed, or whose head does not fit the classes of `info`.
 
     Raises:
-        BundleError: says what is wrong.
+        BundleError: the message says what is wrong.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -71,17 +72,17 @@ def check_tensors(path: Path, info: BundleInfo) -> None:
             shape = tuple(tensors.get_slice(head).get_shape()) if head in names else ()
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{TENSORS} is damaged or no safetensors file; it was not used.") from error
-    # A head that is a 1x1 convolution in its library has ones after these two.
+    # The weight of a head that is a 1x1 convolution has two further dimensions, both 1.
     if head is not None and (shape[:2] != (len(info.classes), info.embedding_size) or set(shape[2:]) - {1}):
         found = f"is {shape}" if shape else "is missing"
         raise BundleError(
-            f"{TENSORS} does not fit bundle.json: the head {head} {found}, "
+            f"{TENSORS} does not fit {INFO}: the head {head} {found}, "
             f"{(len(info.classes), info.embedding_size)} is needed."
         )
 
 
 def head_name(info: BundleInfo) -> str | None:
-    """The head's weight in model.safetensors; None for a backbone that this version does not know."""
+    """The name of the head's weight in model.safetensors; None for a backbone that is not in the registry."""
     try:
         return f"{network(info.backbone).head}.weight"
     except UnknownName:
@@ -89,19 +90,16 @@ def head_name(info: BundleInfo) -> str | None:
 
 
 def check_graph(path: Path, info: BundleInfo) -> None:
-    """Refuse a model.onnx that is not one self-contained graph of our contract, or does not agree with `info`.
+    """Refuse a model.onnx that is not one self-contained graph of an exported classifier, or does not agree with `info`.
 
     Raises:
-        BundleError: says what is wrong.
+        BundleError: the message says what is wrong.
     """
-    size = path.stat().st_size
-    if size > MAX_BYTES[ONNX]:
-        raise BundleError(f"{ONNX} has {size / 1e6:,.0f} MB; up to {MAX_BYTES[ONNX] // 1_000_000:,} MB are read.")
     import onnx
 
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # a parser that is fed hostile bytes may raise anything
+    except Exception as error:  # a parser may raise anything on hostile bytes
         raise BundleError(f"{ONNX} is damaged or no ONNX file; it was not used.") from error
     _check_parts(model)
     _check_ends(model.graph, info)
@@ -147,7 +145,7 @@ def _check_ends(graph: Any, info: BundleInfo) -> None:
         raise BundleError(f"{ONNX} does not take the one input images; it was not used.")
     if inputs[0].type.tensor_type.elem_type != TensorProto.UINT8 or _shape(inputs[0])[1:] != (side, side, 3):
         raise BundleError(
-            f"{ONNX} does not fit bundle.json: it takes pictures of shape {_shape(inputs[0])[1:]}, bundle.json says {(side, side, 3)}."
+            f"{ONNX} does not fit {INFO}: it takes pictures of shape {_shape(inputs[0])[1:]}, {INFO} says {(side, side, 3)}."
         )
     if set(outputs) != {"logits", "embedding", "map"}:
         raise BundleError(f"{ONNX} gives {', '.join(sorted(outputs))[:200]}; a bundle gives logits, embedding and map.")
@@ -156,17 +154,15 @@ def _check_ends(graph: Any, info: BundleInfo) -> None:
     classes, size = _shape(outputs["logits"])[1:], _shape(outputs["embedding"])[1:]
     if classes != (len(info.classes),):
         raise BundleError(
-            f"{ONNX} does not fit bundle.json: it answers for {classes[0] if classes else 0} classes, "
-            f"bundle.json names {len(info.classes)}."
+            f"{ONNX} does not fit {INFO}: it answers for {classes[0] if classes else 0} classes, "
+            f"{INFO} names {len(info.classes)}."
         )
     if size != (info.embedding_size,) or len(_shape(outputs["map"])) != 4:
-        raise BundleError(
-            f"{ONNX} does not fit bundle.json: its embedding is {size}, bundle.json says {info.embedding_size}."
-        )
+        raise BundleError(f"{ONNX} does not fit {INFO}: its embedding is {size}, {INFO} says {info.embedding_size}.")
 
 
 def _check_sizes(model: Any) -> None:
-    """Work out the shape of every array in the graph, so that a small file cannot ask for all memory."""
+    """Infer the shape of every array in the graph, so that a small file cannot take all memory."""
     import onnx
     from onnx import TensorProto, helper, shape_inference
 
@@ -195,7 +191,7 @@ def _check_sizes(model: Any) -> None:
 
 
 def _check_memory(graph: Any, sizes: dict[str, int]) -> None:
-    """Refuse arrays that are too large, alone or together, or whose size shows only while the graph runs."""
+    """Refuse arrays that are too large, alone or together, or whose size is known only while the graph runs."""
     last_use = {name: step for step, node in enumerate(graph.node) for name in node.input}
     ends = {output.name for output in graph.output}
     going: dict[int, list[str]] = defaultdict(list)
@@ -214,5 +210,5 @@ def _check_memory(graph: Any, sizes: dict[str, int]) -> None:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """0 stands for a size that is free."""
+    """The shape, with 0 for a dimension that is not fixed."""
     return tuple(int(dimension.dim_value) for dimension in value.type.tensor_type.shape.dim)

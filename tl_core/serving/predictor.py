@@ -1,13 +1,13 @@
-"""Answers from a bundle with ONNX Runtime: what a user tries is the file that they take home.
+"""Classifies pictures with ONNX Runtime and the files of a bundle, without torch.
 
-Knows the bundle and the one image function. Knows no torch, no run and no truth. One session, small memory.
+The app, the command line and the report all use it, so what a user tries is exactly what the downloaded bundle does.
 """
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -18,19 +18,25 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tl_core.data.formats import EXTENSIONS
+from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import decode, to_input
 from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.events import Event
 from tl_core.errors import BundleError, UnreadableImage
+from tl_core.evaluation.metrics import probabilities
 from tl_core.hardware import cores
 from tl_core.serving.bundle import Bundle, read_bundle
+from tl_core.serving.bundle_files import INFO
 from tl_core.serving.inspection import head_name
 
 BATCH = 8
-"""Pictures at a time: more is no faster on a CPU and takes memory in proportion."""
+"""Pictures in a batch. Larger batches are no faster on a CPU, and memory grows with them."""
+_PART = 8 * BATCH
+"""Pictures between two events of progress."""
 
 LONGEST_RUN = 300.0
-"""Seconds for one batch."""
+"""Seconds after which a batch is stopped."""
 
 _one_at_a_time = threading.Lock()
 
@@ -39,10 +45,10 @@ Answer = dict[str, Any]
 
 
 class Predictor:
-    """A trained classifier, ready to answer. Safe to share between threads."""
+    """A trained classifier, ready to classify pictures. Safe to share between threads."""
 
     def __init__(self, bundle: Bundle | Path | str) -> None:
-        """Open a run folder, a bundle folder, a bundle zip, or what `read_bundle` gave.
+        """Open a run folder, a bundle folder, a bundle zip, or a bundle that was read already.
 
         Raises:
             NotFound, BundleError: as `read_bundle`.
@@ -59,10 +65,10 @@ class Predictor:
         return self.info.classes
 
     def predict(self, items: Sequence[Item], top: int = 5) -> list[Answer]:
-        """One answer an item, in order; paths, bytes or PIL images.
+        """One answer for each item (a path, bytes or a PIL image), in order.
 
-        An answer is `{file, label, probability, top: [{label, probability}]}`; one that cannot be read is
-        `{file, error: {kind, message}}` in its place.
+        An answer is `{file, label, probability, top: [{label, probability}]}` with the `top` likeliest classes; that of an
+        item that cannot be read is `{file, error: {kind, message}}`.
 
         Raises:
             BundleError: the graph does not do what it says.
@@ -70,12 +76,12 @@ class Predictor:
         return list(self.answers(items, top=top))
 
     def answers(self, items: Sequence[Item], *, top: int = 5) -> Iterator[Answer]:
-        """As `predict`, a few at a time: however many items there are, a handful of pictures is in memory.
+        """As `predict`, but one answer after the other, with only a few batches of pictures in memory.
 
         Raises:
             BundleError: the graph does not do what it says.
         """
-        # While one batch is in the graph, the next is decoded.
+        # Threads decode the next pictures while the graph runs.
         items = list(items)
         with (
             self._giving_back(),
@@ -94,14 +100,14 @@ class Predictor:
                         yield {"file": name, "error": each}
 
     def pixels(self, item: Item) -> NDArray[np.uint8]:
-        """One picture as the graph takes it: uint8 (S, S, 3).
+        """One picture as the input of the graph: uint8 (S, S, 3).
 
         Raises:
             UnreadableImage: it cannot be used.
             OSError: its file cannot be read.
         """
         if isinstance(item, Image.Image):
-            # One picture may stand in several places, and only one thread at a time can read it.
+            # The list may hold the same image object twice, and Pillow reads an object in one thread at a time only.
             with _one_at_a_time:
                 source: bytes | Path = _as_bytes(item)
         else:
@@ -109,15 +115,30 @@ class Predictor:
         return to_input(decode(source), self.info.image_size, self.info.interpolation)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, S, S, 3) to float32 (N, C), after the temperature.
+        """The logits of `pixels` uint8 (N, S, S, 3), divided by the temperature: float32 (N, C).
 
         Raises:
             BundleError: the graph does not do what it says.
         """
         return self._run("logits", pixels, (len(self.classes),))
 
+    def ask(self, pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> Generator[Event, None, NDArray[np.float32]]:
+        """The logits, float32 (M, C), of the pictures `rows` (M,) of `pixels` uint8 (N, S, S, 3), with the progress as events.
+
+        Raises:
+            BundleError: the graph does not do what it says.
+        """
+        pace = Pace("evaluation", len(rows))
+        parts = []
+        for start in range(0, len(rows), _PART):
+            parts.append(self.logits(pixels[rows[start : start + _PART]]))
+            event = pace.at(min(start + _PART, len(rows)))
+            if event is not None:
+                yield event
+        return np.concatenate(parts)
+
     def embeddings(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, S, S, 3) to float32 (N, D).
+        """The embeddings of `pixels` uint8 (N, S, S, 3): float32 (N, D).
 
         Raises:
             BundleError: the graph does not do what it says.
@@ -125,7 +146,7 @@ class Predictor:
         return self._run("embedding", pixels, (self.info.embedding_size,))
 
     def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, S, S, 3) to the last spatial maps, float32 (N, K, h, w).
+        """The last spatial features of `pixels` uint8 (N, S, S, 3): float32 (N, K, h, w).
 
         Raises:
             BundleError: the graph does not do what it says.
@@ -133,10 +154,10 @@ class Predictor:
         return self._run("map", pixels, None)
 
     def class_weights(self) -> NDArray[np.float32]:
-        """The head's weights, float32 (C, D), for `heatmap`.
+        """The weights of the head, float32 (C, D), for `heatmap`.
 
         Raises:
-            BundleError: this backbone's logits are not one linear layer on its pooled map.
+            BundleError: the logits of this backbone are not one linear layer on its pooled map.
         """
         from safetensors import safe_open
 
@@ -155,7 +176,7 @@ class Predictor:
 
     @contextmanager
     def _giving_back(self) -> Iterator[None]:
-        """However it ends, the memory that the graph took meanwhile goes back to the system."""
+        """In the end, also after an error, return the memory that ONNX Runtime took to the system."""
         try:
             yield
         finally:
@@ -181,15 +202,18 @@ class Predictor:
     def _run(
         self, output: str, pixels: NDArray[np.uint8], shape: tuple[int, ...] | None, *, last: bool = True
     ) -> NDArray[np.float32]:
-        """`last`: no more pictures follow, so the memory that the graph took is given back."""
+        """The array `output` of the graph; each of its rows has the given `shape`, unless that is None.
+
+        `last`: no further call follows soon, so the memory that ONNX Runtime took is returned.
+        """
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
         parts: list[NDArray[np.float32]] = []
-        # Even of no pictures at all, ONNX Runtime knows the shape.
+        # Without pictures the graph is run once, too, because it knows the shape of the output.
         for start in range(0, max(len(pixels), 1), BATCH):
             batch = np.ascontiguousarray(pixels[start : start + BATCH])
             options = _run_options(give_memory_back=last and start + BATCH >= len(pixels))
-            # No signal reaches Python while the graph runs, so a graph of somebody else's could hold the program for days.
+            # No signal reaches Python while the graph runs, so a hostile graph could block the program for days.
             alarm = threading.Timer(LONGEST_RUN, setattr, (options, "terminate", True))
             alarm.daemon = True
             alarm.start()
@@ -209,7 +233,7 @@ class Predictor:
             if len(part) != len(batch) or (shape is not None and part.shape[1:] != shape):
                 raise BundleError(
                     f"The graph of the bundle {self.info.name!r} gives {part.shape} for {output}; "
-                    "that is not what its bundle.json says."
+                    f"that is not what its {INFO} says."
                 )
             if not np.isfinite(part).all():
                 raise BundleError(f"The graph of the bundle {self.info.name!r} gives values that are no numbers.")
@@ -217,18 +241,11 @@ class Predictor:
         return np.concatenate(parts)
 
 
-def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Softmax over the last axis: (N, C) to (N, C), each row sums to 1."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    normalised: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
-    return normalised
-
-
 def heatmap(spatial: NDArray[np.float32], class_weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the evidence for one class lies: class activation mapping (Zhou et al. 2016).
+    """Where in a picture the evidence for a class lies: class activation mapping (Zhou et al. 2016).
 
-    `spatial` (K, h, w) is one picture's map, `class_weights` (K,) the class's row of the head. Float32 (h, w) from 0 to 1;
-    all 0 where nothing speaks for the class.
+    `spatial` (K, h, w) is the map of one picture, `class_weights` (K,) the row of the head for the class. Returns float32
+    (h, w) from 0 to 1; all 0 where no position speaks for the class.
     """
     evidence = np.maximum(np.tensordot(class_weights, spatial, axes=1), 0)
     peak = float(evidence.max(initial=0.0))
@@ -237,7 +254,7 @@ def heatmap(spatial: NDArray[np.float32], class_weights: NDArray[np.float32]) ->
 
 
 def expand(paths: Sequence[Path | str]) -> list[Path]:
-    """Files as they are, folders as the pictures in them at any depth, by name; hidden files are passed over."""
+    """Files as they are; for a folder, the pictures in it at any depth, sorted by path, without hidden files."""
     files: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
@@ -261,10 +278,10 @@ def _open(path: Path) -> Any:
     options.intra_op_num_threads = cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads that spin while they wait would take the cores from a job that trains.
+    # Threads that spin while they wait would slow down a job that trains at the same time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        # What is constant is computed with the rest: here, nothing could stop it. Our own graphs hold nothing of the kind.
+        # Constant folding would run operators while the session is opened, where the time limit does not hold yet.
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
         )
@@ -282,7 +299,7 @@ def _run_options(*, give_memory_back: bool) -> Any:
 
 
 def _as_bytes(image: Image.Image) -> bytes:
-    """A PIL image as a lossless file, so that it goes through the same door as every other picture."""
+    """A PIL image as a lossless file, so that it is decoded like every other picture."""
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")

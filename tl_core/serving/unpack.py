@@ -1,34 +1,31 @@
-"""Unpacks the zip of a bundle, trusting nothing that it says. Knows the names that a bundle may hold, not their content."""
+"""Unpacks the zip of a bundle. The zip may come from a stranger, so names and sizes are checked; the content is not read."""
 
 from __future__ import annotations
 
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tl_core.data.cache import disk_full_said
 from tl_core.errors import BundleError
+from tl_core.serving.bundle_files import BUNDLE_FILES
 
-INFO = "bundle.json"
-ONNX = "model.onnx"
-TENSORS = "model.safetensors"
-MODEL_CARD = "MODEL_CARD.md"
-
-MAX_BYTES = {INFO: 4_000_000, MODEL_CARD: 4_000_000, ONNX: 2_000_000_000, TENSORS: 2_000_000_000}
-"""Unpacked; an ONNX file is one protobuf message, which ends at 2 GiB."""
 MAX_ENTRIES = 100
 MAX_RATIO = 200
-"""Unpacked to packed, above the first megabytes. Trained weights hardly shrink; zeros shrink a thousandfold."""
+"""The largest ratio of unpacked to packed bytes. Trained weights hardly shrink; zeros shrink a thousandfold."""
 _FREE_OF_RATIO = 4_000_000
+"""Unpacked bytes of a file up to which the ratio does not matter."""
 _CHUNK = 1 << 20
 
 
 def unpack(path: Path, into: Path) -> None:
-    """Unpack the bundle zip at `path` to the existing folder `into`; only the four known names, measured while writing.
+    """Unpack the bundle zip at `path` to the existing folder `into`.
 
-    One wrapping folder and what macOS adds are passed over.
+    Only files of `BUNDLE_FILES` are written, each up to its largest size, counted while it is written. One folder around
+    them is dropped, and so are the files that macOS adds.
 
     Raises:
         BundleError: it holds anything else, is damaged, or unpacks to too much.
@@ -37,24 +34,23 @@ def unpack(path: Path, into: Path) -> None:
     with _damage_said(path), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
-            raise BundleError(f"{path.name} holds {len(entries)} entries; a bundle holds four. It was not unpacked.")
-        seen: set[str] = set()
+            raise BundleError(
+                f"{path.name} holds {len(entries)} entries; a bundle holds {len(BUNDLE_FILES)} files. It was not unpacked."
+            )
+        named: dict[str, zipfile.ZipInfo] = {}
         for entry in entries:
             name = _name(entry)
-            if name is None:
-                continue
-            if name in seen:
+            if name in named:
                 raise BundleError(f"{path.name} holds {name} twice. It was not unpacked.")
-            seen.add(name)
+            if name is not None:
+                named[name] = entry
         with disk_full_said("the unpacked bundle"):
-            for entry in entries:
-                name = _name(entry)
-                if name is not None:
-                    _write(archive, entry, into / name, MAX_BYTES[name])
+            for name, entry in named.items():
+                _write(archive, entry, into / name, BUNDLE_FILES[name].most_bytes)
 
 
 def _name(entry: zipfile.ZipInfo) -> str | None:
-    """The known name of an entry; None for what is passed over."""
+    """The name of the bundle's file in an entry; None for a folder and for what macOS adds."""
     shown = entry.filename[:80]
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts[0] if path.parts else ""):
@@ -65,7 +61,7 @@ def _name(entry: zipfile.ZipInfo) -> str | None:
         return None
     if entry.flag_bits & 1:
         raise BundleError("The zip is locked by a password. Unpack it and name the folder.")
-    if path.name not in MAX_BYTES or len(path.parts) > 2:
+    if path.name not in BUNDLE_FILES or len(path.parts) > 2:
         raise BundleError(f"The zip holds {shown!r}, which has no place in a bundle. It was not unpacked.")
     return path.name
 
@@ -86,7 +82,5 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, large
 def _damage_said(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{path.name} is damaged and cannot be unpacked. Export it again.") from error
-    except zipfile.zlib.error as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BundleError(f"{path.name} is damaged and cannot be unpacked. Export it again.") from error

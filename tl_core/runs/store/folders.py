@@ -20,6 +20,7 @@ from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, NotFound, SpecError
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import DIED, JobFolder
+from tl_core.serving.bundle_files import FOLDER
 
 Answered = TypeVar("Answered", bound=Answer)
 Asked = TypeVar("Asked", bound=Question)
@@ -111,7 +112,7 @@ class RunFolder(JobFolder):
 
     @cached_property
     def bundle(self) -> Path:
-        return self.path / "bundle"
+        return self.path / FOLDER
 
     @cached_property
     def best(self) -> Path:

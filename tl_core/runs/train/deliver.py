@@ -1,4 +1,4 @@
-"""From what was learned to what is kept: the calibrated bundle, and the report by the bundle's own answers. Knows no training."""
+"""Writes what a run delivers: the calibrated bundle, and the report on the bundle's own answers to the test split."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from tl_core.serving.predictor import Predictor
 
 AGREEMENT = 1e-3
-"""How far a probability from cached features may lie from the bundle's own."""
+"""The largest allowed difference between a probability computed from cached features and the bundle's own."""
 _COMPARED = 8
+"""Pictures on which the two are compared."""
 
 
 def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
-    """Calibrate, write the bundle, measure it on the held-out split, write the report.
+    """Calibrate the head, write the bundle, measure it on the held-out split, and write the report.
 
     Raises:
         ModelError: the bundle answers differently from the features that it was made from.
@@ -39,9 +40,9 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
     from tl_core.evaluation.metrics import answers, probabilities, split_metrics
     from tl_core.models.graphs.export import attach_head
     from tl_core.serving.bundle import write_bundle
+    from tl_core.serving.bundle_files import MODEL_CARD
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
-    from tl_core.serving.unpack import MODEL_CARD
     from tl_core.training.frozen.features import embed_rows
     from tl_core.training.head.fitted import temperature
 
@@ -50,7 +51,7 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
     embeddings = embed_rows(learned.graph, pixels, val) if learned.features is None else learned.features[val]
     val_logits = embeddings @ learned.weight.T + learned.bias
     calibration = temperature(val_logits, plan.labels[val])
-    graph = workshop / "model.onnx"
+    graph = workshop / "classifier.onnx"
     attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)
     info = _info(plan, calibration)
     bundle = write_bundle(plan.run.bundle, info=info, onnx=graph, tensors=learned.tensors, card=model_card(info, None))
@@ -58,7 +59,7 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
     yield StageStarted(stage="evaluation", title="Measuring it on pictures that it has never seen")
     predictor = Predictor(bundle)
     if learned.features is None:
-        test_logits = yield from _ask(predictor, pixels, test)
+        test_logits = yield from predictor.ask(pixels, test)
     else:
         test_logits = (learned.features[test] @ learned.weight.T + learned.bias) / np.float32(calibration)
         _require_agreement(predictor, pixels, test, test_logits)
@@ -82,8 +83,8 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
 def _info(plan: Plan, calibration: float) -> BundleInfo:
     from tl_core.data.split import split_hashes
 
-    torch_made_it = plan.strategy.takes_steps or plan.spec.solver == "adam"
-    made_with = ["onnx", "onnxruntime", "scipy", *(["torch"] if torch_made_it else [])]
+    with_torch = plan.strategy.takes_steps or plan.spec.solver == "adam"
+    made_with = ["onnx", "onnxruntime", "scipy", *(["torch"] if with_torch else [])]
     return BundleInfo(
         name=plan.run.name,
         classes=plan.classes,
@@ -103,27 +104,14 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
     )
 
 
-def _ask(
-    predictor: Predictor, pixels: NDArray[np.uint8], rows: NDArray[np.intp]
-) -> Generator[Event, None, NDArray[np.float32]]:
-    """The bundle's logits (M, C) of the pictures `rows`."""
-    from tl_core.data.pace import Pace
-    from tl_core.serving.predictor import BATCH
-
-    pace = Pace("evaluation", len(rows))
-    parts = []
-    for start in range(0, len(rows), BATCH):
-        parts.append(predictor.logits(pixels[rows[start : start + BATCH]]))
-        event = pace.at(min(start + BATCH, len(rows)))
-        if event is not None:
-            yield event
-    return np.concatenate(parts)
-
-
 def _require_agreement(
     predictor: Predictor, pixels: NDArray[np.uint8], rows: NDArray[np.intp], logits: NDArray[np.float32]
 ) -> None:
-    """Cached features may stand for the bundle only where both say the same."""
+    """Check that the bundle gives `logits` (M, C), computed from cached features, for some of the pictures `rows` (M,).
+
+    Raises:
+        ModelError: the probabilities differ by more than `AGREEMENT`.
+    """
     from tl_core.evaluation.metrics import probabilities
 
     compared = np.linspace(0, len(rows) - 1, min(_COMPARED, len(rows))).astype(int)

@@ -1,6 +1,6 @@
-"""The part of a run that learns: a head on frozen features, or stages trained by gradient steps.
+"""The training step of a run: fits a head on frozen features, or trains stages by gradient steps.
 
-A fitted head on a frozen backbone needs no torch where the backbone was exported before. Knows no bundle and no report.
+Fitting a head on frozen features needs no torch if the backbone was exported before.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from tl_core.runs.train.plan import Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What training gave: a graph without its head, the head, and every tensor by the library's name."""
+    """The outcome of training: a graph without its head, the head, and every tensor by the name in the library's network."""
 
     graph: Path
     weight: NDArray[np.float32]
-    """(C, D), before the temperature."""
+    """(C, D), not divided by the temperature."""
     bias: NDArray[np.float32]
     """(C,)"""
     tensors: dict[str, NDArray[np.float32]]
     trainable: int
     total: int
     features: NDArray[np.float32] | None
-    """(N, D) of all rows, where the whole backbone stayed frozen; else None: the graph answers."""
+    """(N, D), of all images, if the whole backbone stayed frozen; else None, and the graph has to be run."""
     moved: tuple[StageMoved, ...] = ()
-    """Stages from the stem up; empty where the whole backbone stayed frozen."""
+    """The stages from the stem up; empty if the whole backbone stayed frozen."""
 
 
 def learn(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
-    """Follow the plan's strategy on `pixels` (N, S, S, 3); files on the way go to `workshop`.
+    """Train with the plan's strategy on `pixels` uint8 (N, S, S, 3); temporary files are written to `workshop`.
 
     Raises:
-        WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
+        WeightsUnavailable, DownloadFailed: the pretrained weights are neither here nor can be downloaded.
         DeviceError: not even one picture fits the device's memory.
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+        ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
     if plan.strategy.takes_steps:
         return (yield from _train(plan, pixels, workshop))
@@ -51,7 +51,7 @@ def learn(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Ev
 
 
 def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learned]:
-    """The head alone."""
+    """Fit the head on the features of the frozen backbone."""
     from safetensors.numpy import load_file
 
     from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
@@ -71,7 +71,7 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
 
 
 def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
-    """Stages, by gradient steps."""
+    """Train stages by gradient steps."""
     from tl_core.models.graphs.export import export_backbone
     from tl_core.models.head_tensors import head_of
     from tl_core.runs.train.fine_tune import train

@@ -1,0 +1,130 @@
+"""A metric is one row: whoever adds it finds it in the report, the card, the page and the JSON; old reports stay readable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.app import records
+from tests.app.conftest import Open, open_page, text  # noqa: F401
+from tests.conftest import PictureFolder
+from tests.serving.conftest import bundle, bundle_info, graph  # noqa: F401
+from tl_core.cli import main
+from tl_core.documents.report import Report
+from tl_core.evaluation.metrics import CLASS_METRICS, METRICS, Judged, Metric, split_metrics
+from tl_core.runs.summary import summarise
+from tl_core.serving.bundle import Bundle
+from tl_core.serving.card import model_card
+
+OLD_SPLIT = {
+    "images": 3,
+    "accuracy": 0.6666666666666666,
+    "interval": [0.2076596, 0.9385081],
+    "macro_f1": 0.6666666666666666,
+    "log_loss": 0.5,
+    "per_class": [
+        {"name": "cup", "precision": 1.0, "recall": 0.5, "f1": 0.6666666666666666, "support": 2},
+        {"name": "plate", "precision": 0.5, "recall": 1.0, "f1": 0.6666666666666666, "support": 1},
+    ],
+    "confusion": [[1, 1], [0, 1]],
+}
+OLD_REPORT = {
+    "schema_version": 1,
+    "classes": ["cup", "plate"],
+    "images": {"train": 14, "val": 3, "test": 3},
+    "refused_files": 0,
+    "measured_on": "test",
+    "own_split": False,
+    "test": OLD_SPLIT,
+    "val": OLD_SPLIT,
+    "answers": [{"row": 3, "truth": 0, "predicted": 1, "probability": 0.7, "truth_probability": 0.3}],
+    "trainable_parameters": 10,
+    "total_parameters": 100,
+    "moved": [],
+}
+
+
+def _kappa(judged: Judged) -> float:
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(judged.truth, judged.predicted))
+
+
+@pytest.fixture
+def kappa(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows, as somebody who adds a metric writes them."""
+    row = Metric(name="kappa", title="Cohen's kappa", meaning="The agreement above chance", compute=_kappa, form=".2f")
+    monkeypatch.setitem(METRICS, row.name, row)
+    specificity = Metric(
+        name="specificity",
+        title="specificity",
+        meaning="Of the other pictures, the share that was not given this name",
+        compute=lambda judged: 1 - (judged.said - judged.right) / (len(judged.truth) - judged.support),
+    )
+    monkeypatch.setitem(CLASS_METRICS, specificity.name, specificity)
+
+
+def test_a_new_row_is_in_report_card_summary_and_page(kappa: None, open_page: Open) -> None:  # noqa: F811
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    report = Report.read(run.path / "report.json")
+    assert json.loads((run.path / "report.json").read_text())["test"]["kappa"] == pytest.approx(5 / 6)
+    assert report.test.per_class[1].value("specificity") == pytest.approx(5 / 6)
+    card = model_card(bundle_info(), report)
+    assert "; Cohen's kappa 0.83" in card
+    assert "| class | precision | recall | F1 | specificity | pictures |" in card
+    assert summarise(run).model_dump()["kappa"] == pytest.approx(5 / 6)
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert "Cohen's kappa **0.83**: The agreement above chance." in text(app)
+    assert app.dataframe[0].value["Specificity"].min() == pytest.approx(500 / 6)
+
+
+def test_a_new_row_is_in_what_evaluate_prints(
+    kappa: None,
+    bundle: Bundle,  # noqa: F811
+    picture_folder: PictureFolder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = str(picture_folder({"red": 3, "green": 3, "blue": 3}))
+    assert main(["evaluate", str(bundle.folder), data, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"accuracy", "images", "interval", "macro_f1", "per_class", "kappa"}
+    assert set(found["per_class"][0]) == {"name", "precision", "recall", "f1", "support", "specificity"}
+    assert main(["evaluate", str(bundle.folder), data]) == 0
+    said = capsys.readouterr().out
+    assert "; Cohen's kappa " in said
+    assert "specificity" in said
+
+
+def test_a_report_of_a_run_made_before_opens_with_its_figures(open_page: Open) -> None:  # noqa: F811
+    run = records.run(records.workspace(), records.dataset(records.workspace(), classes=("cup", "plate")))
+    (run.path / "report.json").write_text(json.dumps(OLD_REPORT))
+    assert run.report().model_dump(mode="json") == OLD_REPORT
+    summary = summarise(run)
+    assert (summary.test_accuracy, summary.value("macro_f1")) == (OLD_SPLIT["accuracy"], OLD_SPLIT["macro_f1"])
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    assert "Macro F1 **0.667**" in text(app)
+    assert app.dataframe[0].value["Recall"].tolist() == [50, 100]
+
+
+def test_a_report_older_than_a_metric_is_shown_without_it(kappa: None, open_page: Open) -> None:  # noqa: F811
+    run = records.run(records.workspace(), records.dataset(records.workspace(), classes=("cup", "plate")))
+    (run.path / "report.json").write_text(json.dumps(OLD_REPORT))
+    assert "kappa" not in summarise(run).model_dump()
+    card = model_card(bundle_info(), run.report())
+    assert "kappa" not in card
+    assert "| cup | 1.000 | 0.500 | 0.667 | - | 2 |" in card
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    assert "kappa" not in text(app)
+
+
+def test_what_is_no_number_does_not_spoil_the_report(kappa: None, tmp_path: Path) -> None:
+    """Of one class alone, kappa is 0 divided by 0, and so is the specificity."""
+    found = split_metrics(np.array([[0.9, 0.1]] * 3), np.zeros(3, dtype=np.int64), ["ant", "bee"])
+    assert found.value("kappa") is None
+    assert found.per_class[0].value("specificity") is None
+    assert type(found).model_validate_json(found.model_dump_json()) == found

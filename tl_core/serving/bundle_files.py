@@ -1,0 +1,57 @@
+"""The table of the files in a bundle.
+
+A new file is one row here and one line in `bundle.write_bundle`, which writes it. The zip, the checks of a stranger's zip,
+the model card and the page follow the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FOLDER = "bundle"
+"""The folder of a run that holds its bundle."""
+INFO = "bundle.json"
+MODEL_CARD = "MODEL_CARD.md"
+ONNX = "model.onnx"
+TENSORS = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleFile:
+    title: str
+    """What it is, in a few words."""
+    details: str = ""
+    """Further sentences for the model card; `{info}` stands for the `BundleInfo`, `{classes}` for the number of classes."""
+    most_bytes: int
+    """The largest size, in bytes, that is read."""
+    required: bool = True
+    """Whether a bundle without it is refused."""
+    compressed: bool = False
+    """Whether the zip compresses it: text shrinks, weights do not."""
+
+
+BUNDLE_FILES: Mapping[str, BundleFile] = {
+    INFO: BundleFile(title="classes, sizes and origin, for programs", most_bytes=4_000_000, compressed=True),
+    MODEL_CARD: BundleFile(
+        title="what it is, how good it is and how to use it, for people",
+        most_bytes=4_000_000,
+        required=False,
+        compressed=True,
+    ),
+    ONNX: BundleFile(
+        title="the whole network as ONNX",
+        details=(
+            "Input `images`, uint8 (N, {info.image_size}, {info.image_size}, 3), RGB. Outputs: `logits` (N, {classes}), already "
+            "divided by the temperature {info.temperature:.4g}, so that their softmax gives probabilities; `embedding` "
+            "(N, {info.embedding_size}); `map`, the last spatial features."
+        ),
+        most_bytes=2_000_000_000,  # an ONNX file is one protobuf message, which ends at 2 GiB
+    ),
+    TENSORS: BundleFile(
+        title="the tensors as safetensors",
+        details="They are named as in the library's network, and not divided by the temperature.",
+        most_bytes=2_000_000_000,
+    ),
+}
+"""By name, in the order of the zip."""
