@@ -1,4 +1,4 @@
-"""Data: bring pictures, see what was read and what would help."""
+"""The page Data: bring pictures, see what was read, and what the checks found."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""A data set on the page: while it is read, what it holds, what was refused, what would help. Knows no model."""
+"""A data set on the page: the progress of reading it, then what it holds and what the checks found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def looked_at(folder: str, moment: float) -> tuple[dict[str, dict[str, int]], li
 
 
 def reading(dataset: DatasetFolder) -> None:
-    """The live view of an ingest: bar, time left, thumbnails as they are ready. Redraws the page when it ended."""
+    """The live view of an ingest: progress, remaining time, thumbnails as they are ready. Redraws the page when it has ended."""
     st.fragment(_reading, run_every=1)(dataset)
 
 
@@ -67,11 +67,11 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     charts.show(figure, key=f"counts-{dataset.id}", alt="Pictures per class and split")
     if manifest.own_splits:
         st.caption(
-            "The split into parts is your own. Where it has no test part, the part to choose by is held out; what is missing then is cut from the part to learn from."
+            "The split into parts is your own. Where it has no test part, its validation part is held out instead; a validation part that is then missing is cut from train."
         )
     else:
         st.caption(
-            "About 70 % to learn from (train), 15 % to choose by (validation), 15 % held out (test): the split of the default seed."
+            "About 70 % to learn from (train), 15 % to choose settings by (validation), 15 % held out to measure on (test): the split of the default seed."
         )
     browse(dataset, manifest)
     if manifest.note or manifest.licence:

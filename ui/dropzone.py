@@ -1,6 +1,7 @@
-"""Three ways to bring pictures: a zip or folder, class by class with a phone, a sample. Every upload goes to disk at once.
+"""The three ways to bring pictures: a zip or folder, class by class (with a phone, too), or a sample.
 
-An uploader is cleared by drawing the next one under a new key, so that nothing stays in memory.
+Every upload is written to disk at once, and its uploader is replaced by an empty one under a new key, so that no upload stays in
+memory.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from ui.places import DATA, Here
 from ui.words import duration, plain, plural
 
 PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.chooser)]
-"""For the browser's own chooser, which on a phone offers gallery and camera; what a file is, ingest finds out."""
+"""What the browser's file chooser offers; `image/*` makes a phone offer gallery and camera. The content is checked later, when the
+data set is read.
+"""
 
 
 def keeping() -> str:
-    """How long pictures stay, in a sentence."""
+    """Sentences that say how long pictures stay on the server."""
     days = settings.keep_days()
     stay = (
         f"{duration(days * 86_400)} after you were last here"
@@ -38,7 +41,7 @@ def keeping() -> str:
 
 
 def show(here: Here) -> None:
-    """The three ways, one at a time; opens the new data set once its job has started."""
+    """Draw the chosen way to bring pictures; open the new data set once its job has started."""
     problem = st.session_state.pop("upload-problem", None)
     if problem:
         st.error(plain(problem, longest=1000), icon=":material/error:")
@@ -135,7 +138,7 @@ def _take(here: Here, kind: str, given: object, name: str) -> None:
 
 
 def _draft(here: Here) -> uploads.Draft | None:
-    """The draft that the address names, so that a reload keeps it; None before its first photo and once it was read."""
+    """The draft that the page's address names, so that it survives a reload; None before its first photo and after it was read."""
     kept = places.draft()
     if kept is None:
         return None

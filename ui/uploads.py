@@ -1,6 +1,7 @@
-"""Uploads on their way to disk: a zip, a folder, pictures class by class. Knows files, no widget.
+"""Writes uploads to disk: a zip, a folder, or photos class by class.
 
-Names come from a browser, unchecked: they become path components only after `component`, and ingest checks everything again.
+Names come unchecked from a browser: only what `component` returns becomes part of a path, and reading the data set checks all of it
+again.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tl_core import settings
-from tl_core.errors import DataError, DiskFull, LayoutError
+from tl_core.data.cache import disk_full_said
+from tl_core.errors import DataError, LayoutError
 
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _LONGEST = 150
-"""Bytes of a path component, well under every file system's limit."""
+"""Longest path component, bytes; well under the limit of every file system."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
@@ -34,9 +36,9 @@ class Upload(Protocol):
 
 
 def component(text: str, *, keep_dots: bool = False) -> str | None:
-    """One folder or file name made from what a browser sent; None where nothing usable is left.
+    """A safe folder or file name made from what a browser sent; None where nothing usable is left.
 
-    A slash becomes a character that looks like one, so that a class may be called "a/b". Leading dots go, unless
+    A slash becomes a character that looks like one, so that a class may be called "a/b". Leading dots are removed, unless
     `keep_dots`: hidden files of an uploaded folder stay hidden, so that ingest passes them over and counts them.
     """
     name = " ".join(_UNSAFE.sub(" ", text).split()).replace("/", "\u2215").replace("\\", "\u2216").strip()
@@ -52,7 +54,12 @@ def component(text: str, *, keep_dots: bool = False) -> str | None:
 
 
 def save_zip(upload: Upload, staging: Path) -> Path:
-    """Copy an uploaded zip to `staging`. Raises DataError where it is too large, DiskFull."""
+    """Copy an uploaded zip to `staging` and return its path.
+
+    Raises:
+        DataError: it is too large.
+        DiskFull: no space is left.
+    """
     _check_size([upload])
     target = staging / "upload.zip"
     with _disk():
@@ -61,7 +68,12 @@ def save_zip(upload: Upload, staging: Path) -> Path:
 
 
 def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
-    """Copy an uploaded folder to `staging`, its tree kept. Raises DataError where it is too large, LayoutError, DiskFull."""
+    """Copy an uploaded folder with its inner folders to `staging` and return its path.
+
+    Raises:
+        DataError: it is too large, or its names cannot be kept.
+        DiskFull: no space is left.
+    """
     _check_size(uploads)
     root = staging / "folder"
     root.mkdir()
@@ -80,13 +92,13 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
 
 
 def tree_name(uploads: Sequence[Upload]) -> str:
-    """The folder's own name, for display."""
+    """The name of an uploaded folder, for display."""
     first = re.split(r"[/\\]", uploads[0].name) if uploads else []
     return first[0] if len(first) > 1 and first[0] not in ("", ".", "..") else "My pictures"
 
 
 class Draft:
-    """A data set that is put together class by class: photos wait on disk until their class has a name."""
+    """A data set that is put together class by class; photos wait on disk until their class has a name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -94,7 +106,12 @@ class Draft:
         self.root = folder / "classes"
 
     def add(self, uploads: Sequence[Upload]) -> None:
-        """Take photos for the class that is named next. Raises DataError where it grows too large, DiskFull."""
+        """Keep photos for the class that is named next.
+
+        Raises:
+            DataError: the data set grows too large.
+            DiskFull: no space is left.
+        """
         _check_size(uploads, already=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()))
         with _disk():
             self.waiting_folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +125,11 @@ class Draft:
         return sorted(self.waiting_folder.iterdir()) if self.waiting_folder.is_dir() else []
 
     def close_class(self, name: str) -> None:
-        """Put the waiting photos into the class `name`. Raises LayoutError without a usable name."""
+        """Move the waiting photos into the class `name`.
+
+        Raises:
+            LayoutError: the name is not usable.
+        """
         safe = component(name)
         if safe is None:
             raise LayoutError("A class needs a name: type what is on these photos, for example cup.")
@@ -125,7 +146,7 @@ class Draft:
         return {folder.name: sorted(folder.iterdir()) for folder in sorted(self.root.iterdir())}
 
     def drop(self, name: str) -> None:
-        """Take a class out again."""
+        """Delete a class and its photos."""
         if name in self.classes():
             shutil.rmtree(self.root / name)
 
@@ -148,10 +169,9 @@ def _copy(upload: Upload, target: Path) -> None:
 @contextmanager
 def _disk() -> Iterator[None]:
     try:
-        yield
+        with disk_full_said("this upload"):
+            yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull("The disk is full: the upload could not be kept. Free some space and try again.") from error
         if error.errno not in _NAMES:
             raise
         # Names are the browser's: too long together, or one file called like a folder.

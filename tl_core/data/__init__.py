@@ -1,1 +1,1 @@
-"""From files to images in a data set: archives, layout, decoding, ingest, splits, samples. Knows no network."""
+"""From files to a data set: archives, class folders, decoding, ingest, checks, splits, samples, the cache."""

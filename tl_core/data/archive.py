@@ -1,7 +1,7 @@
-"""A zip from a stranger, unpacked without believing anything that it says. Knows no pictures and no classes.
+"""Unpacks a zip that may have been made to do harm.
 
-Every limit is measured while the bytes stream, because the sizes that a zip declares may lie. Nothing is written under a name from
-the zip: files get numbers, their names stay text.
+Every limit is measured while the bytes are read, because the sizes that a zip declares may be false. No file is written under a
+name from the zip: files on disk are numbered, and the names are kept as text.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tl_core.errors import DataError, UnsafeArchive
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 200_000_000
 MAX_RATIO = 100
-"""Bytes out for one byte in. Photos give 1 to 1, drawings kept as BMP about 50 to 1; a bomb gives 1,000."""
+"""Largest allowed ratio of unpacked to packed bytes. Photos have about 1, drawings saved as BMP about 50, a zip bomb 1,000."""
 RATIO_FROM = 20_000_000
-"""Bytes below which the ratio does not matter."""
+"""Unpacked bytes up to which the ratio is not checked."""
 
 _CHUNK = 1 << 20
 _DIRECTORY_BYTES_A_FILE = 480
@@ -52,7 +52,7 @@ def extract(
 ) -> list[SourceFile]:
     """Unpack `zip_path` into the new folder `into`, at most `max_bytes` in all; returns the files with their original names.
 
-    On any refusal `into` is removed.
+    Where the zip is refused, `into` is removed again.
 
     Raises:
         UnsafeArchive: it is larger than it may be, or holds absolute or climbing paths, links or further archives.
@@ -83,7 +83,7 @@ class _Unpacking:
     _name: str
     _into: Path
     _packed: int
-    """Bytes of the zip itself."""
+    """Size of the zip, bytes."""
     _max_bytes: int
     _max_files: int
     _max_file_bytes: int
@@ -170,14 +170,14 @@ def _too_many(name: str, most: int) -> UnsafeArchive:
 
 
 def _may_be_packed(name: str) -> bool:
-    """Office documents are zips inside; one among the pictures is a stray file, not an attack."""
+    """Whether a file of that name is a zip inside by its nature, as office documents are: not an archive in an archive."""
     return name.lower().endswith(
         (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers", ".pages", ".svgz")
     )
 
 
 def _original_name(entry: zipfile.ZipInfo) -> str:
-    """macOS writes UTF-8 without saying so; `zipfile` then reads it as the old DOS alphabet."""
+    """The name of a file in the zip. macOS writes UTF-8 without setting the flag for it, and `zipfile` then decodes it as cp437."""
     if entry.flag_bits & 0x800:
         return entry.filename
     try:
@@ -187,7 +187,7 @@ def _original_name(entry: zipfile.ZipInfo) -> str:
 
 
 def _check_directory_size(zip_path: Path, name: str, max_files: int) -> None:
-    """Refuse a list of contents that is too long, before `zipfile` reads it into memory whole."""
+    """Refuse a central directory that is too long, before `zipfile` reads the whole of it into memory."""
     with zip_path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 66_000))

@@ -1,8 +1,8 @@
-"""A bounded folder of things that can be computed again. Knows no pictures and no networks.
+"""The cache: a folder of limited size for what can be computed again.
 
-An entry is a file or a folder, `root/KIND/KEY`; whoever fills it names it by a hash of what it was made from. It appears
-by one rename, so that nobody ever sees half of one. The entry used longest ago goes first; what is open or memory-mapped
-when it goes stays readable for whoever holds it (POSIX).
+An entry is a file or a folder, `root/KIND/KEY`, whose key is a hash of what it was computed from. It is put in place by one
+rename, so that no reader sees an unfinished one. The least recently used entry is evicted first; a process that has an evicted file
+open or memory-mapped can still read it (POSIX).
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _GONE = ".gone"
 
 @dataclass
 class Entry:
-    """One entry while its lock is held."""
+    """One entry of the cache while its lock is held."""
 
     path: Path | None
-    """Where the finished entry is; None: it has to be filled."""
+    """Place of the finished entry; None: it has to be filled."""
     temporary: Path
-    """Where to write it: a name that does not exist yet, for a file or for a folder."""
+    """Where to write the entry: a path that does not exist yet, for a file or for a folder."""
     _final: Path = field(repr=False)
 
     def commit(self) -> Path:
-        """Give what was written to `temporary` its final name; returns it."""
+        """Rename what was written to `temporary` to its final name; returns the path."""
         self.temporary.rename(self._final)
         os.utime(self._final)
         self.path = self._final
@@ -49,17 +49,17 @@ class Entry:
 
 
 class Cache:
-    """At most `limit_bytes` under `root`, shared by all processes of one store."""
+    """Keeps at most `limit_bytes` under `root`; shared by all processes of one store."""
 
     def __init__(self, root: Path, limit_bytes: int, *, spare_seconds: float = 60.0) -> None:
-        """`spare_seconds`: what was used so recently is not evicted; somebody may be about to open it."""
+        """`spare_seconds`: an entry that was used so recently is not evicted, since a process may be about to open it."""
         self.root = root
         self.limit_bytes = limit_bytes
         self._spare_seconds = spare_seconds
         self._whole: set[tuple[Path, int]] = set()
 
     def get(self, kind: str, key: str) -> Path | None:
-        """The finished entry, marked as just used, or None."""
+        """Path of the finished entry, which is marked as just used, or None."""
         path = self._path(kind, key)
         try:
             os.utime(path)
@@ -73,7 +73,7 @@ class Cache:
     ) -> Iterator[Entry]:
         """Hold the lock of one entry, and fill it where it is not there yet.
 
-        Serves a generator that says how far it is:
+        A context manager, so that a generator can fill the entry and report its progress:
 
             with cache.entry("pixels", key) as entry:
                 if entry.path is None:
@@ -81,9 +81,9 @@ class Cache:
                     entry.commit()
             use(entry.path)
 
-        A second process waits at the `with` and finds the entry filled. Whatever was not committed is removed. An entry that
-        is not `whole` (a power cut, a disk that errs) is dropped and filled again. Where filling takes `needed` bytes and
-        the disk has less, older entries make way first.
+        A second process waits at the `with` and finds the entry filled. What was not committed is removed. An entry that is
+        not `whole` (after a power cut or a disk error) is dropped and filled again. Where filling takes `needed` bytes and
+        the disk has fewer, older entries are evicted first.
 
         Raises:
             DiskFull: no space was left while it was being filled.
@@ -111,7 +111,7 @@ class Cache:
                 self.evict()
 
     def _sound(self, kind: str, key: str, whole: Callable[[Path], bool] | None) -> Path | None:
-        """The entry, if it is there and `whole`; one file or folder is looked into once."""
+        """The entry, if it is there and `whole`; each file or folder is examined only once per process."""
         path = self.get(kind, key)
         if path is None or whole is None:
             return path
@@ -140,11 +140,11 @@ class Cache:
             return entry.path
 
     def size(self) -> int:
-        """Bytes under `root` now."""
+        """Bytes that all entries take now."""
         return sum(_bytes(path) for path in self._entries())
 
     def room(self) -> int:
-        """Bytes that a new entry may take: within the limit, and on the disk once older entries have made way."""
+        """Bytes that a new entry may take: within the limit, and on the disk once older entries are evicted."""
         self.root.mkdir(parents=True, exist_ok=True)
         return max(0, min(self.limit_bytes, shutil.disk_usage(self.root).free + self.size()))
 
@@ -155,9 +155,9 @@ class Cache:
                 _vanish(path)
 
     def evict(self, needed: int = 0) -> None:
-        """Remove what crashed processes left behind, then the entries used longest ago.
+        """Remove what crashed processes left behind, then the least recently used entries.
 
-        Until the rest is within the limit, and the disk has `needed` bytes free; what was just used stays.
+        Stops as soon as the rest is within the limit and the disk has `needed` bytes free. What was just used stays.
         """
         entries: list[tuple[float, int, Path]] = []
         for path in self._entries():
@@ -194,7 +194,7 @@ class Cache:
     def _lock(self, kind: str, key: str, *, timeout: float = -1) -> FileLock:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        # A generator may be closed by another thread than the one that filled it.
+        # A generator may be closed by another thread than the one that took the lock.
         return FileLock(locks / f"{kind}-{key}.lock", timeout=timeout, thread_local=False)
 
     def _path(self, kind: str, key: str) -> Path:
@@ -208,7 +208,7 @@ class Cache:
 
 
 def holds_array(dtype: type[np.generic], *leading: int) -> Callable[[Path], bool]:
-    """For `whole`: whether a .npy file can be mapped, is of `dtype`, and its shape begins with `leading`."""
+    """A function for `Cache.entry(whole=...)`: whether a .npy file can be mapped, is of `dtype`, and has a shape that begins with `leading`."""
 
     def whole(path: Path) -> bool:
         try:
@@ -222,7 +222,7 @@ def holds_array(dtype: type[np.generic], *leading: int) -> Callable[[Path], bool
 
 @contextmanager
 def disk_full_said(where: str) -> Iterator[None]:
-    """Turn the operating system's "no space left" into a `DiskFull` that names `where`."""
+    """Raise a `DiskFull` that names `where` for the operating system's "no space left"."""
     try:
         yield
     except OSError as error:
@@ -232,7 +232,7 @@ def disk_full_said(where: str) -> Iterator[None]:
 
 
 def allocate(path: Path, size: int) -> None:
-    """Take `size` bytes of disk for the file at `path` now.
+    """Reserve `size` bytes on the disk for the file at `path`.
 
     Writing to a memory map on a full disk kills the process; this fails before, with an error that can be caught.
 
@@ -258,7 +258,7 @@ def _bytes(path: Path) -> int:
 
 
 def _vanish(path: Path) -> None:
-    """Take a folder away in one step, so that no reader finds half of it."""
+    """Remove a file or folder under another name, so that no reader finds half of it."""
     gone = path.with_name(f".{secrets.token_hex(4)}{_GONE}")
     try:
         path.rename(gone)

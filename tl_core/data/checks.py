@@ -156,12 +156,12 @@ def _too_many_classes(manifest: Manifest) -> Iterator[Found]:
 def _not_in_train(manifest: Manifest) -> Iterator[Found]:
     """Classes of the user's own val or test that train lacks."""
     learned = {image.label for image in manifest.images if image.split in (None, "train")}
-    strangers = [manifest.classes[label] for label in sorted({image.label for image in manifest.images} - learned)]
+    unknown = [manifest.classes[label] for label in sorted({image.label for image in manifest.images} - learned)]
     if manifest.own_splits and not learned:
         yield Found("There are val or test folders but no train folder with pictures in it. Add one.")
-    elif strangers:
+    elif unknown:
         yield Found(
-            f"{_quoted(strangers)} {'is' if len(strangers) == 1 else 'are'} in val or test but not in train, so it could never "
+            f"{_quoted(unknown)} {'is' if len(unknown) == 1 else 'are'} in val or test but not in train, so it could never "
             "be learned. Add pictures to train, or take the folder out of val and test."
         )
 

@@ -1,5 +1,5 @@
-"""From the places of files to classes and splits: the rules for folders. Knows no pixels; opens a file only to see whether one without
-an extension is a picture.
+"""The rules by which folders become classes and splits. A file is opened only where it has no extension, to see whether it is a
+picture.
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ _STRAY_FOLDERS = frozenset(["__macosx", "@eadir", "$recycle.bin"])
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to be read."""
+    """One picture that is to be read."""
 
     path: Path
     name: str
-    """Its original place, for display."""
+    """Original path inside the folder, for display."""
     class_name: str
     split: Split | None
 
 
 @dataclass(frozen=True)
 class Layout:
+    """What was found in a folder: pictures with their classes, and what was set aside."""
+
     items: tuple[Item, ...]
     classes: tuple[str, ...]
     """Display names, sorted."""
     refused: tuple[Refusal, ...]
     passed_over: int
-    """Files that are no pictures."""
+    """Number of files that are no pictures."""
     folded_folders: int
-    """Folders below a class folder."""
+    """Number of folders below a class folder whose pictures are counted as that class."""
 
 
 def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first") -> Layout:
-    """Which file is a picture of which class, and in which of the user's own splits.
+    """Say which file is a picture of which class, and in which of the user's own splits.
 
     The class is the first folder below the root (`first`) or the last one above the picture (`innermost`). Folders that wrap
     everything are passed through. `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only
@@ -134,7 +136,7 @@ def _format(file: SourceFile) -> ImageFormat:
 
 
 def _wrapping(pictures: Sequence[SourceFile]) -> int:
-    """How many levels of folders only wrap: a single one at its level, with folders in it."""
+    """How many levels of folders only wrap the rest: each is the single folder of its level and has folders in it."""
     depth = 0
     while True:
         tops = {file.parts[depth] for file in pictures if len(file.parts) > depth + 1}
@@ -152,7 +154,7 @@ def _are_splits(pictures: Sequence[SourceFile], depth: int) -> bool:
 
 
 def _display_names(keys: set[str]) -> dict[str, str]:
-    """Names short enough to be shown, still different from one another."""
+    """Names that are short enough to be shown and still differ from one another."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for key in sorted(keys):

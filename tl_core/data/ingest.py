@@ -1,8 +1,9 @@
-"""A folder, zip or sample becomes a data set: normalised copies, thumbnails, a manifest. Knows no training.
+"""Reads a folder, a zip or a sample into a data set: normalised copies, thumbnails and a manifest.
 
-A copy is upright RGB, at most 1024 pixels long, without metadata: JPEG (quality 95, colour at full resolution) for photos, PNG for
-small pictures that were lossless, so that a drawn digit is not smeared. What another data set of the workspace holds already
-is taken over from there. Threads: Pillow lets go of the interpreter while it decodes, scales and encodes.
+A copy is upright RGB, its longest side at most 1024 pixels, without metadata: JPEG (quality 95, no chroma subsampling) for photos,
+PNG for small pictures that were lossless, so that a drawn digit is not blurred. Pictures that another data set of the workspace
+holds already are taken over from there. Pictures are read on threads, because Pillow releases the interpreter lock while it
+decodes, scales and encodes.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from tl_core.documents.spec import IngestSpec
 from tl_core.errors import LayoutError, NotFound, UnreadableImage
 
 THUMBNAIL = 256
-"""Pixels, the longest side of a thumbnail."""
+"""Longest side of a thumbnail, pixels."""
 UNPACKED_FOR_PACKED = 4
-"""How many times the largest upload a zip may unpack to."""
+"""How many times the size of the largest upload a zip may unpack to."""
 
 _TINY = 128
 _LOSSLESS_PIXELS = 512 * 512
@@ -53,16 +54,16 @@ def ingest(
 ) -> Generator[Event, None, Manifest]:
     """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
 
-    `staging` is a folder for what has to be unpacked or downloaded first; what is put there is removed again. `known`:
-    folders of other data sets, whose copies of the same files are taken over. A picture that cannot be used becomes a
-    `Refusal`; it never stops the rest.
+    `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of other
+    data sets, whose copies of the same files are taken over. A picture that cannot be used becomes a `Refusal` and does not
+    stop the others.
 
     Raises:
-        NotFound: no such folder or zip.
-        LayoutError: no pictures in class folders, or none that can be read.
+        NotFound: there is no such folder or zip.
+        LayoutError: there are no pictures in class folders, or none can be read.
         UnsafeArchive, DataError: the zip is refused.
-        UnknownName, DownloadFailed: the sample is not there.
-        DiskFull: no space left.
+        UnknownName, DownloadFailed: there is no such sample, or it could not be downloaded.
+        DiskFull: no space is left.
     """
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
@@ -73,7 +74,7 @@ def ingest(
 
 
 def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Generator[Event, None, Manifest]:
-    """The manifest of what `spec` names: every picture decoded, and kept by `keep` or, without it, not at all.
+    """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept.
 
     Raises:
         As `ingest`.
@@ -103,7 +104,7 @@ class _Writer:
         return known.image.model_copy(update={"file": file}) if known and file else None
 
     def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
-        """Returns the generated file name, and the checksum of the copy."""
+        """Write both; returns the generated file name and the checksum of the copy."""
         stem = f"{row:06}"
         copied = io.BytesIO()
         if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
@@ -131,7 +132,7 @@ def _is_grey(image: Image.Image) -> bool:
 def _thumbnail(image: Image.Image) -> Image.Image:
     longest = max(image.size)
     if longest < _TINY:
-        # A page would blur it; whole pixels show what the picture is.
+        # The browser would blur so small a picture when it enlarges it; whole pixels show what it is.
         factor = _TINY // longest
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     small = image.copy()

@@ -1,6 +1,5 @@
-"""Pictures that were read before, by the hash of their bytes: their copies are taken over, not decoded and written again.
-
-Knows finished data sets as folders. Knows no decoding and no workspace.
+"""Finds pictures that another data set holds already, by the hash of their bytes, so that they need not be decoded and written
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tl_core.errors import DocumentError, NotFound
 _END_OF_JPEG = b"\xff\xd9"
 
 MOST = 100_000
-"""Pictures that are remembered, those of the newest data sets: reading manifests takes time, and memory."""
+"""How many pictures are remembered, beginning with the newest data sets: reading manifests takes time and memory."""
 
 
 class KnownPicture(NamedTuple):
@@ -57,13 +56,13 @@ class Known:
 
 
 def take_over(known: KnownPicture, into: Path, stem: str) -> str | None:
-    """Put the copy and the thumbnail of `known` into the data set folder `into`; the new file's name.
+    """Put the copy and the thumbnail of `known` into the data set folder `into`; returns the name of the new file.
 
-    None where they are gone or damaged meanwhile. They are hard links where the file system has them: nobody ever writes to
-    a copy, and the one of the other data set stays when this one is deleted.
+    Returns None where they were deleted or damaged since. The new files are hard links where the file system has them, which
+    is safe because a copy is never written to; deleting one data set leaves the files of the other.
 
     Raises:
-        OSError: no space left.
+        OSError: no space is left.
     """
     old = known.folder / "images" / known.image.file
     new = into / "images" / f"{stem}{old.suffix}"

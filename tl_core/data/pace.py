@@ -1,4 +1,4 @@
-"""How fast work goes and how long it will take, said at most four times a second. Knows no work."""
+"""Reports progress, speed and remaining time of work on many images, at most four times a second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SECONDS_BETWEEN = 0.25
 
 
 class Pace:
-    """Counts `total` images through one stage, of which `before` were done before the clock starts."""
+    """Counts `total` images through one stage, `before` of which were done before the clock started."""
 
     def __init__(self, stage: Stage, total: int, *, before: int = 0, seconds_between: float = SECONDS_BETWEEN) -> None:
         self._stage: Stage = stage
@@ -21,7 +21,7 @@ class Pace:
         self._said = float("-inf")
 
     def at(self, done: int) -> Progress | None:
-        """The event to send now, or None where the last one is too fresh; the last image is always said."""
+        """The event to send after `done` images, or None where the last event was sent too recently. The last image always has one."""
         now = time.monotonic()
         if now - self._said < self._between and done < self._total:
             return None

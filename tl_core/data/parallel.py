@@ -1,4 +1,7 @@
-"""The same work on many things, on all cores, in order. Threads: Pillow lets go of the interpreter while it works. Knows no work."""
+"""Runs one function on many items, on all cores, and returns the results in order.
+
+Uses threads: Pillow and NumPy release the interpreter lock while they work.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from tl_core.hardware import cores
 Result = TypeVar("Result")
 
 AHEAD = 8
-"""Results, a core, that may wait to be taken: however many things there are, few are in memory."""
+"""Results per core that may wait to be taken, so that only few are in memory however many items there are."""
 
 
 def in_order(work: Callable[[int], Result], count: int, *, ahead: int | None = None) -> Generator[Result, None, None]:
-    """What `work` gives for 0 to `count` - 1; at most `ahead` of them are done before they are asked for.
+    """Yield `work(0)` to `work(count - 1)`; at most `ahead` of them are computed before they are asked for.
 
-    An error of `work` is raised in its place. Closing this generator waits for what has begun and drops the rest.
+    An error that `work` raises is raised where its result would be. Closing this generator waits for calls that have begun and
+    cancels the rest.
     """
     threads = max(1, min(cores(), count))
     most = threads * AHEAD if ahead is None else max(1, ahead)

@@ -1,8 +1,8 @@
-"""The one image function: whatever a picture was, training, evaluation, the app and the bundle see the same pixels of it.
+"""The one image function, so that training, evaluation, the app and the bundle see the same pixels of a picture.
 
-bytes -> header checked -> EXIF orientation -> RGB (alpha over white, 16-bit scaled) -> longest side at most 1024 -> squashed to
-the square that a network takes. Pillow only. Knows no classes, no folders and no network; mean and standard deviation are
-in the exported graph.
+bytes -> header checked -> EXIF orientation -> RGB (alpha over white, 16 bits scaled to 8) -> longest side at most 1024 -> squashed to
+the square that a network takes. Pillow does all of it. Mean and standard deviation are not applied here: they are part of the
+exported graph.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from tl_core.documents.manifest import Manifest
 from tl_core.errors import DataError, UnreadableImage
 
 PIXELS_VERSION = 1
-"""Part of every cache key: raise it when the same bytes would give other pixels."""
+"""Part of the cache keys of pixels: raise it when the same bytes would give other pixels."""
 LONGEST = 1024
-"""Pixels, the longest side that is kept."""
+"""Longest side that is kept, pixels."""
 MAX_PIXELS = 120_000_000
-"""Of a JPEG's header (phone cameras go up to 108 million); its decoder scales while it reads."""
+"""Most pixels that a header may claim where the decoder scales while it reads. Phone cameras go up to 108 million."""
 MAX_PIXELS_UNSCALED = 64_000_000
-"""Of any other header: those are decoded whole, at up to 16 bytes a pixel."""
+"""Most pixels that any other header may claim: those pictures are decoded whole, at up to 16 bytes per pixel."""
 MAX_FILE_BYTES = 200_000_000
 MIN_SIDE = 4
-"""Pixels. Smaller pictures are trackers and placeholders."""
+"""Shortest allowed side, pixels. Smaller pictures are tracking pixels and placeholders."""
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -48,7 +48,7 @@ INTERPOLATIONS = {
 
 _EXIF = b"Exif\0\0"
 _MOST_EXIF = 100
-"""Parts of a JPEG's notes. A camera writes one or two; the decoder's time grows with the square of their number."""
+"""EXIF segments that a JPEG may have. A camera writes one or two; the decoder's time grows with the square of their number."""
 _MOST = (
     f"JPEG is read up to {MAX_PIXELS // 1_000_000}, other kinds up to {MAX_PIXELS_UNSCALED // 1_000_000} million pixels"
 )
@@ -62,7 +62,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
     """The picture in `source` (a file's bytes, or its path) as RGB, upright, its longest side at most `longest` pixels.
 
-    What its content is decides, not its name. Only the first frame is read.
+    The content decides which format it is, not the name. Only the first frame is read.
 
     Raises:
         UnreadableImage: it cannot be used; `reason` says why.
@@ -72,7 +72,7 @@ def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
     image = _open(content)
     scales = recognised(content).scales
     try:
-        # Two at once of the largest pictures would need more memory than the whole program may take.
+        # Two of the largest pictures at once would need more memory than the whole program may take.
         if image.width * image.height > _ONE_AT_A_TIME:
             with _large:
                 return _upright_rgb(image, longest, scales)
@@ -82,10 +82,10 @@ def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
 
 
 def read_bytes(source: bytes | Path) -> bytes:
-    """A picture's bytes, from its path or as they are.
+    """The bytes of a picture, given as bytes or as a path.
 
     Raises:
-        UnreadableImage: empty, or larger than any picture that we take.
+        UnreadableImage: there are none, or more than `MAX_FILE_BYTES`.
     """
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size == 0:
@@ -99,7 +99,7 @@ def read_bytes(source: bytes | Path) -> bytes:
 
 
 def to_input(image: Image.Image, size: int, interpolation: str) -> NDArray[np.uint8]:
-    """The whole picture, squashed to a square: uint8 (size, size, 3), RGB. `interpolation` is a key of `INTERPOLATIONS`."""
+    """The whole picture squashed to a square: uint8 (size, size, 3), RGB. `interpolation` is a key of `INTERPOLATIONS`."""
     squashed = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation])
     return np.asarray(squashed, dtype=np.uint8)
 
@@ -116,13 +116,14 @@ def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[n
 def load_pixels(
     dataset: Path, manifest: Manifest, *, size: int, interpolation: str, cache: Cache
 ) -> Generator[Event, None, NDArray[np.uint8]]:
-    """Every picture of a data set as one read-only memory map, uint8 (N, size, size, 3), in manifest row order.
+    """Every picture of a data set as one read-only memory map, uint8 (N, size, size, 3), in the order of the manifest.
 
-    Filled on all cores the first time, from `dataset`/images; found by content afterwards, whatever the data set is called.
+    Filled on all cores the first time, from `dataset`/images; found in the cache by content afterwards, also for another data
+    set with the same pictures.
 
     Raises:
         DataError: a copy in the data set is missing or damaged.
-        DiskFull: no space for the array.
+        DiskFull: there is no space for the array.
     """
     key = pixels_key(manifest, size=size, interpolation=interpolation)
     whole = holds_array(np.uint8, len(manifest.images), size, size, 3)
@@ -136,14 +137,14 @@ def load_pixels(
 
 
 def origin(manifest: Manifest) -> str:
-    """What every key of the cache begins with, up to its first hyphen, under which something of these pictures is kept."""
+    """The part before the first hyphen of every cache key under which something computed from these pictures is kept."""
     return manifest.content[:16]
 
 
 def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
-    """Names the array of `load_pixels` by its content: the images in their order, how they were copied, the size, the scaling.
+    """Cache key of the array of `load_pixels`: a hash of the images in their order, `Manifest.copies`, size and interpolation.
 
-    It begins with `origin`, as do the keys of whatever is computed from the array.
+    It begins with `origin`, as do the keys of all that is computed from the array.
     """
     made = f"{PIXELS_VERSION} {manifest.copies} {size} {interpolation} {manifest.content}"
     return f"{origin(manifest)}-{hashlib.sha256(made.encode()).hexdigest()[:40]}"
@@ -211,7 +212,7 @@ def _upright_rgb(image: Image.Image, longest: int, scales: bool) -> Image.Image:
     if factor < 1:
         target = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    # Pillow writes a comment and a colour profile of the source into every copy that it saves.
+    # Otherwise Pillow would write the source's comment and colour profile into every copy that it saves.
     image.info = {}
     return image
 
@@ -228,7 +229,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, scaled by the range of its type, or by its own largest value where the type says nothing."""
+    """Grey of 16 or 32 bits, scaled by the range of its type, or by its own largest value where the type has no natural range."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     values = np.nan_to_num(np.array(image, dtype=np.float32), copy=False, posinf=0.0, neginf=0.0)

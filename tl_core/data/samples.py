@@ -1,5 +1,5 @@
-"""Built-in data sets, a row each: in an installed package, or behind a download. Knows no data set folder: it writes class folders, as a
-user would.
+"""The table of built-in data sets: each is held by an installed package or can be downloaded, and is written as class folders, as a
+user would bring them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import DataError, UnknownName
 
 SUBSET = 600
-"""Images, about, that a downloaded sample is cut down to."""
+"""About how many images a downloaded sample is cut down to."""
 FEWEST_A_CLASS = 6
 
 
@@ -50,22 +50,22 @@ class Sample(Record):
     images: int = SUBSET
     licence: str
     note: str
-    """One sentence: what it is, what was published on it."""
+    """One sentence: what it shows, and results published on it."""
     package: str | None = None
-    """Import name of the package that holds it."""
+    """Import name of the package that holds the images."""
     distribution: str | None = None
-    """What to install where the package is missing."""
+    """Name under which pip installs that package."""
     archive: Remote | None = None
     labels: Remote | None = None
     """A MATLAB file: `labels[number - 1]` is the class of picture `number`."""
     member: str = ""
-    """Regular expression of a picture's place in the archive; group `label` is its class (or its number, with `labels`)."""
+    """Regular expression for a picture's path in the archive; its group `label` is the class or, with `labels`, the picture's number."""
     class_names: dict[str, str] = Field(default_factory=dict)
-    """Display names where the archive has codes."""
+    """Display names of classes for which the archive uses codes."""
 
 
 class SampleInfo(Record):
-    """A row as it is listed."""
+    """One sample as it is listed."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ class SampleInfo(Record):
 
 
 class SampleMeta(Record):
-    """What a manifest says of its source."""
+    """What the manifest of a data set made from a sample says about its source."""
 
     title: str
     licence: str
@@ -144,7 +144,7 @@ def is_here(row: Sample) -> bool:
 
 
 def best_here() -> str:
-    """The name of the sample to offer first: the first of the table that needs no network."""
+    """Name of the sample to offer first: the first of the table that needs no network."""
     return next(row.name for row in SAMPLES.values() if is_here(row))
 
 
@@ -153,7 +153,7 @@ def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES)
 
     Raises:
         UnknownName: no such sample.
-        DataError: the package that holds it is not installed.
+        DataError: the package that holds it is not installed, or the archive has another layout than it had.
         DownloadFailed: it could not be fetched.
         OSError: it cannot be written (ENOSPC: the disk is full).
     """
@@ -180,8 +180,8 @@ def _how(row: Sample) -> str:
 
 
 def _write_digits(into: Path) -> None:
-    """Kept at 8 x 8: the one enlargement is then the network's own, which gave 0.918 on 900 of them (Lite0, logistic head);
-    enlarged in blocks first, 0.859; smoothly first, 0.913.
+    """Write the digits at 8 x 8 pixels, so that they are enlarged only once, to the network's input: accuracy 0.918 on 900 of them
+    (Lite0, logistic head), against 0.859 where they were first enlarged in blocks and 0.913 where first enlarged smoothly.
     """
     from sklearn.datasets import load_digits
 
@@ -196,7 +196,7 @@ def _write_digits(into: Path) -> None:
 def _write_solar_cells(into: Path) -> None:
     import elpv_dataset
 
-    # The package's own loader reads all pictures into memory at once, 470 MB; its files are what it reads.
+    # The package's own loader reads all pictures into memory at once (470 MB), so its files are copied instead.
     folder = Path(elpv_dataset.__file__).parent / "data"
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         for place, probability, *_ in csv.reader(file, delimiter=" ", skipinitialspace=True):
@@ -241,7 +241,7 @@ def _numbered(path: Path) -> Callable[[str], str]:
 
 
 def _choose(row: Sample, packed: Path, class_of: Callable[[str], str], into: Path) -> Generator[Event, None, None]:
-    """Write the same number of pictures of every class, drawn with a fixed seed."""
+    """Write the same number of pictures of each class, drawn with a fixed seed."""
     with _members(packed) as (names, read):
         of_class: dict[str, list[str]] = defaultdict(list)
         for name in sorted(names):

@@ -1,6 +1,6 @@
-"""The files of a folder or an unpacked zip, and names from strangers made fit to be shown. Knows no classes and no pixels.
+"""Lists the files of a folder, and makes file names that come from users safe to show.
 
-What a stranger called a file is display text: where it lies on disk is `SourceFile.path`, and the two need not agree.
+The name that a user gave a file is display text only: where the file lies on disk is `SourceFile.path`, which may differ.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from tl_core.errors import LayoutError
 LONGEST_NAME = 100
 """Characters of a class name that are shown."""
 DEEPEST = 100
-"""Folders inside one another; further down nobody keeps pictures."""
+"""Levels of folders inside one another that are allowed."""
 
 
 class SourceFile(NamedTuple):
+    """A file as it was given, and where its bytes are."""
+
     path: Path
-    """Where its bytes are."""
+    """Where the file lies on disk."""
     parts: tuple[str, ...]
-    """Its folders and its own name, as they were given: raw text, never a path."""
+    """Its folders and its own name, as the user gave them: raw text, never used as a path."""
 
 
 def walk(root: Path) -> list[SourceFile]:
@@ -50,7 +52,7 @@ def _walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]
         raise LayoutError(f"Folders lie more than {DEEPEST} deep inside one another here. Give a folder higher up.")
     for entry in entries:
         inner = folder / entry.name
-        # A path's own questions answer no to a link that leads nowhere or to itself; those of `entry` raise.
+        # `Path.is_dir` and `is_file` return False for a link that leads nowhere or to itself; those of `entry` raise.
         if inner.is_dir():
             yield from _walk(inner, (*parts, entry.name), above | {identity})
         elif inner.is_file():
@@ -58,9 +60,9 @@ def _walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]
 
 
 def shown(text: str) -> str:
-    """`text` fit for a page or a terminal: one line of valid Unicode without control or direction characters.
+    """`text` made safe for a page or a terminal: one line of valid Unicode without control or direction characters.
 
-    Letters of every script stay, composed (NFC), so that a name from a Mac equals the same name from elsewhere.
+    Letters of every script are kept, composed (NFC), so that a name from a Mac equals the same name from another system.
     """
     valid = text.encode("utf-8", "replace").decode("utf-8")
     composed = unicodedata.normalize("NFC", valid)
@@ -68,15 +70,16 @@ def shown(text: str) -> str:
 
 
 def shown_path(parts: tuple[str, ...]) -> str:
-    """A file's original place, for display."""
+    """The original path of a file, for display."""
     return "/".join(shown(part) for part in parts)
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+    """`text` cut to at most `longest` characters, with an ellipsis where something was cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _hidden(letter: str) -> bool:
     category = unicodedata.category(letter)
-    # The two joiners are part of how Persian, Indic scripts and emoji are written; other format characters turn text around.
+    # The two joiners are needed to write Persian, Indic scripts and emoji; other format characters can reverse the text.
     return category in ("Cc", "Cs", "Cn", "Zl", "Zp") or (category == "Cf" and letter not in "\u200c\u200d")

@@ -1,7 +1,7 @@
-"""Which image learns, which chooses, which judges. Knows no pixels.
+"""Splits a data set into train, validation and test.
 
-A split that we cut is stratified, 70/15/15, follows the run's seed and the images' content alone (not their order or names), and keeps
-byte-identical images on one side. The user's own split stays as it is; a part that it lacks is cut from train.
+A split made here is stratified, 70/15/15, depends only on the run's seed and the images' content (not on their order or names), and
+keeps byte-identical images on one side. The user's own split stays as it is; a part that it lacks is cut from train.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tl_core.documents.manifest import SPLITS, ImageEntry, Manifest, Split
 
 HELD_OUT = 0.15
+"""Share of the images that goes to validation, and to test."""
 DEFAULT_SEED = 0
 """The seed of the split that is shown before a run has one of its own."""
 
@@ -40,7 +41,7 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
 
 
 def split_hashes(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, str]:
-    """For each split, SHA-256 over the sorted content hashes of its images: two runs that agree were judged on the same images."""
+    """For each split, SHA-256 over the sorted content hashes of its images; equal hashes mean that runs were judged on the same images."""
     return {
         part: hashlib.sha256(
             "\n".join(
@@ -68,7 +69,7 @@ def _cut(images: Sequence[ImageEntry], rows: Iterable[int], *, parts: tuple[Spli
             contents_of[label].append(content)
 
     side: dict[str, Split] = {}
-    # The smallest class chooses first: what it shares with a larger one must not leave it without an image to be judged on.
+    # The smallest class comes first: images that it shares with a larger class must not leave it without one in each part.
     for label in sorted(contents_of, key=lambda label: (len(contents_of[label]), label)):
         contents = contents_of[label]
         placed = Counter(side[content] for content in contents if content in side)
@@ -86,7 +87,7 @@ def _cut(images: Sequence[ImageEntry], rows: Iterable[int], *, parts: tuple[Spli
 
 
 def _quota(distinct: int, parts: int) -> int:
-    """How many of `distinct` images each of `parts` held-out parts takes."""
+    """How many of `distinct` images go to each of `parts` held-out parts."""
     if distinct <= parts:
         return 0
     return min(max(1, round(distinct * HELD_OUT)), (distinct - 1) // parts)
