@@ -18,7 +18,6 @@ from PIL import Image
 
 from tests.conftest import picture
 from tests.data.work import finish
-from tl_core.data import samples
 from tl_core.data.samples import SAMPLES, Remote, Sample, best_here, listing, write_sample
 from tl_core.documents.events import Progress
 from tl_core.errors import DataError, DownloadFailed, UnknownName
@@ -197,7 +196,8 @@ def test_solar_cells_are_functional_where_the_probability_is_zero(tmp_path: Path
 
 
 def test_a_missing_package_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "is_here", lambda row: row.name == "digits")
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "elpv_dataset" else there(name))
     with pytest.raises(DataError, match="pip install elpv-dataset"):
         finish(write_sample("solar_cells", tmp_path / "one"))
     assert best_here() == "digits"

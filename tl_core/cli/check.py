@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import zip_longest
 from pathlib import Path
 
 from tl_core import api
@@ -14,6 +15,7 @@ from tl_core.documents.spec import IngestSpec
 
 MOST_FILES = 20
 """Files that the terminal lists for one finding; JSON has them all."""
+_BLOCKED = "No classifier can be trained on this yet."
 
 
 def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
@@ -40,16 +42,15 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
                 "findings": [finding.model_dump() for finding in found],
             }
         )
-    else:
-        show.table(["class", *SPLITS], [[name, *map(str, parts.values())] for name, parts in counts.items()])
-        show.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
+        for finding in found:
+            if finding.stops:
+                show.aside(f"{_BLOCKED} {finding.message}")
+        return
+    show.table(["class", *SPLITS], [[name, *map(str, parts.values())] for name, parts in counts.items()])
+    show.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
     for finding in found:
-        if finding.stops:
-            (show.aside if json else show.line)(f"No classifier can be trained on this yet. {finding.message}")
-        elif not json:
-            show.line(finding.message)
-            reasons = finding.reasons or ("",) * len(finding.files)
-            for file, reason in list(zip(finding.files, reasons, strict=True))[:MOST_FILES]:
-                show.line(f"  {file}: {reason}" if reason else f"  {file}")
-            if len(finding.files) > MOST_FILES:
-                show.line(f"  and {len(finding.files) - MOST_FILES:,} more; check --json names all of them.")
+        show.line(f"{_BLOCKED} {finding.message}" if finding.stops else finding.message)
+        for file, reason in list(zip_longest(finding.files, finding.reasons))[:MOST_FILES]:
+            show.line(f"  {file}: {reason}" if reason else f"  {file}")
+        if len(finding.files) > MOST_FILES:
+            show.line(f"  and {len(finding.files) - MOST_FILES:,} more; check --json names all of them.")

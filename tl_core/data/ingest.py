@@ -151,8 +151,8 @@ def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
     if spec.source_kind == "sample":
         from tl_core.data import samples
 
-        meta = yield from samples.write_sample(spec.source, place)
-        return _Found(sources.walk(place), f"sample:{spec.source}", meta.licence, meta.note)
+        sample = yield from samples.write_sample(spec.source, place)
+        return _Found(sources.walk(place), f"sample:{spec.source}", sample.licence, sample.note)
     path = Path(spec.source)
     if spec.source_kind == "folder":
         if not path.is_dir():

@@ -12,18 +12,17 @@ SECONDS_BETWEEN = 0.25
 class Pace:
     """Counts `total` images through one stage, `before` of which were done before the clock started."""
 
-    def __init__(self, stage: Stage, total: int, *, before: int = 0, seconds_between: float = SECONDS_BETWEEN) -> None:
+    def __init__(self, stage: Stage, total: int, *, before: int = 0) -> None:
         self._stage: Stage = stage
         self._total = total
         self._before = before
-        self._between = seconds_between
         self._started = time.monotonic()
         self._said = float("-inf")
 
     def at(self, done: int) -> Progress | None:
         """The event to send after `done` images, or None where the last event was sent too recently. The last image always has one."""
         now = time.monotonic()
-        if now - self._said < self._between and done < self._total:
+        if now - self._said < SECONDS_BETWEEN and done < self._total:
             return None
         self._said = now
         elapsed = now - self._started

@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, computed_field
 
 from tl_core.data.download import MEGABYTE, Wanted, download
 from tl_core.data.pace import Pace
@@ -42,7 +42,7 @@ class Remote(Record):
 
 
 class Sample(Record):
-    """One row of the table of samples."""
+    """One row of the table of samples; what is listed as JSON are its fields up to `note`, `here` and `how`."""
 
     name: str
     title: str
@@ -51,39 +51,31 @@ class Sample(Record):
     licence: str
     note: str
     """One sentence: what it shows, and results published on it."""
-    package: str | None = None
+    package: str | None = Field(None, exclude=True)
     """Import name of the package that holds the images."""
-    distribution: str | None = None
+    distribution: str | None = Field(None, exclude=True)
     """Name under which pip installs that package."""
-    archive: Remote | None = None
-    labels: Remote | None = None
+    archive: Remote | None = Field(None, exclude=True)
+    labels: Remote | None = Field(None, exclude=True)
     """A MATLAB file: `labels[number - 1]` is the class of picture `number`."""
-    member: str = ""
+    member: str = Field("", exclude=True)
     """Regular expression for a picture's path in the archive; its group `label` is the class or, with `labels`, the picture's number."""
-    class_names: dict[str, str] = Field(default_factory=dict)
+    class_names: dict[str, str] = Field(default_factory=dict, exclude=True)
     """Display names of classes for which the archive uses codes."""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def here(self) -> bool:
+        """Whether it needs no network."""
+        return self.package is not None and importlib.util.find_spec(self.package) is not None
 
-class SampleInfo(Record):
-    """One sample as it is listed."""
-
-    name: str
-    title: str
-    classes: int
-    images: int
-    licence: str
-    note: str
-    here: bool
-    how: str
-    """How to get it: "here now", "downloads 94 MB", "pip install elpv-dataset"."""
-
-
-class SampleMeta(Record):
-    """What the manifest of a data set made from a sample says about its source."""
-
-    title: str
-    licence: str
-    note: str
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def how(self) -> str:
+        """How to get it: "here now", "downloads 94 MB", "pip install elpv-dataset"."""
+        if self.here:
+            return "here now"
+        return f"downloads {self.archive.megabytes} MB" if self.archive else f"pip install {self.distribution}"
 
 
 def _rows() -> dict[str, Sample]:
@@ -121,35 +113,18 @@ SAMPLES: dict[str, Sample] = _rows()
 """In the order of preference."""
 
 
-def listing() -> list[SampleInfo]:
+def listing() -> list[Sample]:
     """Every sample, those that are here first."""
-    found = [
-        SampleInfo(
-            name=row.name,
-            title=row.title,
-            classes=row.classes,
-            images=row.images,
-            licence=row.licence,
-            note=row.note,
-            here=is_here(row),
-            how=_how(row),
-        )
-        for row in SAMPLES.values()
-    ]
-    return sorted(found, key=lambda info: not info.here)
-
-
-def is_here(row: Sample) -> bool:
-    return row.package is not None and importlib.util.find_spec(row.package) is not None
+    return sorted(SAMPLES.values(), key=lambda row: not row.here)
 
 
 def best_here() -> str:
     """Name of the sample to offer first: the first of the table that needs no network."""
-    return next(row.name for row in SAMPLES.values() if is_here(row))
+    return next(row.name for row in SAMPLES.values() if row.here)
 
 
-def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES) -> Generator[Event, None, SampleMeta]:
-    """Write the sample as class folders into the new folder `into`.
+def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES) -> Generator[Event, None, Sample]:
+    """Write the sample as class folders into the new folder `into`; returns its row.
 
     Raises:
         UnknownName: no such sample.
@@ -163,20 +138,12 @@ def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES)
     into.mkdir(parents=True)
     if row.archive is not None:
         yield from _download(row, row.archive, into)
-    elif not is_here(row):
+    elif not row.here:
         raise DataError(f"The sample {name} needs the package {row.distribution}: pip install {row.distribution}")
     else:
         yield StageStarted(stage="reading", title=f"Unpacking {row.title}")
         _EMBEDDED[name](into)
-    return SampleMeta(title=row.title, licence=row.licence, note=row.note)
-
-
-def _how(row: Sample) -> str:
-    if is_here(row):
-        return "here now"
-    if row.archive is not None:
-        return f"downloads {row.archive.megabytes} MB"
-    return f"pip install {row.distribution}"
+    return row
 
 
 def _write_digits(into: Path) -> None:
