@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT))
 from tl_core.api import finish  # noqa: E402
 from tl_core.runs.questions.ask import ask  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
-from tl_core.runs.start.estimating import measure_question  # noqa: E402
 from tl_core.runs.start.options import TrainingOptions, spec_of  # noqa: E402
 from tl_core.runs.store.store import Store  # noqa: E402
+from tl_core.runs.train.estimating import measure_question  # noqa: E402
 
 
 def main() -> None:

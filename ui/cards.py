@@ -8,7 +8,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from tl_core.models.registry import Network
-from tl_core.training.strategies.strategies import AUTO, Strategy, misfit, strategies
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, Strategy, misfit, strategies
 from ui import network as drawing
 from ui.words import plain
 
@@ -43,10 +43,13 @@ class Offer:
         st.image(drawing.small(drawn, words=words), width=width, alt=drawing.spoken(drawn))
 
 
+_OPEN = {AUTO: "Let the rule decide", DEFAULT: "Graft's default strategy"}
+
+
 def title(name: str) -> str:
-    """What a strategy is called on the pages, also `auto`, and one of an old run that the table lacks."""
+    """What a strategy is called on the pages, also what is still open, and one of an old run that the table lacks."""
     known = strategies().get(name)
-    return known.title if known else "Let the rule decide" if name == AUTO else name
+    return known.title if known else _OPEN.get(name, name)
 
 
 def chosen_name(proposed: str) -> str:

@@ -12,10 +12,10 @@ import streamlit as st
 from tl_core.documents.questions import MeasureSpec
 from tl_core.runs.process.devices import detect_device
 from tl_core.runs.process.queue import measuring_lock
-from tl_core.runs.start.estimating import measure_question
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.train.estimating import measure_question
 from ui import asking
 from ui.places import Here
 from ui.proposal import Proposal

@@ -10,10 +10,10 @@ from tl_core.documents.manifest import Manifest
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network
-from tl_core.runs.start.estimating import estimated, estimated_with
 from tl_core.runs.start.options import TrainingOptions, draft, problems
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.train.estimating import estimated, estimated_with
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
 from tl_core.training.strategies.strategies import Strategy

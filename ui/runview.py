@@ -7,11 +7,12 @@ import streamlit as st
 from tl_core.errors import GraftError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.train.resolve import settled
 from tl_core.training.speed.estimate import Estimate
 from ui import actions, cards, live
 from ui.jobline import cancel_button
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
-from ui.words import ago, distinct, duration, headline, interval, percent, plain
+from ui.words import DEVICE_WORDS, ago, distinct, duration, headline, interval, percent, plain
 
 STATE_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),
@@ -66,6 +67,8 @@ def _watch(here: Here, run: RunFolder) -> None:
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}]", width="stretch")
             badge(status.state)
         _why(run)
+        if status.state == "queued":
+            _expected(here, run)
         st.progress(followed.fraction, text=followed.sentence)
         live.numbers(followed)
         live.curves(followed, key=f"live-{run.id}")
@@ -132,6 +135,19 @@ def _why(run: RunFolder) -> None:
     spec = run.spec()
     if spec.chosen_by == "auto" and spec.reason:
         st.caption(f":material/auto_awesome: {plain(spec.reason, longest=600)}")
+
+
+def _expected(here: Here, run: RunFolder) -> None:
+    """What a run that waits will be, as far as it is known here; its worker decides when its turn has come."""
+    try:
+        spec = settled(run.spec(), here.workspace.dataset(run.spec().dataset))
+    except GraftError:
+        return  # The worker meets the same and says it.
+    said = spec.estimated_seconds
+    time = f", {Estimate(*said)}" if said else ""
+    st.caption(
+        f":material/timer: Expected: “{cards.title(spec.strategy)}” on {DEVICE_WORDS[spec.device]}{time}. It is decided when its turn comes."
+    )
 
 
 def _what_now(here: Here, run: RunFolder) -> None:

@@ -7,17 +7,15 @@ import streamlit as st
 from tl_core.hardware import available_mb
 from tl_core.models.weights import obtain as files
 from tl_core.runs.process.devices import detect_device
-from tl_core.runs.start.estimating import measured
 from tl_core.runs.store.store import Store
+from tl_core.runs.train.estimating import measured
 from tl_core.training.speed.estimate import Estimate, fits
 from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies
 from ui import measuring
 from ui import network as drawing
 from ui.places import Here
 from ui.proposal import Proposal
-from ui.words import count, plain
-
-DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
+from ui.words import DEVICE_WORDS, count, plain
 
 
 def show(here: Here, proposal: Proposal, train_images: int) -> bool:

@@ -13,6 +13,7 @@ NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
 SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (validation)", "test": "held out (test)"}
 """What the pictures of each split are for, with the field's term."""
+DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
 _JOINER = "\u2060"
 _PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 _SHORTCODE = re.compile(r":(?=[\w/+\-]+:)|(?<=www)\.|:(?=//)")

@@ -9,11 +9,11 @@ from tests.app.conftest import Open, text
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.models.registry import network
 from tl_core.runs.process.queue import measuring_lock
-from tl_core.runs.start.estimating import measure_question
 from tl_core.runs.start.options import spec_of
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, Store, new_id
+from tl_core.runs.train.estimating import measure_question
 from tl_core.training.speed import measure
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategy

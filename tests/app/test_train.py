@@ -10,6 +10,8 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
+from tl_core.models.registry import network
+from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, new_id
 from tl_core.training.strategies.strategies import strategies
@@ -183,3 +185,14 @@ def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: O
     said = text(open_page(TRAIN, run=run.id)).replace("\\", "")
     assert "With 42 training images, few." in said
     assert "(said: 10 to 25 seconds)" in said
+
+
+def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> None:
+    where = records.workspace()
+    run = records.run(where, records.dataset(where), state="queued", strategy="default")
+    run.write_spec(run.spec().model_copy(update={"weights": network(run.spec().backbone).default_weights}))
+    held = locks.take(run.lock)
+    assert held is not None
+    app = open_page(TRAIN, run=run.id)
+    locks.release([held])
+    assert "Expected: “Feature extraction” on this processor (CPU), " in text(app)

@@ -70,8 +70,8 @@ def train(workspace: Workspace, dataset: DatasetFolder) -> Iterator[Callable[...
     started: list[RunFolder] = []
 
     def start(does: str, **options: object) -> RunFolder:
-        options.setdefault("executor", SCRATCH)
-        run = jobs.submit_training(workspace, dataset, name=does, device="cpu", **options)  # type: ignore[arg-type]
+        given: dict[str, object] = {"executor": SCRATCH, "device": "cpu", **options}
+        run = jobs.submit_training(workspace, dataset, name=does, **given)  # type: ignore[arg-type]
         started.append(run)
         return run
 

@@ -101,9 +101,9 @@ def train(
 
 def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
-    from tl_core.runs.start.estimating import estimated_with
     from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.store.store import Store
+    from tl_core.runs.train.estimating import estimated_with
     from tl_core.training.strategies.strategies import default_strategy
 
     if result["chosen_by"] == "user":

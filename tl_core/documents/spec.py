@@ -42,7 +42,8 @@ class TrainSpec(Document):
     weights: str
     """Name of the set of weights, from the network's row."""
     strategy: str = "feature_extraction"
-    """A row of the table; `auto` until the worker has found which one the rule takes."""
+    """A row of the table. Until the run runs, it may be `default` (found from the device and the number of images) or `auto`
+    (found from the images); then the row that was found is written here."""
     chosen_by: Literal["user", "default", "auto"] = "user"
     """Who chose the strategy."""
     reason: str | None = None
@@ -59,6 +60,7 @@ class TrainSpec(Document):
     """Pixels, the side of the square."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: Device = "auto"
+    """As it was asked for until the run runs; then the device that it runs on. So for `micro_batch` and `precision`."""
     batch_size: int = Field(default=32, ge=1)
     """Images a step of the optimizer."""
     micro_batch: int = Field(default=32, ge=1)
@@ -75,7 +77,7 @@ class TrainSpec(Document):
     """What the user set of the recipe, and `epochs` and `stages` as they were asked for, so that it can be set again where
     `auto` finds another row, and what plays no part can be named."""
     estimated_seconds: tuple[float, float] | None = None
-    """How long the whole run was said to take before it was started, from and to."""
+    """How long the whole run is expected to take, from and to; written when it starts to run."""
 
     @model_validator(mode="before")
     @classmethod

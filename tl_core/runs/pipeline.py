@@ -51,9 +51,10 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     from tl_core.runs.train.deliver import deliver
     from tl_core.runs.train.learn import learn
     from tl_core.runs.train.plan import Plan
-    from tl_core.runs.train.resolve import resolve
+    from tl_core.runs.train.resolve import resolve, settled
 
     plan = Plan(run)
+    plan.take(settled(plan.spec, plan.dataset))
     require_trainable(plan.manifest)
     pixels = yield from load_pixels(
         plan.dataset.path,
@@ -92,7 +93,7 @@ def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
 def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     """How long it should take; where memory will not do for it, that too, and what would fit."""
     from tl_core.hardware import available_mb
-    from tl_core.runs.start.estimating import estimated
+    from tl_core.runs.train.estimating import estimated
     from tl_core.training.speed.estimate import fits
 
     found = estimated(plan.spec, plan.manifest, plan.cache)

@@ -21,13 +21,19 @@ from tl_core.runs.summary import summarise
 Train = Callable[..., RunFolder]
 
 
-def test_defaults_are_resolved_when_a_run_is_asked_for(workspace: Workspace, dataset: DatasetFolder) -> None:
-    run = jobs.submit_training(workspace, dataset, device="cpu", executor=HERE, name="half second")
+def test_a_run_that_waits_leaves_open_what_the_machine_decides(train: Train, workspace: Workspace) -> None:
+    run = train("half second", executor=HERE, device="auto")
     spec = run.spec()
-    assert (spec.backbone, spec.strategy, spec.device) == ("efficientnet_lite0", "feature_extraction", "cpu")
+    assert (spec.backbone, spec.strategy, spec.chosen_by, spec.device) == (
+        "efficientnet_lite0",
+        "default",
+        "default",
+        "auto",
+    )
+    assert spec.estimated_seconds is None
     assert spec.image_size >= 16
     assert spec.weights
-    assert (spec.workspace, spec.dataset) == (workspace.token, dataset.id)
+    assert spec.workspace == workspace.token
 
 
 def test_all_wrong_options_are_said_at_once(workspace: Workspace, dataset: DatasetFolder) -> None:
@@ -52,21 +58,6 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
     with pytest.raises(DeviceError, match="no 'cuda' device here"):
         jobs.check_training(device="cuda")
-
-
-def test_the_spec_says_how_its_device_computes(
-    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = {}
-    monkeypatch.setattr(devices, "gpu_generation", lambda: 9)
-    devices.computes.cache_clear()
-    for device in ("cpu", "cuda"):
-        monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
-        run = jobs.submit_training(workspace, dataset, strategy="full_fine_tuning", executor=HERE, name="nothing")
-        spec = run.spec()
-        found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
-    devices.computes.cache_clear()
-    assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
 
 
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:
@@ -133,7 +124,7 @@ def test_a_folder_that_holds_something_is_left_alone(train: Train, tmp_path: Pat
 
 
 def test_a_run_in_one_flat_object(train: Train, dataset: DatasetFolder) -> None:
-    run = train("half second", executor=HERE)
+    run = train("half second", executor=HERE, strategy="feature_extraction")
     metrics = SplitMetrics(
         images=3,
         accuracy=2 / 3,

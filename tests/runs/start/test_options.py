@@ -12,9 +12,10 @@ from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import network
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
-from tl_core.runs.start.options import TrainingOptions, following, problems, spec_of, without_effect
+from tl_core.runs.start.options import TrainingOptions, problems, spec_of, without_effect
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.runs.train.resolve import settled
 from tl_core.training.strategies.strategies import strategies, strategy
 
 WRONG: dict[str, tuple[Any, str]] = {
@@ -104,32 +105,7 @@ def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: Dataset
     assert (spec.chosen_by, spec.reason) == ("user", None)
     assert spec.weights == network(spec.backbone).default_weights
     assert spec.changes == {"mixup": 0.2, "views": 2}
-    assert spec.estimated_seconds is not None
-    assert 0 < spec.estimated_seconds[0] < spec.estimated_seconds[1]
     assert without_effect(spec) == []
-
-
-def test_the_default_says_why_and_a_solver_asks_for_the_head_alone(dataset: DatasetFolder) -> None:
-    spec = spec_of(TrainingOptions(device="cpu"), dataset)
-    assert (spec.strategy, spec.chosen_by) == ("feature_extraction", "default")
-    assert spec.reason
-    spec = spec_of(TrainingOptions(device="cpu", solver="adam", epochs=3), dataset)
-    assert (spec.strategy, spec.solver, spec.epochs) == ("feature_extraction", "adam", 3)
-
-
-def test_auto_waits_for_the_worker_and_keeps_what_the_user_changed(dataset: DatasetFolder) -> None:
-    options = TrainingOptions(strategy="auto", epochs=3, device="cpu", recipe={"weight_decay": 0.3, "ema": 0.9})
-    spec = spec_of(options, dataset)
-    assert (spec.strategy, spec.chosen_by, spec.estimated_seconds) == ("auto", "auto", None)
-    for name in ("partial_fine_tuning", "discriminative_lr"):
-        found = following(spec, name, dataset, reason="Because.")
-        assert (found.strategy, found.chosen_by, found.reason, found.epochs) == (name, "auto", "Because.", 3)
-        assert found.recipe == strategy(name).recipe.changed({"weight_decay": 0.3, "ema": 0.9})
-        assert found.estimated_seconds is not None
-    own = following(spec_of(TrainingOptions(strategy="auto", device="cpu"), dataset), "lp_ft", dataset)
-    assert (own.epochs, own.recipe) == (strategy("lp_ft").epochs, strategy("lp_ft").recipe)
-    with pytest.raises(SpecError, match="transformer"):
-        following(spec, "lora", dataset)
 
 
 def test_a_run_asked_for_with_auto_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
@@ -156,7 +132,7 @@ def test_more_stages_than_there_are_is_never_the_default() -> None:
     ],
 )
 def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:
-    assert without_effect(spec_of(TrainingOptions(device="cpu", **options), dataset)) == idle
+    assert without_effect(settled(spec_of(TrainingOptions(device="cpu", **options), dataset), dataset)) == idle
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,12 @@ def learning_rate_job(question: QuestionFolder) -> Generator[Event, None, None]:
     from tl_core.data.pixels import load_pixels
     from tl_core.runs.questions.learning_rate import rate_curve
     from tl_core.runs.train.plan import Plan
+    from tl_core.runs.train.resolve import settled
 
     run = RunFolder(question.path / "run")
     run.write_spec(question.asked(LearningRateSpec).train)
     plan = Plan(run)
+    plan.take(settled(plan.spec, plan.dataset))
     require_trainable(plan.manifest)
     pixels = yield from load_pixels(
         plan.dataset.path,

@@ -119,7 +119,7 @@ def submit_training(
     if lock is None:
         locks.release([uses])
     else:
-        _start_training(run, lock, uses, spec.device, store, executor)
+        _start_training(run, lock, uses, resolve_device(spec.device), store, executor)
     return run
 
 

@@ -10,22 +10,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any, Literal, TypeGuard, TypeVar, get_args
+from typing import Any, Literal, TypeGuard, TypeVar, cast, get_args
 
 from tl_core.data.cache import Cache
 from tl_core.documents.questions import LearningRateSpec
 from tl_core.documents.recipe import Recipe
-from tl_core.documents.spec import Solver, TrainSpec
+from tl_core.documents.spec import Device, Solver, TrainSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, network
 from tl_core.models.weights.obtain import require_obtainable
-from tl_core.runs.process.devices import computes, resolve_device
-from tl_core.runs.start.estimating import estimated
+from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store
-from tl_core.training.strategies.strategies import AUTO, Strategy, default_strategy, misfit, strategies, strategy
-from tl_core.training.strategies.tuning import tuned
+from tl_core.runs.train.resolve import settled, with_strategy
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, Strategy, misfit, strategies, strategy
 
 STAGES = 2
 """Last stages that learn, where nobody said how many."""
@@ -33,6 +31,7 @@ LARGEST_BATCH = 4096
 _Found = TypeVar("_Found")
 _PASSES, _LAST = "epochs", "stages"
 _CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({None: "default", AUTO: "auto"})
+"""Strategies that are found where the run runs, and who chooses them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,39 +128,37 @@ def raise_all(found: list[GraftError]) -> None:
 
 
 def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
-    """The spec of a run with `options` on `dataset`, which was read to the end. `name`: display text.
+    """The spec of a run with `options` on `dataset`, which was read to the end, as it is submitted. `name`: display text.
+
+    What depends on the machine that runs it (`resolve.settled`) is still as it was asked for.
 
     Raises:
         SpecError: options that are wrong, all at once.
     """
     check_training(options)
     spec = draft(options, dataset, name=name)
-    if options.strategy == AUTO:
-        return spec
-    chosen, reason = (options.strategy, None) if options.strategy else _default(options, dataset)
-    return following(spec, chosen, dataset, reason=reason)
+    return spec if options.strategy in _CHOSEN_BY else with_strategy(spec, spec.strategy)
 
 
 def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
     """The spec that `options` come to before its strategy is settled; they are not checked."""
-    row, device = network(options.backbone), resolve_device(options.device)
-    weights = row.weights_row(options.weights)
+    on = network(options.backbone)
+    weights = on.weights_row(options.weights)
     return TrainSpec(
         name=" ".join((name or dataset.name).split())[:200] or "Untitled",
         workspace=dataset.path.parents[1].name,
         dataset=dataset.id,
-        backbone=row.name,
+        backbone=on.name,
         weights=weights.name,
-        strategy=options.strategy or AUTO,
+        strategy=options.strategy or DEFAULT,
         chosen_by=_CHOSEN_BY.get(options.strategy, "user"),
         solver=_solver(options.solver),
-        stages=min(options.stages or STAGES, len(row.stages)),
+        stages=min(options.stages or STAGES, len(on.stages)),
         image_size=options.image_size or weights.input_size,
         seed=options.seed,
-        device=device,
+        device=cast(Device, options.device),
         batch_size=options.batch_size,
         changes=options.changes,
-        **computes(device)._asdict(),
     )
 
 
@@ -178,32 +175,10 @@ def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningR
         SpecError: options that are wrong, all at once; `auto`, which has no recipe yet.
     """
     require_row(options)
-    spec = spec_of(options, dataset)
+    spec = settled(spec_of(options, dataset), dataset)
     if not strategy(spec.strategy).takes_steps:
         spec = spec.model_copy(update={"solver": "adam"})
     return LearningRateSpec(train=spec)
-
-
-def following(spec: TrainSpec, chosen: str, dataset: DatasetFolder, *, reason: str | None = None) -> TrainSpec:
-    """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed, and the estimate.
-
-    For the worker, too, which finds out what `auto` stands for. `reason`: why this one.
-
-    Raises:
-        UnknownName: there is no such strategy.
-        SpecError: it does not fit the backbone.
-    """
-    on = network(spec.backbone)
-    row = tuned(strategy(chosen), on)
-    problem = misfit(row, on, spec.stages)
-    if problem:
-        raise SpecError(problem)
-    wanted = {name: value for name, value in spec.changes.items() if name != _LAST}
-    epochs = int(wanted.pop(_PASSES, None) or row.epochs or 1)
-    recipe = row.recipe.changed(wanted)
-    spec = spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
-    found = estimated(spec, dataset.manifest(), Store(dataset.path.parents[3]).cache)
-    return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})
 
 
 def without_effect(spec: TrainSpec) -> list[str]:
@@ -272,14 +247,3 @@ def _refused_sizes(row: Network, image_size: int, sets: tuple[WeightsRow, ...]) 
     for known in sets:
         attempt(partial(row.check_image_size, image_size, known.name), refused)
     return refused[:1] if len(refused) == len(sets) else []
-
-
-def _default(options: TrainingOptions, dataset: DatasetFolder) -> tuple[str, str]:
-    """The strategy that is taken where none was asked for, and why."""
-    from tl_core.data.split import assign
-
-    if options.solver != "logistic":
-        return "feature_extraction", f"The solver {options.solver} finds the head alone."
-    images = int((assign(dataset.manifest(), options.seed) == "train").sum())
-    choice = default_strategy(resolve_device(options.device), images)
-    return choice.name, choice.reason

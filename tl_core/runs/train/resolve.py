@@ -1,4 +1,4 @@
-"""What only the worker can find out of a run's spec, from the pictures: which strategy `auto` stands for. Knows no training."""
+"""What a run's spec leaves open until it runs: device, precision, strategy and estimate, found where the run runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,58 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.runs.start.options import following
+from tl_core.documents.spec import TrainSpec
+from tl_core.errors import SpecError
+from tl_core.models.registry import network
+from tl_core.runs.process.devices import computes, resolve_device
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store
+from tl_core.runs.train.estimating import estimated
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.embeddings import frozen_features
-from tl_core.training.strategies.strategies import AUTO, strategy
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, default_strategy, misfit, strategy
+from tl_core.training.strategies.tuning import tuned
+
+
+def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) -> TrainSpec:
+    """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed. `reason`: why this one.
+
+    Raises:
+        UnknownName: there is no such strategy.
+        SpecError: it does not fit the backbone.
+    """
+    on = network(spec.backbone)
+    row = tuned(strategy(chosen), on)
+    problem = misfit(row, on, spec.stages)
+    if problem:
+        raise SpecError(problem)
+    wanted = {name: value for name, value in spec.changes.items() if name != "stages"}
+    epochs = int(wanted.pop("epochs", None) or row.epochs or 1)
+    recipe = row.recipe.changed(wanted)
+    return spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
+
+
+def settled(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
+    """`spec` as it runs on this machine: its device and how that computes, what `default` stands for, and the estimate.
+
+    `auto` stays, for only the pictures decide it (`resolve`), and then there is no estimate yet. An estimate that is there
+    already, as in a run that is finished with its best state, is kept.
+
+    Raises:
+        DeviceError: the device is not on this machine.
+    """
+    device = resolve_device(spec.device)
+    spec = spec.model_copy(update={"device": device, **computes(device)._asdict()})
+    if spec.strategy == DEFAULT and spec.solver != "logistic":
+        reason = f"The solver {spec.solver} finds the head alone."
+        spec = with_strategy(spec, "feature_extraction", reason=reason)
+    elif spec.strategy == DEFAULT:
+        images = int((assign(dataset.manifest(), spec.seed) == "train").sum())
+        choice = default_strategy(device, images)
+        spec = with_strategy(spec, choice.name, reason=choice.reason)
+    return spec if spec.strategy == AUTO or spec.estimated_seconds else _with_estimate(spec, dataset)
 
 
 def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
@@ -47,5 +94,10 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
         similar = found.similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
     chosen = advice.strategy or LAST_RESORT
-    plan.take(following(plan.spec, chosen, plan.dataset, reason=advice.reason))
+    plan.take(_with_estimate(with_strategy(plan.spec, chosen, reason=advice.reason), plan.dataset))
     yield Notice(message=f"The strategy is {strategy(chosen).title!r} ({chosen}). {advice.reason}")
+
+
+def _with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
+    found = estimated(spec, dataset.manifest(), Store(dataset.path.parents[3]).cache)
+    return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})

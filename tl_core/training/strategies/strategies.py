@@ -181,6 +181,8 @@ _ROWS = (
     ),
 )
 
+DEFAULT = "default"
+"""Stands for the strategy that `default_strategy` names for the device of the run and its number of pictures."""
 AUTO = "auto"
 """Stands for the strategy that the rule under `training.advice` takes once the pictures were looked at."""
 

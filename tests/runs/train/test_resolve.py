@@ -1,0 +1,70 @@
+"""What a run leaves open until it runs, and what is made of it where it runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tl_core.errors import DeviceError, SpecError
+from tl_core.runs.process import devices
+from tl_core.runs.start.options import TrainingOptions, spec_of
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.train.resolve import settled, with_strategy
+from tl_core.training.strategies.strategies import strategy
+
+
+def test_device_precision_and_batch_are_those_of_the_machine_that_runs_it(
+    dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    monkeypatch.setattr(devices, "gpu_generation", lambda: 9)
+    devices.computes.cache_clear()
+    waiting = spec_of(TrainingOptions(strategy="full_fine_tuning"), dataset)
+    assert waiting.device == "auto"
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
+        spec = settled(waiting, dataset)
+        found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
+    devices.computes.cache_clear()
+    assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
+
+
+def test_a_device_that_is_not_on_the_machine_that_runs_it_is_refused_in_words(
+    dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "detect_device", lambda: "cuda")
+    spec = spec_of(TrainingOptions(device="cuda"), dataset)
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    with pytest.raises(DeviceError, match="no 'cuda' device here"):
+        settled(spec, dataset)
+
+
+def test_the_default_is_a_strategy_with_a_reason_and_its_own_recipe(
+    dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = settled(spec_of(TrainingOptions(device="cpu"), dataset), dataset)
+    assert (spec.strategy, spec.chosen_by) == ("feature_extraction", "default")
+    assert spec.reason
+    spec = settled(spec_of(TrainingOptions(device="cpu", solver="adam", epochs=3), dataset), dataset)
+    assert (spec.strategy, spec.solver, spec.epochs) == ("feature_extraction", "adam", 3)
+
+
+def test_the_estimate_is_written_once_when_the_run_starts(dataset: DatasetFolder) -> None:
+    spec = settled(spec_of(TrainingOptions(strategy="lp_ft", device="cpu"), dataset), dataset)
+    assert spec.estimated_seconds is not None
+    assert 0 < spec.estimated_seconds[0] < spec.estimated_seconds[1]
+    said = spec.model_copy(update={"estimated_seconds": (1.0, 2.0)})
+    assert settled(said, dataset) == said
+
+
+def test_auto_waits_for_the_pictures_and_keeps_what_the_user_changed(dataset: DatasetFolder) -> None:
+    options = TrainingOptions(strategy="auto", epochs=3, device="cpu", recipe={"weight_decay": 0.3, "ema": 0.9})
+    spec = settled(spec_of(options, dataset), dataset)
+    assert (spec.strategy, spec.chosen_by, spec.device, spec.estimated_seconds) == ("auto", "auto", "cpu", None)
+    for name in ("partial_fine_tuning", "discriminative_lr"):
+        found = with_strategy(spec, name, reason="Because.")
+        assert (found.strategy, found.chosen_by, found.reason, found.epochs) == (name, "auto", "Because.", 3)
+        assert found.recipe == strategy(name).recipe.changed({"weight_decay": 0.3, "ema": 0.9})
+    own = with_strategy(spec_of(TrainingOptions(strategy="auto", device="cpu"), dataset), "lp_ft")
+    assert (own.epochs, own.recipe) == (strategy("lp_ft").epochs, strategy("lp_ft").recipe)
+    with pytest.raises(SpecError, match="transformer"):
+        with_strategy(spec, "lora")
