@@ -11,20 +11,24 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
+    from tl_core.documents.questions import Answer, QuestionSpec
     from tl_core.models.registry import Network
     from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.folders import DatasetFolder
     from tl_core.runs.store.job_folder import JobFolder
     from tl_core.runs.store.store import Workspace
     from tl_core.serving.predictor import Predictor
 
 SAMPLE = "sample:"
+Asked = TypeVar("Asked", bound="QuestionSpec")
+Answered = TypeVar("Answered", bound="Answer")
 
 
 class Source(NamedTuple):
@@ -182,6 +186,36 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
         # Its answer lies elsewhere, for every workspace.
         clear_away([question])
     return network(name)
+
+
+def ask_about(
+    request: Request,
+    question: Callable[[DatasetFolder], Asked],
+    answer: type[Answered],
+    place: Workspace,
+    on_event: Callable[[Event], None] | None,
+) -> tuple[Asked, Answered]:
+    """Read the pictures, ask `question` about them, and leave nothing behind but what the cache keeps.
+
+    Returns the question and its answer.
+
+    Raises:
+        GraftError: the pictures cannot be read, or the question cannot be answered.
+    """
+    from tl_core.runs.questions.ask import ask
+    from tl_core.runs.start import jobs
+
+    dataset = jobs.submit_ingest(place, **request.reading)
+    made: list[JobFolder] = [dataset]
+    try:
+        finish(dataset, on_event)
+        spec = question(dataset)
+        asked = ask(place, spec)
+        made.insert(0, asked)
+        finish(asked, on_event)
+        return spec, answer.read(asked.result_file)
+    finally:
+        clear_away(made)
 
 
 def load(run: str | os.PathLike[str]) -> Predictor:

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from tl_core.cli import bundles as work
-from tl_core.cli import check, lists, rank, service, show, weights
-from tl_core.cli import find_rate as tasks
+from tl_core.cli import check, find_rate, lists, rank, service, show, weights
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -33,8 +32,8 @@ for command in (
     lists.strategies,
     check.check,
     training.train,
-    tasks.find_rate,
-    tasks.describe,
+    find_rate.find_rate,
+    find_rate.describe,
     rank.rank,
     work.evaluate,
     work.predict,

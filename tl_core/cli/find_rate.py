@@ -1,4 +1,4 @@
-"""`describe`, `find-rate`: small questions that are worth a command."""
+"""`describe` and `find-rate`: commands that ask one small question."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import typer
 
 from tl_core import api
 from tl_core.cli import options, show
-from tl_core.errors import NotFound
 
 if TYPE_CHECKING:
     from tl_core.documents.questions import RateCurve
     from tl_core.documents.spec import TrainSpec
-    from tl_core.runs.start.options import TrainingOptions
-    from tl_core.runs.store.store import Workspace
 
 _ROWS = 24
 _WIDEST = 40
@@ -62,7 +59,8 @@ def find_rate(
     augmentation: options.Augmentation = None,
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
-    from tl_core.runs.start.options import TrainingOptions, require_row
+    from tl_core.documents.questions import RateCurve
+    from tl_core.runs.start.options import TrainingOptions, rate_question, require_row
     from tl_core.runs.store.store import Store
 
     wanted = TrainingOptions(
@@ -80,12 +78,12 @@ def find_rate(
     with show.Bars() as bars:
         request = api.checked(data, wanted, classes, place, bars)
         require_row(wanted)
-        curve, spec = _curve(request, wanted, place, bars)
+        question, curve = api.ask_about(request, lambda dataset: rate_question(wanted, dataset), RateCurve, place, bars)
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return
     tell_curve(curve)
-    show.line(f"Suggested: {suggested(spec, curve.suggested)}")
+    show.line(f"Suggested: {suggested(question.train, curve.suggested)}")
 
 
 def suggested(spec: TrainSpec, rate: float) -> str:
@@ -94,32 +92,6 @@ def suggested(spec: TrainSpec, rate: float) -> str:
         return f"--solver {spec.solver} --learning-rate {rate:.1e}"
     stages = rate * spec.recipe.stage_rate / spec.recipe.head_rate
     return f"--strategy {spec.strategy} --learning-rate {rate:.1e} --stage-rate {stages:.1e}"
-
-
-def _curve(
-    request: api.Request, wanted: TrainingOptions, place: Workspace, bars: show.Bars
-) -> tuple[RateCurve, TrainSpec]:
-    """Read the pictures, ask, and leave nothing behind; the answer, and the run that it is for."""
-    from tl_core.documents.questions import RateCurve
-    from tl_core.runs.questions.ask import ask
-    from tl_core.runs.start import jobs
-    from tl_core.runs.start.options import rate_question
-    from tl_core.runs.store.job_folder import JobFolder
-
-    dataset = jobs.submit_ingest(place, **request.reading)
-    made: list[JobFolder] = [dataset]
-    try:
-        api.finish(dataset, bars)
-        question = rate_question(wanted, dataset)
-        task = ask(place, question)
-        made.insert(0, task)
-        api.finish(task, bars)
-        curve = task.answer(RateCurve)
-    finally:
-        api.clear_away(made)
-    if curve is None:
-        raise NotFound("The answer is gone. Ask again.")
-    return curve, question.train
 
 
 def tell_curve(curve: RateCurve) -> None:

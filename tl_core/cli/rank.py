@@ -1,4 +1,4 @@
-"""`rank`: which backbone suits a data set. Knows no scores: a job compares."""
+"""`rank`: which backbone suits a data set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import typer
 
 from tl_core import api
 from tl_core.cli import options, show
-from tl_core.errors import GraftError, NotFound, SpecError
+from tl_core.errors import GraftError, SpecError
 
 if TYPE_CHECKING:
-    from tl_core.documents.questions import Ranking
-    from tl_core.runs.start.options import TrainingOptions
+    from tl_core.runs.store.folders import DatasetFolder
     from tl_core.runs.store.store import Workspace
 
 Names = Annotated[
@@ -30,13 +29,23 @@ def rank(
     json: options.Json = False,
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
+    from tl_core.documents.questions import Ranking, RankSpec
+    from tl_core.runs.process.devices import resolve_device
     from tl_core.runs.start.options import TrainingOptions
     from tl_core.runs.store.store import Store
 
     place = Store.default().command_line_workspace()
+
+    def question(dataset: DatasetFolder) -> RankSpec:
+        return RankSpec(
+            workspace=place.token, dataset=dataset.id, backbones=names, seed=seed, device=resolve_device(device)
+        )
+
     with show.Bars() as bars:
         names = _names(backbones, place, bars)
-        ranking = _ask(data, names, TrainingOptions(backbone=names[0], seed=seed, device=device), classes, place, bars)
+        wanted = TrainingOptions(backbone=names[0], seed=seed, device=device)
+        request = api.checked(data, wanted, classes, place, bars, weights=False)
+        _, ranking = api.ask_about(request, question, Ranking, place, bars)
     if json:
         show.as_json(ranking.model_dump(mode="json", include={"images", "classes", "rows", "failed"}))
         return
@@ -84,35 +93,3 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
         first, *rest = (problem.message for problem in problems)
         raise SpecError.of([*(message.partition(". ")[0] + "." for message in rest), first])
     return names
-
-
-def _ask(
-    data: str, names: tuple[str, ...], wanted: TrainingOptions, classes: str, place: Workspace, bars: show.Bars
-) -> Ranking:
-    """Read the pictures, ask, and leave nothing behind but what the cache keeps."""
-    from tl_core.documents.questions import Ranking, RankSpec
-    from tl_core.runs.process.devices import resolve_device
-    from tl_core.runs.questions.ask import ask
-    from tl_core.runs.start import jobs
-    from tl_core.runs.store.job_folder import JobFolder
-
-    dataset = jobs.submit_ingest(place, **api.checked(data, wanted, classes, place, bars, weights=False).reading)
-    made: list[JobFolder] = [dataset]
-    try:
-        api.finish(dataset, bars)
-        spec = RankSpec(
-            workspace=place.token,
-            dataset=dataset.id,
-            backbones=names,
-            seed=wanted.seed,
-            device=resolve_device(wanted.device),
-        )
-        task = ask(place, spec)
-        made.insert(0, task)
-        api.finish(task, bars)
-        ranking = task.answer(Ranking)
-    finally:
-        api.clear_away(made)
-    if ranking is None:
-        raise NotFound("The answer is gone. Ask again.")
-    return ranking
