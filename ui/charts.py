@@ -105,6 +105,7 @@ def learning_curve(
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2.5},
             marker={"symbol": symbol, "size": 7},
+            cliponaxis=False,  # a loss of 0 is drawn whole
             hovertemplate=f"epoch %{{x}}: {what} %{{y:.3f}}<extra>{name}</extra>",
         )
     figure.update_xaxes(

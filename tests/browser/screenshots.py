@@ -19,25 +19,30 @@ from tests.browser.conftest import ROOT, idle, opened, serving
 from tl_core.errors import GraftError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FloatRect, Locator, Page
 
 FOLDER = ROOT / "docs" / "images"
 MINUTE = 60_000
-WIDE, PHONE = (1280, 860), (390, 844)
+WIDE, PHONE = 1280, 390
+MENU, MARGIN = 56, 24
+"""Pixels above the line of steps, and below the last thing that is shown."""
 LARGEST = 150_000
 """Bytes of one picture, which everybody who opens README downloads."""
 _SETTLED = """() => document.fonts.status === 'loaded'
     && [...document.images].every(image => image.complete)
-    && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')"""
+    && !document.querySelector('[data-testid=stSkeleton], [data-stale=true], [data-testid=stTooltipContent]')"""
 
 
-def take(page: Page, file: Path, size: tuple[int, int], *, top: str | None = None) -> None:
-    """Write what a window of `size` shows of the settled page, scrolled to the text `top` where one is named."""
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    if top:
-        page.get_by_text(top).first.scroll_into_view_if_needed()
+def take(page: Page, file: Path, width: int, *, until: Locator) -> None:
+    """Write what a window of `width` pixels shows of the settled page, from under its menu down to the end of `until`."""
+    page.set_viewport_size({"width": width, "height": 2000})
+    page.mouse.move(0, 0)
+    page.evaluate("() => document.activeElement.blur()")  # a button in focus shows its help
     settle(page)
-    with Image.open(io.BytesIO(page.screenshot(animations="disabled", caret="hide"))) as picture:
+    box = until.bounding_box()
+    assert box is not None
+    clip: FloatRect = {"x": 0, "y": MENU, "width": width, "height": box["y"] + box["height"] + MARGIN - MENU}
+    with Image.open(io.BytesIO(page.screenshot(clip=clip, animations="disabled"))) as picture:
         small = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(file, optimize=True)
     if file.stat().st_size > LARGEST:
@@ -58,9 +63,14 @@ def tour(page: Page, address: str, folder: Path) -> None:
     page.locator(".st-key-sample-digits button").click()
     train = page.get_by_role("button", name="Train on these")
     train.wait_for(timeout=2 * MINUTE)
-    take(page, folder / "data.png", WIDE)
+    take(page, folder / "data.png", WIDE, until=page.get_by_alt_text("pictures of 7"))
 
     train.click()
+    page.get_by_text("Advanced").click()
+    size = page.locator(".st-key-set-image_size input")
+    size.fill("96")  # the digits have 8 by 8 pixels: more would only take longer
+    size.press("Enter")
+    settle(page)
     start = page.get_by_role("button", name="Start", exact=True)
     start.click()
     page.locator(".st-key-to-evaluate").wait_for(timeout=3 * MINUTE)
@@ -71,21 +81,22 @@ def tour(page: Page, address: str, folder: Path) -> None:
     settle(page)
     start.click()
     page.get_by_text(re.compile(r"^[5-9] of \d+$")).first.wait_for(timeout=5 * MINUTE)
-    take(page, folder / "train.png", WIDE)
+    take(page, folder / "train.png", WIDE, until=page.locator(".st-key-live"))
     page.get_by_role("button", name="Cancel").click()
     page.locator(".st-key-finish-best button").click()
     page.locator(".st-key-to-evaluate button").click(timeout=2 * MINUTE)
 
     page.get_by_text("The pictures behind a cell").wait_for()
-    take(page, folder / "evaluate.png", WIDE)
+    take(page, folder / "evaluate.png", WIDE, until=page.get_by_text("Green: right."))
     page.get_by_role("link", name="Predict").click()
     page.get_by_role("button", name="Try three held-out pictures").click()
     page.get_by_text("Never seen in training").first.wait_for(timeout=MINUTE)
-    take(page, folder / "predict.png", WIDE)
-    take(page, folder / "phone.png", PHONE)
+    bars = page.locator(".js-plotly-plot")
+    take(page, folder / "predict.png", WIDE, until=bars.last)
+    take(page, folder / "phone.png", PHONE, until=bars.first)
     page.get_by_role("link", name="Graft").click()
     page.get_by_role("heading", name="Your runs").wait_for()
-    take(page, folder / "home.png", WIDE)
+    take(page, folder / "home.png", WIDE, until=page.get_by_text("Graft 0."))
 
 
 def main(folder: Path = FOLDER) -> None:
