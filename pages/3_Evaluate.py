@@ -1,4 +1,4 @@
-"""Evaluate: how good it really is, on pictures that it had never seen."""
+"""The Evaluate page: how good a classifier is on pictures that took no part in its training."""
 
 import streamlit as st
 

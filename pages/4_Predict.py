@@ -1,4 +1,4 @@
-"""Predict: try it on new pictures, with the very file that can be taken home."""
+"""The Predict page: classifies new pictures with the bundle that can be downloaded."""
 
 import streamlit as st
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -172,14 +171,22 @@ def per_class(result: Result) -> None:
             f"Hardest: **{plain(weakest.name)}**: {percent(weakest.recall)} of its {plural(weakest.support, 'picture')} were found, and "
             f"{percent(weakest.precision)} of what was called that was it."
         )
-    config: dict[str, Any] = {"Class": st.column_config.TextColumn(width=84)}
-    table: dict[str, list[Any]] = {"Class": [row.name for row in rows]}
-    for metric in CLASS_METRICS.values():
-        config[metric.heading] = st.column_config.NumberColumn(help=metric.meaning, format="%.0f %%", width=66)
-        values = [row.value(metric.name) for row in rows]
-        table[metric.heading] = [None if value is None else 100 * value for value in values]
-    config["Pictures"] = st.column_config.NumberColumn(help="In the held-out split", width=58)
-    table["Pictures"] = [row.support for row in rows]
+    config = {
+        "Class": st.column_config.TextColumn(width=84),
+        **{
+            metric.heading: st.column_config.NumberColumn(help=metric.meaning, format="%.0f %%", width=66)
+            for metric in CLASS_METRICS.values()
+        },
+        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width=58),
+    }
+    table = {
+        "Class": [row.name for row in rows],
+        **{
+            metric.heading: [None if (value := row.value(metric.name)) is None else 100 * value for row in rows]
+            for metric in CLASS_METRICS.values()
+        },
+        "Pictures": [row.support for row in rows],
+    }
     st.dataframe(table, column_config=config, hide_index=True, key=f"classes-{result.run.id}")
 
 
@@ -215,7 +222,7 @@ def take_home(run: RunFolder) -> None:
     size = sum(file.stat().st_size for file in run.bundle.iterdir())
     st.markdown(
         f"Everything that is needed to use it elsewhere (bundle), {size / 1e6:.0f} MB:\n"
-        + "\n".join(f"- `{name}`: {row.title}" for name, row in BUNDLE_FILES.items())
+        + "\n".join(f"- `{name}`: {row.title}" for name, row in BUNDLE_FILES.items() if (run.bundle / name).is_file())
     )
     st.download_button(
         "Download the bundle",

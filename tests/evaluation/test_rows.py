@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.app import records
 from tests.app.conftest import Open, open_page, text  # noqa: F401
@@ -53,6 +54,11 @@ def _kappa(judged: Judged) -> float:
     return float(cohen_kappa_score(judged.truth, judged.predicted))
 
 
+def _specificity(judged: Judged) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(1 - (judged.said - judged.right) / (len(judged.truth) - judged.support))
+
+
 @pytest.fixture
 def kappa(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows, as somebody who adds a metric writes them."""
@@ -62,7 +68,7 @@ def kappa(monkeypatch: pytest.MonkeyPatch) -> None:
         name="specificity",
         title="specificity",
         meaning="Of the other pictures, the share that was not given this name",
-        compute=lambda judged: 1 - (judged.said - judged.right) / (len(judged.truth) - judged.support),
+        compute=_specificity,
     )
     monkeypatch.setitem(CLASS_METRICS, specificity.name, specificity)
 
@@ -122,6 +128,7 @@ def test_a_report_older_than_a_metric_is_shown_without_it(kappa: None, open_page
     assert "kappa" not in text(app)
 
 
+@pytest.mark.filterwarnings("ignore:A single label:UserWarning", "ignore:.*is undefined")
 def test_what_is_no_number_does_not_spoil_the_report(kappa: None, tmp_path: Path) -> None:
     """Of one class alone, kappa is 0 divided by 0, and so is the specificity."""
     found = split_metrics(np.array([[0.9, 0.1]] * 3), np.zeros(3, dtype=np.int64), ["ant", "bee"])

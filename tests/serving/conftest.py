@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.models.graphs.export import attach_head
 from tl_core.serving.bundle import Bundle, write_bundle
+from tl_core.serving.bundle_files import MODEL_CARD
 
 SIZE = 32
 CLASSES = ("red", "green", "blue")
@@ -77,10 +78,11 @@ def graph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path: Path, graph: Path) -> Bundle:
-    return write_bundle(
+    written = write_bundle(
         tmp_path / "run" / "bundle",
         info=bundle_info(),
         onnx=graph,
         tensors={"fc.weight": WEIGHT, "fc.bias": np.zeros(3, np.float32)},
-        card="# colours\n",
     )
+    (written.folder / MODEL_CARD).write_text("# colours\n")
+    return written

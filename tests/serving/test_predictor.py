@@ -111,7 +111,7 @@ def test_heatmap_lies_on_the_evidence(bundle: Bundle) -> None:
 
 def test_no_heatmap_where_more_than_one_layer_follows(tmp_path: Path, graph: Path) -> None:
     bundle = write_bundle(
-        tmp_path / "b", info=bundle_info(linear_on_pooled=False), onnx=graph, tensors={"fc.weight": WEIGHT}, card=""
+        tmp_path / "b", info=bundle_info(linear_on_pooled=False), onnx=graph, tensors={"fc.weight": WEIGHT}
     )
     with pytest.raises(BundleError, match="heatmap"):
         Predictor(bundle).class_weights()

@@ -1,4 +1,4 @@
-"""`evaluate`, `predict`, `export`: what comes after training."""
+"""The commands `evaluate`, `predict` and `export`, which use the bundle of a finished run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def evaluate(
     split: Annotated[
         Literal["all", "train", "val", "test"],
         typer.Option(
-            help="Which part of DATA: its own folders train, val, test, or the split of the run on its own data."
+            help="The part of DATA to measure on: of its folders train, val and test, or of the run's own split if DATA is the run's."
         ),
     ] = "all",
     classes: Classes = "first",
@@ -60,7 +60,7 @@ def predict(
     *,
     json: Json = False,
 ) -> None:
-    """Say what is on each picture, with the five likeliest classes."""
+    """Classify pictures; each answer has the five likeliest classes."""
     from tl_core.serving.predictor import expand
 
     if not all(image.strip() for image in images):

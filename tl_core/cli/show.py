@@ -1,4 +1,4 @@
-"""What the terminal shows: JSON or text on stdout, bars and messages on stderr. Knows nothing of what is being done."""
+"""Prints for all commands: JSON or text on stdout, progress bars and messages on stderr."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _WIDTH_IN_A_PIPE = 200
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without characters that could steer a terminal (a class name may hold anything)."""
+    """`text` on one line, with control characters escaped, because a class name may hold a terminal's control sequences."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def as_json(value: Any) -> None:
-    """`value`, and nothing else, as JSON on stdout."""
+    """Print `value` as JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def line(text: str = "") -> None:
-    """One line of text on stdout."""
+    """Print one line of text on stdout."""
     sys.stdout.write(printable(text) + "\n")
 
 
 def aside(text: str) -> None:
-    """One line of text on stderr."""
+    """Print one line of text on stderr."""
     sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; numbers go to the right."""
+    """Print a table on stdout; columns of numbers are aligned to the right."""
     from rich.table import Table
     from rich.text import Text
 
@@ -64,15 +64,15 @@ def percent(fraction: float) -> str:
 
 
 def accuracy(fraction: float, interval: Sequence[float], images: int) -> str:
-    """The sentence that no accuracy is shown without."""
+    """An accuracy with its interval and the number of pictures, as every command prints it."""
     low, high = interval
     return f"{percent(fraction)} right on {images:,} pictures ({percent(low)} to {percent(high)})"
 
 
 class Bars:
-    """Shows the events of one or more jobs on stderr: bars in a terminal, one line a stage elsewhere.
+    """Shows the events of jobs on stderr: progress bars in a terminal, one line for each stage elsewhere.
 
-    Use as a context manager; call it with each event.
+    It is a context manager that is called with each event.
     """
 
     def __init__(self) -> None:

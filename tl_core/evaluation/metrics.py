@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from tl_core.evaluation.intervals import wilson_interval
 Value = TypeVar("Value", float, NDArray[np.float64])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What a metric is computed from: the answers to N >= 1 images of C classes, and the truth."""
 
@@ -31,32 +30,16 @@ class Judged:
     truth: NDArray[np.int64]
     """(N,), class indices."""
 
-    @cached_property
-    def predicted(self) -> NDArray[np.int64]:
-        """(N,), the likeliest class of each image."""
-        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
-
-    @cached_property
-    def confusion(self) -> NDArray[np.int64]:
-        """(C, C) counts; rows: true class, columns: predicted class."""
-        counts = np.zeros((self.probabilities.shape[1],) * 2, dtype=np.int64)
-        np.add.at(counts, (self.truth, self.predicted), 1)
-        return counts
-
-    @property
-    def right(self) -> NDArray[np.int64]:
-        """(C,), images of each class that were predicted as it."""
-        return np.diag(self.confusion)
-
-    @property
-    def said(self) -> NDArray[np.int64]:
-        """(C,), images that were predicted as each class."""
-        return np.asarray(self.confusion.sum(axis=0))
-
-    @property
-    def support(self) -> NDArray[np.int64]:
-        """(C,), images of each class."""
-        return np.asarray(self.confusion.sum(axis=1))
+    predicted: NDArray[np.int64]
+    """(N,), the likeliest class of each image."""
+    confusion: NDArray[np.int64]
+    """(C, C) counts; rows: true class, columns: predicted class."""
+    right: NDArray[np.int64]
+    """(C,), images of each class that were predicted as it."""
+    said: NDArray[np.int64]
+    """(C,), images that were predicted as each class."""
+    support: NDArray[np.int64]
+    """(C,), images of each class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +180,18 @@ def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class
         raise ValueError(f"Probabilities {probs.shape} do not fit {images} images and {count} classes.")
     if images and (labels.min() < 0 or labels.max() >= count):
         raise ValueError(f"A label is not between 0 and {count - 1}.")
-    judged = Judged(probs, labels)
+    predicted = probs.argmax(axis=1)
+    confusion = np.zeros((count, count), dtype=np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    judged = Judged(
+        probabilities=probs,
+        truth=labels,
+        predicted=predicted,
+        confusion=confusion,
+        right=np.diag(confusion),
+        said=confusion.sum(axis=0),
+        support=confusion.sum(axis=1),
+    )
     of_classes = {row.name: row.compute(judged) if images else np.zeros(count) for row in CLASS_METRICS.values()}
     return SplitMetrics.model_validate(
         {
@@ -207,7 +201,7 @@ def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class
                 {"name": name, "support": int(support), **_finite({key: of_classes[key][at] for key in of_classes})}
                 for at, (name, support) in enumerate(zip(class_names, judged.support, strict=True))
             ),
-            "confusion": tuple(map(tuple, judged.confusion.tolist())),
+            "confusion": tuple(map(tuple, confusion.tolist())),
             **_finite({row.name: row.compute(judged) if images else 0.0 for row in METRICS.values()}),
         }
     )
@@ -220,7 +214,6 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
 
 def answers(probs: NDArray[np.floating], truth: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Answer, ...]:
     """The answer to each image: `probs` (N, C), `truth` (N,), `rows` (N,) of the manifest, in that order."""
-    predicted = probs.argmax(axis=1) if len(truth) else truth
     return tuple(
         Answer(
             row=int(row),
@@ -229,5 +222,5 @@ def answers(probs: NDArray[np.floating], truth: NDArray[np.integer], rows: NDArr
             probability=float(line[said]),
             truth_probability=float(line[label]),
         )
-        for row, label, said, line in zip(rows, truth, predicted, probs, strict=True)
+        for row, label, said, line in zip(rows, truth, probs.argmax(axis=1), probs, strict=True)
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tl_core.data.cache import disk_full_said
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, DocumentError, NotFound
-from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, MODEL_CARD, ONNX, TENSORS
+from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, TENSORS
 from tl_core.serving.inspection import check_graph, check_info, check_tensors
 from tl_core.serving.unpack import unpack
 
@@ -46,10 +46,8 @@ class Bundle:
         return self.folder / TENSORS
 
 
-def write_bundle(
-    folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping[str, NDArray[Any]], card: str
-) -> Bundle:
-    """Write a bundle to `folder`, which appears by one rename once all files are written and checked.
+def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping[str, NDArray[Any]]) -> Bundle:
+    """Write a bundle to `folder`, which appears by one rename once all required files are written and checked.
 
     `onnx` is a graph of `models.graphs.export.attach_head`, `tensors` the arrays by the names of the library's network. An
     earlier bundle in `folder` is replaced.
@@ -67,7 +65,6 @@ def write_bundle(
             temporary.mkdir()
             shutil.copyfile(onnx, temporary / ONNX)
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
-            (temporary / MODEL_CARD).write_text(card, encoding="utf-8")
             info.write(temporary / INFO)
             read_bundle(temporary)
             if folder.exists():

@@ -1,7 +1,7 @@
 """The table of the files in a bundle.
 
-A new file is one row here and one line in `bundle.write_bundle`, which writes it. The zip, the checks of a stranger's zip,
-the model card and the page follow the table.
+A new file is one row here and one line in `runs.train.deliver`, which writes it beside the model card. The zip, the checks
+of a stranger's zip, the model card and the page follow the table. It is not required, because older bundles lack it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ class BundleFile:
     """Further sentences for the model card; `{info}` stands for the `BundleInfo`, `{classes}` for the number of classes."""
     most_bytes: int
     """The largest size, in bytes, that is read."""
-    required: bool = True
-    """Whether a bundle without it is refused."""
+    required: bool = False
+    """Whether a bundle without it is refused; `bundle.write_bundle` writes these files."""
     compressed: bool = False
     """Whether the zip compresses it: text shrinks, weights do not."""
 
 
 BUNDLE_FILES: Mapping[str, BundleFile] = {
-    INFO: BundleFile(title="classes, sizes and origin, for programs", most_bytes=4_000_000, compressed=True),
+    INFO: BundleFile(
+        title="classes, sizes and origin, for programs", most_bytes=4_000_000, required=True, compressed=True
+    ),
     MODEL_CARD: BundleFile(
         title="what it is, how good it is and how to use it, for people",
         most_bytes=4_000_000,
-        required=False,
         compressed=True,
     ),
     ONNX: BundleFile(
@@ -46,11 +47,13 @@ BUNDLE_FILES: Mapping[str, BundleFile] = {
             "divided by the temperature {info.temperature:.4g}, so that their softmax gives probabilities; `embedding` "
             "(N, {info.embedding_size}); `map`, the last spatial features."
         ),
+        required=True,
         most_bytes=2_000_000_000,  # an ONNX file is one protobuf message, which ends at 2 GiB
     ),
     TENSORS: BundleFile(
         title="the tensors as safetensors",
         details="They are named as in the library's network, and not divided by the temperature.",
+        required=True,
         most_bytes=2_000_000_000,
     ),
 }

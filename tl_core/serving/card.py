@@ -14,8 +14,8 @@ _SHOWN = 200
 """The most classes that are listed by name."""
 
 
-def model_card(info: BundleInfo, report: Report | None) -> str:
-    """The Markdown text; without `report` it says that nothing was measured. Names that users typed are escaped."""
+def model_card(info: BundleInfo, report: Report) -> str:
+    """The Markdown text. Names that users typed are escaped."""
     classes = ", ".join(plain(name) for name in info.classes[:_SHOWN])
     more = f" and {len(info.classes) - _SHOWN} more" if len(info.classes) > _SHOWN else ""
     made = time.strftime("%Y-%m-%d", time.gmtime(info.created))
@@ -73,9 +73,7 @@ def _started(info: BundleInfo) -> str:
     return f"with the pretrained weights `{plain(info.weights)}` (licence of the weights: {plain(info.licence)})"
 
 
-def _measured(report: Report | None) -> str:
-    if report is None:
-        return "It was not measured."
+def _measured(report: Report) -> str:
     test = report.test
     low, high = test.interval
     split = "that its maker set aside" if report.own_split else "that were set aside at random"

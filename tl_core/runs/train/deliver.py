@@ -54,7 +54,7 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
     graph = workshop / "classifier.onnx"
     attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)
     info = _info(plan, calibration)
-    bundle = write_bundle(plan.run.bundle, info=info, onnx=graph, tensors=learned.tensors, card=model_card(info, None))
+    bundle = write_bundle(plan.run.bundle, info=info, onnx=graph, tensors=learned.tensors)
 
     yield StageStarted(stage="evaluation", title="Measuring it on pictures that it has never seen")
     predictor = Predictor(bundle)
