@@ -51,8 +51,8 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     table, found = looked_at(str(dataset.path), (dataset.path / "manifest.json").stat().st_mtime)
     pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
     st.markdown(f"{pictures} in {classes}.")
-    for finding in found:
-        _tell(dataset, manifest, finding)
+    for index, finding in enumerate(found):
+        _tell(dataset, manifest, finding, key=f"finding-{index}-{dataset.id}")
     rows: dict[int, list[Path]] = defaultdict(list)
     for image in manifest.images:
         if len(rows[image.label]) < 12:
@@ -78,7 +78,7 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
         st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))
 
 
-def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding) -> None:
+def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: str) -> None:
     """One finding: its sentences, and the pictures or files that it is about."""
     message = plain(finding.message, longest=1500)
     if finding.stops:
@@ -94,10 +94,10 @@ def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding) -> None:
                 f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
                 for image in images
             ]
-            grids.grid([dataset.thumbnail(image) for image in images], captions, key=f"{finding.kind}-{dataset.id}")
+            grids.grid([dataset.thumbnail(image) for image in images], captions, key=key)
         else:
             why = {"Why": finding.reasons} if finding.reasons else {}
-            st.dataframe({"File": finding.files} | why, hide_index=True, key=f"{finding.kind}-{dataset.id}")
+            st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
 
 
 def browse(dataset: DatasetFolder, manifest: Manifest) -> None:

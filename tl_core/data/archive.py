@@ -40,16 +40,7 @@ _ARCHIVE_HEADS = (
 )
 
 
-def extract(
-    zip_path: Path,
-    into: Path,
-    *,
-    max_bytes: int,
-    max_files: int = MAX_FILES,
-    max_file_bytes: int = MAX_FILE_BYTES,
-    max_ratio: float = MAX_RATIO,
-    ratio_from: int = RATIO_FROM,
-) -> list[SourceFile]:
+def extract(zip_path: Path, into: Path, *, max_bytes: int) -> list[SourceFile]:
     """Unpack `zip_path` into the new folder `into`, at most `max_bytes` in all; returns the files with their original names.
 
     Where the zip is refused, `into` is removed again.
@@ -63,11 +54,9 @@ def extract(
     into.mkdir(parents=True)
     try:
         with disk_full_said(f"the pictures of {name}"):
-            _check_directory_size(zip_path, name, max_files)
+            _check_directory_size(zip_path, name)
             with zipfile.ZipFile(zip_path) as archive:
-                return _Unpacking(
-                    name, into, zip_path.stat().st_size, max_bytes, max_files, max_file_bytes, max_ratio, ratio_from
-                ).run(archive)
+                return _Unpacking(name, into, zip_path.stat().st_size, max_bytes).run(archive)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError) as error:
         shutil.rmtree(into, ignore_errors=True)
         raise DataError(
@@ -85,16 +74,12 @@ class _Unpacking:
     _packed: int
     """Size of the zip, bytes."""
     _max_bytes: int
-    _max_files: int
-    _max_file_bytes: int
-    _max_ratio: float
-    _ratio_from: int
     _written: int = 0
 
     def run(self, archive: zipfile.ZipFile) -> list[SourceFile]:
         entries = archive.infolist()
-        if len(entries) > self._max_files:
-            raise _too_many(self._name, self._max_files)
+        if len(entries) > MAX_FILES:
+            raise _too_many(self._name)
         named = [(entry, self._checked_parts(entry)) for entry in entries]
         found = []
         for number, (entry, parts) in enumerate(named):
@@ -140,9 +125,9 @@ class _Unpacking:
                     raise self._nested(parts)
                 size += len(chunk)
                 self._written += len(chunk)
-                if size > self._max_file_bytes:
+                if size > MAX_FILE_BYTES:
                     raise UnsafeArchive(
-                        f"{shown(parts[-1])} in {self._name} has more than {self._max_file_bytes / 1e6:,.0f} MB. "
+                        f"{shown(parts[-1])} in {self._name} has more than {MAX_FILE_BYTES / 1e6:,.0f} MB. "
                         "Nothing was taken; leave it out and zip again."
                     )
                 if self._written > self._max_bytes:
@@ -150,11 +135,11 @@ class _Unpacking:
                         f"{self._name} unpacks to more than {self._max_bytes / 1e6:,.0f} MB. "
                         "Nothing was taken; use fewer or smaller pictures."
                     )
-                if self._written > max(self._ratio_from, self._max_ratio * self._packed) or (
-                    size > max(self._ratio_from, self._max_ratio * entry.compress_size)
+                if self._written > max(RATIO_FROM, MAX_RATIO * self._packed) or (
+                    size > max(RATIO_FROM, MAX_RATIO * entry.compress_size)
                 ):
                     raise UnsafeArchive(
-                        f"{self._name} unpacks to more than {self._max_ratio:g} times its size, as pictures never do. Nothing was taken."
+                        f"{self._name} unpacks to more than {MAX_RATIO} times its size, as pictures never do. Nothing was taken."
                     )
                 target.write(chunk)
 
@@ -165,8 +150,8 @@ class _Unpacking:
         )
 
 
-def _too_many(name: str, most: int) -> UnsafeArchive:
-    return UnsafeArchive(f"{name} holds more than {most:,} files. Nothing was taken; use fewer pictures.")
+def _too_many(name: str) -> UnsafeArchive:
+    return UnsafeArchive(f"{name} holds more than {MAX_FILES:,} files. Nothing was taken; use fewer pictures.")
 
 
 def _may_be_packed(name: str) -> bool:
@@ -186,7 +171,7 @@ def _original_name(entry: zipfile.ZipInfo) -> str:
         return entry.filename
 
 
-def _check_directory_size(zip_path: Path, name: str, max_files: int) -> None:
+def _check_directory_size(zip_path: Path, name: str) -> None:
     """Refuse a central directory that is too long, before `zipfile` reads the whole of it into memory."""
     with zip_path.open("rb") as file:
         size = file.seek(0, 2)
@@ -199,5 +184,5 @@ def _check_directory_size(zip_path: Path, name: str, max_files: int) -> None:
     if length == 0xFFFFFFFF:
         large = tail.rfind(b"PK\x06\x06", 0, end)
         length = struct.unpack_from("<Q", tail, large + 40)[0] if large >= 0 and len(tail) >= large + 48 else size
-    if length > max_files * _DIRECTORY_BYTES_A_FILE:
-        raise _too_many(name, max_files)
+    if length > MAX_FILES * _DIRECTORY_BYTES_A_FILE:
+        raise _too_many(name)
