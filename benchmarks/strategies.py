@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.sections import put  # noqa: E402
 from tl_core.api import finish  # noqa: E402
 from tl_core.data.pace import cores  # noqa: E402
-from tl_core.documents.recipe import Recipe  # noqa: E402
+from tl_core.documents.options import Recipe  # noqa: E402
 from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
@@ -78,7 +78,7 @@ def every_strategy(seeds: int) -> Iterator[Row]:
 
 def comparison() -> Iterator[Row]:
     """Five epochs each."""
-    tutorial = {"optimizer": "sgd", "head_rate": 1e-4, "stage_rate": 1e-4, "momentum": 0.9, "weight_decay": 0.0}
+    tutorial = {"optimizer": "sgd", "learning_rate": 1e-4, "stage_rate": 1e-4, "momentum": 0.9, "weight_decay": 0.0}
     tutorial |= {"schedule": "constant", "warm_up": 0.0, "clip": 0.0, "augmentation": "none"}
     yield Row("feature_extraction", "feature_extraction", 1)
     yield Row("lp_ft, 5 epochs", "lp_ft", 1, 5)
@@ -112,7 +112,7 @@ def trained(workspace: Workspace, dataset: DatasetFolder, row: Row, seed: int) -
         stages=STAGES,
         epochs=epochs,
         seed=seed,
-        recipe=row.changes,
+        **row.changes,
     )
     finish(started, None)
     summary = summarise(started)

@@ -33,6 +33,6 @@ with workspace.page(TRAIN) as here:
             started = actions.once(
                 here.workspace,
                 f"train {dataset.id} {proposal.options}",
-                lambda: jobs.submit_training(here.workspace, dataset, **vars(proposal.options)),
+                lambda: jobs.submit_training(here.workspace, dataset, **proposal.asked),
             )
             here.go(TRAIN, run=started.id)

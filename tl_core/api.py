@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,13 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from tl_core.documents.events import Event
+from tl_core.documents.options import (
+    DEFAULT_NETWORK,
+    OPTIONS,
+    Device,
+    Level,
+    Optimizer,
+    Schedule,
+    Solver,
+    TrainingOptions,
+    current_name,
+)
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
     from tl_core.documents.questions import Answer, QuestionSpec
     from tl_core.models.registry import Network
-    from tl_core.runs.start.options import TrainingOptions
     from tl_core.runs.store.folders import DatasetFolder
     from tl_core.runs.store.job_folder import JobFolder
     from tl_core.runs.store.store import Workspace
@@ -42,11 +53,13 @@ class Source(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What was asked for, looked through; `out` is the folder to fill, absolute, where one was named."""
+    """What was asked for and found to be right."""
 
     source: Source
+    options: TrainingOptions
     classes_from: ClassesFrom
     out: Path | None
+    """The folder to fill, absolute, where one was named."""
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -57,62 +70,76 @@ class Request(NamedTuple):
 def train(
     data: str | os.PathLike[str],
     *,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = DEFAULT_NETWORK,
     weights: str | None = None,
     strategy: str | None = None,
-    solver: str = "logistic",
     stages: int | None = None,
+    solver: Solver = "logistic",
     epochs: int | None = None,
     image_size: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
     batch_size: int = 32,
+    seed: int = 0,
+    device: Device = "auto",
+    optimizer: Optimizer | None = None,
+    learning_rate: float | None = None,
+    stage_rate: float | None = None,
+    rate_decay: float | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    schedule: Schedule | None = None,
+    warm_up: float | None = None,
+    label_smoothing: float | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    ema: float | None = None,
+    patience: int | None = None,
+    clip: float | None = None,
+    class_weights: bool | None = None,
+    norm_learns: bool | None = None,
+    augmentation: Level | None = None,
+    views: int | None = None,
+    lora_rank: int | None = None,
     recipe: Mapping[str, Any] | None = None,
-    classes: str = "first",
+    classes: ClassesFrom = "first",
     out: str | os.PathLike[str] | None = None,
     workspace: str | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[str, Any]:
     """Read `data` (a folder, a zip or `sample:NAME`), train a classifier on it, measure it, and write its bundle.
 
-    The options are those of `python -m tl_core train`; `recipe` has what stands under "Advanced" there, by the names of
-    `tl_core.documents.recipe.Recipe`: `{"mixup": 0.2}`. `on_event` is called with each event as it comes. If it
-    raises, or the call is interrupted, the job is cancelled.
+    The options are those of `python -m tl_core train`, and README explains each; None leaves the choice to Graft.
+    `recipe` is deprecated: a mapping of the options from `optimizer` on. `on_event` is called with each event as it comes. If
+    it raises, or the call is interrupted, the job is cancelled.
 
     Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.
 
     Raises:
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
+    asked = {name: value for name, value in locals().items() if name in OPTIONS}
     from tl_core.data.checks import require_trainable
     from tl_core.runs.start import jobs
-    from tl_core.runs.start.options import TrainingOptions
     from tl_core.runs.store.store import Store
     from tl_core.runs.summary import summarise
 
     started = time.monotonic()
+    if recipe is not None:
+        warnings.warn(
+            "`recipe` is deprecated: give its settings to `train` by themselves, head_rate as learning_rate.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        known = {current_name(name): value for name, value in recipe.items()}
+        asked = {**known, **{name: value for name, value in asked.items() if value is not None or name not in known}}
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
-    options = TrainingOptions(
-        backbone=backbone,
-        weights=weights,
-        strategy=strategy,
-        solver=solver,
-        stages=stages,
-        epochs=epochs,
-        image_size=image_size,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        recipe=recipe or {},
-    )
-    request = checked(data, options, classes, place, on_event, out=out)
+    request = checked(data, asked, classes, place, on_event, out=out)
     dataset = jobs.submit_ingest(place, **request.reading)
     made: list[JobFolder] = [dataset]
     try:
         finish(dataset, on_event)
         require_trainable(dataset.manifest())
-        run = jobs.submit_training(place, dataset, out=request.out, **vars(options))
+        run = jobs.submit_training(place, dataset, out=request.out, **asked)
         made.insert(0, run)
         finish(run, on_event)
     except BaseException as error:
@@ -126,7 +153,7 @@ def train(
 
 def checked(
     data: str | os.PathLike[str],
-    options: TrainingOptions,
+    asked: Mapping[str, Any],
     classes: str,
     place: Workspace,
     on_event: Callable[[Event], None] | None,
@@ -134,7 +161,7 @@ def checked(
     out: str | os.PathLike[str] | None = None,
     weights: bool = True,
 ) -> Request:
-    """Find everything that is wrong with what was asked for at once: the pictures, the options, the folder `out`.
+    """Find everything that is wrong with what was asked for at once: the pictures, the options by their names, the folder `out`.
 
     `weights`: whether those of the options' backbone are needed. A backbone that is not in the registry is looked up in
     timm, which takes a job in `place`.
@@ -142,19 +169,20 @@ def checked(
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
-    from tl_core.runs.start.options import attempt, problems, raise_all
+    from tl_core.runs.start.training_spec import attempt, problems, raise_all
     from tl_core.runs.store.store import Store
 
     found: list[GraftError] = []
     source = attempt(lambda: source_of(data), found)
     folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
     cache = Store.default().cache if weights else None
-    found += problems(options, find=lambda name: described(name, place, on_event), cache=cache)
+    options, wrong = TrainingOptions.read(asked)
+    found += [*wrong, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
     taken = next((known for known in get_args(ClassesFrom) if known == classes), None)
     if taken is None:
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
     raise_all(found)
-    return Request(cast(Source, source), cast(ClassesFrom, taken), folder)
+    return Request(cast(Source, source), options, cast(ClassesFrom, taken), folder)
 
 
 def described(name: str, place: Workspace, on_event: Callable[[Event], None] | None) -> Network:

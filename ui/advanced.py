@@ -1,80 +1,102 @@
-"""The folded settings on the page: widgets for the rows of `ui.option_rows`, in tabs. Returns what the user changed."""
+"""The folded settings on the Train page: a widget for each option of a run that has a tab, and what the user set."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import streamlit as st
 
+from tl_core.documents.options import OPTIONS, Condition, Option
+from tl_core.models.registry import Network
+from tl_core.runs.start.training_spec import unchanged
+from tl_core.training.strategies.strategies import Strategy
 from ui.cards import PREFIX
 from ui.network import rate_text
-from ui.option_rows import TABS, Case, Changed, Setting, applicable
+
+TABS = ("Training", "Rates", "Regularisation", "Augmentation")
+_HAIR = 1e-4
+
+
+@dataclass(frozen=True)
+class Case:
+    """The run that the settings are for."""
+
+    network: Network
+    weights: str
+    strategy: Strategy
+    conditions: frozenset[Condition]
+    """What holds for this run, whatever strategy it may still come to."""
+
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """The value of each option where the user leaves it alone."""
+        return unchanged(self.strategy, self.network, self.weights)
+
+    def options(self, tab: str) -> list[Option]:
+        """The options in `tab` that have an effect."""
+        return [option for option in OPTIONS.values() if option.tab == tab and option.when in self.conditions]
 
 
 def set_value(name: str) -> Any:
-    """What the widget of that setting holds now; None where it was left alone or is not shown."""
+    """What the widget of that option holds now; None where it was left alone or is not shown."""
     return st.session_state.get(PREFIX + name)
 
 
 def show(case: Case) -> dict[str, Any]:
     """Draw the tabs; returns the containers of the tabs by name, for what else belongs there."""
-    tabs = [tab for tab in TABS if applicable(case, tab)]
+    tabs = [tab for tab in TABS if case.options(tab)]
     places: dict[str, Any] = {}
     for name, tab in zip(tabs, st.tabs(tabs), strict=True):
         with tab:
             with st.grid(3, min_column_width=220):
-                for setting in applicable(case, name):
-                    _widget(case, setting)
+                for option in case.options(name):
+                    _widget(case, option)
             places[name] = st.container()
     return places
 
 
-def changed(case: Case) -> Changed:
-    """What was set, read before the widgets are drawn; what does not apply to `case` is left out."""
-    found = Changed()
-    for tab in TABS:
-        for setting in applicable(case, tab):
-            value = set_value(setting.name)
-            if setting.kind == "whole" and value is not None and value > _most(case, setting):
-                # Set for a backbone with more stages: its widget, too, begins anew with the other one.
-                value = None
-            if setting.kind == "rate" and isinstance(value, str):
-                value = _rate(setting, value, found)
-            if value != case.own(setting.name) or setting.kind != "switch":
-                found.take(setting.name, value)
+def asked(case: Case) -> dict[str, Any]:
+    """What was set, read before the widgets are drawn; what has no effect on `case` is left out."""
+    found: dict[str, Any] = {}
+    for option in (option for tab in TABS for option in case.options(tab)):
+        value = set_value(option.name)
+        if isinstance(value, str) and not option.choices:
+            value = value.strip().replace(",", ".") or None
+        if isinstance(value, int) and option.kind is int and value > _most(case, option):
+            # Set for a backbone with more stages: its widget, too, begins anew with the other one.
+            value = None
+        if value is not None and not (_switch(option) and value == case.own[option.name]):
+            found[option.name] = value
     return found
 
 
-def _most(case: Case, setting: Setting) -> float:
-    """The largest value of a number."""
-    return len(case.network.stages) if setting.name == "stages" else setting.high
+def _switch(option: Option) -> bool:
+    return option.kind is bool and option.words is None
 
 
-def _rate(setting: Setting, text: str, found: Changed) -> float | None:
-    text = text.strip().replace(",", ".")
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        found.problems.append(f"The {setting.label.lower()} is {text[:20]!r}; it must be a number such as 3e-4.")
-        return None
-
-
-def _widget(case: Case, setting: Setting) -> None:
-    key, own = PREFIX + setting.name, case.own(setting.name)
-    common: dict[str, Any] = {"key": key, "persist_state": "session", "help": setting.help}
-    if setting.kind == "switch":
-        st.toggle(setting.label, bool(own), **common)
-    elif setting.options is not None:
+def _widget(case: Case, option: Option) -> None:
+    own = case.own[option.name]
+    common: dict[str, Any] = {"key": PREFIX + option.name, "persist_state": "session", "help": option.help}
+    if _switch(option):
+        st.toggle(option.title, bool(own), **common)
+    elif option.choices or option.words:
+        words = option.words or {choice: choice for choice in option.choices}
         st.selectbox(
-            setting.label, list(setting.options), index=None, format_func=setting.options.__getitem__,
-            placeholder=f"{setting.options.get(own, own)} (default)", **common,
+            option.title, list(words), index=None, format_func=words.__getitem__,
+            placeholder=f"{words.get(own, own)} (default)", **common,
         )  # fmt: skip
-    elif setting.kind == "rate":
-        st.text_input(setting.label, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
+    elif option.kind is float and option.step is None:
+        st.text_input(option.title, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
     else:
-        whole = setting.kind == "whole"
-        edges = (setting.low, _most(case, setting), setting.step)
-        low, high, step = ((int if whole else float)(edge) for edge in edges)
-        st.number_input(setting.label, low, high, None, step=step, placeholder=f"{own:g} (default)", **common)
+        # An end that is out of range itself is kept off the widget: by a step below, by a hair above.
+        edges = (option.limits.get("ge", option.step or 0), _most(case, option), option.step or 1)
+        low, high, step = (int(edge) if option.kind is int else float(edge) for edge in edges)
+        st.number_input(option.title, low, high, None, step=step, placeholder=f"{own:g} (default)", **common)
+
+
+def _most(case: Case, option: Option) -> float:
+    """The largest value of a number."""
+    limits = {"le": option.limits.get("lt", 0) - _HAIR, **option.limits}
+    return len(case.network.stages) if option.name == "stages" else limits["le"]

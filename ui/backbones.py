@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions import DescribeSpec
 from tl_core.errors import GraftError
 from tl_core.models import added as typed
-from tl_core.models.registry import DEFAULT_NETWORK, Network, WeightsRow, networks
+from tl_core.models.registry import Network, WeightsRow, networks
 from tl_core.models.weights import obtain as weights
 from ui import asking
 from ui.places import Here

@@ -6,9 +6,10 @@ from contextlib import suppress
 
 import streamlit as st
 
+from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.report import SplitMetrics
 from tl_core.errors import GraftError
-from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
+from tl_core.models.registry import Network, networks
 from tl_core.runs.store.folders import RunFolder
 from tl_core.training.strategies.advice import LARGE_ABOVE, RULE, SMALL_BELOW, band
 from tl_core.training.strategies.strategies import strategies

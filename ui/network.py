@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.models.registry import Network
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.strategies import Strategy, stage_rates
@@ -68,7 +68,7 @@ def blocks(
         first = joins.get(index, 1)
         strength = (rate / fastest) ** 0.5 * (1 - 0.5 * (first - 1) / max(1, passes - 1))
         found.append(Block(name, parameters, learns, rate, first, max(0.25, strength)))
-    rate = chosen.head_rate if row.takes_steps or steps else None
+    rate = chosen.learning_rate if row.takes_steps or steps else None
     return (*found, Block("head", network.head_parameters(classes), "yes", rate))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from tl_core.documents.manifest import Manifest
+from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import TrainSpec
-from tl_core.errors import GraftError
 from tl_core.models.registry import Network
-from tl_core.runs.start.options import TrainingOptions, draft, problems
+from tl_core.runs.start.training_spec import draft, problems
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated, estimated_with
@@ -18,7 +19,7 @@ from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
 from tl_core.training.strategies.strategies import Strategy
 from ui import network as drawing
-from ui.option_rows import Case, Changed
+from ui.advanced import Case
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,23 @@ class Proposal:
 
     dataset: DatasetFolder
     case: Case
+    asked: Mapping[str, Any]
+    """Every option that was chosen, by its name."""
     options: TrainingOptions
-    unread: tuple[str, ...]
-    """A sentence for each typed text that is no value."""
+    """Those of them that can be used."""
+    unusable: tuple[str, ...]
+    """What is wrong with the others, a sentence each."""
     advice: Advice
     """What `auto` would take, as far as that is known yet."""
 
     @classmethod
-    def of(cls, dataset: DatasetFolder, case: Case, chosen: str, changed: Changed, advice: Advice) -> Proposal:
+    def of(
+        cls, dataset: DatasetFolder, case: Case, chosen: str, changes: Mapping[str, Any], advice: Advice
+    ) -> Proposal:
         """`chosen`: name of the chosen strategy, or `auto`; `case` has the strategy that this comes to."""
-        options = TrainingOptions(
-            backbone=case.network.name,
-            weights=case.weights,
-            strategy=chosen,
-            recipe=changed.recipe,
-            **changed.options,
-        )
-        return cls(dataset, case, options, tuple(changed.problems), advice)
+        asked = {"backbone": case.network.name, "weights": case.weights, "strategy": chosen, **changes}
+        options, wrong = TrainingOptions.read(asked)
+        return cls(dataset, case, asked, options, tuple(problem.message for problem in wrong), advice)
 
     @property
     def manifest(self) -> Manifest:
@@ -56,7 +57,7 @@ class Proposal:
     @property
     def strategy(self) -> Strategy:
         """What `chosen` comes to."""
-        return self.case.row
+        return self.case.strategy
 
     @property
     def chosen(self) -> str:
@@ -65,14 +66,12 @@ class Proposal:
 
     def problems(self) -> list[str]:
         """Everything that is wrong with the options, a sentence each."""
-        return [*self.unread, *(problem.message for problem in problems(self.options))]
+        return [*self.unusable, *(problem.message for problem in problems(self.options))]
 
     @cached_property
     def spec(self) -> TrainSpec:
-        """The run as its time is estimated. Where a setting of the recipe is wrong, it has the strategy's own recipe."""
-        recipe = self.strategy.recipe
-        with suppress(GraftError):
-            recipe = recipe.changed(self.options.recipe)
+        """The run as its time is estimated."""
+        recipe = self.strategy.recipe.changed(self.options.recipe)
         epochs = self.options.epochs or self.strategy.epochs or 1
         settled = {"strategy": self.strategy.name, "epochs": epochs, "recipe": recipe}
         return draft(self.options, self.dataset).model_copy(update=settled)
@@ -92,6 +91,6 @@ class Proposal:
             stages=self.spec.stages,
             classes=len(self.manifest.classes),
             recipe=self.spec.recipe,
-            steps=self.case.steps,
+            steps="gradient steps" in self.case.conditions,
             epochs=self.options.epochs,
         )

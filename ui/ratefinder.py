@@ -6,7 +6,7 @@ import streamlit as st
 
 from tl_core.documents.questions import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
-from tl_core.runs.start.options import spec_of
+from tl_core.runs.start.training_spec import spec_of
 from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts
 from ui.cards import PREFIX
@@ -15,7 +15,7 @@ from ui.places import Here
 from ui.proposal import Proposal
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
-_RATES = {"head_rate": 0.0, "stage_rate": 0.0}
+_RATES = {"learning_rate": 0.0, "stage_rate": 0.0}
 """Settings of the recipe that the test finds, so their values make no other question."""
 
 
@@ -44,7 +44,7 @@ def show(here: Here, proposal: Proposal) -> None:
         curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {found}"
     )
     charts.show(figure, key=f"rate-{question.id}", alt=f"Loss against learning rate; suggested: {found}")
-    ratio = proposal.spec.recipe.stage_rate / proposal.spec.recipe.head_rate
+    ratio = proposal.spec.recipe.stage_rate / proposal.spec.recipe.learning_rate
     st.button(
         "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(proposal, curve.suggested, ratio)
     )
@@ -57,6 +57,6 @@ def _alike(one: TrainSpec, other: TrainSpec) -> bool:
 
 def _use(proposal: Proposal, rate: float, ratio: float) -> None:
     """Set the head's rate, and the rates of the stages in proportion."""
-    st.session_state[f"{PREFIX}head_rate"] = rate_text(rate)
+    st.session_state[f"{PREFIX}learning_rate"] = rate_text(rate)
     if proposal.strategy.takes_steps:
         st.session_state[f"{PREFIX}stage_rate"] = rate_text(rate * ratio)

@@ -11,6 +11,7 @@ from tl_core.documents.manifest import Manifest
 from tl_core.models.graphs.export import STRUCTURE_NAME, backbone_key
 from tl_core.models.registry import Network
 from tl_core.runs.process.devices import detect_device
+from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.advice import Advice, auto_says
@@ -18,7 +19,7 @@ from tl_core.training.strategies.strategies import AUTO, default_strategy, strat
 from tl_core.training.strategies.tuning import tuned
 from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
 from ui import network as drawing
-from ui.option_rows import Case
+from ui.advanced import Case
 from ui.places import IDEAS, Here, succeeded
 from ui.proposal import Proposal
 from ui.words import SPLIT_WORDS, distinct, plain, plural
@@ -58,8 +59,10 @@ def strategy(
     advice = _advice(here, network, train_images)
     row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
-    case = Case(network, weights, row, solver, advanced.set_value("optimizer") or "adamw", decided=name != AUTO)
-    proposal = Proposal.of(dataset, case, name, advanced.changed(case), advice)
+    known = conditions(row, network, solver=solver, optimizer=advanced.set_value("optimizer") or row.recipe.optimizer)
+    # Which strategy `auto` comes to is found out later, so only what has an effect on any of them can be set.
+    case = Case(network, weights, row, frozenset({"always"}) if name == AUTO else known)
+    proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
     cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed.name), name)

@@ -9,7 +9,7 @@ from tests.app.conftest import Open, text
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.models.registry import network
 from tl_core.runs.process.queue import measuring_lock
-from tl_core.runs.start.options import spec_of
+from tl_core.runs.start.training_spec import conditions, spec_of
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, Store, new_id
@@ -19,7 +19,7 @@ from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategy
 from tl_core.training.strategies.tuning import tuned
 from ui import asking, measuring
-from ui.option_rows import Case, Changed
+from ui.advanced import Case
 from ui.places import TRAIN, Here
 from ui.proposal import Proposal
 
@@ -79,8 +79,9 @@ def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
 @pytest.mark.parametrize("name", ["feature_extraction", "partial_fine_tuning"])
 def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> None:
     data, lite = records.dataset(records.workspace()), network("efficientnet_lite0")
-    case = Case(lite, lite.default_weights, tuned(strategy(name), lite))
-    changed = Changed(options={"batch_size": 8, "seed": 3}, recipe={"weight_decay": 0.1})
+    chosen = tuned(strategy(name), lite)
+    case = Case(lite, lite.default_weights, chosen, conditions(chosen, lite, solver="logistic", optimizer="adamw"))
+    changed = {"batch_size": 8, "seed": 3, "weight_decay": 0.1}
     proposal = Proposal.of(data, case, name, changed, advise(42, None, lite))
     run = spec_of(proposal.options, data)
     classes = len(data.manifest().classes)

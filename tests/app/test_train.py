@@ -9,13 +9,14 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
+from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import network
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, new_id
 from tl_core.training.strategies.strategies import strategies
-from ui.option_rows import SETTINGS
+from ui.advanced import TABS
 
 TRAIN = "pages/2_Train.py"
 WIDGETS = {"button", "selectbox", "number_input", "text_input", "toggle", "radio", "checkbox", "slider", "pills"}
@@ -76,19 +77,21 @@ def test_low_rank_updates_fit_a_transformer_and_nothing_else(app: AppTest) -> No
 
 
 def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> None:
-    assert all(setting.help.endswith(".") for setting in SETTINGS)
+    assert all(option.help.endswith(".") for option in OPTIONS.values())
+    assert {option.tab for option in OPTIONS.values()} == {*TABS, None}
 
     def keys() -> set[str]:
         return {str(widget.key)[4:] for widget in (*app.number_input, *app.text_input, *app.toggle, *app.selectbox)}
 
     fitted = keys()
     assert "solver" in fitted
-    assert not fitted & {"epochs", "stages", "head_rate", "mixup", "augmentation"}
+    assert "class_weights" in fitted
+    assert not fitted & {"epochs", "stages", "learning_rate", "mixup", "augmentation"}
     app.selectbox(key="set-solver").select("adam").run()
-    assert {"epochs", "head_rate", "mixup", "patience"} <= keys()
+    assert {"epochs", "learning_rate", "mixup", "patience"} <= keys()
     assert not keys() & {"stage_rate", "cutmix", "augmentation"}
     app.button(key="choose-partial_fine_tuning").click().run()
-    assert {"epochs", "stages", "head_rate", "stage_rate", "mixup", "augmentation"} <= keys()
+    assert {"epochs", "stages", "learning_rate", "stage_rate", "mixup", "augmentation"} <= keys()
     assert not keys() & {"solver", "lora_rank", "momentum"}
     app.selectbox(key="set-optimizer").select("sgd").run()
     assert "momentum" in keys()
@@ -96,11 +99,11 @@ def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> Non
 
 def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
     app.button(key="choose-lp_ft").click().run()
-    app.text_input(key="set-head_rate").set_value("fast")
+    app.text_input(key="set-learning_rate").set_value("fast")
     app.text_input(key="set-stage_rate").set_value("0")
     app.number_input(key="set-image_size").set_value(17).run()
     said = app.error[0].value.replace("\\", "")
-    for part in ("learning rate of the head is 'fast'", "learning rate of the stages is 0", "image size of 17"):
+    for part in ("learning rate is fast", "learning rate of the stages is 0", "image size of 17"):
         assert part in said
     assert app.button(key="start").disabled
     assert not app.exception

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from PIL import Image
@@ -16,7 +17,7 @@ import tl_core
 from tests.cli.conftest import ROOT, Trained, environment
 from tl_core.cli import train as training
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import OPTIONS
 
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "onnx", "onnxruntime", "pandas", "streamlit"}
 
@@ -66,14 +67,27 @@ def test_predict_takes_paths_bytes_and_pictures(trained: Trained) -> None:
     assert "error" in model.predict([b"no picture"])[0]
 
 
-def test_train_has_the_options_of_the_command_by_the_same_names() -> None:
-    offered = {name: value.default for name, value in inspect.signature(tl_core.train).parameters.items()}
-    command = {name: value.default for name, value in inspect.signature(training.train).parameters.items()}
-    settings = {"learning_rate" if name == "head_rate" else name for name in Recipe.model_fields}
-    assert set(offered) - {"on_event", "recipe"} == set(command) - settings - {"json"}
-    assert settings <= set(command)
-    assert all(command[name] is None for name in settings)
-    assert all(default == command[name] for name, default in offered.items() if name in command)
+def test_train_names_every_option_in_its_source_as_the_command_line_does() -> None:
+    offered, types = inspect.signature(tl_core.train).parameters, get_type_hints(tl_core.train)
+    command = inspect.signature(training.train).parameters
+    for name, option in OPTIONS.items():
+        kind = get_args(option.annotation)[0]
+        assert types[name] == (kind | None if option.default is None else kind), name
+        assert offered[name].default == command[name].default == option.default, name
+    assert set(offered) - set(OPTIONS) == {"data", "classes", "out", "workspace", "recipe", "on_event"}
+    assert set(command) - set(OPTIONS) == {"data", "classes", "out", "workspace", "json"}
+
+
+def test_an_old_call_with_recipe_is_understood_and_told_the_new_way(tmp_path: Path) -> None:
+    old = {"head_rate": 0, "warmth": 1, "mixup": 11}
+    with (
+        pytest.warns(DeprecationWarning, match="head_rate as learning_rate") as warned,
+        pytest.raises(tl_core.GraftError) as caught,
+    ):
+        tl_core.train(tmp_path / "missing", recipe=old, mixup=12)
+    assert warned[0].filename == __file__
+    for part in ("learning rate is 0", "'warmth'", "mixup is 12", "no file or folder"):
+        assert part in caught.value.message
 
 
 def test_train_returns_what_the_command_prints_and_says_what_it_does(trained: Trained, store: Path) -> None:

@@ -14,7 +14,7 @@ from tests.cli.conftest import Trained, run
 from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
 from tl_core.cli.train import tell_strategy
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.strategies import Strategy, strategy
 

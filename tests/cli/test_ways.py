@@ -76,7 +76,7 @@ def test_the_rate_of_stages_is_suggested_in_the_proportion_that_was_tried() -> N
         told = dict(zip(words[2::2], map(float, words[3::2]), strict=True))
         assert told == {
             "--learning-rate": 0.006,
-            "--stage-rate": pytest.approx(0.006 * recipe.stage_rate / recipe.head_rate),
+            "--stage-rate": pytest.approx(0.006 * recipe.stage_rate / recipe.learning_rate),
         }
 
 

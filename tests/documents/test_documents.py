@@ -12,8 +12,8 @@ from tl_core.data.checks import findings
 from tl_core.documents.events import EVENT, Progress
 from tl_core.documents.job import SpecFile
 from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.options import Recipe
 from tl_core.documents.questions import MeasureSpec
-from tl_core.documents.recipe import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Status
 from tl_core.errors import DiskFull, DocumentError, NotFound
@@ -33,7 +33,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["spec.json"]
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(0.02, 0.02), (None, Recipe().head_rate)])
+@pytest.mark.parametrize(("rate", "expected"), [(0.02, 0.02), (None, Recipe().learning_rate)])
 def test_the_spec_of_a_run_from_before_there_were_recipes_is_read(rate: float | None, expected: float) -> None:
     old = {
         "schema_version": 1, "job": "train", "name": "pets", "workspace": "0" * 32, "dataset": "1" * 16,
@@ -43,7 +43,7 @@ def test_the_spec_of_a_run_from_before_there_were_recipes_is_read(rate: float | 
     }  # fmt: skip
     spec = SpecFile.parse(json.dumps({"schema_version": 1, "spec": old}), "spec.json").spec
     assert isinstance(spec, TrainSpec)
-    assert (spec.epochs, spec.recipe.head_rate, spec.solver) == (5, expected, "logistic")
+    assert (spec.epochs, spec.recipe.learning_rate, spec.solver) == (5, expected, "logistic")
 
 
 def test_what_an_earlier_version_measured_is_found_again() -> None:
@@ -54,6 +54,18 @@ def test_what_an_earlier_version_measured_is_found_again() -> None:
         '{"schema_version":1,"job":"measure","backbone":"resnet18","weights":"IMAGENET1K_V1","strategy":"lora","stages":2,'
         '"image_size":224,"classes":0,"device":"cpu","precision":"float32","batch_size":32,"micro_batch":32,"lora_rank":8}'
     ), "the text is part of the cache key of each measurement"
+
+
+def test_the_learning_rate_keeps_its_name_on_disk_and_former_names_of_options_are_read(tmp_path: Path) -> None:
+    spec = TrainSpec(
+        name="a", workspace="", dataset="1", weights="w", image_size=224, recipe=Recipe(learning_rate=0.02),
+        changes={"learning_rate": 0.02},
+    )  # fmt: skip
+    SpecFile(spec=spec).write(tmp_path / "spec.json")
+    written = json.loads((tmp_path / "spec.json").read_text())["spec"]
+    assert written["recipe"]["head_rate"] == 0.02
+    written["changes"] = {"head_rate": 0.02}
+    assert SpecFile.parse(json.dumps({"schema_version": 1, "spec": written}), "spec.json").spec == spec
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

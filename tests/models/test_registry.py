@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.errors import SpecError, UnknownName
 from tl_core.models.families.all_families import FAMILIES, family
 from tl_core.models.metadata import write as metadata
-from tl_core.models.registry import BACKBONES_FILE, DEFAULT_NETWORK, Backbones, network, networks
+from tl_core.models.registry import BACKBONES_FILE, Backbones, network, networks
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from tests.models import table
+from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.models.build import Backbone
 from tl_core.models.metadata.measured import meta_network
-from tl_core.models.registry import DEFAULT_NETWORK, Network, network
+from tl_core.models.registry import Network, network
 
 ROWS = table.shipped()
 

@@ -52,7 +52,7 @@ def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
         backbone, (pixels, labels) = twin(), pictures()
         row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
         inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
-        plan = spec(epochs=8, precision="bfloat16", recipe={"head_rate": 1e-2, "stage_rate": 1e-3})
+        plan = spec(epochs=8, precision="bfloat16", recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
         result, events = finish(
             fit(
                 backbone,
@@ -84,7 +84,7 @@ def test_pixels_that_are_streamed_train_as_those_that_stay(monkeypatch: pytest.M
             labels,
             rows[:54],
             rows[54:],
-            spec=spec(epochs=3, recipe={"head_rate": 1e-2, "stage_rate": 1e-3}),
+            spec=spec(epochs=3, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3}),
             strategy=row,
             frozen=0,
             save_best=lambda _: None,

@@ -23,7 +23,7 @@ from tl_core.training.strategies.strategies import strategy
 
 pytestmark = pytest.mark.usefixtures("tower_family")
 
-FAST: dict[str, object] = {"head_rate": 1e-2, "stage_rate": 1e-2}
+FAST: dict[str, object] = {"learning_rate": 1e-2, "stage_rate": 1e-2}
 PLAIN_SGD: dict[str, object] = {"optimizer": "sgd", "momentum": 0, "weight_decay": 0, "norm_learns": False}
 TRAIN, VAL = np.arange(54), np.arange(54, 72)
 
@@ -94,7 +94,7 @@ def test_the_loss_that_is_told_is_plain_whatever_is_added_for_the_gradient() -> 
 def test_gradients_are_clipped_to_a_norm_or_not_at_all() -> None:
     lengths = {}
     for clip in (0.0, 0.01):
-        trainer, backbone = _trainer({**PLAIN_SGD, "clip": clip, "head_rate": 1.0, "stage_rate": 1.0})
+        trainer, backbone = _trainer({**PLAIN_SGD, "clip": clip, "learning_rate": 1.0, "stage_rate": 1.0})
         before = [parameter.detach().clone() for parameter in backbone.parameters()]
         _step(trainer)
         changes = [now.detach() - old for now, old in zip(backbone.parameters(), before, strict=True)]
@@ -196,7 +196,7 @@ def test_class_weights_make_a_rare_class_count() -> None:
     assert weights[2] / weights[0] == pytest.approx(18 / 3)
     rare = []
     for wanted in (False, True):
-        result, _, _ = _fit({"class_weights": wanted, "head_rate": 2e-2, "stage_rate": 1e-3}, rows=FEW)
+        result, _, _ = _fit({"class_weights": wanted, "learning_rate": 2e-2, "stage_rate": 1e-3}, rows=FEW)
         rare.append(float(softmax(result.val_logits, axis=1)[:, 2].mean()))
     assert rare[1] > rare[0] + 0.01
 

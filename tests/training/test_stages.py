@@ -24,7 +24,7 @@ from tl_core.training.strategies.what_learns import first_learning
 
 pytestmark = pytest.mark.usefixtures("tower_family")
 
-RATES = {"head_rate": 1e-2, "stage_rate": 1e-2}
+RATES = {"learning_rate": 1e-2, "stage_rate": 1e-2}
 TRAIN, VAL = np.arange(54), np.arange(54, 72)
 STEPS = [name for name, row in strategies().items() if row.takes_steps]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests.conftest import picture
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.models.families import all_families as families

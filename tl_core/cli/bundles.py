@@ -10,7 +10,7 @@ import typer
 
 from tl_core import api
 from tl_core.cli import show
-from tl_core.cli.options import Data, Json
+from tl_core.cli.parameters import Data, Json
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import NotFound
 

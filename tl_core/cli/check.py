@@ -9,7 +9,7 @@ from pathlib import Path
 from tl_core import api
 from tl_core.cli import show
 from tl_core.cli.bundles import Classes
-from tl_core.cli.options import Data, Json
+from tl_core.cli.parameters import Data, Json
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.spec import IngestSpec
 

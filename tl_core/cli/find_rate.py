@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tl_core import api
-from tl_core.cli import options, show
+from tl_core.cli import parameters, show
 
 if TYPE_CHECKING:
     from tl_core.documents.questions import RateCurve
@@ -22,7 +22,7 @@ def describe(
         str, typer.Argument(metavar="NAME", help="timm's name, with or without the weights: resnet26t.ra2_in1k.")
     ],
     *,
-    json: options.Json = False,
+    json: parameters.Json = False,
 ) -> None:
     """Add a network of timm to the backbones, by its name."""
     from tl_core.cli.lists import backbone_row
@@ -41,44 +41,26 @@ def describe(
     show.line(f"Use it: train DATA --backbone {row.name}")
 
 
+@parameters.with_options(
+    "backbone", "weights", "strategy", "stages", "image_size", "batch_size", "seed", "device", "optimizer",
+    "weight_decay", "augmentation",
+)  # fmt: skip
 def find_rate(
-    data: options.Data,
-    *,
-    backbone: options.Backbone = "efficientnet_lite0",
-    weights: options.Weights = None,
-    strategy: options.Strategy = None,
-    stages: options.Stages = None,
-    image_size: options.ImageSize = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    classes: options.Classes = "first",
-    json: options.Json = False,
-    batch_size: options.BatchSize = 32,
-    optimizer: options.Optimizer = None,
-    weight_decay: options.WeightDecay = None,
-    augmentation: options.Augmentation = None,
+    data: parameters.Data, *, classes: parameters.Classes = "first", json: parameters.Json = False, **asked: Any
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
     from tl_core.documents.questions import RateCurve
-    from tl_core.runs.start.options import TrainingOptions, rate_question, require_row
+    from tl_core.runs.start.training_spec import rate_question, require_strategy
     from tl_core.runs.store.store import Store
 
-    wanted = TrainingOptions(
-        backbone=backbone,
-        weights=weights,
-        strategy=strategy,
-        stages=stages,
-        image_size=image_size,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        recipe={"optimizer": optimizer, "weight_decay": weight_decay, "augmentation": augmentation},
-    )
     place = Store.default().command_line_workspace()
     with show.Bars() as bars:
-        request = api.checked(data, wanted, classes, place, bars)
-        require_row(wanted)
-        question, curve = api.ask_about(request, lambda dataset: rate_question(wanted, dataset), RateCurve, place, bars)
+        request = api.checked(data, asked, classes, place, bars)
+        options = request.options
+        require_strategy(options)
+        question, curve = api.ask_about(
+            request, lambda dataset: rate_question(options, dataset), RateCurve, place, bars
+        )
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return
@@ -90,7 +72,7 @@ def suggested(spec: TrainSpec, rate: float) -> str:
     """The options of a run at the head's `rate`; the rates of stages rose with it, so they stay in proportion."""
     if spec.solver != "logistic":
         return f"--solver {spec.solver} --learning-rate {rate:.1e}"
-    stages = rate * spec.recipe.stage_rate / spec.recipe.head_rate
+    stages = rate * spec.recipe.stage_rate / spec.recipe.learning_rate
     return f"--strategy {spec.strategy} --learning-rate {rate:.1e} --stage-rate {stages:.1e}"
 
 

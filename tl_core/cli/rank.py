@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tl_core import api
-from tl_core.cli import options, show
+from tl_core.cli import parameters, show
 from tl_core.errors import GraftError, SpecError
 
 if TYPE_CHECKING:
@@ -19,32 +19,35 @@ Names = Annotated[
 ]
 
 
+@parameters.with_options("seed", "device")
 def rank(
-    data: options.Data,
+    data: parameters.Data,
     *,
     backbones: Names = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    classes: options.Classes = "first",
-    json: options.Json = False,
+    classes: parameters.Classes = "first",
+    json: parameters.Json = False,
+    **asked: Any,
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
     from tl_core.documents.questions import Ranking, RankSpec
     from tl_core.runs.process.devices import resolve_device
-    from tl_core.runs.start.options import TrainingOptions
     from tl_core.runs.store.store import Store
 
     place = Store.default().command_line_workspace()
 
     def question(dataset: DatasetFolder) -> RankSpec:
+        options = request.options
         return RankSpec(
-            workspace=place.token, dataset=dataset.id, backbones=names, seed=seed, device=resolve_device(device)
+            workspace=place.token,
+            dataset=dataset.id,
+            backbones=names,
+            seed=options.seed,
+            device=resolve_device(options.device),
         )
 
     with show.Bars() as bars:
         names = _names(backbones, place, bars)
-        wanted = TrainingOptions(backbone=names[0], seed=seed, device=device)
-        request = api.checked(data, wanted, classes, place, bars, weights=False)
+        request = api.checked(data, {"backbone": names[0], **asked}, classes, place, bars, weights=False)
         _, ranking = api.ask_about(request, question, Ranking, place, bars)
     if json:
         show.as_json(ranking.model_dump(mode="json", include={"images", "classes", "rows", "failed"}))

@@ -104,8 +104,9 @@ def demo(*, json: Json = False) -> None:
 
 def prepare(*, json: Json = False) -> None:
     """Export the embedded backbone once, so that the first run is fast."""
+    from tl_core.documents.options import DEFAULT_NETWORK
     from tl_core.models.graphs.export import exported_backbone
-    from tl_core.models.registry import DEFAULT_NETWORK, network
+    from tl_core.models.registry import network
     from tl_core.runs.store.store import Store
 
     row = network(DEFAULT_NETWORK)

@@ -8,90 +8,31 @@ from typing import Annotated, Any
 import typer
 
 from tl_core import api
-from tl_core.cli import options, show
+from tl_core.cli import parameters, show
+from tl_core.documents.options import OPTIONS
 from tl_core.serving.bundle_files import FOLDER
 
 
+@parameters.with_options(*OPTIONS)
 def train(
-    data: options.Data,
+    data: parameters.Data,
     *,
-    backbone: options.Backbone = "efficientnet_lite0",
-    weights: options.Weights = None,
-    strategy: options.Strategy = None,
-    stages: options.Stages = None,
-    epochs: options.Epochs = None,
-    image_size: options.ImageSize = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    classes: options.Classes = "first",
+    classes: parameters.Classes = "first",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
     ] = None,
-    workspace: options.Workspace = None,
-    json: options.Json = False,
-    solver: options.Solver = "logistic",
-    batch_size: options.BatchSize = 32,
-    optimizer: options.Optimizer = None,
-    learning_rate: options.LearningRate = None,
-    stage_rate: options.StageRate = None,
-    rate_decay: options.RateDecay = None,
-    momentum: options.Momentum = None,
-    weight_decay: options.WeightDecay = None,
-    schedule: options.Schedule = None,
-    warm_up: options.WarmUp = None,
-    label_smoothing: options.LabelSmoothing = None,
-    mixup: options.Mixup = None,
-    cutmix: options.Cutmix = None,
-    ema: options.Ema = None,
-    patience: options.Patience = None,
-    clip: options.Clip = None,
-    class_weights: options.ClassWeights = None,
-    augmentation: options.Augmentation = None,
-    views: options.Views = None,
-    norm_learns: options.NormLearns = None,
-    lora_rank: options.LoraRank = None,
+    workspace: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The workspace of the app in which it is to be seen.")
+    ] = None,
+    json: parameters.Json = False,
+    **asked: Any,
 ) -> None:
-    """Train a classifier on DATA, measure it on pictures it has not seen, and write its bundle."""
-    recipe = {
-        "optimizer": optimizer,
-        "head_rate": learning_rate,
-        "stage_rate": stage_rate,
-        "rate_decay": rate_decay,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "schedule": schedule,
-        "warm_up": warm_up,
-        "label_smoothing": label_smoothing,
-        "mixup": mixup,
-        "cutmix": cutmix,
-        "ema": ema,
-        "patience": patience,
-        "clip": clip,
-        "class_weights": class_weights,
-        "augmentation": augmentation,
-        "views": views,
-        "norm_learns": norm_learns,
-        "lora_rank": lora_rank,
-    }
+    """Train a classifier on DATA, measure it on pictures it has not seen, and write its bundle.
+
+    Each strategy has values of its own for all options below from --optimizer on, and for --epochs.
+    """
     with show.Bars() as bars:
-        result = api.train(
-            data,
-            backbone=backbone,
-            weights=weights,
-            strategy=strategy,
-            solver=solver,
-            stages=stages,
-            epochs=epochs,
-            image_size=image_size,
-            seed=seed,
-            device=device,
-            batch_size=batch_size,
-            recipe=recipe,
-            classes=classes,
-            out=out,
-            workspace=workspace,
-            on_event=bars,
-        )
+        result = api.train(data, **asked, classes=classes, out=out, workspace=workspace, on_event=bars)  # type: ignore[arg-type]
     if json:
         show.as_json(result)
         return

@@ -59,7 +59,7 @@ class Document(Record):
         Raises:
             DiskFull: no space is left.
         """
-        write_atomically(path, self.model_dump_json(indent=1).encode())
+        write_atomically(path, self.model_dump_json(indent=1, by_alias=True).encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:

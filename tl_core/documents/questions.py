@@ -12,7 +12,8 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.spec import Device, Precision, TrainSpec
+from tl_core.documents.options import Device
+from tl_core.documents.spec import Precision, TrainSpec
 
 
 class Answer(Document):

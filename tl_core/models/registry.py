@@ -16,7 +16,6 @@ from tl_core.models import added as typed
 from tl_core.models.families.all_families import FAMILIES, Family, Source
 
 BACKBONES_FILE = Path(__file__).with_name("backbones.json")
-DEFAULT_NETWORK = "efficientnet_lite0"
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 

@@ -82,7 +82,7 @@ JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train
 
 
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
-    from tl_core.runs.start.options import without_effect
+    from tl_core.runs.start.training_spec import without_effect
 
     idle = without_effect(spec)
     if idle:

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from tests.runs.conftest import EXPORTED_SIZE
+from tl_core.documents.options import TrainingOptions
 from tl_core.documents.questions import FeatureMaps, FeatureMapsSpec, PreviewSpec, Question, QuestionSpec, RateCurve
 from tl_core.errors import SpecError
 from tl_core.models.registry import network
 from tl_core.runs.questions.answers import QUESTION_JOBS
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
-from tl_core.runs.start.options import TrainingOptions, rate_question
+from tl_core.runs.start.training_spec import rate_question
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.store import Workspace
 

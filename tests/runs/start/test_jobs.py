@@ -14,6 +14,7 @@ from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, InUse, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
+from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.summary import summarise
@@ -49,15 +50,15 @@ def test_all_wrong_options_are_said_at_once(workspace: Workspace, dataset: Datas
 
 def test_one_wrong_option_is_raised_as_what_it_is() -> None:
     with pytest.raises(UnknownName):
-        jobs.check_training(strategy="luck")
+        training_options({"strategy": "luck"})
     with pytest.raises(UnknownName):
-        jobs.check_training(device="tpu")
+        training_options({"device": "tpu"})
 
 
 def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
     with pytest.raises(DeviceError, match="no 'cuda' device here"):
-        jobs.check_training(device="cuda")
+        training_options({"device": "cuda"})
 
 
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:

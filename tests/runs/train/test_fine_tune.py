@@ -16,12 +16,13 @@ from tests.runs.conftest import EXPORTED_SIZE
 from tests.training.helpers import finish
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
+from tl_core.documents.options import TrainingOptions
 from tl_core.errors import WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.runs.pipeline import JOBS
 from tl_core.runs.process import executors
 from tl_core.runs.start import jobs
-from tl_core.runs.start.options import TrainingOptions, spec_of
+from tl_core.runs.start.training_spec import spec_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
@@ -63,7 +64,7 @@ def _titles(run: RunFolder) -> list[str]:
 
 def test_surgical_names_the_stage_it_found_and_moves_no_other(trained: Callable[..., RunFolder]) -> None:
     changed = {"stage_rate": 3e-3, "optimizer": "sgd", "ema": 0.5, "mixup": 0.2, "class_weights": True}
-    run = trained(strategy="surgical", recipe=changed, epochs=2)
+    run = trained(strategy="surgical", **changed, epochs=2)
     found = run.spec().learning_stages
     assert found is not None
     (stage,) = found
@@ -141,7 +142,7 @@ def test_a_head_trained_by_steps(trained: Callable[..., RunFolder]) -> None:
 
 
 def test_auto_becomes_a_strategy_and_says_why(trained: Callable[..., RunFolder]) -> None:
-    run = trained(strategy="auto", epochs=2, recipe={"label_smoothing": 0.1})
+    run = trained(strategy="auto", epochs=2, label_smoothing=0.1)
     spec = run.spec()
     assert spec.chosen_by == "auto"
     row = strategy(spec.strategy)
@@ -155,7 +156,7 @@ def test_auto_becomes_a_strategy_and_says_why(trained: Callable[..., RunFolder])
 def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
     trained: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = trained(strategy="partial_fine_tuning", recipe={"augmentation": "none"})
+    first = trained(strategy="partial_fine_tuning", augmentation="none")
     ((frozen, views),) = first.spec().views_kept.items()
     assert views in (0, 1)
     asked: list[int | None] = []
@@ -167,7 +168,7 @@ def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
         return real(*given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stepping, "frozen_activations", noting)
-    again = trained(strategy="partial_fine_tuning", recipe={"augmentation": "none"}, seed=1)
+    again = trained(strategy="partial_fine_tuning", augmentation="none", seed=1)
     assert asked == [None]
     assert again.spec().views_kept == {frozen: 0}
 
@@ -175,7 +176,7 @@ def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
 def test_deleting_pictures_deletes_what_was_computed_from_them(
     trained: Callable[..., RunFolder], pets: DatasetFolder, store: Path
 ) -> None:
-    trained(strategy="partial_fine_tuning", recipe={"augmentation": "none"})
+    trained(strategy="partial_fine_tuning", augmentation="none")
     kinds = ("pixels", "features", "activations")
     before = [path for kind in kinds for path in (store / "cache" / kind).glob("*-*") if pets.origins()[0] in path.name]
     assert {path.parent.name for path in before} >= {"pixels", "features"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tl_core.documents.options import TrainingOptions
 from tl_core.errors import DeviceError, SpecError
 from tl_core.runs.process import devices
-from tl_core.runs.start.options import TrainingOptions, spec_of
+from tl_core.runs.start.training_spec import spec_of
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.resolve import settled, with_strategy
 from tl_core.training.strategies.strategies import strategy

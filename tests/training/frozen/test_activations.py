@@ -12,7 +12,7 @@ from tests.training.helpers import finish
 from tests.training.twin import pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import ONNX_NAME
 from tl_core.training.frozen import activations, features

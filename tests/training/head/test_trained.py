@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from tests.training.helpers import finish
 from tl_core.documents.events import EpochEnded, Event, Notice
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.training.head.fitted import Head, calibrated_loss, fit_logistic
 from tl_core.training.head.trained import fit_adam
 
@@ -34,7 +34,7 @@ def _curve(events: list[Event]) -> list[EpochEnded]:
 
 def test_as_good_as_the_fitted_head() -> None:
     fitted, _ = finish(fit_logistic(*TRAIN, *VAL, classes=10))
-    stepped, events = _fit(head_rate=1e-2)
+    stepped, events = _fit(learning_rate=1e-2)
     assert _accuracy(stepped) > _accuracy(fitted) - 0.02 > 0.9
     assert [point.epoch for point in _curve(events)] == list(range(13))
 
@@ -57,7 +57,7 @@ def test_same_seed_same_head() -> None:
 @pytest.mark.parametrize(
     "recipe",
     [
-        {"optimizer": "sgd", "head_rate": 0.1},
+        {"optimizer": "sgd", "learning_rate": 0.1},
         {"mixup": 0.4},
         {"label_smoothing": 0.1},
         {"ema": 0.9},
@@ -71,7 +71,7 @@ def test_every_setting_learns_and_makes_a_difference(recipe: dict[str, object]) 
 
 
 def test_decay_keeps_weights_small() -> None:
-    free, held = (_fit(epochs=4, head_rate=1e-2, weight_decay=decay)[0] for decay in (0.0, 1.0))
+    free, held = (_fit(epochs=4, learning_rate=1e-2, weight_decay=decay)[0] for decay in (0.0, 1.0))
     assert np.linalg.norm(held.weight) < 0.9 * np.linalg.norm(free.weight)
 
 
@@ -87,7 +87,7 @@ def test_class_weights_find_more_of_a_rare_class() -> None:
 
 
 def test_patience_ends_it() -> None:
-    _, events = _fit(epochs=200, head_rate=0.5, patience=2)
+    _, events = _fit(epochs=200, learning_rate=0.5, patience=2)
     curve = _curve(events)
     best = max(point.epoch for point in curve if point.best)
     assert curve[-1].epoch == best + 2 < 200

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("twin_family")
 CPU = torch.device("cpu")
 WHOLE = strategy("full_fine_tuning")
 LAST = strategy("partial_fine_tuning")
-FAST: dict[str, object] = {"stage_rate": 1e-2, "head_rate": 1e-2, "augmentation": "light"}
+FAST: dict[str, object] = {"stage_rate": 1e-2, "learning_rate": 1e-2, "augmentation": "light"}
 STILL: dict[str, object] = {**FAST, "norm_learns": False}
 
 
@@ -102,7 +102,7 @@ def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitRe
             taught_labels,
             rows[:54],
             rows[54:],
-            spec=spec(epochs=6, stages=1, recipe={"head_rate": 3e-3, "stage_rate": 3e-3, "norm_learns": False}),
+            spec=spec(epochs=6, stages=1, recipe={"learning_rate": 3e-3, "stage_rate": 3e-3, "norm_learns": False}),
             strategy=LAST,
             frozen=1,
             save_best=lambda tensors: None,
@@ -160,7 +160,7 @@ def test_cached_activations_train_like_recomputed_ones() -> None:
                 labels,
                 rows[:54],
                 rows[54:],
-                spec=spec(stages=1, recipe={"head_rate": 1e-3, "stage_rate": 1e-3}),
+                spec=spec(stages=1, recipe={"learning_rate": 1e-3, "stage_rate": 1e-3}),
                 strategy=LAST,
                 frozen=1,
                 save_best=lambda tensors: None,
@@ -248,7 +248,9 @@ def test_a_rate_that_is_far_too_high_ends_with_the_best_and_a_word() -> None:
     backbone = twin()
     plan = spec()
     # Beyond what a recipe takes, so that a few steps are enough.
-    plan = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"head_rate": 1e30, "stage_rate": 1e30})})
+    plan = plan.model_copy(
+        update={"recipe": plan.recipe.model_copy(update={"learning_rate": 1e30, "stage_rate": 1e30})}
+    )
     result, events = _train(backbone, plan)
     assert any(isinstance(event, Notice) and "lower learning rate" in event.message for event in events)
     assert np.isfinite(result.val_loss)

@@ -33,7 +33,7 @@ def _inputs(backbone: Backbone) -> Inputs:
 
 def _found(head_rate: float, seed: int = 0) -> tuple[RateCurve, list[object]]:
     backbone = twin()
-    plan = spec(recipe={"head_rate": head_rate, "stage_rate": head_rate / 2}, seed=seed)
+    plan = spec(recipe={"learning_rate": head_rate, "stage_rate": head_rate / 2}, seed=seed)
     trainer = Trainer(backbone, _inputs(backbone), LABELS, spec=plan, strategy=WHOLE, frozen=0)
     curve, events = finish(find_rate(trainer, ROWS[:54], head_rate=head_rate, batch_size=16, seed=seed, steps=60))
     return curve, list(events)
@@ -42,7 +42,7 @@ def _found(head_rate: float, seed: int = 0) -> tuple[RateCurve, list[object]]:
 def _trained(rate: float) -> float:
     """Validation accuracy after a few epochs with that rate."""
     backbone = twin()
-    plan = spec(epochs=6, recipe={"head_rate": rate, "stage_rate": rate / 2})
+    plan = spec(epochs=6, recipe={"learning_rate": rate, "stage_rate": rate / 2})
     result, _ = finish(
         fit(
             backbone,

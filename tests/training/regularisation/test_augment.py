@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from tl_core.documents.recipe import Level
+from tl_core.documents.options import Level
 from tl_core.training.regularisation.augment import LEVELS, augment, view
 
 

@@ -14,7 +14,7 @@ def test_networks_without_batch_norm_take_smaller_steps(name: str) -> None:
     row = strategy("full_fine_tuning")
     found = tuned(row, network(name.partition(".")[0]))
     assert found.recipe.stage_rate == pytest.approx(row.recipe.stage_rate * WITHOUT_BATCH_NORM)
-    assert found.recipe.head_rate == row.recipe.head_rate
+    assert found.recipe.learning_rate == row.recipe.learning_rate
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet50", "vgg11_bn"])

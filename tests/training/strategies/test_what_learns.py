@@ -51,7 +51,7 @@ MOVES = {
 
 def _spec(name: str, **recipe: object) -> TrainSpec:
     learning = (1,) if name == "surgical" else None
-    row = strategy(name).recipe.changed({"norm_learns": False, "head_rate": 1e-2, "stage_rate": 1e-2, **recipe})
+    row = strategy(name).recipe.changed({"norm_learns": False, "learning_rate": 1e-2, "stage_rate": 1e-2, **recipe})
     return spec(stages=1, learning_stages=learning).model_copy(update={"recipe": row})
 
 
@@ -121,7 +121,7 @@ def test_the_frozen_prefix_ends_at_the_first_stage_that_learns(name: str, frozen
 
 def test_rates_fall_towards_the_stem_and_biases_do_not_decay() -> None:
     backbone = tower()
-    plan = _spec("discriminative_lr", head_rate=0.5, stage_rate=0.1, rate_decay=0.5)
+    plan = _spec("discriminative_lr", learning_rate=0.5, stage_rate=0.1, rate_decay=0.5)
     groups = stage_groups(backbone, strategy("discriminative_lr"), plan)
     assert [(group.stage, group.rate) for group in groups] == [(2, 0.1), (1, 0.05), (0, 0.025)]
     assert head_group(backbone, plan).rate == 0.5

@@ -53,7 +53,7 @@ def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, 
     yield StageStarted(stage="training", title="Trying learning rates")
     return (
         yield from find_rate(
-            trainer, train, head_rate=spec.recipe.head_rate, batch_size=spec.batch_size, seed=spec.seed
+            trainer, train, head_rate=spec.recipe.learning_rate, batch_size=spec.batch_size, seed=spec.seed
         )
     )
 

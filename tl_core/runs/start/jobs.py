@@ -18,7 +18,7 @@ from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.process.executors import Executor, Processes, cancel
 from tl_core.runs.process.queue import take_ticket
 from tl_core.runs.process.run_job import Held
-from tl_core.runs.start.options import TrainingOptions, check_training, spec_of
+from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
@@ -26,9 +26,7 @@ from tl_core.runs.store.new_folder import identifier, make, make_outside, say_di
 from tl_core.runs.store.store import Store, Workspace
 
 __all__ = [
-    "TrainingOptions",
     "cancel",
-    "check_training",
     "finish_with_best",
     "follow",
     "submit_ingest",
@@ -90,7 +88,7 @@ def submit_training(
 ) -> RunFolder:
     """Start to train a classifier on `dataset`, in the workspace or, with `out`, in a folder of the user's own.
 
-    `options` are the fields of `TrainingOptions`.
+    `options` are those of `train` on the command line, by the same names.
 
     Raises:
         SpecError: options that are wrong, all at once; a data set that was not read to the end.
@@ -100,8 +98,7 @@ def submit_training(
     """
     from tl_core.data.checks import require_trainable
 
-    wanted = TrainingOptions(**options)
-    check_training(wanted)
+    wanted = training_options(options)
     store = swept(workspace)
     uses = dataset.hold()
     try:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
-from tl_core.documents.recipe import Level, Recipe
+from tl_core.documents.options import Level, Recipe
 from tl_core.documents.spec import Precision
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import stage_name

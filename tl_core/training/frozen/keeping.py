@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from tl_core.data.cache import Cache
 from tl_core.documents.base import Record
-from tl_core.documents.recipe import Level
+from tl_core.documents.options import Level
 from tl_core.documents.spec import Precision
 from tl_core.hardware import available_mb, machine
 from tl_core.models.build import Backbone

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tl_core.documents.events import EpochEnded, Event, Notice
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.training.head.fitted import Head, calibrated_loss, check_rows, class_weights
 from tl_core.training.head.logistic import Scaling
 from tl_core.training.regularisation.averaging import Average
@@ -40,7 +40,7 @@ def fit_adam(
     """Train a linear layer for `epochs` and return the one with the lowest validation loss after its best temperature.
 
     Arrays and labels as for `fit_logistic`. Yields one `EpochEnded` for each epoch, and one before the first. Of `recipe`
-    it follows the optimizer, `head_rate`, schedule and warm-up, weight decay, label smoothing, mixup (of features), EMA,
+    it follows the optimizer, `learning_rate`, schedule and warm-up, weight decay, label smoothing, mixup (of features), EMA,
     clipping, class weights and patience; what concerns stages and pixels has no meaning here. The same arguments give the
     same head on the same device.
 
@@ -95,7 +95,7 @@ class _Steps:
         self.layer = nn.Linear(features.shape[1], classes, device=device)
         for parameter in self.layer.parameters():
             nn.init.zeros_(parameter)
-        self.rate = recipe.head_rate
+        self.rate = recipe.learning_rate
         self._recipe, self._seed, self._classes = recipe, seed, classes
         self._features = torch.from_numpy(features).to(device)
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
@@ -127,7 +127,7 @@ class _Steps:
             return float(functional.cross_entropy(logits, self._labels)), float(right)
 
     def _step(self, rows: Tensor, generator: np.random.Generator) -> None:
-        self.rate = self._recipe.head_rate * next(self._factors)
+        self.rate = self._recipe.learning_rate * next(self._factors)
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate
         features, labels = self._features[rows], self._labels[rows]
@@ -155,8 +155,8 @@ def _optimizer(layer: nn.Linear, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [layer.bias], "weight_decay": 0.0},
     ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.head_rate, momentum=recipe.momentum)
-    return torch.optim.AdamW(groups, lr=recipe.head_rate)
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def _judged(layer: nn.Linear, val: Tensor, labels: NDArray[np.integer], scaling: Scaling) -> Head:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tl_core.documents.recipe import Level
+from tl_core.documents.options import Level
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError
 from tl_core.hardware import keep_freed_memory

@@ -50,8 +50,8 @@ def find_rate(
 ) -> Generator[Event, None, RateCurve]:
     """Train with rising rates until the loss goes astray; the curve, with a suggestion for the head's rate.
 
-    `head_rate` is the recipe's, with which `trainer` was made: the rates of stages keep their proportion to it. No more
-    than `steps` are taken, fewer where there are few `train_rows`. The same arguments give the same curve.
+    `head_rate` is the learning rate of the recipe with which `trainer` was made: the rates of stages keep their proportion
+    to it. No more than `steps` are taken, fewer where there are few `train_rows`. The same arguments give the same curve.
 
     Raises:
         DeviceError: not even one picture fits the device's memory.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tl_core.documents.recipe import Level
+from tl_core.documents.options import Level
 
 VERSION = 1
 """Of what the levels do: raise it with every change, for views that are kept name it."""

@@ -18,8 +18,8 @@ from tl_core.data.pace import Pace
 from tl_core.data.pixels import read_input
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest
+from tl_core.documents.options import Level
 from tl_core.documents.questions import PreviewSpec
-from tl_core.documents.recipe import Level
 from tl_core.errors import DataError, NotFound, UnreadableImage
 from tl_core.training.regularisation.augment import augment
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tl_core.documents.options import DEFAULT_NETWORK, Recipe
 from tl_core.documents.questions import Measurement
-from tl_core.documents.recipe import Recipe
 from tl_core.errors import GraftError
 from tl_core.hardware import cores
-from tl_core.models.registry import DEFAULT_NETWORK, Network, networks
+from tl_core.models.registry import Network, networks
 from tl_core.training.head.logistic import IN_MEMORY
 from tl_core.training.speed.expected import expected, forward_seconds
 from tl_core.training.strategies.strategies import Strategy, misfit, strategies

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.training.strategies.strategies import Strategy
 
 LOWEST = 0.01

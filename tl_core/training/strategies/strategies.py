@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.errors import UnknownName
 from tl_core.models.registry import Network
 
@@ -65,7 +65,7 @@ _ROWS = (
         learns="head",
         head_start="fitted",
         epochs=30,
-        recipe=Recipe(head_rate=1e-3),
+        recipe=Recipe(learning_rate=1e-3),
     ),
     Strategy(
         name="partial_fine_tuning",
@@ -77,7 +77,7 @@ _ROWS = (
         learns="last",
         head_start="fitted",
         epochs=6,
-        recipe=Recipe(head_rate=1e-4, stage_rate=1e-4, norm_learns=False),
+        recipe=Recipe(learning_rate=1e-4, stage_rate=1e-4, norm_learns=False),
     ),
     Strategy(
         name="full_fine_tuning",
@@ -89,7 +89,7 @@ _ROWS = (
         learns="all",
         head_start="new",
         epochs=6,
-        recipe=Recipe(head_rate=3e-3, stage_rate=1e-3, augmentation="light"),
+        recipe=Recipe(learning_rate=3e-3, stage_rate=1e-3, augmentation="light"),
     ),
     Strategy(
         name="lp_ft",
@@ -101,7 +101,7 @@ _ROWS = (
         learns="all",
         head_start="fitted",
         epochs=5,
-        recipe=Recipe(head_rate=3e-4, stage_rate=3e-4, augmentation="light", norm_learns=False),
+        recipe=Recipe(learning_rate=3e-4, stage_rate=3e-4, augmentation="light", norm_learns=False),
     ),
     Strategy(
         name="discriminative_lr",
@@ -113,7 +113,7 @@ _ROWS = (
         learns="all",
         head_start="fitted",
         epochs=5,
-        recipe=Recipe(head_rate=5e-4, stage_rate=5e-4, rate_decay=0.7, augmentation="light", norm_learns=False),
+        recipe=Recipe(learning_rate=5e-4, stage_rate=5e-4, rate_decay=0.7, augmentation="light", norm_learns=False),
     ),
     Strategy(
         name="gradual_unfreezing",
@@ -126,7 +126,7 @@ _ROWS = (
         thaws=True,
         head_start="fitted",
         epochs=8,
-        recipe=Recipe(head_rate=3e-4, stage_rate=3e-4, rate_decay=0.8, norm_learns=False),
+        recipe=Recipe(learning_rate=3e-4, stage_rate=3e-4, rate_decay=0.8, norm_learns=False),
     ),
     Strategy(
         name="surgical",
@@ -138,7 +138,7 @@ _ROWS = (
         learns="one",
         head_start="fitted",
         epochs=6,
-        recipe=Recipe(head_rate=1e-4, stage_rate=3e-4, norm_learns=False),
+        recipe=Recipe(learning_rate=1e-4, stage_rate=3e-4, norm_learns=False),
     ),
     Strategy(
         name="bias_and_norm",
@@ -151,7 +151,7 @@ _ROWS = (
         parameters="bias_and_norm",
         head_start="fitted",
         epochs=5,
-        recipe=Recipe(head_rate=1e-3, stage_rate=1e-3, weight_decay=0.0, norm_learns=False),
+        recipe=Recipe(learning_rate=1e-3, stage_rate=1e-3, weight_decay=0.0, norm_learns=False),
     ),
     Strategy(
         name="lora",
@@ -164,7 +164,7 @@ _ROWS = (
         parameters="lora",
         head_start="fitted",
         epochs=6,
-        recipe=Recipe(head_rate=1e-3, stage_rate=1e-3, weight_decay=0.0),
+        recipe=Recipe(learning_rate=1e-3, stage_rate=1e-3, weight_decay=0.0),
     ),
     Strategy(
         name="from_scratch",
@@ -177,7 +177,7 @@ _ROWS = (
         pretrained=False,
         head_start="new",
         epochs=8,
-        recipe=Recipe(head_rate=2e-3, stage_rate=2e-3, weight_decay=0.05, augmentation="medium"),
+        recipe=Recipe(learning_rate=2e-3, stage_rate=2e-3, weight_decay=0.05, augmentation="medium"),
     ),
 )
 

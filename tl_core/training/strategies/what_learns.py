@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.strategies import lora
@@ -42,7 +42,7 @@ class Group:
 
 def head_group(backbone: Backbone, spec: TrainSpec) -> Group:
     """The head, which always learns whole."""
-    return _group(backbone, None, spec.recipe.head_rate, list(backbone.head_parameters()))
+    return _group(backbone, None, spec.recipe.learning_rate, list(backbone.head_parameters()))
 
 
 def stage_groups(

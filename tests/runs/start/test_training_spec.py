@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.runs.conftest import HERE
-from tl_core.documents.recipe import Recipe
+from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import network
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
-from tl_core.runs.start.options import TrainingOptions, problems, spec_of, without_effect
+from tl_core.runs.start.training_spec import problems, spec_of, training_options, without_effect
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.train.resolve import settled
@@ -28,9 +28,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "seed": (-5, "seed is -5"),
     "device": ("tpu", "'tpu'"),
     "batch_size": (0, "batch size is 0"),
-}
-WRONG_SETTINGS: dict[str, tuple[Any, str]] = {
-    "head_rate": (0, "learning rate is 0"),
+    "learning_rate": (0, "learning rate is 0"),
     "stage_rate": (-0.1, "learning rate of the stages is -0.1"),
     "optimizer": ("adagrad", "'adagrad'"),
     "augmentation": ("wild", "'wild'"),
@@ -41,10 +39,9 @@ WRONG_SETTINGS: dict[str, tuple[Any, str]] = {
 
 def test_everything_wrong_is_in_one_message_before_a_run_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
     options = {name: value for name, (value, _) in WRONG.items()}
-    recipe = {name: value for name, (value, _) in WRONG_SETTINGS.items()}
     with pytest.raises(SpecError) as caught:
-        jobs.submit_training(workspace, dataset, **options, recipe=recipe, executor=HERE)
-    for _, part in (*WRONG.values(), *WRONG_SETTINGS.values()):
+        jobs.submit_training(workspace, dataset, **options, executor=HERE)
+    for _, part in WRONG.values():
         assert part in caught.value.message
     assert "  " not in caught.value.message
     assert workspace.runs() == []
@@ -52,7 +49,7 @@ def test_everything_wrong_is_in_one_message_before_a_run_is_made(workspace: Work
 
 def test_what_is_no_number_is_said_like_what_is_out_of_range() -> None:
     wrong: dict[str, Any] = {"stages": "two", "epochs": True, "image_size": 64.5, "seed": None, "batch_size": "x"}
-    found = problems(TrainingOptions(strategy="partial_fine_tuning", **wrong))
+    _, found = TrainingOptions.read({"strategy": "partial_fine_tuning", **wrong})
     for value, each in zip(wrong.values(), found, strict=True):
         assert f"is {value}; it takes a whole number" in each.message
 
@@ -60,15 +57,16 @@ def test_what_is_no_number_is_said_like_what_is_out_of_range() -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_alone_is_said_alone(name: str) -> None:
     value, part = WRONG[name]
-    (found,) = problems(TrainingOptions(**{name: value}))
-    assert part in found.message
+    with pytest.raises(GraftError) as caught:
+        training_options({name: value})
+    assert part in caught.value.message
 
 
 def test_an_unknown_name_lists_the_valid_ones() -> None:
     with pytest.raises(UnknownName, match=r"feature_extraction.*lora.*auto"):
-        jobs.check_training(strategy="luck")
+        training_options({"strategy": "luck"})
     with pytest.raises(UnknownName, match="resnet18"):
-        jobs.check_training(backbone="resnet19")
+        training_options({"backbone": "resnet19"})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
 )
 def test_what_does_not_go_together_says_why(options: dict[str, Any], said: str) -> None:
     with pytest.raises(GraftError, match=said):
-        jobs.check_training(**options)
+        training_options(options)
 
 
 def test_a_size_is_refused_beside_weights_that_do_not_exist_where_no_set_takes_it() -> None:
@@ -96,11 +94,11 @@ def test_a_size_is_refused_beside_weights_that_do_not_exist_where_no_set_takes_i
 
 
 def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: DatasetFolder) -> None:
-    options = TrainingOptions(strategy="lp_ft", device="cpu", recipe={"mixup": 0.2, "optimizer": None, "views": 2})
+    options = TrainingOptions(strategy="lp_ft", device="cpu", recipe={"mixup": 0.2, "views": 2})
     spec = spec_of(options, dataset)
     row = strategy("lp_ft")
     assert spec.recipe == row.recipe.changed({"mixup": 0.2, "views": 2})
-    assert spec.recipe.head_rate == row.recipe.head_rate != Recipe().head_rate
+    assert spec.recipe.learning_rate == row.recipe.learning_rate != Recipe().learning_rate
     assert spec.epochs == row.epochs
     assert (spec.chosen_by, spec.reason) == ("user", None)
     assert spec.weights == network(spec.backbone).default_weights
@@ -123,16 +121,16 @@ def test_more_stages_than_there_are_is_never_the_default() -> None:
 @pytest.mark.parametrize(
     ("options", "idle"),
     [
-        ({"strategy": "feature_extraction", "epochs": 4, "recipe": {"mixup": 0.1}}, ["mixup", "epochs"]),
-        ({"solver": "adam", "epochs": 4, "recipe": {"mixup": 0.1, "cutmix": 1.0}}, ["cutmix"]),
-        ({"strategy": "full_fine_tuning", "recipe": {"momentum": 0.8, "lora_rank": 4}}, ["momentum", "lora_rank"]),
-        ({"strategy": "full_fine_tuning", "recipe": {"momentum": 0.8, "optimizer": "sgd"}}, []),
+        ({"strategy": "feature_extraction", "epochs": 4, "mixup": 0.1}, ["mixup", "epochs"]),
+        ({"solver": "adam", "epochs": 4, "mixup": 0.1, "cutmix": 1.0}, ["cutmix"]),
+        ({"strategy": "full_fine_tuning", "momentum": 0.8, "lora_rank": 4}, ["momentum", "lora_rank"]),
+        ({"strategy": "full_fine_tuning", "momentum": 0.8, "optimizer": "sgd"}, []),
         ({"strategy": "feature_extraction", "stages": 3}, ["stages"]),
         ({"strategy": "partial_fine_tuning", "stages": 3}, []),
     ],
 )
 def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:
-    assert without_effect(settled(spec_of(TrainingOptions(device="cpu", **options), dataset), dataset)) == idle
+    assert without_effect(settled(spec_of(training_options({"device": "cpu", **options}), dataset), dataset)) == idle
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,208 @@
+"""From the options that a user asks for to the spec of a run: what is wrong with them together, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from tl_core.data.cache import Cache
+from tl_core.documents.options import OPTIONS, STAGES, Condition, TrainingOptions
+from tl_core.documents.questions import LearningRateSpec
+from tl_core.documents.spec import TrainSpec
+from tl_core.errors import GraftError, SpecError, UnknownName
+from tl_core.models.graphs.export import backbone_key
+from tl_core.models.registry import Network, WeightsRow, network
+from tl_core.models.weights.obtain import require_obtainable
+from tl_core.runs.process.devices import resolve_device
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.train.resolve import settled, with_strategy
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, Strategy, misfit, strategies, strategy
+
+_Found = TypeVar("_Found")
+_CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({None: "default", AUTO: "auto"})
+"""Strategies that are found where the run runs, and who chooses them."""
+
+
+def problems(
+    options: TrainingOptions, *, find: Callable[[str], Network] = network, cache: Cache | None = None
+) -> list[GraftError]:
+    """Everything that is wrong with `options`, each of which is in its range, on this machine and with each other.
+
+    `find` gives a backbone's row or raises GraftError. With `cache`, pretrained weights that can be had nowhere are wrong, too.
+    """
+    found: list[GraftError] = []
+    attempt(lambda: resolve_device(options.device), found)
+    backbone = attempt(lambda: find(options.backbone), found)
+    chosen: Strategy | None = None
+    if options.strategy not in (None, AUTO):
+        chosen = attempt(lambda: _strategy(str(options.strategy)), found)
+    if chosen is not None and chosen.takes_steps and options.solver != "logistic":
+        found.append(
+            SpecError(
+                f"The solver {options.solver} finds the head alone, and {chosen.name} trains more than the head. "
+                "Leave the solver out, or choose feature_extraction."
+            )
+        )
+    if backbone is None:
+        return found
+    total = len(backbone.stages)
+    if options.stages is not None and options.stages > total:
+        found.append(
+            SpecError(
+                f"The number of last stages of {backbone.name} is {options.stages}; it takes a whole number from 1 to {total}."
+            )
+        )
+    elif chosen is not None:
+        reason = misfit(chosen, backbone, min(options.stages or STAGES, total))
+        found += [SpecError(reason)] if reason else []
+    weights = attempt(lambda: backbone.weights_row(options.weights), found)
+    if options.image_size is not None:
+        found += _refused_sizes(backbone, options.image_size, (weights,) if weights else backbone.weights)
+    if cache is not None and weights is not None and (chosen is None or chosen.pretrained):
+        attempt(partial(_require_weights, backbone, weights, options, chosen, cache), found)
+    return found
+
+
+def training_options(named: Mapping[str, Any]) -> TrainingOptions:
+    """The options in `named`, by the names of the command line.
+
+    Raises:
+        SpecError: with everything that is wrong; a problem that is alone is raised as what it is (UnknownName, DeviceError).
+    """
+    options, wrong = TrainingOptions.read(named)
+    raise_all([*wrong, *problems(options)])
+    return options
+
+
+def attempt(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
+    """What `check` gives, or None, with the reason added to `found`."""
+    try:
+        return check()
+    except GraftError as error:
+        found.append(error)
+        return None
+
+
+def raise_all(found: list[GraftError]) -> None:
+    """Raise one error for all that were found, or none."""
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise SpecError.of(problem.message for problem in found)
+
+
+def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
+    """The spec of a run with `options` on `dataset`, which was read to the end, as it is submitted. `name`: display text.
+
+    What depends on the machine that runs it (`resolve.settled`) is still as it was asked for.
+
+    Raises:
+        SpecError: options that do not go together, all at once.
+    """
+    raise_all(problems(options))
+    spec = draft(options, dataset, name=name)
+    return spec if options.strategy in _CHOSEN_BY else with_strategy(spec, spec.strategy)
+
+
+def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
+    """The spec that `options` come to before its strategy is settled; they are not checked."""
+    backbone = network(options.backbone)
+    weights = backbone.weights_row(options.weights)
+    return TrainSpec(
+        name=" ".join((name or dataset.name).split())[:200] or "Untitled",
+        workspace=dataset.path.parents[1].name,
+        dataset=dataset.id,
+        backbone=backbone.name,
+        weights=weights.name,
+        strategy=options.strategy or DEFAULT,
+        chosen_by=_CHOSEN_BY.get(options.strategy, "user"),
+        solver=options.solver,
+        stages=min(options.stages or STAGES, len(backbone.stages)),
+        image_size=options.image_size or weights.input_size,
+        seed=options.seed,
+        device=options.device,
+        batch_size=options.batch_size,
+        changes=options.changes,
+    )
+
+
+def require_strategy(options: TrainingOptions) -> None:
+    """Raises SpecError where the strategy is `auto`, which has no recipe before a run has found what it stands for."""
+    if options.strategy == AUTO:
+        raise SpecError("A learning rate is found for one strategy: choose one in place of auto.")
+
+
+def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningRateSpec:
+    """What to ask to find a learning rate for a run with `options`; the head alone is then found by gradient steps.
+
+    Raises:
+        SpecError: options that do not go together, all at once; `auto`, which has no recipe yet.
+    """
+    require_strategy(options)
+    spec = settled(spec_of(options, dataset), dataset)
+    if not strategy(spec.strategy).takes_steps:
+        spec = spec.model_copy(update={"solver": "adam"})
+    return LearningRateSpec(train=spec)
+
+
+def without_effect(spec: TrainSpec) -> list[str]:
+    """Names of options that the user set and that have no effect on this run, so that it can say so; none for `auto`."""
+    if spec.strategy == AUTO:
+        return []
+    met = conditions(
+        strategy(spec.strategy), network(spec.backbone), solver=spec.solver, optimizer=spec.recipe.optimizer
+    )
+    return [name for name in spec.changes if OPTIONS[name].when not in met]
+
+
+def conditions(chosen: Strategy, backbone: Network, *, solver: str, optimizer: str) -> frozenset[Condition]:
+    """What is true of a run, of that which decides whether an option has an effect on it."""
+    steps = chosen.takes_steps or solver == "adam"
+    holds: dict[Condition, bool] = {
+        "always": True,
+        "head alone": not chosen.takes_steps,
+        "gradient steps": steps,
+        "trained stages": chosen.takes_steps,
+        "last stages": chosen.learns == "last",
+        "several stages": chosen.takes_steps and chosen.learns != "one",
+        "LoRA": chosen.parameters == "lora",
+        "SGD": steps and optimizer == "sgd",
+        "batch norm": chosen.takes_steps and backbone.layout.batch_norm,
+    }
+    return frozenset(condition for condition, true in holds.items() if true)
+
+
+def unchanged(chosen: Strategy, backbone: Network, weights: str) -> dict[str, Any]:
+    """The value of each option where the user leaves it alone, with the strategy `chosen` on `backbone`."""
+    own = {
+        "stages": min(STAGES, len(backbone.stages)),
+        "epochs": chosen.epochs,
+        "image_size": backbone.weights_row(weights).input_size,
+    }
+    return {**{name: option.default for name, option in OPTIONS.items()}, **own, **chosen.recipe.model_dump()}
+
+
+def _require_weights(
+    backbone: Network, weights: WeightsRow, options: TrainingOptions, chosen: Strategy | None, cache: Cache
+) -> None:
+    """Raises WeightsUnavailable, unless the head alone is wanted and the backbone was exported before."""
+    key = backbone_key(backbone, weights.name, options.image_size or weights.input_size)
+    if (chosen is not None and chosen.takes_steps) or cache.get("backbones", key) is None:
+        require_obtainable(backbone, weights.name)
+
+
+def _strategy(name: str) -> Strategy:
+    try:
+        return strategies()[name]
+    except KeyError:
+        raise UnknownName.among("strategy", name, (*strategies(), AUTO)) from None
+
+
+def _refused_sizes(backbone: Network, image_size: int, sets: tuple[WeightsRow, ...]) -> list[GraftError]:
+    """Why the network takes no such size with any of `sets`, once; empty where it does with one of them."""
+    refused: list[GraftError] = []
+    for known in sets:
+        attempt(partial(backbone.check_image_size, image_size, known.name), refused)
+    return refused[:1] if len(refused) == len(sets) else []
