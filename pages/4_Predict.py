@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import prediction, results, runview, workspace
-from ui.places import PREDICT, touring
+from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
 
 with workspace.page(PREDICT) as here:
@@ -19,7 +19,7 @@ with workspace.page(PREDICT) as here:
     with left:
         prediction.bring(run)
     with right:
-        known = prediction.pictures_of(run, here.workspace)
+        known = pictures_of(run, here.workspace)
         wanted = known is not None and st.button(
             "Try three held-out pictures",
             icon=":material/casino:",

@@ -13,7 +13,7 @@ from tl_core.errors import GraftError
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Workspace
-from ui import jobline, live
+from ui import live
 from ui.actions import check_crowd
 from ui.words import plain
 
@@ -53,7 +53,7 @@ def working(question: QuestionFolder | None) -> bool:
         return False
     status = question.status()
     if not status.final:
-        jobline.watch([question])
+        live.watch([question])
         return True
     if status.failure:
         st.error(plain(status.failure.message, longest=1500), icon=":material/error:")

@@ -12,7 +12,6 @@ from tl_core.data.split import DEFAULT_SEED, assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, live
-from ui.jobline import cancel_button
 from ui.words import plain, plural
 
 
@@ -43,7 +42,7 @@ def _reading(dataset: DatasetFolder) -> None:
             row = ready[first : first + 12]
             if len(row) == 12:
                 grids.strip(row, alt="pictures that were just read", places=12)
-        cancel_button(dataset)
+        live.cancel_button(dataset)
 
 
 def show(dataset: DatasetFolder, manifest: Manifest) -> None:

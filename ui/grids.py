@@ -108,11 +108,15 @@ def _enlarged(name: str, moment: float) -> bytes | None:
     """PNG of a picture that is too small to be seen, enlarged; None where it is large enough."""
     del moment  # part of the cache's key
     with Image.open(name) as image:
-        if max(image.size) >= _SMALL:
-            return None
-        factor = -(-160 // max(image.size))
-        large = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    return _encoded(large)
+        return _encoded(enlarged(image.convert("RGB"))) if max(image.size) < _SMALL else None
+
+
+def enlarged(image: Image.Image) -> Image.Image:
+    """`image`, with sharp edges and at least 160 pixels wide or high where it is too small to be seen."""
+    if max(image.size) >= _SMALL:
+        return image
+    factor = -(-160 // max(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def _encoded(image: Image.Image) -> bytes:

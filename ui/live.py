@@ -1,4 +1,4 @@
-"""The live view of one job: its events read as they come, drawn as a bar, numbers and curves. Knows no pipeline."""
+"""Jobs at work: their events read as they come, drawn as a line with a bar and Cancel, as numbers and as curves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import charts
+from ui.places import Here
 from ui.words import duration, percent, plain
 
 
@@ -39,7 +42,7 @@ class Followed:
 
     @property
     def fraction(self) -> float:
-        """Of the stage that runs now, 0 to 1."""
+        """How much of the stage that runs now is done, 0 to 1."""
         return min(1.0, self.progress.done / self.progress.total) if self.progress and self.progress.total else 0.0
 
     @property
@@ -115,7 +118,8 @@ def numbers(followed: Followed) -> None:
     last = followed.epochs[-1]
     with st.container(horizontal=True):
         st.metric("Epoch", f"{last.epoch} of {last.epochs}", border=True, width=170)
-        st.metric("Right on pictures to choose by", percent(last.val_accuracy), border=True, width=270)
+        choosing = "Pictures to choose by: the run keeps the weights of the epoch that was best on them"
+        st.metric("Right on validation pictures", percent(last.val_accuracy), border=True, width=270, help=choosing)
         st.metric("Learning rate", f"{last.learning_rate:.1e}", border=True, width=170)
 
 
@@ -131,3 +135,42 @@ def log(job: JobFolder) -> None:
     text = job.log(20_000)
     with st.expander("Show log", icon=":material/article:"):
         st.code(text or "The log is empty.", language=None, height=260)
+
+
+def others(here: Here) -> None:
+    """The line for each job at work that the page does not show in full; draws nothing where there is none."""
+    busy = [job for job in here.workspace.live() if _takes_long(job) and not here.shows(job)]
+    if busy:
+        watch(busy[:3])
+
+
+def _takes_long(job: JobFolder) -> bool:
+    """Whether a user waits for it: data sets, runs, and of the questions those that wait for a device."""
+    return not isinstance(job, QuestionFolder) or job.spec().handling.waits_for is not None
+
+
+def watch(busy: list[JobFolder]) -> None:
+    """A line for each of `busy`: what it does, a bar, how long, Cancel; redraws the page when one has ended."""
+    st.fragment(_lines, run_every=1)(busy)
+
+
+def _lines(busy: list[JobFolder]) -> None:
+    if any(not job.exists or job.status().final for job in busy):
+        st.rerun()
+    for job in busy:
+        followed = follow(job)
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"job-{job.id}"):
+            st.progress(followed.fraction, text=f"{plain(job.name)}: {followed.sentence}", width="stretch")
+            cancel_button(job)
+
+
+def cancel_button(job: JobFolder) -> None:
+    """Cancel; it frees the device within two seconds."""
+    st.button(
+        "Cancel",
+        key=f"cancel-{job.id}",
+        icon=":material/close:",
+        on_click=jobs.cancel,
+        args=(job,),
+        disabled=job.status().state == "cancelling",
+    )

@@ -19,10 +19,9 @@ from tl_core.data.pixels import decode
 from tl_core.data.split import assign
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.runs.store.store import Workspace
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
-from ui import charts
+from ui import charts, grids
 from ui.dropzone import PICTURE_TYPES
 from ui.words import percent, plain, short, sureness
 
@@ -134,14 +133,6 @@ def _take(run: RunFolder, key: str) -> None:
         st.session_state["predict-problem"] = error.message
 
 
-def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
-    """The data set that `run` learned from; None where it was deleted."""
-    try:
-        return workspace.dataset(run.spec().dataset)
-    except NotFound:
-        return None
-
-
 def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:
     """A few pictures of the test split of `run`, chosen at random, as `ask` takes them."""
     manifest = dataset.manifest()
@@ -156,13 +147,13 @@ def show(kept: Answers) -> None:
     if not kept.named:
         return
     st.caption(f"{kept.milliseconds:.0f} ms a picture")
-    pages = -(-len(kept.named) // 12)
-    place = st.container()
-    current = st.pagination(pages, key="answers-page") if pages > 1 else 1
+    # Counted from the oldest on, so that a picture's key stays when newer ones come.
+    numbered = list(zip(range(len(kept.named), 0, -1), kept.named, strict=True))
+    place, shown = grids.paged(numbered, key="answers", page_size=12)
     with place, st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:
-        for number, named in enumerate(kept.named[(current - 1) * 12 : current * 12]):
+        for number, named in shown:
             with tiles.cell():
-                _card(named, f"{len(kept.named) - number - (current - 1) * 12}")
+                _card(named, f"{number}")
 
 
 def _card(named: Named, key: str) -> None:
@@ -203,9 +194,7 @@ def _small(content: bytes) -> bytes:
         image = decode(content)
     except GraftError:
         return b""
-    if max(image.size) < 64:
-        factor = 160 // max(image.size)
-        image = image.resize((image.width * factor, image.height * factor), 0)
+    image = grids.enlarged(image)
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

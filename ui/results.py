@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import Answer, Report
-from tl_core.errors import NotFound
 from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.serving.bundle import to_zip
 from tl_core.serving.bundle_files import BUNDLE_FILES
 from ui import charts, grids
-from ui.confusion import clicked, confusion_matrix
+from ui.places import pictures_of
 from ui.words import file_stem, headline, interval, percent, plain, plural
 
 _PAGE = 12
@@ -72,11 +71,7 @@ class Result:
 
 def load(run: RunFolder, workspace: Workspace) -> Result:
     """The report of `run` and its data set. Raises NotFound where the run has no report."""
-    try:
-        dataset: DatasetFolder | None = workspace.dataset(run.spec().dataset)
-    except NotFound:
-        dataset = None
-    return Result(run, run.report(), dataset)
+    return Result(run, run.report(), pictures_of(run, workspace))
 
 
 def top(result: Result) -> None:
@@ -117,7 +112,7 @@ def matrix(result: Result) -> None:
         named = sum(row[index] for index, row in enumerate(counts))
         chosen = (drawn.index(truth), drawn.index(answer)) if {truth, answer} <= set(drawn) else None
         st.plotly_chart(
-            confusion_matrix(
+            charts.confusion_matrix(
                 [classes[row] for row in drawn],
                 [[counts[row][column] for column in drawn] for row in drawn],
                 chosen,
@@ -138,7 +133,7 @@ def matrix(result: Result) -> None:
 
 
 def _choose_cell(drawn: list[int], chart_key: str, truth_key: str, said_key: str) -> None:
-    cell = clicked(st.session_state.get(chart_key))
+    cell = charts.clicked(st.session_state.get(chart_key))
     if cell:
         st.session_state[truth_key], st.session_state[said_key] = drawn[cell[0]], drawn[cell[1]]
 

@@ -10,7 +10,6 @@ from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.train.resolve import settled
 from tl_core.training.speed.estimate import Estimate
 from ui import actions, cards, live
-from ui.jobline import cancel_button
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
 from ui.words import DEVICE_WORDS, ago, distinct, duration, headline, interval, percent, plain
 
@@ -74,7 +73,7 @@ def _watch(here: Here, run: RunFolder) -> None:
         live.curves(followed, key=f"live-{run.id}")
         live.notices(followed)
         with st.container(horizontal=True, vertical_alignment="center"):
-            cancel_button(run)
+            live.cancel_button(run)
             if run.best.is_file() and not run.finishing:
                 st.button(
                     "Finish with the best so far",

@@ -20,7 +20,7 @@ from tl_core import settings
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store, new_token
-from ui import jobline, tour
+from ui import live, tour
 from ui.places import DATA, HOME, PLACES, Here, Job, Place, pictures_of, succeeded
 from ui.words import plain
 
@@ -49,7 +49,7 @@ def page(place: Place) -> Iterator[Here]:
             st.title(place.name)
             st.markdown(place.sentence)
             tour.banner(here)
-            jobline.show(here)
+            live.others(here)
             # A job that the page shows in full is shown also where what the page needs is gone.
             if here.job(place) is None and missing(here):
                 st.stop()
