@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import Question, QuestionSpec
+from tl_core.documents.questions import Answer, Question, QuestionSpec
 from tl_core.errors import GraftError
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
@@ -18,6 +18,7 @@ from ui.actions import check_crowd
 from ui.words import plain
 
 Asked = TypeVar("Asked", bound=Question)
+Answered = TypeVar("Answered", bound=Answer)
 
 
 def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> QuestionFolder | None:
@@ -45,6 +46,17 @@ def put(workspace: Workspace, spec: QuestionSpec) -> None:
         ask(workspace, spec)
     except GraftError as error:
         st.toast(plain(error.message, longest=400), icon=":material/error:")
+
+
+def button(workspace: Workspace, spec: QuestionSpec, question: QuestionFolder | None, label: str, **more: Any) -> None:
+    """A button that asks `spec`; disabled while `question`, the one that was asked last, is being answered."""
+    busy = question is not None and not question.status().final
+    st.button(label, on_click=put, args=(workspace, spec), disabled=busy, **more)
+
+
+def answered(question: QuestionFolder | None, document: type[Answered]) -> Answered | None:
+    """The answer to `question` once it is there; until then its progress, or why it failed, is drawn."""
+    return None if working(question) or question is None else question.answer(document)
 
 
 def working(question: QuestionFolder | None) -> bool:

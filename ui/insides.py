@@ -16,7 +16,7 @@ from ui.words import plain
 _LEVELS = ("Shallow", "Middle", "Deep")
 _SAY = {
     "Shallow": "still the picture, its edges and bright spots",
-    "Middle": "coarser, and each map answers to one kind of part",
+    "Middle": "coarser, and each map responds to one kind of part",
     "Deep": "a few bright places: where it found something that it knows",
 }
 
@@ -39,20 +39,18 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         question = asking.latest(here.workspace, FeatureMapsSpec, lambda asked: asked == spec)
         if question is None or question.status().state != "succeeded":
             wait = "" if weights.available(network, chosen) else f"; it {weights.describe(network, chosen)} first"
-            st.button(
+            asking.button(
+                here.workspace,
+                spec,
+                question,
                 "See what it sees",
                 key="look",
                 icon=":material/visibility:",
                 type="primary",
-                on_click=asking.put,
-                args=(here.workspace, spec),
-                disabled=question is not None and not question.status().final,
                 help=f"Runs this picture through {network.name}{wait}",
             )
-    if asking.working(question) or question is None:
-        return
-    answer = question.answer(FeatureMaps)
-    if answer is not None:
+    answer = asking.answered(question, FeatureMaps)
+    if question is not None and answer is not None:
         _filters(question, answer)
         _maps(question, answer)
 

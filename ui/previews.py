@@ -24,13 +24,13 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, level: str) -> 
     )
     question = asking.latest(here.workspace, PreviewSpec, lambda asked: asked == spec)
     if question is None or question.status().state != "succeeded":
-        st.button(
+        asking.button(
+            here.workspace,
+            spec,
+            question,
             "Show it on my pictures",
             key="preview",
             icon=":material/auto_fix_high:",
-            on_click=asking.put,
-            args=(here.workspace, spec),
-            disabled=question is not None and not question.status().final,
             help="Makes a few changed copies with each level, as training would",
         )
     if asking.working(question) or question is None:

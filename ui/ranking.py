@@ -39,21 +39,16 @@ def show(here: Here, dataset: DatasetFolder) -> None:
     question = newest(here)
     names = candidates()
     if names:
-        st.button(
+        asking.button(
+            here.workspace,
+            RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device=detect_device()),
+            question,
             "Which backbone suits my data?",
             key="rank",
             icon=":material/leaderboard:",
-            on_click=asking.put,
-            args=(
-                here.workspace,
-                RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device=detect_device()),
-            ),
-            disabled=question is not None and not question.status().final,
             help=f"Tries {plural(len(names), 'network that is', 'networks that are')} here now on your pictures, frozen",
         )
-    if asking.working(question) or question is None:
-        return
-    found = question.answer(Ranking)
+    found = asking.answered(question, Ranking)
     if found is not None and found.rows:
         best = found.rows[0]
         title = f"Best on these pictures: {best.backbone}, {percent(best.accuracy)} right"

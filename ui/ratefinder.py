@@ -6,7 +6,6 @@ import streamlit as st
 
 from tl_core.documents.questions import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
-from tl_core.runs.start.training_spec import spec_of
 from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts
 from ui.cards import PREFIX
@@ -23,28 +22,26 @@ def show(here: Here, proposal: Proposal) -> None:
     """The button, the progress of the test, and its curve."""
     if proposal.chosen == AUTO or proposal.problems():
         return
-    spec = spec_of(proposal.options, proposal.dataset)
+    spec = proposal.spec
     question = asking.latest(here.workspace, LearningRateSpec, lambda asked: _alike(asked.train, spec))
-    st.button(
+    asking.button(
+        here.workspace,
+        LearningRateSpec(train=spec),
+        question,
         "Find a learning rate",
         key="find-rate",
         icon=":material/query_stats:",
-        on_click=asking.put,
-        args=(here.workspace, LearningRateSpec(train=spec)),
-        disabled=question is not None and not question.status().final,
         help="Trains for a moment while the rate rises, and looks where the loss falls fastest (arXiv 1506.01186)",
     )
-    if asking.working(question) or question is None:
-        return
-    curve = question.answer(RateCurve)
-    if curve is None:
+    curve = asking.answered(question, RateCurve)
+    if question is None or curve is None:
         return
     found = rate_text(curve.suggested)
     figure = charts.rate_curve(
         curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {found}"
     )
     charts.show(figure, key=f"rate-{question.id}", alt=f"Loss against learning rate; suggested: {found}")
-    ratio = proposal.spec.recipe.stage_rate / proposal.spec.recipe.learning_rate
+    ratio = spec.recipe.stage_rate / spec.recipe.learning_rate
     st.button(
         "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(proposal, curve.suggested, ratio)
     )

@@ -14,6 +14,7 @@ from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, Store, new_id
 from tl_core.runs.train.estimating import measure_question
+from tl_core.runs.train.resolve import settled
 from tl_core.training.speed import measure
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategy
@@ -83,7 +84,7 @@ def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> N
     case = Case(lite, lite.default_weights, chosen, conditions(chosen, lite, solver="logistic", optimizer="adamw"))
     changed = {"batch_size": 8, "seed": 3, "weight_decay": 0.1}
     proposal = Proposal.of(data, case, name, changed, advise(42, None, lite))
-    run = spec_of(proposal.options, data)
+    run = settled(spec_of(proposal.options, data), data)
     classes = len(data.manifest().classes)
     assert measure_question(proposal.spec, classes) == measure_question(run, classes), "what is measured is found again"
     said = proposal.estimate()

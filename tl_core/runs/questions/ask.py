@@ -1,6 +1,6 @@
 """Asks small questions as jobs. The same question has the same folder, so it is answered once.
 
-How each kind is treated, its class in `documents.questions` says.
+The class of each kind in `documents.questions` says how its job is handled.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Finding a learning rate for a run as it would be trained: its network and inputs, for the range test. Needs torch.
+"""Finds a learning rate for a run: builds the network and inputs that it would train with, and runs the range test on them.
 
-Knows no task and no result file. What is computed of frozen stages is kept in the cache, for the run itself.
+Needs torch. What frozen stages compute stays in the cache, where the run finds it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, 
 
 
 def _scaled_features(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, Inputs]:
-    """What the head alone learns from, as `training.solver` has it: scaled features, and a head of zeros."""
+    """What the head alone learns from: features scaled as for the fitted head, and a head of zeros."""
     yield StageStarted(stage="features", title="Looking at every picture once")
     features = yield from frozen_features(
         pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()

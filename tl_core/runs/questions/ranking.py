@@ -1,7 +1,6 @@
-"""Which backbone suits a data set: each is scored on the frozen features that it gives of the training images.
+"""Which backbone suits a data set: each is scored on its frozen features of the training images.
 
-Knows no job and no folder of one. The features of all images are cached under the keys of training, so that a run with the
-backbone that comes out first starts where this ended.
+The features of all images are cached under the keys of training, so a run with the best backbone finds them there.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from tl_core.training.transferability import MOST_IMAGES, stratified, transferab
 def rank(spec: RankSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Event, None, Ranking]:
     """Score the backbones of `spec`, each with its default weights at their own image size, on the images of `dataset`.
 
-    One that cannot be scored is noted with its reason, and the rest go on. The best first: by the accuracy of the
-    cross-validated head, then by LogME.
+    A backbone that cannot be scored is noted with the reason, and the others go on. The best comes first: by the accuracy
+    of the cross-validated head, then by LogME.
 
     Raises:
-        ModelError: not one could be scored; says why the first could not.
-        DataError: pictures that no head can be fitted on.
+        ModelError: no backbone could be scored; the message says why the first could not.
+        DataError: no head can be fitted on these images.
         DiskFull: no space is left.
     """
     from tl_core.data.checks import require_trainable
@@ -69,7 +68,7 @@ def rank(spec: RankSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Even
 
 
 class _Pictures:
-    """Those of one data set, and which of them are scored."""
+    """The images of one data set, and which of them are scored."""
 
     def __init__(self, dataset: DatasetFolder, seed: int) -> None:
         self.folder = dataset.path
@@ -77,41 +76,41 @@ class _Pictures:
         self.labels: NDArray[np.int64] = np.array([image.label for image in self.manifest.images], dtype=np.int64)
         learnt = np.flatnonzero(assign(self.manifest, seed) == "train")
         self.scored = learnt[stratified(self.labels[learnt], MOST_IMAGES, seed)]
-        """Rows of the training split, at most `MOST_IMAGES`."""
+        """Indices into the manifest's images: of the training split, at most `MOST_IMAGES`."""
         self.thinned = len(self.scored) < len(learnt)
 
     def part(self) -> str:
-        """Names the scored rows, for a key."""
+        """A hash of the scored indices, for a cache key."""
         return hashlib.sha256(np.ascontiguousarray(self.scored, dtype=np.int64).tobytes()).hexdigest()
 
 
 def _score(
-    spec: RankSpec, on: Network, pictures: _Pictures, cache: Cache, title: str
+    spec: RankSpec, backbone: Network, pictures: _Pictures, cache: Cache, title: str
 ) -> Generator[Event, None, RankedBackbone]:
-    weights, device = on.weights_row(), resolve_device(spec.device)
+    weights, device = backbone.weights_row(), resolve_device(spec.device)
     size = weights.input_size
     pixels = yield from load_pixels(
         pictures.folder, pictures.manifest, size=size, interpolation=weights.interpolation, cache=cache
     )
     if device == "cpu":
-        yield from exported_backbone(on, weights.name, size, cache)
+        yield from exported_backbone(backbone, weights.name, size, cache)
     yield StageStarted(stage="features", title=title)
-    key = features_key(pictures.manifest, on, weights.name, size)
+    key = features_key(pictures.manifest, backbone, weights.name, size)
     if pictures.thinned and cache.get("features", key) is None:
-        # Of so many pictures not all are run through every backbone only to be compared.
+        # With so many images, only those that are scored are run through each backbone.
         some, key = np.ascontiguousarray(pixels[pictures.scored]), computed_key(key, pictures.part())
-        features = yield from frozen_features(some, on, weights.name, device=device, cache=cache, key=key)
+        features = yield from frozen_features(some, backbone, weights.name, device=device, cache=cache, key=key)
     else:
-        every = yield from frozen_features(pixels, on, weights.name, device=device, cache=cache, key=key)
+        every = yield from frozen_features(pixels, backbone, weights.name, device=device, cache=cache, key=key)
         features = every[pictures.scored]
     found = transferability(features, pictures.labels[pictures.scored], spec.seed)
     if device == "cpu":
-        exported = yield from exported_backbone(on, weights.name, size, cache)
+        exported = yield from exported_backbone(backbone, weights.name, size, cache)
         a_picture = frozen_seconds(exported / ONNX_NAME, size)
     else:
-        a_picture = forward_seconds(on, size, device)
+        a_picture = forward_seconds(backbone, size, device)
     return RankedBackbone(
-        backbone=on.name,
+        backbone=backbone.name,
         weights=weights.name,
         accuracy=found.accuracy,
         interval=found.interval,

@@ -55,7 +55,7 @@ def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
         solver=spec.solver,
         micro_batch=min(asked.micro_batch, spec.batch_size),
         precision=asked.precision,
-        measured=measured(spec, classes, cache),
+        measured=measure.known(asked, cache),
         kept=_kept(spec, manifest, cache),
     )
 
