@@ -78,25 +78,25 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
 
 
 def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: str) -> None:
-    """One finding: its sentences, and the pictures or files that it is about."""
+    """One finding: its sentences and, unfolded, the pictures or files that it is about."""
     message = plain(finding.message, longest=1500)
+    icon = f":material/{'lightbulb' if finding.remedy else 'info'}:"
     if finding.stops:
         st.warning(message, icon=":material/warning:")
-    else:
-        st.markdown(f":material/{'lightbulb' if finding.remedy else 'info'}: {message}")
-    if not finding.files:
-        return
-    with st.expander(plural(len(finding.files), "file"), icon=":material/search:"):
-        images = [manifest.images[row] for row in finding.rows]
-        if images:
-            captions = [
-                f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
-                for image in images
-            ]
-            grids.grid([dataset.thumbnail(image) for image in images], captions, key=key)
-        else:
-            why = {"Why": finding.reasons} if finding.reasons else {}
-            st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
+    elif not finding.files:
+        st.markdown(f"{icon} {message}")
+    if finding.files:
+        with st.expander(plural(len(finding.files), "file") if finding.stops else message, icon=icon):
+            images = [manifest.images[row] for row in finding.rows]
+            if images:
+                captions = [
+                    f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
+                    for image in images
+                ]
+                grids.grid([dataset.thumbnail(image) for image in images], captions, key=key)
+            else:
+                why = {"Why": finding.reasons} if finding.reasons else {}
+                st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
 
 
 def browse(dataset: DatasetFolder, manifest: Manifest) -> None:

@@ -38,4 +38,5 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
 def text(app: AppTest) -> str:
     """Everything that a page says, as one string."""
     kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "success", "info")
-    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))
+    said = [str(element.value) for kind in kinds for element in getattr(app, kind)]
+    return "\n".join([*said, *(box.label for box in app.expander)])
