@@ -38,8 +38,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
 from tl_core.training.speed.expected import reading_is_cheaper  # noqa: E402
-from tl_core.training.strategies.strategies import frozen_stages, misfit, strategies, strategy  # noqa: E402
-from tl_core.training.strategies.tuning import tuned  # noqa: E402
+from tl_core.training.strategies.strategies import frozen_stages, misfit, strategies, strategy, tuned  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "strategies.md"
 BACKBONE = "efficientnet_lite0"

@@ -193,8 +193,7 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
         ModelError: timm knows it, but it cannot be a backbone.
     """
     from tl_core.documents.questions import DescribeSpec
-    from tl_core.models import added as typed
-    from tl_core.models.registry import network
+    from tl_core.models.registry import check_name, network
     from tl_core.runs.questions.ask import ask
 
     try:
@@ -202,7 +201,7 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
     except UnknownName as error:
         unknown = error
     try:
-        typed.check_name(name)
+        check_name(name)
     except SpecError:
         raise unknown from None
     question = ask(place, DescribeSpec(network=name))

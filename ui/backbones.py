@@ -13,8 +13,7 @@ import streamlit as st
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions import DescribeSpec
 from tl_core.errors import GraftError
-from tl_core.models import added as typed
-from tl_core.models.registry import Network, WeightsRow, networks
+from tl_core.models.registry import Network, WeightsRow, check_name, networks
 from tl_core.models.weights import obtain as weights
 from ui import asking
 from ui.places import Here
@@ -172,7 +171,7 @@ def _look_up(here: Here) -> None:
         take(name)
         return
     try:
-        typed.check_name(name)
+        check_name(name)
     except GraftError as error:
         st.session_state["typed-problem"] = error.message
         return

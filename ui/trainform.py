@@ -15,8 +15,7 @@ from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.advice import Advice, auto_says
-from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies
-from tl_core.training.strategies.tuning import tuned
+from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies, tuned
 from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
 from ui import network as drawing
 from ui.advanced import Case

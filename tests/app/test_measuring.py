@@ -17,8 +17,7 @@ from tl_core.runs.train.estimating import measure_question
 from tl_core.runs.train.resolve import settled
 from tl_core.training.speed import measure
 from tl_core.training.strategies.advice import advise
-from tl_core.training.strategies.strategies import strategy
-from tl_core.training.strategies.tuning import tuned
+from tl_core.training.strategies.strategies import strategy, tuned
 from ui import asking, measuring
 from ui.advanced import Case
 from ui.places import TRAIN, Here

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from tests.serving.conftest import bundle_info
 from tl_core.errors import ModelError
 from tl_core.models.build import Backbone, build
-from tl_core.models.graphs.export import attach_head, export_backbone
+from tl_core.models.graphs.edit import attach_head
+from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.libraries import library_network
-from tl_core.models.metadata.measured import meta_network
+from tl_core.models.metadata.counted import meta_network
 from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, network
 from tl_core.serving import inspection
 

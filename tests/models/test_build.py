@@ -19,7 +19,8 @@ from torch import nn
 from tests.models.conftest import CLASSES
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
-from tl_core.models.graphs.export import attach_head, export_backbone
+from tl_core.models.graphs.edit import attach_head
+from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
 

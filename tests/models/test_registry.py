@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.errors import SpecError, UnknownName
-from tl_core.models.families.all_families import FAMILIES, family
 from tl_core.models.metadata import write as metadata
-from tl_core.models.registry import BACKBONES_FILE, Backbones, network, networks
+from tl_core.models.registry import BACKBONES_FILE, Backbones, added_file, network, networks
 
 
 @pytest.mark.slow
@@ -84,9 +86,18 @@ def test_unknown_names_list_the_valid_ones() -> None:
         network("Lite0")
     with pytest.raises(UnknownName, match="IMAGENET1K_V1, IMAGENET1K_V2"):
         network("resnet50").weights_row("V3")
-    with pytest.raises(UnknownName, match="convnext"):
-        family("convnet")
-    assert family("resnet") is FAMILIES["resnet"]
+
+
+def test_a_network_that_an_older_version_added_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own row lacks the fields that came later."""
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path))
+    layout = asdict(network("deit_tiny_patch16_224").layout)
+    del layout["linear_blocks"]
+    row = network("deit_tiny_patch16_224").model_dump() | {"name": "deit_tiny", "own_layout": layout}
+    file = added_file("deit_tiny")
+    file.parent.mkdir()
+    file.write_text(json.dumps({"schema_version": 1, "networks": [row]}), encoding="utf-8")
+    assert network("deit_tiny").layout.matrix_products
 
 
 @pytest.mark.parametrize(

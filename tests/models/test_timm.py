@@ -17,14 +17,14 @@ from torch import Tensor
 from tests.models.conftest import result_of
 from tests.models.table import CHECKS, make, pictures
 from tl_core.errors import DownloadFailed, ModelError, SpecError, UnknownName
-from tl_core.models import added as typed
+from tl_core.models import registry
 from tl_core.models.build import Backbone, build
 from tl_core.models.families.family import Family
+from tl_core.models.families.timm import LISTED
 from tl_core.models.libraries import library_network
 from tl_core.models.metadata.describe import describe, describe_network
 from tl_core.models.metadata.discovery import find_layout
-from tl_core.models.metadata.timm_rows import LISTED
-from tl_core.models.metadata.trained_on import trained_on
+from tl_core.models.metadata.timm_rows import trained_on
 from tl_core.models.registry import Network, network, networks
 
 TOKENS, ROPE, CONVNEXT, MOBILENET = (
@@ -107,6 +107,7 @@ def in_parts(family: Family) -> tuple[object, ...]:
         family.prefix_tokens,
         family.linear_on_pooled,
         family.transformer,
+        family.linear_blocks,
     )
 
 
@@ -175,7 +176,7 @@ def test_a_typed_network_is_kept_and_found_by_a_process_without_torch(store: Pat
     backbone = build(network(name), weights=None, classes=3)
     with torch.no_grad():
         assert backbone(backbone.normalise(pictures(row, 1))).shape == (1, 3)
-    typed.file_of(name).write_text("{", encoding="utf-8")
+    registry.added_file(name).write_text("{", encoding="utf-8")
     assert name not in networks()
 
 
@@ -190,7 +191,7 @@ def test_names_that_timm_does_not_have(store: Path) -> None:
         with pytest.raises(SpecError, match="cannot be the name"):
             describe(wrong)
         with pytest.raises(SpecError):
-            typed.file_of(wrong)
+            registry.added_file(wrong)
     assert not store.exists()
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.serving.conftest import WEIGHT
 from tl_core.errors import BundleError, ModelError
-from tl_core.models.graphs.export import attach_head
+from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import Bundle, read_bundle
 from tl_core.serving.predictor import Predictor
 

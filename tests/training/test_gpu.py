@@ -18,11 +18,11 @@ from tl_core.models.build import Backbone, build
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
 from tl_core.training.frozen.eager import run_eager
-from tl_core.training.frozen.features import EMBEDDING, Wanted
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted
 from tl_core.training.loop import inputs as inputs_module
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.surgical import stage_pulls
+from tl_core.training.loop.stages import stage_pulls
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import first_learning
 

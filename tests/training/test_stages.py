@@ -17,7 +17,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.loop.fit import FitResult, fit
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.surgical import stage_pulls
+from tl_core.training.loop.stages import stage_pulls
 from tl_core.training.strategies.schedules import MOST_PHASES, phases
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import first_learning

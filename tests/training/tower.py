@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tests.training.twin import SIZE, pictures
 from tl_core.models.build import Backbone
-from tl_core.models.families import all_families as families
-from tl_core.models.families.all_families import FAMILIES, Family, Stage
+from tl_core.models.families.family import FLATTEN, Family, Stage
+from tl_core.models.families.table import FAMILIES
 from tl_core.models.registry import network
 from tl_core.training.loop.inputs import Inputs
 
@@ -22,7 +22,7 @@ FAMILY = Family(
     name="tower",
     source="torchvision",
     stages=tuple(Stage(name=name, modules=(name,)) for name in STAGES),
-    tail=("pool", families.FLATTEN, "norm"),
+    tail=("pool", FLATTEN, "norm"),
     head="head",
     linear_on_pooled=False,
     transformer=True,

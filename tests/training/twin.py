@@ -13,8 +13,7 @@ from tests.conftest import picture
 from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
-from tl_core.models.families import all_families as families
-from tl_core.models.families.all_families import Family, Stage
+from tl_core.models.families.family import FLATTEN, Family, Stage
 from tl_core.models.registry import network
 
 SIZE = 32
@@ -22,7 +21,7 @@ FAMILY = Family(
     name="twin",
     source="torchvision",
     stages=(Stage(name="stem", modules=("stem",)), Stage(name="stage1", modules=("block",))),
-    tail=("pool", families.FLATTEN),
+    tail=("pool", FLATTEN),
     head="head",
     linear_on_pooled=True,
 )

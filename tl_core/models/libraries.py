@@ -68,7 +68,7 @@ def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Pat
     for pattern, replacement in network.layout.old_names:
         loaded = {re.sub(pattern, replacement, name): value for name, value in loaded.items()}
     if network.source == "timm" and row.tensors == "named":
-        from tl_core.models.weights.tensor_files_timm import in_todays_names
+        from tl_core.models.weights.tensor_files import in_todays_names
 
         options = dict(network.layout.options)
         loaded = in_todays_names(module, network.builder.partition(".")[0], options, row.name, heads, loaded)

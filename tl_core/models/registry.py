@@ -1,58 +1,67 @@
-"""Networks and their sets of pretrained weights, as rows read from backbones.json.
+"""Networks and their sets of pretrained weights: the rows of backbones.json, and those that were added by hand in this store.
 
-Knows what the libraries' metadata say of each network (`tl_core.models.metadata.write` writes the file). Knows neither
-torch nor which weights are on this machine (`tl_core.models.weights.obtain`).
+`tl_core.models.metadata.write` makes backbones.json from the libraries' metadata; `tl_core.models.metadata.describe` makes the
+row of a network of timm that is added by hand. Imports no torch.
 """
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
 from tl_core.documents.base import Document, Record
 from tl_core.errors import DocumentError, NotFound, SpecError, UnknownName
-from tl_core.models import added as typed
-from tl_core.models.families.all_families import FAMILIES, Family, Source
+from tl_core.models.families.family import Family, Source
+from tl_core.models.families.table import FAMILIES
+from tl_core.settings import store_folder
 
 BACKBONES_FILE = Path(__file__).with_name("backbones.json")
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
+_ADDED_FOLDER = "networks"
+"""Folder of the store with one file for each network that was added by hand."""
+_TIMM_NAME = re.compile(r"[a-z0-9][a-z0-9_]{1,79}(\.[a-z0-9][a-z0-9_]{0,59})?")
+"""The name of a network in timm and, after the dot, the name of a set of its weights."""
+
 
 class WeightsRow(Record):
-    """One set of pretrained weights of a network, and what its pictures must look like."""
+    """One set of pretrained weights of a network, and the size and normalisation of the pictures that it expects."""
 
     name: str
-    """The library's own: `IMAGENET1K_V2`."""
+    """The library's own name, such as `IMAGENET1K_V2`."""
     trained_on: str = "ImageNet-1k"
-    """The pictures that they learned from, in the order in which they did."""
+    """The data that the weights were trained on, in order."""
     url: str | None
-    """Where the file is downloaded from; None where a Python package brings it."""
+    """Address of the file; None where a Python package contains it."""
     package: str | None
-    """The Python package that holds the file, where there is one."""
+    """The Python package that contains the file; None where the file is downloaded."""
     file: str
     """Name of the file in PyTorch's cache folder, or its path inside the package."""
     sha256: str
-    """First hex digits of the file's SHA-256, or all of them; empty where only the server knows it."""
+    """First hex digits of the file's SHA-256, or all of them; empty where only the server states it."""
     download_bytes: int
     tensors: Literal["named", "in_order"]
-    """How tensors of the file map to the network's: by name, or one to one in order where the names differ."""
+    """How the file's tensors map to the network's: by name, or one to one in order where the names differ."""
     input_size: int
-    """Pixels, the side of the square."""
+    """Side of the square input, in pixels."""
     mean: tuple[float, float, float]
-    """Of RGB in [0, 1]."""
+    """Mean of the red, green and blue channels, with values from 0 to 1."""
     std: tuple[float, float, float]
+    """Standard deviation of the same channels."""
     interpolation: Interpolation
     imagenet_accuracy: float | None
-    """Published top-1 accuracy on ImageNet-1k, a fraction; None where the weights come without a classifier, or nobody says."""
+    """Published top-1 accuracy on ImageNet-1k, a fraction; None where the weights have no classifier, or no figure is published."""
     without: tuple[str, ...] = ()
-    """Modules that the file has no values for; they keep their random start."""
+    """Modules that the file has no values for; they keep their random initial values."""
     licence: str
 
 
 class Network(Record):
-    """One network that can be a backbone, as it stands without any new head."""
+    """One network that can be a backbone, without a new head."""
 
     name: str
     builder: str
@@ -62,30 +71,31 @@ class Network(Record):
     head: str
     """Path of the linear layer that a new head replaces."""
     parameters: int
-    """With the head for ImageNet's 1,000 classes, without auxiliary heads."""
+    """Number of parameters, with a head for ImageNet's 1,000 classes and without auxiliary heads."""
     gflops: float
     """10^9 multiply-adds for one image at the default weights' input size."""
     embedding_size: int
-    """Features that go into the head."""
+    """Number of features that go into the head."""
     stages: tuple[str, ...]
-    """Names, from the stem up."""
+    """Names of the stages, from the stem up."""
     stage_parameters: tuple[int, ...]
-    """Of each stage; what learns in the tail counts to the last one. The head is not in it."""
+    """Number of parameters of each stage; those of the tail count for the last stage. The head is not included."""
     stage_gflops: tuple[float, ...]
+    """10^9 multiply-adds of each stage, for one image at the default weights' input size."""
     stage_shapes: tuple[tuple[int, ...], ...]
-    """What each stage gives for one picture at the default weights' input size: (K, h, w), (h, w, K) or tokens (T, K)."""
+    """Shape of each stage's output for one image at the default weights' input size: (K, h, w), (h, w, K) or tokens (T, K)."""
     map_shape: tuple[int, int, int]
-    """Channels, height, width of the last features, in whatever layout the stages give them."""
+    """Channels, height and width of the last features, whatever their layout."""
     smallest_size: int
-    """Pixels: the last map has a whole position left, and no layer refuses."""
+    """Smallest image size in pixels at which the last map has one position and every layer runs."""
     size_step: int
-    """Image sizes are multiples of it."""
+    """Image sizes must be multiples of this number of pixels."""
     fixed_size: bool
-    """Whether only the size of the weights will do."""
+    """Whether the network takes only the image size of its weights."""
     weights: tuple[WeightsRow, ...]
     default_weights: str
     own_layout: Family | None = None
-    """How it is put together, where no row of the table of families says it: networks of timm that somebody typed."""
+    """How a network that was added by hand is put together; None where the table of families says it."""
 
     @property
     def layout(self) -> Family:
@@ -93,10 +103,11 @@ class Network(Record):
 
     @property
     def backbone_parameters(self) -> int:
-        """Without any head."""
+        """Number of parameters without any head."""
         return sum(self.stage_parameters)
 
     def head_parameters(self, classes: int) -> int:
+        """Number of parameters of a head for `classes` classes."""
         return (self.embedding_size + 1) * classes
 
     def weights_row(self, name: str | None = None) -> WeightsRow:
@@ -106,23 +117,23 @@ class Network(Record):
             UnknownName: the network has no such set.
         """
         wanted = name or self.default_weights
-        for row in self.weights:
-            if row.name == wanted:
-                return row
-        raise UnknownName.among(f"set of weights of {self.name}", wanted, (row.name for row in self.weights))
+        for weights in self.weights:
+            if weights.name == wanted:
+                return weights
+        raise UnknownName.among(f"set of weights of {self.name}", wanted, (known.name for known in self.weights))
 
     def check_image_size(self, image_size: int, weights: str | None = None) -> None:
-        """Refuse a size that the network cannot take with the set called `weights` (None: the default one).
+        """Refuse an image size that the network cannot take with the set called `weights` (None: the default one).
 
         Raises:
-            SpecError: says which sizes it takes.
+            SpecError: the network does not take this size; the message lists the sizes that it takes.
             UnknownName: the network has no such set.
         """
-        row = self.weights_row(weights)
+        known = self.weights_row(weights)
         if self.fixed_size:
-            if image_size != row.input_size:
+            if image_size != known.input_size:
                 raise SpecError(
-                    f"{self.name} with the weights {row.name} takes pictures of {row.input_size} pixels only, "
+                    f"{self.name} with the weights {known.name} takes pictures of {known.input_size} pixels only, "
                     f"not {image_size}."
                 )
         elif image_size < self.smallest_size:
@@ -138,61 +149,94 @@ class Network(Record):
 
 
 class Backbones(Document):
-    """backbones.json"""
+    """The file backbones.json, and the file of one network that was added by hand."""
 
     networks: tuple[Network, ...]
 
 
 def networks() -> dict[str, Network]:
-    """Every network by name, the default first; those that were typed by hand in this store come last."""
-    return {**_shipped(), **_typed()}
-
-
-@cache
-def _shipped() -> dict[str, Network]:
-    table: dict[str, Network] = {}
-    for row in Backbones.read(BACKBONES_FILE).networks:
-        if row.name in table:
-            raise ValueError(f"Two networks are called {row.name!r} in {BACKBONES_FILE.name}.")
-        if row.family not in FAMILIES:
-            raise ValueError(f"{row.name} names the family {row.family!r}, which is not in the table.")
-        row.weights_row(row.default_weights)
-        table[row.name] = row
-    return table
-
-
-def _typed() -> dict[str, Network]:
-    rows = (_read(file, changed) for file, changed in typed.files())
-    return {row.name: row for row in rows if row is not None and row.name not in _shipped()}
-
-
-@lru_cache(maxsize=1024)
-def _read(file: Path, changed: int) -> Network | None:
-    """The row in `file` of the moment `changed`; None where it cannot be read, so that it is made anew when asked for."""
-    try:
-        (row,) = Backbones.read(file).networks
-    except (DocumentError, NotFound, ValueError):
-        return None
-    return row if row.own_layout is not None and row.name == file.stem else None
-
-
-def keep(row: Network) -> None:
-    """Write the row of a network that was typed by hand into the store.
-
-    Raises:
-        SpecError: its name cannot be one of timm's.
-        DiskFull: no space is left.
-    """
-    Backbones(networks=(row,)).write(typed.file_of(row.name))
+    """Every network by name: the default first, those that were added by hand in this store last."""
+    return {**_shipped(), **_added()}
 
 
 def network(name: str) -> Network:
-    """The row of the network called `name`.
+    """The network called `name`.
 
     Raises:
-        UnknownName: there is none; the message lists those there are.
+        UnknownName: there is no such network; the message lists the valid names.
     """
     table = networks()
     if name not in table:
         raise UnknownName.among("backbone", name, table)
     return table[name]
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a network in timm, before it becomes the name of a file.
+
+    Raises:
+        SpecError: the message says which names are possible.
+    """
+    if not _TIMM_NAME.fullmatch(name):
+        raise SpecError(
+            f"{name!r} cannot be the name of a network: timm's names are lower-case letters, digits and underscores, "
+            "with a dot before the weights, such as convnextv2_nano.fcmae_ft_in1k."
+        )
+
+
+def added_file(name: str) -> Path:
+    """The file that holds the network `name` if it was added by hand.
+
+    Raises:
+        SpecError: `name` cannot be the name of a network.
+    """
+    check_name(name)
+    return store_folder() / _ADDED_FOLDER / f"{name}.json"
+
+
+def keep(network: Network) -> None:
+    """Add `network`, which is in no table, to this store.
+
+    Raises:
+        SpecError: its name cannot be one of timm's.
+        DiskFull: no space is left.
+    """
+    Backbones(networks=(network,)).write(added_file(network.name))
+
+
+@cache
+def _shipped() -> dict[str, Network]:
+    table: dict[str, Network] = {}
+    for network in Backbones.read(BACKBONES_FILE).networks:
+        if network.name in table:
+            raise ValueError(f"Two networks are called {network.name!r} in {BACKBONES_FILE.name}.")
+        if network.family not in FAMILIES:
+            raise ValueError(f"{network.name} names the family {network.family!r}, which is not in the table.")
+        network.weights_row(network.default_weights)
+        table[network.name] = network
+    return table
+
+
+def _added() -> dict[str, Network]:
+    table: dict[str, Network] = {}
+    try:
+        entries = sorted((store_folder() / _ADDED_FOLDER).iterdir())
+    except OSError:
+        return table
+    for file in entries:
+        if file.suffix == ".json" and _TIMM_NAME.fullmatch(file.stem) and file.stem not in _shipped():
+            with suppress(OSError):
+                found = _read(file, file.stat().st_mtime_ns)
+                if found is not None:
+                    table[found.name] = found
+    return table
+
+
+@lru_cache(maxsize=1024)
+def _read(file: Path, changed: int) -> Network | None:
+    """The network in `file`, last changed at `changed` (ns); None where it cannot be read, so that it is made again when needed."""
+    try:
+        (found,) = Backbones.read(file).networks
+    except (DocumentError, NotFound, ValueError):
+        return None
+    return found if found.own_layout is not None and found.name == file.stem else None

@@ -21,7 +21,8 @@ from tl_core.data.cache import Cache
 from tl_core.errors import ModelError, SpecError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs import export, structure
-from tl_core.models.graphs.export import backbone_key, cut, exported_backbone, stage_name
+from tl_core.models.graphs.edit import cut, stage_name
+from tl_core.models.graphs.export import backbone_key, exported_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
 

@@ -20,7 +20,8 @@ from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.documents.questions import RankSpec
 from tl_core.errors import ModelError, UnknownName
 from tl_core.models.build import build
-from tl_core.models.graphs.export import ONNX_NAME, STRUCTURE_NAME, TENSORS_NAME, backbone_key, export_backbone
+from tl_core.models.graphs.export import ONNX_NAME, STRUCTURE_NAME, TENSORS_NAME, backbone_key
+from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import Network, network
 from tl_core.runs.pipeline import JOBS
 from tl_core.runs.process.executors import InProcess
@@ -28,7 +29,7 @@ from tl_core.runs.questions import ranking
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.training.frozen.embeddings import features_key
+from tl_core.training.frozen.features import features_key
 from tl_core.training.transferability import transferability
 
 EACH = 12

@@ -17,8 +17,9 @@ from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import ONNX_NAME
 from tl_core.training.frozen import activations, features
 from tl_core.training.frozen.activations import frozen_activations
-from tl_core.training.frozen.features import Wanted, extract
+from tl_core.training.frozen.features import extract
 from tl_core.training.frozen.keeping import Costs
+from tl_core.training.frozen.onnx_runtime import Wanted
 from tl_core.training.regularisation.augment import view
 
 pytestmark = pytest.mark.usefixtures("twin_family")

@@ -11,7 +11,7 @@ import torch
 from tests.training.helpers import finish
 from tests.training.twin import pictures, twin
 from tl_core.training.frozen.eager import View, run_eager
-from tl_core.training.frozen.features import EMBEDDING, Wanted
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from tl_core.errors import DeviceError
-from tl_core.training.loop.inputs import Copies, Inputs, torch_device
-from tl_core.training.loop.streaming import Stream
+from tl_core.training.loop.inputs import Copies, Inputs, Stream, torch_device
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.twin import twin
-from tl_core.training.loop.movement import stage_movement
+from tl_core.training.loop.stages import stage_movement
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 

@@ -76,6 +76,19 @@ def test_more_of_what_a_strategy_does_costs_more() -> None:
     assert estimate(lite, head, images=3000, solver="adam").high > estimate(lite, head, images=3000).high
 
 
+@pytest.mark.parametrize("name", ["vit_base_patch16_clip_224", "vit_base_patch16_siglip_224", "deit_tiny_patch16_224"])
+def test_a_transformer_is_expected_to_take_what_transformers_take_whatever_its_familys_name(name: str) -> None:
+    """The first estimate of CLIP, SigLIP and DeiT was that of a network of convolutions: memory and speed were wrong."""
+    other, known, row = network(name), network("vit_b_16"), strategy("full_fine_tuning")
+    found, wanted = (expected(one, row, image_size=224, device="cpu") for one in (other, known))
+    work = other.gflops / known.gflops
+    assert found.step_seconds == pytest.approx(work * wanted.step_seconds, rel=0.1)
+    values, known_values = (
+        sum(a * b for (a, b), _ in zip(one.stage_shapes[1:], range(12), strict=True)) for one in (other, known)
+    )
+    assert found.memory_mb - 900 == pytest.approx((wanted.memory_mb - 900) * values / known_values, rel=0.4)
+
+
 def test_what_does_not_fit_is_said_with_what_would() -> None:
     lite = network("efficientnet_lite0")
     whole = estimate(lite, strategy("full_fine_tuning"), images=600)

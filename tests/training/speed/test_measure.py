@@ -13,7 +13,7 @@ from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.errors import SpecError
 from tl_core.models.build import Backbone
 from tl_core.models.registry import network
-from tl_core.training.frozen import features
+from tl_core.training.frozen import onnx_runtime
 from tl_core.training.speed import measure
 from tl_core.training.speed import step_times as stepspeed
 
@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "cores", lambda: 1)
+        patch.setattr(onnx_runtime, "cores", lambda: 1)
         yield Cache(tmp_path_factory.mktemp("measured"), 10**9)
     torch.set_num_threads(threads)
 

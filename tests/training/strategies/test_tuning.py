@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tl_core.models.registry import network
-from tl_core.training.strategies.strategies import strategy
-from tl_core.training.strategies.tuning import WITHOUT_BATCH_NORM, tuned
+from tl_core.training.strategies.strategies import WITHOUT_BATCH_NORM, strategy, tuned
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "vgg11", "vit_small_patch14_dinov2.lvd142m"])

@@ -15,7 +15,7 @@ from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
-from tl_core.models.metadata.measured import meta_network
+from tl_core.models.metadata.counted import meta_network
 from tl_core.models.registry import network
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.strategies import lora

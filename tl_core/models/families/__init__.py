@@ -1,1 +1,1 @@
-"""Families of networks: where stages, tail and head lie, one row a family."""
+"""The table of families: how the networks of each architecture are taken apart into stages, tail and head."""

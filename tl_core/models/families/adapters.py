@@ -1,8 +1,7 @@
-"""What networks do in their own forward functions, between their modules, as small modules with names.
+"""Adapters: steps of a network's own forward function that are no modules of it, as small modules with names. Needs torch.
 
-A row of the table of families writes such a name with an @ in a stage or in the tail. Each class is given the library's
-network. Those that hold one of its parameters share it. None behaves otherwise in training than in evaluation, none
-changes its input. Needs torch.
+A row in the table of families names an adapter with an @ in a stage or in the tail. Each class is given the library's network
+and shares the parameters that it uses. Adapters behave the same in training and evaluation and do not change their input.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Mean(nn.Module):
 
 
 class Relu(nn.Module):
-    """Negative values to zero; DenseNet's last step before pooling."""
+    """ReLU: negative values become zero. DenseNet's last step before pooling."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -49,14 +48,14 @@ class Relu(nn.Module):
 class TransformInput(nn.Module):
     """GoogLeNet's and Inception's `_transform_input`: from ImageNet's mean and deviation to 0.5 and 0.5, (N, 3, H, W).
 
-    Their weights come from TensorFlow and saw 0.5 and 0.5; their published transforms normalise by ImageNet's values, and
-    the library then turns this on. Without it the pretrained weights would see shifted colours.
+    Their weights were trained in TensorFlow with 0.5 and 0.5, but the published transforms normalise by ImageNet's values. Without
+    this step the pretrained weights would see shifted colours.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-        # Constants of the graph and not buffers: adapters are not registered, so nothing would move them to the device.
+        # Constants and not buffers: adapters are not registered, so nothing would move buffers to the device.
         self._scale = tuple((std / 0.5).tolist())
         self._shift = tuple(((mean - 0.5) / 0.5).tolist())
 
@@ -67,7 +66,7 @@ class TransformInput(nn.Module):
 
 
 class VitTokens(nn.Module):
-    """torchvision's ViT from patches to tokens: (N, D, h, w) to (N, 1 + h*w, D), class token first, positions added."""
+    """Patches to tokens in torchvision's ViT: (N, D, h, w) to (N, 1 + h*w, D), class token first, position embeddings added."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

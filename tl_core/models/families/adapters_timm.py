@@ -1,8 +1,7 @@
-"""What timm's networks do between their modules, as small modules with names: see `tl_core.models.families.adapters`.
+"""Adapters for timm's networks, which call the network's own methods (see `families.adapters`). Needs torch.
 
-A path is `@name:what,it,holds`: the module paths and parameters of the library's network that this part of it owns, so that
-each parameter belongs to one part. The network itself is kept beside them, unregistered, and asked for its own methods.
-Needs torch; knows no network by name.
+A path is `@name:path,path`: after the colon stand the modules and parameters of the network that belong to this adapter, so that
+each parameter belongs to exactly one part. The network itself is kept unregistered beside them.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from torch import Tensor, nn
 
 
 class _Part(nn.Module):
-    """Holds some of a network's modules and parameters, shared with it."""
+    """An adapter that shares some of the network's modules and parameters."""
 
     def __init__(self, network: nn.Module, holds: str = "") -> None:
         super().__init__()
-        # In a tuple, for an attribute would make all of the network a part of this one.
+        # In a tuple: as an attribute, the whole network would be registered as a child of this module.
         self._network = (network,)
         for number, path in enumerate(holds.split(",") if holds else ()):
             owner, _, name = path.rpartition(".")
@@ -34,21 +33,21 @@ class _Part(nn.Module):
 
 
 class Tokens(_Part):
-    """From pictures (N, 3, H, W) to tokens (N, T, D): patches, class and register tokens, positions, the norm before the blocks."""
+    """Images (N, 3, H, W) to tokens (N, T, D): patches, class and register tokens, position embeddings, the norm before the blocks."""
 
     def forward(self, x: Tensor) -> Tensor:
         network = self.network
         tokens = network._pos_embed(network.patch_embed(x))  # type: ignore[operator]
         if isinstance(tokens, tuple):
-            # EVA gives the rotary embedding beside the tokens; each of its blocks asks for it anew (`RopeBlock`).
+            # EVA returns the rotary embedding beside the tokens; `RopeBlock` computes it again for each block.
             return cast(Tensor, network.norm_pre(tokens[0]))  # type: ignore[operator]
         return cast(Tensor, network.norm_pre(network.patch_drop(tokens)))  # type: ignore[operator]
 
 
 class RopeBlock(nn.Module):
-    """One block whose attention is told where its tokens lie: (N, T, D) to (N, T, D).
+    """One block whose attention needs the rotary position embedding: (N, T, D) to (N, T, D).
 
-    The picture is a square, so the number of tokens says the shape of the grid.
+    Images are squares, so the number of tokens gives the shape of the grid.
     """
 
     def __init__(self, network: nn.Module, path: str) -> None:
@@ -67,21 +66,21 @@ class RopeBlock(nn.Module):
 
 
 class Features(_Part):
-    """All of the network up to its last features, as it does it itself."""
+    """The whole network up to its last features, by its own `forward_features`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.network.forward_features(x))  # type: ignore[operator]
 
 
 class Pool(_Part):
-    """From the last features to the embedding (N, D), as the network does it itself: pooling of any kind, norms, hidden layers."""
+    """The last features to the embedding (N, D), by the network's own `forward_head`: pooling, norms, hidden layers."""
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.network.forward_head(x, pre_logits=True))  # type: ignore[operator]
 
 
 class Whole(_Part):
-    """Pictures (N, 3, H, W) to the embedding as a map of one position, (N, D, 1, 1): where the features are more than one tensor."""
+    """Images (N, 3, H, W) to the embedding as a map of one position (N, D, 1, 1), where the features are several tensors."""
 
     def forward(self, x: Tensor) -> Tensor:
         network = self.network
@@ -99,7 +98,7 @@ ADAPTERS: dict[str, type[nn.Module]] = {
 
 
 def part(network: nn.Module, path: str) -> nn.Module:
-    """The adapter that `path` names, holding what stands after its colon.
+    """The adapter that `path` names, with the modules and parameters that stand after its colon.
 
     Raises:
         KeyError: there is no such adapter.

@@ -1,4 +1,4 @@
-"""What a row of the table of families says: the words in which a network is taken apart. Knows no network, no torch."""
+"""The fields of a row in the table of families, which says how networks of one architecture are taken apart. Data only."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal
 Source = Literal["torchvision", "timm"]
 
 MapLayout = Literal["channels_first", "channels_last", "tokens"]
-"""How the last stage gives its features: (N, K, h, w), (N, h, w, K), or tokens (N, T, K) row by row."""
+"""Shape of the last stage's output: (N, K, h, w), (N, h, w, K), or tokens (N, T, K) row by row."""
 
 FLATTEN = "@flatten"
-"""A path with an @ names no module of the library but one of `tl_core.models.families.adapters`: what the network's own forward
-function does between its modules. This one flattens (N, K, 1, 1) to (N, K)."""
+"""A path that begins with @ names an adapter of `tl_core.models.families.adapters` instead of a module of the library: a step
+of the network's own forward function between its modules. This one flattens (N, K, 1, 1) to (N, K)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A run of modules that is frozen or trained as one."""
+    """Consecutive modules that are frozen or trained together."""
 
     name: str
     modules: tuple[str, ...]
@@ -26,12 +26,12 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Auxiliary:
-    """A second classifier half-way up, which some networks were trained with. Not a part of our forward pass, never trained."""
+    """A second classifier on an inner layer, which some networks were trained with. It is not used and never trained."""
 
     head: str
-    """Path of its last linear layer, which is replaced as the head is (by zeros); all under the first name is the classifier's."""
+    """Path of its last linear layer, which is replaced by zeros. The first name of the path is that of the whole classifier."""
     features: int
-    """Inputs of that layer."""
+    """Number of inputs of that layer."""
 
     @property
     def root(self) -> str:
@@ -41,7 +41,7 @@ class Auxiliary:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How every network of one family is put together: stages, tail, head, one after the other.
+    """How every network of one family is put together: stages, tail and head, one after the other.
 
     Networks of one published architecture whose module paths differ (ViT with 12 or 24 layers) are one family each.
     """
@@ -49,33 +49,35 @@ class Family:
     name: str
     source: Source
     architecture: str = ""
-    """As it was published: `vit` for `vit_12` and `vit_24`. Empty: the family's own name."""
+    """Name of the published architecture: `vit` for `vit_12` and `vit_24`. Empty: the same as `name`."""
     networks: tuple[str, ...] = ()
-    """Names by which the library builds those that the registry offers."""
+    """Networks of torchvision that are offered, by the library's names; those of timm are `families.timm.LISTED`."""
     stages: tuple[Stage, ...]
-    """From the stem up; the last one's output is the last spatial map, in `map_layout`."""
+    """From the stem up; the output of the last one is the last spatial map, in `map_layout`."""
     tail: tuple[str, ...]
-    """From the map to the embedding (N, D): pooling, flattening, norms. What learns in it belongs to the last stage."""
+    """Modules from the map to the embedding (N, D): pooling, flattening, norms. They are trained with the last stage."""
     head: str
     """Path of the linear layer from the embedding to the logits."""
     head_trailing: tuple[int, ...] = ()
-    """What follows (C, D) in the shape of the library's own head weight: (1, 1) where it is a 1x1 convolution."""
+    """Further dimensions of the library's own head weight after (C, D): (1, 1) where the head is a 1x1 convolution."""
     linear_on_pooled: bool
     """Whether the embedding is the mean of the map over its positions, so that class weights times map is a heatmap."""
     map_layout: MapLayout = "channels_first"
     prefix_tokens: int = 0
-    """Class and register tokens before those of the positions (`tokens` only)."""
+    """Number of class and register tokens before those of the positions (`tokens` only)."""
     transformer: bool = False
-    """Whether its blocks are attention and linear layers."""
+    """Whether the blocks are attention and linear layers."""
+    linear_blocks: bool = False
+    """Whether most of the blocks' weights are in linear layers, without attention, as in ConvNeXt or MLP-Mixer."""
     batch_norm: bool = True
-    """Whether it is normalised over the batch, as most convolutional networks are; those that are not want smaller steps."""
+    """Whether the network has batch norm; networks without it need smaller learning rates."""
     auxiliary: tuple[Auxiliary, ...] = ()
     options: tuple[tuple[str, object], ...] = ()
-    """Arguments for the library's builder."""
+    """Arguments for the library's function that builds the network."""
     size_option: str | None = None
-    """The builder's argument for the image size, where a network is made for the one size of its weights."""
+    """Name of the argument for the image size, where a network is built for the one size of its weights."""
     old_names: tuple[tuple[str, str], ...] = ()
-    """Regular expressions and what to put in their place, for tensors' names in weights files older than the network's code."""
+    """Regular expressions and replacements for tensor names in weights files that are older than the library's code."""
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -83,8 +85,15 @@ class Family:
 
     @property
     def published(self) -> str:
+        """Name of the published architecture."""
         return self.architecture or self.name
+
+    @property
+    def matrix_products(self) -> bool:
+        """Whether a training step is mostly matrix products, each of which keeps its input, rather than convolutions."""
+        return self.transformer or self.linear_blocks
 
 
 def stages(**modules: tuple[str, ...]) -> tuple[Stage, ...]:
+    """Stages by name, each with its modules."""
     return tuple(Stage(name=name, modules=paths) for name, paths in modules.items())

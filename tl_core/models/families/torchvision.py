@@ -1,6 +1,6 @@
-"""The families of torchvision's networks, one row each. Data only: see `tl_core.models.families.family` for what the fields mean.
+"""The families of torchvision's networks, one row each. Data only; `families.family` explains the fields.
 
-Where depth changes the module paths, a small function writes the row.
+Where the depth of a network changes its module paths, a small function writes the row.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from tl_core.models.families.family import FLATTEN, Auxiliary, Family, Stage, st
 
 
 def _features(*ranges: tuple[int, int]) -> tuple[tuple[str, ...], ...]:
-    """`features.FIRST` to `features.LAST`, for each range."""
+    """The module paths `features.FIRST` to `features.LAST`, for each range."""
     return tuple(tuple(f"features.{index}" for index in range(first, last + 1)) for first, last in ranges)
 
 
 def _numbered(first: str, rest: str, *modules: tuple[str, ...]) -> tuple[Stage, ...]:
-    """The first stage is called `first`, those after it `rest`1, `rest`2..."""
+    """Stages of `modules`: the first is called `first`, the others `rest`1, `rest`2 and so on."""
     names = [first, *(f"{rest}{number}" for number in range(1, len(modules)))]
     return tuple(Stage(name=name, modules=paths) for name, paths in zip(names, modules, strict=True))
 
 
 def _vgg(name: str, convolutions: tuple[int, ...], norm: bool) -> Family:
-    """Five blocks of `convolutions`, each ended by pooling."""
+    """A VGG with five blocks of so many `convolutions`, each followed by pooling."""
     blocks, index = [], 0
     for count in convolutions:
         end = index + count * (3 if norm else 2)
@@ -42,7 +42,7 @@ def _vgg(name: str, convolutions: tuple[int, ...], norm: bool) -> Family:
 
 
 def _squeezenet(name: str, *ranges: tuple[int, int]) -> Family:
-    """Its own order is convolution, ReLU, mean. Our head leaves the ReLU out, so that the mean comes first and logits are linear in the embedding."""
+    """A SqueezeNet without the ReLU after its last convolution, so that the mean comes first and logits are linear in the embedding."""
     return Family(
         name=name,
         architecture="squeezenet",
@@ -71,7 +71,7 @@ def _mobilenet_v3(name: str, *ranges: tuple[int, int]) -> Family:
 
 
 def _efficientnet(name: str, architecture: str, last: int, networks: tuple[str, ...]) -> Family:
-    """`last` is the number of its last stage of blocks; the last convolution belongs to it."""
+    """An EfficientNet; `last` is the number of its last stage of blocks, to which the last convolution belongs."""
     return Family(
         name=name,
         architecture=architecture,
@@ -85,7 +85,7 @@ def _efficientnet(name: str, architecture: str, last: int, networks: tuple[str, 
 
 
 def _vit(layers: int, networks: tuple[str, ...]) -> Family:
-    """A stage an encoder layer, as layer-wise learning rates need it."""
+    """A vision transformer; each encoder layer is a stage, so that each can have its own learning rate."""
     encoder: list[tuple[str, ...]] = [(f"encoder.layers.encoder_layer_{index}",) for index in range(layers)]
     encoder[-1] = (*encoder[-1], "encoder.ln")
     return Family(
@@ -106,7 +106,7 @@ def _vit(layers: int, networks: tuple[str, ...]) -> Family:
 
 
 def _swin(name: str, networks: tuple[str, ...]) -> Family:
-    """Features stay channels last until after the norm; each merging of patches begins the stage that follows it."""
+    """A Swin transformer: features are channels last until after the norm; patch merging is the first module of a stage."""
     first, *middle, last = _features((0, 0), (1, 1), (2, 3), (4, 5), (6, 7))
     return Family(
         name=name,
@@ -151,6 +151,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", "classifier.0", "classifier.1"),
         head="classifier.2",
         linear_on_pooled=False,
+        linear_blocks=True,
         batch_norm=False,
     ),
     Family(

@@ -16,13 +16,12 @@ from torch import nn
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import ModelError, UnknownName
-from tl_core.models import added as typed
 from tl_core.models.families.family import Family
 from tl_core.models.families.timm import OPTIONS
+from tl_core.models.metadata.counted import measure, meta_network
 from tl_core.models.metadata.discovery import find_layout
-from tl_core.models.metadata.measured import measure, meta_network
 from tl_core.models.metadata.timm_rows import weights_row
-from tl_core.models.registry import Network, keep
+from tl_core.models.registry import Network, check_name, keep
 
 LARGEST = 1_000_000_000
 """Parameters. Finding the layout runs the network once, and no larger one is fine-tuned on one device."""
@@ -49,7 +48,7 @@ def describe(name: str) -> Network:
 
     Everything is timm's own: metadata, and a layout found by looking at the network. Raises as `describe_network`.
     """
-    typed.check_name(name)
+    check_name(name)
     builder, _, wanted = name.partition(".")
     tags = _tags(builder, wanted)
     config = timm.get_pretrained_cfg(f"{builder}.{tags[0]}" if tags[0] else builder)

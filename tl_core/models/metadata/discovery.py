@@ -97,9 +97,14 @@ def _heads(module: nn.Module, features: int) -> tuple[Auxiliary, ...]:
 
 
 def _is_transformer(module: nn.Module) -> bool:
-    linear = sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
     attention = any(name.rpartition(".")[2].startswith("attn") for name, _ in module.named_modules())
-    return attention and linear > 0.5 * sum(p.numel() for p in module.parameters())
+    return attention and _mostly_linear(module)
+
+
+def _mostly_linear(module: nn.Module) -> bool:
+    """Whether more than half of the parameters are weights of linear layers."""
+    layers = (part for part in module.modules() if isinstance(part, nn.Linear))
+    return sum(part.weight.numel() for part in layers) > 0.5 * sum(p.numel() for p in module.parameters())
 
 
 def _by_tokens(module: nn.Module) -> Iterator[Plan]:
@@ -226,7 +231,14 @@ def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -
     layout, prefix, spatial = seen
     pooled = spatial.mean((2, 3))
     linear = pooled.shape == embedding.shape and _same(pooled, embedding)
-    return replace(family, map_layout=layout, prefix_tokens=prefix, linear_on_pooled=linear)
+    stages = nn.ModuleList(stage for _, stage in parts.stages)
+    return replace(
+        family,
+        map_layout=layout,
+        prefix_tokens=prefix,
+        linear_on_pooled=linear,
+        linear_blocks=not family.transformer and _mostly_linear(stages),
+    )
 
 
 def _complete(module: nn.Module, parts: Parts, family: Family) -> bool:

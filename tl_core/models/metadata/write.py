@@ -16,7 +16,7 @@ from typing import Any
 from tl_core.documents.base import write_atomically
 from tl_core.models.families.family import Family
 from tl_core.models.families.torchvision import TORCHVISION
-from tl_core.models.metadata.measured import measure
+from tl_core.models.metadata.counted import measure
 from tl_core.models.metadata.timm_rows import timm_networks
 from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, WeightsRow
 

@@ -16,7 +16,7 @@ from tl_core.documents.questions import RateCurve
 from tl_core.models.build import Backbone
 from tl_core.runs.train.fine_tune import built, prepared
 from tl_core.runs.train.plan import Plan
-from tl_core.training.frozen.embeddings import frozen_features
+from tl_core.training.frozen.features import frozen_features
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.head.logistic import Scaling
 from tl_core.training.loop.fit import set_fitted_head

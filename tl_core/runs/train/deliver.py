@@ -38,12 +38,12 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
         DiskFull: no space is left.
     """
     from tl_core.evaluation.metrics import answers, probabilities, split_metrics
-    from tl_core.models.graphs.export import attach_head
+    from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
     from tl_core.serving.bundle_files import MODEL_CARD
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
-    from tl_core.training.frozen.features import embed_rows
+    from tl_core.training.frozen.onnx_runtime import embed_rows
     from tl_core.training.head.fitted import temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")

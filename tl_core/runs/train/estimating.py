@@ -9,11 +9,10 @@ from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import computes, resolve_device
-from tl_core.training.frozen.embeddings import features_key
+from tl_core.training.frozen.features import features_key
 from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
-from tl_core.training.strategies.strategies import strategy
-from tl_core.training.strategies.tuning import tuned
+from tl_core.training.strategies.strategies import strategy, tuned
 
 
 def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:

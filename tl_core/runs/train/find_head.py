@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.runs.train.plan import Plan
-from tl_core.training.frozen.embeddings import frozen_features
+from tl_core.training.frozen.features import frozen_features
 
 if TYPE_CHECKING:
     from tl_core.training.head.fitted import Head

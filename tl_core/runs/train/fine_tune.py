@@ -23,11 +23,10 @@ from tl_core.models.graphs.export import exported_backbone
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.activations import frozen_activations
-from tl_core.training.frozen.embeddings import pretrained
+from tl_core.training.frozen.features import pretrained
 from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs, torch_device
-from tl_core.training.loop.movement import stage_movement
-from tl_core.training.loop.surgical import stage_pulls
+from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.speed.memory_layout import channels_last_is_faster
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.what_learns import first_learning, learning_stages

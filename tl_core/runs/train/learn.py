@@ -72,7 +72,7 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
 
 def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
     """Train stages by gradient steps."""
-    from tl_core.models.graphs.export import export_backbone
+    from tl_core.models.graphs.from_torch import export_backbone
     from tl_core.models.head_tensors import head_of
     from tl_core.runs.train.fine_tune import train
     from tl_core.training.strategies.what_learns import count

@@ -17,9 +17,8 @@ from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated
 from tl_core.runs.train.plan import Plan
-from tl_core.training.frozen.embeddings import frozen_features
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, default_strategy, misfit, strategy
-from tl_core.training.strategies.tuning import tuned
+from tl_core.training.frozen.features import frozen_features
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, default_strategy, misfit, strategy, tuned
 
 
 def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) -> TrainSpec:

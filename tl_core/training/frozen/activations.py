@@ -24,18 +24,11 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.options import Level, Recipe
 from tl_core.documents.spec import Precision
 from tl_core.models.build import Backbone
-from tl_core.models.graphs.export import stage_name
+from tl_core.models.graphs.edit import stage_name
 from tl_core.training.frozen.eager import View, run_eager
-from tl_core.training.frozen.features import (
-    EMBEDDING,
-    Pictures,
-    Wanted,
-    computed_key,
-    cut_graph,
-    open_session,
-    run_graph,
-)
+from tl_core.training.frozen.features import computed_key
 from tl_core.training.frozen.keeping import Costs, measured_costs
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, cut_graph, open_session, run_graph
 from tl_core.training.loop.inputs import Copies
 from tl_core.training.regularisation.augment import VERSION
 

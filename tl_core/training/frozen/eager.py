@@ -17,7 +17,7 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.options import Level
 from tl_core.models.build import Backbone
-from tl_core.training.frozen.features import EMBEDDING, Pictures, Wanted, new_rows, write_rows
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, new_rows, write_rows
 from tl_core.training.loop.inputs import out_of_memory
 from tl_core.training.regularisation.augment import view
 

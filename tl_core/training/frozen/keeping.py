@@ -23,7 +23,8 @@ from tl_core.documents.options import Level
 from tl_core.documents.spec import Precision
 from tl_core.hardware import available_mb, machine
 from tl_core.models.build import Backbone
-from tl_core.training.frozen.features import computed_key, new_rows
+from tl_core.training.frozen.features import computed_key
+from tl_core.training.frozen.onnx_runtime import new_rows
 from tl_core.training.loop.inputs import Inputs, fits_device, wait_for
 
 VERSION = 2

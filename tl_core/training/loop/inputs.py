@@ -6,7 +6,9 @@ Keeps the whole array on a GPU while it fits, else reads ahead. Knows no labels 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tl_core.data.parallel import in_order
 from tl_core.documents.options import Level
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError
 from tl_core.hardware import keep_freed_memory
 from tl_core.models.build import Backbone
-from tl_core.training.loop.streaming import Stream
 from tl_core.training.regularisation.augment import augment
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that the array may take."""
 _PART = 4_096
 """Rows that are copied to the device at a time, so that an array on the disk never lies in the host's memory whole."""
+AHEAD = 2
+"""Batches that are read before they are asked for."""
 
 
 def torch_device(name: str) -> torch.device:
@@ -86,6 +90,32 @@ class Copies:
     """(T,) numbers of the pictures, in the order in which each of `views` holds them."""
     views: tuple[NDArray[np.float16], ...]
     """Each (T, ...). The picture itself, unchanged, is not among them."""
+
+
+class Stream:
+    """The batches that are expected of one array, in order, as tensors in pinned memory where there is a GPU to fetch them."""
+
+    def __init__(self, array: NDArray[Any], batches: Sequence[NDArray[np.integer]], *, pinned: bool) -> None:
+        self._expected = deque(batches)
+
+        def read(number: int) -> Tensor:
+            rows = torch.from_numpy(np.ascontiguousarray(array[batches[number]]))
+            # Hosts may limit how much memory can be pinned; without it the copy only takes longer.
+            with suppress(RuntimeError):
+                return rows.pin_memory() if pinned else rows
+            return rows
+
+        self._read = in_order(read, len(batches), ahead=AHEAD)
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor | None:
+        """The batch `rows` if it is the one that was expected next; else None, and nothing is lost."""
+        if not self._expected or self._expected[0] is not rows:
+            return None
+        self._expected.popleft()
+        return next(self._read)
+
+    def close(self) -> None:
+        self._read.close()
 
 
 @dataclass

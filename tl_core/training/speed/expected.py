@@ -30,18 +30,17 @@ class Speed:
 
 
 _DEPTHWISE = Speed(forward=35.0, step=3.5, late_step=12.0)
-_ATTENTION = Speed(forward=50.0, step=15.0, late_step=15.0)
+_MATRICES = Speed(forward=50.0, step=15.0, late_step=15.0)
 _CORE: MappingProxyType[str, Speed] = MappingProxyType(
     {
         "efficientnet_lite": Speed(forward=40.0, step=5.0, late_step=12.0),
-        "mobilenet_v3_large": Speed(forward=30.0, step=3.0, late_step=10.0),
-        "mobilenet_v3_small": Speed(forward=30.0, step=3.0, late_step=10.0),
+        "mobilenet_v3": Speed(forward=30.0, step=3.0, late_step=10.0),
         "resnet": Speed(forward=85.0, step=23.0, late_step=23.0),
         "convnext": Speed(forward=53.0, step=15.0, late_step=15.0),
         **dict.fromkeys(("efficientnet", "mobilenet_v2", "mobilenet_v4", "mnasnet", "shufflenet_v2"), _DEPTHWISE),
     }
 )
-"""By family, on one core. Depthwise convolutions move more bytes than they compute, so families differ tenfold."""
+"""By published architecture, on one core. Depthwise convolutions move more bytes than they compute, so families differ tenfold."""
 _OTHER_CORE = Speed(forward=50.0, step=8.0, late_step=12.0)
 _DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
     {
@@ -66,7 +65,6 @@ _OUTPUTS_KEPT = 25.0
 """Values that a training step keeps for each value that a stage gives: its inner layers' outputs."""
 _KEPT_A_LAYER = 1.4
 """The same for each matrix product of a stage, where a stage is made of those."""
-_MATRIX_PRODUCTS = ("convnext", "swin", "vit", "maxvit", "eva", "dino")
 _BATCH = 8
 
 
@@ -161,7 +159,7 @@ def _memory_mb(
 def _kept(network: Network, stage: int) -> float:
     """Values that a training step keeps of one stage, for one picture at the default weights' size."""
     given = _values(network.stage_shapes[stage])
-    if not network.family.startswith(_MATRIX_PRODUCTS):
+    if not network.layout.matrix_products:
         return _OUTPUTS_KEPT * given
     width = _width(network.stage_shapes[stage])
     layers = network.stage_gflops[stage] * 1e9 / (given * width)
@@ -187,8 +185,8 @@ def _scale(network: Network, image_size: int) -> float:
 def _speed(network: Network, device: str) -> Speed:
     if device in _DEVICES:
         return _DEVICES[device]
-    other = _ATTENTION if network.family.startswith(_MATRIX_PRODUCTS) else _OTHER_CORE
-    return _CORE.get(network.family, other)
+    other = _MATRICES if network.layout.matrix_products else _OTHER_CORE
+    return _CORE.get(network.layout.published, other)
 
 
 def _workers(device: str) -> int:

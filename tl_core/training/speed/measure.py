@@ -22,10 +22,12 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.errors import DocumentError, NotFound, SpecError
 from tl_core.hardware import machine, peak_resident_mb
-from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone, stage_name
+from tl_core.models.graphs.edit import stage_name
+from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
 from tl_core.models.registry import Network, network
 from tl_core.models.weights.obtain import available
-from tl_core.training.frozen.features import BATCH, computed_key, open_session
+from tl_core.training.frozen.features import computed_key
+from tl_core.training.frozen.onnx_runtime import BATCH, open_session
 from tl_core.training.strategies.strategies import Strategy, misfit, strategy
 
 VERSION = 5
@@ -98,7 +100,7 @@ class Export:
 
     def cut(self, frozen: int, into: Path) -> Path:
         """The graph of the first `frozen` stages alone."""
-        from tl_core.models.graphs.export import cut
+        from tl_core.models.graphs.edit import cut
 
         path = into / f"prefix-{frozen}.onnx"
         cut(self.graph, [stage_name(frozen - 1)], path)
@@ -165,7 +167,7 @@ def _measure_head(spec: MeasureSpec, on: Network, row: Strategy, cache: Cache) -
 
 def _export_random(on: Network, spec: MeasureSpec, folder: Path) -> None:
     from tl_core.models.build import build
-    from tl_core.models.graphs.export import export_backbone
+    from tl_core.models.graphs.from_torch import export_backbone
 
     folder.mkdir(parents=True, exist_ok=True)
     export_backbone(build(on, weights=None, classes=None, like=spec.weights), spec.image_size, folder / ONNX_NAME)

@@ -7,7 +7,7 @@ never the name.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -23,6 +23,9 @@ FEW_IMAGES_A_GPU = 200
 """Below this many images, fine-tuning has too little to learn from, whatever the device."""
 MANY_IMAGES_A_GPU = 2_000
 """From here on the whole network has enough to learn from."""
+WITHOUT_BATCH_NORM = 0.1
+"""Factor of the stages' learning rates where nothing is normalised over the batch: published recipes fine-tune vision
+transformers and ConvNeXt with AdamW at 1e-5 to 1e-4, where EfficientNets take 1e-3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +215,14 @@ def strategy(name: str) -> Strategy:
         return _TABLE[name]
     except KeyError:
         raise UnknownName.among("strategy", name, _TABLE) from None
+
+
+def tuned(row: Strategy, network: Network) -> Strategy:
+    """`row` with the recipe that it has on `network`. Small updates, biases and norms learn at the same rate everywhere."""
+    if network.layout.batch_norm or not row.takes_steps or row.parameters != "all":
+        return row
+    rate = row.recipe.stage_rate * WITHOUT_BATCH_NORM
+    return replace(row, recipe=row.recipe.changed({"stage_rate": rate}))
 
 
 def frozen_stages(row: Strategy, total: int, last: int) -> int:

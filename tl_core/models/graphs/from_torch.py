@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tl_core.errors import ModelError
 from tl_core.models.build import Backbone
-from tl_core.models.graphs.export import stage_name
+from tl_core.models.graphs.edit import stage_name, too_large
 
 OPSET = 20
 TOLERANCE = 1e-3
@@ -41,11 +41,18 @@ class _Features(nn.Module):
         return self.backbone.pool(x), self.backbone.map(x), *given
 
 
-def write_features(backbone: Backbone, image_size: int, path: Path) -> None:
-    """`images` uint8 (N, S, S, 3) to `embedding` (N, D) and `map` (N, K, h, w).
+def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
+    """Write `backbone` without its head to the one file `path`, and check it against torch on random pictures.
 
-    What stage number k gives is kept inside under the name `stage_name(k)`, for `export.cut`.
+    Input `images` uint8 (N, S, S, 3) RGB, N free; outputs `embedding` float32 (N, D) and `map` float32 (N, K, h, w).
+    What each stage gives has a name inside the graph (`stage_name`), so that `cut` finds it.
+
+    Raises:
+        ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
+    problem = too_large(backbone.row)
+    if problem:
+        raise ModelError(problem)
     stages = [stage_name(number) for number in range(len(backbone.stages))]
     _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"], inner=stages)
 
