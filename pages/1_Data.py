@@ -3,7 +3,8 @@
 import streamlit as st
 
 from tl_core.data.checks import problem
-from ui import actions, dataset, dropzone, live, workspace
+from ui import actions, live, workspace
+from ui.data_page import dataset, dropzone
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 

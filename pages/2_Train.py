@@ -4,8 +4,9 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from tl_core.runs.start import jobs
-from ui import actions, backbones, ranking, runview, startline, trainform, workspace
+from ui import actions, runview, workspace
 from ui.places import TRAIN
+from ui.train_page import backbone_ranking, backbones, form, startline
 from ui.words import plain
 
 with workspace.page(TRAIN) as here:
@@ -21,10 +22,10 @@ with workspace.page(TRAIN) as here:
         st.header("Train again", anchor=False)
     manifest = dataset.manifest()
     start = st.container()
-    parts = trainform.pictures(here, dataset, manifest)
+    parts = form.pictures(here, dataset, manifest)
     network, weights = backbones.choice(here)
-    ranking.show(here, dataset)
-    proposal = trainform.strategy(here, dataset, network, weights, manifest, parts["train"])
+    backbone_ranking.show(here, dataset)
+    proposal = form.strategy(here, dataset, network, weights, manifest, parts["train"])
     with start:
         untrainable = problem(manifest)
         if untrainable:

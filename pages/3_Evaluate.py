@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from ui import moved, results, runview, workspace
+from ui import runview, workspace
+from ui.evaluate_page import moved, results
 from ui.places import EVALUATE, PREDICT
 
 with workspace.page(EVALUATE) as here:

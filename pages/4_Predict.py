@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from ui import prediction, results, runview, workspace
+from ui import prediction, runview, workspace
+from ui.evaluate_page import results
 from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
 

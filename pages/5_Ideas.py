@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from ui import ideas, insides, ranking, trainform, workspace
+from ui import workspace
+from ui.ideas_page import ideas, insides
 from ui.places import IDEAS, TRAIN, succeeded
+from ui.train_page import backbone_ranking, form
 
 with workspace.page(IDEAS) as here:
     network = ideas.network_now()
@@ -13,8 +15,8 @@ with workspace.page(IDEAS) as here:
     if dataset and manifest:
         insides.show(here, dataset, manifest, network)
     ideas.ways(network, len(manifest.classes) if manifest else 10)
-    train_images = trainform.parts(dataset, manifest)["train"] if dataset and manifest else None
-    ideas.rule(train_images, ranking.similar(here, network.name))
+    train_images = form.parts(dataset, manifest)["train"] if dataset and manifest else None
+    ideas.rule(train_images, backbone_ranking.similar(here, network.name))
     ideas.numbers(here)
     if st.button("Back to Train", icon=TRAIN.icon, key="back"):
         here.go(TRAIN)

@@ -11,7 +11,7 @@ from tl_core.data import samples
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from ui import actions, grids, runview, tour
-from ui.dropzone import keeping
+from ui.data_page.dropzone import keeping
 from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here
 from ui.words import ago, plain, plural
 

@@ -22,7 +22,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
 from ui import charts, grids
-from ui.dropzone import PICTURE_TYPES
+from ui.data_page.dropzone import PICTURE_TYPES
 from ui.words import percent, plain, short, sureness
 
 MOST = 40

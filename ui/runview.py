@@ -9,9 +9,9 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.train.resolve import settled
 from tl_core.training.speed.estimate import Estimate
-from ui import actions, cards, live
+from ui import actions, live
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
-from ui.words import DEVICE_WORDS, ago, distinct, duration, headline, interval, percent, plain
+from ui.words import DEVICE_WORDS, ago, distinct, duration, headline, interval, percent, plain, strategy_title
 
 STATE_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),
@@ -47,7 +47,7 @@ def describe(run: RunFolder) -> str:
 
 def _described(run: RunFolder) -> str:
     spec = run.spec()
-    return f"{spec.backbone}, {cards.title(spec.strategy).lower()}"
+    return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}"
 
 
 def watch(here: Here, run: RunFolder) -> None:
@@ -145,7 +145,7 @@ def _expected(here: Here, run: RunFolder) -> None:
     said = spec.estimated_seconds
     time = f", {Estimate(*said)}" if said else ""
     st.caption(
-        f":material/timer: Expected: “{cards.title(spec.strategy)}” on {DEVICE_WORDS[spec.device]}{time}. It is decided when its turn comes."
+        f":material/timer: Expected: “{strategy_title(spec.strategy)}” on {DEVICE_WORDS[spec.device]}{time}. It is decided when its turn comes."
     )
 
 

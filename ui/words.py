@@ -9,6 +9,8 @@ import html
 import re
 import time
 
+from tl_core.training.strategies.strategies import AUTO, strategies
+
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
 SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (validation)", "test": "held out (test)"}
@@ -105,6 +107,12 @@ def count(number: int) -> str:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """1 as "1 picture", 2 as "2 pictures"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def strategy_title(name: str) -> str:
+    """What a strategy is called on the pages, also `auto`, and one of an old run that the table lacks."""
+    known = strategies().get(name)
+    return known.title if known else "Let the rule decide" if name == AUTO else name
 
 
 def sureness(probability: float) -> str:

@@ -18,10 +18,11 @@ from tl_core.runs.train.resolve import settled
 from tl_core.training.speed import measure
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategy, tuned
-from ui import asking, measuring
-from ui.advanced import Case
+from ui import asking
 from ui.places import TRAIN, Here
-from ui.proposal import Proposal
+from ui.train_page import measuring
+from ui.train_page.advanced import Case
+from ui.train_page.proposal import Proposal
 
 
 def _spec(**changes: object) -> MeasureSpec:
@@ -99,11 +100,11 @@ def test_what_was_measured_is_said_and_what_does_not_fit_is_warned_of(
         prefix_seconds=0, step_seconds=0, score_seconds=0, start_seconds=3, export_seconds=0, memory_mb=700,
     )  # fmt: skip
     monkeypatch.setattr(measure, "known", lambda spec, cache: found if spec.strategy == found.strategy else None)
-    monkeypatch.setattr("ui.startline.available_mb", lambda device: 1000.0)
+    monkeypatch.setattr("ui.train_page.startline.available_mb", lambda device: 1000.0)
     app = open_page(TRAIN.file, dataset=data.id)
     assert "as measured here, 0.7 GB of memory" in text(app)
     assert not app.warning
-    monkeypatch.setattr("ui.startline.available_mb", lambda device: 300.0)
+    monkeypatch.setattr("ui.train_page.startline.available_mb", lambda device: 300.0)
     app = open_page(TRAIN.file, dataset=data.id)
     assert "and 0.3 GB are free here" in app.warning[0].value.replace("\\", "")
     assert not app.button(key="start").disabled

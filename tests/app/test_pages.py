@@ -14,7 +14,8 @@ from tl_core.documents.status import Failure
 from tl_core.errors import InUse
 from tl_core.runs.store import locks
 from tl_core.runs.store.store import Workspace
-from ui import actions, results
+from ui import actions
+from ui.evaluate_page import results
 from ui.places import PLACES, TRAIN, Here
 
 PAGES = [place.file for place in PLACES]

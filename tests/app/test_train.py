@@ -16,7 +16,7 @@ from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import QUESTIONS, new_id
 from tl_core.training.strategies.strategies import strategies
-from ui.advanced import TABS
+from ui.train_page.advanced import TABS
 
 TRAIN = "pages/2_Train.py"
 WIDGETS = {"button", "selectbox", "number_input", "text_input", "toggle", "radio", "checkbox", "slider", "pills"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tl_core.errors import DataError, LayoutError
-from ui import uploads
+from ui.data_page import uploads
 
 
 class Sent(io.BytesIO):

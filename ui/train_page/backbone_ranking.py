@@ -8,8 +8,9 @@ from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import networks
 from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
-from ui import asking, backbones
+from ui import asking
 from ui.places import Here
+from ui.train_page import backbones
 from ui.words import duration, interval, percent, plain, plural
 
 MOST = 12

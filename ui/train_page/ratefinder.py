@@ -8,10 +8,10 @@ from tl_core.documents.questions import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
 from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts
-from ui.cards import PREFIX
-from ui.network import rate_text
+from ui.drawing import rate_text
 from ui.places import Here
-from ui.proposal import Proposal
+from ui.train_page.cards import PREFIX
+from ui.train_page.proposal import Proposal
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
 _RATES = {"learning_rate": 0.0, "stage_rate": 0.0}

@@ -13,9 +13,10 @@ from tl_core.models.registry import Network, networks
 from tl_core.runs.store.folders import RunFolder
 from tl_core.training.strategies.advice import LARGE_ABOVE, RULE, SMALL_BELOW, band
 from tl_core.training.strategies.strategies import strategies
-from ui import cards, charts
+from ui import charts
 from ui.places import Here, succeeded
-from ui.words import duration, interval, label, percent, plain, plural
+from ui.train_page import cards
+from ui.words import duration, interval, label, percent, plain, plural, strategy_title
 
 _LAYERS = (
     ("Shallow", "stem and first stages", "Edges, colours, little patterns. Every picture is made of them, so they serve any task: keep them."),
@@ -102,7 +103,7 @@ def numbers(here: Here) -> None:
             "None yet. Train once with the proposed strategy and once with another, and they are compared here."
         )
         return
-    names = [cards.title(run.spec().strategy) for run, _ in found]
+    names = [strategy_title(run.spec().strategy) for run, _ in found]
     tests = [test for _, test in found]
     seconds = [run.status().seconds.get("total") for run, _ in found]
     figure = charts.compared(

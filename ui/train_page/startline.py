@@ -11,10 +11,10 @@ from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measured
 from tl_core.training.speed.estimate import Estimate, fits
 from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies
-from ui import measuring
-from ui import network as drawing
+from ui import drawing
 from ui.places import Here
-from ui.proposal import Proposal
+from ui.train_page import measuring
+from ui.train_page.proposal import Proposal
 from ui.words import DEVICE_WORDS, count, plain
 
 

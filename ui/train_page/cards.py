@@ -9,8 +9,8 @@ import streamlit as st
 
 from tl_core.models.registry import Network
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, Strategy, misfit, strategies
-from ui import network as drawing
-from ui.words import plain
+from ui import drawing
+from ui.words import plain, strategy_title
 
 USUAL = ("partial_fine_tuning", "full_fine_tuning")
 """Always among the cards, next to the proposed one and the chosen one."""
@@ -44,12 +44,6 @@ class Offer:
 
 
 _OPEN = {AUTO: "Let the rule decide", DEFAULT: "Graft's default strategy"}
-
-
-def title(name: str) -> str:
-    """What a strategy is called on the pages, also what is still open, and one of an old run that the table lacks."""
-    known = strategies().get(name)
-    return known.title if known else _OPEN.get(name, name)
 
 
 def chosen_name(proposed: str) -> str:
@@ -86,7 +80,7 @@ def auto(chosen: str, says: str) -> None:
     """The line about `auto`, which looks at the pictures first; `says`: what it would take, why, and how long that is."""
     with st.container(border=True, gap="xsmall", key="card-auto"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f":material/auto_awesome: **{title(AUTO)}** :gray[(auto)]", width="stretch")
+            st.markdown(f":material/auto_awesome: **{strategy_title(AUTO)}** :gray[(auto)]", width="stretch")
             looks = "Looks at your pictures first, then takes the strategy that the rule names"
             _button(AUTO, chosen, "Choose auto", help=looks)
         st.caption(plain(says, longest=900))

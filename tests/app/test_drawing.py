@@ -8,7 +8,7 @@ import pytest
 
 from tl_core.models.registry import Network, network
 from tl_core.training.strategies.strategies import strategies, strategy
-from ui import network as drawing
+from ui import drawing
 
 
 def _blocks(name: str, **changes: object) -> tuple[drawing.Block, ...]:

@@ -9,8 +9,9 @@ from tl_core.documents.questions import FeatureMap, FeatureMaps, FeatureMapsSpec
 from tl_core.models.registry import Network
 from tl_core.models.weights import obtain as weights
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
-from ui import asking, backbones, grids
+from ui import asking, grids
 from ui.places import Here
+from ui.train_page import backbones
 from ui.words import plain
 
 _LEVELS = ("Shallow", "Middle", "Deep")

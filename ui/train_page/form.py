@@ -16,11 +16,11 @@ from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.advice import Advice, auto_says
 from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies, tuned
-from ui import advanced, backbones, cards, previews, ranking, ratefinder, startline
-from ui import network as drawing
-from ui.advanced import Case
+from ui import drawing
 from ui.places import IDEAS, Here, succeeded
-from ui.proposal import Proposal
+from ui.train_page import advanced, backbone_ranking, backbones, cards, previews, ratefinder, startline
+from ui.train_page.advanced import Case
+from ui.train_page.proposal import Proposal
 from ui.words import SPLIT_WORDS, distinct, plain, plural
 
 
@@ -85,7 +85,7 @@ def strategy(
 
 def _advice(here: Here, network: Network, train_images: int) -> Advice:
     """What the rule says, with whether the pictures are similar where that was measured."""
-    return auto_says(train_images, ranking.answer(here), network)
+    return auto_says(train_images, backbone_ranking.answer(here), network)
 
 
 def _picture(proposal: Proposal) -> None:

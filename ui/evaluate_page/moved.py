@@ -6,7 +6,7 @@ import streamlit as st
 
 from tl_core.training.strategies.strategies import strategies
 from ui import charts
-from ui.results import Result
+from ui.evaluate_page.results import Result
 from ui.words import label, plain
 
 

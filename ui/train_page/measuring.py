@@ -18,7 +18,7 @@ from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measure_question
 from ui import asking
 from ui.places import Here
-from ui.proposal import Proposal
+from ui.train_page.proposal import Proposal
 
 PATIENCE = 1.5
 """Seconds that a choice stands before it is timed, so that nothing is timed for somebody who only looks through the strategies."""

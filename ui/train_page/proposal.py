@@ -18,8 +18,8 @@ from tl_core.runs.train.estimating import estimated, estimated_with
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
 from tl_core.training.strategies.strategies import Strategy
-from ui import network as drawing
-from ui.advanced import Case
+from ui import drawing
+from ui.train_page.advanced import Case
 
 
 @dataclass(frozen=True)

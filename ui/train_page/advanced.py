@@ -12,8 +12,8 @@ from tl_core.documents.options import OPTIONS, Condition, Option
 from tl_core.models.registry import Network
 from tl_core.runs.start.training_spec import unchanged
 from tl_core.training.strategies.strategies import Strategy
-from ui.cards import PREFIX
-from ui.network import rate_text
+from ui.drawing import rate_text
+from ui.train_page.cards import PREFIX
 
 TABS = ("Training", "Rates", "Regularisation", "Augmentation")
 _HAIR = 1e-4

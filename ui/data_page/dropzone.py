@@ -18,7 +18,8 @@ from tl_core.data.formats import READ
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.start import jobs
-from ui import actions, places, uploads
+from ui import actions, places
+from ui.data_page import uploads
 from ui.places import DATA, Here
 from ui.words import duration, plain, plural
 

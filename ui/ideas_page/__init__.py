@@ -1,0 +1,1 @@
+"""What the Ideas page is made of: the ideas behind the choices, and what a network sees in a picture."""
