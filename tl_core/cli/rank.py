@@ -30,7 +30,6 @@ def rank(
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
     from tl_core.documents.questions import Ranking, RankSpec
-    from tl_core.runs.process.devices import resolve_device
     from tl_core.runs.store.store import Store
 
     place = Store.default().command_line_workspace()
@@ -42,7 +41,7 @@ def rank(
             dataset=dataset.id,
             backbones=names,
             seed=options.seed,
-            device=resolve_device(options.device),
+            device=options.device,
         )
 
     with show.Bars() as bars:

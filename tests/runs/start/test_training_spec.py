@@ -10,7 +10,6 @@ from tests.runs.conftest import HERE
 from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import network
-from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import problems, spec_of, training_options, without_effect
 from tl_core.runs.store.folders import DatasetFolder
@@ -131,15 +130,3 @@ def test_more_stages_than_there_are_is_never_the_default() -> None:
 )
 def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:
     assert without_effect(settled(spec_of(training_options({"device": "cpu", **options}), dataset), dataset)) == idle
-
-
-@pytest.mark.parametrize(
-    ("generation", "precision"), [(9, "bfloat16"), (8, "bfloat16"), (7, "float32"), (0, "float32")]
-)
-def test_a_gpu_without_bfloat16_computes_in_float32(
-    monkeypatch: pytest.MonkeyPatch, generation: int, precision: str
-) -> None:
-    devices.computes.cache_clear()
-    monkeypatch.setattr(devices, "gpu_generation", lambda: generation)
-    assert devices.computes("cuda").precision == precision
-    devices.computes.cache_clear()
