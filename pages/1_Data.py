@@ -1,4 +1,4 @@
-"""The page Data: bring pictures, see what was read, and what the checks found."""
+"""The Data page: bring pictures, see what was read, and what the checks found."""
 
 import streamlit as st
 

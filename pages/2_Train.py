@@ -1,4 +1,4 @@
-"""Train: three decisions that are already made, one button, and the run as it goes."""
+"""The Train page: three decisions that are already made, one button to start, and the run while it works and after it ended."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""Ideas: what a network learns layer by layer, and how much of it to re-train when."""
+"""The Ideas page: what a network learns layer by layer, and how much of it to re-train when."""
 
 import streamlit as st
 

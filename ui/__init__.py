@@ -1,1 +1,1 @@
-"""What the pages share: workspace, charts, image grids, the live view of a run. Knows Streamlit; asks tl_core for everything else."""
+"""What the pages draw with: a room for what each page is made of, and modules that all pages share. Work is asked of tl_core."""

@@ -16,9 +16,9 @@ import streamlit as st  # its import registers the template that follows the pag
 from ui.words import NARROW, SPLIT_WORDS, label, percent
 
 FROZEN = "#8BA0B2"
-"""Cool blue-grey: what stays as it was."""
+"""The colour of what stays frozen: a cool blue-grey."""
 TRAINABLE = "#3C9B63"
-"""The green of a shoot: what learns."""
+"""The colour of what learns: the green of a shoot."""
 MUTED = "rgba(128,140,134,0.45)"
 _TEXT_UP_TO = 24
 """The most classes of a confusion matrix with which a number fits into its cell."""
@@ -125,7 +125,7 @@ def learning_curve(
 
 
 def regularisation_curve(strengths: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
-    """Accuracy of the fitted head against the inverse regularisation strength C (Streamlit shows it while it grows)."""
+    """Accuracy of the fitted head against the inverse regularisation strength C."""
     best = max(val) if val else 0.0
     title = f"Best so far: {percent(best)} on validation pictures (to choose by)"
     figure = learning_curve(strengths, train, val, what="accuracy", title=title, unit="%")

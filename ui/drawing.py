@@ -46,7 +46,7 @@ class Block:
 
 def blocks(
     network: Network,
-    row: Strategy,
+    strategy: Strategy,
     *,
     stages: int,
     classes: int,
@@ -54,12 +54,12 @@ def blocks(
     steps: bool = True,
     epochs: int | None = None,
 ) -> tuple[Block, ...]:
-    """Stages and head of `network` as `row` trains them. `steps` False: the head is fitted without a learning rate."""
-    chosen, total, passes = recipe or row.recipe, len(network.stages), epochs or row.epochs
-    learns: Learns = "perhaps" if row.learns == "one" else "yes" if row.parameters == "all" else "part"
-    rates = stage_rates(row, total, stages, recipe=chosen) if row.takes_steps else (None,) * total
+    """Stages and head of `network` as `strategy` trains them. `steps` False: the head is fitted without a learning rate."""
+    chosen, total, passes = recipe or strategy.recipe, len(network.stages), epochs or strategy.epochs
+    learns: Learns = "perhaps" if strategy.learns == "one" else "yes" if strategy.parameters == "all" else "part"
+    rates = stage_rates(strategy, total, stages, recipe=chosen) if strategy.takes_steps else (None,) * total
     fastest = max((rate for rate in rates if rate is not None), default=1.0)
-    joins = {stage: phase.first for phase in phases(row, total, passes) for stage in phase.joining}
+    joins = {stage: phase.first for phase in phases(strategy, total, passes) for stage in phase.joining}
     found = []
     for index, (name, parameters, rate) in enumerate(zip(network.stages, network.stage_parameters, rates, strict=True)):
         if rate is None:
@@ -68,7 +68,7 @@ def blocks(
         first = joins.get(index, 1)
         strength = (rate / fastest) ** 0.5 * (1 - 0.5 * (first - 1) / max(1, passes - 1))
         found.append(Block(name, parameters, learns, rate, first, max(0.25, strength)))
-    rate = chosen.learning_rate if row.takes_steps or steps else None
+    rate = chosen.learning_rate if strategy.takes_steps or steps else None
     return (*found, Block("head", network.head_parameters(classes), "yes", rate))
 
 
@@ -104,7 +104,7 @@ def large(drawn: Sequence[Block], *, ink: str = GREY) -> str:
 
 
 def spoken(drawn: Sequence[Block]) -> str:
-    """The same in words, for a screen reader."""
+    """What the picture shows, in words, for a screen reader."""
     stages = drawn[:-1]
     frozen = sum(block.learns == "no" for block in stages)
     if frozen == len(stages):
@@ -222,7 +222,8 @@ def _cut(name: str, letters: int) -> str:
 
 
 def _sizes(drawn: Sequence[Block], least: float, most: float) -> list[float]:
-    """Lengths that grow with the root of the parameters, so that a stem of a thousand is still seen beside millions."""
+    """A length for each block, `least` to `most` pixels. It grows with the root of the number of parameters, so that a stem with a
+    thousand can still be seen beside stages with millions."""
     largest = max(block.parameters for block in drawn) or 1
     return [least + (most - least) * (block.parameters / largest) ** 0.5 for block in drawn]
 
@@ -264,7 +265,7 @@ def totals(drawn: Sequence[Block]) -> str:
 
 
 def learning(drawn: Sequence[Block]) -> str:
-    """How many parameters learn: a number, or in words where only the built network could count them."""
+    """How many parameters learn: a number, or words where only the built network could tell the number."""
     whole = sum(block.parameters for block in drawn if block.learns == "yes")
     if any(block.learns == "part" for block in drawn):
         return f"the head's {count(whole)} and about one in a hundred"

@@ -32,7 +32,7 @@ def strip(paths: Sequence[Path], *, alt: str, places: int) -> None:
 
 
 def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
-    """One thumbnail, whole; `caption` is Markdown. A picture that is gone is said to be."""
+    """One thumbnail, whole, with a `caption` in Markdown; a sentence where its file is gone."""
     moment = _time(path)
     if not moment:
         st.caption("This picture was deleted.")

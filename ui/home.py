@@ -1,4 +1,4 @@
-"""Home: the three ways in, this workspace's data sets and runs, and what one can do with the workspace itself."""
+"""Home: the three ways to begin, the data sets and runs of the workspace, and what can be done with the workspace itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 6
 
 
 def ways_in(here: Here) -> None:
-    """Use my pictures, Try a sample, Show me."""
+    """The three ways to begin: Use my pictures, Try a sample, Show me."""
     rows = {row.name: row for row in samples.listing()}
     best, shown = rows[samples.best_here()], rows[tour.SAMPLE]
     with st.container(horizontal=True, key="ways"):
@@ -35,7 +35,7 @@ def ways_in(here: Here) -> None:
 
 
 def welcome(here: Here) -> None:
-    """What will happen, for whoever has nothing here yet."""
+    """A tile for each step of the line, as long as the workspace is empty."""
     if here.dataset is not None or here.run is not None:
         return
     st.space("small")

@@ -54,7 +54,7 @@ def interval(low: float, high: float) -> str:
 
 
 def headline(accuracy: float, low: float, high: float, images: int) -> str:
-    """The sentence that every result is told in."""
+    """A result as a sentence: share of right answers, number of pictures, interval."""
     pictures = "picture" if images == 1 else "pictures"
     return f"{percent(accuracy)} right on {images:,} {pictures} it had never seen ({interval(low, high)})"
 
@@ -116,7 +116,7 @@ def strategy_title(name: str) -> str:
 
 
 def sureness(probability: float) -> str:
-    """A calibrated probability in words."""
+    """How sure an answer is, in words; `probability` is calibrated."""
     if probability >= 0.9:
         return "sure"
     return "fairly sure" if probability >= 0.65 else "not sure"

@@ -1,4 +1,4 @@
-"""The form on Train: the data set, and how much of the network to re-train, with its picture and the folded settings."""
+"""The form on the Train page: the data set, and how much of the network to re-train, with its picture and the folded settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 import streamlit as st
 
-from tl_core.data.split import assign
+from tl_core.data.split import DEFAULT_SEED, assign
 from tl_core.documents.manifest import Manifest
 from tl_core.models.graphs.export import STRUCTURE_NAME, backbone_key
 from tl_core.models.registry import Network
@@ -14,7 +14,7 @@ from tl_core.runs.process.devices import detect_device
 from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.strategies.advice import Advice, auto_says
+from tl_core.training.strategies.advice import auto_says
 from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies, tuned
 from ui import drawing
 from ui.places import IDEAS, Here, succeeded
@@ -34,7 +34,7 @@ def _parts(folder: str, moment: float, seed: int, _manifest: Manifest) -> Counte
 def parts(dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
     """Pictures of each split, with the seed that is set."""
     moment = (dataset.path / "manifest.json").stat().st_mtime
-    return _parts(str(dataset.path), moment, advanced.set_value("seed") or 0, manifest)
+    return _parts(str(dataset.path), moment, advanced.set_value("seed") or DEFAULT_SEED, manifest)
 
 
 def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
@@ -55,12 +55,14 @@ def strategy(
     """The third decision: how much of the network to re-train, its picture, and the folded settings."""
     proposed = default_strategy(detect_device(), train_images)
     name = cards.chosen_name(proposed.name)
-    advice = _advice(here, network, train_images)
-    row = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
-    solver = "logistic" if row.takes_steps else advanced.set_value("solver") or "logistic"
-    known = conditions(row, network, solver=solver, optimizer=advanced.set_value("optimizer") or row.recipe.optimizer)
+    advice = auto_says(train_images, backbone_ranking.answer(here), network)
+    taken = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
+    solver = "logistic" if taken.takes_steps else advanced.set_value("solver") or "logistic"
+    known = conditions(
+        taken, network, solver=solver, optimizer=advanced.set_value("optimizer") or taken.recipe.optimizer
+    )
     # Which strategy `auto` comes to is found out later, so only what has an effect on any of them can be set.
-    case = Case(network, weights, row, frozenset({"always"}) if name == AUTO else known)
+    case = Case(network, weights, taken, frozenset({"always"}) if name == AUTO else known)
     proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
     st.subheader("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
@@ -81,11 +83,6 @@ def strategy(
             with places["Augmentation"]:
                 previews.show(here, dataset, manifest, proposal.spec.recipe.augmentation)
     return proposal
-
-
-def _advice(here: Here, network: Network, train_images: int) -> Advice:
-    """What the rule says, with whether the pictures are similar where that was measured."""
-    return auto_says(train_images, backbone_ranking.answer(here), network)
 
 
 def _picture(proposal: Proposal) -> None:
