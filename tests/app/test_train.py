@@ -198,4 +198,5 @@ def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> Non
     assert held is not None
     app = open_page(TRAIN, run=run.id)
     locks.release([held])
-    assert "Expected: “Feature extraction” on this processor (CPU), " in text(app)
+    expected = f"Expected: “{strategies()['feature_extraction'].title}” on this processor (CPU), "
+    assert expected in text(app)
