@@ -310,6 +310,7 @@ def _named(text: str) -> Path:
 
 def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
     """Follow `job` to its end. Raises what ended it, if it did not succeed."""
+    from tl_core.runs.process.executor import cancel
     from tl_core.runs.start import jobs
 
     try:
@@ -317,7 +318,7 @@ def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
             if on_event is not None:
                 on_event(event)
     except BaseException:
-        jobs.cancel(job)
+        cancel(job)
         raise
     error = failure_of(job)
     if error is not None:

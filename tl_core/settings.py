@@ -7,6 +7,7 @@
 | GRAFT_MAX_UPLOAD_MB   | size of an upload in all, in megabytes               | 500                        |
 | GRAFT_CACHE_GB        | size of the cache, in gigabytes                      | 10                         |
 | GRAFT_WEIGHTS_DIR     | folder of weights files, NAME.safetensors or .pth    | none                       |
+| GRAFT_EXECUTOR        | where jobs run: local, or MODULE:CLASS               | local                      |
 | SPACE_ID              | set by Hugging Face Spaces                           |                            |
 """
 
@@ -32,6 +33,11 @@ def store_folder() -> Path:
     if not nearest.is_dir():
         raise SpecError(f"GRAFT_STORE is {folder}, but {nearest} is a file. Name a folder.")
     return folder
+
+
+def executor() -> str:
+    """Name of the executor that runs jobs: a row of `runs.process.executor.EXECUTORS`, or `MODULE:CLASS`."""
+    return os.environ.get("GRAFT_EXECUTOR", "").strip() or "local"
 
 
 def on_space() -> bool:

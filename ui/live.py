@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
-from tl_core.runs.start import jobs
+from tl_core.runs.process.executor import cancel, chosen
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import charts
@@ -132,7 +132,7 @@ def notices(followed: Followed) -> None:
 
 def log(job: JobFolder) -> None:
     """The end of the job's log, folded."""
-    text = job.log(20_000)
+    text = chosen().log(job)
     with st.expander("Show log", icon=":material/article:"):
         st.code(text or "The log is empty.", language=None, height=260)
 
@@ -170,7 +170,7 @@ def cancel_button(job: JobFolder) -> None:
         "Cancel",
         key=f"cancel-{job.id}",
         icon=":material/close:",
-        on_click=jobs.cancel,
+        on_click=cancel,
         args=(job,),
         disabled=job.status().state == "cancelling",
     )

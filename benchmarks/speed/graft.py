@@ -29,6 +29,7 @@ from tl_core.api import finish
 from tl_core.hardware import cores
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key
 from tl_core.models.registry import network
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
@@ -167,7 +168,7 @@ def pages() -> dict[str, Any]:
                 seconds.append(time.perf_counter() - started)
             found[Path(page).stem] = np.percentile(seconds, [50, 95]).tolist()
     finally:
-        jobs.cancel(training)
+        cancel(training)
     return {"pages": found}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.conftest import HERE, SCRATCH
+from tests.runs.conftest import HERE
 from tl_core.documents import base
 from tl_core.documents.events import Ended
 from tl_core.errors import DiskFull, LayoutError, StoreError
@@ -114,13 +114,14 @@ def _until_full(folder: Path) -> None:
                 return
 
 
+@pytest.mark.usefixtures("place")
 def test_a_disk_that_fills_in_the_middle_of_a_run_is_a_failure_in_words(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRAFT_STORE", str(small_disk / "store"))
     workspace = Store.default().workspace(new_token())
     dataset = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset", executor=HERE)
-    run = jobs.submit_training(workspace, dataset, name="fills", device="cpu", executor=SCRATCH)
+    run = jobs.submit_training(workspace, dataset, name="fills", device="cpu")
     events = list(jobs.follow(run))
     status = run.status()
     assert status.state == "failed"
@@ -130,10 +131,10 @@ def test_a_disk_that_fills_in_the_middle_of_a_run_is_a_failure_in_words(
     (run.path / "ballast").unlink()
     _until_full(small_disk)
     with pytest.raises(DiskFull, match="Free some space"):
-        jobs.submit_training(workspace, dataset, name="half second", device="cpu", executor=SCRATCH)
+        jobs.submit_training(workspace, dataset, name="half second", device="cpu")
     assert [folder.id for folder in workspace.runs()] == [run.id]
     (small_disk / "others").unlink()
-    again = jobs.submit_training(workspace, dataset, name="half second", device="cpu", executor=SCRATCH)
+    again = jobs.submit_training(workspace, dataset, name="half second", device="cpu")
     list(jobs.follow(again))
     assert again.status().state == "succeeded"
 

@@ -15,7 +15,8 @@ from PIL import Image
 from tests.runs.conftest import until
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.errors import NotEnoughImages
-from tl_core.runs.process import executors
+from tl_core.runs.process import local
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
@@ -91,7 +92,7 @@ def test_a_folder_without_pictures_fails_in_words_and_its_upload_goes(workspace:
 def test_an_ingest_that_is_killed_leaves_no_half_data_set(workspace: Workspace, many_large: Path) -> None:
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
     until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
-    os.kill(executors._workers[dataset.path].pid, signal.SIGKILL)
+    os.kill(local._workers[dataset.path].pid, signal.SIGKILL)
     until(lambda: not dataset.alive())
     assert dataset.status().state == "interrupted"
     assert not (dataset.path / "manifest.json").exists()
@@ -102,7 +103,7 @@ def test_an_ingest_that_is_killed_leaves_no_half_data_set(workspace: Workspace, 
 def test_an_ingest_can_be_cancelled(workspace: Workspace, many_large: Path) -> None:
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
     until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
-    jobs.cancel(dataset)
+    cancel(dataset)
     assert not dataset.alive()
     assert dataset.status().state == "cancelled"
 

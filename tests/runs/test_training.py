@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.runs.conftest import until
+from tests.runs.executors import InProcess
 from tl_core import hardware as machine
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
@@ -22,7 +23,8 @@ from tl_core.models.graphs import export
 from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import network
 from tl_core.runs.pipeline import train_job
-from tl_core.runs.process import executors
+from tl_core.runs.process import local
+from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
@@ -60,7 +62,10 @@ def _ended(run: RunFolder) -> str:
     return f"failed: {status.failure.message}\n{run.log()}" if status.failure else status.state
 
 
-def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(workspace: Workspace, pets: DatasetFolder) -> None:
+@pytest.mark.parametrize("place", ["local", "tests.runs.served:Served"], indirect=True)
+def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(
+    workspace: Workspace, pets: DatasetFolder, place: Executor
+) -> None:
     run = jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)
     assert _ended(run) == "succeeded"
     report, manifest = run.report(), pets.manifest()
@@ -80,6 +85,7 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(workspace: 
     assert not run.best.exists()
     assert not (run.path / "workshop").exists()
     assert f"{report.test.images} pictures it had never seen" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"
     summary = summarise(run)
     assert summary.trainable_parameters == 1281 * 3
     assert summary.seconds["features"] > 0
@@ -98,7 +104,7 @@ def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
                 shutil.rmtree(store / "cache" / "backbones" / kept.name, ignore_errors=True)
             yield event
 
-    run = jobs.submit_training(workspace, pets, image_size=SIZE, executor=executors.InProcess({"train": forgetful}))
+    run = jobs.submit_training(workspace, pets, image_size=SIZE, executor=InProcess({"train": forgetful}))
     assert _ended(run) == "succeeded"
 
 
@@ -114,7 +120,7 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
                 return
 
     run = jobs.submit_training(
-        workspace, pets, strategy="full_fine_tuning", executor=executors.InProcess({"train": until_warned})
+        workspace, pets, strategy="full_fine_tuning", executor=InProcess({"train": until_warned})
     )
     assert _ended(run) == "succeeded"
     events, _ = run.events()
@@ -166,7 +172,7 @@ def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: W
 def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets: DatasetFolder) -> None:
     run = jobs.submit_training(workspace, pets, strategy="partial_fine_tuning", stages=4, epochs=500, image_size=SIZE)
     until(lambda: any(isinstance(e, EpochEnded) and e.epoch >= 1 for e in run.events()[0]), 240)
-    os.killpg(executors._workers[run.path].pid, signal.SIGKILL)
+    os.killpg(local._workers[run.path].pid, signal.SIGKILL)
     until(lambda: not run.alive())
     status = run.status()
     assert status.state == "interrupted"
@@ -196,7 +202,7 @@ def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next
     waiting = jobs.submit_training(workspace, pets, image_size=SIZE)
     until(lambda: any(isinstance(e, Progress) and e.stage == "training" for e in run.events()[0]), 240)
     assert waiting.status().state == "queued"
-    jobs.cancel(run)
+    cancel(run)
     assert not run.alive()
     assert run.status().state == "cancelled"
     assert _ended(waiting) == "succeeded"

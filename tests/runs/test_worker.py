@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.runs.conftest import HERE, SCRATCH, running, until
+from tests.runs.conftest import BOTH, HERE, running, until
+from tests.runs.executors import LocalScratch, ServedScratch
 from tests.runs.scratch import helper_id
 from tl_core.documents.events import Ended, Notice, Progress, StageStarted
 from tl_core.errors import InUse, NotFound
-from tl_core.runs.process import executors
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder, open_job
 from tl_core.runs.store.store import Workspace
@@ -23,14 +24,11 @@ from tl_core.runs.store.store import Workspace
 Train = Callable[..., RunFolder]
 
 
-def _worker(run: RunFolder) -> int:
-    return executors._workers[run.path].pid
-
-
 def _at_work(run: RunFolder) -> bool:
     return run.status().state == "running" and len(run.events()[0]) > 1
 
 
+@BOTH
 def test_a_job_is_alive_from_its_first_moment_and_speaks_soon(train: Train) -> None:
     run = train("slow")
     assert run.alive()
@@ -38,7 +36,7 @@ def test_a_job_is_alive_from_its_first_moment_and_speaks_soon(train: Train) -> N
     # 0.3 s on an idle machine; this one may be busy with anything.
     assert until(lambda: run.events()[0]) < 5.0
     until(lambda: run.status().state == "running")
-    jobs.cancel(run)
+    cancel(run)
 
 
 @pytest.mark.parametrize(("operators", "spins"), [(None, "2000"), ("7", "7")])
@@ -54,6 +52,7 @@ def test_a_worker_is_nice_patient_and_has_imported_nothing_heavy_before_its_job(
     assert run.status().state == "succeeded"
 
 
+@BOTH
 def test_a_finished_job_tells_where_its_time_and_memory_went(train: Train) -> None:
     run = train("half second")
     events = list(jobs.follow(run))
@@ -71,17 +70,19 @@ def test_a_finished_job_tells_where_its_time_and_memory_went(train: Train) -> No
     assert not run.reserve.exists()
 
 
+@BOTH
 def test_cancel_ends_a_job_that_listens(train: Train) -> None:
     run = train("slow")
     until(lambda: _at_work(run))
     begun = time.monotonic()
-    jobs.cancel(run)
+    cancel(run)
     assert time.monotonic() - begun < 1.0
     assert not run.alive()
     assert run.status().state == "cancelled"
     assert run.events()[0][-1].type == "ended"
 
 
+@BOTH
 def test_cancel_frees_the_device_within_two_seconds_from_a_job_that_does_not_listen(train: Train) -> None:
     run = train("helped")
     until(lambda: helper_id(run))
@@ -90,7 +91,7 @@ def test_cancel_frees_the_device_within_two_seconds_from_a_job_that_does_not_lis
     waiting = train("half second")
     until(lambda: waiting.status().stage == "waiting")
     begun = time.monotonic()
-    jobs.cancel(run)
+    cancel(run)
     assert time.monotonic() - begun < 2.0
     assert not run.alive()
     assert run.status().state == "cancelled"
@@ -98,6 +99,7 @@ def test_cancel_frees_the_device_within_two_seconds_from_a_job_that_does_not_lis
     until(lambda: waiting.status().state != "queued", 2.0)
 
 
+@BOTH
 def test_a_job_is_cancelling_between_the_wish_and_the_end(train: Train) -> None:
     run = train("deaf")
     until(lambda: run.status().state == "running")
@@ -108,14 +110,15 @@ def test_a_job_is_cancelling_between_the_wish_and_the_end(train: Train) -> None:
     assert run.status().state == "cancelled"
 
 
+@BOTH
 def test_a_killed_worker_leaves_an_interrupted_run_a_whole_data_set_and_no_helper(
-    train: Train, dataset: DatasetFolder
+    train: Train, dataset: DatasetFolder, place: LocalScratch | ServedScratch
 ) -> None:
     run = train("helped")
     until(lambda: helper_id(run))
     helper = helper_id(run)
     assert helper is not None
-    os.kill(_worker(run), signal.SIGKILL)
+    os.kill(place.process(run), signal.SIGKILL)
     until(lambda: not run.alive(), 2.0)
     status = run.status()
     assert status.state == "interrupted"
@@ -123,25 +126,26 @@ def test_a_killed_worker_leaves_an_interrupted_run_a_whole_data_set_and_no_helpe
     assert "Start it again" in status.failure.message
     assert status.failure.exit_code == 1
     until(lambda: not running(helper), 2.0)
-    until(lambda: "SIGKILL" in run.log(), 2.0)
+    if isinstance(place, LocalScratch):
+        until(lambda: "SIGKILL" in run.log(), 2.0)
     assert len(dataset.manifest().images) == 20
     again = train("half second")
     assert list(jobs.follow(again))
     assert again.status().state == "succeeded"
 
 
+@pytest.mark.usefixtures("place")
 def test_a_killed_app_takes_its_workers_along_and_the_next_app_goes_on(
     workspace: Workspace, dataset: DatasetFolder
 ) -> None:
     program = (
         "import sys, time\n"
-        "from tests.runs.conftest import SCRATCH\n"
-        "from tl_core.runs.process import executors\nfrom tl_core.runs.start import jobs\n"
+        "from tl_core.runs.process.executor import chosen\nfrom tl_core.runs.start import jobs\n"
         "from tl_core.runs.store.store import Store\n"
         "workspace = Store.default().workspace(sys.argv[1])\n"
         "for does in ('helped', 'slow'):\n"
-        "    run = jobs.submit_training(workspace, workspace.dataset(sys.argv[2]), name=does, device='cpu', executor=SCRATCH)\n"
-        "    print(run.id, executors._workers[run.path].pid, flush=True)\n"
+        "    run = jobs.submit_training(workspace, workspace.dataset(sys.argv[2]), name=does, device='cpu')\n"
+        "    print(run.id, chosen().process(run), flush=True)\n"
         "time.sleep(60)\n"
     )
     app = subprocess.Popen(
@@ -162,17 +166,18 @@ def test_a_killed_app_takes_its_workers_along_and_the_next_app_goes_on(
         assert run.status().state == "interrupted"
     for process in (helper, *(int(process) for _, process in said)):
         until(lambda process=process: not running(process), 3.0)
-    again = jobs.submit_training(workspace, dataset, name="half second", device="cpu", executor=SCRATCH)
+    again = jobs.submit_training(workspace, dataset, name="half second", device="cpu")
     assert list(jobs.follow(again))[-1].type == "ended"
     assert again.status().state == "succeeded"
 
 
+@BOTH
 def test_finish_with_the_best_so_far(train: Train) -> None:
     run = train("best")
     until(lambda: run.best.exists() and _at_work(run))
-    jobs.cancel(run)
+    cancel(run)
     assert run.can_finish()
-    assert jobs.finish_with_best(run, executor=SCRATCH) == run
+    assert jobs.finish_with_best(run) == run
     events = list(jobs.follow(run))
     assert [event.message for event in events if isinstance(event, Notice)] == ["finished with the best so far"]
     assert run.status().state == "succeeded"
@@ -183,16 +188,16 @@ def test_a_run_that_still_trains_is_stopped_and_finished(train: Train) -> None:
     run = train("best")
     until(run.best.is_file)
     assert run.alive()
-    assert jobs.finish_with_best(run, executor=SCRATCH) == run
+    assert jobs.finish_with_best(run) == run
     events = list(jobs.follow(run))
     assert run.status().state == "succeeded"
     assert [event.message for event in events if isinstance(event, Notice)] == ["finished with the best so far"]
 
 
-def test_a_killed_run_with_a_best_state_offers_to_finish(train: Train) -> None:
+def test_a_killed_run_with_a_best_state_offers_to_finish(train: Train, place: LocalScratch) -> None:
     run = train("best")
     until(lambda: run.best.exists())
-    os.kill(_worker(run), signal.SIGKILL)
+    os.kill(place.process(run), signal.SIGKILL)
     until(lambda: not run.alive())
     failure = run.status().failure
     assert failure is not None
@@ -202,15 +207,17 @@ def test_a_killed_run_with_a_best_state_offers_to_finish(train: Train) -> None:
 def test_nothing_to_finish_with_is_said_in_words(train: Train) -> None:
     run = train("deaf")
     until(lambda: run.status().state == "running")
-    jobs.cancel(run)
+    cancel(run)
     with pytest.raises(NotFound, match="nothing to finish with"):
-        jobs.finish_with_best(run, executor=SCRATCH)
+        jobs.finish_with_best(run)
     assert run.status().state == "cancelled"
     assert not run.alive()
 
 
+@BOTH
 def test_what_a_job_needs_is_not_deleted(train: Train, dataset: DatasetFolder, workspace: Workspace) -> None:
     run = train("slow")
+    until(lambda: run.status().state == "running")
     for delete, words in (
         (dataset.delete, "needs"),
         (run.delete, "still at work"),
@@ -219,15 +226,16 @@ def test_what_a_job_needs_is_not_deleted(train: Train, dataset: DatasetFolder, w
         with pytest.raises(InUse, match=words):
             delete()
     assert len(dataset.manifest().images) == 20
-    jobs.cancel(run)
+    cancel(run)
     dataset.delete()
     assert workspace.datasets() == []
     workspace.delete()
     assert not workspace.exists
 
 
+@pytest.mark.usefixtures("place")
 def test_progress_is_written_four_times_a_second_and_the_last_of_it_always(workspace: Workspace) -> None:
-    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="chatty", executor=SCRATCH)
+    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="chatty")
     events = list(jobs.follow(job))
     progress = [event for event in events if isinstance(event, Progress)]
     seconds = job.status().seconds["ingest"]
@@ -242,12 +250,12 @@ def test_an_ingest_does_not_wait_behind_a_training(train: Train, workspace: Work
     run = train("slow")
     until(lambda: run.status().state == "running")
     begun = time.monotonic()
-    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset", executor=SCRATCH)
+    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset")
     list(jobs.follow(job))
     assert job.status().state == "succeeded"
     assert time.monotonic() - begun < 5
     assert run.status().state == "running"
-    jobs.cancel(run)
+    cancel(run)
 
 
 def test_the_twin_in_this_process_ends_as_the_real_one(train: Train) -> None:

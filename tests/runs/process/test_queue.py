@@ -11,9 +11,12 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import pytest
+
 from tests.runs.conftest import until
+from tests.runs.executors import LocalScratch
 from tl_core.documents.events import Event, StageStarted
-from tl_core.runs.process import executors
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.process.queue import drop_ticket, take_ticket, wait_for_turn
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
@@ -38,15 +41,15 @@ def test_jobs_run_one_at_a_time_in_the_order_in_which_they_were_asked_for(train:
         assert begun >= ended
 
 
+@pytest.mark.usefixtures("place")
 def test_two_apps_on_one_store_never_train_at_once(workspace: Workspace, dataset: DatasetFolder) -> None:
     program = (
         "import sys\n"
-        "from tests.runs.conftest import SCRATCH\n"
         "from tl_core.runs.start import jobs\n"
         "from tl_core.runs.store.store import Store\n"
         "workspace = Store.default().workspace(sys.argv[1])\n"
         "dataset = workspace.dataset(sys.argv[2])\n"
-        "runs = [jobs.submit_training(workspace, dataset, name='half second', device='cpu', executor=SCRATCH) for _ in '12']\n"
+        "runs = [jobs.submit_training(workspace, dataset, name='half second', device='cpu') for _ in '12']\n"
         "for run in runs:\n"
         "    list(jobs.follow(run))\n"
     )
@@ -66,23 +69,23 @@ def test_a_waiting_job_says_how_many_are_before_it_and_can_be_cancelled(train: T
     title = third.events()[0][0]
     assert isinstance(title, StageStarted)
     assert "2 jobs are before it" in title.title
-    jobs.cancel(second)
+    cancel(second)
     assert second.status().state == "cancelled"
     until(lambda: "one job is before it" in third.log(), 2.0)
-    jobs.cancel(third)
+    cancel(third)
     assert third.status().state == "cancelled"
     assert third.status().seconds.get("training") is None
     assert first.status().state == "running"
-    jobs.cancel(first)
+    cancel(first)
 
 
-def test_the_ticket_of_a_killed_waiter_is_dropped(train: Train) -> None:
+def test_the_ticket_of_a_killed_waiter_is_dropped(train: Train, place: LocalScratch) -> None:
     first, second, third = train("slow"), train("slow"), train("half second")
     until(lambda: second.status().stage == "waiting")
-    os.killpg(executors._workers[second.path].pid, signal.SIGKILL)
+    os.killpg(place.process(second), signal.SIGKILL)
     until(lambda: not second.alive())
     assert second.status().state == "interrupted"
-    jobs.cancel(first)
+    cancel(first)
     list(jobs.follow(third))
     assert third.status().state == "succeeded"
     assert [path.name for path in (Store.default().queue / "cpu").iterdir()] == ["lock"]

@@ -6,17 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.runs import scratch
-from tests.runs.conftest import SCRATCH, until
+from tests.runs.conftest import end_all, until
+from tests.runs.executors import InProcess, LocalScratch
 from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
-from tl_core.runs.process import executors
-from tl_core.runs.process.executors import InProcess
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.questions import ask as asking
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
@@ -35,29 +34,23 @@ class Counting(InProcess):
         super().__init__(dict.fromkeys(("describe", "rank"), scratch.do))
         self.started = 0
 
-    def start(self, *arguments: object, **more: object) -> None:
+    def submit(self, *arguments: object, **more: object) -> None:
         self.started += 1
-        super().start(*arguments, **more)  # type: ignore[arg-type]
+        super().submit(*arguments, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def rank(workspace: Workspace, dataset: DatasetFolder) -> Iterator[Rank]:
+def rank(workspace: Workspace, dataset: DatasetFolder, place: LocalScratch) -> Iterator[Rank]:
     """Ask for a ranking, whose first backbone says what the job does; none outlives its test."""
     asked: list[QuestionFolder] = []
 
     def start(*backbones: str, **options: object) -> QuestionFolder:
-        options.setdefault("executor", SCRATCH)
         spec = RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=backbones, device="cpu")
         asked.append(ask(workspace, spec, **options))  # type: ignore[arg-type]
         return asked[-1]
 
     yield start
-    for question in asked:
-        worker = executors._workers.get(question.path)
-        if worker is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+    end_all(place, asked)
 
 
 def _aged(question: QuestionFolder, days: float) -> None:
@@ -146,7 +139,7 @@ def test_a_question_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
     for delete in (dataset.delete, question.delete, workspace.delete):
         with pytest.raises(InUse):
             delete()
-    jobs.cancel(question)
+    cancel(question)
     assert question.status().state == "cancelled"
     dataset.delete()
 
@@ -158,17 +151,17 @@ def test_a_ranking_waits_for_its_turn_and_a_look_does_not(
     queue = Store.default().queue / "cpu"
     until(lambda: locks.held(queue / "lock"))
     question = rank("answer")
-    look = ask(workspace, DescribeSpec(network="answer"), executor=SCRATCH)
+    look = ask(workspace, DescribeSpec(network="answer"))
     until(lambda: look.status().final)
     assert look.status().state == "succeeded"
     assert question.status().state == "queued"
-    jobs.cancel(question)
+    cancel(question)
 
 
-def test_a_killed_question_starts_again(rank: Rank) -> None:
+def test_a_killed_question_starts_again(rank: Rank, place: LocalScratch) -> None:
     question = rank("slow")
     until(lambda: question.status().state == "running")
-    os.killpg(executors._workers[question.path].pid, signal.SIGKILL)
+    os.killpg(place.process(question), signal.SIGKILL)
     until(lambda: not question.alive())
     assert question.status().state == "interrupted"
     again = rank("slow")
@@ -225,7 +218,7 @@ def test_questions_are_cleared_after_a_day_or_with_their_data_set(
     Store.default().sweep(0)
     assert not old.exists
     assert all(question.exists for question in (fresh, asked_again, at_work, apart))
-    jobs.cancel(at_work)
+    cancel(at_work)
     dataset.delete()
     Store.default().sweep(0)
     assert workspace.questions() == [apart]

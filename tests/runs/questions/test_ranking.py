@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 from tests.runs.conftest import EXPORTED_SIZE
+from tests.runs.executors import InProcess
 from tests.training.helpers import finish
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
@@ -24,7 +25,6 @@ from tl_core.models.graphs.export import ONNX_NAME, STRUCTURE_NAME, TENSORS_NAME
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import Network, network
 from tl_core.runs.pipeline import JOBS
-from tl_core.runs.process.executors import InProcess
 from tl_core.runs.questions import ranking
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder

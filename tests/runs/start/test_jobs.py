@@ -13,6 +13,7 @@ from tests.runs.conftest import HERE
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, InUse, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -110,7 +111,7 @@ def test_a_run_can_have_a_folder_of_the_users_own(train: Train, dataset: Dataset
         train("half second", out=out)
     with pytest.raises(InUse):
         dataset.delete()
-    jobs.cancel(run)
+    cancel(run)
     assert RunFolder(out).status().state == "cancelled"
     dataset.delete()
 

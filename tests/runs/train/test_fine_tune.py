@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.runs.conftest import EXPORTED_SIZE
+from tests.runs.executors import InProcess
 from tests.training.helpers import finish
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
@@ -20,7 +21,6 @@ from tl_core.documents.options import TrainingOptions
 from tl_core.errors import WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.runs.pipeline import JOBS
-from tl_core.runs.process import executors
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import spec_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -31,7 +31,7 @@ from tl_core.runs.train.fine_tune import built
 from tl_core.runs.train.plan import Plan
 from tl_core.training.strategies.strategies import strategy
 
-HERE = executors.InProcess(JOBS)
+HERE = InProcess(JOBS)
 
 
 @pytest.fixture

@@ -2,50 +2,101 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any
+from typing import Any, NoReturn
 
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event
-from tl_core.errors import Cancelled
+from tl_core.documents.job import JobSpec
+from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.errors import Cancelled, InUse
 from tl_core.runs.failures import failure_of
-from tl_core.runs.process.queue import Ticket, drop_ticket, wait_for_turn
+from tl_core.runs.process.devices import resolve_device
+from tl_core.runs.process.queue import Ticket, drop_ticket, take_ticket, wait_for_turn
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store
 
 JobFunction = Callable[[Any], Generator[Event, None, None]]
 """Takes the job's folder: a DatasetFolder, RunFolder or QuestionFolder."""
 _CANCELLED = "Cancelled."
+_PATIENCE = 2.0
+"""Seconds to wait for the lock of a job, which a reader or a deletion that is refused has for a moment."""
 
 
 class Held(Record):
-    """The locks of a job, as descriptors, on their way from who starts it to who runs it."""
+    """The locks of a job, as descriptors of the process that runs it or is about to start it."""
 
     lock: int
     """On the job folder."""
     dataset: int | None = None
-    """On the data set that it needs."""
+    """On the data set that the job needs."""
     ticket: Ticket | None = None
-    """A place in the line of its device; None for jobs that need none."""
+    """The job's place in the queue of its device; None for jobs that need none."""
+
+    @classmethod
+    def of(cls, job: JobFolder) -> Held:
+        """Take the lock of `job`. Raises InUse where somebody else has it."""
+        lock = locks.take(job.lock, patience=_PATIENCE)
+        if lock is None:
+            raise InUse(f"{job.name!r} is at work already.")
+        job.submitted.unlink(missing_ok=True)
+        return cls(lock=lock)
+
+    def completed(self, job: JobFolder, store: Store) -> Held:
+        """With a lock on the data set that `job` needs and a ticket for its device, where they are not there yet.
+
+        Raises:
+            NotFound, SpecError: the data set is gone, or was not read to the end.
+            DeviceError: the device is not on this machine.
+        """
+        about, device = _needs(job.spec())
+        dataset, ticket = self.dataset, self.ticket
+        if device and ticket is None:
+            ticket = take_ticket(store.queue, resolve_device(device))
+        try:
+            if about and dataset is None:
+                dataset = store.workspace(about[0]).dataset(about[1]).hold()
+        except BaseException:
+            if ticket:
+                drop_ticket(ticket)
+            raise
+        return Held(lock=self.lock, dataset=dataset, ticket=ticket)
 
     def descriptors(self) -> list[int]:
-        ticket = [self.ticket.descriptor] if self.ticket else []
-        return [self.lock, *([] if self.dataset is None else [self.dataset]), *ticket]
+        ticket = self.ticket.descriptor if self.ticket else None
+        return [descriptor for descriptor in (self.lock, self.dataset, ticket) if descriptor is not None]
+
+    def release(self) -> None:
+        """Close the descriptors; processes that inherited them keep the locks."""
+        locks.release(self.descriptors())
 
 
-def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction]) -> int:
-    """Run `job` to its end, in this process; the exit code.
+def _needs(spec: JobSpec) -> tuple[tuple[str, str] | None, str | None]:
+    """Workspace and id of the data set that is needed, and the device whose queue is joined."""
+    if isinstance(spec, TrainSpec):
+        return (spec.workspace, spec.dataset), spec.device
+    if isinstance(spec, IngestSpec):
+        return None, None
+    about = spec.handling.about
+    return (about.workspace, about.dataset) if about else None, spec.handling.waits_for
 
-    `find` gives the function of a kind of job ("ingest", "train"), and is asked once it is the job's turn. The locks in
-    `held` but for the ticket stay held: who calls lets them go, by ending or with `locks.release`.
+
+def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: Store) -> int:
+    """Run `job`, whose lock is `held`, to its end in this process; the exit code. That lock stays held, the others are released.
+
+    `find` gives the function of a kind of job ("ingest", "train"), and is called when the job's turn has come.
     """
-    recorder = Recorder(job)
     device: int | None = None
+    recorder = Recorder(job)
     try:
         try:
+            held = held.completed(job, store)
             if held.ticket:
                 recorder.device(held.ticket.device)
                 device = yield_to(recorder, wait_for_turn(held.ticket, cancelled=job.cancel_file.exists))
@@ -64,9 +115,15 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction]) -> int:
     finally:
         recorder.close()
         if held.ticket:
-            drop_ticket(held.ticket)
-        if device is not None:
-            locks.release([device])
+            held.ticket.path.unlink(missing_ok=True)
+        locks.release(taken for taken in (device, *held.descriptors()) if taken not in (None, held.lock))
+
+
+def end_process_group() -> NoReturn:
+    """End this process and all that it started, at once; what became of the job follows from its folder."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def yield_to(recorder: Recorder, events: Generator[Event, None, int]) -> int:

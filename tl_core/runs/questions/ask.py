@@ -14,21 +14,18 @@ from tl_core.errors import GraftError, NotFound
 from tl_core.models.registry import network, networks
 from tl_core.models.weights.obtain import identity
 from tl_core.runs.process.devices import resolve_device
-from tl_core.runs.process.executors import Executor, Processes
-from tl_core.runs.process.queue import take_ticket
-from tl_core.runs.process.run_job import Held
+from tl_core.runs.process.executor import Executor, chosen, hand_over
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.job_folder import keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, say_disk_full, swept
-from tl_core.runs.store.store import QUESTIONS, Store, Workspace
+from tl_core.runs.store.store import QUESTIONS, Workspace
 
-_PROCESSES = Processes()
-_KEPT = frozenset({"lock", "spec.json"})
+_KEPT = frozenset({"lock", "submitted", "spec.json"})
 """Files of a question that stay when it is asked again."""
 
 
-def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor = _PROCESSES) -> QuestionFolder:
+def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None = None) -> QuestionFolder:
     """The folder of the job that answers `spec`: the one that did or does so already, else a new one.
 
     A job that failed, was cancelled or was interrupted starts again, in the same folder. So does one whose answer would
@@ -40,6 +37,7 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor = _PROCE
         UnknownName, DeviceError: the device is not on this machine.
         DiskFull: not even the job's folder could be written.
     """
+    executor = executor or chosen()
     spec = spec.canonical(resolve_device)
     dataset = _dataset(workspace, spec)
     question = QuestionFolder(workspace.path / QUESTIONS / identifier(_identity(spec)))
@@ -47,22 +45,16 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor = _PROCE
         return question
     workspace.make()
     store = swept(workspace)
-    uses = None if dataset is None else dataset.hold()
-    lock: int | None = None
-    try:
-        while lock is None:
-            _, lock = make(question.path, lambda fresh: QuestionFolder(fresh).write_spec(spec))
-            if lock is None:
-                lock = _taken_again(question, spec)
-            if lock is None and _at_work_or_answered(question, spec):
-                break
-    except BaseException:
-        locks.release([] if uses is None else [uses])
-        raise
-    if lock is None:
-        locks.release([] if uses is None else [uses])
-    else:
-        _start(question, spec, Held(lock=lock, dataset=uses), store, executor)
+    if dataset is not None:
+        dataset.require_read()
+    claim: int | None = None
+    while claim is None:
+        _, claim = make(question.path, lambda fresh: QuestionFolder(fresh).write_spec(spec))
+        if claim is None:
+            claim = _claimed_again(question, spec)
+        if claim is None and _at_work_or_answered(question, spec):
+            return question
+    hand_over(question, claim, executor, store=store.root)
     return question
 
 
@@ -101,47 +93,30 @@ def _answered(question: QuestionFolder, spec: QuestionSpec) -> bool:
     return False
 
 
-def _start(question: QuestionFolder, spec: QuestionSpec, held: Held, store: Store, executor: Executor) -> None:
-    """Start the job; its locks pass to the executor, or are released where that fails."""
-    device = spec.handling.waits_for
-    if device:
-        try:
-            held = held.model_copy(update={"ticket": take_ticket(store.queue, device)})
-        except BaseException:
-            locks.release(held.descriptors())
-            raise
-    try:
-        executor.start(question, held, store=store.root)
-    except OSError:
-        if held.ticket is not None:
-            held.ticket.path.unlink(missing_ok=True)
-        raise
-
-
-def _taken_again(question: QuestionFolder, spec: QuestionSpec) -> int | None:
-    """The lock of a question that ended without an answer that counts, whose folder is emptied for another try.
+def _claimed_again(question: QuestionFolder, spec: QuestionSpec) -> int | None:
+    """The claim to a question that ended without an answer that counts, whose folder is emptied for another try.
 
     None where the question is at work or was answered.
     """
     try:
-        lock = locks.take(question.lock)
+        claim = question.claim()
     except FileNotFoundError:
         # Somebody deleted it meanwhile.
         return None
-    if lock is None:
+    if claim is None:
         return None
     try:
         if not question.exists or _answered(question, spec):
-            locks.release([lock])
+            locks.release([claim])
             return None
         for path in question.path.iterdir():
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         say_disk_full(lambda: keep_reserve(question.reserve))
     except BaseException:
-        locks.release([lock])
+        locks.release([claim])
         raise
-    return lock
+    return claim
 
 
 def _dataset(workspace: Workspace, spec: QuestionSpec) -> DatasetFolder | None:

@@ -1,7 +1,7 @@
-"""What pages and the command line call: ask for a job, follow it, cancel it. Knows neither.
+"""Starts the long jobs for pages, the command line and `tl_core.train`, and follows them.
 
 Everything that can be found wrong is found before a job is made. A second call with the same `key` (a double click, a
-rerun in the middle) finds the job of the first.
+rerun in the middle) finds the job of the first. Without `executor`, the one that GRAFT_EXECUTOR names runs the job.
 """
 
 from __future__ import annotations
@@ -14,26 +14,13 @@ from typing import Any, Literal
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import NotFound
-from tl_core.runs.process.devices import resolve_device
-from tl_core.runs.process.executors import Executor, Processes, cancel
-from tl_core.runs.process.queue import take_ticket
-from tl_core.runs.process.run_job import Held
+from tl_core.runs.process.executor import Executor, cancel, chosen, hand_over
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, make_outside, say_disk_full, swept
 from tl_core.runs.store.store import Store, Workspace
-
-__all__ = [
-    "cancel",
-    "finish_with_best",
-    "follow",
-    "submit_ingest",
-    "submit_training",
-]
-
-_PROCESSES = Processes()
 
 
 def submit_ingest(
@@ -45,7 +32,7 @@ def submit_ingest(
     classes_from: ClassesFrom = "first",
     remove_source: bool = False,
     key: str | None = None,
-    executor: Executor = _PROCESSES,
+    executor: Executor | None = None,
 ) -> DatasetFolder:
     """Start to read a folder, a zip or a sample into a data set.
 
@@ -55,6 +42,7 @@ def submit_ingest(
         NotFound: there is no such folder or zip.
         DiskFull: not even the job's folder could be written.
     """
+    executor = executor or chosen()
     if source_kind != "sample":
         source = Path(source).absolute()
         if not (source.is_dir() if source_kind == "folder" else source.is_file()):
@@ -69,10 +57,10 @@ def submit_ingest(
     workspace.make()
     store = swept(workspace)
     folder = workspace.path / "datasets" / identifier(key)
-    path, lock = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
+    path, claim = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
     dataset = DatasetFolder(path)
-    if lock is not None:
-        executor.start(dataset, Held(lock=lock), store=store.root)
+    if claim is not None:
+        hand_over(dataset, claim, executor, store=store.root)
     return dataset
 
 
@@ -83,7 +71,7 @@ def submit_training(
     name: str | None = None,
     out: Path | None = None,
     key: str | None = None,
-    executor: Executor = _PROCESSES,
+    executor: Executor | None = None,
     **options: Any,
 ) -> RunFolder:
     """Start to train a classifier on `dataset`, in the workspace or, with `out`, in a folder of the user's own.
@@ -98,30 +86,26 @@ def submit_training(
     """
     from tl_core.data.checks import require_trainable
 
+    executor = executor or chosen()
     wanted = training_options(options)
     store = swept(workspace)
-    uses = dataset.hold()
-    try:
-        require_trainable(dataset.manifest())
-        spec = spec_of(wanted, dataset, name=name)
-        if out is None:
-            folder = workspace.path / "runs" / identifier(key)
-            path, lock = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
-        else:
-            path, lock = make_outside(out, lambda fresh: RunFolder(fresh).write_spec(spec))
-    except BaseException:
-        locks.release([uses])
-        raise
-    run = RunFolder(path)
-    if lock is None:
-        locks.release([uses])
+    dataset.require_read()
+    require_trainable(dataset.manifest())
+    spec = spec_of(wanted, dataset, name=name)
+    claim: int | None
+    if out is None:
+        folder = workspace.path / "runs" / identifier(key)
+        path, claim = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
     else:
-        _start_training(run, lock, uses, resolve_device(spec.device), store, executor)
+        path, claim = make_outside(out, lambda fresh: RunFolder(fresh).write_spec(spec))
+    run = RunFolder(path)
+    if claim is not None:
+        hand_over(run, claim, executor, store=store.root)
     return run
 
 
 def finish_with_best(
-    run: RunFolder, *, workspace: Workspace | None = None, executor: Executor = _PROCESSES
+    run: RunFolder, *, workspace: Workspace | None = None, executor: Executor | None = None
 ) -> RunFolder:
     """Take a run to a bundle from the best state that it wrote; one that still trains is stopped first.
 
@@ -131,60 +115,48 @@ def finish_with_best(
     Raises:
         NotFound: it wrote none, or its data set is gone.
     """
+    executor = executor or chosen()
     if run.alive() and not run.finishing and run.best.is_file():
-        cancel(run)
+        cancel(run, executor)
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = swept(workspace)
-    uses = workspace.dataset(spec.dataset).hold()
-    lock = locks.take(run.lock)
-    if lock is None:
-        locks.release([uses])
+    workspace.dataset(spec.dataset).require_read()
+    claim = run.claim()
+    if claim is None:
         return run
     try:
         if run.status().state == "succeeded":
-            locks.release([uses, lock])
+            locks.release([claim])
             return run
         if not run.best.is_file():
             raise NotFound(
                 "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
             )
-        # This process holds the job now, so what the last worker left behind may be changed.
-        device = resolve_device(spec.device)
+        # Nobody else submits or runs it now, so what the last worker left may be changed.
         say_disk_full(lambda: keep_reserve(run.reserve))
         run.finish_file.touch()
         run.cancel_file.unlink(missing_ok=True)
         (run.path / "status.json").unlink(missing_ok=True)
     except BaseException:
-        locks.release([uses, lock])
+        locks.release([claim])
         raise
-    _start_training(run, lock, uses, device, store, executor)
+    hand_over(run, claim, executor, store=store.root)
     return run
 
 
 def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
     """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
-    offset = 0
+    executor, offset = chosen(), 0
     while True:
-        alive = job.alive()
+        alive = executor.alive(job)
         events, offset = job.events(offset)
         yield from events
         if not alive:
+            # An executor that lost the job will not start it any more.
+            job.submitted.unlink(missing_ok=True)
             return
         time.sleep(poll)
-
-
-def _start_training(run: RunFolder, lock: int, uses: int, device: str, store: Store, executor: Executor) -> None:
-    try:
-        ticket = take_ticket(store.queue, device)
-    except BaseException:
-        locks.release([lock, uses])
-        raise
-    try:
-        executor.start(run, Held(lock=lock, dataset=uses, ticket=ticket), store=store.root)
-    except OSError:
-        ticket.path.unlink(missing_ok=True)
-        raise
 
 
 def _display(name: str) -> str:

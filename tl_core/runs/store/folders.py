@@ -66,15 +66,19 @@ class DatasetFolder(JobFolder):
             return Manifest.read(file)
         return _manifest(file, found.st_mtime_ns, found.st_ino)
 
+    def require_read(self) -> None:
+        """Raises SpecError where it was not read to the end."""
+        if self.status().state != "succeeded":
+            raise SpecError(f"The data set {self.name!r} was not read to the end. Read it again, then train on it.")
+
     def hold(self) -> int:
-        """Hold it, so that it is not deleted while a job needs it; the descriptor to hand on or release.
+        """Hold it, so that it is not deleted while a job needs it; the descriptor to release.
 
         Raises:
             SpecError: it was not read to the end.
             NotFound: somebody is deleting it.
         """
-        if self.status().state != "succeeded":
-            raise SpecError(f"The data set {self.name!r} was not read to the end. Read it again, then train on it.")
+        self.require_read()
         held = locks.take(self.use_lock, shared=True)
         if held is None:
             raise NotFound(f"The data set {self.name!r} is being deleted.")

@@ -4,6 +4,7 @@ spec.json     what was asked for            status.json   how it stands, written
 events.jsonl  what it said, append-only     log.txt       for people: stages, tracebacks
 lock          held for the job's life       cancel        somebody asked it to stop
 label.json    a name given afterwards       reserve       room for the last words on a full disk
+submitted     locked while the job is submitted; not empty while it waits in an executor that has not started it
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class JobFolder:
         return self.path / "lock"
 
     @property
+    def submitted(self) -> Path:
+        return self.path / "submitted"
+
+    @property
     def cancel_file(self) -> Path:
         return self.path / "cancel"
 
@@ -118,8 +123,30 @@ class JobFolder:
         Label(name=" ".join(name.split())[:200] or self.id).write(self.path / "label.json")
 
     def alive(self) -> bool:
-        """Whether a worker has it: queued, running or cancelling."""
-        return locks.held(self.lock)
+        """Whether it is being submitted, waits in an executor, or has a worker."""
+        # The lock last: who takes it removes `submitted` afterwards.
+        return locks.held(self.submitted) or self._waits() or locks.held(self.lock)
+
+    def _waits(self) -> bool:
+        """Whether an executor has accepted the job and no worker has taken it yet."""
+        try:
+            return self.submitted.stat().st_size > 0
+        except OSError:
+            return False
+
+    def claim(self) -> int | None:
+        """The right to submit the job, as a descriptor to release; None where somebody has it or the job is alive.
+
+        Raises FileNotFoundError where the folder is gone.
+        """
+        claim = locks.take(self.submitted)
+        if claim is None:
+            return None
+        # Whoever started the job meanwhile has removed the file that is locked here.
+        if os.fstat(claim).st_nlink and not self._waits() and not locks.held(self.lock):
+            return claim
+        locks.release([claim])
+        return None
 
     def status(self) -> Status:
         """How it stands. What a dead worker could not write is derived here.
@@ -194,7 +221,7 @@ class JobFolder:
         descriptors: list[int] = []
         try:
             for path, problem in self._needed_by():
-                descriptor = locks.take(path) if self.path.is_dir() else None
+                descriptor = locks.take(path) if self.path.is_dir() and not self._waits() else None
                 if descriptor is None and self.path.is_dir():
                     raise InUse(problem)
                 descriptors.extend([] if descriptor is None else [descriptor])
@@ -203,4 +230,5 @@ class JobFolder:
             locks.release(descriptors)
 
     def _needed_by(self) -> list[tuple[Path, str]]:
-        return [(self.lock, f"{self.name!r} is still at work. Cancel it, or wait until it ended.")]
+        problem = f"{self.name!r} is still at work. Cancel it, or wait until it ended."
+        return [(self.submitted, problem), (self.lock, problem)]

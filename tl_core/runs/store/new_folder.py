@@ -34,29 +34,32 @@ def identifier(key: str | None) -> str:
 
 
 def make(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int | None]:
-    """Make a job folder that is whole and locked when it appears; no lock where the job is there already."""
+    """Make a job folder that is whole when it appears, and the claim to submit it (`JobFolder.claim`).
+
+    There is no claim where the job is there already: who made it submits it.
+    """
     if folder.is_dir():
         return folder, None
     fresh = folder.with_name(f".new-{new_id()}")
     try:
         say_disk_full(lambda: fresh.mkdir(parents=True))
-        lock = _fill(fresh, write)
+        claim = _fill(fresh, write)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     try:
         fresh.rename(folder)
     except OSError as error:
-        locks.release([lock])
+        locks.release([claim])
         shutil.rmtree(fresh, ignore_errors=True)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return folder, None
         raise
-    return folder, lock
+    return folder, claim
 
 
 def make_outside(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int]:
-    """Make a job folder of the user's own `folder`, which is empty or not there yet."""
+    """Make a job folder of the user's own `folder`, which is empty or not there yet, and the claim to submit it."""
     folder = folder.absolute()
     taken = NotEmpty(f"{folder} holds something already. Name a folder that is empty or not there yet.")
     try:
@@ -75,16 +78,17 @@ def make_outside(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int
 
 
 def _fill(folder: Path, write: Callable[[Path], None]) -> int:
-    lock = locks.take(folder / "lock")
-    if lock is None:
+    claim = locks.take(folder / "submitted")
+    if claim is None:
         raise InUse(f"Somebody else is using {folder}.")
     try:
+        (folder / "lock").touch(0o600)
         say_disk_full(lambda: keep_reserve(folder / "reserve"))
         write(folder)
     except BaseException:
-        locks.release([lock])
+        locks.release([claim])
         raise
-    return lock
+    return claim
 
 
 def say_disk_full(write: Callable[[], None]) -> None:

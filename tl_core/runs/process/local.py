@@ -1,7 +1,8 @@
-"""Starts workers, keeps their handles, buries them, cancels them. Knows nothing of what jobs do.
+"""The local executor: each job is a process of this machine in a session of its own, which ends with the app that started it.
 
-A handle that is dropped closes the pipe on its worker's stdin, which tells the worker that the app is gone; so handles
-live in a table of this module for as long as their workers do.
+The process inherits the locks of its job, so the job is alive from the moment it is submitted until its process has ended.
+The process reads the pipe on its stdin, whose other end the app holds, and ends when the pipe closes. So the table of
+processes in this module keeps each of them until it has ended.
 """
 
 from __future__ import annotations
@@ -12,15 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import tl_core
-from tl_core.runs.process.run_job import Held, JobFunction, run
-from tl_core.runs.store import locks
+from tl_core.runs.process.run_job import Held, end_process_group
 from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store
 
 _PATIENCE = 1.5
 _LAST_WAIT = 0.4
@@ -30,64 +29,63 @@ that a training beside another busy process takes ten times as long; this costs 
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 
 
-class Executor(Protocol):
-    def start(self, job: JobFolder, held: Held, *, store: Path) -> None:
-        """Run `job`, whose locks are `held`, which pass to the executor."""
-
-
-class Processes:
-    """Every job in a process and a session of its own, which runs `module`: the worker, or a test's with jobs of its own."""
+class LocalProcesses:
+    """Starts `module`, the worker, for each job at once; the workers wait for each other in the queue of their device."""
 
     def __init__(self, module: str = "tl_core.runs.worker") -> None:
         self._module = module
 
-    def start(self, job: JobFolder, held: Held, *, store: Path) -> None:
+    def submit(self, job: JobFolder, *, store: Path) -> None:
         package = Path(tl_core.__file__).parents[1]
         paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-        descriptors = held.descriptors()
+        held = Held.of(job)
         try:
+            held = held.completed(job, Store(store))
             with job.log_file.open("ab") as log:
                 worker = subprocess.Popen(
                     [sys.executable, "-m", self._module, str(job.path), held.model_dump_json()],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    pass_fds=descriptors,
+                    pass_fds=held.descriptors(),
                     start_new_session=True,
                     # `-m` looks for modules in the working folder first, and the user's may hold anything.
                     cwd=package,
                     env={**_THREADS, **os.environ, "GRAFT_STORE": str(store), "PYTHONPATH": os.pathsep.join(paths)},
                 )
         finally:
-            locks.release(descriptors)
+            held.release()
         _workers[job.path] = worker
-        threading.Thread(target=_bury, args=(job, worker), daemon=True, name=f"worker {worker.pid}").start()
+        threading.Thread(target=_reap, args=(job, worker), daemon=True, name=f"worker {worker.pid}").start()
+
+    def cancel(self, job: JobFolder) -> None:
+        if _ended(job, _PATIENCE):
+            return
+        worker = _workers.get(job.path)
+        if worker is not None:
+            _kill_group(worker)
+        _ended(job, _LAST_WAIT)
+
+    def alive(self, job: JobFolder) -> bool:
+        return job.alive()
+
+    def log(self, job: JobFolder, tail_bytes: int = 20_000) -> str:
+        return job.log(tail_bytes)
 
 
-class InProcess:
-    """The twin for tests: `start` returns when the job, a function of the test's own, has ended."""
-
-    def __init__(self, functions: Mapping[str, JobFunction]) -> None:
-        self._functions = functions
-
-    def start(self, job: JobFolder, held: Held, *, store: Path) -> None:
-        try:
-            run(job, held, self._functions.__getitem__)
-        finally:
-            locks.release([held.lock, *([] if held.dataset is None else [held.dataset])])
+def inherited(text: str) -> Held:
+    """In the worker: the locks that `submit` passed on, as JSON. From now on the process ends when its stdin closes."""
+    held = Held.model_validate_json(text)
+    for descriptor in held.descriptors():
+        os.set_inheritable(descriptor, False)
+    threading.Thread(target=_watch_app, daemon=True).start()
+    return held
 
 
-def cancel(job: JobFolder) -> None:
-    """Ask `job` to stop, and end it if it does not; returns within 2 seconds."""
-    if not job.alive():
-        return
-    job.cancel_file.touch()
-    if _ended(job, _PATIENCE):
-        return
-    worker = _workers.get(job.path)
-    if worker is not None:
-        _end_group(worker)
-    _ended(job, _LAST_WAIT)
+def _watch_app() -> None:
+    while os.read(0, 1024):
+        continue
+    end_process_group()
 
 
 def _ended(job: JobFolder, seconds: float) -> bool:
@@ -99,16 +97,16 @@ def _ended(job: JobFolder, seconds: float) -> bool:
     return True
 
 
-def _end_group(worker: subprocess.Popen[bytes]) -> None:
+def _kill_group(worker: subprocess.Popen[bytes]) -> None:
     # macOS answers PermissionError for a group of which only the dead are left.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
 
 
-def _bury(job: JobFolder, worker: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of `worker`, end what it left running, note in the log what ended it."""
+def _reap(job: JobFolder, worker: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of `worker`, end what it left running, and write into the log which signal ended it."""
     code = worker.wait()
-    _end_group(worker)
+    _kill_group(worker)
     if worker.stdin is not None:
         worker.stdin.close()
     if code < 0:

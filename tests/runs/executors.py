@@ -1,0 +1,49 @@
+"""Executors of the tests: one in this process, the local one with jobs of the tests' own, and one with a server of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.runs import scratch
+from tests.runs.served import Served
+from tl_core.runs.process import local
+from tl_core.runs.process.run_job import Held, JobFunction, run
+from tl_core.runs.store import locks
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store
+
+
+class InProcess(local.LocalProcesses):
+    """`submit` returns when the job, a function of the test's own, has ended."""
+
+    def __init__(self, functions: Mapping[str, JobFunction]) -> None:
+        self._functions = functions
+
+    def submit(self, job: JobFolder, *, store: Path) -> None:
+        held = Held.of(job)
+        try:
+            run(job, held, self._functions.__getitem__, Store(store))
+        finally:
+            locks.release([held.lock])
+
+
+class Local(local.LocalProcesses):
+    """The local executor, which also tells the id of a job's process."""
+
+    def process(self, job: JobFolder) -> int:
+        return local._workers[job.path].pid
+
+
+class LocalScratch(Local):
+    """The local executor with the jobs of `scratch`."""
+
+    def __init__(self) -> None:
+        super().__init__(scratch.MODULE)
+
+
+class ServedScratch(Served):
+    """The served executor with the jobs of `scratch`."""
+
+    def __init__(self) -> None:
+        super().__init__(scratch.MODULE)
