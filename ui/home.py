@@ -106,11 +106,13 @@ def _run_line(here: Here, run: RunFolder, names: dict[str, str]) -> None:
     data = names.get(run.spec().dataset)
     of = f"on {plain(data)}" if data else "its pictures were deleted"
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        with st.container(width="stretch", gap=None):
+        # As wide as the line allows: on a phone the buttons go under it.
+        with st.container(width=800, gap=None):
             st.markdown(f"**{plain(run.name)}** :gray[{of}; {runview.describe(run)}, {ago(run.created)}]")
             sentence = runview.accuracy(run) if done else None
             if sentence:
                 st.markdown(sentence)
+        st.space("stretch")
         if not done:
             runview.badge(status.state)
         if st.button("Evaluate" if done else "Open", key=f"run-{run.id}", type="tertiary"):

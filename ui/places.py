@@ -189,7 +189,8 @@ class Here:
 
     def has(self, kind: type[DatasetFolder] | type[RunFolder]) -> bool:
         """Whether an open data set, or any run of the workspace, ended well."""
-        return bool(succeeded([self.dataset]) if kind is DatasetFolder else succeeded(self.workspace.runs()))
+        jobs: Iterable[JobFolder | None] = [self.dataset] if kind is DatasetFolder else self.workspace.runs()
+        return any(succeeded([job]) for job in jobs)
 
     def query(self, *, dataset: str | None = None, run: str | None = None) -> dict[str, str]:
         """Query parameters of a link that keeps the place, with another data set or run where one is named.
