@@ -1,6 +1,6 @@
-"""What the network already knows: which backbone, with which set of weights. A short list; all others behind a search.
+"""The choice of the backbone and of its set of weights: a short list, and all others behind a search.
 
-Knows rows and which weights are here, no torch. A name that is in no list is looked up by a worker.
+A name that is in no list is looked up by a worker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RECOMMENDED = (
     "swin_t",
     "vit_b_16",
 )
-"""Small ones that transfer well, and the ones that courses name. Names that the table lacks are passed over."""
+"""Small networks that transfer well, and those that courses name. A name that the table lacks is left out."""
 _NOT_FOR_TRADE = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
 _MOST_HERE = 8
 _TYPED = "typed-backbone"
@@ -50,7 +50,7 @@ def _works_now() -> str:
 
 
 def choice(here: Here) -> tuple[Network, str]:
-    """The select box, what is chosen in words, and all networks folded away. Returns the row and its set of weights."""
+    """The select box, what is chosen in words, and all networks folded away. Returns the network and the name of its set of weights."""
     table = networks()
     st.subheader("What it already knows", anchor=False)
     st.caption("A network that has seen a million photos is the start (backbone).")
@@ -68,22 +68,22 @@ def choice(here: Here) -> tuple[Network, str]:
         persist_state="session",
         label_visibility="collapsed",
     )
-    row = table[chosen]
-    weighed = row.weights_row(chosen_weights(row))
-    _about(row, weighed)
+    network = table[chosen]
+    weighed = network.weights_row(chosen_weights(network))
+    _about(network, weighed)
     with st.expander(f"All networks ({len(table)})", icon=":material/travel_explore:", key="all-networks"):
         _everything(here, table)
-    return row, weighed.name
+    return network, weighed.name
 
 
-def _about(row: Network, weighed: WeightsRow) -> None:
-    described = weights.describe(row, weighed.name)
+def _about(network: Network, weighed: WeightsRow) -> None:
+    described = weights.describe(network, weighed.name)
     right = (
         f", {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes" if weighed.imagenet_accuracy else ""
     )
     st.caption(
         f"{described[0].upper()}{described[1:]}. Learned from {plain(weighed.trained_on, longest=160)}{right}. "
-        f"{count(row.parameters)} parameters, {row.gflops:.1f} billion steps a picture. "
+        f"{count(network.parameters)} parameters, {network.gflops:.1f} billion multiplications a picture. "
         f"Licence of the weights: {plain(weighed.licence, longest=120)}{_warning(weighed)}"
     )
 
@@ -92,31 +92,31 @@ def _warning(weighed: WeightsRow) -> str:
     return " :orange-badge[not for commercial use]" if _NOT_FOR_TRADE.search(weighed.licence) else ""
 
 
-def chosen_weights(row: Network) -> str:
-    """The set of weights that is chosen for `row`, else its default."""
-    name = st.session_state.get(f"weights-{row.name}")
-    return next((known.name for known in row.weights if known.name == name), row.default_weights)
+def chosen_weights(network: Network) -> str:
+    """The set of weights that is chosen for `network`, else its default."""
+    name = st.session_state.get(f"weights-{network.name}")
+    return next((known.name for known in network.weights if known.name == name), network.default_weights)
 
 
-def weights_choice(row: Network) -> None:
+def weights_choice(network: Network) -> None:
     """The set of weights, where there are several, with its licence."""
-    if len(row.weights) < 2:
+    if len(network.weights) < 2:
         return
-    labels = {known.name: _weights_label(row, known) for known in row.weights}
+    labels = {known.name: _weights_label(network, known) for known in network.weights}
     names = list(labels)
     st.selectbox(
         "Set of weights",
         names,
-        index=names.index(row.default_weights),
+        index=names.index(network.default_weights),
         format_func=labels.__getitem__,
-        key=f"weights-{row.name}",
+        key=f"weights-{network.name}",
         persist_state="session",
         help="What the network learned before, and how well. The library's own choice comes first where nothing is chosen.",
     )
 
 
 def _everything(here: Here, table: Mapping[str, Network]) -> None:
-    """Every network, to be searched by typing; a name that is not among them, to be looked up."""
+    """A search box with every network, and a field for the name of any other, which is looked up."""
     labels = _labels(tuple(table.values()))
     st.selectbox(
         "Search all networks",
@@ -163,7 +163,7 @@ def _take_found() -> None:
 
 
 def _look_up(here: Here) -> None:
-    """Ask for the row of the name that was typed; one that is in the table is taken at once."""
+    """Look up the network whose name was typed; one that is in the table is taken at once."""
     name = str(st.session_state.get(_TYPED) or "").strip()
     if not name:
         return
@@ -179,18 +179,18 @@ def _look_up(here: Here) -> None:
     asking.put(here.workspace, DescribeSpec(network=name))
 
 
-@st.cache_data(ttl=10, max_entries=4, show_spinner=False, hash_funcs={Network: lambda row: row.name})
-def _labels(rows: tuple[Network, ...]) -> dict[str, str]:
-    return {row.name: _label(row) for row in rows}
+@st.cache_data(ttl=10, max_entries=4, show_spinner=False, hash_funcs={Network: lambda network: network.name})
+def _labels(listed: tuple[Network, ...]) -> dict[str, str]:
+    return {network.name: _label(network) for network in listed}
 
 
-def _label(row: Network) -> str:
-    return f"{row.name}: {weights.describe(row)}, {_learned(row.weights_row())}"
+def _label(network: Network) -> str:
+    return f"{network.name}: {weights.describe(network)}, {_learned(network.weights_row())}"
 
 
 def _learned(known: WeightsRow) -> str:
     return f"{percent(known.imagenet_accuracy)} on ImageNet" if known.imagenet_accuracy else f"from {known.trained_on}"
 
 
-def _weights_label(row: Network, known: WeightsRow) -> str:
-    return f"{known.name}: {weights.describe(row, known.name)}, {_learned(known)}, licence {known.licence}"
+def _weights_label(network: Network, known: WeightsRow) -> str:
+    return f"{known.name}: {weights.describe(network, known.name)}, {_learned(known)}, licence {known.licence}"
