@@ -11,17 +11,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
-from tl_core.runs.pipeline import JOBS
+from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.process.local import inherited
 from tl_core.runs.process.run_job import Held, JobFunction, end_process_group, run
+from tl_core.runs.questions.answers import QUESTION_JOBS
 from tl_core.runs.store.folders import open_job
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.train_job import train_job
 
+JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job, **QUESTION_JOBS})
+"""By the kind of a job's spec: the generator that does the job and yields its events."""
 NICENESS = 10
 GRACE = 1.2
 """Seconds that a job has to stop by itself once it was cancelled."""

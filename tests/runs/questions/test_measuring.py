@@ -9,9 +9,9 @@ from tests.runs.conftest import EXPORTED_SIZE
 from tests.runs.executors import InProcess
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.models.registry import network
-from tl_core.runs.pipeline import JOBS
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.worker import JOBS
 from tl_core.training.speed.estimate import estimate
 from tl_core.training.speed.measure import known
 from tl_core.training.strategies.strategies import strategy

@@ -24,11 +24,11 @@ from tl_core.models.build import build
 from tl_core.models.graphs.export import ONNX_NAME, STRUCTURE_NAME, TENSORS_NAME, backbone_key
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import Network, network
-from tl_core.runs.pipeline import JOBS
 from tl_core.runs.questions import ranking
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.worker import JOBS
 from tl_core.training.frozen.features import features_key
 from tl_core.training.transferability import transferability
 

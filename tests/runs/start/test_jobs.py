@@ -62,6 +62,14 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
         training_options({"device": "cuda"})
 
 
+def test_another_executor_may_have_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    monkeypatch.setenv("GRAFT_EXECUTOR", "some.cluster:Executor")
+    assert training_options({"device": "cuda"}).device == "cuda"
+    with pytest.raises(UnknownName):
+        training_options({"device": "tpu"})
+
+
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path / "nowhere", name="x")

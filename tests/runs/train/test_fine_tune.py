@@ -20,7 +20,6 @@ from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
 from tl_core.documents.options import TrainingOptions
 from tl_core.errors import WeightsUnavailable
 from tl_core.models.build import Backbone, build
-from tl_core.runs.pipeline import JOBS
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import spec_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -29,6 +28,7 @@ from tl_core.runs.summary import summarise
 from tl_core.runs.train import fine_tune as stepping
 from tl_core.runs.train.fine_tune import built
 from tl_core.runs.train.plan import Plan
+from tl_core.runs.worker import JOBS
 from tl_core.training.strategies.strategies import strategy
 
 HERE = InProcess(JOBS)

@@ -1,12 +1,15 @@
-"""Writes down what a job says: events.jsonl, status.json, log.txt. Knows nothing of how a job is run.
+"""Writes what becomes of a job into its folder: events.jsonl, status.json, log.txt.
 
-Progress is written at most four times a second; everything else at once.
+Events come from the job's generator and from samplers, which are threads that run beside it. Progress is written at most four
+times a second, everything else at once.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
@@ -17,26 +20,50 @@ from tl_core.runs.process.memory import PeakMemory
 from tl_core.runs.store.job_folder import JobFolder
 
 PROGRESS_INTERVAL = 0.25
+MEMORY_INTERVAL = 0.05
+"""Seconds between two readings of the memory, which take 20 microseconds each."""
 _ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
 
 
 class Recorder:
-    """The pen of one job; only who holds the job's lock may have it."""
+    """Writes events, states and log lines of one job, from any thread, each line whole and in the order of time.
+
+    Only who holds the job's lock may have a recorder of it.
+    """
 
     def __init__(self, job: JobFolder) -> None:
         self._job = job
         self._status = Status(state="queued")
-        self._memory = PeakMemory()
         self._begun = self._stage_begun = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._held_back: Progress | None = None
         self._progress_written = -PROGRESS_INTERVAL
         self._first: tuple[float, int] | None = None
         self._events = os.open(job.path / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._latest = 0.0
+        self._lock, self._ended = threading.RLock(), threading.Event()
         self._close_half_line()
+        self._memory = PeakMemory()
+        self.sample(self._memory.look, MEMORY_INTERVAL)
+
+    def sample(self, look: Callable[[], Event | None], seconds: float) -> None:
+        """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns."""
+
+        def watch() -> None:
+            while not self._ended.wait(seconds):
+                event = look()
+                if event is not None:
+                    self.write(event)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def write(self, event: Event) -> None:
-        """Take one event. Raises OSError or DiskFull where it cannot be written."""
+        """Write one event; after the job's end, none is written. Raises OSError or DiskFull where it cannot be written."""
+        with self._lock:
+            if not self._ended.is_set():
+                self._write(event)
+
+    def _write(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress(event)
             return
@@ -58,25 +85,28 @@ class Recorder:
         self._status = self._status.model_copy(update={"device": device})
 
     def end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
-        """The last words; the space that was set aside makes room for them. Raises OSError if even that is too little."""
-        try:
-            self._end(state, message, failure)
-        except Exception as error:
-            if not disk_full(error):
-                raise
+        """Write how the job ended. On a full disk, the space that was set aside is used; raises OSError if it is too little."""
+        with self._lock:
+            try:
+                self._end(state, message, failure)
+            except Exception as error:
+                if not disk_full(error):
+                    raise
+                self._job.reserve.unlink(missing_ok=True)
+                self._end(state, message, failure)
             self._job.reserve.unlink(missing_ok=True)
-            self._end(state, message, failure)
-        self._job.reserve.unlink(missing_ok=True)
+            self._ended.set()
 
     def log(self, text: str) -> None:
-        """Add to the log, for people."""
+        """Add a line to the log, which is for people."""
         # A log that cannot be written must not end a job that can go on: the job meets a full disk itself.
         with suppress(OSError), self._job.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text.rstrip()}\n")
 
     def close(self) -> None:
-        self._memory.stop()
-        os.close(self._events)
+        with self._lock:
+            self._ended.set()
+            os.close(self._events)
 
     def _end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
         self._write_held_back()
@@ -122,6 +152,10 @@ class Recorder:
         self._status.write(self._job.path / "status.json")
 
     def _append(self, event: Event) -> None:
+        # Another thread may have made an event earlier and come later, and progress is held back.
+        if event.time < self._latest:
+            event = event.model_copy(update={"time": self._latest})
+        self._latest = event.time
         line = EVENT.dump_json(event) + b"\n"
         end = os.lseek(self._events, 0, os.SEEK_END)
         try:

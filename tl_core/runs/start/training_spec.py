@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+from tl_core import settings
 from tl_core.data.cache import Cache
 from tl_core.documents.options import OPTIONS, STAGES, Condition, TrainingOptions
 from tl_core.documents.questions import LearningRateSpec
@@ -33,7 +34,9 @@ def problems(
     `find` gives a backbone's row or raises GraftError. With `cache`, pretrained weights that can be had nowhere are wrong, too.
     """
     found: list[GraftError] = []
-    attempt(lambda: resolve_device(options.device), found)
+    if settings.executor() == "local":
+        # Of another executor only the worker knows which devices there are.
+        attempt(lambda: resolve_device(options.device), found)
     backbone = attempt(lambda: find(options.backbone), found)
     chosen: Strategy | None = None
     if options.strategy not in (None, AUTO):

@@ -22,7 +22,6 @@ from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs import export
 from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import network
-from tl_core.runs.pipeline import train_job
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.start import jobs
@@ -30,6 +29,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
 from tl_core.runs.train.fine_tune import best_state
+from tl_core.runs.train_job import train_job
 from tl_core.serving.predictor import Predictor
 
 Pictures = Callable[..., Path]

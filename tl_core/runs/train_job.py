@@ -1,42 +1,17 @@
-"""The stages of each kind of job, in order; no stage calls the next one. Knows no process, lock or status.
-
-A job is a generator of events; `JOBS` says which one belongs to which kind of spec.
-"""
+"""The job of a training run: its stages in order, none of which calls the next one."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Mapping
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.runs.process.run_job import JobFunction
-from tl_core.runs.questions.answers import QUESTION_JOBS
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.documents.spec import TrainSpec
+from tl_core.runs.store.folders import RunFolder
 
 if TYPE_CHECKING:
     from tl_core.runs.train.plan import Plan
-
-
-def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
-    """Read what the spec names into the data set folder; the manifest comes last."""
-    yield StageStarted(stage="reading", title="Looking for pictures")
-    from tl_core.data.ingest import ingest
-
-    spec = folder.spec()
-    staging = folder.path / "staging"
-    try:
-        others = [
-            path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
-        ]
-        yield from ingest(spec, folder.path, staging=staging, known=others)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if spec.remove_source:
-            _remove_upload(spec, folder)
 
 
 def train_job(run: RunFolder) -> Generator[Event, None, None]:
@@ -78,9 +53,6 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     run.best.unlink(missing_ok=True)
 
 
-JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train": train_job, **QUESTION_JOBS})
-
-
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
     from tl_core.runs.start.training_spec import without_effect
 
@@ -103,11 +75,3 @@ def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     too_much = fits(found, available_mb(plan.spec.device))
     if too_much:
         yield Notice(level="warning", message=too_much)
-
-
-def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:
-    """Remove the upload's folder below `staging/` of the workspace, and nothing anywhere else."""
-    staging = folder.path.parents[1] / "staging"
-    source = Path(spec.source)
-    if staging in source.parents:
-        shutil.rmtree(staging / source.relative_to(staging).parts[0], ignore_errors=True)

@@ -1,0 +1,68 @@
+"""What several threads write into one job's folder at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from tests.runs.conftest import until
+from tl_core.documents.events import Event, Notice, Progress, StageStarted
+from tl_core.runs.process.recorder import Recorder
+from tl_core.runs.store.job_folder import JobFolder
+
+EACH = 300
+
+
+def _job(tmp_path: Path) -> JobFolder:
+    (tmp_path / "reserve").touch()
+    return JobFolder(tmp_path)
+
+
+def test_lines_of_two_threads_stay_whole_and_in_the_order_of_time(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    recorder = Recorder(job)
+
+    def write(who: str) -> None:
+        for number in range(EACH):
+            recorder.write(Notice(message=f"{who} {number} " + who * 2000))
+            recorder.write(Progress(stage="training", done=number, total=EACH))
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorder.end("succeeded", "Done.", None)
+    recorder.close()
+    events, offset = job.events()
+    assert offset == (tmp_path / "events.jsonl").stat().st_size, "every line is an event"
+    assert len((tmp_path / "events.jsonl").read_bytes().splitlines()) == len(events)
+    said = [event.message.split()[:2] for event in events if isinstance(event, Notice)]
+    for who in "ab":
+        assert [int(number) for name, number in said if name == who] == list(range(EACH))
+    times = [event.time for event in events]
+    assert times == sorted(times)
+
+
+def test_a_sampler_speaks_beside_the_job_until_the_job_has_ended(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    recorder = Recorder(job)
+    looked = []
+
+    def look() -> Event | None:
+        looked.append(time.time())
+        return Notice(message=f"{50 + len(looked)} degrees") if len(looked) % 2 else None
+
+    recorder.sample(look, 0.005)
+    recorder.write(StageStarted(stage="training", title="Training"))
+    until(lambda: len([event for event in job.events()[0] if isinstance(event, Notice)]) >= 3)
+    recorder.end("succeeded", "Done.", None)
+    recorder.write(Notice(message="too late"))
+    recorder.close()
+    events, _ = job.events()
+    assert events[-1].type == "ended"
+    assert all(event.message.endswith(" degrees") for event in events if isinstance(event, Notice))
+    seen = len(looked)
+    time.sleep(0.05)
+    assert len(looked) <= seen + 1

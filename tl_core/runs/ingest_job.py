@@ -1,0 +1,37 @@
+"""The job that reads a folder, a zip or a sample into a data set folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.spec import IngestSpec
+from tl_core.runs.store.folders import DatasetFolder
+
+
+def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
+    """Read what the spec names into the data set folder; the manifest comes last."""
+    yield StageStarted(stage="reading", title="Looking for pictures")
+    from tl_core.data.ingest import ingest
+
+    spec = folder.spec()
+    staging = folder.path / "staging"
+    try:
+        others = [
+            path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
+        ]
+        yield from ingest(spec, folder.path, staging=staging, known=others)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if spec.remove_source:
+            _remove_upload(spec, folder)
+
+
+def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:
+    """Remove the upload's folder below `staging/` of the workspace, and nothing anywhere else."""
+    staging = folder.path.parents[1] / "staging"
+    source = Path(spec.source)
+    if staging in source.parents:
+        shutil.rmtree(staging / source.relative_to(staging).parts[0], ignore_errors=True)
