@@ -1,4 +1,4 @@
-"""A run on the page: live while it works, its outcome afterwards, ways on from whatever became of it. Knows no model."""
+"""A run on the page: what it does while it works, what came of it afterwards, and what can be done next."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from tl_core import settings
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store, new_token
+from tl_core.runs.store.sweep import sweep
 from ui import live, tour
 from ui.places import DATA, HOME, PLACES, Here, Job, Place, pictures_of, succeeded
 from ui.words import plain
@@ -100,7 +101,7 @@ def _open(place: Place) -> Here:
 def _sweep_hourly() -> bool:
     days = settings.keep_days()
     if days:
-        Store.default().sweep(days)
+        sweep(Store.default(), days)
     return True
 
 

@@ -30,6 +30,7 @@ def app(
 ) -> None:
     """Serve the app."""
     from tl_core.runs.store.store import Store
+    from tl_core.runs.store.sweep import sweep
 
     command = serve_command(host, port)
     _check_free(host, port)
@@ -37,7 +38,7 @@ def app(
         raise NotFound(f"There is no streamlit_app.py in {ROOT}. Start the app from a whole checkout.")
     store = Store.default()
     store.make()
-    store.sweep(settings.keep_days())
+    sweep(store, settings.keep_days())
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
     if json:

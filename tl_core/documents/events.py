@@ -1,4 +1,8 @@
-"""What a job says while it works, one JSON line each in events.jsonl. Generators yield these; the caller decides what becomes of them."""
+"""The events of a job, one JSON line each in events.jsonl.
+
+Jobs are generators that yield events; samplers, threads beside a job, return them. The caller decides what becomes of them.
+A new kind of event is a class here, named in `Event`.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,12 @@ Stage = Literal["waiting", "reading", "preparing", "features", "training", "expo
 
 class _Event(Record):
     time: float = Field(default_factory=time.time)
-    """Seconds since the epoch."""
+    """Seconds since the epoch; never before the event written ahead of it."""
 
 
 class StageStarted(_Event):
+    """A stage of the job begins; the one before it has ended."""
+
     type: Literal["stage"] = "stage"
     stage: Stage
     title: str
@@ -25,6 +31,8 @@ class StageStarted(_Event):
 
 
 class Progress(_Event):
+    """How much of the stage is done."""
+
     type: Literal["progress"] = "progress"
     stage: Stage
     done: int
@@ -45,7 +53,7 @@ class EpochEnded(_Event):
     val_loss: float
     val_accuracy: float
     learning_rate: float
-    """Of the head at the end of the epoch."""
+    """Learning rate of the head at the end of the epoch."""
     best: bool
     """Whether the validation loss improved (best.safetensors was written)."""
 
@@ -62,7 +70,7 @@ class RegularisationTried(_Event):
 
 
 class Notice(_Event):
-    """A sentence that the user should read: a retry, a departure from the spec, a decision."""
+    """A sentence for the user: a retry, a departure from the spec, a decision."""
 
     type: Literal["notice"] = "notice"
     level: Literal["info", "warning"] = "info"

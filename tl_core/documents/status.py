@@ -1,4 +1,4 @@
-"""How a job stands. Only its worker writes status.json; what a dead worker could not write is derived by the reader."""
+"""status.json: the state of a job. Only its worker writes it; what a dead worker could not write is derived by the reader."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ FINAL: frozenset[str] = frozenset({"cancelled", "succeeded", "failed", "interrup
 
 
 class Failure(Record):
+    """Why a job failed."""
+
     kind: str
     """As `GraftError.kind`; `bug` for anything else."""
     message: str
@@ -22,6 +24,8 @@ class Failure(Record):
 
 
 class Status(Document):
+    """The state of a job, and what it took so far."""
+
     state: State
     stage: Stage | None = None
     started: float | None = None
@@ -30,8 +34,9 @@ class Status(Document):
     seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds by stage: ingest, features, training, export, evaluation, total."""
     peak_memory_mb: float | None = None
-    """The most that was the worker's own at one time; mapped files do not count."""
+    """The largest memory of the worker at one time, megabytes; mapped files do not count."""
     device: str | None = None
+    """The device that the job has or had, by the queue that it joined; None for jobs that need none."""
     failure: Failure | None = None
 
     @property

@@ -1,1 +1,1 @@
-"""Puts the stages together as jobs: store, queue, worker, pipeline. Knows no browser."""
+"""Jobs: the store, where jobs run, the queue of a device, training runs and small questions."""

@@ -1,4 +1,4 @@
-"""What is said of a job that failed. Knows errors, not jobs."""
+"""The sentence that a user reads when a job failed, from the exception that ended it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ _DISK_FULL = "The disk is full. Free some space, then start again; what was fini
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 )
-_REFUSAL = "The system refused a file: {reason}{what}. Mend that, then start again; what was finished before is whole."
+_REFUSAL = (
+    "The system refused a file: {reason}{what}. Correct that, then start again; what was finished before is whole."
+)
 _MEMORY = "There is not enough {memory} for this. Choose a smaller image size or backbone, then start again."
 
 
 def failure_of(error: BaseException) -> Failure:
-    """A sentence, with what to do, for whatever ended a job."""
+    """What ended a job, in a sentence that says what to do."""
     if isinstance(error, GraftError):
         return Failure(kind=error.kind, message=error.message, exit_code=error.exit_code)
     if disk_full(error):
@@ -31,12 +33,12 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(kind=DeviceError.kind, message=_MEMORY.format(memory=memory), exit_code=DeviceError.exit_code)
     words = " ".join(str(error).split())[:300]
     what = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    message = f"Something went wrong inside Graft ({what}). That is a bug, not yours to mend; the log has the details."
+    message = f"Something went wrong inside Graft ({what}). This is a bug in Graft; the log has the details."
     return Failure(kind="bug", message=message, exit_code=1)
 
 
 def disk_full(error: BaseException) -> bool:
-    """Whether a full disk is what lies behind `error`, also where a library put it in words of its own."""
+    """Whether a full disk caused `error`, also where a library reports it in its own words."""
     for one in _chain(error):
         if isinstance(one, DiskFull) or (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)):
             return True

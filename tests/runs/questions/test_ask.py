@@ -22,6 +22,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, open_job
 from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.store.sweep import sweep
 
 Rank = Callable[..., QuestionFolder]
 HERE = InProcess(dict.fromkeys(("describe", "rank", "preview"), scratch.do))
@@ -215,12 +216,12 @@ def test_questions_are_cleared_after_a_day_or_with_their_data_set(
     for question in (old, asked_again, at_work):
         _aged(question, 2)
     assert rank("answer", "c", executor=HERE) == asked_again
-    Store.default().sweep(0)
+    sweep(Store.default(), 0)
     assert not old.exists
     assert all(question.exists for question in (fresh, asked_again, at_work, apart))
     cancel(at_work)
     dataset.delete()
-    Store.default().sweep(0)
+    sweep(Store.default(), 0)
     assert workspace.questions() == [apart]
 
 

@@ -17,6 +17,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id, new_token
+from tl_core.runs.store.sweep import sweep
 
 _DAY = 86_400
 
@@ -148,15 +149,15 @@ def test_only_idle_workspaces_are_swept(workspace: Workspace, dataset: DatasetFo
         _age(old, _read(old), 3 * _DAY)
     lock = locks.take(live.datasets()[0].lock)
     assert lock is not None
-    assert store.sweep(0) == []
-    assert store.sweep(2) == [idle.token]
+    assert sweep(store, 0) == []
+    assert sweep(store, 2) == [idle.token]
     assert not idle.exists
     assert live.datasets()
     assert workspace.datasets() == [dataset]
     locks.release([lock])
     live.touch()
-    assert store.sweep(2) == []
-    assert store.sweep(1e-9) != []
+    assert sweep(store, 2) == []
+    assert sweep(store, 1e-9) != []
 
 
 def test_a_workspace_in_use_is_not_swept_by_its_own_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +184,7 @@ def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder
     for folder in (half_deleted, half_made):
         folder.mkdir(parents=True)
     os.utime(half_made, (time.time() - _DAY,) * 2)
-    Store.default().sweep(0)
+    sweep(Store.default(), 0)
     assert fresh.exists()
     assert not stale.exists()
     assert not half_deleted.exists()

@@ -1,1 +1,1 @@
-"""How a job runs: executor, queue, recorder, device."""
+"""How a job runs: executor, worker's side, queue, recorder, device."""

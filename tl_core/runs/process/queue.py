@@ -1,7 +1,7 @@
-"""Whose turn it is on a device, with no dispatcher: a ticket per waiting job, oldest first, and one lock per device.
+"""A queue for each device, without a dispatcher: jobs have tickets, the oldest ticket is next, and a lock stands for the device.
 
-Every worker waits for itself. A ticket is a file that its job holds a lock on, so the ticket of a dead job is known for
-what it is and dropped. Knows nothing of what jobs do.
+Each worker waits for its own turn. A ticket is a file on which its job holds a lock, so the ticket of a dead job is
+recognised and removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEVICE_WORDS = {"cpu": "processor", "cuda": "GPU", "mps": "GPU"}
 
 
 class Ticket(Record):
-    """A place in the line of one device; `descriptor` holds its lock."""
+    """A place in the queue of one device; `descriptor` holds the lock on the ticket's file."""
 
     path: Path
     descriptor: int
@@ -32,13 +32,13 @@ class Ticket(Record):
 
 
 def measuring_lock(queue: Path) -> Path:
-    """Held by whoever times this machine for an estimate: two at once would find it slower than it is."""
+    """The lock that is held while this machine is timed: two measurements at once would find it slower than it is."""
     queue.mkdir(parents=True, exist_ok=True)
     return queue / "measuring"
 
 
 def take_ticket(queue: Path, device: str) -> Ticket:
-    """Stand in the line of `device`, behind everybody who is there already."""
+    """Join the queue of `device`, behind every job that is in it already."""
     folder = queue / device
     folder.mkdir(parents=True, exist_ok=True)
     unseen = folder / f".new-{secrets.token_hex(8)}"
@@ -49,13 +49,13 @@ def take_ticket(queue: Path, device: str) -> Ticket:
 
 
 def drop_ticket(ticket: Ticket) -> None:
-    """Leave the line."""
+    """Leave the queue."""
     ticket.path.unlink(missing_ok=True)
     locks.release([ticket.descriptor])
 
 
 def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator[Event, None, int]:
-    """Wait until nobody is ahead and take the device; the ticket stays in the line until its owner drops it.
+    """Wait until no older ticket is left and take the device; the ticket stays in the queue until its owner drops it.
 
     So a job is counted once, whether it waits or works. Yields a "waiting" stage whenever the number of jobs ahead
     changes, none if the device is free at once; returns the descriptor that holds the device. Raises Cancelled.
@@ -77,7 +77,7 @@ def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator
 
 
 def _ahead(ticket: Ticket) -> int:
-    """Live tickets older than this one; those of dead jobs are removed on the way."""
+    """Number of older tickets whose jobs are alive; tickets of dead jobs are removed."""
     count = 0
     for path in ticket.path.parent.iterdir():
         if path.name == "lock" or path.name.startswith(".") or path.name >= ticket.path.name:

@@ -149,7 +149,7 @@ def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
     """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
     executor, offset = chosen(), 0
     while True:
-        alive = executor.alive(job)
+        alive = executor.alive(job) or locks.held(job.submitted)
         events, offset = job.events(offset)
         yield from events
         if not alive:

@@ -1,9 +1,9 @@
-"""A job is a folder: one class owns its paths and says how it stands. Knows no kind of job, no workspace, queue or process.
+"""The folder of one job: its paths, its documents, and the state that follows from what lies in it.
 
-spec.json     what was asked for            status.json   how it stands, written by who holds the lock
-events.jsonl  what it said, append-only     log.txt       for people: stages, tracebacks
-lock          held for the job's life       cancel        somebody asked it to stop
-label.json    a name given afterwards       reserve       room for the last words on a full disk
+spec.json     what was asked for            status.json   its state, written by who holds the lock
+events.jsonl  its events, append-only       log.txt       for people: stages, tracebacks
+lock          held while the job runs       cancel        somebody asked it to stop
+label.json    a name given afterwards       reserve       space for the last status on a full disk
 submitted     locked while the job is submitted; not empty while it waits in an executor that has not started it
 """
 
@@ -42,7 +42,7 @@ def keep_reserve(path: Path) -> None:
 
 
 class JobFolder:
-    """One job, whatever became of it. Any process may read it at any time."""
+    """One job in any state. Any process may read it at any time."""
 
     what = "job"
 
@@ -149,7 +149,7 @@ class JobFolder:
         return None
 
     def status(self) -> Status:
-        """How it stands. What a dead worker could not write is derived here.
+        """Its state. What a dead worker could not write is derived here.
 
         Raises:
             NotFound: there is no such job.

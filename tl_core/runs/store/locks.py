@@ -1,4 +1,4 @@
-"""OS file locks (`flock`) as descriptors: alive means a held lock. Knows nothing of jobs or queues.
+"""File locks of the operating system (`flock`), as descriptors. A process that has ended holds none, however it ended.
 
 A lock belongs to the open file, so it lives in every process that the descriptor was handed to and goes with the last of
 them, however that one ended. Therefore descriptors are only ever closed here, never unlocked: unlocking would take the

@@ -1,7 +1,4 @@
-"""What every call that starts a job needs: a swept store, and a folder that is whole and locked when it can be seen.
-
-Knows nothing of what jobs do.
-"""
+"""Makes the folder of a job: whole when it appears, and only once for the same key. Sweeps the store before that."""
 
 from __future__ import annotations
 
@@ -18,13 +15,14 @@ from tl_core.runs.failures import disk_full
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import keep_reserve
 from tl_core.runs.store.store import Store, Workspace, new_id
+from tl_core.runs.store.sweep import sweep
 
 
 def swept(workspace: Workspace) -> Store:
     """The store of `workspace`, without what was idle for too long; `workspace` itself is in use."""
     store = Store(workspace.path.parents[1])
     workspace.touch()
-    store.sweep(settings.keep_days())
+    sweep(store, settings.keep_days())
     return store
 
 

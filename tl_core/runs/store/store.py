@@ -1,4 +1,4 @@
-"""Where everything lies: workspaces with data sets, runs and questions, the cache, the queue. Knows nothing of what jobs do.
+"""Where everything lies: workspaces with data sets, runs and questions, the cache, the queue.
 
     STORE/workspaces/TOKEN/datasets/ID, runs/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
 
@@ -12,14 +12,13 @@ import os
 import re
 import secrets
 import shutil
-import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import settings
-from tl_core.errors import DiskFull, GraftError, InUse, NotFound, StoreError
+from tl_core.errors import DiskFull, NotFound, StoreError
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
-_DAY = 86_400.0
 QUESTIONS = "tasks"
 """Folder of a workspace's questions; on disk it has the name that questions had in the first stores."""
-_KINDS = ("datasets", "runs", QUESTIONS)
+KINDS = ("datasets", "runs", QUESTIONS)
 _Job = TypeVar("_Job", bound=JobFolder)
 
 
@@ -117,9 +115,9 @@ class Workspace:
 
     def last_used(self) -> float:
         """Seconds since the epoch."""
-        kinds = [self.path / kind for kind in _KINDS]
+        kinds = [self.path / kind for kind in KINDS]
         jobs = [path for kind in kinds for path in _entries(kind)]
-        return max(_modified(path) for path in (self.path, self.path / "touched", *kinds, *jobs))
+        return max(modified(path) for path in (self.path, self.path / "touched", *kinds, *jobs))
 
     def delete(self) -> None:
         """Remove everything here. Raises InUse where a job is at work; then nothing was removed."""
@@ -192,7 +190,7 @@ class Store:
         return Workspace(self.root / "workspaces" / token)
 
     def workspaces(self) -> list[Workspace]:
-        return [Workspace(path) for path in _children(self.root / "workspaces") if _TOKEN.fullmatch(path.name)]
+        return [Workspace(path) for path in children(self.root / "workspaces") if _TOKEN.fullmatch(path.name)]
 
     def command_line_workspace(self) -> Workspace:
         """The workspace of commands that name none; its token is kept in the store, readable by its owner only."""
@@ -215,56 +213,6 @@ class Store:
                 fresh.unlink()
         return self.workspace(kept.read_text().strip())
 
-    def sweep(self, keep_days: float) -> list[str]:
-        """Remove workspaces that were idle for `keep_days` (0: none) and what broken-off work left behind.
-
-        A workspace with a job at work is never removed. Returns the tokens of those removed.
-        """
-        now = time.time()
-        removed = []
-        for workspace in self.workspaces():
-            if keep_days and now - workspace.last_used() > keep_days * _DAY:
-                try:
-                    workspace.delete()
-                except InUse:
-                    continue
-                removed.append(workspace.token)
-            else:
-                _clear(workspace, now)
-        for path in _children(self.root / "workspaces"):
-            if path.name.startswith(".deleted-"):
-                shutil.rmtree(path, ignore_errors=True)
-        return removed
-
-
-def _clear(workspace: Workspace, now: float) -> None:
-    """Remove half-deleted and half-made jobs, questions that nobody needs, and uploads that nobody read within a day."""
-    for kind in _KINDS:
-        for path in _children(workspace.path / kind):
-            half_made = path.name.startswith(".new-") and now - _modified(path) > 3600
-            if path.name.startswith(".deleted-") or half_made:
-                shutil.rmtree(path, ignore_errors=True)
-    _clear_questions(workspace, now)
-    needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
-    for path in _children(workspace.path / "staging"):
-        used = any(path == source or path in source.parents for source in needed)
-        if not used and now - _modified(path) > _DAY:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _clear_questions(workspace: Workspace, now: float) -> None:
-    """Remove questions that ended and that nobody asked for within a day, or whose data set is gone."""
-    datasets = {dataset.id for dataset in workspace.datasets()}
-    for question in workspace.questions():
-        try:
-            about = question.spec().handling.about
-            orphan = about is not None and about.dataset not in datasets
-        except GraftError:
-            orphan = True
-        if orphan or now - _modified(question.path) > _DAY:
-            with suppress(InUse):
-                question.delete()
-
 
 def _checked(identifier: str, what: str) -> str:
     if not _ID.fullmatch(identifier):
@@ -272,7 +220,8 @@ def _checked(identifier: str, what: str) -> str:
     return identifier
 
 
-def _children(folder: Path) -> list[Path]:
+def children(folder: Path) -> list[Path]:
+    """What lies in `folder`; nothing where it is not there."""
     try:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -280,10 +229,11 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in _children(folder) if _ID.fullmatch(path.name) and (path / "spec.json").is_file()]
+    return [path for path in children(folder) if _ID.fullmatch(path.name) and (path / "spec.json").is_file()]
 
 
-def _modified(path: Path) -> float:
+def modified(path: Path) -> float:
+    """Seconds since the epoch; 0 where there is nothing at `path`."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

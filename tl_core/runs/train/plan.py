@@ -1,7 +1,4 @@
-"""What every stage of one training run reads: its spec, its rows of the tables, its pictures' labels and splits.
-
-Knows where things are looked up. Computes nothing that takes time.
-"""
+"""What every stage of one training run reads: the spec, the rows of the tables, the labels and splits of the pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from tl_core.training.strategies.strategies import Strategy, strategy
 
 
 class Plan:
-    """One run as its stages see it."""
+    """One training run: its spec and everything that is looked up by it. Nothing here takes time to compute."""
 
     def __init__(self, run: RunFolder) -> None:
         store = Store.default()
@@ -46,7 +43,7 @@ class Plan:
 
     @property
     def weights(self) -> WeightsRow:
-        """The set of weights; for a backbone that starts from random ones, what its pictures must look like."""
+        """The set of weights; where training starts from random weights, it still says how pictures are prepared."""
         return self.network.weights_row(self.spec.weights)
 
     @cached_property
@@ -69,7 +66,7 @@ class Plan:
         return self.manifest.classes
 
     def key(self, *more: str) -> str:
-        """Names, in the cache, what is computed from these pictures and this backbone."""
+        """The cache key of what is computed from these pictures with this backbone."""
         size = self.spec.image_size
         pixels = pixels_key(self.manifest, size=size, interpolation=self.weights.interpolation)
         return computed_key(pixels, backbone_key(self.network, self.weights.name, size), *more)

@@ -1,0 +1,64 @@
+"""Removes what nobody needs any more: idle workspaces, and what broken-off work left behind."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tl_core.errors import GraftError, InUse
+from tl_core.runs.store.store import KINDS, Store, Workspace, children, modified
+
+_DAY = 86_400.0
+
+
+def sweep(store: Store, keep_days: float) -> list[str]:
+    """Remove workspaces that were idle for `keep_days` (0: none) and what broken-off work left behind.
+
+    A workspace with a job at work is never removed. Returns the tokens of those removed.
+    """
+    now = time.time()
+    removed = []
+    for workspace in store.workspaces():
+        if keep_days and now - workspace.last_used() > keep_days * _DAY:
+            try:
+                workspace.delete()
+            except InUse:
+                continue
+            removed.append(workspace.token)
+        else:
+            _clear(workspace, now)
+    for path in children(store.root / "workspaces"):
+        if path.name.startswith(".deleted-"):
+            shutil.rmtree(path, ignore_errors=True)
+    return removed
+
+
+def _clear(workspace: Workspace, now: float) -> None:
+    """Remove half-deleted and half-made jobs, questions that nobody needs, and uploads that nobody read within a day."""
+    for kind in KINDS:
+        for path in children(workspace.path / kind):
+            half_made = path.name.startswith(".new-") and now - modified(path) > 3600
+            if path.name.startswith(".deleted-") or half_made:
+                shutil.rmtree(path, ignore_errors=True)
+    _clear_questions(workspace, now)
+    needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
+    for path in children(workspace.path / "staging"):
+        used = any(path == source or path in source.parents for source in needed)
+        if not used and now - modified(path) > _DAY:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear_questions(workspace: Workspace, now: float) -> None:
+    """Remove questions that ended and that nobody asked for within a day, or whose data set is gone."""
+    datasets = {dataset.id for dataset in workspace.datasets()}
+    for question in workspace.questions():
+        try:
+            about = question.spec().handling.about
+            orphan = about is not None and about.dataset not in datasets
+        except GraftError:
+            orphan = True
+        if orphan or now - modified(question.path) > _DAY:
+            with suppress(InUse):
+                question.delete()
