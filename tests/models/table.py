@@ -71,7 +71,7 @@ def close(given: Tensor, wanted: Tensor, *, tolerance: float = 1e-4) -> bool:
 
 def check_head(backbone: Backbone) -> None:
     """The head has the right shape, in our words and in the library's; embedding, map and logits are what the row says."""
-    row = backbone.row
+    row = backbone.network
     assert backbone.head is not None
     assert backbone.head.weight.shape == (CLASSES, row.embedding_size)
     assert backbone.tensors()[f"{row.head}.weight"].shape == (CLASSES, row.embedding_size, *row.layout.head_trailing)
@@ -89,7 +89,7 @@ def check_head(backbone: Backbone) -> None:
 
 def check_stages(backbone: Backbone) -> None:
     """Every parameter of the backbone is in exactly one stage, from stem to head; their numbers are the row's."""
-    row = backbone.row
+    row = backbone.network
     stages = [list(backbone.stage_parameters(number)) for number in range(len(row.stages))]
     counted, told = [sum(p.numel() for p in stage) for stage in stages], list(row.stage_parameters)
     # A network that takes pictures of one size has as many positions to learn in its stem as its default weights' size gives.
@@ -113,7 +113,7 @@ def check_stages(backbone: Backbone) -> None:
 def check_cuts(backbone: Backbone) -> None:
     """Prefix and suffix at every boundary are the whole; what passes between is one tensor."""
     with torch.no_grad():
-        x = backbone.normalise(pictures(backbone.row, 1))
+        x = backbone.normalise(pictures(backbone.network, 1))
         whole = backbone(x)
         for frozen in range(len(backbone.stages) + 1):
             between = backbone.prefix(frozen)(x)
@@ -126,7 +126,7 @@ def check_cuts(backbone: Backbone) -> None:
 
 def library_twin(backbone: Backbone) -> nn.Module:
     """The library's own network for as many classes, holding what `tensors` gave, in eval mode."""
-    row = backbone.row
+    row = backbone.network
     options: dict[str, object] = {"num_classes": CLASSES}
     if any("@transform_input" in stage.modules for stage in row.layout.stages):
         options["transform_input"] = True
@@ -147,7 +147,7 @@ def library_twin(backbone: Backbone) -> nn.Module:
 def check_library(backbone: Backbone) -> None:
     """The library's network, filled by name with our tensors, answers as ours does."""
     with torch.no_grad():
-        x = backbone.normalise(pictures(backbone.row, 2))
+        x = backbone.normalise(pictures(backbone.network, 2))
         assert close(library_twin(backbone)(x), backbone(x))
 
 
@@ -170,7 +170,7 @@ def check_training(backbone: Backbone) -> None:
     before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
     torch.manual_seed(3)
     with torch.no_grad():
-        activations = backbone.prefix(frozen)(backbone.normalise(pictures(backbone.row, 4)))
+        activations = backbone.prefix(frozen)(backbone.normalise(pictures(backbone.network, 4)))
     optimizer = torch.optim.Adam(learning, lr=1e-3)
     nn.functional.cross_entropy(suffix(activations), torch.arange(4)).backward()
     optimizer.step()
@@ -181,7 +181,7 @@ def check_training(backbone: Backbone) -> None:
 
 def check_graph(backbone: Backbone) -> None:
     """ONNX Runtime answers as torch does: logits, embedding and map, for one picture and for five; a bundle may hold the graph."""
-    row = backbone.row
+    row = backbone.network
     assert backbone.head is not None
     with tempfile.TemporaryDirectory() as folder:
         bare, whole = Path(folder) / "backbone.onnx", Path(folder) / "whole.onnx"

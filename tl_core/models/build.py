@@ -50,7 +50,7 @@ class Backbone(nn.Module):
 
     def __init__(self, network: Network, module: nn.Module, weights: WeightsRow) -> None:
         super().__init__()
-        self.row = network
+        self.network = network
         self.module = module
         self.register_buffer("mean", torch.tensor(weights.mean) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(weights.std) * 255, persistent=False)
@@ -64,13 +64,13 @@ class Backbone(nn.Module):
     @property
     def head(self) -> nn.Linear | None:
         """The linear layer from embedding to logits; None where the backbone was built without classes."""
-        layer = self.module.get_submodule(self.row.head)
+        layer = self.module.get_submodule(self.network.head)
         return layer if isinstance(layer, nn.Linear) else None
 
     def set_head(self, head: nn.Linear | None) -> None:
         """Put `head` in the place of the head, None: take it away. Auxiliary heads become zeros for as many classes."""
-        self._replace(self.row.head, nn.Identity() if head is None else head)
-        for auxiliary in self.row.layout.auxiliary:
+        self._replace(self.network.head, nn.Identity() if head is None else head)
+        for auxiliary in self.network.layout.auxiliary:
             layer: nn.Module = nn.Identity()
             if head is not None:
                 layer = nn.Linear(auxiliary.features, head.out_features).requires_grad_(False)
@@ -89,7 +89,7 @@ class Backbone(nn.Module):
             yield from self._parts.tail.parameters()
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        yield from self.module.get_submodule(self.row.head).parameters()
+        yield from self.module.get_submodule(self.network.head).parameters()
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) RGB to normalised float32 (N, 3, H, W)."""
@@ -103,7 +103,7 @@ class Backbone(nn.Module):
 
     def map(self, last: Tensor) -> Tensor:
         """What the last stage gives as the spatial map (N, K, h, w) that a heatmap reads; tokens without those of no position."""
-        layout = self.row.layout
+        layout = self.network.layout
         if layout.map_layout == "channels_first":
             return last
         if layout.map_layout == "channels_last":
@@ -122,7 +122,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) to logits (N, C); the embedding (N, D) where there is no head."""
-        return cast(Tensor, self.module.get_submodule(self.row.head)(self.embed(x)))
+        return cast(Tensor, self.module.get_submodule(self.network.head)(self.embed(x)))
 
     def prefix(self, frozen: int) -> nn.Sequential:
         """The first `frozen` stages (all of them: with the tail): normalised images to activations.
@@ -143,19 +143,19 @@ class Backbone(nn.Module):
             ValueError: `frozen` is not in 0 to the number of stages.
         """
         self._check(frozen)
-        head = self.module.get_submodule(self.row.head)
+        head = self.module.get_submodule(self.network.head)
         if frozen == len(self._parts.stages):
             return nn.Sequential(head)
         return nn.Sequential(*(stage for _, stage in self._parts.stages[frozen:]), self._parts.tail, head)
 
     def tensors(self, *, head: bool = True) -> dict[str, Tensor]:
         """Every tensor by the library's own name and shape, on the CPU, contiguous: ready for safetensors."""
-        heads = (self.row.head, *(auxiliary.head for auxiliary in self.row.layout.auxiliary))
+        heads = (self.network.head, *(auxiliary.head for auxiliary in self.network.layout.auxiliary))
         prefixes = tuple(f"{path}." for path in heads)
         state = self.module.state_dict()
-        weight = f"{self.row.head}.weight"
+        weight = f"{self.network.head}.weight"
         if weight in state:
-            state[weight] = state[weight].reshape(*state[weight].shape, *self.row.layout.head_trailing)
+            state[weight] = state[weight].reshape(*state[weight].shape, *self.network.layout.head_trailing)
         return {
             name: value.detach().cpu().contiguous()
             for name, value in state.items()
@@ -168,16 +168,16 @@ class Backbone(nn.Module):
         Raises:
             ValueError: names are missing or unknown, or a shape is another one.
         """
-        weight = f"{self.row.head}.weight"
+        weight = f"{self.network.head}.weight"
         if weight in tensors:
             tensors = {**tensors, weight: tensors[weight].flatten(1)}
         problem = fill(self.module, tensors)
         if problem:
-            raise ValueError(f"The tensors do not fit {self.row.name}: {problem}")
+            raise ValueError(f"The tensors do not fit {self.network.name}: {problem}")
 
     def _check(self, frozen: int) -> None:
         if not 0 <= frozen <= len(self._parts.stages):
-            raise ValueError(f"{self.row.name} has {len(self._parts.stages)} stages; {frozen} cannot be frozen.")
+            raise ValueError(f"{self.network.name} has {len(self._parts.stages)} stages; {frozen} cannot be frozen.")
 
 
 def build(

@@ -8,13 +8,13 @@ from pathlib import Path
 from tests.runs.conftest import EXPORTED_SIZE
 from tests.runs.executors import InProcess
 from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import network
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.worker import JOBS
 from tl_core.training.speed.estimate import estimate
 from tl_core.training.speed.measure import known
-from tl_core.training.strategies.strategies import strategy
 
 LITE = network("efficientnet_lite0")
 
@@ -36,9 +36,7 @@ def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(
     assert found is not None, question.log()
     assert found.frozen_seconds > 0
     assert known(spec, Store.default().cache) == found
-    head = strategy("feature_extraction")
-    few, many = (
-        estimate(LITE, head, images=images, image_size=EXPORTED_SIZE, measured=found) for images in (100, 10_100)
-    )
+    run = TrainSpec(name="", workspace="", dataset="", weights=LITE.default_weights, image_size=EXPORTED_SIZE)
+    few, many = (estimate(run, spec, images=images, measured=found) for images in (100, 10_100))
     assert few.measured
     assert many.low - few.low > 10_000 * found.frozen_seconds * 0.7, "each picture costs what was measured"

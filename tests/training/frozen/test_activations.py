@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from tests.training.helpers import finish
-from tests.training.twin import pictures, twin
+from tests.training.twin import pictures, spec, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
-from tl_core.documents.options import Recipe
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import ONNX_NAME
 from tl_core.training.frozen import activations, features
@@ -45,15 +44,12 @@ def _frozen(  # type: ignore[no-untyped-def]
             backbone or twin(),
             exported,
             PIXELS,
+            spec=spec(recipe=recipe, seed=seed, views_kept={} if decided is None else {1: decided}),
             frozen=1,
             train_rows=TRAIN,
-            recipe=Recipe().changed(recipe),
             passes=epochs,
-            seed=seed,
             cache=cache,
             key=KEY,
-            device="cpu",
-            views=decided,
         )
     )
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.twin import SIZE, pictures, twin
+from tests.training.twin import SIZE, pictures, spec, twin
 from tl_core.data.cache import Cache
 from tl_core.models.build import Backbone
 from tl_core.training.frozen import keeping
@@ -29,9 +29,11 @@ def _once(backbone: Backbone, pixels: np.ndarray) -> np.ndarray:
         return np.asarray(backbone.prefix(1)(backbone.normalise(torch.from_numpy(pixels))).numpy())
 
 
-def _measured(backbone: Backbone, cache: Cache, **more: object) -> Costs:
-    given = {"frozen": 1, "level": "none", "images": len(PIXELS), "device": "cpu", "precision": "float32", **more}
-    return measured_costs(backbone, PIXELS, lambda some: _once(backbone, some), cache=cache, **given)  # type: ignore[arg-type]
+def _measured(backbone: Backbone, cache: Cache, *, images: int = len(PIXELS), level: str = "none") -> Costs:
+    run = spec(recipe={"augmentation": level})
+    return measured_costs(
+        backbone, PIXELS, lambda some: _once(backbone, some), spec=run, frozen=1, images=images, cache=cache
+    )
 
 
 def test_a_slow_stage_is_dearer_to_compute_than_to_read(tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ def test_it_is_timed_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def never(*given: object, **more: object) -> float:
         raise AssertionError("timed again")
 
-    monkeypatch.setattr(keeping, "_again_seconds", never)
+    monkeypatch.setattr(keeping, "timed", never)
     assert _measured(backbone, cache) == first
     with pytest.raises(AssertionError, match="timed again"):
         _measured(backbone, cache, level="strong")

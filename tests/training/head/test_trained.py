@@ -7,8 +7,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tests.training.helpers import finish
+from tests.training.twin import spec
 from tl_core.documents.events import EpochEnded, Event, Notice
-from tl_core.documents.options import Recipe
 from tl_core.training.head.fitted import Head, calibrated_loss, fit_logistic
 from tl_core.training.head.trained import fit_adam
 
@@ -19,9 +19,7 @@ TRAIN, VAL, UNSEEN = ((FEATURES[part == PART], LABELS[part == PART]) for part in
 
 
 def _fit(epochs: int = 12, seed: int = 0, train: tuple[np.ndarray, np.ndarray] = TRAIN, **recipe: object):  # type: ignore[no-untyped-def]
-    return finish(
-        fit_adam(*train, *VAL, classes=10, recipe=Recipe().changed(recipe), epochs=epochs, batch_size=32, seed=seed)
-    )
+    return finish(fit_adam(*train, *VAL, classes=10, spec=spec(recipe=recipe, epochs=epochs, batch_size=32, seed=seed)))
 
 
 def _accuracy(head: Head) -> float:

@@ -35,7 +35,7 @@ def _found(head_rate: float, seed: int = 0) -> tuple[RateCurve, list[object]]:
     backbone = twin()
     plan = spec(recipe={"learning_rate": head_rate, "stage_rate": head_rate / 2}, seed=seed)
     trainer = Trainer(backbone, _inputs(backbone), LABELS, spec=plan, strategy=WHOLE, frozen=0)
-    curve, events = finish(find_rate(trainer, ROWS[:54], head_rate=head_rate, batch_size=16, seed=seed, steps=60))
+    curve, events = finish(find_rate(trainer, ROWS[:54], plan, 60))
     return curve, list(events)
 
 
@@ -90,12 +90,12 @@ class Bowl:
 
 
 def test_it_ends_where_training_goes_astray() -> None:
-    curve, _ = finish(find_rate(Bowl(), ROWS, head_rate=1e-2, batch_size=1, seed=0, steps=100))  # type: ignore[arg-type]
+    curve, _ = finish(find_rate(Bowl(), ROWS, spec(recipe={"learning_rate": 1e-2}, batch_size=1)))  # type: ignore[arg-type]
     assert len(curve.rates) == 100, "up to 3 a bowl is left late"
     assert 0.01 < curve.suggested < 0.3
     steep = Bowl()
     steep.weight = 1e3
-    curve, _ = finish(find_rate(steep, ROWS, head_rate=1e-4, batch_size=1, seed=0, steps=100))  # type: ignore[arg-type]
+    curve, _ = finish(find_rate(steep, ROWS, spec(recipe={"learning_rate": 1e-4}, batch_size=1)))  # type: ignore[arg-type]
     assert len(curve.rates) < 90
     assert 1e-4 < curve.suggested < 3e-3
 

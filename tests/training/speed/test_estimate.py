@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from tl_core.models.registry import network, networks
+from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.documents.spec import TrainSpec
+from tl_core.models.registry import Network, network, networks
 from tl_core.training.speed.estimate import Estimate, Kept, estimate, fits
 from tl_core.training.speed.expected import expected
-from tl_core.training.strategies.strategies import strategies, strategy
+from tl_core.training.strategies.strategies import Strategy, strategies, strategy
+
+
+def asked(network: Network, strategy: Strategy, **changed: object) -> MeasureSpec:
+    """What this machine is asked to measure for a run of `strategy` on `network`."""
+    weights = network.weights_row()
+    values = {"image_size": weights.input_size, "classes": 10, "device": "cpu", "batch_size": 16, "micro_batch": 16}
+    names = {"backbone": network.name, "weights": weights.name, "strategy": strategy.name}
+    return MeasureSpec.model_validate({**names, **values, **changed})
+
+
+def said(
+    network: Network,
+    strategy: Strategy,
+    images: int,
+    measured: Measurement | None = None,
+    kept: Kept | None = None,
+    **changed: object,
+) -> Estimate:
+    """The estimate of a run with the strategy's own settings, but for `changed`."""
+    question = asked(network, strategy, **{key: changed[key] for key in ("image_size", "device") if key in changed})
+    own = {"epochs": strategy.epochs, "recipe": strategy.recipe, **question.model_dump(include=SAME), **changed}
+    run = TrainSpec.model_validate({"name": "", "workspace": "", "dataset": "", **own})
+    return estimate(run, question, images=images, measured=measured, kept=kept)
+
+
+SAME = {"backbone", "weights", "strategy", "image_size", "device", "batch_size", "micro_batch"}
 
 
 @pytest.mark.parametrize("name", list(networks()))
 def test_every_network_and_strategy_has_an_estimate(name: str) -> None:
     for row in strategies().values():
-        found = estimate(network(name), row, images=600)
+        found = said(network(name), row, images=600)
         assert 0 < found.low < found.high < 7 * 24 * 3600
         assert found.memory_mb is not None
         assert 300 < found.memory_mb < 200_000
@@ -22,25 +50,24 @@ def test_every_network_and_strategy_has_an_estimate(name: str) -> None:
 def test_longer_runs_take_longer() -> None:
     lite = network("efficientnet_lite0")
     wanted = ("feature_extraction", "partial_fine_tuning", "full_fine_tuning")
-    head, last, whole = (estimate(lite, strategy(name), images=600).high for name in wanted)
+    head, last, whole = (said(lite, strategy(name), images=600).high for name in wanted)
     assert head < last < whole
     one = strategy("full_fine_tuning")
-    assert estimate(lite, one, images=600, epochs=1).high < whole
-    assert estimate(lite, one, images=6000).high > 5 * whole
-    assert estimate(lite, one, images=600, image_size=448).high > 2 * whole
-    assert estimate(lite, one, images=6000, device="cuda").high < whole
+    assert said(lite, one, images=600, epochs=1).high < whole
+    assert said(lite, one, images=6000).high > 5 * whole
+    assert said(lite, one, images=600, image_size=448).high > 2 * whole
+    assert said(lite, one, images=6000, device="cuda").high < whole
 
 
 def test_the_default_run_is_said_to_take_seconds() -> None:
-    found = estimate(network("efficientnet_lite0"), strategy("feature_extraction"), images=600)
+    found = said(network("efficientnet_lite0"), strategy("feature_extraction"), images=600)
     assert str(found).endswith("seconds")
 
 
 def test_what_an_earlier_run_left_takes_no_time_again() -> None:
     lite, head = network("efficientnet_lite0"), strategy("feature_extraction")
     cold, decoded, known = (
-        estimate(lite, head, images=2000, kept=Kept(*left)).high
-        for left in ((False, False), (True, False), (True, True))
+        said(lite, head, images=2000, kept=Kept(*left)).high for left in ((False, False), (True, False), (True, True))
     )
     assert cold > decoded > known
     assert known < cold / 3
@@ -48,10 +75,10 @@ def test_what_an_earlier_run_left_takes_no_time_again() -> None:
 
 def test_what_is_measured_takes_the_place_of_the_table_and_narrows_the_range() -> None:
     lite, row = network("efficientnet_lite0"), strategy("full_fine_tuning")
-    table = expected(lite, row, image_size=224, device="cpu")
-    rough = estimate(lite, row, images=600)
+    table = expected(asked(lite, row))
+    rough = said(lite, row, images=600)
     slower = table.model_copy(update={"step_seconds": 4 * table.step_seconds, "memory_mb": 2 * table.memory_mb})
-    found = estimate(lite, row, images=600, measured=slower)
+    found = said(lite, row, images=600, measured=slower)
     assert found.measured
     assert found.high / found.low < rough.high / rough.low
     assert found.low > rough.high, "four times as slow as the table has it"
@@ -63,7 +90,7 @@ def test_what_is_measured_takes_the_place_of_the_table_and_narrows_the_range() -
 def test_early_stopping_opens_the_range_downwards() -> None:
     lite, row = network("efficientnet_lite0"), strategy("full_fine_tuning")
     waits, stops = (row.recipe.changed({"patience": patience}) for patience in (0, 2))
-    whole, early = (estimate(lite, row, images=600, epochs=40, recipe=recipe) for recipe in (waits, stops))
+    whole, early = (said(lite, row, images=600, epochs=40, recipe=recipe) for recipe in (waits, stops))
     assert early.high == whole.high
     assert early.low < whole.low / 3
 
@@ -71,16 +98,16 @@ def test_early_stopping_opens_the_range_downwards() -> None:
 def test_more_of_what_a_strategy_does_costs_more() -> None:
     lite, late = network("efficientnet_lite0"), strategy("partial_fine_tuning")
     views = late.recipe.changed({"augmentation": "light", "views": 8})
-    assert estimate(lite, late, images=3000, recipe=views).high > estimate(lite, late, images=3000).high
+    assert said(lite, late, images=3000, recipe=views).high > said(lite, late, images=3000).high
     head = strategy("feature_extraction")
-    assert estimate(lite, head, images=3000, solver="adam").high > estimate(lite, head, images=3000).high
+    assert said(lite, head, images=3000, solver="adam").high > said(lite, head, images=3000).high
 
 
 @pytest.mark.parametrize("name", ["vit_base_patch16_clip_224", "vit_base_patch16_siglip_224", "deit_tiny_patch16_224"])
 def test_a_transformer_is_expected_to_take_what_transformers_take_whatever_its_familys_name(name: str) -> None:
     """The first estimate of CLIP, SigLIP and DeiT was that of a network of convolutions: memory and speed were wrong."""
     other, known, row = network(name), network("vit_b_16"), strategy("full_fine_tuning")
-    found, wanted = (expected(one, row, image_size=224, device="cpu") for one in (other, known))
+    found, wanted = (expected(asked(one, row)) for one in (other, known))
     work = other.gflops / known.gflops
     assert found.step_seconds == pytest.approx(work * wanted.step_seconds, rel=0.1)
     values, known_values = (
@@ -91,11 +118,11 @@ def test_a_transformer_is_expected_to_take_what_transformers_take_whatever_its_f
 
 def test_what_does_not_fit_is_said_with_what_would() -> None:
     lite = network("efficientnet_lite0")
-    whole = estimate(lite, strategy("full_fine_tuning"), images=600)
+    whole = said(lite, strategy("full_fine_tuning"), images=600)
     assert whole.memory_mb is not None
     assert fits(whole, whole.memory_mb + 1) is None
     assert fits(whole, None) is None
-    assert fits(estimate(lite, strategy("feature_extraction"), images=600), 4000) is None
+    assert fits(said(lite, strategy("feature_extraction"), images=600), 4000) is None
     little = fits(whole, whole.memory_mb - 1)
     assert little is not None
     assert "batch size of 8" in little
@@ -109,7 +136,7 @@ def test_what_does_not_fit_is_said_with_what_would() -> None:
 
 def test_a_heavy_backbone_is_answered_with_the_default_one() -> None:
     heavy = network("vit_b_16")
-    found = estimate(heavy, strategy("full_fine_tuning"), images=600)
+    found = said(heavy, strategy("full_fine_tuning"), images=600)
     words = [one.words for one in found.lighter]
     assert any("efficientnet_lite0" in one for one in words)
     assert not any("image size" in one for one in words), "it takes one size only"

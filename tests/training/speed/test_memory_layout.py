@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.twin import SIZE, twin
+from tests.training.twin import spec, twin
 from tl_core.data.cache import Cache
 from tl_core.training.speed import memory_layout as trial
 from tl_core.training.speed.memory_layout import channels_last_is_faster
@@ -20,25 +20,19 @@ def test_the_layouts_trial_is_remembered_and_leaves_the_network_alone(
 ) -> None:
     backbone, cache = twin(), Cache(tmp_path / "cache", 10**8)
     before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
-    seconds = {"contiguous": 2.0, "channels_last": 1.0}
+    seconds = {torch.contiguous_format: 2.0, torch.channels_last: 1.0}
     real = trial._seconds
     monkeypatch.setattr(trial, "_seconds", lambda *given: real(*given) and seconds[given[-2]])
+    run = spec(micro_batch=4)
 
     def ask() -> bool:
-        return channels_last_is_faster(
-            backbone, frozen=1, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
-        )
+        return channels_last_is_faster(backbone, run, frozen=1, cache=cache)
 
     assert ask() is True
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.tensors().items())
-    seconds["channels_last"] = 3.0
+    seconds[torch.channels_last] = 3.0
     assert ask() is True, "the same machine takes the same layout again"
-    assert (
-        channels_last_is_faster(
-            backbone, frozen=0, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
-        )
-        is False
-    )
+    assert channels_last_is_faster(backbone, run, frozen=0, cache=cache) is False
 
 
 @pytest.mark.parametrize(("fits", "tried"), [(3, [8, 4, 2, 2]), (0, [8, 4, 2, 1])])
@@ -52,13 +46,11 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_fewer_pictures(
         counts.append(int(str(count)))
         if counts[-1] > fits:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return {"contiguous": 2.0, "channels_last": 1.0}[str(layout)]
+        return {torch.contiguous_format: 2.0, torch.channels_last: 1.0}[layout]
 
     monkeypatch.setattr(trial, "_seconds", seconds)
     monkeypatch.setattr(trial, "CPU_BATCH", 8)
     cache = Cache(tmp_path / "cache", 10**8)
-    faster = channels_last_is_faster(
-        twin(), frozen=0, image_size=SIZE, device="cpu", bfloat16=False, micro_batch=4, cache=cache
-    )
+    faster = channels_last_is_faster(twin(), spec(micro_batch=4), frozen=0, cache=cache)
     assert counts == tried
     assert faster is (fits > 0)

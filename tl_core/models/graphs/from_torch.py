@@ -50,7 +50,7 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     Raises:
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
-    problem = too_large(backbone.row)
+    problem = too_large(backbone.network)
     if problem:
         raise ModelError(problem)
     stages = [stage_name(number) for number in range(len(backbone.stages))]

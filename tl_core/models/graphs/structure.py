@@ -24,10 +24,10 @@ def structure(backbone: Backbone, image_size: int) -> str:
     Runs the network once, without gradients, where it lies (the meta device will do); leaves it as it was.
     """
     shapes = _shapes(backbone, image_size)
-    head = f"Linear(in_features={backbone.row.embedding_size}, out_features=number of classes), the new head"
-    lines = list(_tree("", backbone.module, "", shapes, {backbone.row.head: head}, fold=False))
+    head = f"Linear(in_features={backbone.network.embedding_size}, out_features=number of classes), the new head"
+    lines = list(_tree("", backbone.module, "", shapes, {backbone.network.head: head}, fold=False))
     if len(lines) > LONGEST:
-        lines = list(_tree("", backbone.module, "", shapes, {backbone.row.head: head}, fold=True))
+        lines = list(_tree("", backbone.module, "", shapes, {backbone.network.head: head}, fold=True))
     lines[0] = f"{lines[0]}  # images (3, {image_size}, {image_size})"
     return "\n".join(lines) + "\n"
 

@@ -51,11 +51,7 @@ def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, 
         class_weights=class_weights(plan.labels[train]) if spec.recipe.class_weights else None,
     )
     yield StageStarted(stage="training", title="Trying learning rates")
-    return (
-        yield from find_rate(
-            trainer, train, head_rate=spec.recipe.learning_rate, batch_size=spec.batch_size, seed=spec.seed
-        )
-    )
+    return (yield from find_rate(trainer, train, spec))
 
 
 def _scaled_features(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, Inputs]:

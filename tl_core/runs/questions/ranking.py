@@ -23,7 +23,7 @@ from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.frozen.features import computed_key, features_key, frozen_features
 from tl_core.training.speed.expected import forward_seconds
-from tl_core.training.speed.measure import frozen_seconds
+from tl_core.training.speed.graph_times import frozen_seconds
 from tl_core.training.transferability import MOST_IMAGES, stratified, transferability
 
 

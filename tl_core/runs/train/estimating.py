@@ -39,21 +39,11 @@ def measured(spec: TrainSpec, classes: int, cache: Cache) -> Measurement | None:
 
 def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
     """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on the images of `manifest`."""
-    classes = len(manifest.classes)
-    asked = measure_question(spec, classes)
+    asked = measure_question(spec, len(manifest.classes))
     return estimate(
-        network(spec.backbone),
-        strategy(spec.strategy),
+        spec,
+        asked,
         images=len(manifest.images),
-        image_size=spec.image_size,
-        device=resolve_device(spec.device),
-        stages=spec.stages,
-        epochs=spec.epochs,
-        classes=classes,
-        recipe=spec.recipe,
-        solver=spec.solver,
-        micro_batch=min(asked.micro_batch, spec.batch_size),
-        precision=asked.precision,
         measured=measure.known(asked, cache),
         kept=_kept(spec, manifest, cache),
     )

@@ -57,11 +57,7 @@ def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, H
                 features[val],
                 plan.labels[val],
                 classes=len(plan.classes),
-                recipe=spec.recipe,
-                epochs=spec.epochs,
-                batch_size=spec.batch_size,
-                seed=spec.seed,
-                device=spec.device,
+                spec=spec,
             )
         )
     from tl_core.training.head.fitted import fit_logistic

@@ -84,27 +84,27 @@ def _random(plan: Plan) -> Backbone:
 
 def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[int, Inputs]]:
     """How many stages are frozen when training starts, and what comes out of them; `backbone` has its first head by then."""
-    row, stages = plan.strategy, len(backbone.stages)
-    if row.thaws:
+    strategy, stages = plan.strategy, len(backbone.stages)
+    if strategy.thaws:
         features = yield from _start_from_fitted(plan, backbone, pixels)
         return stages, Inputs.of_activations(features, device=torch_device(plan.spec.device))
-    if row.learns == "one" and plan.spec.learning_stages is None:
+    if strategy.learns == "one" and plan.spec.learning_stages is None:
         yield from _start_from_fitted(plan, backbone, pixels)
         yield from _find_stage(plan, backbone, pixels)
-        frozen = first_learning(backbone, row, plan.spec)
+        frozen = first_learning(backbone, strategy, plan.spec)
         return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
     # Before the fitted head: where nothing is kept yet, one pass gives its features, too.
-    frozen = first_learning(backbone, row, plan.spec)
+    frozen = first_learning(backbone, strategy, plan.spec)
     inputs = yield from _inputs(plan, backbone, pixels, frozen)
-    if row.head_start == "fitted":
+    if strategy.head_start == "fitted":
         yield from _start_from_fitted(plan, backbone, pixels)
     return frozen, inputs
 
 
 def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
-    row, stages = plan.strategy, len(backbone.stages)
+    strategy, stages = plan.strategy, len(backbone.stages)
     frozen, inputs = yield from prepared(plan, backbone, pixels)
-    last = phases(row, stages, plan.spec.epochs)[-1].frozen
+    last = phases(strategy, stages, plan.spec.epochs)[-1].frozen
     _choose_layout(plan, backbone, frozen if last is None else last)
 
     def thaw(first: int) -> Generator[Event, None, Inputs]:
@@ -112,10 +112,10 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         # the CPU, where the network itself computes them, they come from one that has learned nothing.
         fresh = (yield from built(plan)) if first and plan.spec.device != "cpu" else backbone
         found = yield from _inputs(plan, backbone, pixels, first, fresh=fresh)
-        yield StageStarted(stage="training", title=f"Training: {row.title.lower()}")
+        yield StageStarted(stage="training", title=f"Training: {strategy.title.lower()}")
         return found
 
-    yield StageStarted(stage="training", title=f"Training: {row.title.lower()}")
+    yield StageStarted(stage="training", title=f"Training: {strategy.title.lower()}")
     yield from fit(
         backbone,
         inputs,
@@ -123,7 +123,7 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         plan.rows("train"),
         plan.rows("val"),
         spec=plan.spec,
-        strategy=row,
+        strategy=strategy,
         frozen=frozen,
         save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
         thaw=thaw,
@@ -174,15 +174,11 @@ def _inputs(
             exported,
             pixels,
             frozen=frozen,
+            spec=spec,
             train_rows=plan.rows("train"),
-            recipe=spec.recipe,
             passes=_passes(plan, backbone, frozen),
-            seed=spec.seed,
             cache=plan.cache,
             key=plan.key(),
-            device=spec.device,
-            precision=spec.precision,
-            views=spec.views_kept.get(frozen),
         )
         views = activations.views if activations else 0
         if spec.views_kept.get(frozen) != views:
@@ -196,23 +192,15 @@ def _inputs(
 
 def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
     """In how many epochs the first `frozen` stages stay so."""
-    row, epochs = plan.strategy, plan.spec.epochs
-    if not row.thaws:
+    strategy, epochs = plan.strategy, plan.spec.epochs
+    if not strategy.thaws:
         return epochs
-    return sum(phase.epochs for phase in phases(row, len(backbone.stages), epochs) if phase.frozen == frozen)
+    return sum(phase.epochs for phase in phases(strategy, len(backbone.stages), epochs) if phase.frozen == frozen)
 
 
 def _choose_layout(plan: Plan, backbone: Backbone, frozen: int) -> None:
     spec = plan.spec
     if spec.channels_last is not None:
         return
-    faster = channels_last_is_faster(
-        backbone,
-        frozen=frozen,
-        image_size=spec.image_size,
-        device=spec.device,
-        bfloat16=spec.precision == "bfloat16",
-        micro_batch=min(spec.micro_batch, spec.batch_size),
-        cache=plan.cache,
-    )
+    faster = channels_last_is_faster(backbone, spec, frozen=frozen, cache=plan.cache)
     plan.take(spec.model_copy(update={"channels_last": faster}))

@@ -18,7 +18,7 @@ from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, default_strategy, misfit, strategy, tuned
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, default_strategy, misfit, strategy, tuned
 
 
 def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) -> TrainSpec:
@@ -52,7 +52,7 @@ def settled(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
     spec = spec.model_copy(update={"device": device, **computes(device)._asdict()})
     if spec.strategy == DEFAULT and spec.solver != "logistic":
         reason = f"The solver {spec.solver} finds the head alone."
-        spec = with_strategy(spec, "feature_extraction", reason=reason)
+        spec = with_strategy(spec, HEAD_ONLY, reason=reason)
     elif spec.strategy == DEFAULT:
         images = int((assign(dataset.manifest(), spec.seed) == "train").sum())
         choice = default_strategy(device, images)
@@ -73,7 +73,7 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
     """
     if plan.spec.strategy != AUTO:
         return
-    from tl_core.training.strategies.advice import LAST_RESORT, advise, needs_similarity
+    from tl_core.training.strategies.advice import advise, needs_similarity
     from tl_core.training.transferability import transferability
 
     yield StageStarted(stage="features", title="Finding out which strategy suits these pictures")
@@ -92,7 +92,7 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
         yield Notice(message=found.said(plan.network.name))
         similar = found.similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
-    chosen = advice.strategy or LAST_RESORT
+    chosen = advice.strategy or HEAD_ONLY
     plan.take(_with_estimate(with_strategy(plan.spec, chosen, reason=advice.reason), plan.dataset))
     yield Notice(message=f"The strategy is {strategy(chosen).title!r} ({chosen}). {advice.reason}")
 

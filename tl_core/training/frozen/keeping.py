@@ -1,13 +1,11 @@
-"""Whether it pays to keep what frozen stages give: timed on a few of the pictures, remembered by machine. Needs torch.
+"""Whether keeping the output of frozen stages pays, or computing it again in every epoch: timed on a few images. Needs torch.
 
-On a CPU keeping nearly always wins; on a GPU a bulky map is computed again sooner than it is read. Knows arrays and a network;
-knows no run, and writes nothing but what it times.
+On a CPU keeping is nearly always faster. On a GPU a large map may be computed again sooner than it is read.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,44 +13,39 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from tl_core.data.cache import Cache
 from tl_core.documents.base import Record
-from tl_core.documents.options import Level
-from tl_core.documents.spec import Precision
-from tl_core.hardware import available_mb, machine
+from tl_core.documents.spec import TrainSpec
+from tl_core.hardware import available_mb
 from tl_core.models.build import Backbone
-from tl_core.training.frozen.features import computed_key
 from tl_core.training.frozen.onnx_runtime import new_rows
 from tl_core.training.loop.inputs import Inputs, fits_device, wait_for
+from tl_core.training.timing import answer_key, remembered, timed
 
-VERSION = 2
-"""Of how it is timed: raise it with every change, so that what was timed before is not believed."""
 PICTURES = 8
 GPU_PICTURES = 64
-"""A GPU takes about as long for a few."""
-ROUNDS = 2
-"""Times that each is timed, after one that warms up; the quickest counts."""
+"""A GPU takes about as long for few images as for these."""
 _DISK_SHARE = 0.7
-"""Of the free memory that may hold files; of more, a part is read from the disk again in every epoch."""
+"""Share of the free memory that files may fill; parts of larger files are read from the disk again in every epoch."""
 
 
 class Costs(Record):
-    """Seconds a picture."""
+    """Seconds per image."""
 
     once: float
-    """For computing it to be kept."""
+    """Seconds to compute the output that is kept."""
     read: float
-    """For reading it back onto the device."""
+    """Seconds to read it back onto the device."""
     again: float
-    """For computing it anew as training would, pixels read and changed included."""
+    """Seconds to compute it during training, reading and augmenting the pixels included."""
 
     def keeping(self, *, fresh: int, asked: int) -> float:
-        """Seconds of a run that computes `fresh` pictures to keep them and asks for a picture `asked` times in all."""
+        """Seconds of a run that computes and keeps the output of `fresh` images and reads one `asked` times in all."""
         return fresh * self.once + asked * self.read
 
     def recomputing(self, *, asked: int) -> float:
+        """Seconds of a run that computes the output of an image `asked` times in all."""
         return asked * self.again
 
 
@@ -61,111 +54,75 @@ def measured_costs(
     pixels: NDArray[np.uint8],
     once: Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]],
     *,
+    spec: TrainSpec,
     frozen: int,
-    level: Level,
     images: int,
-    device: str,
-    precision: Precision,
     cache: Cache,
 ) -> Costs:
-    """What the first `frozen` stages of `backbone` cost, timed on the first of `pixels` (N, S, S, 3), or as timed here before.
+    """The costs of the first `frozen` stages of `backbone` in the run of `spec`, timed on the first of `pixels` (N, S, S, 3).
 
-    `once` gives their output for pictures (M, S, S, 3) in the way in which it would be computed to be kept; `level` is that of
-    the changes to pixels, `images` how many pictures would be kept in all, and `precision` that of computing anew.
+    `once` gives the stages' output for images (M, S, S, 3), computed in the way in which it would be kept; `images` is how many
+    outputs would be kept in all. What was timed on this machine before is not timed again.
 
     Raises:
         DiskFull: no space is left.
     """
-    sample = np.ascontiguousarray(pixels[: PICTURES if device == "cpu" else GPU_PICTURES])
+    device, level = torch.device(spec.device), spec.recipe.augmentation
+    sample = np.ascontiguousarray(pixels[: PICTURES if device.type == "cpu" else GPU_PICTURES])
     values = once(sample).astype(np.float16)
     whole = values[:1].nbytes * images
-    resident, cold = fits_device(whole, torch.device(device)), _from_disk(whole)
-    place = computed_key(
-        "keeping",
-        str(VERSION),
-        backbone.row.name,
-        str(frozen),
-        str(pixels.shape[1]),
-        level,
-        precision,
-        machine(device),
-        str(resident),
-        str(cold),
-    )
+    resident, cold = fits_device(whole, device), _from_disk(whole)
 
-    def write(path: Path) -> None:
-        found = Costs(
-            once=_quickest(lambda: once(sample)) / len(sample),
-            read=_read_seconds(values, device, path, resident=resident, cold=cold),
-            again=_again_seconds(backbone, sample, frozen, level, device, precision),
+    def find(path: Path) -> Costs:
+        backbone.to(device).eval()
+        again = Inputs.of_pixels(backbone, sample, frozen=frozen, device=device, level=level, precision=spec.precision)
+        return Costs(
+            once=timed(lambda: once(sample)) / len(sample),
+            read=_read_seconds(values, device, path, resident=resident, cold=cold) / len(values),
+            again=batch_seconds(again, np.arange(len(sample)), changed=level != "none") / len(sample),
         )
-        path.write_text(found.model_dump_json())
 
-    def answer(path: Path) -> Costs | None:
-        try:
-            return Costs.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            return None
-
-    kept = answer(cache.make("activations", f"keeping-{place}", write, whole=lambda path: answer(path) is not None))
-    assert kept is not None
-    return kept
+    asked = backbone.network.name, frozen, pixels.shape[1], level, spec.precision, resident, cold
+    return remembered(cache, answer_key("keeping", spec.device, *asked), Costs, find)
 
 
 def batch_seconds(inputs: Inputs, rows: NDArray[np.integer], *, changed: bool) -> float:
-    """Seconds until a step has the batch `rows` of `inputs` on its device; `changed`: as in training."""
+    """Seconds until the batch `rows` of `inputs` is on its device; `changed`: augmented as in training."""
     generator = torch.Generator()
 
     def work() -> None:
         inputs.batch(rows, generator.manual_seed(0) if changed else None)
         wait_for(inputs.device)
 
-    return _quickest(work)
+    return timed(work)
 
 
-def _again_seconds(
-    backbone: Backbone, sample: NDArray[np.uint8], frozen: int, level: Level, device: str, precision: Precision
+def _read_seconds(
+    values: NDArray[np.float16], device: torch.device, path: Path, *, resident: bool, cold: bool
 ) -> float:
-    place = torch.device(device)
-    backbone.to(place).eval()
-    inputs = Inputs.of_pixels(backbone, sample, frozen=frozen, device=place, level=level, precision=precision)
-    return batch_seconds(inputs, np.arange(len(sample)), changed=level != "none") / len(sample)
-
-
-def _read_seconds(values: NDArray[np.float16], device: str, path: Path, *, resident: bool, cold: bool) -> float:
-    """From a file, which is written to `path`: from memory, or from the disk where `cold`."""
+    """Seconds to read `values` from the file `path`, which is written first; from the disk itself where `cold`."""
     rows = new_rows(path, values.shape, np.float16)
     rows[:] = values
     rows.flush()
     del rows
+    inputs: list[Inputs] = []
 
-    def work(inputs: Inputs) -> float:
-        begun = time.perf_counter()
-        inputs.batch(np.arange(len(values)))
-        wait_for(inputs.device)
-        return time.perf_counter() - begun
-
-    found = []
-    for _ in range(ROUNDS + 1):
+    def open_file() -> None:
+        inputs.clear()
         if cold and hasattr(os, "posix_fadvise"):
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         kept = np.load(path, mmap_mode="r", allow_pickle=False)
-        found.append(work(Inputs(kept, None, None, torch.device(device), resident=resident)))
-        del kept
-    return min(found[1:]) / len(values)
+        inputs.append(Inputs(kept, None, None, device, resident=resident))
+
+    def work() -> None:
+        inputs[0].batch(np.arange(len(values)))
+        wait_for(device)
+
+    return timed(work, before=open_file)
 
 
 def _from_disk(whole: int) -> bool:
-    """Whether `whole` bytes are more than the memory has room for, so that they are not all read from there."""
+    """Whether `whole` bytes do not fit the free memory, so that they are read from the disk."""
     free = available_mb("cpu")
     return free is not None and whole > _DISK_SHARE * free * 1e6
-
-
-def _quickest(work: Callable[[], object]) -> float:
-    found = []
-    for _ in range(ROUNDS + 1):
-        begun = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - begun)
-    return min(found[1:])

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tl_core.documents.events import EpochEnded, Event, Notice
-from tl_core.documents.options import Recipe
+from tl_core.documents.spec import TrainSpec
 from tl_core.training.head.fitted import Head, calibrated_loss, check_rows, class_weights
 from tl_core.training.head.logistic import Scaling
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
+from tl_core.training.strategies.optimizers import optimizer
 from tl_core.training.strategies.schedules import schedule
 
 
@@ -31,29 +32,25 @@ def fit_adam(
     val_y: NDArray[np.integer],
     *,
     classes: int,
-    recipe: Recipe,
-    epochs: int,
-    batch_size: int,
-    seed: int,
-    device: str = "cpu",
+    spec: TrainSpec,
 ) -> Generator[Event, None, Head]:
-    """Train a linear layer for `epochs` and return the one with the lowest validation loss after its best temperature.
+    """Train a linear layer as `spec` says and return the state with the lowest validation loss after its best temperature.
 
-    Arrays and labels as for `fit_logistic`. Yields one `EpochEnded` for each epoch, and one before the first. Of `recipe`
-    it follows the optimizer, `learning_rate`, schedule and warm-up, weight decay, label smoothing, mixup (of features), EMA,
-    clipping, class weights and patience; what concerns stages and pixels has no meaning here. The same arguments give the
-    same head on the same device.
+    Arrays and labels as for `fit_logistic`. Yields one `EpochEnded` for each epoch, and one before the first. Of the recipe it
+    uses the optimizer, `learning_rate`, schedule and warm-up, weight decay, label smoothing, mixup (of features), EMA, clipping,
+    class weights and patience, but nothing that concerns stages and pixels. The same arguments give the same head on the same
+    device.
 
     Raises:
         ValueError: shapes that do not fit, no validation rows, a class without a training row.
     """
     check_rows(train_x, train_y, val_x, val_y, classes)
     scaling = Scaling.of(train_x)
-    steps = _Steps(scaling.apply(train_x), train_y, classes, recipe, epochs, batch_size, seed, torch.device(device))
-    val = torch.from_numpy(scaling.apply(val_x)).to(device)
+    steps = _Steps(scaling.apply(train_x), train_y, classes, spec)
+    val = torch.from_numpy(scaling.apply(val_x)).to(spec.device)
     best, best_epoch = _judged(steps.layer, val, val_y, scaling), 0
-    yield _event(0, epochs, None, best, steps.rate, improved=True)
-    for epoch in range(1, epochs + 1):
+    yield _event(0, spec.epochs, None, best, steps.rate, improved=True)
+    for epoch in range(1, spec.epochs + 1):
         with _one_thread():
             steps.epoch(epoch)
             with steps.judged():
@@ -70,10 +67,12 @@ def fit_adam(
         improved = now.val_loss < best.val_loss
         if improved:
             best, best_epoch = now, epoch
-        yield _event(epoch, epochs, running, now, steps.rate, improved=improved)
-        if recipe.patience and epoch - best_epoch >= recipe.patience:
-            if epoch < epochs:
-                yield Notice(message=f"No better validation loss for {recipe.patience} epochs: training stops here.")
+        yield _event(epoch, spec.epochs, running, now, steps.rate, improved=improved)
+        if spec.recipe.patience and epoch - best_epoch >= spec.recipe.patience:
+            if epoch < spec.epochs:
+                yield Notice(
+                    message=f"No better validation loss for {spec.recipe.patience} epochs: training stops here."
+                )
             break
     return best
 
@@ -86,28 +85,31 @@ class _Steps:
         features: NDArray[np.float32],
         labels: NDArray[np.integer],
         classes: int,
-        recipe: Recipe,
-        epochs: int,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
+        spec: TrainSpec,
     ) -> None:
+        recipe, device = spec.recipe, torch.device(spec.device)
         self.layer = nn.Linear(features.shape[1], classes, device=device)
         for parameter in self.layer.parameters():
             nn.init.zeros_(parameter)
         self.rate = recipe.learning_rate
-        self._recipe, self._seed, self._classes = recipe, seed, classes
+        self._recipe, self._seed, self._classes = recipe, spec.seed, classes
         self._features = torch.from_numpy(features).to(device)
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
-        self._optimizer = _optimizer(self.layer, recipe)
+        self._optimizer = optimizer(
+            [
+                {"params": [self.layer.weight], "weight_decay": recipe.weight_decay},
+                {"params": [self.layer.bias], "weight_decay": 0.0},
+            ],
+            recipe,
+        )
         self._average = Average(recipe.ema) if recipe.ema else None
         if self._average is not None:
             self._average.follow(self.layer.parameters())
         self._weights: Tensor | None = None
         if recipe.class_weights:
             self._weights = torch.from_numpy(class_weights(labels)).float().to(device)
-        self._an_epoch = math.ceil(len(features) / batch_size)
-        self._factors = schedule(epochs * self._an_epoch, recipe)
+        self._an_epoch = math.ceil(len(features) / spec.batch_size)
+        self._factors = schedule(spec.epochs * self._an_epoch, recipe)
 
     def judged(self) -> AbstractContextManager[None]:
         """The layer inside is the one that is judged and kept: the average, where the recipe has one."""
@@ -147,16 +149,6 @@ class _Steps:
         self._optimizer.step()
         if self._average is not None:
             self._average.update()
-
-
-def _optimizer(layer: nn.Linear, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [layer.weight], "weight_decay": recipe.weight_decay},
-        {"params": [layer.bias], "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def _judged(layer: nn.Linear, val: Tensor, labels: NDArray[np.integer], scaling: Scaling) -> Head:

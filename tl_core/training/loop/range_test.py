@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.questions import RateCurve
+from tl_core.documents.spec import TrainSpec
 from tl_core.errors import ModelError
 from tl_core.training.loop.steps import Running, Trainer
 
@@ -42,16 +43,13 @@ BELOW_RISE = 3.0
 def find_rate(
     trainer: Trainer,
     train_rows: NDArray[np.integer],
-    *,
-    head_rate: float,
-    batch_size: int,
-    seed: int,
+    spec: TrainSpec,
     steps: int = MOST_STEPS,
 ) -> Generator[Event, None, RateCurve]:
     """Train with rising rates until the loss goes astray; the curve, with a suggestion for the head's rate.
 
-    `head_rate` is the learning rate of the recipe with which `trainer` was made: the rates of stages keep their proportion
-    to it. No more than `steps` are taken, fewer where there are few `train_rows`. The same arguments give the same curve.
+    `spec` is that with which `trainer` was made: the rates of the stages keep their proportion to the head's. At most `steps`
+    steps are taken, fewer where there are few `train_rows`. The same arguments give the same curve.
 
     Raises:
         DeviceError: not even one picture fits the device's memory.
@@ -60,7 +58,7 @@ def find_rate(
     """
     if len(train_rows) == 0:
         raise ValueError("There must be training rows.")
-    an_epoch = math.ceil(len(train_rows) / batch_size)
+    an_epoch = math.ceil(len(train_rows) / spec.batch_size)
     count = min(steps, max(FEWEST_STEPS, EPOCHS * an_epoch))
     factor = (HIGHEST / LOWEST) ** (1 / max(1, count - 1))
     pace = Pace("training", count)
@@ -71,11 +69,11 @@ def find_rate(
     for step in range(count):
         rows = next(order, None)
         if rows is None:
-            shuffled = np.random.default_rng([seed, step]).permutation(train_rows)
+            shuffled = np.random.default_rng([spec.seed, step]).permutation(train_rows)
             order = iter(np.array_split(shuffled, an_epoch))
             rows = next(order)
         rate, running = LOWEST * factor**step, Running()
-        yield from trainer.step(rows, rate / head_rate, draw=[seed, 0, step], running=running)
+        yield from trainer.step(rows, rate / spec.recipe.learning_rate, draw=[spec.seed, 0, step], running=running)
         if not math.isfinite(running.loss):
             break
         rates.append(rate)

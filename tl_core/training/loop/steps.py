@@ -26,8 +26,9 @@ from tl_core.training.loop.inputs import Inputs, out_of_memory
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
+from tl_core.training.strategies.optimizers import optimizer
 from tl_core.training.strategies.strategies import Strategy
-from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer, optimizer_parts, stage_groups
+from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer_parts, stage_groups
 
 Result = TypeVar("Result")
 
@@ -93,7 +94,7 @@ class Trainer:
         backbone.eval().requires_grad_(False)
         self._backbone = backbone
         head = head_group(backbone, spec)
-        self._optimizer = optimizer(head, spec.recipe)
+        self._optimizer = optimizer(optimizer_parts(head, spec.recipe), spec.recipe)
         self.head_rate = head.rate
         self._learning: list[nn.Parameter] = list(head.parameters)
         self._begin(inputs, frozen, () if strategy.thaws else range(frozen, len(backbone.stages)), 0)

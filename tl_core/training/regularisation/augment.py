@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -55,6 +56,10 @@ LEVELS: dict[Level, Ranges | None] = {
     "medium": Ranges(rotation=15, zoom=0.2, shift=0.09, brightness=0.14, contrast=0.25, saturation=0.25),
     "strong": Ranges(rotation=20, zoom=0.3, shift=0.12, brightness=0.2, contrast=0.4, saturation=0.4, hidden=0.5),
 }
+"""Ranges of each level. A new level is a name in `documents.options.Level` and a row here."""
+
+if LEVELS.keys() != set(get_args(Level)):
+    raise ValueError(f"The levels are {', '.join(LEVELS)}; the options name {', '.join(get_args(Level))}.")
 
 
 def augment(images: Tensor, level: Level, generator: torch.Generator) -> Tensor:

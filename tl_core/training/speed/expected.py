@@ -1,32 +1,35 @@
-"""Speeds and memory that a run is expected to have before anything was measured: from the network's row and a table. No torch.
+"""Speed and memory that a run is expected to have before anything was measured: from its network's row and a table of speeds.
 
-The table was measured on two cores (2.5 GHz, AVX-512); for GPUs it holds published figures. A factor of two either way is
-common: other work on the machine, an older processor. The steps of efficientnet_lite lie between two such machines.
+The table was measured on two cores (2.5 GHz, AVX-512); for GPUs it holds published figures. Real machines differ from it by a
+factor of up to two: other work on the machine, an older processor. The steps of efficientnet_lite lie between two such machines.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tl_core.documents.questions import Measurement
+from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.hardware import cores
+from tl_core.models import registry
 from tl_core.models.registry import Network
+from tl_core.training.strategies import strategies
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.strategies import Strategy, frozen_stages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Billions of multiply-adds a second, counted as the network's row counts them."""
+    """Billions of multiply-adds per second, counted as in the network's row."""
 
     forward: float
-    """A frozen forward pass: ONNX Runtime on a CPU (a core), torch elsewhere (the device)."""
+    """Speed of a frozen forward pass: in ONNX Runtime on one core of a CPU, in torch on another device."""
     step: float
-    """Forward and backward pass of a training step through the whole network; only forward multiply-adds are counted."""
+    """Speed of a training step, forward and backward, through the whole network; only forward multiply-adds are counted."""
     late_step: float
-    """The same where the first stages are frozen: on small maps there is less to move for each multiply-add."""
+    """Speed of a training step where the first stages are frozen: small maps need fewer bytes for each multiply-add."""
 
 
 _DEPTHWISE = Speed(forward=35.0, step=3.5, late_step=12.0)
@@ -40,7 +43,7 @@ _CORE: MappingProxyType[str, Speed] = MappingProxyType(
         **dict.fromkeys(("efficientnet", "mobilenet_v2", "mobilenet_v4", "mnasnet", "shufflenet_v2"), _DEPTHWISE),
     }
 )
-"""By published architecture, on one core. Depthwise convolutions move more bytes than they compute, so families differ tenfold."""
+"""Speed on one core by published architecture. Depthwise convolutions move many bytes for little work, so it differs tenfold."""
 _OTHER_CORE = Speed(forward=50.0, step=8.0, late_step=12.0)
 _DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
     {
@@ -49,41 +52,36 @@ _DEVICES: MappingProxyType[str, Speed] = MappingProxyType(
     }
 )
 _MOST_CORES = 8
-"""Beyond these, small batches no longer get faster."""
+"""With more cores than these, small batches do not become faster."""
 _START = MappingProxyType({"cpu": 1.5, "cuda": 12.0, "mps": 10.0})
 """Seconds for starting the worker and importing."""
 _TORCH_START = 3.0
-"""More where torch is needed on a CPU."""
+"""Further seconds where a run on a CPU needs torch."""
 _EXPORT = 8.0
 """Seconds for writing the trained network anew, and for a choice of layout."""
 _FEWER_LEARN = 0.85
-"""Of a step's time where few parameters learn: the gradient still runs through every layer."""
+"""Factor of a step's time where few parameters learn: the gradient still passes through every layer."""
 
 _BASE_MB = MappingProxyType({"head": 450.0, "steps": 900.0, "gpu": 700.0})
-"""Of a process that fits a head by ONNX Runtime, of one with torch, and of a GPU's context."""
+"""Memory of a process that fits a head with ONNX Runtime, of one with torch, and of a GPU's context."""
 _OUTPUTS_KEPT = 25.0
-"""Values that a training step keeps for each value that a stage gives: its inner layers' outputs."""
+"""Values that a training step keeps for each value of a stage's output: the outputs of its inner layers."""
 _KEPT_A_LAYER = 1.4
-"""The same for each matrix product of a stage, where a stage is made of those."""
+"""The same for each matrix product of a stage, in families of matrix products."""
 _BATCH = 8
 
 
-def expected(
-    network: Network,
-    strategy: Strategy,
-    *,
-    image_size: int,
-    device: str,
-    stages: int = 2,
-    classes: int = 10,
-    micro_batch: int = 16,
-    precision: str = "float32",
-) -> Measurement:
-    """What `measure` would find, roughly."""
-    scale = _scale(network, image_size)
+def expected(asked: MeasureSpec) -> Measurement:
+    """About what `measure` would find.
+
+    Raises:
+        UnknownName: there is no such network or strategy.
+    """
+    network, strategy, device = registry.network(asked.backbone), strategies.strategy(asked.strategy), asked.device
+    scale = _scale(network, asked.image_size)
     speed, workers = _speed(network, device), _workers(device)
     forward = [scale * part / (speed.forward * workers) for part in network.stage_gflops]
-    starts = _starts(network, strategy, stages) if strategy.takes_steps else []
+    starts = _starts(network, strategy, asked.stages) if strategy.takes_steps else []
     step = prefix = 0.0
     for share, frozen in starts:
         rate = (speed.late_step if frozen else speed.step) * workers
@@ -102,27 +100,18 @@ def expected(
         score_seconds=step / 3,
         start_seconds=_START[device] + with_torch,
         export_seconds=_EXPORT if strategy.takes_steps else 0.0,
-        memory_mb=_memory_mb(
-            network,
-            strategy,
-            [frozen for _, frozen in starts],
-            scale=scale,
-            device=device,
-            classes=classes,
-            micro_batch=micro_batch,
-            bytes_a_value=2 if precision == "bfloat16" else 4,
-        ),
+        memory_mb=_memory_mb(asked, network, strategy, min((frozen for _, frozen in starts), default=0)),
     )
 
 
 def forward_seconds(network: Network, image_size: int, device: str) -> float:
-    """For one picture through the whole frozen network, roughly."""
+    """About how many seconds one image takes through the whole frozen network."""
     scale = _scale(network, image_size)
     return scale * sum(network.stage_gflops) / (_speed(network, device).forward * _workers(device))
 
 
 def _starts(network: Network, strategy: Strategy, stages: int) -> list[tuple[float, int]]:
-    """(share of the steps, stages that are frozen meanwhile) for each phase, or each stage that may be chosen."""
+    """(share of the steps, number of stages that are frozen meanwhile) for each phase, or each stage that may be chosen."""
     total = len(network.stages)
     if strategy.thaws:
         return [
@@ -133,32 +122,24 @@ def _starts(network: Network, strategy: Strategy, stages: int) -> list[tuple[flo
     return [(1.0, frozen_stages(strategy, total, stages))]
 
 
-def _memory_mb(
-    network: Network,
-    strategy: Strategy,
-    starts: Sequence[int],
-    *,
-    scale: float,
-    device: str,
-    classes: int,
-    micro_batch: int,
-    bytes_a_value: int,
-) -> float:
+def _memory_mb(asked: MeasureSpec, network: Network, strategy: Strategy, frozen: int) -> float:
+    """Peak memory in megabytes, with at least `frozen` stages frozen at any time."""
+    scale = _scale(network, asked.image_size)
     weights = network.backbone_parameters * 4e-6
-    largest = max(_values(shape) for shape in network.stage_shapes) * 4e-6 * scale
-    base = _BASE_MB["gpu" if device != "cpu" else "steps" if strategy.takes_steps else "head"]
+    base = _BASE_MB["gpu" if asked.device != "cpu" else "steps" if strategy.takes_steps else "head"]
     if not strategy.takes_steps:
+        largest = max(math.prod(shape) for shape in network.stage_shapes) * 4e-6 * scale
         return base + 2 * weights + 4 * _BATCH * largest
-    first = min(starts)
-    kept = sum(_kept(network, stage) for stage in range(first, len(network.stages))) * scale * bytes_a_value / 1e6
-    learning = sum(network.stage_parameters[first:]) + network.head_parameters(classes)
+    bytes_a_value = 2 if asked.precision == "bfloat16" else 4
+    kept = sum(_kept(network, stage) for stage in range(frozen, len(network.stages))) * scale * bytes_a_value / 1e6
+    learning = sum(network.stage_parameters[frozen:]) + network.head_parameters(asked.classes)
     moments = 3 * 4e-6 * (learning if strategy.parameters == "all" else learning / 50)
-    return base + 3 * weights + moments + micro_batch * kept
+    return base + 3 * weights + moments + min(asked.micro_batch, asked.batch_size) * kept
 
 
 def _kept(network: Network, stage: int) -> float:
-    """Values that a training step keeps of one stage, for one picture at the default weights' size."""
-    given = _values(network.stage_shapes[stage])
+    """Values that a training step keeps of one stage, for one image of the default weights' size."""
+    given = math.prod(network.stage_shapes[stage])
     if not network.layout.matrix_products:
         return _OUTPUTS_KEPT * given
     width = _width(network.stage_shapes[stage])
@@ -166,15 +147,8 @@ def _kept(network: Network, stage: int) -> float:
     return given * (2 + _KEPT_A_LAYER * layers)
 
 
-def _values(shape: Sequence[int]) -> float:
-    product = 1.0
-    for side in shape:
-        product *= side
-    return product
-
-
 def _width(shape: Sequence[int]) -> int:
-    """Channels of (K, h, w), (h, w, K) or (T, K); maps are square."""
+    """Number of channels of (K, h, w), (h, w, K) or (T, K); maps are square."""
     return shape[0] if len(shape) == 3 and shape[1] == shape[2] else shape[-1]
 
 

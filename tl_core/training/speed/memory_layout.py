@@ -1,94 +1,71 @@
-"""Which memory layout is faster for one network on this machine: a trial of a few batches, its outcome remembered. Needs torch.
+"""Which memory layout is faster for one network on this machine, found with a few training steps on noise. Needs torch.
 
-The outcome goes into the spec and into the cache, so that the next run of the same kind takes the same layout even while
-the machine is busy. Knows no data: the pictures are noise.
+The answer is kept, so that a later run of the same kind takes the same layout even while the machine is busy.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import nn
 
 from tl_core.data.cache import Cache
-from tl_core.hardware import machine
+from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
-from tl_core.training.frozen.features import computed_key
 from tl_core.training.loop.inputs import out_of_memory, wait_for
+from tl_core.training.timing import answer_key, remembered, timed
 
 CPU_BATCH = 8
-ROUNDS = 2
-"""Timed steps of each layout, after one that warms up; the quickest counts."""
 
 
-def channels_last_is_faster(
-    backbone: Backbone, *, frozen: int, image_size: int, device: str, bfloat16: bool, micro_batch: int, cache: Cache
-) -> bool:
-    """Whether a training step of what follows the first `frozen` stages is faster with channels last.
+def channels_last_is_faster(backbone: Backbone, spec: TrainSpec, *, frozen: int, cache: Cache) -> bool:
+    """Whether a training step of `spec` through what follows the first `frozen` stages is faster with channels last.
 
-    Leaves `backbone` as it is. With `micro_batch` pictures on a GPU, fewer where memory does not do for them, and no trial
-    where it does not do for one. The answer of an earlier trial on this machine is taken where the cache still has it.
+    `backbone` is not changed. Where the device's memory is too small for a micro-batch, fewer images are used; where it is too
+    small for one, the answer is no.
 
     Raises:
         DiskFull: no space is left.
     """
-    key = computed_key("layout", backbone.row.name, str(frozen), str(image_size), machine(device), str(bfloat16))
 
-    def write(path: Path) -> None:
-        count = CPU_BATCH if device == "cpu" else micro_batch
-        seconds: Mapping[str, float] = _EVEN
+    def find(_: Path) -> bool:
+        count = CPU_BATCH if spec.device == "cpu" else min(spec.micro_batch, spec.batch_size)
         while count:
             try:
-                seconds = {
-                    layout: _seconds(backbone, frozen, image_size, device, bfloat16, layout, count)
-                    for layout in _LAYOUTS
-                }
-                break
+                contiguous, last = (_seconds(backbone, spec, frozen, layout, count) for layout in _LAYOUTS)
+                return last < contiguous
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
             count //= 2
-        path.write_text(json.dumps({"channels_last": seconds["channels_last"] < seconds["contiguous"]}))
+        return False
 
-    def answer(path: Path) -> bool | None:
-        try:
-            return bool(json.loads(path.read_bytes())["channels_last"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-
-    return bool(answer(cache.make("activations", f"layout-{key}", write, whole=lambda path: answer(path) is not None)))
+    key = answer_key("layout", spec.device, backbone.network.name, frozen, spec.image_size, spec.precision)
+    return remembered(cache, key, bool, find)
 
 
-_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-_EVEN = MappingProxyType(dict.fromkeys(_LAYOUTS, 0.0))
+_LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def _seconds(backbone: Backbone, frozen: int, size: int, device: str, bfloat16: bool, layout: str, count: int) -> float:
-    place = torch.device(device)
-    # Training moves the statistics of batch norm; the copy takes that.
-    copied = copy.deepcopy(backbone).to(place, memory_format=_LAYOUTS[layout]).eval()  # type: ignore[call-overload]
-    network: nn.Module = copied.suffix(frozen)
-    noise = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(place)
+def _seconds(backbone: Backbone, spec: TrainSpec, frozen: int, layout: torch.memory_format, count: int) -> float:
+    """Seconds of one forward and backward pass of `count` images."""
+    device, size = torch.device(spec.device), spec.image_size
+    # Training changes the statistics of batch norm, so a copy is trained.
+    copied = copy.deepcopy(backbone).to(device, memory_format=layout).eval()  # type: ignore[call-overload]
+    learning: nn.Module = copied.suffix(frozen)
+    noise = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
         images = copied.prefix(frozen)(noise)
     if images.dim() == 4:
-        images = images.contiguous(memory_format=_LAYOUTS[layout])
-    network.train()
-    quickest = float("inf")
-    for attempt in range(ROUNDS + 1):
-        wait_for(place)
-        started = time.perf_counter()
-        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=bfloat16):
-            outputs = network(images)
+        images = images.contiguous(memory_format=layout)
+    learning.train()
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            outputs = learning(images)
         torch.autograd.backward(outputs.float().square().mean())
-        wait_for(place)
-        elapsed = time.perf_counter() - started
-        if attempt:
-            quickest = min(quickest, elapsed)
-    return quickest
+        wait_for(device)
+
+    return timed(step)

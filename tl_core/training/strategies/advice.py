@@ -13,7 +13,7 @@ from typing import Literal
 
 from tl_core.documents.questions import Ranking
 from tl_core.models.registry import Network
-from tl_core.training.strategies.strategies import misfit, strategies
+from tl_core.training.strategies.strategies import HEAD_ONLY, misfit, strategies
 
 Band = Literal["small", "medium", "large"]
 
@@ -21,8 +21,6 @@ SMALL_BELOW = 1_000
 """Training images."""
 LARGE_ABOVE = 10_000
 """Training images."""
-LAST_RESORT = "feature_extraction"
-"""Fits every backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +176,6 @@ def _answer(row: Rule, images: int, network: Network, stages: int) -> Advice:
     ]
     if unfit is None:
         return Advice(row.strategy, reason, tuple(others))
-    instead = others.pop(0).strategy if others else LAST_RESORT
+    instead = others.pop(0).strategy if others else HEAD_ONLY
     title = strategies()[instead].title
     return Advice(instead, f"{reason} That does not fit here ({unfit.rstrip('.')}), so it is {title!r}.", tuple(others))

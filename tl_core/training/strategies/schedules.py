@@ -1,56 +1,70 @@
-"""When what learns, and how fast: the course of the learning rate, and the phases in which stages join. Knows no torch."""
+"""The schedule of the learning rate, and the phases in which stages join training. No torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import get_args
 
-from tl_core.documents.options import Recipe
+from tl_core.documents.options import Recipe, Schedule
 from tl_core.training.strategies.strategies import Strategy
 
 LOWEST = 0.01
-"""Factor of the learning rate at the end of the cosine."""
+"""Smallest factor of the learning rate in the cosine schedule."""
 MOST_PHASES = 5
-"""More would leave each of them no epoch of its own."""
+"""Largest number of phases in which stages join."""
+
+
+def _cosine(step: int, steps: int) -> float:
+    return max(LOWEST, (1 + math.cos(math.pi * step / max(1, steps))) / 2)
+
+
+SCHEDULES: Mapping[Schedule, Callable[[int, int], float]] = MappingProxyType(
+    {"cosine": _cosine, "constant": lambda step, steps: 1.0}
+)
+"""By name: the number of a step after the warm-up, from 0, and how many there are, to the factor of the learning rate. A new
+schedule is a name in `documents.options.Schedule` and a row here."""
+
+if SCHEDULES.keys() != set(get_args(Schedule)):
+    raise ValueError(f"The schedules are {', '.join(SCHEDULES)}; the options name {', '.join(get_args(Schedule))}.")
 
 
 def schedule(steps: int, recipe: Recipe | None = None) -> Iterator[float]:
-    """Factors of the learning rate: a linear rise, then the recipe's shape: half a cosine down to almost nothing, or flat."""
+    """The factor of the learning rate in each of `steps` steps: a linear warm-up, then the recipe's schedule."""
     used = recipe or Recipe()
     warm_up = warm_up_steps(steps, used)
     for step in range(steps):
         if step < warm_up:
             yield (step + 1) / (warm_up + 1)
-        elif used.schedule == "constant":
-            yield 1.0
         else:
-            yield max(LOWEST, (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))) / 2)
+            yield SCHEDULES[used.schedule](step - warm_up, steps - warm_up)
 
 
 def warm_up_steps(steps: int, recipe: Recipe) -> int:
-    """Of `steps`, those in which the rate rises: at least one, where it rises at all."""
+    """How many of `steps` steps the warm-up takes: at least one, where the recipe has a warm-up."""
     return max(1, round(recipe.warm_up * steps)) if recipe.warm_up else 0
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Some epochs in which the same stages learn."""
+    """Consecutive epochs in which the same stages learn."""
 
     first: int
-    """Epoch, from 1."""
+    """Number of its first epoch, counted from 1."""
     epochs: int
     joining: tuple[int, ...]
-    """Stages that learn from here on, besides the head and those before."""
+    """Stages that learn from this phase on, besides the head and the stages of earlier phases."""
     frozen: int | None
-    """How many stages from the stem on still wait; None: as the strategy has it from the start."""
+    """How many stages from the stem up are still frozen; None: as many as at the start of training."""
 
 
 def phases(strategy: Strategy, stages: int, epochs: int) -> tuple[Phase, ...]:
-    """The run in phases: one where nothing joins; else the head alone for an epoch, then the stages from the last down.
+    """The phases of a run of `epochs` epochs: a single one, or the head alone for an epoch and then the stages from the last down.
 
-    The stages are spread evenly over at most `MOST_PHASES` phases with the head's, the remaining epochs likewise, the later
-    phases taking what is left over. With a single epoch there is no time for the head alone.
+    Stages and epochs are spread evenly over at most `MOST_PHASES` phases, that of the head included; what is left over goes to
+    the later phases. With a single epoch there is no phase of the head alone.
     """
     if not strategy.thaws:
         return (Phase(1, epochs, (), None),)
@@ -59,7 +73,7 @@ def phases(strategy: Strategy, stages: int, epochs: int) -> tuple[Phase, ...]:
     found = [Phase(1, alone, (), stages)] if alone else []
     first, waiting = 1 + alone, stages
     for phase in range(count):
-        # Fewer stages first: the last ones change most and deserve a phase of their own.
+        # Fewer stages first, so that the last ones, which change most, have a phase to themselves.
         joining = (stages + phase) // count
         length = (epochs - alone + phase) // count
         found.append(Phase(first, length, tuple(range(waiting - joining, waiting)), waiting - joining))

@@ -1,7 +1,6 @@
-"""Transfer-learning strategies, one row each: what learns, how fast, from which head, with how much augmentation.
+"""The table of transfer-learning strategies: what learns, how fast, from which head, with how much augmentation. No torch.
 
-Knows no torch: stages are counted, not named. What a strategy does is read from its row; code that trains asks the row and
-never the name.
+What a strategy does is read from the fields of its row and never decided by its name, so a new strategy is a new row in `_ROWS`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ Parameters = Literal["all", "bias_and_norm", "lora"]
 HeadStart = Literal["fitted", "new"]
 
 FEW_IMAGES_A_GPU = 200
-"""Below this many images, fine-tuning has too little to learn from, whatever the device."""
+"""With fewer training images than these, fine-tuning is not proposed, whatever the device."""
 MANY_IMAGES_A_GPU = 2_000
-"""From here on the whole network has enough to learn from."""
+"""With so many training images or more, the whole network can be trained."""
 WITHOUT_BATCH_NORM = 0.1
-"""Factor of the stages' learning rates where nothing is normalised over the batch: published recipes fine-tune vision
-transformers and ConvNeXt with AdamW at 1e-5 to 1e-4, where EfficientNets take 1e-3."""
+"""Factor of the stages' learning rates in networks without batch norm: published recipes fine-tune vision transformers and
+ConvNeXt with AdamW at 1e-5 to 1e-4, and EfficientNets at 1e-3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +34,14 @@ class Strategy:
     name: str
     title: str
     description: str
-    """Plain words, then the field's term."""
+    """What it does in plain words, then the field's term."""
     learns: Learns
-    """Stages that learn besides the head. `head`: none; `last`: the last N; `one`: the one whose gradient is largest for its weights; `all`."""
+    """Stages that learn besides the head. `head`: none; `last`: the last N; `one`: the one with the largest gradient relative to its
+    weights; `all`."""
     parameters: Parameters = "all"
     """What learns in those stages: everything, biases and norm layers, or low-rank updates of the linear layers."""
     pretrained: bool = True
-    """False: the backbone starts from random weights."""
+    """Whether the backbone starts from pretrained weights, else from random ones."""
     thaws: bool = False
     """Whether the head learns alone at first and the stages join one by one, the last one first."""
     head_start: HeadStart
@@ -49,11 +49,11 @@ class Strategy:
     epochs: int = 0
     """Default number of passes over the training images; 0 for the fitted head."""
     recipe: Recipe = field(default_factory=Recipe)
-    """How its gradient steps are taken unless the user says otherwise."""
+    """How gradient steps are taken unless the user chooses otherwise."""
 
     @property
     def takes_steps(self) -> bool:
-        """Whether stages are trained by gradient steps; the others find the head alone."""
+        """Whether stages are trained by gradient steps; other strategies find the head alone."""
         return self.learns != "head"
 
 
@@ -187,13 +187,15 @@ _ROWS = (
 DEFAULT = "default"
 """Stands for the strategy that `default_strategy` names for the device of the run and its number of pictures."""
 AUTO = "auto"
-"""Stands for the strategy that the rule under `training.advice` takes once the pictures were looked at."""
+"""Stands for the strategy that the rule of `strategies.advice` takes after it has looked at the pictures."""
+HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK = "feature_extraction", "partial_fine_tuning", "full_fine_tuning"
+"""The strategies that are proposed without looking at the pictures. The first one fits every backbone."""
 
 
 def _table(rows: tuple[Strategy, ...]) -> Mapping[str, Strategy]:
     table = {row.name: row for row in rows}
-    if len(table) != len(rows):
-        raise ValueError("Two strategies have the same name.")
+    if len(table) != len(rows) or not table.keys() >= {HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK}:
+        raise ValueError("Two strategies have the same name, or one that is proposed is not in the table.")
     return MappingProxyType(table)
 
 
@@ -206,10 +208,10 @@ def strategies() -> Mapping[str, Strategy]:
 
 
 def strategy(name: str) -> Strategy:
-    """The row of that name.
+    """The strategy called `name`.
 
     Raises:
-        UnknownName: there is none; lists the valid names.
+        UnknownName: there is no such strategy; the message lists the valid names.
     """
     try:
         return _TABLE[name]
@@ -217,37 +219,42 @@ def strategy(name: str) -> Strategy:
         raise UnknownName.among("strategy", name, _TABLE) from None
 
 
-def tuned(row: Strategy, network: Network) -> Strategy:
-    """`row` with the recipe that it has on `network`. Small updates, biases and norms learn at the same rate everywhere."""
-    if network.layout.batch_norm or not row.takes_steps or row.parameters != "all":
-        return row
-    rate = row.recipe.stage_rate * WITHOUT_BATCH_NORM
-    return replace(row, recipe=row.recipe.changed({"stage_rate": rate}))
+def tuned(strategy: Strategy, network: Network) -> Strategy:
+    """`strategy` with the recipe for `network`: without batch norm, whole stages learn at a smaller rate."""
+    if network.layout.batch_norm or not strategy.takes_steps or strategy.parameters != "all":
+        return strategy
+    rate = strategy.recipe.stage_rate * WITHOUT_BATCH_NORM
+    return replace(strategy, recipe=strategy.recipe.changed({"stage_rate": rate}))
 
 
-def frozen_stages(row: Strategy, total: int, last: int) -> int:
-    """How many stages, from the stem on, are frozen when training starts, of a backbone with `total` stages (the head not counted).
+def frozen_stages(strategy: Strategy, total: int, last: int) -> int:
+    """How many of `total` stages, from the stem up, are frozen when training starts; the head is not counted.
 
-    0 for `surgical` until it has found its stage. `last` is the number of stages that learn where the row says `last`; more
-    than there are means all of them.
+    0 for a strategy that has yet to find its one stage. `last` is the number of stages that learn where `strategy.learns` is
+    `last`; a number above `total` means all.
     """
-    if row.learns == "last":
+    if strategy.learns == "last":
         return max(0, total - last)
-    return total if row.learns == "head" or row.thaws else 0
+    return total if strategy.learns == "head" or strategy.thaws else 0
 
 
 def stage_rates(
-    row: Strategy, total: int, last: int, *, recipe: Recipe | None = None, learning: Collection[int] | None = None
+    strategy: Strategy,
+    total: int,
+    last: int,
+    *,
+    recipe: Recipe | None = None,
+    learning: Collection[int] | None = None,
 ) -> tuple[float | None, ...]:
-    """The learning rate, at its peak, of each of `total` stages from the stem up; None where a stage never learns.
+    """The peak learning rate of each of `total` stages from the stem up; None where a stage never learns.
 
-    The last stage that learns has the recipe's `stage_rate`, each one below it `rate_decay` times that of the one above.
-    `recipe` None: the row's own. `learning`: the stages that were found to learn, where the row alone cannot say
-    (`surgical`); without it all may.
+    The last stage that learns has the recipe's `stage_rate`, each stage below it `rate_decay` times the rate of the one above.
+    `recipe` None: the strategy's own. `learning`: the stages that were found to learn, for a strategy that trains one stage;
+    without it, all may learn.
     """
-    used = recipe or row.recipe
-    stages: Collection[int] = range(0 if row.thaws else frozen_stages(row, total, last), total)
-    if row.learns == "one" and learning is not None:
+    used = recipe or strategy.recipe
+    stages: Collection[int] = range(0 if strategy.thaws else frozen_stages(strategy, total, last), total)
+    if strategy.learns == "one" and learning is not None:
         stages = learning
     top = max(stages, default=0)
     return tuple(
@@ -255,59 +262,58 @@ def stage_rates(
     )
 
 
-def misfit(row: Strategy, network: Network, stages: int) -> str | None:
-    """Why the strategy does not fit this backbone, a sentence for the user; None where it does.
+def misfit(strategy: Strategy, network: Network, stages: int) -> str | None:
+    """Why `strategy` does not fit `network`, a sentence for the user; None where it fits.
 
-    `stages` is the number of last stages that shall learn, where the row asks for one.
+    `stages` is the number of last stages that shall learn, where the strategy asks for one.
     """
-    total = len(network.stages)
-    if row.parameters == "lora" and not network.layout.transformer:
-        return (
-            f"{row.title} ({row.name}) needs a transformer, as ViT or Swin, and {network.name} is none. Choose another."
-        )
-    if (row.learns == "one" or row.thaws) and total < 2:
-        return f"{row.title} ({row.name}) works stage by stage, and {network.name} is seen as one. Choose another."
-    if row.learns == "last" and stages > total:
+    total, named = len(network.stages), f"{strategy.title} ({strategy.name})"
+    if strategy.parameters == "lora" and not network.layout.transformer:
+        return f"{named} needs a transformer, as ViT or Swin, and {network.name} is none. Choose another."
+    if (strategy.learns == "one" or strategy.thaws) and total < 2:
+        return f"{named} works stage by stage, and {network.name} is seen as one. Choose another."
+    if strategy.learns == "last" and stages > total:
         return f"The number of stages is {stages}, and {network.name} has {total}. Choose 1 to {total}."
     return None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The strategy that Graft proposes, and why, in one sentence for the user."""
+    """The strategy that is proposed."""
 
     name: str
     reason: str
+    """Why, a sentence for the user."""
     longer: str | None
     """Name of a slower strategy that may do better; None where none is likely to."""
     longer_reason: str | None
-    """What it may buy, a sentence; how long it would take is for `estimate`."""
+    """What the slower strategy may gain, a sentence for the user."""
 
 
 def default_strategy(device: Literal["cpu", "cuda", "mps"], images: int) -> Choice:
     """What to propose for `images` training images on `device`: the fitted head on a CPU, by the number of images on a GPU."""
-    tuned = "Letting the last stages adapt often gains a few points where the pictures look unlike everyday photos."
+    gain = "Letting the last stages adapt often gains a few points where the pictures look unlike everyday photos."
     if device == "cpu":
         return Choice(
-            "feature_extraction",
+            HEAD_ONLY,
             "On a processor, without a GPU, a fitted head on frozen features takes seconds.",
-            "partial_fine_tuning",
-            tuned,
+            LAST_STAGES,
+            gain,
         )
     if images < FEW_IMAGES_A_GPU:
         return Choice(
-            "feature_extraction",
+            HEAD_ONLY,
             f"With {images} pictures to learn from, a fitted head on frozen features is the safest choice.",
-            "partial_fine_tuning",
-            tuned,
+            LAST_STAGES,
+            gain,
         )
     if images < MANY_IMAGES_A_GPU:
         return Choice(
-            "partial_fine_tuning",
+            LAST_STAGES,
             f"A GPU is here, and {images} pictures are enough for the last stages to adapt.",
-            "full_fine_tuning",
+            WHOLE_NETWORK,
             "Training the whole network may gain a little more; with this many pictures it can also lose a little.",
         )
     return Choice(
-        "full_fine_tuning", f"A GPU is here, and {images} pictures are enough to train the whole network.", None, None
+        WHOLE_NETWORK, f"A GPU is here, and {images} pictures are enough to train the whole network.", None, None
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import nn
 
 from tl_core.documents.options import Recipe
@@ -90,15 +90,7 @@ def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int,
     return head + sum(parameter.numel() for group in groups for parameter in group.parameters), total
 
 
-def optimizer(head: Group, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer, of the head alone; stages are added as they join, by `optimizer_parts`."""
-    parts = optimizer_parts(head, recipe)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parts, lr=head.rate, momentum=recipe.momentum)
-    return torch.optim.AdamW(parts, lr=head.rate)
-
-
-def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, object]]:
+def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameter groups of the optimizer: weights decay; biases and the scales of norm layers do not.
 
     `peak` is the rate at its highest; `age` counts the group's steps, in the first `warm_up` of which its rate rises.

@@ -1,0 +1,30 @@
+"""The table of optimizers. Needs torch.
+
+A new optimizer is a name in `documents.options.Optimizer` and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, get_args
+
+import torch
+
+from tl_core.documents.options import Optimizer, Recipe
+
+OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], Recipe], torch.optim.Optimizer]] = MappingProxyType(
+    {
+        "adamw": lambda groups, recipe: torch.optim.AdamW(groups, lr=recipe.learning_rate),
+        "sgd": lambda groups, recipe: torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum),
+    }
+)
+"""By name: parameter groups, each with its weight decay, and the recipe to the optimizer."""
+
+if OPTIMIZERS.keys() != set(get_args(Optimizer)):
+    raise ValueError(f"The optimizers are {', '.join(OPTIMIZERS)}; the options name {', '.join(get_args(Optimizer))}.")
+
+
+def optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer of `groups` of parameters."""
+    return OPTIMIZERS[recipe.optimizer](groups, recipe)
