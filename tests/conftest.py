@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.
 os.environ.pop("GRAFT_WEIGHTS_DIR", None)
 
 PictureFolder = Callable[..., Path]
+PATIENCE = 600
+"""Seconds after which a test gives up what it waits for: a guard against hanging on the slowest machine, never a measure."""
 
 _COLOURS = [(200, 60, 50), (50, 90, 200), (60, 180, 80), (220, 180, 40), (150, 60, 180), (40, 180, 190)]
 
@@ -28,6 +31,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("SPACE_ID", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB"):
         monkeypatch.delenv(variable, raising=False)
     return folder
+
+
+def until(met: Callable[[], object]) -> None:
+    """Wait until `met()` is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not met():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
 
 
 def picture(label: int, index: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.records import TOKEN
+from tests.conftest import PATIENCE
 from ui.workspace import BUG
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
     monkeypatch.syspath_prepend(str(ROOT))
 
     def page(path: str = "streamlit_app.py", *, workspace: str | None = TOKEN, **query: str) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+        app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=PATIENCE)
         if path != "streamlit_app.py":
             app.switch_page(path)
         if workspace is not None:

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 from tests.app.records import TOKEN
-from tests.conftest import PictureFolder
+from tests.conftest import PATIENCE, PictureFolder
 
 ROOT = Path(__file__).parents[2]
 
 
 def _python(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout

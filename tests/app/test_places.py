@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import ROOT, Open, text
+from tests.conftest import PATIENCE
 from tl_core.documents.questions import FeatureMapsSpec, QuestionSpec, RankSpec
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
@@ -49,7 +50,7 @@ def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(places, "COMPARE", row, raising=False)
     for module in ("ui.places", "ui.workspace", "ui.tour", "ui.home"):
         monkeypatch.setattr(f"{module}.PLACES", (*PLACES, row))
-    app = AppTest.from_file(str(tmp_path / "streamlit_app.py"), default_timeout=30)
+    app = AppTest.from_file(str(tmp_path / "streamlit_app.py"), default_timeout=PATIENCE)
     app.query_params["workspace"] = records.TOKEN
     app.run()
     assert "Which is better?" in text(app)

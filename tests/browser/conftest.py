@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.conftest import PATIENCE, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -53,18 +54,20 @@ def serving(store: Path, **environment: str) -> Iterator[str]:
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                assert server.poll() is None, (store.parent / "server.log").read_text()
-                time.sleep(0.25)
+        until(lambda: _healthy(address, server, store.parent / "server.log"))
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=PATIENCE)
         log.close()
+
+
+def _healthy(address: str, server: subprocess.Popen[bytes], log: Path) -> bool:
+    assert server.poll() is None, log.read_text()
+    try:
+        return bool(urllib.request.urlopen(f"{address}/_stcore/health", timeout=PATIENCE).status == 200)
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +92,8 @@ def opened() -> Iterator[Browser]:
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip("There is no Chromium here: apt-get install chromium.")
-    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.")
+    library = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.")
+    library.expect.set_options(timeout=PATIENCE * 1000)
     with opened() as chromium:
         yield chromium
 
@@ -97,7 +101,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE * 1000)
     yield context.new_page()
     context.close()
 
@@ -105,7 +109,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def phone(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE * 1000)
     yield context.new_page()
     context.close()
 
@@ -130,7 +134,7 @@ def look() -> Look:
 
 def idle(page: Page) -> None:
     """Wait until the script has run to its end."""
-    page.wait_for_selector("[data-test-script-state='notRunning']", timeout=60_000)
+    page.wait_for_selector("[data-test-script-state='notRunning']", timeout=PATIENCE * 1000)
 
 
 def token(page: Page) -> str:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from tests.browser.conftest import ROOT, idle, opened, serving
+from tests.conftest import PATIENCE
 from tl_core.errors import GraftError
 
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect, Locator, Page
 
 FOLDER = ROOT / "docs" / "images"
-MINUTE = 60_000
 WIDE, PHONE = 1280, 390
 MENU, MARGIN = 56, 24
 """Pixels above the line of steps, and below the last thing that is shown."""
@@ -62,7 +62,7 @@ def tour(page: Page, address: str, folder: Path) -> None:
     page.get_by_text("Samples", exact=True).click()
     page.locator(".st-key-sample-digits button").click()
     train = page.get_by_role("button", name="Train on these")
-    train.wait_for(timeout=2 * MINUTE)
+    train.wait_for()
     take(page, folder / "data.png", WIDE, until=page.get_by_alt_text("pictures of 7"))
 
     train.click()
@@ -73,24 +73,24 @@ def tour(page: Page, address: str, folder: Path) -> None:
     settle(page)
     start = page.get_by_role("button", name="Start", exact=True)
     start.click()
-    page.locator(".st-key-to-evaluate").wait_for(timeout=3 * MINUTE)
+    page.locator(".st-key-to-evaluate").wait_for()
     settle(page)
     card = page.locator(".st-key-choose-partial_fine_tuning")
     card.get_by_role("button", name="Choose").click()
     card.get_by_role("button", name="Chosen").wait_for()
     settle(page)
     start.click()
-    page.get_by_text(re.compile(r"^[5-9] of \d+$")).first.wait_for(timeout=5 * MINUTE)
+    page.get_by_text(re.compile(r"^[5-9] of \d+$")).first.wait_for()
     take(page, folder / "train.png", WIDE, until=page.locator(".st-key-live"))
     page.get_by_role("button", name="Cancel").click()
     page.locator(".st-key-finish-best button").click()
-    page.locator(".st-key-to-evaluate button").click(timeout=2 * MINUTE)
+    page.locator(".st-key-to-evaluate button").click()
 
     page.get_by_text("The pictures behind a cell").wait_for()
     take(page, folder / "evaluate.png", WIDE, until=page.get_by_text("Green: right."))
     page.get_by_role("link", name="Predict").click()
     page.get_by_role("button", name="Try three held-out pictures").click()
-    page.get_by_text("Never seen in training").first.wait_for(timeout=MINUTE)
+    page.get_by_text("Never seen in training").first.wait_for()
     bars = page.locator(".js-plotly-plot")
     take(page, folder / "predict.png", WIDE, until=bars.last)
     take(page, folder / "phone.png", PHONE, until=bars.first)
@@ -103,7 +103,7 @@ def main(folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as store, serving(Path(store) / "store") as address, opened() as chromium:
         context = chromium.new_context(color_scheme="light")
-        context.set_default_timeout(MINUTE)
+        context.set_default_timeout(PATIENCE * 1000)
         tour(context.new_page(), address, folder)
     for file in sorted(folder.glob("*.png")):
         print(f"{file}: {file.stat().st_size:,} bytes")

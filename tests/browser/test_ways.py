@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 expect = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.").expect
 pytestmark = pytest.mark.browser
-MINUTE = 60_000
 
 
 def _fits(page: Page) -> bool:
@@ -42,7 +41,7 @@ def test_class_by_class_on_a_phone(phone: Page, address: str, picture_folder: Pi
             expect(phone.get_by_text("6 photos", exact=True)).to_be_visible()
     look(phone, "phone-classes")
     phone.get_by_role("button", name="Read these pictures").click()
-    expect(phone.get_by_text("12 pictures in 2 classes.")).to_be_visible(timeout=MINUTE)
+    expect(phone.get_by_text("12 pictures in 2 classes.")).to_be_visible()
     assert _fits(phone)
     look(phone, "phone-data")
     phone.get_by_role("button", name="Train on these").click()
@@ -83,7 +82,7 @@ def test_a_folder_is_uploaded_with_its_tree(page: Page, address: str, picture_fo
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
     page.locator("input[type=file]").first.set_input_files(folder)
-    expect(page.get_by_text("13 pictures in 2 classes.")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("13 pictures in 2 classes.")).to_be_visible()
     expect(page.get_by_text("1 other file is no picture and is passed over.")).to_be_visible()
 
 
@@ -93,12 +92,12 @@ def test_three_clicks_from_home_to_a_classifier_and_the_tour(page: Page, address
     page.get_by_role("button", name="Show me").click()
     for button in ("Next: train", "Next: how good is it?", "Next: try it"):
         following = page.get_by_role("button", name=button)
-        expect(following).to_be_enabled(timeout=2 * MINUTE)
+        expect(following).to_be_enabled()
         idle(page)
         look(page, f"tour-{button.split()[1]}")
         following.click()
     expect(page.get_by_text("Show me, 4 of 4.")).to_be_visible()
-    expect(page.get_by_text("Never seen in training:").first).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("Never seen in training:").first).to_be_visible()
     look(page, "tour-end")
     page.get_by_role("button", name="Now with my pictures").click()
     expect(page.get_by_text("Show me")).to_have_count(0)
@@ -110,7 +109,7 @@ def test_a_new_private_workspace_sees_nothing_of_this_one(
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
     page.locator("input[type=file]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
-    expect(page.get_by_role("button", name="Train on these")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_role("button", name="Train on these")).to_be_visible()
     first = token(page)
     page.get_by_role("link", name="Graft").click()
     expect(page.get_by_role("heading", name="Your data sets")).to_be_visible()
@@ -132,7 +131,7 @@ def test_rename_and_delete_a_data_set(page: Page, address: str, picture_folder: 
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
     page.locator("input[type=file]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
-    expect(page.get_by_role("button", name="Train on these")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_role("button", name="Train on these")).to_be_visible()
     page.get_by_role("link", name="Graft").click()
     page.locator("[class*='st-key-menu-home'] button").first.click()
     page.get_by_text("Rename", exact=True).click()
@@ -156,11 +155,11 @@ def test_a_reload_in_the_frame_of_a_space_keeps_the_workspace(page: Page, tmp_pa
         }});</script>"""
         page.route(re.compile(re.escape(hub)), lambda route: route.fulfill(body=html, content_type="text/html"))
         page.goto(hub)
-        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible(timeout=MINUTE)
+        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible()
         expect(page).to_have_url(re.compile(r"\?workspace=[0-9a-f]{32}"))
         mine = token(page)
         page.reload()
-        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible(timeout=MINUTE)
+        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible()
         assert token(page) == mine
         page.frame_locator("#app").get_by_text("Copy my link").click()
         expect(page.frame_locator("#app").get_by_text(f"{hub}?workspace={mine}")).to_be_visible()

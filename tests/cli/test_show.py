@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import ROOT, command, environment
+from tests.conftest import PATIENCE, until
 from tl_core.cli import main, service, show
 from tl_core.documents.events import EpochEnded, Notice, Progress, StageStarted
 
@@ -113,20 +114,19 @@ def test_app_sweeps_idle_workspaces_and_serves_until_it_is_told_to_stop(store: P
             _wait_until_healthy(port, process)
         finally:
             process.terminate()
-            process.wait(timeout=15)
+            process.wait(timeout=PATIENCE)
     assert not idle.exists()
     printed = json.loads((tmp_path / "out").read_text())
     assert printed == {"url": f"http://127.0.0.1:{port}", "store": str(store)}
 
 
 def _wait_until_healthy(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 40
-    while True:
+    def healthy() -> bool:
         assert process.poll() is None, f"{sys.executable} ended with {process.returncode}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
-                assert answer.read() == b"ok"
-                return
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=PATIENCE) as answer:
+                return bool(answer.read() == b"ok")
         except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+            return False
+
+    until(healthy)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import PATIENCE
 from tl_core.data.cache import Cache, holds_array
 from tl_core.errors import DiskFull
 
@@ -119,7 +120,7 @@ Cache(Path(sys.argv[1]), 1000).make("pixels", "a", fill)
 def test_a_second_process_waits_and_finds_the_entry(tmp_path: Path) -> None:
     log = tmp_path / "log"
     processes = [subprocess.Popen([sys.executable, "-c", _SLOW, tmp_path / "cache", log]) for _ in range(2)]
-    assert [process.wait(30) for process in processes] == [0, 0]
+    assert [process.wait(PATIENCE) for process in processes] == [0, 0]
     assert log.read_text() == "made\n"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.conftest import PATIENCE
+
 
 def test_reading_pictures_needs_no_heavy_library() -> None:
     code = (
@@ -13,5 +15,5 @@ def test_reading_pictures_needs_no_heavy_library() -> None:
         "samples.listing()\n"
         "print([name for name in ('torch', 'torchvision', 'sklearn', 'scipy', 'onnxruntime') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import until
 from tests.runs import scratch
 from tests.runs.executors import InProcess
 from tl_core.data.cache import Cache
@@ -28,15 +28,6 @@ BOTH = pytest.mark.parametrize("place", [SCRATCH, "tests.runs.executors:ServedSc
 EXPORTED_SIZE = 96
 """Pixels; small, so that a step takes a moment."""
 HERE = InProcess({"ingest": scratch.do, "train": scratch.do})
-
-
-def until(met: Callable[[], object], seconds: float = 15.0) -> float:
-    """Wait until `met()` is true; how long that took. Fails after `seconds`."""
-    begun = time.monotonic()
-    while not met():
-        assert time.monotonic() - begun < seconds, "waited too long"
-        time.sleep(0.02)
-    return time.monotonic() - begun
 
 
 def running(process: int) -> bool:

@@ -38,28 +38,28 @@ def _dataset(job: JobFolder) -> Job:
 
 
 def _slow(job: JobFolder) -> Job:
-    """A minute of work in small steps."""
+    """Work in small steps, for longer than any test waits."""
     yield StageStarted(stage="training", title="Training")
-    for step in range(1200):
+    for step in range(60_000):
         time.sleep(0.05)
-        yield Progress(stage="training", done=step + 1, total=1200)
+        yield Progress(stage="training", done=step + 1, total=60_000)
 
 
 def _deaf(job: JobFolder) -> Job:
-    """A minute of work with no word in between."""
+    """Work with no word in between, for longer than any test waits."""
     yield StageStarted(stage="training", title="Training")
-    time.sleep(60)
+    time.sleep(3000)
 
 
 def _helped(job: JobFolder) -> Job:
     """As `_deaf`, with a helper process of its own, whose id it notes."""
-    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3000)"])
     (job.path / "helper").write_text(str(helper.pid))
     yield from _deaf(job)
 
 
 def _best(job: JobFolder) -> Job:
-    """Writes a best state, then works on for a minute; told to finish, ends."""
+    """Writes a best state, then works on; told to finish, ends."""
     assert isinstance(job, RunFolder)
     yield StageStarted(stage="training", title="Training")
     if job.finishing:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.runs.conftest import until
+from tests.conftest import until
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.errors import NotEnoughImages
 from tl_core.runs.process import local

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runs.conftest import until
+from tests.conftest import until
 from tests.runs.executors import InProcess
 from tl_core import hardware as machine
 from tl_core.data.cache import Cache
@@ -171,7 +171,7 @@ def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: W
 
 def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets: DatasetFolder) -> None:
     run = jobs.submit_training(workspace, pets, strategy="partial_fine_tuning", stages=4, epochs=500, image_size=SIZE)
-    until(lambda: any(isinstance(e, EpochEnded) and e.epoch >= 1 for e in run.events()[0]), 240)
+    until(lambda: any(isinstance(e, EpochEnded) and e.epoch >= 1 for e in run.events()[0]))
     os.killpg(local._workers[run.path].pid, signal.SIGKILL)
     until(lambda: not run.alive())
     status = run.status()
@@ -200,7 +200,7 @@ def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next
 ) -> None:
     run = jobs.submit_training(workspace, pets, strategy="full_fine_tuning", epochs=500, image_size=SIZE)
     waiting = jobs.submit_training(workspace, pets, image_size=SIZE)
-    until(lambda: any(isinstance(e, Progress) and e.stage == "training" for e in run.events()[0]), 240)
+    until(lambda: any(isinstance(e, Progress) and e.stage == "training" for e in run.events()[0]))
     assert waiting.status().state == "queued"
     cancel(run)
     assert not run.alive()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.conftest import until
+from tests.conftest import PATIENCE, until
 from tests.runs.executors import LocalScratch
 from tl_core.documents.events import Event, StageStarted
 from tl_core.runs.process.executor import cancel
@@ -54,7 +54,7 @@ def test_two_apps_on_one_store_never_train_at_once(workspace: Workspace, dataset
         "    list(jobs.follow(run))\n"
     )
     apps = [subprocess.Popen([sys.executable, "-c", program, workspace.token, dataset.id]) for _ in "ab"]
-    assert [app.wait(30) for app in apps] == [0, 0]
+    assert [app.wait(PATIENCE) for app in apps] == [0, 0]
     assert [run.status().state for run in workspace.runs()] == ["succeeded"] * 4
     times = sorted(_times(run) for run in workspace.runs())
     for (_, ended), (begun, _) in itertools.pairwise(times):
@@ -71,7 +71,7 @@ def test_a_waiting_job_says_how_many_are_before_it_and_can_be_cancelled(train: T
     assert "2 jobs are before it" in title.title
     cancel(second)
     assert second.status().state == "cancelled"
-    until(lambda: "one job is before it" in third.log(), 2.0)
+    until(lambda: "one job is before it" in third.log())
     cancel(third)
     assert third.status().state == "cancelled"
     assert third.status().seconds.get("training") is None

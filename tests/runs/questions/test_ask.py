@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import until
 from tests.runs import scratch
-from tests.runs.conftest import end_all, until
+from tests.runs.conftest import end_all
 from tests.runs.executors import InProcess, LocalScratch
 from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
