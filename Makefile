@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | bench | registry | screenshots | format | clean
+# make app | demo | check | test | test-all | bench | registry | readme | screenshots | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all bench registry screenshots format clean
+.PHONY: app demo check test test-all bench registry readme screenshots format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -27,6 +27,10 @@ test-all: .venv/dev
 # make bench FOLDER=pictures TITLE="their name and source": half an hour for three seeds on two cores; nothing else should run
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
+
+# the table of options in README.md
+readme: .venv/app
+	$(BIN)/python -m tl_core.cli.readme
 
 registry: .venv/app
 	$(BIN)/python -m tl_core.models.metadata.write

@@ -24,7 +24,7 @@ from tl_core.documents.options import (
     Schedule,
     Solver,
     TrainingOptions,
-    current_name,
+    by_current_names,
 )
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
@@ -129,7 +129,7 @@ def train(
             DeprecationWarning,
             stacklevel=2,
         )
-        known = {current_name(name): value for name, value in recipe.items()}
+        known = by_current_names(recipe)
         asked = {**known, **{name: value for name, value in asked.items() if value is not None or name not in known}}
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)

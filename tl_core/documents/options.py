@@ -7,15 +7,16 @@ from `OPTIONS`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from tl_core.documents.base import Record
 from tl_core.errors import SpecError, UnknownName
+
+_Value = TypeVar("_Value")
 
 DEFAULT_NETWORK = "efficientnet_lite0"
 STAGES = 2
@@ -81,21 +82,21 @@ class Option:
             kind=str if choices else kind,
             default=None if self.unset else said.default,
             choices=choices,
-            limits={key: getattr(each, key) for each in plain.metadata for key in _LIMITS if hasattr(each, key)},
+            limits={
+                key: getattr(each, key)
+                for each in plain.metadata
+                for key in ("ge", "gt", "le", "lt")
+                if hasattr(each, key)
+            },
             annotation=Annotated[kind, self, *plain.metadata],
         )
 
-    @cached_property
+    @property
     def takes(self) -> str:
         """Its values, in words."""
         if self.choices:
             return ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}"
-        if self.kind is bool:
-            return "true or false"
-        if not self.limits:
-            return "a name"
-        kind = "a whole number" if self.kind is int else "a number"
-        return f"{kind} {_RANGES[tuple(self.limits)].format(*self.limits.values())}"
+        return f"{_KINDS[self.kind]}{_RANGES[tuple(self.limits)].format(*self.limits.values())}"
 
     def read(self, value: Any) -> bool | int | float | str:
         """`value` as the option's type.
@@ -108,25 +109,26 @@ class Option:
             raise UnknownName.among(self.noun, value, self.choices)
         try:
             # Python counts true as 1, and nobody means that.
-            found: bool | int | float | str = self._type.validate_python(value, strict=isinstance(value, bool))
+            found: bool | int | float | str = TypeAdapter(self.annotation).validate_python(
+                value, strict=isinstance(value, bool)
+            )
         except ValidationError:
             raise SpecError(f"The {self.noun} is {value}; it takes {self.takes}.") from None
         return found
 
-    @cached_property
-    def _type(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.annotation)
 
-
+_KINDS: Mapping[type, str] = MappingProxyType(
+    {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+)
 _RANGES: Mapping[tuple[str, ...], str] = MappingProxyType(
     {
-        ("ge", "le"): "from {} to {}",
-        ("gt", "le"): "above {}, at most {}",
-        ("ge", "lt"): "from {} to below {}",
+        (): "",
+        ("ge", "le"): " from {} to {}",
+        ("gt", "le"): " above {}, at most {}",
+        ("ge", "lt"): " from {} to below {}",
     }
 )
-"""A range in words, by what belongs to it."""
-_LIMITS = ("ge", "gt", "le", "lt")
+"""A range in words, by whether its ends belong to it."""
 
 
 class RunOptions(Record):
@@ -228,7 +230,7 @@ class Recipe(Record):
         Optimizer,
         Option(
             title="Optimizer",
-            help="AdamW (arXiv 1711.05101) suits its step to each weight; SGD takes the plain gradient and wants larger rates.",
+            help="AdamW (arXiv 1711.05101) adapts its step to each weight; SGD takes the plain gradient and wants larger rates.",
             tab="Rates",
             when="gradient steps",
             words={"adamw": "AdamW", "sgd": "SGD with momentum"},
@@ -272,7 +274,7 @@ class Recipe(Record):
         Field(ge=0, lt=1),
         Option(
             title="Momentum",
-            help="How much of the last step goes on in the next one, with SGD.",
+            help="Share of the last step that is kept in the next one, with SGD.",
             tab="Rates",
             when="SGD",
             step=0.05,
@@ -383,7 +385,7 @@ class Recipe(Record):
         bool,
         Option(
             title="Rare classes count as much as common ones",
-            help="Weighs each class in the loss by how rare it is, for classes with very different numbers of pictures.",
+            help="Weights each class in the loss by how rare it is, for classes with very different numbers of pictures.",
             tab="Regularisation",
         ),
     ] = False
@@ -474,11 +476,10 @@ def read(
     allowed = list(OPTIONS if names is None else names)
     right: dict[str, bool | int | float | str] = {}
     wrong: list[SpecError] = []
-    for given, value in named.items():
-        name = current_name(given)
+    for name, value in by_current_names(named).items():
         try:
             if name not in allowed:
-                raise UnknownName.among("option", given, allowed)
+                raise UnknownName.among("option", name, allowed)
             if value is not None or OPTIONS[name].default is not None:
                 right[name] = OPTIONS[name].read(value)
         except SpecError as error:
@@ -486,12 +487,10 @@ def read(
     return right, wrong
 
 
-def current_name(name: str) -> str:
-    """The name of an option that documents, and callers of `tl_core.train` with `recipe`, may know by a former one."""
-    return _FORMER_NAMES.get(name, name)
-
-
-_FORMER_NAMES = {said.alias: name for name, said in Recipe.model_fields.items() if said.alias}
+def by_current_names(named: Mapping[str, _Value]) -> dict[str, _Value]:
+    """`named` with the present names of options which older documents and callers know by a former one."""
+    former = {said.alias: name for name, said in Recipe.model_fields.items() if said.alias}
+    return {former.get(name, name): value for name, value in named.items()}
 
 
 def _table() -> Mapping[str, Option]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tl_core.documents.base import Document
-from tl_core.documents.options import STAGES, Count, Device, ImageSize, Recipe, RunOptions, current_name
+from tl_core.documents.options import STAGES, Count, ImageSize, Recipe, RunOptions, by_current_names
 
 ClassesFrom = Literal["first", "innermost"]
 Precision = Literal["float32", "bfloat16"]
@@ -28,7 +28,10 @@ class IngestSpec(Document):
 
 
 class TrainSpec(RunOptions, Document):
-    """Train one classifier on one data set: the options of the run with what they came to."""
+    """Train one classifier on one data set: the options of the run with what they come to.
+
+    `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with.
+    """
 
     job: Literal["train"] = "train"
     name: str
@@ -50,8 +53,6 @@ class TrainSpec(RunOptions, Document):
     epochs: Count = 10
     """The fitted head does not use them."""
     image_size: ImageSize
-    device: Device = "auto"
-    """As it was asked for until the run runs; then the device that it runs on. So for `micro_batch` and `precision`."""
     micro_batch: int = Field(default=32, ge=1)
     """Images that go through the network together; `batch_size` is reached by accumulation."""
     precision: Precision = "float32"
@@ -62,7 +63,9 @@ class TrainSpec(RunOptions, Document):
     epoch. A number of stages that is missing is decided by what both ways cost, and then written here."""
     recipe: Recipe = Recipe()
     """The strategy's own, with what the user changed."""
-    changes: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    changes: Annotated[dict[str, bool | int | float | str], AfterValidator(by_current_names)] = Field(
+        default_factory=dict
+    )
     """What the user set of the recipe, and `epochs` and `stages` as they were asked for, so that it can be set again where
     `auto` finds another row, and what has no effect can be named."""
     estimated_seconds: tuple[float, float] | None = None
@@ -77,11 +80,6 @@ class TrainSpec(RunOptions, Document):
         values = dict(values)
         rate = values.pop("learning_rate")
         return values if rate is None or "recipe" in values else {**values, "recipe": {"learning_rate": rate}}
-
-    @field_validator("changes")
-    @classmethod
-    def _by_current_names(cls, changes: dict[str, Any]) -> dict[str, Any]:
-        return {current_name(name): value for name, value in changes.items()}
 
 
 class Label(Document):
