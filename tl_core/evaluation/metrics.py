@@ -29,7 +29,6 @@ class Judged:
     """(N, C), each row sums to 1."""
     truth: NDArray[np.int64]
     """(N,), class indices."""
-
     predicted: NDArray[np.int64]
     """(N,), the likeliest class of each image."""
     confusion: NDArray[np.int64]
@@ -120,7 +119,7 @@ METRICS = _table(
         Metric(
             name="macro_f1",
             title="macro F1",
-            meaning="The mean F1 of the classes that occur, each counted alike",
+            meaning="The mean F1 of the classes, small and large ones counted alike",
             compute=_macro_f1,
         ),
         Metric(
