@@ -24,13 +24,21 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "docs" / "images"
 WIDE, PHONE = 1280, 390
-MENU, MARGIN = 56, 24
+MENU, MARGIN = 56, 12
 """Pixels above the line of steps, and below the last thing that is shown."""
 LARGEST = 150_000
 """Bytes of one picture, which everybody who opens README downloads."""
-_SETTLED = """() => document.fonts.status === 'loaded'
-    && [...document.images].every(image => image.complete)
-    && !document.querySelector('[data-testid=stSkeleton], [data-stale=true], [data-testid=stTooltipContent]')"""
+_SETTLED = """() => {
+    const boxes = [...document.querySelectorAll('img, .main-svg')].map(shape => shape.getBoundingClientRect());
+    const seen = JSON.stringify(boxes);
+    window.frames_alike = seen === window.last_seen ? window.frames_alike + 1 : 0;
+    window.last_seen = seen;
+    return window.frames_alike > 30
+        && document.fonts.status === 'loaded'
+        && [...document.images].every(image => image.complete)
+        && !document.querySelector('[data-testid=stSkeleton], [data-stale=true], [data-testid=stTooltipContent]');
+}"""
+"""Asked at every frame: whether everything is drawn, and pictures and charts have kept their places for 30 frames."""
 
 
 def take(page: Page, file: Path, width: int, *, until: Locator) -> None:
