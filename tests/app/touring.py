@@ -12,7 +12,6 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from tests.conftest import PATIENCE
 from tl_core.training.strategies.strategies import AUTO, strategies
 from ui.places import PLACES, PREDICT, TRAIN
 
@@ -30,7 +29,8 @@ def _every_strategy(app: AppTest) -> list[str]:
 
 
 def main(token: str) -> None:
-    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=PATIENCE)
+    # Not PATIENCE of tests.conftest, which brings a store of its own when it is imported.
+    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=600)
     app.query_params["workspace"] = token
     app.run()
     errors = [error.value for error in app.error]
