@@ -63,6 +63,14 @@ def settle(page: Page) -> None:
     page.wait_for_function(_SETTLED)
 
 
+def change(page: Page, option: str, value: int) -> None:
+    """Type another value of an option into its field under Advanced, which is unfolded."""
+    field = page.locator(f".st-key-set-{option} input")
+    field.fill(str(value))
+    field.press("Enter")
+    settle(page)
+
+
 def tour(page: Page, address: str, folder: Path) -> None:
     """Read the digits, train twice, and take a picture of every step."""
     page.goto(address)
@@ -75,10 +83,7 @@ def tour(page: Page, address: str, folder: Path) -> None:
 
     train.click()
     page.get_by_text("Advanced").click()
-    size = page.locator(".st-key-set-image_size input")
-    size.fill("96")  # the digits have 8 by 8 pixels: more would only take longer
-    size.press("Enter")
-    settle(page)
+    change(page, "image_size", 96)  # the digits have 8 by 8 pixels: more would only take longer
     start = page.get_by_role("button", name="Start", exact=True)
     start.click()
     page.locator(".st-key-to-evaluate").wait_for()
@@ -86,9 +91,9 @@ def tour(page: Page, address: str, folder: Path) -> None:
     card = page.locator(".st-key-choose-partial_fine_tuning")
     card.get_by_role("button", name="Choose").click()
     card.get_by_role("button", name="Chosen").wait_for()
-    settle(page)
+    change(page, "epochs", 12)  # so many that it is still at work when its picture is taken
     start.click()
-    page.get_by_text(re.compile(r"^[5-9] of \d+$")).first.wait_for()
+    page.get_by_text(re.compile(r"^[5-9] of 12$")).first.wait_for()
     take(page, folder / "train.png", WIDE, until=page.locator(".st-key-live"))
     page.get_by_role("button", name="Cancel").click()
     page.locator(".st-key-finish-best button").click()
