@@ -1,1 +1,1 @@
-"""Pretrained networks: which there are, where their weights come from, how to build and export them. Knows no training."""
+"""Pretrained networks: which there are, where their weights come from, how they are built and exported."""

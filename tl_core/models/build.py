@@ -1,8 +1,4 @@
-"""A network put together: pretrained backbone in stages, a new head, its own normalisation.
-
-Needs torch. Knows nothing of training, files of runs or where weights come from (it is given a file), and no library
-(`tl_core.models.libraries`).
-"""
+"""A backbone: a pretrained network seen as stages, tail and head, with its normalisation and a new head. Needs torch."""
 
 from __future__ import annotations
 
@@ -23,14 +19,14 @@ from tl_core.models.registry import Network, WeightsRow
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """A network taken apart. Hides its modules from nn.Module's registry: they are registered once, under the library's names."""
+    """A network's stages and tail. No nn.Module, so that the modules stay registered only once, under the library's names."""
 
     stages: tuple[tuple[str, nn.Sequential], ...]
     tail: nn.Sequential
 
 
 def take_apart(module: nn.Module, layout: Family) -> Parts:
-    """The stages and the tail of the library's network `module`, which keeps its modules: they are shared."""
+    """The stages and the tail of the library's network `module`; both share its modules."""
     return Parts(
         stages=tuple(
             (stage.name, nn.Sequential(*(part(module, path) for path in stage.modules))) for stage in layout.stages
@@ -42,7 +38,7 @@ def take_apart(module: nn.Module, layout: Family) -> Parts:
 class Backbone(nn.Module):
     """A network of the registry, seen as stages, tail and head.
 
-    `tensors` gives the library's own names, so that a saved file loads into the library's network.
+    `tensors` uses the library's own names, so that a saved file loads into the library's network.
     """
 
     mean: Tensor
@@ -58,7 +54,7 @@ class Backbone(nn.Module):
 
     @property
     def stages(self) -> tuple[tuple[str, nn.Sequential], ...]:
-        """(name, modules) from the stem up; the tail is not in them."""
+        """(name, modules) of each stage from the stem up; the tail is not included."""
         return self._parts.stages
 
     @property
@@ -68,7 +64,7 @@ class Backbone(nn.Module):
         return layer if isinstance(layer, nn.Linear) else None
 
     def set_head(self, head: nn.Linear | None) -> None:
-        """Put `head` in the place of the head, None: take it away. Auxiliary heads become zeros for as many classes."""
+        """Replace the head by `head`, or remove it (None). Auxiliary heads become zeros for as many classes."""
         self._replace(self.network.head, nn.Identity() if head is None else head)
         for auxiliary in self.network.layout.auxiliary:
             layer: nn.Module = nn.Identity()
@@ -83,7 +79,7 @@ class Backbone(nn.Module):
         setattr(self.module.get_submodule(parent), name, layer)
 
     def stage_parameters(self, stage: int) -> Iterator[nn.Parameter]:
-        """What learns in stage number `stage` (0: the stem); the last stage's include the tail's."""
+        """The parameters of stage number `stage` (0: the stem); those of the last stage include the tail's."""
         yield from self._parts.stages[stage][1].parameters()
         if stage == len(self._parts.stages) - 1:
             yield from self._parts.tail.parameters()
@@ -96,13 +92,13 @@ class Backbone(nn.Module):
         return (images.permute(0, 3, 1, 2).float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def spatial(self, x: Tensor) -> Tensor:
-        """Normalised (N, 3, H, W) to what the last stage gives: (N, K, h, w), (N, h, w, K) or tokens (N, T, K)."""
+        """Normalised (N, 3, H, W) to the output of the last stage: (N, K, h, w), (N, h, w, K) or tokens (N, T, K)."""
         for _, stage in self._parts.stages:
             x = stage(x)
         return x
 
     def map(self, last: Tensor) -> Tensor:
-        """What the last stage gives as the spatial map (N, K, h, w) that a heatmap reads; tokens without those of no position."""
+        """The output of the last stage as the spatial map (N, K, h, w) of a heatmap; class and register tokens are left out."""
         layout = self.network.layout
         if layout.map_layout == "channels_first":
             return last
@@ -113,7 +109,7 @@ class Backbone(nn.Module):
         return tokens.reshape(-1, tokens.shape[1], side, side)
 
     def pool(self, last: Tensor) -> Tensor:
-        """What the last stage gives to the embedding (N, D)."""
+        """The output of the last stage to the embedding (N, D)."""
         return cast(Tensor, self._parts.tail(last))
 
     def embed(self, x: Tensor) -> Tensor:
@@ -125,9 +121,9 @@ class Backbone(nn.Module):
         return cast(Tensor, self.module.get_submodule(self.network.head)(self.embed(x)))
 
     def prefix(self, frozen: int) -> nn.Sequential:
-        """The first `frozen` stages (all of them: with the tail): normalised images to activations.
+        """The first `frozen` stages, with the tail if these are all: normalised images to activations.
 
-        Shares its modules with this backbone, as `suffix` does: `suffix(k)(prefix(k)(x))` is `self(x)`.
+        `prefix` and `suffix` share their modules with this backbone: `suffix(k)(prefix(k)(x))` is `self(x)`.
 
         Raises:
             ValueError: `frozen` is not in 0 to the number of stages.
@@ -137,7 +133,7 @@ class Backbone(nn.Module):
         return nn.Sequential(*parts, self._parts.tail) if frozen == len(self._parts.stages) else nn.Sequential(*parts)
 
     def suffix(self, frozen: int) -> nn.Sequential:
-        """What follows the first `frozen` stages, head included: activations to logits.
+        """All that follows the first `frozen` stages, head included: activations to logits.
 
         Raises:
             ValueError: `frozen` is not in 0 to the number of stages.
@@ -149,7 +145,7 @@ class Backbone(nn.Module):
         return nn.Sequential(*(stage for _, stage in self._parts.stages[frozen:]), self._parts.tail, head)
 
     def tensors(self, *, head: bool = True) -> dict[str, Tensor]:
-        """Every tensor by the library's own name and shape, on the CPU, contiguous: ready for safetensors."""
+        """Every tensor by the library's own name, in the library's shape, contiguous on the CPU, as safetensors needs them."""
         heads = (self.network.head, *(auxiliary.head for auxiliary in self.network.layout.auxiliary))
         prefixes = tuple(f"{path}." for path in heads)
         state = self.module.state_dict()
@@ -163,7 +159,7 @@ class Backbone(nn.Module):
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave.
+        """Load what `tensors` returned.
 
         Raises:
             ValueError: names are missing or unknown, or a shape is another one.
@@ -189,25 +185,25 @@ def build(
     seed: int = 0,
     like: str | None = None,
 ) -> Backbone:
-    """Build `network` with pretrained `weights` (None: random, from `seed`) and a new head for `classes`.
+    """Build `network` with pretrained `weights` (None: random, from `seed`) and a new head for `classes` (None: no head).
 
-    `weights` names a set of the network's row; `weights_file` is the file that `models.weights.fetch` gave. Random weights
-    take pictures `like` that set's, in size and normalisation (None: the default one's). Without `classes` there is no
-    head. In eval mode, on the CPU. Touches no global random state.
+    `weights` names one of the network's sets of weights; `weights_file` is the file that `weights.obtain.fetch` returned. With random
+    weights, image size and normalisation are those of the set `like` (None: the default one). The backbone is in eval mode on the
+    CPU. Global random state is not changed.
 
     Raises:
         UnknownName: the network has no such set of weights.
         DownloadFailed: the file does not hold this network's tensors.
     """
-    row = network.weights_row(weights or like)
+    known = network.weights_row(weights or like)
     if weights is not None and weights_file is None:
         raise ValueError("Pretrained weights need their file.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = library_network(network.builder, network.layout, row.input_size)
+        module = library_network(network.builder, network.layout, known.input_size)
         if weights_file is not None:
-            read_weights(module, network, row, weights_file)
-        backbone = Backbone(network, module, row)
+            read_weights(module, network, known, weights_file)
+        backbone = Backbone(network, module, known)
         torch.manual_seed(seed)
         backbone.set_head(None if classes is None else nn.Linear(network.embedding_size, classes))
     return backbone.eval()

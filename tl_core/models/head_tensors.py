@@ -1,4 +1,4 @@
-"""The head as the outside sees it, (C, D) and (C,), and as the library's own files hold it. NumPy only, no torch."""
+"""A head's weight (C, D) and bias (C,) as the tensors of the library's own files, and back. NumPy only, no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tl_core.models.registry import Network
 def head_tensors(
     network: Network, weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
-    """`weight` (C, D) and `bias` (C,) by the library's names, in its shapes; auxiliary heads are zeros, since nothing trains them."""
+    """`weight` (C, D) and `bias` (C,) by the library's names and in its shapes, with auxiliary heads of zeros, which are never trained."""
     layout = network.layout
     tensors = {
         f"{network.head}.weight": weight.reshape(*weight.shape, *layout.head_trailing),
@@ -28,6 +28,6 @@ def head_tensors(
 def head_of(
     network: Network, tensors: Mapping[str, NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight (C, D) and bias (C,) out of a whole network's `tensors`."""
+    """The head's weight (C, D) and bias (C,) from the `tensors` of a whole network."""
     weight = tensors[f"{network.head}.weight"]
     return weight.reshape(weight.shape[:2]), tensors[f"{network.head}.bias"]

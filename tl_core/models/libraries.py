@@ -1,7 +1,4 @@
-"""torchvision's and timm's networks as they build them, and weights files read into them.
-
-Needs torch. Knows how each library is called; what a network's parts are is the table of families' matter.
-"""
+"""The networks of torchvision and timm as the libraries build them, and weights files read into them. Needs torch."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from tl_core.models.weights.tensor_files import is_safetensors, read_tensors
 
 
 def library_network(builder: str, layout: Family, image_size: int, **options: Any) -> nn.Module:
-    """The network called `builder` with random weights and the library's own head; `options` go to the library as they are.
+    """The library's network `builder` with random weights and the library's own head; `options` are passed on to the library.
 
-    `image_size` matters where the family's networks are made for one size only.
+    `image_size` (pixels) is used where the networks of the family are built for one image size.
     """
     chosen: dict[str, Any] = {**dict(layout.options), **options}
     if layout.size_option:
@@ -43,7 +40,7 @@ class GlobalMean(nn.Module):
 
 
 def _with_plain_means(module: nn.Module) -> nn.Module:
-    """Adaptive pooling to one position is a mean; written as one, its ONNX graph is a single node, not a gather over indices."""
+    """Replace adaptive pooling to one position by a mean, which is a single node in an ONNX graph."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
@@ -51,28 +48,28 @@ def _with_plain_means(module: nn.Module) -> nn.Module:
     return module
 
 
-def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Path) -> None:
-    """Fill the library's network `module` from the file at `path`.
+def read_weights(module: nn.Module, network: Network, weights: WeightsRow, path: Path) -> None:
+    """Fill the library's network `module` from the file at `path`, which holds the set of weights `weights`.
 
-    A head for other classes, or none, is no hindrance: it is replaced anyway. Auxiliary classifiers may be missing.
+    The head may be missing or have another number of classes, since it is replaced anyway. Auxiliary classifiers may be missing.
 
     Raises:
-        DownloadFailed: the file cannot be read as tensors, or does not hold this network's.
+        DownloadFailed: the file cannot be read as tensors, or does not hold the tensors of this network.
     """
     loaded = read_tensors(path)
     expected = module.state_dict()
     heads = (network.head, *(auxiliary.head for auxiliary in network.layout.auxiliary))
     # Safetensors are sorted by name: only PyTorch's own format keeps the order.
-    if row.tensors == "in_order" and loaded.keys() != expected.keys() and not is_safetensors(path):
+    if weights.tensors == "in_order" and loaded.keys() != expected.keys() and not is_safetensors(path):
         loaded = dict(zip(expected, loaded.values(), strict=False)) if len(loaded) == len(expected) else {}
     for pattern, replacement in network.layout.old_names:
         loaded = {re.sub(pattern, replacement, name): value for name, value in loaded.items()}
-    if network.source == "timm" and row.tensors == "named":
+    if network.source == "timm" and weights.tensors == "named":
         from tl_core.models.weights.tensor_files import in_todays_names
 
         options = dict(network.layout.options)
-        loaded = in_todays_names(module, network.builder.partition(".")[0], options, row.name, heads, loaded)
-    absent = tuple(f"{path}." for path in row.without)
+        loaded = in_todays_names(module, network.builder.partition(".")[0], options, weights.name, heads, loaded)
+    absent = tuple(f"{path}." for path in weights.without)
     replaced = tuple(f"{path}." for path in heads)
     optional = tuple(f"{auxiliary.root}." for auxiliary in network.layout.auxiliary)
     kept = {
@@ -91,10 +88,10 @@ def read_weights(module: nn.Module, network: Network, row: WeightsRow, path: Pat
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor]) -> str | None:
-    """Copy `tensors` by name into `module`; what does not fit in words (nothing is copied then), else None.
+    """Copy `tensors` by name into `module`. Returns None, or a sentence that says what does not fit; then nothing is copied.
 
-    The counters of batch norm may be missing, as files from before they existed lack them. The library's own hooks do
-    not run: MNASNet's refuses tensors that do not come from torch.load.
+    The batch counters of batch norm may be missing, since old files lack them. The library's own loading hooks do not run:
+    that of MNASNet refuses tensors that do not come from torch.load.
     """
     own = cast("dict[str, Tensor]", module.state_dict())
     missing = [name for name in own if name not in tensors and not name.endswith(".num_batches_tracked")]

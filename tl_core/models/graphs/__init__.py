@@ -1,1 +1,1 @@
-"""Backbones as ONNX graphs."""
+"""Backbones as ONNX graphs: written, kept in the cache, cut, and given a head."""

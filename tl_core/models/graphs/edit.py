@@ -12,16 +12,16 @@ from tl_core.errors import ModelError
 from tl_core.models.registry import Network
 
 LARGEST_BYTES = 2_000_000_000
-"""Weights of one graph: ONNX counts the bytes of a file in 31 bits, and the graph itself needs some."""
+"""Largest size of the weights in one graph: an ONNX file has at most 2^31 bytes, and the graph itself needs some."""
 
 
 def stage_name(number: int) -> str:
-    """What the output of stage number `number` (0: the stem) is called inside an exported backbone."""
+    """Name of the output of stage number `number` (0: the stem) inside an exported backbone."""
     return f"stage_{number}"
 
 
 def too_large(network: Network) -> str | None:
-    """A sentence where the network's weights do not fit into one ONNX file, so that it can be no backbone here."""
+    """A sentence for the user where the network's weights do not fit into one ONNX file; else None."""
     needed = 4 * network.backbone_parameters
     if needed <= LARGEST_BYTES:
         return None
@@ -32,10 +32,10 @@ def too_large(network: Network) -> str | None:
 
 
 def cut(graph: Path, outputs: Sequence[str], into: Path) -> None:
-    """Write to `into` what of the exported backbone at `graph` is needed for `outputs`, and no more; needs no torch.
+    """Write to `into` the part of the exported backbone at `graph` that computes `outputs`.
 
-    `outputs` are names of stages (`stage_name`), `embedding` and `map`, together or alone; the new graph gives them in
-    that order. The input stays `images`.
+    `outputs` are one or more of the names of stages (`stage_name`), `embedding` and `map`; the new graph returns them in that
+    order. Its input is `images`, as before.
 
     Raises:
         ModelError: the graph has no tensor of such a name.
@@ -60,12 +60,12 @@ def cut(graph: Path, outputs: Sequence[str], into: Path) -> None:
 
 
 def attach_head(backbone_onnx: Path, weight: NDArray[np.float32], bias: NDArray[np.float32], out: Path) -> None:
-    """Write the graph at `backbone_onnx` with a linear layer on its embedding to `out`; needs no torch.
+    """Write the graph at `backbone_onnx` with a linear layer on its embedding to `out`.
 
-    `weight` is (C, D) and `bias` (C,), the temperature already divided in. Outputs: `logits` (N, C), `embedding`, `map`.
+    `weight` is (C, D) and `bias` (C,), both already divided by the temperature. Outputs: `logits` (N, C), `embedding`, `map`.
 
     Raises:
-        ModelError: the head does not fit the graph's embedding, or holds what is no number.
+        ModelError: the head does not fit the graph's embedding, or has values that are not finite.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -105,7 +105,7 @@ def attach_head(backbone_onnx: Path, weight: NDArray[np.float32], bias: NDArray[
 
 
 def holds_graph(*outputs: str) -> Callable[[Path], bool]:
-    """For a cache's `whole`: whether a file is an ONNX graph that can be read and gives `outputs`."""
+    """A check for the cache's `whole`: whether a file is a readable ONNX graph with exactly these `outputs`."""
 
     def whole(path: Path) -> bool:
         import onnx

@@ -1,7 +1,6 @@
-"""Every ONNX file is made here: a backbone's features, what a cut leaves of it, a head on top of features.
+"""The exported backbone: a pretrained network without its head as an ONNX graph, kept in the cache.
 
-Imports torch only where a network must be written anew; `exported_backbone` from the cache, `cut` and `attach_head` need none.
-Knows nothing of runs or bundles.
+Imports torch only where the graph is not in the cache yet.
 """
 
 from __future__ import annotations
@@ -26,50 +25,48 @@ ONNX_NAME = "backbone.onnx"
 TENSORS_NAME = "backbone.safetensors"
 STRUCTURE_NAME = "structure.txt"
 FORMAT = 3
-"""Part of the cache's key: raise it when what is exported changes, or graphs of before are served for ever."""
+"""Part of the cache's key. Raise it when the exported files change, so that older ones are not used."""
 
 
 def exported_backbone(
     network: Network, weights: str | None, image_size: int, cache: Cache
 ) -> Generator[Event, None, Path]:
-    """A folder with `backbone.onnx`, `backbone.safetensors` (its tensors, head left out) and `structure.txt` (the printed network).
+    """A folder with `backbone.onnx`, `backbone.safetensors` (all tensors but the head's) and `structure.txt` (the printed network).
 
-    From the cache where it is there.
-
-    Otherwise the weights are fetched and the graph written: 5 to 15 s, with torch.
+    Where it is not in the cache, the weights are fetched and the graph is written, which needs torch and takes 5 to 15 s.
 
     Raises:
         UnknownName: the network has no such set of weights.
         SpecError: the image size is too small for the network.
-        WeightsUnavailable, DownloadFailed: as `models.weights.fetch`.
+        WeightsUnavailable, DownloadFailed: as `weights.obtain.fetch`.
         DiskFull: no space is left.
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
-    row = network.weights_row(weights)
-    network.check_image_size(image_size, row.name)
+    known = network.weights_row(weights)
+    network.check_image_size(image_size, known.name)
     problem = too_large(network)
     if problem:
         raise ModelError(problem)
-    with cache.entry("backbones", backbone_key(network, row.name, image_size), whole=_whole) as entry:
+    with cache.entry("backbones", backbone_key(network, known.name, image_size), whole=_whole) as entry:
         if entry.path is not None:
             return entry.path
-        file = yield from fetch(network, row.name)
+        file = yield from fetch(network, known.name)
         yield StageStarted(stage="preparing", title=f"Preparing {network.name} for this image size, once")
-        _fill(network, row.name, file, image_size, entry.temporary)
+        _fill(network, known.name, file, image_size, entry.temporary)
         return entry.commit()
 
 
 def backbone_key(network: Network, weights: str | None, image_size: int) -> str:
-    """Names the exported backbone by what it is made from; also good for keys of whatever is computed with it.
+    """Cache key of the exported backbone, by what it is made from; also part of the keys of all that is computed with it.
 
     Raises:
         UnknownName: the network has no such set of weights.
         SpecError: GRAFT_WEIGHTS_DIR names no folder.
     """
-    row = network.weights_row(weights)
-    made_from = [FORMAT, network.builder, identity(network, row.name), row.mean, row.std, image_size]
+    known = network.weights_row(weights)
+    made_from = [FORMAT, network.builder, identity(network, known.name), known.mean, known.std, image_size]
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
-    return f"{network.name}-{row.name}-{image_size}-{digest}"
+    return f"{network.name}-{known.name}-{image_size}-{digest}"
 
 
 def _whole(folder: Path) -> bool:

@@ -1,7 +1,4 @@
-"""Torch modules written as one-file ONNX graphs and checked against themselves.
-
-Needs torch. Knows graphs with one input, uint8 pictures; knows no bundle, no cache and no weights.
-"""
+"""A backbone written as an ONNX graph in one file, and compared with torch. Needs torch."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from tl_core.models.graphs.edit import stage_name, too_large
 
 OPSET = 20
 TOLERANCE = 1e-3
-"""Largest difference from torch's answer, as a fraction of the largest value."""
+"""Largest difference from torch's output, as a fraction of the largest value."""
 
 
 class _Features(nn.Module):
@@ -42,10 +39,10 @@ class _Features(nn.Module):
 
 
 def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
-    """Write `backbone` without its head to the one file `path`, and check it against torch on random pictures.
+    """Write `backbone` without its head to the file `path`, and compare it with torch on random images.
 
-    Input `images` uint8 (N, S, S, 3) RGB, N free; outputs `embedding` float32 (N, D) and `map` float32 (N, K, h, w).
-    What each stage gives has a name inside the graph (`stage_name`), so that `cut` finds it.
+    Input `images` uint8 (N, S, S, 3) RGB with any N; outputs `embedding` float32 (N, D) and `map` float32 (N, K, h, w).
+    The output of each stage has a name inside the graph (`stage_name`), where `edit.cut` finds it.
 
     Raises:
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
@@ -58,17 +55,17 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
 
 
 def _plain(backbone: Backbone) -> Backbone:
-    """A float32 copy on the CPU in eval mode, in the default layout: what is written must not depend on how it was trained."""
+    """A float32 copy on the CPU in eval mode and the default memory layout, so that the graph does not depend on the training."""
     plain = copy.deepcopy(backbone).cpu().float().requires_grad_(False)
     for module in plain.modules():
-        # The exporter takes twice as long over gradients and over operations that write to their own input.
+        # Gradients and in-place operations make the exporter take twice as long.
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
     return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
 
 
 def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str], inner: Sequence[str] = ()) -> None:
-    """Write `module`, whose answers are `outputs` and then what is to be known as `inner`, which the graph does not give."""
+    """Write `module`, which returns `outputs` and then `inner`: tensors that get names in the graph but are no outputs of it."""
     module.eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
     with torch.no_grad(), _quiet():
@@ -93,10 +90,10 @@ def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str], i
 
 
 def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:
-    """Take the outputs `inner` out of the graph's answers; their tensors keep their names.
+    """Remove `inner` from the graph's outputs; the tensors keep their names.
 
-    A tensor that is asked for twice was copied by the exporter. ONNX Runtime would make that copy for nobody: the node
-    goes, and the model's properties say which tensor also has that name.
+    The exporter copies a tensor that is returned twice. The copy is removed, since ONNX Runtime would compute it for nothing, and
+    the model's properties say which tensor has that name, too.
     """
     graph = model.graph
     hidden = [output for output in graph.output if output.name in inner]
@@ -120,7 +117,7 @@ def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:
 
 
 def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without the exporter's notes: they hold source lines and folders of the machine that it ran on."""
+    """The model without the exporter's notes, which contain source lines and folders of this machine."""
     holders = [model, model.graph, *model.functions, *model.graph.node, *model.graph.value_info]
     for function in model.functions:
         holders.extend(function.node)
@@ -133,7 +130,7 @@ def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of its own innards, which nobody who trains a classifier can act on."""
+    """Hide the exporter's warnings about its own internals, about which a user can do nothing."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

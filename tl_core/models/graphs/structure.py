@@ -1,6 +1,6 @@
-"""A network as text: what `print(model)` shows, with the shape that each module gives.
+"""A network as text: what `print(model)` shows, with the output shape of each module. Needs torch.
 
-Needs torch. Knows no files: whoever prepares a backbone keeps the text beside it, so that a page needs no torch to show it.
+The text is kept beside the exported backbone, so that a page can show it without torch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from tl_core.models.build import Backbone
 
 LONGEST = 2_000
-"""Lines; a longer text is folded: blocks that say the same, one after the other, are written once."""
+"""Largest number of lines; in a longer text, equal blocks that follow each other are written once."""
 
 
 def structure(backbone: Backbone, image_size: int) -> str:
     """The modules of `backbone` as a tree with the output shape of each, for one square picture of `image_size` pixels.
 
-    Runs the network once, without gradients, where it lies (the meta device will do); leaves it as it was.
+    Runs the network once on its own device, which may be the meta device, without gradients. The network is not changed.
     """
     shapes = _shapes(backbone, image_size)
     head = f"Linear(in_features={backbone.network.embedding_size}, out_features=number of classes), the new head"
@@ -33,7 +33,7 @@ def structure(backbone: Backbone, image_size: int) -> str:
 
 
 def _shapes(backbone: Backbone, image_size: int) -> dict[str, tuple[int, ...]]:
-    """Of what each module gave when it ran last, without the batch, by its path."""
+    """The shape of each module's last output, without the batch, by the module's path."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def remember(path: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -60,7 +60,7 @@ def _shapes(backbone: Backbone, image_size: int) -> dict[str, tuple[int, ...]]:
 def _tree(
     path: str, module: nn.Module, name: str, shapes: dict[str, tuple[int, ...]], said: dict[str, str], *, fold: bool
 ) -> Iterator[str]:
-    """The lines of `module`, its children indented; `said` replaces the text of the modules at its paths."""
+    """The lines of `module` with its children indented; `said` gives other texts for the modules at its paths."""
     label = f"({name}): " if name else ""
     shape = f" -> {shapes[path]}" if path in shapes else ""
     children = list(module.named_children())
@@ -77,7 +77,7 @@ def _tree(
         below = f"{path}.{child_name}" if path else child_name
         first, *rest = _tree(below, child, child_name, shapes, said, fold=fold)
         blocks.append((child_name, first.partition("): ")[2], rest))
-    # Names apart, equal blocks say equal lines.
+    # Equal blocks differ in their names only.
     for _, same in groupby(blocks, key=(lambda block: (block[1], block[2])) if fold else (lambda block: block[0])):
         group = list(same)
         names = group[0][0] if len(group) == 1 else f"{group[0][0]} to {group[-1][0]}"

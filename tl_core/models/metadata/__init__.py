@@ -1,1 +1,1 @@
-"""Rows of the registry, written from the libraries' own metadata."""
+"""Rows of the registry, made from the libraries' own metadata. Needs torch, torchvision and timm."""

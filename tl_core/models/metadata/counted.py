@@ -1,7 +1,4 @@
-"""What a network is like, measured on torch's meta device: parameters, multiply-adds, shapes, image sizes. Nothing is computed.
-
-Needs torch and the network's library. Knows no weights.
-"""
+"""Parameters, multiply-adds, shapes and image sizes of a network, counted on torch's meta device without computing. Needs torch."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from tl_core.models.libraries import library_network
 
 IMAGENET_CLASSES = 1000
 STEPS = (1, 2, 4, 7, 8, 14, 16, 28, 32)
-"""Pixels between image sizes that are tried; a network that takes none of them takes its own size only."""
+"""Steps between image sizes that are tried, in pixels; a network that takes none of them takes one size only."""
 
 
 class _EmptyOnMeta(TorchFunctionMode):
-    """Parameters start without memory. Narrower than `torch.device("meta")`, under which RegNet cannot compute its own widths."""
+    """Creates parameters without memory. `torch.device("meta")` would also affect RegNet's computation of its own widths."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
@@ -35,15 +32,15 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 def meta_network(builder: str, family: Family, image_size: int, **options: Any) -> nn.Module:
-    """The library's network without values, in eval mode: no memory, and milliseconds for the largest."""
+    """The library's network without values, in eval mode: it takes no memory and is made in milliseconds."""
     with _EmptyOnMeta():
         module = library_network(builder, family, image_size, **options)
     return module.to("meta").eval()
 
 
-def measure(builder: str, family: Family, image_size: int) -> dict[str, Any]:
-    """The fields of a `Network` that are measured, for pictures of `image_size` pixels."""
-    # Without gradients: counting operations keeps hooks on whatever could have one, and views of parameters break them.
+def counted(builder: str, family: Family, image_size: int) -> dict[str, Any]:
+    """The fields of a `Network` that can be counted, for images of `image_size` pixels."""
+    # Without gradients, since the hooks of the counter do not work on views of parameters.
     module = meta_network(builder, family, image_size).requires_grad_(False)
     parts = take_apart(module, family)
     x = torch.empty(1, 3, image_size, image_size, device="meta")
@@ -59,7 +56,7 @@ def measure(builder: str, family: Family, image_size: int) -> dict[str, Any]:
     counts = [_parameters(stage) for _, stage in parts.stages]
     counts[-1] += _parameters(parts.tail)
     return {
-        # A head that is more than one layer is replaced by one.
+        # A head of several layers is replaced by one layer.
         "parameters": sum(counts)
         + (_parameters(head) if hasattr(head, "weight") else (x.shape[1] + 1) * IMAGENET_CLASSES),
         "gflops": round(sum(gflops) + x.shape[1] * IMAGENET_CLASSES / 1e9, 4),
@@ -73,7 +70,7 @@ def measure(builder: str, family: Family, image_size: int) -> dict[str, Any]:
 
 
 def _run(part: nn.Module, x: Tensor) -> tuple[Tensor, float]:
-    """The output, and 10^9 multiply-adds."""
+    """The output of `part`, and its multiply-adds in 10^9."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         x = part(x)
     return x, counter.get_total_flops() / 2e9
@@ -93,7 +90,7 @@ def _map_shape(family: Family, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _image_sizes(parts: Parts, image_size: int, side: int) -> dict[str, Any]:
-    """Which sizes the network takes, by trying; `side` is that of the last map at `image_size`."""
+    """Which image sizes the network takes, found by trying; `side` is that of the last map at `image_size`."""
 
     def takes(size: int) -> bool:
         x = torch.empty(1, 3, size, size, device="meta")
@@ -102,7 +99,7 @@ def _image_sizes(parts: Parts, image_size: int, side: int) -> dict[str, Any]:
                 for _, stage in parts.stages:
                     x = stage(x)
                 parts.tail(x)
-        except Exception:  # noqa: BLE001 - a network refuses a size in whatever way its layers do
+        except Exception:  # noqa: BLE001 - layers may refuse a size with any error
             return False
         return True
 

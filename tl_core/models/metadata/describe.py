@@ -1,7 +1,4 @@
-"""Rows for networks of timm that are in no table: made when somebody types a name, kept in the store.
-
-Needs torch and timm, so it runs in a worker. Knows no job: who calls it gets events and the row.
-"""
+"""Rows of networks of timm that are in no table, made when a user asks for one by name. Needs torch and timm."""
 
 from __future__ import annotations
 
@@ -18,35 +15,35 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import ModelError, UnknownName
 from tl_core.models.families.family import Family
 from tl_core.models.families.timm import OPTIONS
-from tl_core.models.metadata.counted import measure, meta_network
+from tl_core.models.metadata.counted import counted, meta_network
 from tl_core.models.metadata.discovery import find_layout
 from tl_core.models.metadata.timm_rows import weights_row
 from tl_core.models.registry import Network, check_name, keep
 
 LARGEST = 1_000_000_000
-"""Parameters. Finding the layout runs the network once, and no larger one is fine-tuned on one device."""
+"""Largest number of parameters: finding the layout runs the network once, and larger ones are not fine-tuned on one device."""
 SUGGESTIONS = 5
 
 
 def describe_network(name: str) -> Generator[Event, None, Network]:
-    """The row of timm's network `name`, also written into the store, where `registry.network` finds it from now on.
+    """The row of timm's network `name`, which is also added to the store, where `registry.network` finds it.
 
     Raises:
-        SpecError: that cannot be the name of a network.
-        UnknownName: timm has none of that name; the closest ones are named.
-        ModelError: timm has it, but it cannot be used here, or has no weights.
+        SpecError: `name` cannot be the name of a network.
+        UnknownName: timm has no such network; the message lists similar names.
+        ModelError: the network cannot be used here, or has no weights.
         DiskFull: no space is left.
     """
     yield StageStarted(stage="preparing", title=f"Looking at timm's {name}")
-    row = describe(name)
-    keep(row)
-    return row
+    network = describe(name)
+    keep(network)
+    return network
 
 
 def describe(name: str) -> Network:
-    """The row of timm's network `name`, with (`resnet26t.ra2_in1k`) or without the set of weights that is to be the default.
+    """The row of timm's network `name`, which may name the default set of weights, as in `resnet26t.ra2_in1k`.
 
-    Everything is timm's own: metadata, and a layout found by looking at the network. Raises as `describe_network`.
+    It is made from timm's metadata and from the layout that `discovery` finds. Raises as `describe_network`.
     """
     check_name(name)
     builder, _, wanted = name.partition(".")
@@ -60,7 +57,7 @@ def describe(name: str) -> Network:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            measured = measure(shown, layout, size)
+            measured = counted(shown, layout, size)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         raise ModelError(f"timm's {name} cannot be measured here ({error}).") from error
     rows = []
@@ -87,7 +84,7 @@ def describe(name: str) -> Network:
 
 
 def _tags(builder: str, wanted: str) -> list[str]:
-    """Sets of weights of `builder` that fit one network, `wanted` or else timm's default first."""
+    """timm's names of the sets of weights of `builder` that fit one network: `wanted`, else timm's default, first."""
     if not timm.is_model(builder):
         raise UnknownName(_no_such("network", builder, timm.list_models()))
     known = {full.partition(".")[2]: config for full, config in get_arch_pretrained_cfgs(builder).items()}
@@ -103,7 +100,7 @@ def _tags(builder: str, wanted: str) -> list[str]:
         )
     default = timm.get_pretrained_cfg(builder).tag or ""
     first = wanted or (default if default in usable else usable[0])
-    # Positions are as many as the picture has patches: weights of another size belong to another network.
+    # There is a position embedding for each patch of the image, so weights of another size belong to another network.
     size = known[first].input_size if known[first].fixed_input_size else None
     return [first, *(tag for tag in usable if tag != first and (size is None or known[tag].input_size == size))]
 
@@ -115,7 +112,7 @@ def _no_such(what: str, name: str, valid: list[str]) -> str:
 
 
 def _layout(full_name: str, builder: str, size: int, *, fixed: bool) -> Family:
-    """Found on the real network; one that is made for the size of its weights is asked for any size first."""
+    """The layout of the real network; one that takes a `fixed` image size is first built for any size, where timm can do so."""
     architecture = timm.models.model_entrypoint(builder).__module__.rpartition(".")[2]
     choices: list[dict[str, Any]] = [{"dynamic_img_size": True}, {}] if fixed else [{}]
     for options in choices:

@@ -1,9 +1,8 @@
-"""How a timm network that is in no table is taken apart: found by looking at it, and proven by running it.
+"""How a network of timm that is in no table is taken apart into stages, tail and head. Needs torch.
 
-Three ways are tried, the finest first, and each is kept only if its parts hold every parameter once and give what the
-network gives: tokens and blocks (vision transformers), the network's own children one after the other (most
-convolutional ones), and two halves, features and pooling, which all of timm has. Needs torch and timm; knows no network
-by name, no weights.
+Three ways are tried, the finest first: tokens and blocks (vision transformers), the network's own children one after the other
+(most convolutional networks), and two halves, features and pooling, which every network of timm has. A way is used only if its
+parts hold every parameter exactly once and have the same output as the network.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from tl_core.models.families.family import FLATTEN, Auxiliary, Family, MapLayout
 from tl_core.models.families.timm import OPTIONS
 
 TOLERANCE = 1e-4
-"""Largest difference from the library's own embedding, as a fraction of its largest value."""
+"""Largest difference from the network's own embedding, as a fraction of its largest value."""
 CONTAINERS = ("stages", "blocks", "layers", "features", "body")
-"""What timm calls a child that holds all stages of a network."""
+"""timm's names of the child that contains all stages of a network."""
 
 
 def find_layout(module: nn.Module, architecture: str, image_size: int, options: dict[str, Any]) -> Family:
     """The finest layout that is right for timm's network `module`, which was built with `options`.
 
-    Runs it on two random pictures of `image_size` pixels, after giving it other values: it is of no use afterwards.
-    `architecture` is what the family is called.
+    Its parameters are changed and it is run on two random images of `image_size` pixels, so do not use it afterwards.
+    `architecture` becomes the name of the family.
 
     Raises:
-        ModelError: the network does not answer as timm's classifiers do.
+        ModelError: the network does not have the methods of timm's classifiers, or no embedding of one vector per image.
     """
     module = module.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -75,11 +74,11 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
 
 
 Plan = tuple[tuple[Stage, ...], tuple[str, ...]]
-"""Stages and tail."""
+"""The stages and the tail."""
 
 
 def _enliven(module: nn.Module) -> None:
-    """Random values for parameters that start all equal: branches scaled by almost nothing would not be missed if left out."""
+    """Give random values to parameters that are all equal at first: else a branch scaled by almost 0 could be left out unnoticed."""
     for parameter in module.parameters():
         if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
             if bool(parameter.flatten()[0] == 0):
@@ -89,7 +88,7 @@ def _enliven(module: nn.Module) -> None:
 
 
 def _heads(module: nn.Module, features: int) -> tuple[Auxiliary, ...]:
-    """The classifiers, the main one first, by their paths."""
+    """The classifiers with their paths, the main one first."""
     classifiers = module.get_classifier()  # type: ignore[operator]
     wanted = classifiers if isinstance(classifiers, tuple | list) else (classifiers,)
     paths = {id(part): path for path, part in module.named_modules()}
@@ -108,7 +107,7 @@ def _mostly_linear(module: nn.Module) -> bool:
 
 
 def _by_tokens(module: nn.Module) -> Iterator[Plan]:
-    """Vision transformers: `patch_embed`, `_pos_embed`, blocks, `norm`."""
+    """The layout of a vision transformer: `patch_embed`, `_pos_embed`, blocks, `norm`."""
     if not all(hasattr(module, name) for name in ("patch_embed", "_pos_embed", "norm_pre", "blocks", "norm")):
         return
     kind = "@rope_block:" if getattr(module, "rope", None) is not None else ""
@@ -122,14 +121,14 @@ def _by_tokens(module: nn.Module) -> Iterator[Plan]:
 
 
 def _by_children(module: nn.Module, x: Tensor, features: Tensor, heads: tuple[Auxiliary, ...]) -> Iterator[Plan]:
-    """The children one after the other, as far as what they give is what the network calls its features."""
+    """The children one after the other, up to the one whose output is the network's features."""
     below_head = {heads[0].head.partition(".")[0]}
     children = [name for name, _ in module.named_children() if name not in below_head]
     y: Any = x
     for count, name in enumerate(children, start=1):
         try:
             y = module.get_submodule(name)(y)
-        except Exception:  # noqa: BLE001 - whatever a module raises that is not meant to come next
+        except Exception:  # noqa: BLE001 - a module that does not come next may raise anything
             return
         if isinstance(features, Tensor) and isinstance(y, Tensor) and _same(y, features):
             for containers in (CONTAINERS, ()):
@@ -139,7 +138,7 @@ def _by_children(module: nn.Module, x: Tensor, features: Tensor, heads: tuple[Au
 
 
 def _by_halves(module: nn.Module, heads: tuple[Auxiliary, ...]) -> Iterator[Plan]:
-    """Features and pooling as the library cuts them; where the features are not one tensor, all in one."""
+    """Features and pooling as the library divides them; the whole network as one part where the features are several tensors."""
     pooling = {name for name in ("head", "fc_norm", "attn_pool", "pre_logits", "head_drop") if _holds(module, name)}
     for late in (pooling, pooling | {"norm", "conv_head", "norm_head"}):
         body = [name for name in _rest(module, (), heads) if name.partition(".")[0] not in late]
@@ -150,9 +149,9 @@ def _by_halves(module: nn.Module, heads: tuple[Auxiliary, ...]) -> Iterator[Plan
 
 
 def _grouped(module: nn.Module, children: list[str], containers: tuple[str, ...]) -> tuple[Stage, ...]:
-    """Children as stages, what is in `containers` in their place.
+    """Stages made of `children`, with the children of those in `containers` in their place.
 
-    What comes before the first block is the stem, a block begins a stage, all else belongs to the stage before it.
+    What comes before the first block is the stem. Each block begins a stage; other modules belong to the stage before them.
     """
     units: list[str] = []
     for name in children:
@@ -177,7 +176,7 @@ def _layers(module: nn.Module) -> int:
 
 
 def _holds(module: nn.Module, name: str) -> bool:
-    """Whether the network has learned parameters at `name`."""
+    """Whether the network has parameters at `name`."""
     child = getattr(module, name, None)
     return isinstance(child, nn.Module) and next(child.parameters(), None) is not None
 
@@ -187,7 +186,7 @@ def _held(adapter: str, paths: list[str]) -> str:
 
 
 def _rest(module: nn.Module, stages: tuple[Stage, ...], heads: tuple[Auxiliary, ...]) -> list[str]:
-    """The shortest paths that hold all parameters which are in no stage and no head, in the network's order."""
+    """The shortest paths that together hold all parameters outside stages and heads, in the network's order."""
     taken = {id(p) for _, stage in take_apart(module, _sketch(stages)).stages for p in stage.parameters()}
     taken |= {id(p) for head in heads for p in module.get_submodule(head.head).parameters()}
 
@@ -210,7 +209,7 @@ def _sketch(stages: tuple[Stage, ...]) -> Family:
 
 
 def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -> Family | None:
-    """`family` with what a run says of its last features; None where it is wrong."""
+    """`family` with the fields that running it shows; None where the layout is wrong."""
     parts = take_apart(module, family)
     if not _complete(module, parts, family):
         return None
@@ -221,7 +220,7 @@ def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -
             if not isinstance(last, Tensor):
                 return None
         given = parts.tail(last)
-    except Exception:  # noqa: BLE001 - as above: not the way in which this network runs
+    except Exception:  # noqa: BLE001 - modules in a wrong order may raise anything
         return None
     if not _same(given, embedding):
         return None
@@ -242,7 +241,7 @@ def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -
 
 
 def _complete(module: nn.Module, parts: Parts, family: Family) -> bool:
-    """Whether stages and tail hold every parameter outside the heads, each once."""
+    """Whether stages and tail hold every parameter outside the heads exactly once."""
     held = [id(p) for _, stage in parts.stages for p in stage.parameters()]
     held += [id(p) for p in parts.tail.parameters()]
     heads = [family.head, *(auxiliary.head for auxiliary in family.auxiliary)]
@@ -251,7 +250,7 @@ def _complete(module: nn.Module, parts: Parts, family: Family) -> bool:
 
 
 def _map_layout(module: nn.Module, last: Tensor) -> tuple[MapLayout, int, Tensor] | None:
-    """How the last features lie, how many tokens have no position, and the map (N, K, h, w)."""
+    """Layout of the last features, how many tokens belong to no position, and the map (N, K, h, w)."""
     if last.ndim == 4:
         channels = getattr(module, "num_features", last.shape[1])
         if last.shape[3] == channels != last.shape[1]:

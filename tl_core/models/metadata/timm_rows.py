@@ -1,9 +1,4 @@
-"""Rows of timm's networks, read from timm's own metadata: those of backbones.json, and the weights of any other.
-
-Needs torch and timm. Knows by hand which networks are offered and at which size, and what the library does not say: the
-packages of embedded weights and their licence, and how accurate weights are on ImageNet: timm's metadata states no accuracy
-at all, so of a network that somebody types none is given.
-"""
+"""Rows of timm's networks and sets of weights, made from timm's own metadata. Needs torch and timm."""
 
 from __future__ import annotations
 
@@ -15,12 +10,12 @@ from tl_core.errors import ModelError
 from tl_core.models.families.family import Family
 from tl_core.models.families.table import FAMILIES
 from tl_core.models.families.timm import ACCURACIES, LISTED, Listed, Packaged
-from tl_core.models.metadata.counted import measure
+from tl_core.models.metadata.counted import counted
 from tl_core.models.registry import Interpolation, Network, WeightsRow
 
 HUB = "https://huggingface.co"
 HUB_FILE = "model.safetensors"
-"""What timm calls its files on the hub where its metadata name none."""
+"""Name of timm's files on the hub where its metadata give none."""
 LICENCES = {
     None: "not stated",
     "unknown": "not stated",
@@ -30,7 +25,7 @@ LICENCES = {
     "cc-by-4.0": "CC-BY-4.0",
     "cc-by-nc-4.0": "CC-BY-NC-4.0",
 }
-"""timm's words as SPDX writes them; others stay as they are."""
+"""timm's names of licences as SPDX names; others are used as they are."""
 CAPTIONS = "pictures with captions"
 DATA = {
     "in1k": "ImageNet-1k",
@@ -65,20 +60,22 @@ DATA = {
     "m38m": "Merged-38M",
     "m30m": "Merged-30M",
 }
+"""Data sets by the words in timm's tags. A tag strings together what weights were trained on: `fcmae_ft_in22k_in1k` means ImageNet-1k
+without labels, then ImageNet-22k, then ImageNet-1k."""
 SELF_TAUGHT = ("fcmae", "mim", "mae", "dino", "ijepa")
-"""Ways to learn from pictures without their labels; without other data it was ImageNet-1k's."""
+"""Words in timm's tags for self-supervised training; where the tag names no data, it was done on ImageNet-1k."""
 
 
 def timm_networks() -> Iterator[Network]:
-    """A row for each of timm's networks in the list."""
+    """The rows of all networks of timm that are offered."""
     for listed in LISTED:
         yield timm_network(listed, FAMILIES[listed.family])
 
 
 def timm_network(listed: Listed, family: Family) -> Network:
-    """One row, for the input size of the default weights."""
+    """The row of one network, for the image size at which it is offered."""
     size = listed.image_size or config_of(listed.builder, listed.tags[0] if listed.tags else "").input_size[-1]
-    measured = measure(listed.builder, family, size)
+    measured = counted(listed.builder, family, size)
     features, below = measured["embedding_size"], sum(measured["stage_parameters"])
     if listed.packaged is not None:
         rows = [_packaged_weights(listed.builder, listed.packaged)]
@@ -98,17 +95,17 @@ def timm_network(listed: Listed, family: Family) -> Network:
 
 
 def config_of(builder: str, tag: str) -> Any:
-    """timm's metadata of one set of weights; an empty tag: of the default one."""
+    """timm's metadata of one set of weights; of the default set where `tag` is empty."""
     import timm
 
     return timm.get_pretrained_cfg(f"{builder}.{tag}" if tag else builder)
 
 
 def weights_row(builder: str, tag: str, below: int, features: int, image_size: int | None = None) -> WeightsRow:
-    """The set `tag` of the network `builder`, which has `below` parameters under its head and gives it `features`.
+    """The set of weights `tag` of the network `builder`, which has `below` parameters without its head, whose input is `features` wide.
 
     Raises:
-        ModelError: timm names no file for it that holds tensors by name.
+        ModelError: timm names no file with its tensors by name.
     """
     config = config_of(builder, tag)
     url, sha256 = _source(builder, tag, config)
@@ -119,7 +116,7 @@ def weights_row(builder: str, tag: str, below: int, features: int, image_size: i
         package=None,
         file=f"{builder}.{tag}.safetensors" if url.startswith(HUB) else url.rsplit("/", 1)[1],
         sha256=sha256,
-        # Four bytes a parameter; the server says it exactly.
+        # Four bytes per parameter; the server states the exact size.
         download_bytes=4 * (below + config.num_classes * (features + 1)),
         tensors="named",
         input_size=image_size or config.input_size[-1],
@@ -132,7 +129,7 @@ def weights_row(builder: str, tag: str, below: int, features: int, image_size: i
 
 
 def _source(builder: str, tag: str, config: Any) -> tuple[str, str]:
-    """Where the file is, and the first digits of its hash where the name says them; the hub says it at download."""
+    """Address of the file, and the first digits of its hash where its name has them; the hub states the hash at download."""
     if config.hf_hub_id:
         repository, _, revision = config.hf_hub_id.partition("@")
         return f"{HUB}/{repository}/resolve/{revision or 'main'}/{config.hf_hub_filename or HUB_FILE}", ""
@@ -164,7 +161,7 @@ def _packaged_weights(builder: str, packaged: Packaged) -> WeightsRow:
 
 
 def trained_on(tag: str | None) -> str:
-    """In words, in the order in which it happened; says so where the tag does not."""
+    """What weights with timm's `tag` were trained on, in words and in order; or that timm does not state it."""
     before, _, after = (tag or "").partition("_ft_")
     first = _data(before)
     if any(word in SELF_TAUGHT for word in before.split("_")):
@@ -179,6 +176,6 @@ def trained_on(tag: str | None) -> str:
 
 
 def _data(words: str) -> list[str]:
-    # Older tags run two together: in22ft1k.
+    # Older tags join two: in22ft1k.
     spelled = re.sub(r"\bin(\d+)k?ft(\d+)k\b", r"in\1k_in\2k", words.replace("_", " ")).replace("_", " ")
     return [DATA[word] for word in spelled.split() if word in DATA]

@@ -1,7 +1,7 @@
 """Writes backbones.json from the libraries' own metadata: `python -m tl_core.models.metadata.write` (make registry).
 
-Needs torch, torchvision and timm, and about a minute. Which networks there are stands in the table of families; what no
-library says, licences, stands here.
+Needs torch, torchvision and timm, and takes about a minute. Which networks there are is in the table of families; the licences of
+torchvision's weights, which its metadata lack, are here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tl_core.documents.base import write_atomically
 from tl_core.models.families.family import Family
 from tl_core.models.families.torchvision import TORCHVISION
-from tl_core.models.metadata.counted import measure
+from tl_core.models.metadata.counted import counted
 from tl_core.models.metadata.timm_rows import timm_networks
 from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, WeightsRow
 
@@ -24,31 +24,31 @@ LICENCES = {
     None: "BSD-3-Clause",
     "https://github.com/facebookresearch/SWAG/blob/main/LICENSE": "CC-BY-NC-4.0",
 }
-"""By what torchvision's metadata say. Where they name none for the weights: the licence that the library is shipped under."""
+"""Licences by torchvision's metadata. Where these name none for the weights, it is the licence of the library."""
 
 WITHOUT = {"VGG16_Weights.IMAGENET1K_FEATURES": ("classifier",)}
-"""Modules that a set of weights has no values for; torchvision says so in its documentation only."""
+"""Modules that a set of weights has no values for; only torchvision's documentation says so."""
 
 SWAG = "photos from Instagram by their hashtags, then ImageNet-1k"
-"""What Meta's SWAG weights were trained on, which torchvision says in its documentation only."""
+"""What Meta's SWAG weights were trained on; only torchvision's documentation says so."""
 
 
 def collect() -> Backbones:
-    """The whole table, measured and read afresh from the installed libraries; the default network first."""
+    """The whole table, made from the installed libraries; the default network first."""
     return Backbones(networks=(*timm_networks(), *torchvision_networks()))
 
 
 def torchvision_networks() -> Iterator[Network]:
-    """A row for each network that the table of families names."""
+    """The rows of all networks of torchvision that are offered."""
     for family in TORCHVISION:
         for builder in family.networks:
             yield torchvision_network(builder, family)
 
 
 def torchvision_network(builder: str, family: Family) -> Network:
-    """One row, for the input size of the default weights."""
-    rows, default = torchvision_weights(builder)
-    size = next(row.input_size for row in rows if row.name == default)
+    """The row of one network, for the image size of its default weights."""
+    sets, default = torchvision_weights(builder)
+    size = next(weights.input_size for weights in sets if weights.name == default)
     return Network(
         name=builder,
         builder=builder,
@@ -56,14 +56,14 @@ def torchvision_network(builder: str, family: Family) -> Network:
         source=family.source,
         head=family.head,
         stages=family.stage_names,
-        weights=rows,
+        weights=sets,
         default_weights=default,
-        **measure(builder, family, size),
+        **counted(builder, family, size),
     )
 
 
 def torchvision_weights(builder: str) -> tuple[tuple[WeightsRow, ...], str]:
-    """Every set of weights of a network, and the name of the library's default."""
+    """Every set of weights of a network, and the name of the library's default set."""
     from torchvision.models import get_model_weights
 
     enum = get_model_weights(builder)
@@ -97,8 +97,8 @@ def _weights(member: Any) -> WeightsRow:
 
 
 def write(table: Backbones, path: Path) -> None:
-    """As JSON with one network a line."""
-    rows = ",\n".join(json.dumps(row.model_dump(mode="json"), ensure_ascii=False) for row in table.networks)
+    """Write `table` to `path` as JSON with one network per line."""
+    rows = ",\n".join(json.dumps(each.model_dump(mode="json"), ensure_ascii=False) for each in table.networks)
     write_atomically(path, f'{{"schema_version": {table.schema_version}, "networks": [\n{rows}\n]}}\n'.encode())
 
 

@@ -1,1 +1,1 @@
-"""Pretrained weights: where they are, download, reading."""
+"""Files of pretrained weights: where they are, how they are downloaded and read."""

