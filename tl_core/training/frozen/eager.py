@@ -1,6 +1,6 @@
-"""The frozen part of a backbone by torch, as `features.run_graph` has it by ONNX Runtime: the same outputs in the same files.
+"""The frozen part of a backbone by torch, for devices on which the exported graph does not run. Needs torch.
 
-For devices that the exported graph does not run on. Needs torch. Knows no labels and no cache.
+It gives the same outputs in the same files as `onnx_runtime.run_graph`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tl_core.training.loop.inputs import out_of_memory
 from tl_core.training.regularisation.augment import view
 
 GPU_BATCH = 256
-"""Pictures at once; halved until they fit."""
+"""Images per batch; halved until they fit the device's memory."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Pictures `rows` of `pixels`, changed as copy `number` is; made as they are needed."""
+    """The images `rows` of `pixels`, augmented as copy `number`; each is made when it is needed."""
 
     pixels: NDArray[np.uint8]
     rows: NDArray[np.integer]
@@ -42,6 +42,7 @@ class View:
         return self.on("cpu", part).numpy()
 
     def on(self, device: str, part: slice) -> torch.Tensor:
+        """The images `part` as uint8 (M, S, S, 3) on `device`."""
         rows = self.rows[part]
         pictures = torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).to(device)
         changed = view(pictures, self.level, number=self.number, seed=self.seed, rows=rows.tolist())
@@ -58,9 +59,10 @@ def run_eager(
     pace: Pace | None = None,
     before: int = 0,
 ) -> Generator[Event, None, None]:
-    """As `run_graph`: the embedding, and what the first `frozen` stages give otherwise; in smaller batches if memory runs out.
+    """As `run_graph`: the embedding, and under other names the output of the first `frozen` stages.
 
-    In float32 without TF32: they stand for the exported graph's answers, which bfloat16 would miss by more than 1e-3.
+    Batches become smaller where memory runs out. All is computed in float32 without TF32, since the values stand for those of the
+    exported graph, from which bfloat16 would differ by more than 1e-3.
     """
     backbone.to(device).eval()
     first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]

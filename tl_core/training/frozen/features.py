@@ -1,6 +1,7 @@
-"""Frozen features of a data set's images, from one backbone: what a fitted head, a ranking and `auto` are made of.
+"""Frozen features: the embeddings that a pretrained backbone gives of a data set's images, computed once and kept in the cache.
 
-Each is computed once and kept in the cache under the same key, whoever asked first. Knows no labels and no splits.
+The fitted head, the ranking of backbones and the strategy `auto` use them under the same key. They are computed for all images
+together, so that a run with another split finds them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def computed_key(*made_from: str) -> str:
     """A cache key for what is computed from `made_from`: the keys of its ingredients, in order.
 
-    What stands before the first hyphen of the first one stays in front: the pictures that it comes from (`pixels.origin`).
+    It begins like the first one up to the hyphen, which names the images that it is made from (`pixels.origin`).
     """
     source, hyphen, _ = made_from[0].partition("-")
     digest = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:40]
@@ -36,7 +37,7 @@ def computed_key(*made_from: str) -> str:
 
 
 def features_key(manifest: Manifest, network: Network, weights: str, size: int, *more: str) -> str:
-    """Names, in the cache, what is computed from these pictures and this backbone."""
+    """Cache key of what is computed from the images of `manifest` with this backbone; `more` tells several such things apart."""
     pixels = pixels_key(manifest, size=size, interpolation=network.weights_row(weights).interpolation)
     return computed_key(pixels, backbone_key(network, weights, size), *more)
 
@@ -44,16 +45,16 @@ def features_key(manifest: Manifest, network: Network, weights: str, size: int, 
 def frozen_features(
     pixels: NDArray[np.uint8], network: Network, weights: str, *, device: str, cache: Cache, key: str
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` (N, S, S, 3) by the frozen backbone, from the cache where `key` is there.
+    """Embeddings (N, D) of `pixels` (N, S, S, 3) by the frozen backbone, from the cache where it has `key`.
 
-    On a CPU by the exported backbone, which needs no torch where it was exported before; elsewhere by torch.
+    On a CPU the exported backbone computes them, without torch where it was exported before; on other devices torch does.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
-        SpecError: the pictures' size does not fit the network.
+        SpecError: the image size does not fit the network.
         DeviceError: torch cannot use the device.
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+        ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
     if device == "cpu":
         from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
@@ -75,13 +76,13 @@ def frozen_features(
 def extract(
     backbone_onnx: Path, pixels: NDArray[np.uint8], *, cache: Cache, key: str
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where `key` is there.
+    """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where it has `key`.
 
     `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`.
 
     Raises:
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers.
+        ModelError: the backbone gives values that are not finite.
     """
 
     def fill(into: Path) -> Generator[Event, None, None]:
@@ -93,7 +94,7 @@ def extract(
 def kept_features(
     count: int, fill: Callable[[Path], Generator[Event, None, None]], *, cache: Cache, key: str
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (count, D) as a memory map, from the cache where `key` is there; else `fill` writes them to a .npy file.
+    """Embeddings (count, D) as a memory map, from the cache where it has `key`; else `fill` writes them to a .npy file.
 
     Raises:
         DiskFull: no space is left.
@@ -111,7 +112,7 @@ def kept_features(
 def pretrained(
     network: Network, weights: str, *, classes: int | None = None, seed: int = 0
 ) -> Generator[Event, None, Backbone]:
-    """`network` with its pretrained `weights`, fetched where they are not here, and a new head for `classes`; needs torch.
+    """`network` with its pretrained `weights`, which are fetched where they are not here, and a new head for `classes`. Needs torch.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the weights cannot be had.

@@ -23,15 +23,15 @@ from tl_core.models.graphs.edit import cut, holds_graph
 from tl_core.models.graphs.export import ONNX_NAME
 
 EMBEDDING = "embedding"
-"""The output of a graph that is the backbone's answer."""
+"""Name of the graph's output that is the embedding."""
 BATCH = 8
-"""Images a call: larger ones take more memory and are not faster on a CPU."""
+"""Images per call: more take more memory and are not faster on a CPU."""
 
 _FLOAT16_MAX = 65504.0
 
 
 class Pictures(Protocol):
-    """Pictures that are made or read as they are needed; an array of pixels (N, S, S, 3) is one."""
+    """Images that are made or read when they are needed; an array of pixels (N, S, S, 3) also is one."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, part: slice, /) -> NDArray[np.uint8]: ...
@@ -39,7 +39,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """One output for all pictures, and the .npy file that it goes to."""
+    """One output for all images, and the .npy file to which it is written."""
 
     output: str
     into: Path
@@ -49,14 +49,14 @@ class Wanted:
 def run_graph(
     graph: Path, wanted: Sequence[Wanted], pictures: Pictures, *, pace: Pace | None = None, before: int = 0
 ) -> Generator[Event, None, None]:
-    """Write the `wanted` outputs of `graph` for all `pictures`, in one pass.
+    """Write the `wanted` outputs of `graph` for all `pictures` in one pass.
 
-    Yields progress of the stage `features`: of `pace`, in which `before` pictures came earlier, or of its own. Values
-    beyond float16's range are clipped to it.
+    Yields progress of the stage `features`: that of `pace`, in which `before` images came earlier, or its own. In float16, values
+    are clipped to its range.
 
     Raises:
-        OSError: no space is left (ENOSPC), before anything is computed for the missing space.
-        ModelError: a value is no number.
+        OSError: no space is left (ENOSPC); this is found before the outputs are computed.
+        ModelError: a value is not finite.
     """
     session = open_session(graph)
     names = [one.output for one in wanted]
@@ -78,9 +78,9 @@ def run_graph(
 
 
 def cut_graph(exported: Path, outputs: Sequence[str], cache: Cache) -> Path:
-    """The graph that gives `outputs` (stages by `stage_name`, `embedding`) and runs no stage beyond them, from the cache.
+    """The part of the exported graph that computes `outputs` (stages by `stage_name`, `embedding`), from the cache.
 
-    `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache.
+    `exported` is the folder that `exported_backbone` gave, by its name in the cache.
 
     Raises:
         ModelError: the backbone has no such output.
@@ -95,7 +95,7 @@ def cut_graph(exported: Path, outputs: Sequence[str], cache: Cache) -> Path:
 
 
 def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Embeddings (M, D) of the pictures `rows` of `pixels` (N, S, S, 3), computed now and kept nowhere."""
+    """Embeddings (M, D) of the images `rows` of `pixels` (N, S, S, 3); they are not kept in the cache."""
     session = open_session(graph)
     parts = [
         session.run(["embedding"], {"images": np.ascontiguousarray(pixels[rows[start : start + BATCH]])})[0]
@@ -105,7 +105,7 @@ def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]
 
 
 def new_rows(path: Path, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> np.memmap[Any, Any]:
-    """A memory map over a new .npy file whose space on the disk is already taken.
+    """A memory map of a new .npy file whose space on the disk is already reserved.
 
     Raises:
         OSError: no space is left (ENOSPC).
@@ -116,10 +116,10 @@ def new_rows(path: Path, shape: tuple[int, ...], dtype: type[np.floating[Any]]) 
 
 
 def write_rows(rows: np.memmap[Any, Any], start: int, values: NDArray[np.floating[Any]]) -> None:
-    """Store `values` from row `start` on, clipped to what float16 holds where `rows` is float16.
+    """Write `values` from row `start` on, clipped to float16's range where `rows` is float16.
 
     Raises:
-        ModelError: a value is no number.
+        ModelError: a value is not finite.
     """
     if not np.isfinite(values).all():
         raise ModelError("The backbone gives values that are no numbers for some pictures; choose another backbone.")
@@ -130,7 +130,7 @@ def write_rows(rows: np.memmap[Any, Any], start: int, values: NDArray[np.floatin
 def open_session(graph: Path) -> Any:
     """An ONNX Runtime session on all cores of this process, whose threads sleep while they wait for each other.
 
-    Spinning would save 4 % on an idle machine, and makes a busy one half as fast.
+    Spinning threads would be 4 % faster on an idle machine, but half as fast on a busy one.
     """
     import onnxruntime
 

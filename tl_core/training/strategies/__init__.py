@@ -1,1 +1,1 @@
-"""Strategies: which parameters learn, from which head, how fast, and which strategy suits a data set."""
+"""Strategies: the table, which one to take, what learns under each, schedules and optimizers."""

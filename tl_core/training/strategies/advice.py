@@ -1,8 +1,7 @@
-"""Which strategy to take: the rule as it is taught, as a table, by how many images there are and whether they are similar
-to what the backbone learned before.
+"""Which strategy to take, by a rule that courses teach: how many images there are, and how similar they are to the pretraining data.
 
-"Similar" is measured (`tl_core.training.transferability`), never guessed. Knows no pictures, no device, no time and no torch:
-what a strategy costs is for `estimate`, and what a run takes without being told is `strategies.default_strategy`.
+Similarity is measured by `training.transferability`. The rule does not consider the device and the time; `strategies.default_strategy`
+names the strategy of a run for which none was chosen. Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ from tl_core.training.strategies.strategies import HEAD_ONLY, misfit, strategies
 Band = Literal["small", "medium", "large"]
 
 SMALL_BELOW = 1_000
-"""Training images."""
+"""Data sets with fewer training images are small."""
 LARGE_ABOVE = 10_000
-"""Training images."""
+"""Data sets with more training images are large."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One row: for data of one size, similar or not, the strategy and why."""
+    """The strategy for data sets of one size that are similar to the pretraining data or not, and why."""
 
     band: Band
     similar: bool | None
-    """None: the same for both."""
+    """Whether the images are similar; None: the rule is the same for both."""
     strategy: str
     reason: str
-    """Goes on from "With 640 training images, ": a sentence's end."""
+    """The end of a sentence that begins "With 640 training images, "."""
     alternatives: tuple[tuple[str, str], ...]
-    """Strategies that may do as well or better, and why; the first that fits is taken where the row's own does not."""
+    """Strategies that may do as well or better, and why; the first that fits the backbone is taken where `strategy` does not fit."""
 
 
 def _table(rows: Iterable[Rule]) -> tuple[Rule, ...]:
     table = tuple(rows)
-    for row in table:
-        for name in (row.strategy, *(name for name, _ in row.alternatives)):
+    for rule in table:
+        for name in (rule.strategy, *(name for name, _ in rule.alternatives)):
             if name not in strategies():
                 raise ValueError(f"A rule names the strategy {name!r}, which is not in the table.")
     return table
@@ -104,48 +103,51 @@ RULE = _table(
 
 @dataclass(frozen=True)
 class Alternative:
+    """Another strategy that may do as well, and why."""
+
     strategy: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What the rule says of one data set and backbone."""
+    """What the rule says about one data set and backbone."""
 
     strategy: str | None
-    """None where it depends on whether the pictures are similar, and that was not measured yet."""
+    """Name of the strategy; None where it depends on the similarity of the images, which was not measured yet."""
     reason: str
-    """For the user; with both ways in words where `strategy` is None."""
+    """Why, for the user; where `strategy` is None, both possibilities in words."""
     alternatives: tuple[Alternative, ...]
-    """Others that fit this backbone; where `strategy` is None, the two that it can become."""
+    """Other strategies that fit the backbone; where `strategy` is None, the two possible ones."""
 
 
 def band(images: int) -> Band:
-    """Of a number of training images."""
+    """The size of a data set with `images` training images."""
     if images < SMALL_BELOW:
         return "small"
     return "medium" if images <= LARGE_ABOVE else "large"
 
 
 def needs_similarity(images: int) -> bool:
-    """Whether the rule asks if the pictures are similar, with so many training images."""
-    return len(_rows(images)) > 1
+    """Whether the rule depends on the similarity of the images, with so many training images."""
+    return len(_rules(images)) > 1
 
 
 def advise(images: int, similar: bool | None, network: Network, *, stages: int = 2) -> Advice:
-    """What the rule takes for `images` training images and `network`.
+    """The strategy that the rule takes for `images` training images and `network`.
 
-    `similar` None: not measured. `stages`: the last ones that `partial_fine_tuning` would train. A strategy that does not fit
-    the network gives way to the first of its row that does, and the reason says so.
+    `similar`: whether the images are similar to the pretraining data; None: not measured. `stages`: how many last stages a
+    strategy that trains the last ones would train. In place of a strategy that does not fit the network, the first alternative
+    that fits is taken, and the reason says so.
     """
-    rows = [row for row in _rows(images) if similar is None or row.similar in (None, similar)]
-    answers = [_answer(row, images, network, stages) for row in rows]
+    rules = [rule for rule in _rules(images) if similar is None or rule.similar in (None, similar)]
+    answers = [_answer(rule, images, network, stages) for rule in rules]
     if len(answers) == 1:
         return answers[0]
     titles = [strategies()[str(answer.strategy)].title for answer in answers]
     branches = [
-        f"where they are {'similar to' if row.similar else 'unlike'} what {network.name} learned before, {title!r} ({answer.strategy})"
-        for row, answer, title in zip(rows, answers, titles, strict=True)
+        f"where they are {'similar to' if rule.similar else 'unlike'} what {network.name} learned before, {title!r} ({answer.strategy})"
+        for rule, answer, title in zip(rules, answers, titles, strict=True)
     ]
     return Advice(
         None,
@@ -156,26 +158,26 @@ def advise(images: int, similar: bool | None, network: Network, *, stages: int =
 
 
 def auto_says(images: int, ranking: Ranking | None, network: Network, *, stages: int = 2) -> Advice:
-    """What `auto` would take for `images` training images, as far as it is known before training.
+    """The strategy that `auto` would take for `images` training images, as far as that is known before training.
 
-    `ranking` of the same data set, where there is one: it knows whether the pictures are similar, if `network` was in it.
+    `ranking` of the same data set, where there is one, says whether the images are similar, if `network` was ranked.
     """
-    measured = [row for row in (ranking.rows if ranking else ()) if row.backbone == network.name]
+    measured = [ranked for ranked in (ranking.rows if ranking else ()) if ranked.backbone == network.name]
     return advise(images, measured[0].similar if measured else None, network, stages=stages)
 
 
-def _rows(images: int) -> list[Rule]:
-    return [row for row in RULE if row.band == band(images)]
+def _rules(images: int) -> list[Rule]:
+    return [rule for rule in RULE if rule.band == band(images)]
 
 
-def _answer(row: Rule, images: int, network: Network, stages: int) -> Advice:
-    reason = f"With {images:,} training images, {row.reason}"
-    unfit = misfit(strategies()[row.strategy], network, stages)
+def _answer(rule: Rule, images: int, network: Network, stages: int) -> Advice:
+    reason = f"With {images:,} training images, {rule.reason}"
+    unfit = misfit(strategies()[rule.strategy], network, stages)
     others = [
-        Alternative(name, why) for name, why in row.alternatives if misfit(strategies()[name], network, stages) is None
+        Alternative(name, why) for name, why in rule.alternatives if misfit(strategies()[name], network, stages) is None
     ]
     if unfit is None:
-        return Advice(row.strategy, reason, tuple(others))
+        return Advice(rule.strategy, reason, tuple(others))
     instead = others.pop(0).strategy if others else HEAD_ONLY
     title = strategies()[instead].title
     return Advice(instead, f"{reason} That does not fit here ({unfit.rstrip('.')}), so it is {title!r}.", tuple(others))

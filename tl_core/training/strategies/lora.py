@@ -1,6 +1,6 @@
-"""Low-rank updates of a transformer's linear layers (LoRA, arXiv 2106.09685), through torch.nn.utils.parametrize.
+"""Low-rank updates of a transformer's linear layers (LoRA, arXiv 2106.09685), by torch.nn.utils.parametrize.
 
-Put in, they change nothing at first; folded, their sum stands in the weights and nothing of them is left. Knows no optimizer.
+New updates do not change the output. Folding adds them to the weights and removes them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch.nn.utils import parametrize
 from tl_core.models.build import Backbone
 
 ALPHA = 4.0
-"""Strength of the update, divided by the root of the rank (arXiv 2312.03732): one learning rate then suits every rank."""
+"""Factor of an update, divided by the square root of its rank (arXiv 2312.03732), so that one learning rate suits every rank."""
 
 
 class Update(nn.Module):
-    """weight + strength * up @ down, for a weight (out, in)."""
+    """The parametrization weight + strength * up @ down of a weight (out, in)."""
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ class Update(nn.Module):
 
 
 def insert(backbone: Backbone, rank: int, seed: int) -> None:
-    """Put an update of `rank` on every linear layer of the stages; the outputs stay as they were.
+    """Add an update of `rank` to every linear layer of the stages; the outputs do not change.
 
-    A layer smaller than `rank` gets one of its own smaller side.
+    In a layer with a side smaller than `rank`, the rank is that side.
     """
     generator = torch.Generator().manual_seed(seed)
     for module, name in list(_weights(backbone)):
@@ -47,14 +47,14 @@ def insert(backbone: Backbone, rank: int, seed: int) -> None:
 
 
 def fold(backbone: Backbone) -> None:
-    """Add the updates to the weights and take them away: the network is the library's own again, its output the same."""
+    """Add the updates to the weights and remove them: the network is the library's own again, with the same output."""
     for module in list(backbone.module.modules()):
         for name in list(_updated(module)):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
 def folded(backbone: Backbone) -> dict[str, Tensor]:
-    """What `backbone.tensors()` would be after `fold`; the backbone itself stays as it is."""
+    """What `backbone.tensors()` would return after `fold`; the backbone is not changed."""
     tensors = backbone.tensors()
     for path, module in backbone.module.named_modules():
         prefix = f"{path}." if path else ""
@@ -73,7 +73,7 @@ def parameters(backbone: Backbone) -> set[int]:
 
 
 def size(backbone: Backbone, rank: int) -> int:
-    """How many parameters the updates of `rank` have, whether they are put in or not."""
+    """How many parameters updates of `rank` have, whether they were inserted or not."""
     shapes = [getattr(module, name).shape for module, name in _weights(backbone)]
     return sum(min(rank, rows, columns) * (rows + columns) for rows, columns in shapes)
 

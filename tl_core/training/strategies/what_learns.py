@@ -1,7 +1,4 @@
-"""What learns of a backbone under a strategy, and how fast: parameters in groups, a stage or the head each, and the optimizer.
-
-Reads the strategy's row and the recipe. Needs torch. Knows no pictures and takes no steps.
-"""
+"""Which parameters of a backbone learn under a strategy, and how fast: a group for the head and for each stage. Needs torch."""
 
 from __future__ import annotations
 
@@ -18,22 +15,22 @@ from tl_core.training.strategies import lora
 from tl_core.training.strategies.strategies import Strategy, stage_rates
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
-"""Norms that keep statistics of what they have seen."""
+"""Norm layers that keep statistics of the batches."""
 _NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What learns at one rate: the head, or parameters of one stage."""
+    """Parameters that learn at one rate: the head, or those of one stage."""
 
     stage: int | None
-    """From the stem up; None: the head."""
+    """Number of the stage from the stem up; None: the head."""
     rate: float
-    """At its peak."""
+    """Peak learning rate."""
     decaying: tuple[nn.Parameter, ...]
-    """Weights of linear layers and convolutions, low-rank updates."""
+    """Parameters with weight decay: weights of linear layers and convolutions, low-rank updates."""
     steady: tuple[nn.Parameter, ...]
-    """Biases, norms, positions, tokens, scales: they do not decay."""
+    """Parameters without weight decay: biases, norms, position embeddings, tokens, scales."""
 
     @property
     def parameters(self) -> tuple[nn.Parameter, ...]:
@@ -41,17 +38,17 @@ class Group:
 
 
 def head_group(backbone: Backbone, spec: TrainSpec) -> Group:
-    """The head, which always learns whole."""
+    """The group of the head, all of which learns."""
     return _group(backbone, None, spec.recipe.learning_rate, list(backbone.head_parameters()))
 
 
 def stage_groups(
     backbone: Backbone, strategy: Strategy, spec: TrainSpec, stages: Collection[int] | None = None
 ) -> tuple[Group, ...]:
-    """The groups of the stages that learn, the last stage first; of `stages` alone where it is given.
+    """The groups of the stages that learn, the last stage first; only those of `stages` where it is given.
 
-    A stage in which the strategy finds nothing to train gives no group. For a strategy with low-rank updates these must
-    have been put in before (`lora.insert`).
+    A stage without parameters that the strategy trains has no group. Low-rank updates must have been inserted before
+    (`lora.insert`).
     """
     rates = stage_rates(strategy, len(backbone.stages), spec.stages, recipe=spec.recipe, learning=spec.learning_stages)
     groups = [
@@ -63,7 +60,7 @@ def stage_groups(
 
 
 def learning_stages(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, ...]:
-    """The stages that hold something that learns at some time, from the stem up; low-rank updates need not be in yet."""
+    """The stages with parameters that learn at some time, from the stem up; low-rank updates need not be inserted."""
     rates = stage_rates(strategy, len(backbone.stages), spec.stages, recipe=spec.recipe, learning=spec.learning_stages)
     return tuple(
         stage
@@ -74,14 +71,14 @@ def learning_stages(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> 
 
 
 def first_learning(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> int:
-    """How many stages, from the stem on, hold nothing that ever learns: the frozen prefix, once all have joined."""
+    """How many stages from the stem up never learn: the frozen prefix after all other stages have joined."""
     return min(learning_stages(backbone, strategy, spec), default=len(backbone.stages))
 
 
 def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int, int]:
-    """How many parameters learn at some time, and how many the network has in all; low-rank updates only in the first."""
+    """How many parameters learn at some time, and how many the network has; low-rank updates count in the first number only."""
     head = sum(parameter.numel() for parameter in backbone.head_parameters())
-    # Auxiliary heads, which never learn and never answer, are in no stage.
+    # Auxiliary heads, which are not used, are in no stage.
     stages = range(len(backbone.stages))
     total = head + sum(parameter.numel() for stage in stages for parameter in backbone.stage_parameters(stage))
     if strategy.parameters == "lora":
@@ -91,9 +88,9 @@ def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int,
 
 
 def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameter groups of the optimizer: weights decay; biases and the scales of norm layers do not.
+    """Parameter groups of the optimizer, with and without weight decay.
 
-    `peak` is the rate at its highest; `age` counts the group's steps, in the first `warm_up` of which its rate rises.
+    `peak` is the peak learning rate; `age` counts the group's steps, and the rate rises in the first `warm_up` of them.
     """
     parts = ((group.decaying, recipe.weight_decay), (group.steady, 0.0))
     return [
@@ -119,16 +116,16 @@ def _chosen(backbone: Backbone, stage: int, strategy: Strategy) -> list[nn.Param
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether all of `module`'s own parameters scale or shift normalised values."""
+    """Whether `module` is a norm layer, whose parameters scale and shift normalised values."""
     if isinstance(module, _NORMS):
         return True
-    # timm has norms of its own, without a common base class; what they share is the name and flat parameters.
+    # timm has norm layers of its own without a common base class; they share "norm" in the name and parameters of one dimension.
     own = list(module.parameters(recurse=False))
     return "norm" in type(module).__name__.lower() and bool(own) and all(parameter.dim() == 1 for parameter in own)
 
 
 def _owned(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Every parameter with its name and the module that holds it."""
+    """Every parameter: its name, the parameter, and the module that it belongs to."""
     for prefix, module in backbone.module.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             yield f"{prefix}.{name}", parameter, module
