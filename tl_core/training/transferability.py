@@ -1,7 +1,7 @@
-"""How well what a backbone has learned carries over to other pictures, measured on frozen features of them.
+"""Transferability: how well a backbone's frozen features suit a data set. Imports no torch.
 
-Two scores of the same features: the cross-validated accuracy of a logistic head, and LogME. From the first follows whether
-the pictures count as similar to what the backbone knows. Knows no pictures, no network, no split and no torch.
+There are two scores of the same features: the cross-validated accuracy of a logistic head, and LogME. Both decide whether the images
+count as similar to the pretraining data.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tl_core.training.head.fitted import PATH, PATIENCE, log_softmax
 from tl_core.training.head.logistic import Fit, Scaled, Scaling, fit
 
 MOST_IMAGES = 3_000
-"""Of more images a stratified part of this size is scored: a head on more of them says the same."""
+"""Of more images, a stratified sample of this size is scored: the score hardly depends on further ones."""
 FOLDS = 5
 MANY = 1_000
-"""From here on three folds are enough, and as many fits are saved."""
+"""With more images than these, three folds are used instead of five, which saves time."""
 SIMILAR = 0.7
-"""Of the way from chance to perfect that the interval of the frozen head's accuracy has to reach.
+"""Images are similar where the interval of the frozen head's accuracy reaches this share of the way from chance to perfect.
 
 With EfficientNet-Lite0 at 224 pixels, all training images, 300 and 100 of them reached: trash600 0.83, 0.80, 0.81; coffee
-leaves 0.90, 0.91, 0.77; sign digits 0.93, 0.92, 0.80; handwritten digits 0.95, 0.92, 0.82; solar cells, electroluminescence
-images like nothing on ImageNet, 0.60, 0.46, 0.47. The upper end counts so that the first few dozen images do not pass for
-strange because a head has seen too few of them.
+leaves 0.90, 0.91, 0.77; sign digits 0.93, 0.92, 0.80; handwritten digits 0.95, 0.92, 0.82; solar cells, whose
+electroluminescence images differ from all of ImageNet, 0.60, 0.46, 0.47. The upper end of the interval counts, so that a data set
+does not count as different only because it has few images.
 """
 
 _LOGME_TOLERANCE = 1e-3
@@ -40,33 +40,33 @@ class Transfer:
     """Scores of one backbone's features on one set of labelled images."""
 
     images: int
-    """That were scored."""
+    """Number of images that were scored."""
     accuracy: float
-    """Of the logistic head, on images that it was not fitted to, a fraction."""
+    """Cross-validated accuracy of the logistic head, a fraction."""
     interval: tuple[float, float]
     """95 % Wilson interval of `accuracy`."""
     chance: float
-    """Accuracy of always naming the largest class."""
+    """Accuracy of always answering with the largest class."""
     logme: float
-    """As `logme` gives it."""
+    """LogME, as the function `logme` computes it."""
     nothing: float
-    """Log evidence, per image and class, of knowing only how many images each class has."""
+    """Log evidence, per image and class, of a model that knows only how many images each class has."""
 
     @property
     def share(self) -> float:
-        """Of the way from chance (0) to perfect (1) that the head gets; below 0 where it is worse than chance."""
+        """The head's accuracy on the scale from chance (0) to perfect (1); below 0 where it is worse than chance."""
         return self._way(self.accuracy)
 
     @property
     def similar(self) -> bool:
-        """Whether these pictures count as similar to what the backbone learned before: it tells most of them apart as it is.
+        """Whether the images count as similar to the pretraining data, since the frozen backbone tells most of them apart.
 
-        The interval of the accuracy reaches `SIMILAR`, and by LogME the features say more of the classes than nothing does.
+        The interval of the accuracy reaches `SIMILAR`, and LogME is better than that of a model without features.
         """
         return self._way(self.interval[1]) >= SIMILAR and self.logme > self.nothing
 
     def said(self, backbone: str) -> str:
-        """For the user."""
+        """The result in a sentence for the user."""
         low, high = self.interval
         verdict = (
             "so the pictures count as similar to what it learned before"
@@ -84,13 +84,13 @@ class Transfer:
 
 
 def transferability(features: NDArray[np.floating], labels: NDArray[np.integer], seed: int = 0) -> Transfer:
-    """Score `features` (N, D) of images with `labels` (N,); give it the training images only.
+    """Score `features` (N, D) of images with `labels` (N,), which should be those of the training split.
 
-    The penalty is the best of `head.PATH` for all folds together. Images that are the only one of their class are learnt
-    from and not scored. More than `MOST_IMAGES` are thinned by `stratified`.
+    The penalty is the best one of `fitted.PATH` for all folds together. An image that is the only one of its class is not scored.
+    Of more than `MOST_IMAGES` images, a `stratified` sample is scored.
 
     Raises:
-        ValueError: fewer than two classes have two images, or features that are no numbers.
+        ValueError: fewer than two classes have two images, or features are not finite.
     """
     rows = stratified(labels, MOST_IMAGES, seed)
     known, truth = np.unique(np.asarray(labels)[rows], return_inverse=True)
@@ -119,7 +119,7 @@ def logme(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
 
     `features` (N, D) of any N and D, `labels` (N,). Each class is a regression to 0 and 1 with a Gaussian prior of precision
     alpha on its weights and noise of precision beta; both are set where the evidence is highest (MacKay's fixed point), in
-    the space of the features' singular vectors, so a round costs no matrix product. Higher is better, also below 0; only
+    the space of the features' singular vectors, so that a round needs no matrix product. Higher is better, also below 0; only
     values for the same images compare. Runs on one thread.
     """
     from scipy.linalg import svd
@@ -140,7 +140,7 @@ def logme(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
 
 
 def stratified(labels: NDArray[np.integer], most: int, seed: int) -> NDArray[np.intp]:
-    """Rows, in order, of at most about `most` images, each class with its share of them and two at least where it has two."""
+    """Rows, in order, of about `most` images or fewer: each class with its share, and at least two images where it has two."""
     given = np.asarray(labels)
     if len(given) <= most:
         return np.arange(len(given))
@@ -170,14 +170,14 @@ def _evidence(spectrum: NDArray[np.float64], inside: NDArray[np.float64], outsid
         beta = max(n - effective, _SMALLEST) / max(residual, _SMALLEST)
         if abs(alpha / beta - ratio) <= _LOGME_TOLERANCE * ratio:
             break
-    # Of the D eigenvalues of the posterior's precision, those beyond the spectrum are alpha itself.
+    # Of the D eigenvalues of the posterior's precision, those beyond the spectrum are equal to alpha.
     determinant = float(np.log(alpha + beta * spectrum).sum()) + (d - len(spectrum)) * np.log(alpha)
     evidence = d * np.log(alpha) + n * np.log(beta) - n * np.log(2 * np.pi)
     return float(evidence - determinant - beta * residual - alpha * weights) / (2 * n)
 
 
 def _evidence_of_nothing(shares: NDArray[np.float64]) -> float:
-    """What `logme` would be of a model that knows each class's share of the images and no feature."""
+    """The LogME of a model that knows each class's share of the images and no features."""
     return float(np.mean(-0.5 * np.log(2 * np.pi * np.e * shares * (1 - shares))))
 
 
@@ -195,7 +195,7 @@ def _folds(truth: NDArray[np.intp], counts: NDArray[np.intp], seed: int) -> NDAr
 
 
 def _compressed(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The same images, centred, on one common scale, in at most N coordinates: a penalised head does not see a rotation."""
+    """`values` centred, on one common scale, in at most N coordinates, since a rotation does not change a penalised head."""
     from scipy.linalg import eigh
     from threadpoolctl import threadpool_limits
 
@@ -212,7 +212,7 @@ def _compressed(values: NDArray[np.float64]) -> NDArray[np.float32]:
 def _cross_validated(
     values: NDArray[np.float32], truth: NDArray[np.intp], fold: NDArray[np.intp], classes: int
 ) -> NDArray[np.bool_]:
-    """Whether each image (N,) is named rightly by the head that was fitted without its fold, at the best penalty of the path."""
+    """Whether the head that was fitted without an image's fold is right on it (N,), at the best penalty of the path."""
     best: tuple[float, float] | None = None
     answers = np.zeros(len(truth), dtype=bool)
     worse = 0
@@ -233,7 +233,7 @@ def _cross_validated(
 def _out_of_fold(
     values: NDArray[np.float32], truth: NDArray[np.intp], fold: NDArray[np.intp], classes: int
 ) -> Iterator[NDArray[np.float64]]:
-    """For each penalty of the path, the strongest first: log probabilities (N, C) of every image by a head that never saw it."""
+    """For each penalty of the path, the strongest first: log probabilities (N, C) of each image by the head fitted without it."""
     size = values.shape[1]
     as_they_are = Scaling(np.zeros(size, dtype=np.float32), 1.0)
     parts = []

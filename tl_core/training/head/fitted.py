@@ -1,9 +1,8 @@
-"""The head of a frozen backbone: multinomial logistic regression on its features, fitted, not trained.
+"""The fitted head of a frozen backbone: multinomial logistic regression on its features. Imports no torch.
 
-Features are centred and divided by one common scale, both taken from the training rows and folded into the weights, so
-the head works on raw features. The path goes from the strongest regularisation up, each fit started from the one before;
-the validation log loss chooses (its accuracy breaks ties): on sixty pictures accuracy is too coarse to choose by. The head
-is fitted on the training rows alone. Knows no pictures, no network and no torch.
+Features are centred and divided by one common scale. Both are computed from the training rows and folded into the weights, so
+that the head takes raw features. Fits follow a path from the strongest penalty to weaker ones, each started from the one before.
+The validation log loss decides, with ties broken by accuracy, which alone is too coarse with few images.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from tl_core.documents.events import Event, RegularisationTried
 from tl_core.training.head.logistic import Features, Fit, Scaled, Scaling, fit
 
 PATH: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-9, 3))
-"""Values of C, the inverse strength of the penalty, that are tried, in order."""
+"""Values of C, the inverse strength of the penalty, in the order in which they are tried."""
 PATIENCE = 2
-"""Values of C in a row without a better validation loss after which the path ends."""
+"""The path ends after so many values of C in succession without a better validation loss."""
 
 _SMALLEST = 1e-12
 
@@ -34,7 +33,7 @@ class Head:
     bias: NDArray[np.float32]
     """(C,)"""
     c: float | None
-    """The inverse strength of the penalty that was chosen; None for a head that was trained by steps."""
+    """Inverse strength of the chosen penalty; None for a head that was trained by gradient steps."""
     val_accuracy: float
     val_loss: float
 
@@ -50,7 +49,11 @@ def check_rows(
     val_y: NDArray[np.integer],
     classes: int,
 ) -> None:
-    """Raises ValueError: shapes that do not fit, no validation rows, a class without a training row."""
+    """Check the arrays of a fit.
+
+    Raises:
+        ValueError: shapes do not fit, there are no validation rows, or a class has no training row.
+    """
     present = np.unique(train_y)
     if len(present) != classes or present[0] != 0 or present[-1] != classes - 1 or classes < 2:
         raise ValueError(f"Training rows hold {len(present)} of {classes} classes; each of at least two must occur.")
@@ -67,15 +70,14 @@ def fit_logistic(
     classes: int,
     balanced: bool = False,
 ) -> Generator[Event, None, Head]:
-    """Fit heads along a path of regularisation and return the one with the lowest validation loss.
+    """Fit heads along the path of penalties and return the one with the lowest validation loss.
 
     `train_x` (N, D) and `val_x` (M, D) are features, `train_y` and `val_y` labels from 0 to `classes` - 1. Every class must
-    occur in `train_y`; `val_y` may lack some. Yields one `RegularisationTried` for each fit. The same arrays give the same
-    head: it starts from zeros and runs on one thread (with more, BLAS threads spin against each other). `balanced`: a class
-    counts the more the rarer it is in `train_y`.
+    occur in `train_y`, but not in `val_y`. Yields one `RegularisationTried` for each fit. The same arrays give the same head: it
+    starts from zeros and is fitted on one thread. `balanced`: rare classes have larger weights, so that all classes count alike.
 
     Raises:
-        ValueError: shapes that do not fit, no validation rows, a class without a training row.
+        ValueError: shapes do not fit, there are no validation rows, or a class has no training row.
     """
     check_rows(train_x, train_y, val_x, val_y, classes)
     scaling = Scaling.of(train_x)
@@ -102,16 +104,16 @@ def fit_logistic(
 
 
 def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """What each class (C,) counts in the loss so that all count alike; the mean over `labels` (N,) is 1."""
+    """Weight of each class (C,) in the loss with which all classes count alike; the mean over `labels` (N,) is 1."""
     counts = np.bincount(labels)
     return np.asarray(len(labels) / (len(counts) * np.maximum(counts, 1)))
 
 
 def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) -> float:
-    """The number to divide logits (M, C) by so that probabilities mean what they say (temperature scaling, Guo 2017).
+    """The number by which logits (M, C) are divided for calibrated probabilities (temperature scaling, Guo et al. 2017).
 
-    Minimises the validation log loss. The labels are mixed with one pseudo-picture spread evenly over the classes, so that
-    few, all correct answers do not make the model certain of everything. Between 0.1 and 10; 1 without validation rows.
+    It minimises the validation log loss. One additional image that belongs evenly to all classes is assumed, so that a few
+    correct answers do not make the model certain of everything. Between 0.1 and 10; 1 without validation rows.
     """
     if len(val_y) == 0:
         return 1.0
@@ -130,9 +132,9 @@ def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) ->
 
 
 def calibrated_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean log loss of `logits` (M, C) after their best `temperature`: what a bundle made of them would have.
+    """Mean log loss of `logits` (M, C) after their best `temperature`, which a bundle made of them would have.
 
-    Infinite where a logit is no number.
+    Infinite where a logit is not finite.
     """
     if not np.isfinite(logits).all():
         return float("inf")

@@ -1,7 +1,7 @@
-"""Multinomial logistic regression with an L2 penalty, by SciPy's L-BFGS, over features in memory or on disk. No torch.
+"""Multinomial logistic regression with an L2 penalty by SciPy's L-BFGS, on features in memory or on the disk. Imports no torch.
 
-scikit-learn has the same objective and finds the same answers, as a test checks. But importing its linear models takes longer
-than fitting a few hundred pictures, and it copies its features several times, which 50,000 pictures on 4 GB do not allow.
+scikit-learn has the same objective and finds the same solutions, which a test checks. But importing its linear models takes longer
+than a fit on a few hundred images, and it copies the features several times, which 50,000 images on 4 GB do not allow.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 ITERATIONS = 100
-"""Of L-BFGS for one penalty; enough from a warm start."""
+"""Largest number of iterations of L-BFGS for one penalty; enough from a warm start."""
 IN_MEMORY = 256_000_000
-"""Bytes of scaled features; more are scaled part by part in every pass."""
+"""Bytes of scaled features that are kept in memory; more are scaled part by part in every pass."""
 _PART = 4_096
 _TOLERANCE = 1e-3
-"""Largest entry of the gradient of the mean loss."""
+"""Largest entry of the mean loss's gradient at which a fit ends."""
 
 
 class Features(Protocol):
-    """Features (N, D) of pictures, read part by part; an array is one."""
+    """Features (N, D) of images, read part by part; an array also is one."""
 
     def __len__(self) -> int: ...
     @property
@@ -33,7 +33,7 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class Taken:
-    """Some rows of an array that may lie on the disk: they are read when they are asked for."""
+    """Some rows of an array that may be on the disk; they are read when they are needed."""
 
     features: NDArray[np.floating[Any]]
     rows: NDArray[np.integer[Any]]
@@ -51,7 +51,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Features centred and divided by one common scale, so that one penalty and one learning rate suit every backbone."""
+    """Centre and scale of features, so that one penalty and one learning rate suit every backbone."""
 
     centre: NDArray[np.float32]
     """(D,)"""
@@ -59,7 +59,7 @@ class Scaling:
 
     @classmethod
     def of(cls, features: Features) -> Scaling:
-        """Of `features` (N, D): their mean, and the root of their mean variance."""
+        """The mean of `features` (N, D), and the square root of their mean variance."""
         count, size = features.shape
         starts = range(0, count, _PART)
         centre = sum(features[start : start + _PART].sum(axis=0, dtype=np.float64) for start in starts) / max(1, count)
@@ -68,18 +68,19 @@ class Scaling:
         return cls(np.asarray(centre, dtype=np.float32), scale)
 
     def apply(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """`features` (N, D), centred and scaled."""
         return np.asarray((features - self.centre) / np.float32(self.scale), dtype=np.float32)
 
     def fold(
         self, weight: NDArray[np.floating], bias: NDArray[np.floating]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The weights (C, D) and bias (C,) that give on raw features what these give on scaled ones."""
+        """The weights (C, D) and bias (C,) for raw features that give the same logits as these for scaled features."""
         folded = weight.astype(np.float64) / self.scale
         return folded.astype(np.float32), (bias - folded @ self.centre.astype(np.float64)).astype(np.float32)
 
 
 class Scaled:
-    """Features (N, D) as `scaling` makes them: kept where they are few, else made part by part as they are read."""
+    """Features (N, D) scaled by `scaling`: kept in memory where they are few, else scaled part by part when they are read."""
 
     def __init__(self, features: Features, scaling: Scaling) -> None:
         self._count, self.size = features.shape
@@ -92,7 +93,7 @@ class Scaled:
         return self._count
 
     def parts(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """(rows, their scaled features), in order."""
+        """Pairs of rows and their scaled features, in order."""
         if self._small:
             yield slice(0, len(self)), np.asarray(self._features[:], dtype=np.float32)
             return
@@ -101,7 +102,7 @@ class Scaled:
             yield rows, self._scaling.apply(self._features[rows])
 
     def logits(self, weight: NDArray[np.floating], bias: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(N, C) of a head for scaled features."""
+        """Logits (N, C) of a head for scaled features."""
         weight, bias = weight.astype(np.float32), bias.astype(np.float32)
         return np.concatenate([part @ weight.T + bias for _, part in self.parts()])
 
@@ -111,12 +112,13 @@ class Fit:
     """Weights for scaled features."""
 
     weight: NDArray[np.float64]
-    """(C, D); they sum to 0 over the classes, as those of the smallest penalty do."""
+    """(C, D); they sum to 0 over the classes, which is where the penalty is smallest."""
     bias: NDArray[np.float64]
     """(C,)"""
 
     @classmethod
     def start(cls, classes: int, size: int) -> Fit:
+        """Weights of zeros for `classes` classes and `size` features."""
         return cls(np.zeros((classes, size)), np.zeros(classes))
 
 
@@ -130,10 +132,10 @@ def fit(
 ) -> Fit:
     """The weights that minimise the sum of `counts` times the log loss, plus half the squared weights over `c`.
 
-    `labels` (N,) are 0 to C - 1 and `counts` (N,) what each picture counts, 1 without it; the bias is not penalised. Of two
-    classes only the difference is, as where one row of weights stands for both, so `c` means what it usually does. Runs on
-    one thread, since BLAS threads spin against each other, and gives the same for the same arrays. A fit that stops at
-    `ITERATIONS` is one more point of a path of penalties, judged on validation like the others.
+    `labels` (N,) are 0 to C - 1, and `counts` (N,) the weight of each image, 1 without it. The bias is not penalised. With two
+    classes, only the difference of their weights is penalised, so that `c` means the same as in a model with one row of weights.
+    Runs on one thread, since BLAS threads slow each other down here; the same arrays give the same weights. A fit that stops at
+    `ITERATIONS` is judged on the validation split like the others.
     """
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits

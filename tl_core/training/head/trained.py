@@ -1,6 +1,6 @@
-"""The head of a frozen backbone by gradient steps on its cached features: what `fit_logistic` does at once, with epochs to watch.
+"""The head of a frozen backbone trained by gradient steps on its cached features, with epochs to watch. Needs torch.
 
-Starts from zeros, like the fitted head, on features scaled in the same way. Needs torch. Knows no pictures and no network.
+Like the fitted head, it starts from zeros on scaled features.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fit_adam(
     device.
 
     Raises:
-        ValueError: shapes that do not fit, no validation rows, a class without a training row.
+        ValueError: shapes do not fit, there are no validation rows, or a class has no training row.
     """
     check_rows(train_x, train_y, val_x, val_y, classes)
     scaling = Scaling.of(train_x)
@@ -78,7 +78,7 @@ def fit_adam(
 
 
 class _Steps:
-    """A linear layer on the way from zeros."""
+    """A linear layer while it is trained, from zeros on."""
 
     def __init__(
         self,
@@ -112,17 +112,17 @@ class _Steps:
         self._factors = schedule(spec.epochs * self._an_epoch, recipe)
 
     def judged(self) -> AbstractContextManager[None]:
-        """The layer inside is the one that is judged and kept: the average, where the recipe has one."""
+        """A context in which the layer is the one that is scored and kept: the average, where the recipe averages."""
         return nullcontext() if self._average is None else self._average.applied()
 
     def epoch(self, number: int) -> None:
-        """One pass over the rows."""
+        """One pass over the training rows."""
         generator = np.random.default_rng([self._seed, number])
         for rows in np.array_split(generator.permutation(len(self._features)), self._an_epoch):
             self._step(torch.from_numpy(rows).to(self._features.device), generator)
 
     def look_back(self) -> tuple[float, float]:
-        """Plain log loss and accuracy on the training rows as they are."""
+        """Log loss and accuracy on the training rows, without mixup and label smoothing."""
         with torch.inference_mode():
             logits = self.layer(self._features)
             right = (logits.argmax(dim=1) == self._labels).float().mean()
@@ -180,7 +180,7 @@ def _event(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """So small a product gains nothing from threads, and loses much where another process works (as `logistic.fit`)."""
+    """Compute on one thread: more do not make such small products faster, and are slow beside another busy process."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,1 +1,1 @@
-"""Training by gradient steps: the loop, its steps, what a step reads."""
+"""Training by gradient steps: inputs, steps, epochs, the range test, and numbers of each stage."""

@@ -1,7 +1,6 @@
 """Training by gradient steps: some stages on cached activations, or the whole network on pixels. Needs torch.
 
-A generator of events that returns what it found. Writes nothing: each improvement goes to the caller's `save_best`. Knows no
-files, no runs and no test split. Sets torch's global random state and CUDA's deterministic mode: it has its process for itself.
+Changes torch's global random state and CUDA's deterministic mode, so it needs a process of its own.
 """
 
 from __future__ import annotations
@@ -27,31 +26,31 @@ from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_
 from tl_core.training.strategies.strategies import Strategy
 
 LOOKED_BACK = 256
-"""Training pictures that are looked at as they are after each epoch, where training itself sees only mixtures."""
+"""Training images that are scored unchanged after each epoch where training sees only mixtures of images."""
 
 Thaw = Callable[[int], Generator[Event, None, Inputs]]
-"""Gives what comes out of that many first stages."""
+"""From a number of frozen stages to the inputs of the stages after them."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training found. The backbone itself is left as it was at its best, on the CPU, in eval mode."""
+    """The result of training. The backbone is in its best state, on the CPU in eval mode."""
 
     best_epoch: int
-    """0: the head before the first step was not improved on."""
+    """Number of the best epoch; 0: the state before the first step."""
     val_loss: float
-    """After the best temperature."""
+    """Validation log loss after the best temperature."""
     val_accuracy: float
     val_logits: NDArray[np.float32]
-    """(M, C) of the validation rows, in their order, at the best epoch, before any temperature."""
+    """Logits (M, C) of the validation rows in their order, at the best epoch, before any temperature."""
     micro_batch: int
-    """Images that were on the device at once in the end."""
+    """Images that were on the device at a time in the end."""
     departed: bool
-    """Whether memory ran out and the micro-batch became smaller than the spec's."""
+    """Whether memory ran out, so that the micro-batch became smaller than the spec's."""
 
 
 def set_fitted_head(backbone: Backbone, head: Head) -> None:
-    """Start from the fitted head: its weights become the network's.
+    """Copy the weights of the fitted head into the backbone's head.
 
     Raises:
         ValueError: the backbone has no head, or one of another shape.
@@ -77,22 +76,24 @@ def fit(
     save_best: Callable[[dict[str, Tensor]], None],
     thaw: Thaw | None = None,
 ) -> Generator[Event, None, FitResult]:
-    """Train what the strategy lets learn and the head; keep the state with the lowest validation loss.
+    """Train the head and the stages that the strategy trains; keep the state with the lowest validation loss.
 
-    The validation loss is that of the bundle that the epoch would give, with its temperature: without, a network that
-    learns is thrown away for boasting (trash600: 0.79 to 0.83 right while the plain loss rose from 0.545 to 0.551).
+    The validation loss is that after the best temperature, which the delivered bundle has: a network that improves may become
+    over-confident at the same time, and the plain loss would discard it (trash600: accuracy rose from 0.79 to 0.83 while the
+    plain loss rose from 0.545 to 0.551).
 
-    Epoch 0, before the first step, counts: what starts from a fitted head never ends with a worse one. `inputs` gives the
-    output of the first `frozen` stages; `labels` (N,) are those of its rows. `spec` says epochs, batch, micro-batch,
-    precision, layout (`channels_last` None: no), seed and recipe. Where stages join one by one, `thaw` is asked for the
-    output of the fewer stages that are left. Close the generator to cancel.
+    The state before the first step is epoch 0 and may be the best, so a run that starts from a fitted head never ends with a
+    worse one. `inputs` gives the output of the first `frozen` stages; `labels` (N,) are the labels of its rows. `spec` gives
+    epochs, batch, micro-batch, precision, memory layout (`channels_last` None: no), seed and recipe. Where stages join one by
+    one, `thaw` gives the output of the stages that are still frozen. `save_best` is called with each better state; nothing is
+    written here. Close the generator to cancel.
 
-    When the device's memory runs out, the micro-batch is halved and the step taken again; the batch, and so the gradient,
-    stays the same, but for batch norm that learns: it sees the smaller one.
+    When the device's memory runs out, the micro-batch is halved and the step is repeated. The batch, and so the gradient, stays
+    the same, except with batch norm that learns, which sees the smaller micro-batch.
 
     Raises:
         DeviceError: not even one image fits the device's memory.
-        ValueError: no training or no validation rows; stages that join, and no `thaw`.
+        ValueError: there are no training or no validation rows, or stages join and `thaw` is missing.
     """
     if len(train_rows) == 0 or len(val_rows) == 0:
         raise ValueError("There must be training and validation rows.")
@@ -130,7 +131,7 @@ def fit(
                 more = yield from thaw(phase.frozen)
                 rising = warm_up_steps(steps_an_epoch * phase.epochs, recipe)
                 trainer.thaw(phase.joining, more, frozen=phase.frozen, warm_up=rising)
-            # Phases differ in speed: each is timed by itself, and the time that is left is that of its own speed.
+            # Phases differ in speed, so the remaining time is estimated from the speed of the present phase.
             pace = Pace("training", len(train_rows) * spec.epochs, before=len(train_rows) * (epoch - 1))
         order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
         running, done = Running(), len(train_rows) * (epoch - 1)
@@ -154,7 +155,7 @@ def fit(
                 best_tensors = trainer.tensors()
                 save_best(best_tensors)
         yield _epoch_event(epoch, spec, running, trainer.scores, trainer.head_rate, improved=improved)
-        # What joined last has the same patience as if training began with it.
+        # The stages that joined last get as many epochs as if training had begun with them.
         waited = epoch - max(best_epoch, course[-1].first - 1)
         if recipe.patience and waited >= recipe.patience and epoch < spec.epochs:
             yield Notice(
@@ -196,6 +197,7 @@ def _sample(rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
 
 
 def be_deterministic(device: torch.device) -> None:
+    """Let CUDA compute the same values for the same inputs."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,6 +1,6 @@
-"""What a training step reads: rows of pixels or of cached activations, as tensors on the device. Needs torch.
+"""The inputs of a training step: rows of pixels or of cached activations, as tensors on the device. Needs torch.
 
-Keeps the whole array on a GPU while it fits, else reads ahead. Knows no labels and no optimizer.
+An array that fits the memory of a GPU is kept there; of a larger one, batches are read ahead.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from tl_core.models.build import Backbone
 from tl_core.training.regularisation.augment import augment
 
 RESIDENT_SHARE = 0.4
-"""Of the device's free memory that the array may take."""
+"""Share of the device's free memory that the array may take."""
 _PART = 4_096
-"""Rows that are copied to the device at a time, so that an array on the disk never lies in the host's memory whole."""
+"""Rows that are copied to the device at a time, so that an array on the disk never is in the host's memory as a whole."""
 AHEAD = 2
-"""Batches that are read before they are asked for."""
+"""Batches that are read ahead."""
 
 
 def torch_device(name: str) -> torch.device:
-    """The device `cpu`, `cuda` or `mps`, once torch itself has said that it can be used; on a CPU its memory is kept for steps.
+    """The device `cpu`, `cuda` or `mps`. On a CPU, the process keeps freed memory for later steps.
 
     Raises:
-        DeviceError: it cannot: the driver may be older than PyTorch asks for.
+        DeviceError: torch cannot use it; the driver may be older than PyTorch needs.
     """
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise DeviceError(
@@ -47,35 +47,35 @@ def torch_device(name: str) -> torch.device:
     if name == "cpu":
         keep_freed_memory()
     elif name == "cuda":
-        # cuBLAS reads this when its first handle is made, so before anything is computed.
+        # cuBLAS reads this once, before the first computation.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device(name)
 
 
 def fits_device(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes may lie on the GPU `device` for a whole run; False on a CPU, where they are already."""
+    """Whether `size` bytes may stay on the GPU `device` for a whole run; False on other devices."""
     if device.type != "cuda":
         return False
-    # What torch keeps for later is free, too.
+    # Memory that torch keeps for later is free, too.
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return size < RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device's memory ran out: CUDA has a type of its own for it, Metal and the CPU only their words."""
+    """Whether `error` says that the device's memory ran out: CUDA has an error of its own, Metal and the CPU have messages."""
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
     )
 
 
 def wait_for(device: torch.device) -> None:
-    """Return once the device has done what it was told."""
+    """Return when the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A copy of `array` (N, ...) on `device`, made part by part."""
+    """A copy of `array` (N, ...) on `device`, copied part by part."""
     whole = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, dtype=array.dtype)).dtype, device=device)
     for start in range(0, len(array), _PART):
         whole[start : start + _PART] = torch.from_numpy(np.array(array[start : start + _PART]))
@@ -84,23 +84,23 @@ def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Copies:
-    """Activations of changed copies of some pictures, those of the training split."""
+    """Activations of augmented copies of some images, those of the training split."""
 
     rows: NDArray[np.integer]
-    """(T,) numbers of the pictures, in the order in which each of `views` holds them."""
+    """(T,) numbers of the images, in the order of each of `views`."""
     views: tuple[NDArray[np.float16], ...]
-    """Each (T, ...). The picture itself, unchanged, is not among them."""
+    """Each (T, ...). The unchanged images are not included."""
 
 
 class Stream:
-    """The batches that are expected of one array, in order, as tensors in pinned memory where there is a GPU to fetch them."""
+    """Expected batches of one array, read ahead in order, as tensors in pinned memory for a GPU."""
 
     def __init__(self, array: NDArray[Any], batches: Sequence[NDArray[np.integer]], *, pinned: bool) -> None:
         self._expected = deque(batches)
 
         def read(number: int) -> Tensor:
             rows = torch.from_numpy(np.ascontiguousarray(array[batches[number]]))
-            # Hosts may limit how much memory can be pinned; without it the copy only takes longer.
+            # The host may limit pinned memory; without it, copying only takes longer.
             with suppress(RuntimeError):
                 return rows.pin_memory() if pinned else rows
             return rows
@@ -108,7 +108,7 @@ class Stream:
         self._read = in_order(read, len(batches), ahead=AHEAD)
 
     def take(self, rows: NDArray[np.integer]) -> Tensor | None:
-        """The batch `rows` if it is the one that was expected next; else None, and nothing is lost."""
+        """The batch `rows` if it is the next expected one; else None, and the expected batch remains."""
         if not self._expected or self._expected[0] is not rows:
             return None
         self._expected.popleft()
@@ -120,22 +120,22 @@ class Stream:
 
 @dataclass
 class Inputs:
-    """Rows (N, ...) and how they become the input of the part that learns."""
+    """Rows (N, ...), and how they become the input of the stages that learn."""
 
     rows: NDArray[Any]
     """uint8 pixels (N, S, S, 3), or float16 activations (N, ...) of any rank."""
     frozen: nn.Module | None
-    """Run on prepared rows without gradient, where frozen stages are recomputed."""
+    """Frozen stages that are computed on the rows every time, without gradients; None where there are none."""
     normalise: Callable[[Tensor], Tensor] | None
-    """Of pixels; None for activations."""
+    """Normalises pixels; None for activations."""
     device: torch.device
     level: Level = "none"
-    """Of the changes to pixels; activations were changed before, in `copies`."""
+    """Level of augmentation of pixels; activations of augmented images are in `copies`."""
     copies: Copies | None = None
     resident: bool | None = None
-    """Whether the arrays lie on the device; None: where they fit."""
+    """Whether the arrays are kept on the device; None: if they fit."""
     precision: Precision = "float32"
-    """In which the frozen stages compute."""
+    """Precision in which the frozen stages compute."""
 
     def __post_init__(self) -> None:
         arrays = [self.rows, *(self.copies.views if self.copies else ())]
@@ -160,7 +160,7 @@ class Inputs:
         level: Level,
         precision: Precision = "float32",
     ) -> Inputs:
-        """Pixels, changed at random in training; `frozen` stages are run on them every time, in `precision`."""
+        """Pixels, augmented in training; `frozen` stages are computed on them every time, in `precision`."""
         part = backbone.prefix(frozen) if frozen else None
         return cls(pixels, part, backbone.normalise, device, level=level, precision=precision)
 
@@ -168,11 +168,11 @@ class Inputs:
     def of_activations(
         cls, activations: NDArray[np.floating[Any]], *, device: torch.device, copies: Copies | None = None
     ) -> Inputs:
-        """What the frozen stages gave; with `copies`, training takes for each picture one of its views by lot."""
+        """The output of the frozen stages; with `copies`, training takes one view of each image at random."""
         return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)
 
     def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
-        """Say which rows `batch` will be asked for next, the very arrays in that order, so that a GPU need not wait for them."""
+        """Announce the next calls of `batch`, the same arrays in this order, so that a GPU need not wait for them."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -183,9 +183,9 @@ class Inputs:
     def batch(
         self, rows: NDArray[np.integer], generator: torch.Generator | None = None, *, at_once: int | None = None
     ) -> Tensor:
-        """The rows of those numbers as float32 on the device, changed at random where a `generator` is given.
+        """The given rows as float32 on the device, augmented where a `generator` is given.
 
-        Through frozen stages no more than `at_once` go together; None: all do.
+        At most `at_once` rows pass through the frozen stages at a time; None: all of them.
         """
         if self.normalise is None:
             return self._views(rows, generator).float()

@@ -1,7 +1,7 @@
-"""A learning rate from the pictures themselves: the range test (Smith, arXiv 1506.01186). Needs torch.
+"""The learning-rate range test (Smith, arXiv 1506.01186). Needs torch.
 
-Takes steps with a rate that rises by the same factor each time, and looks where the loss falls fastest and where it goes
-astray. What it was given has learned by then and is to be thrown away. Knows no validation split and no files.
+Steps are taken with a learning rate that rises by the same factor each time, and the loss shows where it falls fastest and where it
+diverges. The network is trained by that, so do not use it afterwards.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tl_core.training.loop.steps import Running, Trainer
 MOST_STEPS = 100
 FEWEST_STEPS = 60
 EPOCHS = 3
-"""Passes over the training pictures after which the test ends early: with few pictures, the loss falls by heart."""
+"""Passes over the training images after which the test ends: with more, the loss falls because images are memorised."""
 LOWEST = 1e-6
 HIGHEST = 3.0
-"""Rates of the head that are tried, from and to; most tests end long before."""
+"""Lowest and highest learning rate of the head that are tried; most tests end before the highest."""
 ASTRAY = 4.0
-"""Times the best smoothed loss at which the test stops."""
+"""The test ends when the loss is so many times the best smoothed loss."""
 FLOOR = 0.25
-"""Loss below which a rise means nothing: a fitted head starts near zero."""
+"""Losses below this count as this, since a fitted head starts near zero."""
 WIDTH = 3.0
-"""Steps: the standard deviation of the window that smooths the curve, to both sides, so that it does not lag."""
+"""Standard deviation, in steps, of the symmetric window that smooths the curve."""
 FALL = 0.2
-"""Share of the first loss (or of `FLOOR`) that it must lose to count as falling."""
+"""Share of the first loss (or of `FLOOR`) by which the loss must fall to count as falling."""
 BELOW_LOWEST = 10.0
-"""How far below the lowest loss's rate, at least, the suggestion stays."""
+"""The suggestion is the rate of the lowest loss divided by this, or less."""
 BELOW_RISE = 3.0
-"""How far below the first rise it stays where the loss does not fall."""
+"""Where the loss does not fall, the suggestion is the rate at which it first rises, divided by this."""
 
 
 def find_rate(
@@ -46,15 +46,15 @@ def find_rate(
     spec: TrainSpec,
     steps: int = MOST_STEPS,
 ) -> Generator[Event, None, RateCurve]:
-    """Train with rising rates until the loss goes astray; the curve, with a suggestion for the head's rate.
+    """Train with rising rates until the loss diverges; the curve, with a suggestion for the head's learning rate.
 
     `spec` is that with which `trainer` was made: the rates of the stages keep their proportion to the head's. At most `steps`
     steps are taken, fewer where there are few `train_rows`. The same arguments give the same curve.
 
     Raises:
         DeviceError: not even one picture fits the device's memory.
-        ModelError: the loss is no number from the start.
-        ValueError: no training rows.
+        ModelError: the loss is not finite from the start.
+        ValueError: there are no training rows.
     """
     if len(train_rows) == 0:
         raise ValueError("There must be training rows.")
@@ -93,16 +93,16 @@ def find_rate(
 
 
 def smoothed(losses: list[float]) -> list[float]:
-    """Each loss as the mean of those around it, the nearer the heavier."""
+    """Each loss as the weighted mean of those around it."""
     values, places = np.asarray(losses), np.arange(len(losses))
     weights = np.exp(-0.5 * ((places[:, None] - places) / WIDTH) ** 2)
     return [float(value) for value in weights @ values / weights.sum(axis=1)]
 
 
 def suggestion(rates: list[float], losses: list[float]) -> float:
-    """The rate at which the smoothed loss falls fastest, no more than a tenth of the one at which it is lowest.
+    """The rate at which the smoothed loss falls fastest, but at most a tenth of the rate at which it is lowest.
 
-    Where it does not fall (a fitted head knows the pictures already), a third of the rate from which on it rises.
+    Where the loss does not fall, since a fitted head is right on the images already, a third of the rate from which on it rises.
     """
     values, exponents = np.asarray(losses), np.log(np.asarray(rates))
     first, lowest = max(float(values[0]), FLOOR), int(np.argmin(values))

@@ -19,7 +19,7 @@ from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.strategies import Strategy
 
 IMAGES = 128
-"""Training images whose gradient is taken, or all where there are fewer."""
+"""Training images whose gradient is computed, or all where there are fewer."""
 
 
 def stage_pulls(
@@ -31,10 +31,11 @@ def stage_pulls(
     spec: TrainSpec,
     strategy: Strategy,
 ) -> Generator[Event, None, tuple[float, ...]]:
-    """For each stage from the stem up, the norm of its gradient over the norm of its weights; 0 where it has none.
+    """For each stage from the stem up, the norm of its gradient over the norm of its weights; 0 where it has no weights.
 
-    The gradient is that of the mean loss on some training images as they are, drawn by the spec's seed, with the head that
-    `backbone` has now. `inputs` are pixels; `labels` (N,) are those of its rows.
+    Surgical fine-tuning (arXiv 2210.11466) trains the stage with the largest ratio. The gradient is that of the mean loss on some
+    unchanged training images, drawn by the spec's seed, with the head that `backbone` has. `inputs` are pixels; `labels` (N,) are
+    the labels of its rows. The network is not changed.
 
     Raises:
         DeviceError: not even one image fits the device's memory.
@@ -59,11 +60,11 @@ def stage_pulls(
 def stage_movement(
     before: Mapping[str, Tensor], backbone: Backbone, learned_stages: Collection[int]
 ) -> tuple[StageMoved, ...]:
-    """For each stage from the stem up, the length of its parameters' change over their length before.
+    """For each stage from the stem up, the norm of its parameters' change over their norm before.
 
-    `before` are the pretrained tensors by the library's names (`Backbone.tensors`; the head's may be missing);
-    `learned_stages` the numbers of those that were trained. Statistics of batch norm are no parameters and do not count:
-    they move by being looked at. Where low-rank updates were trained, they are to be folded in first.
+    `before` are the pretrained tensors by the library's names (`Backbone.tensors`; those of the head may be missing);
+    `learned_stages` are the numbers of the stages that were trained. Statistics of batch norm do not count, since they change
+    without training. Fold low-rank updates first.
 
     Raises:
         KeyError: `before` lacks a tensor of a stage.

@@ -1,7 +1,4 @@
-"""One network while it is trained: steps of the optimizer, scores, and what happens when memory runs out. Needs torch.
-
-Knows rows of inputs and their labels. Knows no epochs, no best state and no files.
-"""
+"""One network while it is trained: steps of the optimizer, scores, and smaller micro-batches when memory runs out. Needs torch."""
 
 from __future__ import annotations
 
@@ -35,11 +32,11 @@ Result = TypeVar("Result")
 
 @dataclass
 class Running:
-    """Sums over the training images of one epoch. They stay on the device: asking for a number waits for the steps before it."""
+    """Sums over the training images of one epoch. They stay on the device, since reading a number waits for all earlier steps."""
 
     images: int = 0
     loss_sum: Tensor | float = 0.0
-    """Of the plain log loss, whatever is added to it for the gradient."""
+    """Sum of the plain log loss, without label smoothing and mixed labels."""
     correct: Tensor | int = 0
 
     @property
@@ -53,8 +50,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Scores:
+    """Scores on validation images."""
+
     loss: float
-    """After the best temperature."""
+    """Log loss after the best temperature."""
     accuracy: float
     logits: NDArray[np.float32]
 
@@ -73,9 +72,9 @@ class Trainer:
         frozen: int,
         class_weights: NDArray[np.floating] | None = None,
     ) -> None:
-        """`inputs` is what comes out of the first `frozen` stages; `class_weights` (C,) what each class counts in the loss.
+        """`inputs` give the output of the first `frozen` stages; `class_weights` (C,) are the classes' weights in the loss.
 
-        Where the strategy has low-rank updates, they are put into `backbone`; `lora.fold` takes them away again.
+        For a strategy with low-rank updates, they are inserted into `backbone`; `lora.fold` removes them.
         """
         self.micro_batch = min(spec.micro_batch, spec.batch_size)
         self.scores = Scores(math.inf, 0.0, np.zeros((0, 0), dtype=np.float32))
@@ -101,7 +100,7 @@ class Trainer:
 
     @property
     def mixes(self) -> bool:
-        """Whether training sees no picture as it is."""
+        """Whether training sees only mixtures of images."""
         return bool(self._recipe.mixup or (self._recipe.cutmix and self._cuts))
 
     @property
@@ -109,9 +108,9 @@ class Trainer:
         return self._frozen == 0
 
     def thaw(self, stages: Collection[int], inputs: Inputs, *, frozen: int, warm_up: int) -> None:
-        """Let `stages` learn from now on; their rates rise over `warm_up` steps. `inputs` is cut after `frozen` stages.
+        """Let `stages` learn from now on, with a warm-up of `warm_up` steps. `inputs` give the output of the first `frozen` stages.
 
-        What learnt before goes on with the optimizer's state of it.
+        What learnt before keeps its state in the optimizer.
         """
         self._backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
         self._begin(inputs, frozen, stages, warm_up)
@@ -136,15 +135,16 @@ class Trainer:
             )
 
     def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
-        """Say which rows `step` will be called with next, the very arrays in that order."""
+        """Announce the next calls of `step`, with the same arrays in this order."""
         self._inputs.expect(batches)
 
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
     ) -> Generator[Event, None, None]:
-        """One step of the optimizer on the images `rows`, in as many parts as memory asks for.
+        """One step of the optimizer on the images `rows`, in as many parts as memory requires.
 
-        A loss that is no number spoils the weights from here on; `running.loss` tells.
+        `draw` are the seeds of everything that is random in the step. If the loss is not finite, neither are the weights from
+        then on; `running.loss` shows it.
         """
         for group in self._optimizer.param_groups:
             joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
@@ -162,31 +162,31 @@ class Trainer:
         running.correct = running.correct + correct
 
     def judged(self) -> AbstractContextManager[None]:
-        """The network inside is the one that is judged and kept: the average, where the recipe has one."""
+        """A context in which the network is the one that is scored and kept: the average, where the recipe averages."""
         return nullcontext() if self._average is None else self._average.applied()
 
     def tensors(self) -> dict[str, Tensor]:
-        """A copy of every tensor by the library's own name, low-rank updates added in."""
+        """A copy of every tensor by the library's own name, with low-rank updates added to the weights."""
         return {name: tensor.clone() for name, tensor in lora.folded(self._backbone).items()}
 
     def evaluate(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
-        """Sets `scores` to those on the images `rows`, nothing changed at random."""
+        """Set `scores` to those on the images `rows`, which are not augmented."""
         logits, truth = yield from self._retry(lambda: self._answers(rows))
         accuracy = float((logits.argmax(axis=1) == truth).mean())
         self.scores = Scores(calibrated_loss(logits, truth), accuracy, logits)
 
     def look_back(self, rows: NDArray[np.integer]) -> Generator[Event, None, Running]:
-        """Loss and accuracy on the training images `rows` as they are, where training saw only mixtures."""
+        """Loss and accuracy on the unchanged training images `rows`, where training saw only mixtures."""
         logits, truth = yield from self._retry(lambda: self._answers(rows))
         loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth), reduction="sum")
         return Running(len(rows), float(loss), int((logits.argmax(axis=1) == truth).sum()))
 
     def pull(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
-        """Leaves the gradient of the mean loss on the images `rows`, as they are, in the parameters; nothing moves."""
+        """Set the parameters' gradients to those of the mean loss on the unchanged images `rows`, without a step."""
         yield from self._retry(lambda: self._gradient(rows, None))
 
     def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
-        """Sum of the plain loss, and how many are right; `draw` None: nothing changed at random."""
+        """The sum of the plain loss, and how many are right; `draw` None: no augmentation."""
         self._optimizer.zero_grad(set_to_none=True)
         images, labels = self._batch(rows, draw), self._labels[torch.from_numpy(rows).to(self._device)]
         targets, mixes = labels, draw is not None and self.mixes
@@ -207,8 +207,8 @@ class Trainer:
         for part in parts:
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             logits = self._forward(images[chosen])
-            # Smoothing is for those who ask: a fitted head answers every training picture right, so it would be all that is
-            # left of the gradient, and takes the network away from what it knows (sign_digits: 0.89 down to 0.76).
+            # The default is no smoothing: a fitted head is right on every training image, so smoothing would be all that is left
+            # of the gradient, and it spoils the pretrained weights (sign_digits: accuracy from 0.89 down to 0.76).
             loss = functional.cross_entropy(
                 logits,
                 targets[chosen],
@@ -244,13 +244,13 @@ class Trainer:
             return torch.as_tensor(self._network(images)).float()
 
     def _train_mode(self, smallest: int) -> None:
-        """`smallest`: images in the smallest part that the step will take."""
+        """Set modules to training mode; `smallest`: images in the smallest part of the step."""
         self._network.train()
         for number, (_, stage) in enumerate(self._backbone.stages):
             if number >= self._frozen and not any(parameter.requires_grad for parameter in stage.parameters()):
                 stage.eval()
         for module in self._network.modules():
-            # A single image has no statistics of its own.
+            # A single image has no batch statistics.
             if isinstance(module, BATCH_NORMS) and (smallest == 1 or not self._keeps_statistics(module)):
                 module.eval()
 

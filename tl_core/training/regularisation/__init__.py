@@ -1,1 +1,1 @@
-"""What keeps a network from learning its pictures by heart: augmentation, mixing, averaged weights."""
+"""Regularisation: augmentation, mixing of images, averaged weights."""

@@ -1,8 +1,7 @@
-"""Random changes to training pictures, on a whole batch at once, with parameters of its own for each picture.
+"""Augmentation: random changes to the training images of a batch, different for each image. Needs torch.
 
-One affine warp, one colour change and, at the strongest level, one hidden patch, all batched on the tensor. No flips: a
-mirrored digit, letter, hand or road sign is another one, and who shows these pictures cannot say beforehand that theirs
-are none of those. Knows no network and no labels. Needs torch.
+One affine warp, one colour change and, at the strongest level, one hidden patch. Images are not flipped, since a mirrored digit,
+letter, hand or road sign means something else.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from torch.nn import functional
 from tl_core.documents.options import Level
 
 VERSION = 1
-"""Of what the levels do: raise it with every change, for views that are kept name it."""
+"""Part of the key of kept views. Raise it whenever the levels change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """How far a picture may be changed; each value but the last is drawn evenly from minus to plus its range."""
+    """How far an image may be changed; each value but the last is drawn uniformly from minus to plus its range."""
 
     rotation: float
     """Degrees."""
@@ -40,15 +39,15 @@ class Ranges:
     saturation: float
     """Factor exp(+-saturation) around the picture's grey."""
     hidden: float = 0.0
-    """Share of the pictures in which a patch is painted over with the mean colour (random erasing, arXiv 1708.04896)."""
+    """Share of the images in which a patch is replaced by the mean colour (random erasing, arXiv 1708.04896)."""
 
 
 PATCH = (0.04, 0.2)
-"""Smallest and largest share of the picture that a patch hides."""
+"""Smallest and largest share of the image that a patch hides."""
 ASPECT = 2.0
 """Largest ratio of a patch's sides."""
 _DRAWS = 12
-"""Numbers that one picture's changes need."""
+"""Random numbers that the changes of one image need."""
 
 LEVELS: dict[Level, Ranges | None] = {
     "none": None,
@@ -65,16 +64,16 @@ if LEVELS.keys() != set(get_args(Level)):
 def augment(images: Tensor, level: Level, generator: torch.Generator) -> Tensor:
     """Changed copies of `images` uint8 (N, H, W, 3), as float32 (N, H, W, 3) from 0 to 255, on the same device.
 
-    `generator` is a CPU generator, so that every device draws the same numbers. What the warp uncovers mirrors the edge.
+    `generator` is a CPU generator, so that the same numbers are drawn for every device. Beyond its edge the image is mirrored.
     """
     return _changed(images, level, torch.rand(len(images), _DRAWS, generator=generator))
 
 
 def view(images: Tensor, level: Level, *, number: int, seed: int, rows: Sequence[int]) -> Tensor:
-    """The copy `number` of each picture of `images` uint8 (N, H, W, 3), changed as `augment` does; 0 is the picture itself.
+    """Copy `number` of each of `images` uint8 (N, H, W, 3), changed as by `augment`; copy 0 is the image itself.
 
-    What a copy looks like depends on `seed`, `number` and the picture's own number in `rows` alone, whichever others are
-    in the batch, so that copies can be kept and known again.
+    A copy depends only on `seed`, `number` and the image's own number in `rows`, and not on the other images of the batch, so
+    that copies can be kept and found again.
     """
     if number == 0:
         return images.float()
@@ -83,7 +82,7 @@ def view(images: Tensor, level: Level, *, number: int, seed: int, rows: Sequence
 
 
 def _changed(images: Tensor, level: Level, draw: Tensor) -> Tensor:
-    """`draw` (N, 12) from 0 to 1, on the CPU."""
+    """The changed images; `draw` (N, 12) are numbers from 0 to 1 on the CPU."""
     pictures = images.float()
     ranges = LEVELS[level]
     if ranges is None or len(images) == 0:
@@ -100,10 +99,10 @@ def _warp(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
     angle = draw[:, 0] * math.radians(ranges.rotation)
     factor = torch.exp(draw[:, 1] * ranges.zoom)
     cosine, sine = torch.cos(angle) * factor, torch.sin(angle) * factor
-    # The grid's coordinates run from -1 to 1: a shift by a fraction of the side is twice that.
+    # The grid's coordinates go from -1 to 1, so a shift is twice the fraction of the side.
     right, down = 2 * ranges.shift * draw[:, 2], 2 * ranges.shift * draw[:, 3]
     matrix = torch.stack([torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)], 1)
-    # Metal has no mirroring grid_sample.
+    # On Metal, grid_sample cannot mirror.
     place = torch.device("cpu") if pictures.device.type == "mps" else pictures.device
     grid = functional.affine_grid(matrix.to(place), list(pictures.shape), align_corners=False)
     warped = functional.grid_sample(
@@ -113,7 +112,7 @@ def _warp(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
 
 
 def _hide(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
-    """`draw` in [0, 1): whether, how large, how oblong, and where the patch's middle lies."""
+    """`draw` in [0, 1): whether there is a patch, its area, its aspect ratio, and the two coordinates of its centre."""
     height, width = pictures.shape[2:]
     area = PATCH[0] + (PATCH[1] - PATCH[0]) * draw[:, 1]
     oblong = torch.exp((draw[:, 2] * 2 - 1) * math.log(ASPECT) / 2)

@@ -1,4 +1,4 @@
-"""An exponential moving average of what learns (Polyak 1992), to be judged and kept in its place. Needs torch."""
+"""An exponential moving average of the weights (Polyak and Juditsky 1992), which is scored and kept in their place. Needs torch."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 class Average:
-    """Follows tensors while they are trained."""
+    """Averages of tensors while they are trained."""
 
     def __init__(self, decay: float) -> None:
-        """`decay` is the share of the average that stays at each step; early steps count more, or it would never arrive."""
+        """`decay` is the share of the average that remains at each step; it is smaller at first, so that the start is forgotten."""
         self._decay = decay
         self._steps = 0
         self._followed: list[tuple[Tensor, Tensor]] = []
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
-        """From now on, average these, too; each starts from where it stands."""
+        """Average `tensors`, too, each from its present value on."""
         known = {id(tensor) for tensor, _ in self._followed}
         self._followed += [(tensor, tensor.detach().clone()) for tensor in tensors if id(tensor) not in known]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take one step into account."""
+        """Add the present values to the averages."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for tensor, average in self._followed:
@@ -33,7 +33,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The tensors are their averages inside, and what they were afterwards."""
+        """A context in which the tensors have the values of their averages."""
         self._swap()
         try:
             yield

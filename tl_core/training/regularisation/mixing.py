@@ -1,7 +1,4 @@
-"""Pictures mixed with others of their batch, and what is then true of them: mixup and CutMix. Needs torch.
-
-Every picture has a partner and a share of its own. Knows no network.
-"""
+"""Mixup and CutMix: images mixed with others of their batch, and their mixed labels. Needs torch."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from torch.nn import functional
 def mix(
     batch: Tensor, labels: Tensor, *, classes: int, mixup: float, cutmix: float, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A mixed batch like `batch` (N, ...) and its targets (N, `classes`), each row's shares of the classes.
+    """A mixed batch of the shape of `batch` (N, ...) and its targets (N, `classes`), the shares of the classes in each row.
 
-    `mixup` and `cutmix` are alphas, 0 for none; with both, the batch takes one of them by lot. Mixup (arXiv 1710.09412)
-    blends rows of any shape; on activations it is manifold mixup (arXiv 1806.05236). CutMix (arXiv 1905.04899) needs
-    pictures (N, K, H, W). At least one alpha must be above 0.
+    Each row has a partner and a share of its own. `mixup` and `cutmix` are alphas, 0 for off; with both, one of them is drawn for
+    the batch. Mixup (arXiv 1710.09412) blends rows of any shape; on activations it is manifold mixup (arXiv 1806.05236). CutMix
+    (arXiv 1905.04899) needs images (N, K, H, W). At least one alpha must be above 0.
     """
     count = len(batch)
     partners = torch.from_numpy(generator.permutation(count)).to(batch.device)
@@ -40,7 +37,7 @@ def mix(
 def _boxes(
     shares: NDArray[np.float64], height: int, width: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Where each picture is cut out (N, height, width), and what share of it then stays its own."""
+    """Where each image is replaced by its partner (N, height, width), and the share of it that remains."""
     side = np.sqrt(1 - shares)
     middle = generator.random((2, len(shares)))
     rows, columns = (

@@ -1,7 +1,4 @@
-"""What each level of augmentation does to pictures of the user's own, as files to look at. Needs torch.
-
-Reads the data set's normalised copies, never the originals. Knows no network and no store.
-"""
+"""What each level of augmentation does to some images of a data set, as files to look at. Needs torch."""
 
 from __future__ import annotations
 
@@ -25,18 +22,18 @@ from tl_core.training.regularisation.augment import augment
 
 INTERPOLATION = "bilinear"
 QUALITY = 90
-"""Of the JPEG files."""
+"""Quality of the JPEG files."""
 
 
 def preview(dataset: Path, manifest: Manifest, spec: PreviewSpec, folder: Path) -> Generator[Event, None, None]:
     """Write `LEVEL-ROW-COPY.jpg` to `folder` for every level, each row of `spec`, and copies from 0 up.
 
-    `dataset` is the data set's folder. The copies are drawn in one batch, as a training step draws them; the same
-    question gives the same copies. Of level `none` all copies are the picture itself.
+    `dataset` is the data set's folder. The copies are drawn in one batch, as in a training step; the same `spec` gives the same
+    copies. With the level `none`, all copies are the image itself.
 
     Raises:
-        NotFound: a row that the data set does not have.
-        DataError: a copy in the data set is missing or damaged.
+        NotFound: the data set has no such row.
+        DataError: an image of the data set is missing or damaged.
     """
     yield StageStarted(stage="preparing", title="Changing pictures at random")
     pictures = chosen_pictures(dataset, manifest, spec.rows, size=spec.image_size, interpolation=INTERPOLATION)
