@@ -1,7 +1,8 @@
-"""`samples`, `backbones`, `strategies`: what there is to choose from."""
+"""The commands `samples`, `backbones` and `strategies`, which list what there is to choose from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,7 @@ def samples(*, json: Json = False) -> None:
 
 
 class Order(StrEnum):
-    """What the table of backbones is sorted by."""
+    """Orders of the table of backbones."""
 
     family = "family"
     accuracy = "accuracy"
@@ -59,70 +60,73 @@ def backbones(
     from tl_core.models.registry import networks
     from tl_core.models.weights.obtain import available, here_now_sentence, where
 
-    rows = [row for row in networks().values() if not here or any(available(row, known.name) for known in row.weights)]
-    if sort is Order.family:
-        first_seen = {name: number for number, name in enumerate(dict.fromkeys(row.family for row in rows))}
-        rows.sort(key=lambda row: first_seen[row.family])
-    elif sort is Order.accuracy:
-        rows.sort(key=lambda row: row.weights_row().imagenet_accuracy or 0.0, reverse=True)
-    elif sort is Order.parameters:
-        rows.sort(key=lambda row: row.parameters)
-    else:
-        rows.sort(key=lambda row: row.name)
+    found = [
+        network
+        for network in networks().values()
+        if not here or any(available(network, known.name) for known in network.weights)
+    ]
+    seen = list(dict.fromkeys(network.family for network in found))
+    keys: dict[Order, Callable[[Network], Any]] = {
+        Order.family: lambda network: seen.index(network.family),
+        Order.accuracy: lambda network: -(network.weights_row().imagenet_accuracy or 0.0),
+        Order.parameters: lambda network: network.parameters,
+        Order.name: lambda network: network.name,
+    }
+    found.sort(key=keys[sort])
     if json:
-        show.as_json([backbone_row(row) for row in rows])
+        show.as_json([backbone_row(network) for network in found])
         return
     show.table(
         ["name", "family", "ImageNet accuracy", "parameters", "image sizes", "weights", "licence"],
         [
             [
-                row.name,
-                row.family,
+                network.name,
+                network.family,
                 show.percent(default.imagenet_accuracy) if default.imagenet_accuracy is not None else "-",
-                f"{row.parameters / 1e6:.1f} M",
-                f"{default.input_size} px; {image_sizes(row)['text']}",
-                f"here: {place}" if (place := where(row)) else _elsewhere(row),
+                f"{network.parameters / 1e6:.1f} M",
+                f"{default.input_size} px; {image_sizes(network)['text']}",
+                f"here: {place}" if (place := where(network)) else _elsewhere(network),
                 default.licence,
             ]
-            for row in rows
-            for default in [row.weights_row()]
+            for network in found
+            for default in [network.weights_row()]
         ],
     )
     show.line(here_now_sentence())
 
 
-def backbone_row(row: Network) -> dict[str, Any]:
-    """One network as `backbones --json` prints it; sizes, mean, std, interpolation and licence are of its default weights."""
+def backbone_row(network: Network) -> dict[str, Any]:
+    """One network as `backbones --json` prints it; size, mean, std, interpolation and licence are those of its default weights."""
     from tl_core.models.weights.obtain import available
 
-    default = row.weights_row()
+    default = network.weights_row()
     return {
-        "name": row.name,
-        "family": row.family,
-        "source": row.source,
-        "head": row.head,
-        "stages": list(row.stages),
-        "stage_parameters": list(row.stage_parameters),
-        "parameters": row.parameters,
-        "gflops": row.gflops,
-        "embedding_size": row.embedding_size,
+        "name": network.name,
+        "family": network.family,
+        "source": network.source,
+        "head": network.head,
+        "stages": list(network.stages),
+        "stage_parameters": list(network.stage_parameters),
+        "parameters": network.parameters,
+        "gflops": network.gflops,
+        "embedding_size": network.embedding_size,
         "input_size": default.input_size,
         "mean": list(default.mean),
         "std": list(default.std),
         "interpolation": default.interpolation,
-        "image_sizes": image_sizes(row),
-        "weights": [weights_row(row, known) for known in row.weights],
-        "default_weights": row.default_weights,
-        "available": available(row),
+        "image_sizes": image_sizes(network),
+        "weights": [weights_row(network, known) for known in network.weights],
+        "default_weights": network.default_weights,
+        "available": available(network),
         "licence": default.licence,
     }
 
 
-def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
-    """One set of weights of `row` as JSON; accuracy is null where it was never a classifier, or timm does not say."""
+def weights_row(network: Network, known: WeightsRow) -> dict[str, Any]:
+    """The set of weights `known` of `network` as JSON; the accuracy is null where the weights have no classifier, or none is published."""
     from tl_core.models.weights.obtain import describe, where
 
-    place = where(row, known.name)
+    place = where(network, known.name)
     return {
         "name": known.name,
         "trained_on": known.trained_on,
@@ -132,32 +136,34 @@ def weights_row(row: Network, known: WeightsRow) -> dict[str, Any]:
         "download_bytes": known.download_bytes,
         "from": known.url or f"package {known.package}",
         "available": place is not None,
-        "where": place or describe(row, known.name),
+        "where": place or describe(network, known.name),
     }
 
 
-def image_sizes(row: Network) -> dict[str, Any]:
-    """Which image sizes the network takes, in numbers and in words; `sizes` are those of its weights, with `fixed` the only ones."""
-    sizes = sorted({known.input_size for known in row.weights})
-    if row.fixed_size:
+def image_sizes(network: Network) -> dict[str, Any]:
+    """Which image sizes the network takes, in numbers and in words; `sizes` are those of its weights, and if `fixed` the only ones."""
+    sizes = sorted({known.input_size for known in network.weights})
+    if network.fixed_size:
         text = f"only {' or '.join(map(str, sizes))}"
     else:
-        text = f"{row.smallest_size} or more" + (f", multiples of {row.size_step}" if row.size_step > 1 else "")
+        text = f"{network.smallest_size} or more" + (
+            f", multiples of {network.size_step}" if network.size_step > 1 else ""
+        )
     return {
-        "fixed": row.fixed_size,
+        "fixed": network.fixed_size,
         "sizes": sizes,
-        "smallest": sizes[0] if row.fixed_size else row.smallest_size,
-        "multiple_of": row.size_step,
+        "smallest": sizes[0] if network.fixed_size else network.smallest_size,
+        "multiple_of": network.size_step,
         "text": text,
     }
 
 
-def _elsewhere(row: Network) -> str:
-    """Of a network whose default weights are not here: what it needs, and which others are here."""
+def _elsewhere(network: Network) -> str:
+    """What a network needs whose default weights are not here, and which other sets of its weights are here."""
     from tl_core.models.weights.obtain import available, describe
 
-    others = [known.name for known in row.weights if available(row, known.name)]
-    return describe(row) + (f" (here: {', '.join(others)})" if others else "")
+    others = [known.name for known in network.weights if available(network, known.name)]
+    return describe(network) + (f" (here: {', '.join(others)})" if others else "")
 
 
 def strategies(*, json: Json = False) -> None:
@@ -166,7 +172,7 @@ def strategies(*, json: Json = False) -> None:
 
     rows = list(table().values())
     if json:
-        show.as_json([{**vars(row), "recipe": row.recipe.model_dump(mode="json")} for row in rows])
+        show.as_json([{**vars(each), "recipe": each.recipe.model_dump(mode="json")} for each in rows])
         return
-    show.table(["name", "what"], [[row.name, row.description] for row in rows])
+    show.table(["name", "what"], [[each.name, each.description] for each in rows])
     show.line("auto: one of them, by how many pictures there are and how like they are to what the backbone knows.")

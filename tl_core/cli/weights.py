@@ -1,7 +1,4 @@
-"""`weights fetch` and `weights list`: what a walkthrough or an image needs, brought before it is needed.
-
-Weights only: nothing is exported or trained.
-"""
+"""The commands `weights list` and `weights fetch`: which pretrained weights are here, and others downloaded beforehand."""
 
 from __future__ import annotations
 
@@ -96,10 +93,10 @@ def fetch(
 
 
 def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
-    """Networks and their sets of weights, each once; those of timm that are in no table are looked up, which takes torch.
+    """Networks and their sets of weights, each once. Networks of timm that are in no table are looked up, which needs torch.
 
     Raises:
-        SpecError: names that nobody knows, all at once; nothing has been fetched then.
+        SpecError: unknown names, all of them at once; nothing has been fetched then.
     """
     from tl_core.models.registry import network
 
@@ -109,14 +106,14 @@ def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
         name, _, weights = text.partition(":")
         try:
             try:
-                row = network(name)
+                backbone = network(name)
             except UnknownName:
                 from tl_core.models.metadata.describe import describe_network
 
-                row = bars.run(describe_network(name))
-            found[name, row.weights_row(weights or None).name] = row
+                backbone = bars.run(describe_network(name))
+            found[name, backbone.weights_row(weights or None).name] = backbone
         except (SpecError, ModelError) as error:
             problems.append(error.message)
     if problems:
         raise SpecError.of(problems)
-    return [(row, weights) for (_, weights), row in found.items()]
+    return [(backbone, weights) for (_, weights), backbone in found.items()]

@@ -49,7 +49,7 @@ class Bundle:
 def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping[str, NDArray[Any]]) -> Bundle:
     """Write a bundle to `folder`, which appears by one rename once all required files are written and checked.
 
-    `onnx` is a graph of `models.graphs.export.attach_head`, `tensors` the arrays by the names of the library's network. An
+    `onnx` is a graph of `models.graphs.edit.attach_head`, `tensors` the arrays by the names of the library's network. An
     earlier bundle in `folder` is replaced.
 
     Raises:

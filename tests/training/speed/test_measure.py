@@ -14,8 +14,7 @@ from tl_core.errors import SpecError
 from tl_core.models.build import Backbone
 from tl_core.models.registry import network
 from tl_core.training.frozen import onnx_runtime
-from tl_core.training.speed import measure
-from tl_core.training.speed import step_times as stepspeed
+from tl_core.training.speed import measure, step_times
 
 LITE = network("efficientnet_lite0")
 
@@ -83,7 +82,7 @@ def test_what_was_measured_is_asked_for_once(cache: Cache, monkeypatch: pytest.M
         raise AssertionError("measured again")
 
     monkeypatch.setattr(measure, "frozen_seconds", fail)
-    monkeypatch.setattr(stepspeed, "frozen_seconds", fail)
+    monkeypatch.setattr(step_times, "frozen_seconds", fail)
     assert answer("feature_extraction", cache) == first
     assert measure.known(asked("feature_extraction", classes=30), cache) == first, "classes hardly matter"
     assert measure.known(asked("feature_extraction", image_size=96), cache) is None
@@ -94,7 +93,7 @@ def test_what_was_measured_is_asked_for_once(cache: Cache, monkeypatch: pytest.M
 def test_a_network_is_timed_at_the_one_size_of_its_weights(
     strategy: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stepspeed, "channels_last_is_faster", lambda backbone, *_, **more: _refuse(backbone))
+    monkeypatch.setattr(step_times, "channels_last_is_faster", lambda backbone, *_, **more: _refuse(backbone))
     with torch.device("meta"), pytest.raises(InterruptedError, match="577"):
         answer(strategy, cache, backbone="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1", image_size=384)
 

@@ -51,8 +51,8 @@ def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
 
 def estimated_with(spec: TrainSpec, name: str, manifest: Manifest, cache: Cache) -> Estimate:
     """The same for the strategy called `name` with its own settings, in place of that of `spec`."""
-    row = tuned(strategy(name), network(spec.backbone))
-    own = {"strategy": name, "epochs": row.epochs or 1, "recipe": row.recipe, "solver": "logistic"}
+    other = tuned(strategy(name), network(spec.backbone))
+    own = {"strategy": name, "epochs": other.epochs or 1, "recipe": other.recipe, "solver": "logistic"}
     return estimated(spec.model_copy(update=own), manifest, cache)
 
 

@@ -1,7 +1,4 @@
-"""The head on a frozen backbone as a run finds it: features of every picture, then a fit or gradient steps. No torch for a fit.
-
-Knows no stages, no bundle and no report.
-"""
+"""A run's head on a frozen backbone: features of every image, then a fit or gradient steps. A fit needs no torch."""
 
 from __future__ import annotations
 
@@ -23,13 +20,13 @@ if TYPE_CHECKING:
 def fitted_head(
     plan: Plan, pixels: NDArray[np.uint8]
 ) -> Generator[Event, None, tuple[Path, NDArray[np.float32], Head]]:
-    """The exported backbone's folder, its features of all rows, and the logistic head on them; the head alone by the plan's solver.
+    """The exported backbone's folder, its features of all rows, and the head on them, which the plan's solver finds.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         DeviceError: torch cannot use the device.
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+        ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
     from tl_core.models.graphs.export import exported_backbone
 
@@ -39,7 +36,7 @@ def fitted_head(
         pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()
     )
     head = yield from _head(plan, features)
-    # Minutes may have gone by, and the cache may have let go of it: what is asked for again is used again, or made again.
+    # Minutes may have passed, in which the cache may have dropped the backbone: it is marked as used, or exported again.
     exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
     return exported, features, head
 

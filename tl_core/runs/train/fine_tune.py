@@ -1,7 +1,4 @@
-"""Training by gradient steps as a run does it: what is computed beforehand, what is kept on the way. Needs torch.
-
-Knows no bundle and no report; the steps themselves are `tl_core.training.loop.fit`'s.
-"""
+"""A run that trains stages by gradient steps: what is computed before the steps, the steps, and the best state kept. Needs torch."""
 
 from __future__ import annotations
 
@@ -33,16 +30,16 @@ from tl_core.training.strategies.what_learns import first_learning, learning_sta
 
 
 def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[Backbone, tuple[StageMoved, ...]]]:
-    """Follow the plan's strategy, or take what an earlier worker saved of that; the network, and how far its stages moved.
+    """Train as the plan's strategy says, or load the best state of an interrupted run; the network, and how far its stages moved.
 
-    To finish with what was saved, the pretrained weights are not needed; without them, the movement is left out.
+    To finish an interrupted run the pretrained weights are not needed; without them, how far the stages moved is not known.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
-        DeviceError: not even one picture fits the device's memory.
+        DeviceError: not even one image fits the device's memory.
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers, or cannot be exported.
-        NotFound: what was saved is damaged.
+        ModelError: the backbone gives values that are not finite, or cannot be exported.
+        NotFound: the saved state is damaged.
     """
     saved = best_state(plan.run.best) if plan.run.finishing else None
     before: dict[str, Tensor] | None = None
@@ -52,7 +49,7 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
     except (WeightsUnavailable, DownloadFailed):
         if saved is None:
             raise
-        # What was saved is whole without them; only how far it moved is not known.
+        # The saved state is complete without them.
         backbone = _random(plan)
     if saved is None:
         yield from _take_steps(plan, backbone, pixels)
@@ -64,7 +61,7 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
 
 
 def best_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of best.safetensors. Raises NotFound where it cannot be read, as a power cut may leave it."""
+    """The tensors of best.safetensors. Raises NotFound where the file cannot be read, for example after a power cut."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -83,7 +80,7 @@ def _random(plan: Plan) -> Backbone:
 
 
 def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[int, Inputs]]:
-    """How many stages are frozen when training starts, and what comes out of them; `backbone` has its first head by then."""
+    """How many stages are frozen when training starts, and their output; `backbone` gets the head with which it starts."""
     strategy, stages = plan.strategy, len(backbone.stages)
     if strategy.thaws:
         features = yield from _start_from_fitted(plan, backbone, pixels)
@@ -93,7 +90,7 @@ def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Gener
         yield from _find_stage(plan, backbone, pixels)
         frozen = first_learning(backbone, strategy, plan.spec)
         return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
-    # Before the fitted head: where nothing is kept yet, one pass gives its features, too.
+    # Before the fitted head, because this pass also gives the features for it where they are not in the cache yet.
     frozen = first_learning(backbone, strategy, plan.spec)
     inputs = yield from _inputs(plan, backbone, pixels, frozen)
     if strategy.head_start == "fitted":
@@ -108,8 +105,8 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
     _choose_layout(plan, backbone, frozen if last is None else last)
 
     def thaw(first: int) -> Generator[Event, None, Inputs]:
-        # What is kept of the frozen stages is kept for other runs, too, with the whole backbone's embeddings on the way: off
-        # the CPU, where the network itself computes them, they come from one that has learned nothing.
+        # Embeddings that are kept on the way are for other runs, too. Where torch computes them and not the exported graph,
+        # it needs a network that was not trained.
         fresh = (yield from built(plan)) if first and plan.spec.device != "cpu" else backbone
         found = yield from _inputs(plan, backbone, pixels, first, fresh=fresh)
         yield StageStarted(stage="training", title=f"Training: {strategy.title.lower()}")
@@ -133,14 +130,14 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
 def _start_from_fitted(
     plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Put the fitted head on `backbone`; the features that it was fitted on."""
+    """Give `backbone` the fitted head; the features that it was fitted on."""
     _, features, head = yield from fitted_head(plan, pixels)
     set_fitted_head(backbone, head)
     return features
 
 
 def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
-    """Write into the spec which stage the pictures pull at hardest, and say so."""
+    """Find the stage with the largest gradient relative to its weights, and write it into the spec."""
     yield StageStarted(stage="training", title="Looking which stage the pictures pull at hardest")
     inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch_device(plan.spec.device), level="none")
     pulls = yield from stage_pulls(
@@ -161,7 +158,7 @@ def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
 def _inputs(
     plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8], frozen: int, *, fresh: Backbone | None = None
 ) -> Generator[Event, None, Inputs]:
-    """What the stages after the first `frozen` read: what those give, computed once, or pixels.
+    """The inputs of the stages after the first `frozen`: the kept output of those, or pixels.
 
     `fresh`: the network before any training, where `backbone` has learned already.
     """
@@ -191,7 +188,7 @@ def _inputs(
 
 
 def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
-    """In how many epochs the first `frozen` stages stay so."""
+    """In how many epochs exactly the first `frozen` stages are frozen."""
     strategy, epochs = plan.strategy, plan.spec.epochs
     if not strategy.thaws:
         return epochs

@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.pixels import pixels_key
 from tl_core.data.split import assign
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.spec import TrainSpec
-from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.frozen.features import computed_key
+from tl_core.training.frozen.features import features_key
 from tl_core.training.strategies.strategies import Strategy, strategy
 
 
@@ -67,6 +65,4 @@ class Plan:
 
     def key(self, *more: str) -> str:
         """The cache key of what is computed from these pictures with this backbone."""
-        size = self.spec.image_size
-        pixels = pixels_key(self.manifest, size=size, interpolation=self.weights.interpolation)
-        return computed_key(pixels, backbone_key(self.network, self.weights.name, size), *more)
+        return features_key(self.manifest, self.network, self.weights.name, self.spec.image_size, *more)

@@ -28,15 +28,15 @@ def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) ->
         UnknownName: there is no such strategy.
         SpecError: it does not fit the backbone.
     """
-    on = network(spec.backbone)
-    row = tuned(strategy(chosen), on)
-    problem = misfit(row, on, spec.stages)
+    backbone = network(spec.backbone)
+    own = tuned(strategy(chosen), backbone)
+    problem = misfit(own, backbone, spec.stages)
     if problem:
         raise SpecError(problem)
     wanted = {name: value for name, value in spec.changes.items() if name != "stages"}
-    epochs = int(wanted.pop("epochs", None) or row.epochs or 1)
-    recipe = row.recipe.changed(wanted)
-    return spec.model_copy(update={"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": recipe})
+    epochs = int(wanted.pop("epochs", None) or own.epochs or 1)
+    recipe = own.recipe.changed(wanted)
+    return spec.model_copy(update={"strategy": own.name, "reason": reason, "epochs": epochs, "recipe": recipe})
 
 
 def settled(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
