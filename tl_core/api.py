@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_a
 
 from tl_core.documents.events import Event
 from tl_core.documents.options import (
+    BATCH_SIZE,
     DEFAULT_NETWORK,
     OPTIONS,
     Device,
@@ -77,7 +78,7 @@ def train(
     solver: Solver = "logistic",
     epochs: int | None = None,
     image_size: int | None = None,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     seed: int = 0,
     device: Device = "auto",
     optimizer: Optimizer | None = None,

@@ -19,6 +19,7 @@ from tl_core.errors import SpecError, UnknownName
 _Value = TypeVar("_Value")
 
 DEFAULT_NETWORK = "efficientnet_lite0"
+BATCH_SIZE = 32
 STAGES = 2
 """Last stages that learn where nobody says how many, of a network that has so many."""
 
@@ -210,7 +211,7 @@ class RunOptions(Record):
             when="gradient steps",
             step=8,
         ),
-    ] = 32
+    ] = BATCH_SIZE
     seed: Annotated[
         int,
         Field(ge=0, le=2**32 - 1),

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.options import Device
+from tl_core.documents.options import BATCH_SIZE, STAGES, Device, Recipe
 from tl_core.documents.spec import Precision, TrainSpec
 
 
@@ -113,14 +113,14 @@ class MeasureSpec(Question):
     backbone: str
     weights: str
     strategy: str
-    stages: int = 2
+    stages: int = STAGES
     image_size: int
     classes: int
     device: Device
     precision: Precision = "float32"
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
     micro_batch: int = 32
-    lora_rank: int = 8
+    lora_rank: int = Recipe().lora_rank
 
     @property
     def handling(self) -> Handling:

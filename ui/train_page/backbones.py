@@ -20,7 +20,7 @@ from ui.places import Here
 from ui.words import count, percent, plain
 
 RECOMMENDED = (
-    "efficientnet_lite0",
+    DEFAULT_NETWORK,
     "mobilenetv4_conv_medium",
     "vit_small_patch14_dinov2",
     "vit_base_patch16_clip_224",

@@ -113,21 +113,19 @@ def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None 
     """The spec that `options` come to before its strategy is settled; they are not checked."""
     backbone = network(options.backbone)
     weights = backbone.weights_row(options.weights)
-    return TrainSpec(
-        name=" ".join((name or dataset.name).split())[:200] or "Untitled",
-        workspace=dataset.path.parents[1].name,
-        dataset=dataset.id,
-        backbone=backbone.name,
-        weights=weights.name,
-        strategy=options.strategy or DEFAULT,
-        chosen_by=_CHOSEN_BY.get(options.strategy, "user"),
-        solver=options.solver,
-        stages=min(options.stages or STAGES, len(backbone.stages)),
-        image_size=options.image_size or weights.input_size,
-        seed=options.seed,
-        device=options.device,
-        batch_size=options.batch_size,
-        changes=options.changes,
+    return TrainSpec.model_validate(
+        {
+            **options.model_dump(exclude={"recipe"}, exclude_none=True),
+            "name": " ".join((name or dataset.name).split())[:200] or "Untitled",
+            "workspace": dataset.path.parents[1].name,
+            "dataset": dataset.id,
+            "weights": weights.name,
+            "strategy": options.strategy or DEFAULT,
+            "chosen_by": _CHOSEN_BY.get(options.strategy, "user"),
+            "stages": min(options.stages or STAGES, len(backbone.stages)),
+            "image_size": options.image_size or weights.input_size,
+            "changes": options.changes,
+        }
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from tl_core.documents.options import STAGES
 from tl_core.documents.questions import Ranking
 from tl_core.models.registry import Network
 from tl_core.training.strategies.strategies import HEAD_ONLY, misfit, strategies
@@ -133,7 +134,7 @@ def needs_similarity(images: int) -> bool:
     return len(_rules(images)) > 1
 
 
-def advise(images: int, similar: bool | None, network: Network, *, stages: int = 2) -> Advice:
+def advise(images: int, similar: bool | None, network: Network, *, stages: int = STAGES) -> Advice:
     """The strategy that the rule takes for `images` training images and `network`.
 
     `similar`: whether the images are similar to the pretraining data; None: not measured. `stages`: how many last stages a
@@ -157,7 +158,7 @@ def advise(images: int, similar: bool | None, network: Network, *, stages: int =
     )
 
 
-def auto_says(images: int, ranking: Ranking | None, network: Network, *, stages: int = 2) -> Advice:
+def auto_says(images: int, ranking: Ranking | None, network: Network, *, stages: int = STAGES) -> Advice:
     """The strategy that `auto` would take for `images` training images, as far as that is known before training.
 
     `ranking` of the same data set, where there is one, says whether the images are similar, if `network` was ranked.
