@@ -47,7 +47,10 @@ class Recorder:
         self.sample(self._memory.look, MEMORY_INTERVAL)
 
     def sample(self, look: Callable[[], Event | None], seconds: float) -> None:
-        """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns."""
+        """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns.
+
+        For what is to be seen beside every job, such as the temperature of the GPU: `run_job.run` starts it.
+        """
 
         def watch() -> None:
             while not self._ended.wait(seconds):
