@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import torch
 
 from tl_core.data.cache import Cache
 from tl_core.models.build import Backbone, build
@@ -26,6 +27,15 @@ def result_of(generator: Generator[Any, None, Result]) -> tuple[list[Any], Resul
             events.append(next(generator))
         except StopIteration as stop:
             return events, stop.value
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from a second one, and beside other processes wait for it twentyfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
