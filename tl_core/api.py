@@ -1,6 +1,6 @@
-"""`tl_core.train` and `tl_core.load`: the whole main job in one call. Knows no terminal and no page.
+"""`tl_core.train` and `tl_core.load`, and what they share with the command line: checks before a job, and its end.
 
-Both run jobs as the app does: a worker process reads the pictures, another one trains, and their folders keep the record.
+`train` runs jobs as the app does: a worker process reads the pictures, another one trains, and their folders keep the record.
 """
 
 from __future__ import annotations
@@ -327,9 +327,9 @@ def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
 
 
 def clear_away(made: list[JobFolder]) -> None:
-    """Remove what a call that failed has left in the command line's own workspace, where nobody would ever look at it.
+    """Remove what a call that failed has left in the command line's own workspace, which no page shows.
 
-    A run that can still be finished stays, with its data set; so does, by the caller, what a dead worker's log may explain.
+    A run that can still be finished with its best state stays, with its data set.
     """
     from tl_core.runs.store.folders import RunFolder
 

@@ -1,4 +1,4 @@
-"""`train`: the main job, and what is said at its end."""
+"""The command `train`, and what it prints when the run has ended."""
 
 from __future__ import annotations
 

@@ -1,22 +1,20 @@
-"""The options of a training run, one row each: its name, type, range, default, title, help, and where it has an effect.
+"""The options of a training run, one row each: name, type, range, default, title, help, and when it has an effect.
 
-A row is a field of `TrainingOptions` or `Recipe`, with an `Option` beside its type. The command line, the keyword
-arguments of `tl_core.train`, the widgets of the page, the messages about wrong values and the table in README are made
-from `OPTIONS`.
+A row is a field of `RunOptions` or `Recipe` with an `Option` beside its type. The command line, the widgets of the Train
+page, the messages about wrong values and the table in README are made from these rows (`OPTIONS`); the signature of
+`tl_core.train` repeats their names, types and defaults, and a test holds it to them.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from tl_core.documents.base import Record
 from tl_core.errors import SpecError, UnknownName
-
-_Value = TypeVar("_Value")
 
 DEFAULT_NETWORK = "efficientnet_lite0"
 BATCH_SIZE = 32
@@ -35,13 +33,13 @@ Rate = Annotated[float, Field(gt=0, le=10)]
 Condition = Literal[
     "always", "head alone", "gradient steps", "trained stages", "last stages", "several stages", "LoRA", "SGD", "batch norm"
 ]  # fmt: skip
-"""What a run must be for an option to have an effect on it; `runs.start.training_spec.conditions` says which hold."""
+"""When an option has an effect; `runs.start.training_spec.conditions` says which conditions a run meets."""
 OF_STRATEGY = "the strategy's own"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """A row: what stands beside the type of a field, and from `name` on what is read from the field itself."""
+    """One row. What stands beside the type of a field comes first; from `name` on, everything is read from the field."""
 
     title: str
     """The label on the page."""
@@ -50,9 +48,9 @@ class Option:
     tab: str | None = None
     """Tab of the page's folded settings; None where the page has a place of its own for it."""
     when: Condition = "always"
-    """Where it has an effect."""
+    """The condition under which it has an effect."""
     noun: str = ""
-    """What a message calls it; empty: its name."""
+    """What messages call it; empty: its name."""
     unset: str | None = None
     """What stands for None, in words; None where the field's default does."""
     words: Mapping[Any, str] | None = None
@@ -68,7 +66,7 @@ class Option:
     annotation: Any = None
     """The type with its range, without None."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Of a number, by how each is meant: `ge` and `le` belong to the range, `gt` and `lt` do not."""
+    """Smallest and largest number, by `ge` and `le` if they belong to the range, by `gt` and `lt` if they do not."""
 
     def of(self, name: str, said: FieldInfo) -> Self:
         """This row with what the field `said`, called `name`, says of it."""
@@ -462,7 +460,7 @@ class TrainingOptions(RunOptions):
 
     @property
     def changes(self) -> dict[str, bool | int | float | str]:
-        """What was set of that which the strategy's row would say."""
+        """The values that the user set of options for which each strategy has its own."""
         wanted = {**self.recipe, "epochs": self.epochs, "stages": self.stages}
         return {name: value for name, value in wanted.items() if value is not None}
 
@@ -488,7 +486,7 @@ def read(
     return right, wrong
 
 
-def by_current_names(named: Mapping[str, _Value]) -> dict[str, _Value]:
+def by_current_names(named: Mapping[str, Any]) -> dict[str, Any]:
     """`named` with the present names of options which older documents and callers know by a former one."""
     former = {said.alias: name for name, said in Recipe.model_fields.items() if said.alias}
     return {former.get(name, name): value for name, value in named.items()}

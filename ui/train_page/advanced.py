@@ -15,8 +15,9 @@ from tl_core.training.strategies.strategies import Strategy
 from ui.drawing import rate_text
 from ui.train_page.cards import PREFIX
 
-TABS = ("Training", "Rates", "Regularisation", "Augmentation")
+TABS = tuple(dict.fromkeys(option.tab for option in OPTIONS.values() if option.tab))
 _HAIR = 1e-4
+"""How far a number stays below the end of a range that it must not reach."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Case:
     weights: str
     strategy: Strategy
     conditions: frozenset[Condition]
-    """What holds for this run, whatever strategy it may still come to."""
+    """The conditions that this run meets, whatever strategy `auto` may still find."""
 
     @cached_property
     def own(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _widget(case: Case, option: Option) -> None:
     elif option.kind is float and option.step is None:
         st.text_input(option.title, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
     else:
-        # An end that is out of range itself is kept off the widget: by a step below, by a hair above.
+        # Where the smallest number is out of range itself, the widget begins a step above it.
         edges = (option.limits.get("ge", option.step or 0), _most(case, option), option.step or 1)
         low, high, step = (int(edge) if option.kind is int else float(edge) for edge in edges)
         st.number_input(option.title, low, high, None, step=step, placeholder=f"{own:g} (default)", **common)

@@ -38,10 +38,10 @@ def problems(
         # Of another executor only the worker knows which devices there are.
         attempt(lambda: resolve_device(options.device), found)
     backbone = attempt(lambda: find(options.backbone), found)
-    chosen: Strategy | None = None
-    if options.strategy not in (None, AUTO):
-        chosen = attempt(lambda: _strategy(str(options.strategy)), found)
-    if chosen is not None and chosen.takes_steps and options.solver != "logistic":
+    chosen = strategies().get(options.strategy or AUTO)
+    if chosen is None and options.strategy not in (None, AUTO):
+        found.append(UnknownName.among("strategy", options.strategy, (*strategies(), AUTO)))
+    elif chosen is not None and chosen.takes_steps and options.solver != "logistic":
         found.append(
             SpecError(
                 f"The solver {options.solver} finds the head alone, and {chosen.name} trains more than the head. "
@@ -192,13 +192,6 @@ def _require_weights(
     key = backbone_key(backbone, weights.name, options.image_size or weights.input_size)
     if (chosen is not None and chosen.takes_steps) or cache.get("backbones", key) is None:
         require_obtainable(backbone, weights.name)
-
-
-def _strategy(name: str) -> Strategy:
-    try:
-        return strategies()[name]
-    except KeyError:
-        raise UnknownName.among("strategy", name, (*strategies(), AUTO)) from None
 
 
 def _refused_sizes(backbone: Network, image_size: int, sets: tuple[WeightsRow, ...]) -> list[GraftError]:
