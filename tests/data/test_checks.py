@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,13 @@ def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
 
 
 def test_two_checks_of_one_kind_are_refused_at_import() -> None:
-    with pytest.raises(ValueError, match="same kind"):
+    with pytest.raises(ValueError, match="'dark'"):
         checks._table(*checks.CHECKS.values(), NEARLY_BLACK, NEARLY_BLACK)
+
+
+def test_a_check_of_pixels_that_measures_nothing_is_refused_at_import() -> None:
+    with pytest.raises(ValueError, match="'dark' needs pixels"):
+        checks._table(replace(NEARLY_BLACK, measure=None))
 
 
 def test_a_check_of_pixels_is_one_row(

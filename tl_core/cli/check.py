@@ -19,7 +19,7 @@ _BLOCKED = "No classifier can be trained on this yet."
 
 
 def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
-    """Say what would be taken and what refused, and why. Keeps nothing."""
+    """Say what would be taken, what refused and why, and what would make it better. Keeps nothing."""
     from tl_core.data.checks import findings
     from tl_core.data.ingest import read
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts

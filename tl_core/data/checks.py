@@ -273,9 +273,15 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def _table(*rows: Check) -> dict[str, Check]:
-    table = {row.kind: row for row in rows}
-    if len(table) < len(rows):
-        raise ValueError("two checks have the same kind")
+    table: dict[str, Check] = {}
+    for row in rows:
+        if row.kind in table:
+            raise ValueError(f"two checks are called {row.kind!r}")
+        if (row.measure is None) != (row.needs == "manifest"):
+            raise ValueError(
+                f"the check {row.kind!r} needs {row.needs}: it must have a `measure` unless it needs the manifest only"
+            )
+        table[row.kind] = row
     return table
 
 
