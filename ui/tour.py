@@ -5,13 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.runs.start import jobs
+from tl_core.training.strategies.strategies import HEAD_ONLY
 from ui.actions import once
 from ui.places import DATA, PLACES, TRAIN, Here, succeeded, touring
 
 SAMPLE = "digits"
 """Comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
-STRATEGY = "feature_extraction"
-"""The strategy that the sentences tell of, on every device."""
 
 
 def banner(here: Here) -> None:
@@ -43,4 +42,4 @@ def _trained(here: Here) -> str:
         if run.spec().dataset == dataset.id:
             return run.id
     start = f"tour {dataset.id}"
-    return once(here.workspace, start, lambda: jobs.submit_training(here.workspace, dataset, strategy=STRATEGY)).id
+    return once(here.workspace, start, lambda: jobs.submit_training(here.workspace, dataset, strategy=HEAD_ONLY)).id

@@ -8,11 +8,19 @@ from typing import Any, Literal
 import streamlit as st
 
 from tl_core.models.registry import Network
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, Strategy, misfit, strategies
+from tl_core.training.strategies.strategies import (
+    AUTO,
+    DEFAULT,
+    LAST_STAGES,
+    WHOLE_NETWORK,
+    Strategy,
+    misfit,
+    strategies,
+)
 from ui import drawing
 from ui.words import plain, strategy_title
 
-USUAL = ("partial_fine_tuning", "full_fine_tuning")
+USUAL = (LAST_STAGES, WHOLE_NETWORK)
 """Always among the cards, next to the proposed one and the chosen one."""
 PREFIX = "set-"
 """What the session keys of settings begin with. A setting goes back to the strategy's own when another one is chosen."""

@@ -7,12 +7,14 @@ import pytest
 from tl_core.errors import UnknownName
 from tl_core.models.registry import network
 from tl_core.training.strategies.strategies import (
+    WITHOUT_BATCH_NORM,
     default_strategy,
     frozen_stages,
     misfit,
     stage_rates,
     strategies,
     strategy,
+    tuned,
 )
 
 ALL = (
@@ -96,3 +98,22 @@ def test_a_processor_gets_the_fitted_head_whatever_the_size(images: int) -> None
 def test_a_gpu_follows_the_number_of_images(device: str) -> None:
     names = [default_strategy(device, images).name for images in (50, 1_000, 20_000)]  # type: ignore[arg-type]
     assert names == ["feature_extraction", "partial_fine_tuning", "full_fine_tuning"]
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "vgg11", "vit_small_patch14_dinov2.lvd142m"])
+def test_networks_without_batch_norm_take_smaller_steps(name: str) -> None:
+    whole = strategy("full_fine_tuning")
+    found = tuned(whole, network(name.partition(".")[0]))
+    assert found.recipe.stage_rate == pytest.approx(whole.recipe.stage_rate * WITHOUT_BATCH_NORM)
+    assert found.recipe.learning_rate == whole.recipe.learning_rate
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet50", "vgg11_bn"])
+def test_networks_with_batch_norm_take_the_strategys_own_steps(name: str) -> None:
+    whole = strategy("full_fine_tuning")
+    assert tuned(whole, network(name)) == whole
+
+
+@pytest.mark.parametrize("name", ["lora", "bias_and_norm", "feature_extraction"])
+def test_small_updates_learn_at_the_same_rate_everywhere(name: str) -> None:
+    assert tuned(strategy(name), network("vit_b_16")) == strategy(name)

@@ -19,7 +19,7 @@ from tl_core.models.weights.obtain import require_obtainable
 from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.resolve import settled, with_strategy
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, Strategy, misfit, strategies, strategy
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies, strategy
 
 _Found = TypeVar("_Found")
 _CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({None: "default", AUTO: "auto"})
@@ -45,7 +45,7 @@ def problems(
         found.append(
             SpecError(
                 f"The solver {options.solver} finds the head alone, and {chosen.name} trains more than the head. "
-                "Leave the solver out, or choose feature_extraction."
+                f"Leave the solver out, or choose {HEAD_ONLY}."
             )
         )
     if backbone is None:

@@ -1,4 +1,4 @@
-"""Strategies that work stage by stage: which stage is pulled hardest, and stages that join one after the other."""
+"""Strategies that work stage by stage: which stage is pulled hardest, stages that join one by one, and how far each moved."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from tests.training.helpers import finish
 from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import pictures, spec
+from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.loop.fit import FitResult, fit
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.stages import stage_pulls
+from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.strategies.schedules import MOST_PHASES, phases
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import first_learning
@@ -195,3 +195,30 @@ def test_looking_for_the_stage_moves_nothing_and_repeats() -> None:
     assert _pulls(backbone) == _pulls(backbone)
     assert all(torch.equal(start[key], tensor) for key, tensor in backbone.tensors().items())
     assert all(parameter.grad is None for parameter in backbone.parameters())
+
+
+@pytest.mark.usefixtures("twin_family")
+def test_a_planted_change_is_measured_exactly() -> None:
+    backbone = twin()
+    before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
+    with torch.no_grad():
+        for parameter in backbone.stage_parameters(1):
+            parameter.mul_(1.25)
+        for parameter in backbone.head_parameters():
+            parameter.mul_(7)
+    stem, last = stage_movement(before, backbone, {1})
+    assert (stem.name, stem.distance, stem.learned) == ("stem", 0.0, False)
+    assert (last.name, last.learned) == ("stage1", True)
+    assert last.distance == pytest.approx(0.25, rel=1e-6)
+    assert last.parameters == sum(parameter.numel() for parameter in backbone.stage_parameters(1))
+
+
+@pytest.mark.usefixtures("twin_family")
+def test_statistics_of_batch_norm_are_no_movement() -> None:
+    backbone = twin()
+    before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
+    backbone.train()
+    with torch.no_grad():
+        backbone(torch.randn(8, 3, 32, 32))
+    assert not torch.equal(before["stem.1.running_mean"], backbone.tensors()["stem.1.running_mean"])
+    assert [row.distance for row in stage_movement(before, backbone, {0, 1})] == [0.0, 0.0]
