@@ -177,9 +177,7 @@ def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, li
     with closing(in_order(one, len(items))) as read:
         for reading in read:
             readings.append(reading)
-            event = pace.at(len(readings))
-            if event:
-                yield event
+            yield from pace.at(len(readings))
     return readings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from tl_core.documents.events import Progress, Stage
 
@@ -19,15 +20,15 @@ class Pace:
         self._started = time.monotonic()
         self._said = float("-inf")
 
-    def at(self, done: int) -> Progress | None:
-        """The event to send after `done` images, or None where the last event was sent too recently. The last image always has one."""
+    def at(self, done: int) -> Iterator[Progress]:
+        """The event after `done` images; none where the last event was too recent. The last image always has one."""
         now = time.monotonic()
         if now - self._said < SECONDS_BETWEEN and done < self._total:
-            return None
+            return
         self._said = now
         elapsed = now - self._started
         rate = (done - self._before) / elapsed if done > self._before and elapsed > 0 else None
-        return Progress(
+        yield Progress(
             stage=self._stage,
             done=done,
             total=self._total,

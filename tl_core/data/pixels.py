@@ -171,9 +171,7 @@ def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path:
     pace = Pace("preparing", shape[0])
     with closing(in_order(fill, shape[0])) as filled:
         for done, _ in enumerate(filled, start=1):
-            event = pace.at(done)
-            if event:
-                yield event
+            yield from pace.at(done)
     array.flush()
 
 

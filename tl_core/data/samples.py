@@ -232,9 +232,7 @@ def _choose(row: Sample, packed: Path, class_of: Callable[[str], str], into: Pat
             folder.mkdir(exist_ok=True)
             with read(name) as source, (folder / f"{number:05}{Path(name).suffix.lower()}").open("wb") as target:
                 shutil.copyfileobj(source, target)
-            event = pace.at(number)
-            if event:
-                yield event
+            yield from pace.at(number)
 
 
 @contextmanager

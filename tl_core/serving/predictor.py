@@ -132,9 +132,7 @@ class Predictor:
         parts = []
         for start in range(0, len(rows), _PART):
             parts.append(self.logits(pixels[rows[start : start + _PART]]))
-            event = pace.at(min(start + _PART, len(rows)))
-            if event is not None:
-                yield event
+            yield from pace.at(min(start + _PART, len(rows)))
         return np.concatenate(parts)
 
     def embeddings(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

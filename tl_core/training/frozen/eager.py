@@ -17,7 +17,7 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.options import Level
 from tl_core.models.build import Backbone
-from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, new_rows, write_rows
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, write_outputs
 from tl_core.training.loop.inputs import out_of_memory
 from tl_core.training.regularisation.augment import view
 
@@ -66,9 +66,6 @@ def run_eager(
     """
     backbone.to(device).eval()
     first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
-    count = len(pictures)
-    pace = pace or Pace("features", count)
-    arrays: list[np.memmap[Any, Any]] = []
 
     def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
         if isinstance(pictures, View):
@@ -84,24 +81,6 @@ def run_eager(
                 found[EMBEDDING] = backbone.pool(x)
             return [found[one.output].float().cpu().numpy() for one in wanted]
 
-    start, size = 0, GPU_BATCH
-    while start < count:
-        try:
-            values = outputs(slice(start, start + size))
-        except RuntimeError as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-            size //= 2
-            continue
-        if not arrays:
-            arrays = [
-                new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
-            ]
-        for rows, some in zip(arrays, values, strict=True):
-            write_rows(rows, start, some)
-        start = min(start + size, count)
-        event = pace.at(before + start)
-        if event is not None:
-            yield event
-    for rows in arrays:
-        rows.flush()
+    yield from write_outputs(
+        wanted, outputs, len(pictures), GPU_BATCH, pace=pace, before=before, too_large=out_of_memory
+    )

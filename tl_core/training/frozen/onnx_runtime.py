@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,24 +55,51 @@ def run_graph(
     are clipped to its range.
 
     Raises:
-        OSError: no space is left (ENOSPC); this is found before the outputs are computed.
+        OSError: no space is left (ENOSPC); this is found after the first batch.
         ModelError: a value is not finite.
     """
-    session = open_session(graph)
-    names = [one.output for one in wanted]
-    count = len(pictures)
-    first = session.run(names, {"images": np.ascontiguousarray(pictures[:1])})
-    arrays = [
-        new_rows(one.into, (count, *values.shape[1:]), one.dtype) for one, values in zip(wanted, first, strict=True)
-    ]
+    session, names = open_session(graph), [one.output for one in wanted]
+
+    def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
+        found: list[NDArray[np.floating[Any]]] = session.run(names, {"images": np.ascontiguousarray(pictures[part])})
+        return found
+
+    yield from write_outputs(wanted, outputs, len(pictures), BATCH, pace=pace, before=before)
+
+
+def write_outputs(
+    wanted: Sequence[Wanted],
+    outputs: Callable[[slice], list[NDArray[np.floating[Any]]]],
+    count: int,
+    size: int,
+    *,
+    pace: Pace | None,
+    before: int,
+    too_large: Callable[[RuntimeError], bool] = lambda error: False,
+) -> Generator[Event, None, None]:
+    """Write what `outputs` gives for each part of `count` images, `size` of them at a time, to the files of `wanted`.
+
+    Where an error is `too_large` for the device's memory, the part is halved. Yields and raises as `run_graph`.
+    """
     pace = pace or Pace("features", count)
-    for start in range(0, count, BATCH):
-        batch = np.ascontiguousarray(pictures[start : start + BATCH])
-        for rows, values in zip(arrays, session.run(names, {"images": batch}), strict=True):
-            write_rows(rows, start, values)
-        event = pace.at(before + min(start + BATCH, count))
-        if event is not None:
-            yield event
+    arrays: list[np.memmap[Any, Any]] = []
+    start = 0
+    while start < count:
+        try:
+            values = outputs(slice(start, start + size))
+        except RuntimeError as error:
+            if size == 1 or not too_large(error):
+                raise
+            size //= 2
+            continue
+        if not arrays:
+            arrays = [
+                new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
+            ]
+        for rows, some in zip(arrays, values, strict=True):
+            write_rows(rows, start, some)
+        start = min(start + size, count)
+        yield from pace.at(before + start)
     for rows in arrays:
         rows.flush()
 

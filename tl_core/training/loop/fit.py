@@ -139,9 +139,7 @@ def fit(
         trainer.expect(batches)
         for step, rows in enumerate(batches):
             yield from trainer.step(rows, next(factors), draw=[spec.seed, epoch, step], running=running)
-            event = pace.at(done + running.images)
-            if event is not None:
-                yield event
+            yield from pace.at(done + running.images)
         if not math.isfinite(running.loss):
             yield Notice(level="warning", message=_ASTRAY.format(epoch=epoch))
             break

@@ -81,9 +81,7 @@ def find_rate(
         followed = 0.8 * followed + 0.2 * running.loss
         now = followed / (1 - 0.8 ** (step + 1))
         best = min(best, now)
-        event = pace.at(step + 1)
-        if event is not None:
-            yield event
+        yield from pace.at(step + 1)
         if now > ASTRAY * max(best, FLOOR):
             break
     if len(rates) < 2:

@@ -45,9 +45,7 @@ def preview(dataset: Path, manifest: Manifest, spec: PreviewSpec, folder: Path) 
         for index, copy in enumerate(changed):
             name = f"{level}-{spec.rows[index // spec.copies]}-{index % spec.copies}.jpg"
             Image.fromarray(copy).save(folder / name, quality=QUALITY)
-        event = pace.at(number * len(batch))
-        if event is not None:
-            yield event
+        yield from pace.at(number * len(batch))
 
 
 def chosen_pictures(
