@@ -39,6 +39,7 @@ class Executor(Protocol):
 
 
 EXECUTORS: Mapping[str, Callable[[], Executor]] = MappingProxyType({"local": LocalProcesses})
+"""By the name that GRAFT_EXECUTOR gives. A new one is a class in a module beside `local`, and a row here."""
 
 
 def chosen() -> Executor:
