@@ -18,6 +18,7 @@ from tests.training.helpers import finish
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
 from tl_core.documents.options import TrainingOptions
+from tl_core.documents.spec import TrainSpec
 from tl_core.errors import WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.runs.start import jobs
@@ -163,8 +164,10 @@ def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
     real = stepping.frozen_activations
 
     def noting(*given: object, **more: object) -> Generator[Event, None, object]:
-        asked.append(more["views"])  # type: ignore[arg-type]
-        more["views"] = 0
+        spec = more["spec"]
+        assert isinstance(spec, TrainSpec)
+        asked.append(spec.views_kept.get(frozen))
+        more["spec"] = spec.model_copy(update={"views_kept": {frozen: 0}})
         return real(*given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stepping, "frozen_activations", noting)
