@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 
 from tl_core import hardware
 
 
 class Driver:
-    """NVIDIA's management library for two GPUs, an old one and a new one."""
+    """`pynvml` on a machine with two GPUs, an old one and a new one."""
 
-    names, generations, free = (b"Old GPU", b"New GPU"), (7, 9), (4_000_000_000, 8_000_000_000)
+    NVMLError = pynvml.NVMLError
+    names, generations, free = ("Old GPU", "New GPU"), (7, 9), (4_000_000_000, 8_000_000_000)
 
     def __init__(self) -> None:
         self.open = 0
 
-    def nvmlInit_v2(self) -> int:  # noqa: N802 - the library's name
+    def nvmlInit(self) -> None:  # noqa: N802 - the library's name
         self.open += 1
-        return 0
 
-    def nvmlShutdown(self) -> int:  # noqa: N802
+    def nvmlShutdown(self) -> None:  # noqa: N802
         self.open -= 1
-        return 0
 
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: N802
-        count._obj.value = 2
-        return 0
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 2
 
-    def nvmlDeviceGetHandleByIndex_v2(self, index: Any, handle: Any) -> int:  # noqa: N802
-        handle._obj.value = index.value + 1
-        return int(index.value > 1)
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        if index > 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        return index
 
-    def nvmlDeviceGetHandleByUUID(self, name: bytes, handle: Any) -> int:  # noqa: N802
-        handle._obj.value = 2
-        return int(name != b"GPU-new")
+    def nvmlDeviceGetHandleByUUID(self, name: str) -> int:  # noqa: N802
+        if name != "GPU-new":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return 1
 
-    def nvmlDeviceGetName(self, handle: Any, name: Any, length: Any) -> int:  # noqa: N802
-        name.value = self.names[handle.value - 1][: length.value]
-        return 0
+    def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
+        return self.names[handle]
 
-    def nvmlDeviceGetCudaComputeCapability(self, handle: Any, major: Any, minor: Any) -> int:  # noqa: N802
-        major._obj.value, minor._obj.value = self.generations[handle.value - 1], 0
-        return 0
+    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:  # noqa: N802
+        return self.generations[handle], 0
 
-    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:  # noqa: N802
-        memory._obj.free = self.free[handle.value - 1]
-        return 0
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(free=self.free[handle])
 
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     made = Driver()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: made)
+    monkeypatch.setitem(sys.modules, "pynvml", made)
     hardware.machine.cache_clear()
     return made
 
@@ -96,7 +93,8 @@ def test_without_a_driver_no_gpu_is_claimed(monkeypatch: pytest.MonkeyPatch) -> 
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr(pynvml, "CDLL", missing)
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
     assert (hardware.gpu_count(), hardware.gpu_generation(), hardware.available_mb("cuda")) == (0, 0, None)
 
 

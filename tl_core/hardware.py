@@ -7,8 +7,8 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -30,8 +30,9 @@ def cores() -> int:
 def machine(device: str) -> str:
     """A name for what the speed of `device` (`cpu`, `cuda`, `mps`) depends on: the GPU, or the processor and its cores."""
     if device == "cuda":
-        return f"cuda: {_gpu_name()}"
-    return f"{device}: {_processor()}, {cores()} cores"
+        return f"cuda: {_ask_gpu('nvmlDeviceGetName') or 'unknown'}"
+    processor = _said(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
+    return f"{device}: {processor}, {cores()} cores"
 
 
 def available_mb(device: str) -> float | None:
@@ -40,7 +41,8 @@ def available_mb(device: str) -> float | None:
     On a CPU it is what the system can give, or what is left of the container's limit where that is less.
     """
     if device == "cuda":
-        return _gpu_free_mb()
+        memory = _ask_gpu("nvmlDeviceGetMemoryInfo")
+        return memory.free / _MB if memory else None
     if device != "cpu":
         return None
     left = [found for found in (_system_free_mb(), _container_free_mb()) if found is not None]
@@ -49,18 +51,14 @@ def available_mb(device: str) -> float | None:
 
 def gpu_count() -> int:
     """GPUs that this process may use; 0 where there is none or the driver does not say."""
-    visible, count = _visible_gpus(), ctypes.c_uint(0)
-    with _driver() as driver:
-        if visible == [] or driver is None or driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-            return 0
-    return count.value if visible is None else min(count.value, len(visible))
+    count, visible = _ask_driver(lambda driver: driver.nvmlDeviceGetCount()) or 0, _visible_gpus()
+    return count if visible is None else min(count, len(visible))
 
 
 def gpu_generation() -> int:
     """Major compute capability of the first GPU; 0 where there is none or the driver does not say."""
-    major, minor = ctypes.c_int(0), ctypes.c_int(0)
-    _ask_gpu("nvmlDeviceGetCudaComputeCapability", ctypes.byref(major), ctypes.byref(minor))
-    return major.value
+    major, _ = _ask_gpu("nvmlDeviceGetCudaComputeCapability") or (0, 0)
+    return int(major)
 
 
 def peak_resident_mb() -> float:
@@ -86,20 +84,18 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_NO_PIECES_OF_THEIR_OWN, 0)) and bool(mallopt(_NEVER_TRIM, -1))
 
 
-def _processor() -> str:
+def _said(file: Path, name: str) -> str:
+    """What `file` says in the line that begins with `name`; empty where there is no such line."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+        for line in file.read_text(errors="replace").splitlines():
+            if line.startswith(name):
+                return line.removeprefix(name).lstrip("\t :").rstrip()
+    return ""
 
 
 def _system_free_mb(meminfo: Path = Path("/proc/meminfo")) -> float | None:
-    with suppress(OSError, ValueError, IndexError):
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024 / _MB
-    return None
+    available = _said(meminfo, "MemAvailable").removesuffix("kB")
+    return int(available) * 1024 / _MB if available else None
 
 
 def _container_free_mb(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
@@ -126,32 +122,9 @@ def _below(root: Path, path: str, names: tuple[str, str, str]) -> list[float]:
             used = int((group / names[1]).read_text())
             if limit < _NOT_LIMITED:
                 # Pages of files that nobody needs now are given back when memory is asked for.
-                found.append(max(0.0, (limit - used + _statistic(group / "memory.stat", names[2])) / _MB))
+                given_back = int(_said(group / "memory.stat", names[2]) or 0)
+                found.append(max(0.0, (limit - used + given_back) / _MB))
     return found
-
-
-def _statistic(file: Path, name: str) -> int:
-    with suppress(OSError, ValueError):
-        for line in file.read_text().splitlines():
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
-    return 0
-
-
-class _Memory(ctypes.Structure):
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
-
-
-def _gpu_name() -> str:
-    name = ctypes.create_string_buffer(96)
-    _ask_gpu("nvmlDeviceGetName", name, ctypes.c_uint(len(name)))
-    return name.value.decode(errors="replace") or "unknown"
-
-
-def _gpu_free_mb() -> float | None:
-    memory = _Memory()
-    return memory.free / _MB if _ask_gpu("nvmlDeviceGetMemoryInfo", ctypes.byref(memory)) else None
 
 
 def _visible_gpus() -> list[str] | None:
@@ -162,31 +135,28 @@ def _visible_gpus() -> list[str] | None:
     return list(takewhile(lambda gpu: gpu and gpu != "-1", map(str.strip, visible.split(","))))
 
 
-def _ask_gpu(question: str, *answer: Any) -> bool:
-    """Let the driver answer `question` about the GPU that torch calls number 0 in `answer`; whether it did."""
-    visible, handle = _visible_gpus(), ctypes.c_void_p()
-    with _driver() as driver:
-        if visible == [] or driver is None:
-            return False
-        first = visible[0] if visible else "0"
-        if first.isdigit():
-            failed = driver.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(first)), ctypes.byref(handle))
-        else:
-            failed = driver.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(handle))
-        return not failed and getattr(driver, question)(handle, *answer) == 0
+def _ask_gpu(question: str) -> Any:
+    """The driver's answer to `question`, a function of `pynvml`, about the GPU that torch calls number 0; None where it has none."""
+    visible = _visible_gpus()
+    if visible == []:
+        return None
+    first = visible[0] if visible else "0"
+
+    def ask(driver: Any) -> Any:
+        by_index, by_uuid = driver.nvmlDeviceGetHandleByIndex, driver.nvmlDeviceGetHandleByUUID
+        return getattr(driver, question)(by_index(int(first)) if first.isdigit() else by_uuid(first))
+
+    return _ask_driver(ask)
 
 
-@contextmanager
-def _driver() -> Iterator[ctypes.CDLL | None]:
-    """NVIDIA's management library, opened without a CUDA context; None where there is none."""
-    try:
-        driver = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        driver = None
-    if driver is None or driver.nvmlInit_v2() != 0:
-        yield None
-        return
-    try:
-        yield driver
-    finally:
-        driver.nvmlShutdown()
+def _ask_driver(question: Callable[[Any], Any]) -> Any:
+    """What `question` finds in NVIDIA's management library, opened without a CUDA context; None where it is not here or fails."""
+    import pynvml
+
+    with suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        try:
+            return question(pynvml)
+        finally:
+            pynvml.nvmlShutdown()
+    return None
