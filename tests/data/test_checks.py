@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tl_core.data import checks
 from tl_core.data.checks import MOST_CLASSES, Check, Finding, findings, problem, require_trainable
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import LayoutError, NotEnoughImages
+from tl_core.table import Table
 
 
 def said(manifest: Manifest) -> dict[str, Finding]:
@@ -151,12 +153,12 @@ def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
 
 def test_two_checks_of_one_kind_are_refused_at_import() -> None:
     with pytest.raises(ValueError, match="'dark'"):
-        checks._table(*checks.CHECKS.values(), NEARLY_BLACK, NEARLY_BLACK)
+        Table("check", [*checks.CHECKS.values(), NEARLY_BLACK, NEARLY_BLACK], key=attrgetter("kind"))
 
 
 def test_a_check_of_pixels_that_measures_nothing_is_refused_at_import() -> None:
     with pytest.raises(ValueError, match="'dark' needs pixels"):
-        checks._table(replace(NEARLY_BLACK, measure=None))
+        replace(NEARLY_BLACK, measure=None)
 
 
 def test_a_check_of_pixels_is_one_row(

@@ -21,6 +21,7 @@ from tests.data.work import finish
 from tl_core.data.samples import SAMPLES, Remote, Sample, best_here, listing, write_sample
 from tl_core.documents.events import Progress
 from tl_core.errors import DataError, DownloadFailed, UnknownName
+from tl_core.table import Table
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def packed_tar(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def row(url: str, content: bytes, **fields: object) -> dict[str, Sample]:
+def row(url: str, content: bytes, **fields: object) -> Table[Sample]:
     remote = Remote(url=url, md5=hashlib.md5(content).hexdigest(), megabytes=1)
     given = {
         "name": "toy",
@@ -83,7 +84,7 @@ def row(url: str, content: bytes, **fields: object) -> dict[str, Sample]:
         "archive": remote,
         "member": r"set/(?P<label>[a-z_]+)/[^/]+\.jpg",
     }
-    return {"toy": Sample(**{**given, **fields})}
+    return Table("sample", [Sample(**{**given, **fields})])
 
 
 FILES = {

@@ -15,10 +15,11 @@ from tests.conftest import PictureFolder
 from tests.serving.conftest import bundle, bundle_info, graph  # noqa: F401
 from tl_core.cli import main
 from tl_core.documents.report import Report
-from tl_core.evaluation.metrics import CLASS_METRICS, METRICS, Judged, Metric, _table, split_metrics
+from tl_core.evaluation.metrics import CLASS_METRICS, METRICS, Judged, Metric, split_metrics
 from tl_core.runs.summary import summarise
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
+from tl_core.table import Table
 
 OLD_SPLIT = {
     "images": 3,
@@ -130,7 +131,7 @@ def test_a_report_older_than_a_metric_is_shown_without_it(kappa: None, open_page
 
 def test_two_metrics_of_one_name_are_noticed_when_the_module_is_imported() -> None:
     with pytest.raises(ValueError, match="'macro_f1'"):
-        _table([METRICS["macro_f1"], METRICS["macro_f1"]])
+        Table("metric", [METRICS["macro_f1"], METRICS["macro_f1"]])
 
 
 @pytest.mark.filterwarnings("ignore:A single label:UserWarning", "ignore:.*is undefined")

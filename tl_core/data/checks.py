@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -17,6 +18,7 @@ from pydantic import Field
 from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
+from tl_core.table import Table
 
 FEWEST = 5
 """Distinct images that a class needs (in train, where the split is the user's own)."""
@@ -75,6 +77,12 @@ class Check:
     remedy: Remedy | None = None
     stops: type[DataError] | None = None
     """The error that a run on this data set raises; None: a run can start."""
+
+    def __post_init__(self) -> None:
+        if (self.measure is None) != (self.needs == "manifest"):
+            raise ValueError(
+                f"the check {self.kind!r} needs {self.needs}: it must have a `measure` unless it needs the manifest only"
+            )
 
 
 def measured(needs: Literal["file", "pixels"], given: object) -> dict[str, int | float]:
@@ -272,31 +280,22 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-def _table(*rows: Check) -> dict[str, Check]:
-    table: dict[str, Check] = {}
-    for row in rows:
-        if row.kind in table:
-            raise ValueError(f"two checks are called {row.kind!r}")
-        if (row.measure is None) != (row.needs == "manifest"):
-            raise ValueError(
-                f"the check {row.kind!r} needs {row.needs}: it must have a `measure` unless it needs the manifest only"
-            )
-        table[row.kind] = row
-    return table
-
-
-CHECKS = _table(
-    Check(kind="one_class", find=_one_class, stops=LayoutError),
-    Check(kind="too_many_classes", find=_too_many_classes, stops=LayoutError),
-    Check(kind="not_in_train", find=_not_in_train, stops=LayoutError),
-    Check(kind="too_few_pictures", find=_too_few_pictures, remedy="photograph", stops=NotEnoughImages),
-    Check(kind="refused", find=_refused),
-    Check(kind="passed_over", find=_passed_over),
-    Check(kind="folded_folders", find=_folded_folders),
-    Check(kind="exact_copy", find=_exact_copy, remedy="leave_out"),
-    Check(kind="two_labels", find=_two_labels, remedy="move"),
-    Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
-    Check(kind="small_class", find=_small_class, remedy="photograph"),
-    Check(kind="imbalance", find=_imbalance, remedy="photograph"),
+CHECKS = Table(
+    "check",
+    [
+        Check(kind="one_class", find=_one_class, stops=LayoutError),
+        Check(kind="too_many_classes", find=_too_many_classes, stops=LayoutError),
+        Check(kind="not_in_train", find=_not_in_train, stops=LayoutError),
+        Check(kind="too_few_pictures", find=_too_few_pictures, remedy="photograph", stops=NotEnoughImages),
+        Check(kind="refused", find=_refused),
+        Check(kind="passed_over", find=_passed_over),
+        Check(kind="folded_folders", find=_folded_folders),
+        Check(kind="exact_copy", find=_exact_copy, remedy="leave_out"),
+        Check(kind="two_labels", find=_two_labels, remedy="move"),
+        Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
+        Check(kind="small_class", find=_small_class, remedy="photograph"),
+        Check(kind="imbalance", find=_imbalance, remedy="photograph"),
+    ],
+    key=attrgetter("kind"),
 )
 """By kind, in the order in which findings are told."""

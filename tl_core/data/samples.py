@@ -11,8 +11,8 @@ import re
 import shutil
 import tarfile
 import zipfile
-from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -25,7 +25,8 @@ from tl_core.data.download import MEGABYTE, Wanted, download
 from tl_core.data.pace import Pace
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
-from tl_core.errors import DataError, UnknownName
+from tl_core.errors import DataError
+from tl_core.table import Table
 
 SUBSET = 600
 """About how many images a downloaded sample is cut down to."""
@@ -78,8 +79,10 @@ class Sample(Record):
         return f"downloads {self.archive.megabytes} MB" if self.archive else f"pip install {self.distribution}"
 
 
-def _rows() -> dict[str, Sample]:
-    rows = [
+_DOWNLOADS = importlib.resources.files("tl_core.data").joinpath("downloads.json").read_text("utf-8")
+SAMPLES = Table(
+    "sample",
+    [
         Sample(
             name="solar_cells",
             title="Solar cells: sound or defective",
@@ -100,16 +103,9 @@ def _rows() -> dict[str, Sample]:
             package="sklearn",
             distribution="scikit-learn",
         ),
-    ]
-    text = importlib.resources.files("tl_core.data").joinpath("downloads.json").read_text("utf-8")
-    rows += TypeAdapter(list[Sample]).validate_json(text)
-    twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
-    if twice:
-        raise ValueError(f"two samples are called {twice[0]!r}")
-    return {row.name: row for row in rows}
-
-
-SAMPLES: dict[str, Sample] = _rows()
+        *TypeAdapter(list[Sample]).validate_json(_DOWNLOADS),
+    ],
+)
 """In the order of preference."""
 
 
@@ -123,7 +119,7 @@ def best_here() -> str:
     return next(row.name for row in SAMPLES.values() if row.here)
 
 
-def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES) -> Generator[Event, None, Sample]:
+def write_sample(name: str, into: Path, *, rows: Table[Sample] = SAMPLES) -> Generator[Event, None, Sample]:
     """Write the sample as class folders into the new folder `into`; returns its row.
 
     Raises:
@@ -132,9 +128,7 @@ def write_sample(name: str, into: Path, *, rows: Mapping[str, Sample] = SAMPLES)
         DownloadFailed: it could not be fetched.
         OSError: it cannot be written (ENOSPC: the disk is full).
     """
-    if name not in rows:
-        raise UnknownName.among("sample", name, rows)
-    row = rows[name]
+    row = rows.named(name)
     into.mkdir(parents=True)
     if row.archive is not None:
         yield from _download(row, row.archive, into)

@@ -5,7 +5,7 @@ page, the messages about wrong values and the table in README are made from thes
 `tl_core.train` repeats their names, types and defaults, and a test holds it to them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from tl_core.documents.base import Record
 from tl_core.errors import SpecError, UnknownName
+from tl_core.table import Table
 
 DEFAULT_NETWORK = "efficientnet_lite0"
 BATCH_SIZE = 32
@@ -492,16 +493,12 @@ def by_current_names(named: Mapping[str, Any]) -> dict[str, Any]:
     return {former.get(name, name): value for name, value in named.items()}
 
 
-def _table() -> Mapping[str, Option]:
-    table: dict[str, Option] = {}
+def _rows() -> Iterator[Option]:
     for model, unset in ((RunOptions, None), (Recipe, OF_STRATEGY)):
         for name, said in model.model_fields.items():
-            if name in table:
-                raise ValueError(f"Two options are called {name}.")
             (row,) = (beside for beside in said.metadata if isinstance(beside, Option))
-            table[name] = replace(row, unset=row.unset or unset).of(name, said)
-    return MappingProxyType(table)
+            yield replace(row, unset=row.unset or unset).of(name, said)
 
 
-OPTIONS = _table()
+OPTIONS = Table("option", _rows())
 """Every option of a run by its name."""

@@ -8,7 +8,7 @@ takes as long as half of a run whose features are cached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tl_core.documents.report import Answer, SplitMetrics
 from tl_core.evaluation.intervals import wilson_interval
+from tl_core.table import Table
 
 Value = TypeVar("Value", float, NDArray[np.float64])
 
@@ -64,16 +65,8 @@ class Metric(Generic[Value]):
         return "-" if value is None else format(value, self.form or "")
 
 
-def _table(rows: Iterable[Metric[Value]]) -> Mapping[str, Metric[Value]]:
-    table: dict[str, Metric[Value]] = {}
-    for row in rows:
-        if row.name in table:
-            raise ValueError(f"Two metrics are called {row.name!r}. Rename one of them.")
-        table[row.name] = row
-    return table
-
-
-CLASS_METRICS = _table(
+CLASS_METRICS: Table[Metric[NDArray[np.float64]]] = Table(
+    "metric of a class",
     [
         Metric(
             name="precision",
@@ -93,7 +86,7 @@ CLASS_METRICS = _table(
             meaning="Precision and recall in one number, their harmonic mean",
             compute=lambda judged: 2 * judged.right / np.maximum(judged.said + judged.support, 1),
         ),
-    ]
+    ],
 )
 """The metrics of each class; 0 where there is nothing to divide by, as in scikit-learn."""
 
@@ -107,7 +100,8 @@ def _log_loss(judged: Judged) -> float:
     return float(-np.log(of_truth.clip(1e-15, 1.0)).mean())
 
 
-METRICS = _table(
+METRICS: Table[Metric[float]] = Table(
+    "metric",
     [
         Metric(
             name="accuracy",
@@ -129,7 +123,7 @@ METRICS = _table(
             compute=_log_loss,
             form=None,
         ),
-    ]
+    ],
 )
 """The metrics of a whole split."""
 

@@ -7,6 +7,7 @@ row of a network of timm that is added by hand. Imports no torch.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from tl_core.errors import DocumentError, NotFound, SpecError, UnknownName
 from tl_core.models.families.family import Family, Source
 from tl_core.models.families.table import FAMILIES
 from tl_core.settings import store_folder
+from tl_core.table import Table
 
 BACKBONES_FILE = Path(__file__).with_name("backbones.json")
 
@@ -154,9 +156,9 @@ class Backbones(Document):
     networks: tuple[Network, ...]
 
 
-def networks() -> dict[str, Network]:
+def networks() -> Table[Network]:
     """Every network by name: the default first, those that were added by hand in this store last."""
-    return {**_shipped(), **_added()}
+    return Table("backbone", [*_shipped().values(), *_added()])
 
 
 def network(name: str) -> Network:
@@ -165,10 +167,7 @@ def network(name: str) -> Network:
     Raises:
         UnknownName: there is no such network; the message lists the valid names.
     """
-    table = networks()
-    if name not in table:
-        raise UnknownName.among("backbone", name, table)
-    return table[name]
+    return networks().named(name)
 
 
 def check_name(name: str) -> None:
@@ -205,31 +204,26 @@ def keep(network: Network) -> None:
 
 
 @cache
-def _shipped() -> dict[str, Network]:
-    table: dict[str, Network] = {}
-    for network in Backbones.read(BACKBONES_FILE).networks:
-        if network.name in table:
-            raise ValueError(f"Two networks are called {network.name!r} in {BACKBONES_FILE.name}.")
+def _shipped() -> Table[Network]:
+    table = Table("backbone", Backbones.read(BACKBONES_FILE).networks)
+    for network in table.values():
         if network.family not in FAMILIES:
             raise ValueError(f"{network.name} names the family {network.family!r}, which is not in the table.")
         network.weights_row(network.default_weights)
-        table[network.name] = network
     return table
 
 
-def _added() -> dict[str, Network]:
-    table: dict[str, Network] = {}
+def _added() -> Iterator[Network]:
     try:
         entries = sorted((store_folder() / _ADDED_FOLDER).iterdir())
     except OSError:
-        return table
+        return
     for file in entries:
         if file.suffix == ".json" and _TIMM_NAME.fullmatch(file.stem) and file.stem not in _shipped():
             with suppress(OSError):
                 found = _read(file, file.stat().st_mtime_ns)
                 if found is not None:
-                    table[found.name] = found
-    return table
+                    yield found
 
 
 @lru_cache(maxsize=1024)

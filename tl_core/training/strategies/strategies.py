@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Literal
 
 from tl_core.documents.options import Recipe
-from tl_core.errors import UnknownName
 from tl_core.models.registry import Network
+from tl_core.table import Table
 
 Learns = Literal["head", "last", "one", "all"]
 Parameters = Literal["all", "bias_and_norm", "lora"]
@@ -192,14 +191,9 @@ HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK = "feature_extraction", "partial_fine_tuni
 """The strategies that are proposed without looking at the pictures. The first one fits every backbone."""
 
 
-def _table(rows: tuple[Strategy, ...]) -> Mapping[str, Strategy]:
-    table = {row.name: row for row in rows}
-    if len(table) != len(rows) or not table.keys() >= {HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK}:
-        raise ValueError("Two strategies have the same name, or one that is proposed is not in the table.")
-    return MappingProxyType(table)
-
-
-_TABLE = _table(_ROWS)
+_TABLE = Table("strategy", _ROWS)
+if not _TABLE.keys() >= {HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK}:
+    raise ValueError("A strategy that is proposed is not in the table.")
 
 
 def strategies() -> Mapping[str, Strategy]:
@@ -213,10 +207,7 @@ def strategy(name: str) -> Strategy:
     Raises:
         UnknownName: there is no such strategy; the message lists the valid names.
     """
-    try:
-        return _TABLE[name]
-    except KeyError:
-        raise UnknownName.among("strategy", name, _TABLE) from None
+    return _TABLE.named(name)
 
 
 def tuned(strategy: Strategy, network: Network) -> Strategy:
