@@ -64,8 +64,11 @@ def settle(page: Page) -> None:
 
 
 def change(page: Page, option: str, value: int) -> None:
-    """Type another value of an option into its field under Advanced, which is unfolded."""
+    """Type another value of an option into its field under Advanced."""
+    settle(page)
     field = page.locator(f".st-key-set-{option} input")
+    if not field.is_visible():
+        page.get_by_text("Advanced").click()
     field.fill(str(value))
     field.press("Enter")
     settle(page)
@@ -82,9 +85,9 @@ def tour(page: Page, address: str, folder: Path) -> None:
     take(page, folder / "data.png", WIDE, until=page.get_by_alt_text("pictures of 7"))
 
     train.click()
-    page.get_by_text("Advanced").click()
-    change(page, "image_size", 96)  # the digits have 8 by 8 pixels: more would only take longer
     start = page.get_by_role("button", name="Start", exact=True)
+    start.wait_for()
+    change(page, "image_size", 96)  # the digits have 8 by 8 pixels: more would only take longer
     start.click()
     page.locator(".st-key-to-evaluate").wait_for()
     settle(page)
