@@ -44,8 +44,6 @@ _SETTLED = """() => {
 def take(page: Page, file: Path, width: int, *, until: Locator) -> None:
     """Write what a window of `width` pixels shows of the settled page, from under its menu down to the end of `until`."""
     page.set_viewport_size({"width": width, "height": 2000})
-    page.mouse.move(0, 0)
-    page.evaluate("() => document.activeElement.blur()")  # a button in focus shows its help
     settle(page)
     box = until.bounding_box()
     assert box is not None
@@ -59,6 +57,8 @@ def take(page: Page, file: Path, width: int, *, until: Locator) -> None:
 
 def settle(page: Page) -> None:
     """Wait until the script has run to its end and everything that it drew stands."""
+    page.mouse.move(0, 0)
+    page.evaluate("() => document.activeElement.blur()")  # a button in focus, or under the mouse, shows its help
     idle(page)
     page.wait_for_function(_SETTLED)
 
