@@ -18,10 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tl_core.api import finish  # noqa: E402
 from tl_core.documents.options import TrainingOptions  # noqa: E402
 from tl_core.runs.questions.ask import ask  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
+from tl_core.runs.start.jobs import finish  # noqa: E402
 from tl_core.runs.start.training_spec import spec_of  # noqa: E402
 from tl_core.runs.store.store import Store  # noqa: E402
 from tl_core.runs.train.estimating import measure_question  # noqa: E402

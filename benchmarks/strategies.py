@@ -28,12 +28,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.sections import put  # noqa: E402
-from tl_core.api import finish  # noqa: E402
 from tl_core.data.pace import cores  # noqa: E402
 from tl_core.documents.options import Recipe  # noqa: E402
 from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
+from tl_core.runs.start.jobs import finish  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402

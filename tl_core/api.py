@@ -1,4 +1,4 @@
-"""`tl_core.train` and `tl_core.load`, and what they share with the command line: checks before a job, and its end.
+"""`tl_core.train` and `tl_core.load`, and the check of what was asked for, which they share with the command line.
 
 `train` runs jobs as the app does: a worker process reads the pictures, another one trains, and their folders keep the record.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from tl_core.documents.events import Event
 from tl_core.documents.options import (
@@ -27,45 +25,22 @@ from tl_core.documents.options import (
     TrainingOptions,
     by_current_names,
 )
-from tl_core.documents.spec import ClassesFrom
-from tl_core.errors import Cancelled, GraftError, InUse, NotEmpty, NotFound, SpecError, UnknownName, WorkerDied
+from tl_core.documents.spec import ClassesFrom, IngestSpec
+from tl_core.errors import GraftError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
-    from tl_core.documents.questions import Answer, QuestionSpec
-    from tl_core.models.registry import Network
-    from tl_core.runs.store.folders import DatasetFolder
     from tl_core.runs.store.job_folder import JobFolder
     from tl_core.runs.store.store import Workspace
     from tl_core.serving.predictor import Predictor
-
-SAMPLE = "sample:"
-Asked = TypeVar("Asked", bound="QuestionSpec")
-Answered = TypeVar("Answered", bound="Answer")
-
-
-class Source(NamedTuple):
-    """What DATA stands for."""
-
-    kind: Literal["folder", "zip", "sample"]
-    where: str
-    """Absolute path, or the sample's name."""
-    name: str
-    """Display text."""
 
 
 class Request(NamedTuple):
     """What was asked for and found to be right."""
 
-    source: Source
+    source: IngestSpec
     options: TrainingOptions
-    classes_from: ClassesFrom
     out: Path | None
     """The folder to fill, absolute, where one was named."""
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """The arguments of `jobs.submit_ingest`."""
-        return dict(zip(("source_kind", "source", "name"), self.source, strict=True), classes_from=self.classes_from)
 
 
 def train(
@@ -135,17 +110,17 @@ def train(
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
     request = checked(data, asked, classes, place, on_event, out=out)
-    dataset = jobs.submit_ingest(place, **request.reading)
+    dataset = jobs.submit_ingest(place, **request.source.model_dump(exclude={"job", "schema_version"}))
     made: list[JobFolder] = [dataset]
     try:
-        finish(dataset, on_event)
+        jobs.finish(dataset, on_event)
         require_trainable(dataset.manifest())
         run = jobs.submit_training(place, dataset, out=request.out, **asked)
         made.insert(0, run)
-        finish(run, on_event)
+        jobs.finish(run, on_event)
     except BaseException as error:
         if workspace is None and not isinstance(error, WorkerDied):
-            clear_away(made)
+            jobs.clear_away(made)
         raise
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
@@ -170,7 +145,10 @@ def checked(
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
+    from tl_core.data.sources import source_of
+    from tl_core.runs.questions.ask import described
     from tl_core.runs.start.training_spec import attempt, problems, raise_all
+    from tl_core.runs.store.new_folder import free_folder
     from tl_core.runs.store.store import Store
 
     found: list[GraftError] = []
@@ -179,71 +157,10 @@ def checked(
     cache = Store.default().cache if weights else None
     options, wrong = TrainingOptions.read(asked)
     found += [*wrong, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
-    taken = next((known for known in get_args(ClassesFrom) if known == classes), None)
-    if taken is None:
+    if classes not in get_args(ClassesFrom):
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
     raise_all(found)
-    return Request(cast(Source, source), options, cast(ClassesFrom, taken), folder)
-
-
-def described(name: str, place: Workspace, on_event: Callable[[Event], None] | None) -> Network:
-    """The row of the backbone called `name`; one that is not in the registry is looked up in timm by a job in `place`.
-
-    Raises:
-        UnknownName: timm does not know it either.
-        ModelError: timm knows it, but it cannot be a backbone.
-    """
-    from tl_core.documents.questions import DescribeSpec
-    from tl_core.models.registry import check_name, network
-    from tl_core.runs.questions.ask import ask
-
-    try:
-        return network(name)
-    except UnknownName as error:
-        unknown = error
-    try:
-        check_name(name)
-    except SpecError:
-        raise unknown from None
-    question = ask(place, DescribeSpec(network=name))
-    try:
-        finish(question, on_event)
-    except UnknownName as error:
-        raise UnknownName(f"{unknown.message} {error.message}") from None
-    finally:
-        # Its answer lies elsewhere, for every workspace.
-        clear_away([question])
-    return network(name)
-
-
-def ask_about(
-    request: Request,
-    question: Callable[[DatasetFolder], Asked],
-    answer: type[Answered],
-    place: Workspace,
-    on_event: Callable[[Event], None] | None,
-) -> tuple[Asked, Answered]:
-    """Read the pictures, ask `question` about them, and leave nothing behind but what the cache keeps.
-
-    Returns the question and its answer.
-
-    Raises:
-        GraftError: the pictures cannot be read, or the question cannot be answered.
-    """
-    from tl_core.runs.questions.ask import ask
-    from tl_core.runs.start import jobs
-
-    dataset = jobs.submit_ingest(place, **request.reading)
-    made: list[JobFolder] = [dataset]
-    try:
-        finish(dataset, on_event)
-        spec = question(dataset)
-        asked = ask(place, spec)
-        made.insert(0, asked)
-        finish(asked, on_event)
-        return spec, answer.read(asked.result_file)
-    finally:
-        clear_away(made)
+    return Request(cast(IngestSpec, source).model_copy(update={"classes_from": classes}), options, folder)
 
 
 def load(run: str | os.PathLike[str]) -> Predictor:
@@ -253,112 +170,7 @@ def load(run: str | os.PathLike[str]) -> Predictor:
         NotFound: there is nothing of that name.
         BundleError: it holds no usable bundle.
     """
+    from tl_core.data.sources import path_of
     from tl_core.serving.predictor import Predictor
 
-    return Predictor(_named(os.fspath(run)))
-
-
-def source_of(data: str | os.PathLike[str]) -> Source:
-    """What `data` stands for: a folder, a zip or `sample:NAME`.
-
-    Raises:
-        NotFound: no such file or folder.
-        UnknownName: no such sample.
-        SpecError: a file that is no zip.
-    """
-    text = os.fspath(data)
-    if text.startswith(SAMPLE):
-        from tl_core.data.samples import SAMPLES
-
-        name = text.removeprefix(SAMPLE)
-        if name not in SAMPLES:
-            raise UnknownName.among("sample", name, SAMPLES)
-        return Source("sample", name, SAMPLES[name].title)
-    path = _named(text).expanduser().absolute()
-    if path.is_dir():
-        return Source("folder", str(path), path.resolve().name)
-    if not path.exists():
-        raise NotFound(f"There is no file or folder {text}. Give a folder of pictures, a zip of one, or sample:digits.")
-    if not zipfile.is_zipfile(path):
-        raise SpecError(
-            f"{text} is neither a folder nor a zip. Give a folder of pictures, a zip of one, or sample:digits."
-        )
-    return Source("zip", str(path), path.stem)
-
-
-def free_folder(path: Path) -> Path:
-    """The absolute `path` of a folder that may be filled: one that is empty or not there yet.
-
-    Raises:
-        NotEmpty: it holds something, or is a file.
-        SpecError: it cannot be made or written to.
-    """
-    path = path.expanduser().absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise NotEmpty(f"{path} holds something already. Name a folder that is empty or not there yet.")
-    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise SpecError(f"{path} cannot be written: {nearest} is no folder that you may write to. Name another one.")
-    return path
-
-
-def _named(text: str) -> Path:
-    """`text` as a path. Raises NotFound for one without a letter, which the system would take for the working folder."""
-    if not text.strip():
-        raise NotFound("The name of the file or folder is empty.")
-    return Path(text)
-
-
-def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
-    """Follow `job` to its end. Raises what ended it, if it did not succeed."""
-    from tl_core.runs.process.executor import cancel
-    from tl_core.runs.start import jobs
-
-    try:
-        for event in jobs.follow(job):
-            if on_event is not None:
-                on_event(event)
-    except BaseException:
-        cancel(job)
-        raise
-    error = failure_of(job)
-    if error is not None:
-        raise error
-
-
-def clear_away(made: list[JobFolder]) -> None:
-    """Remove what a call that failed has left in the command line's own workspace, which no page shows.
-
-    A run that can still be finished with its best state stays, with its data set.
-    """
-    from tl_core.runs.store.folders import RunFolder
-
-    if any(isinstance(job, RunFolder) and job.best.is_file() for job in made):
-        return
-    for job in made:
-        with suppress(InUse):
-            job.delete()
-
-
-def failure_of(job: JobFolder) -> GraftError | None:
-    """What ended a job that has ended, as the error that its worker met; None if it succeeded."""
-    status = job.status()
-    if status.state == "succeeded":
-        return None
-    if status.state == "cancelled":
-        return Cancelled("Cancelled.")
-    failure = status.failure
-    if failure is None or failure.exit_code == WorkerDied.exit_code:
-        message = failure.message if failure else "The worker process ended without a word."
-        return WorkerDied(f"{message} Its log: {job.log_file}")
-    return _error_class(failure.kind)(failure.message)
-
-
-def _error_class(kind: str) -> type[GraftError]:
-    waiting: list[type[GraftError]] = [GraftError]
-    while waiting:
-        candidate = waiting.pop()
-        if candidate.kind == kind:
-            return candidate
-        waiting.extend(candidate.__subclasses__())
-    return GraftError
+    return Predictor(path_of(run))

@@ -40,13 +40,15 @@ class GraftError(Exception):
 
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 2
+    by_kind: ClassVar[dict[str, type[GraftError]]] = {}
+    """Every class of this tree below the root, by its `kind`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
-    def __reduce__(self) -> tuple[type[GraftError], tuple[str]]:
-        return type(self), (self.message,)
+    def __init_subclass__(cls) -> None:
+        GraftError.by_kind[cls.kind] = cls
 
 
 class DataError(GraftError):
@@ -64,9 +66,6 @@ class UnreadableImage(DataError):
     def __init__(self, message: str, reason: str = "not_an_image") -> None:
         super().__init__(message)
         self.reason = reason
-
-    def __reduce__(self) -> tuple[type[GraftError], tuple[str, str]]:  # type: ignore[override]
-        return type(self), (self.message, self.reason)
 
 
 class UnsafeArchive(DataError):

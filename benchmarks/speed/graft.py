@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.measuring import ROOT
-from tl_core.api import finish
 from tl_core.hardware import cores
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key
 from tl_core.models.registry import network
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
+from tl_core.runs.start.jobs import finish
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
 

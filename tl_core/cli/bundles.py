@@ -34,13 +34,12 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a run's bundle on another labelled folder."""
-    from tl_core.documents.spec import IngestSpec
+    from tl_core.data.sources import source_of
     from tl_core.evaluation.metrics import class_table, listed
     from tl_core.runs.evaluate_bundle import judge
     from tl_core.runs.store.store import Store
 
-    source = api.source_of(data)
-    spec = IngestSpec(name=source.name, source_kind=source.kind, source=source.where, classes_from=classes)
+    spec = source_of(data, classes)
     predictor = api.load(run)
     with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
         steps = judge(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)

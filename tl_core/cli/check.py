@@ -6,12 +6,10 @@ import tempfile
 from itertools import zip_longest
 from pathlib import Path
 
-from tl_core import api
 from tl_core.cli import show
 from tl_core.cli.bundles import Classes
 from tl_core.cli.parameters import Data, Json
 from tl_core.documents.manifest import SPLITS
-from tl_core.documents.spec import IngestSpec
 
 MOST_FILES = 20
 """Files that the terminal lists for one finding; JSON has them all."""
@@ -22,14 +20,11 @@ def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None
     """Say what would be taken, what refused and why, and what would make it better. Keeps nothing."""
     from tl_core.data.checks import findings
     from tl_core.data.ingest import read
+    from tl_core.data.sources import source_of
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts
 
-    source = api.source_of(data)
-    spec = IngestSpec(
-        name=source.name, source_kind=source.kind, source=source.where, classes_from=classes, remove_source=False
-    )
     with tempfile.TemporaryDirectory(prefix="graft-check-") as staging, show.Bars() as bars:
-        manifest = bars.run(read(spec, staging=Path(staging)))
+        manifest = bars.run(read(source_of(data, classes), staging=Path(staging)))
     counts = split_counts(manifest, assign(manifest, DEFAULT_SEED))
     found = findings(manifest)
     if json:

@@ -26,10 +26,11 @@ def describe(
 ) -> None:
     """Add a network of timm to the backbones, by its name."""
     from tl_core.cli.lists import backbone_row
+    from tl_core.runs.questions.ask import described
     from tl_core.runs.store.store import Store
 
     with show.Bars() as bars:
-        row = api.described(name, Store.default().command_line_workspace(), bars)
+        row = described(name, Store.default().command_line_workspace(), bars)
     if json:
         show.as_json(backbone_row(row))
         return
@@ -50,6 +51,7 @@ def find_rate(
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
     from tl_core.documents.questions import RateCurve
+    from tl_core.runs.questions.ask import ask_about
     from tl_core.runs.start.training_spec import rate_question, require_strategy
     from tl_core.runs.store.store import Store
 
@@ -58,8 +60,8 @@ def find_rate(
         request = api.checked(data, asked, classes, place, bars)
         options = request.options
         require_strategy(options)
-        question, curve = api.ask_about(
-            request, lambda dataset: rate_question(options, dataset), RateCurve, place, bars
+        question, curve = ask_about(
+            request.source, lambda dataset: rate_question(options, dataset), RateCurve, place, bars
         )
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))

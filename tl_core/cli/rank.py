@@ -30,6 +30,7 @@ def rank(
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
     from tl_core.documents.questions import Ranking, RankSpec
+    from tl_core.runs.questions.ask import ask_about
     from tl_core.runs.store.store import Store
 
     place = Store.default().command_line_workspace()
@@ -47,7 +48,7 @@ def rank(
     with show.Bars() as bars:
         names = _names(backbones, place, bars)
         request = api.checked(data, {"backbone": names[0], **asked}, classes, place, bars, weights=False)
-        _, ranking = api.ask_about(request, question, Ranking, place, bars)
+        _, ranking = ask_about(request.source, question, Ranking, place, bars)
     if json:
         show.as_json(ranking.model_dump(mode="json", include={"images", "classes", "rows", "failed"}))
         return
@@ -76,6 +77,7 @@ def rank(
 def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
     """The backbones to compare. Raises SpecError with every name that is none."""
     from tl_core.models.weights.obtain import available_names
+    from tl_core.runs.questions.ask import described
 
     if wanted is None:
         return tuple(available_names())
@@ -85,7 +87,7 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
     problems: list[GraftError] = []
     for name in names:
         try:
-            api.described(name, place, bars)
+            described(name, place, bars)
         except GraftError as error:
             problems.append(error)
     if len(problems) == 1:

@@ -1,4 +1,4 @@
-"""Lists the files of a folder, and makes file names that come from users safe to show.
+"""What the user's DATA stands for: finds it, lists the files of a folder, and makes file names safe to show.
 
 The name that a user gave a file is display text only: where the file lies on disk is `SourceFile.path`, which may differ.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tl_core.errors import LayoutError
+from tl_core.documents.spec import ClassesFrom, IngestSpec
+from tl_core.errors import LayoutError, NotFound, SpecError
 
 LONGEST_NAME = 100
 """Characters of a class name that are shown."""
 DEEPEST = 100
 """Levels of folders inside one another that are allowed."""
+
+_SAMPLE = "sample:"
 
 
 class SourceFile(NamedTuple):
@@ -26,6 +30,40 @@ class SourceFile(NamedTuple):
     """Where the file lies on disk."""
     parts: tuple[str, ...]
     """Its folders and its own name, as the user gave them: raw text, never used as a path."""
+
+
+def source_of(data: str | os.PathLike[str], classes_from: ClassesFrom = "first") -> IngestSpec:
+    """What reads `data`, which is the name of a folder or zip, or `sample:NAME`.
+
+    Raises:
+        NotFound: no such file or folder.
+        UnknownName: no such sample.
+        SpecError: a file that is no zip.
+    """
+    text = os.fspath(data)
+    if text.startswith(_SAMPLE):
+        from tl_core.data.samples import SAMPLES
+
+        name = text.removeprefix(_SAMPLE)
+        return IngestSpec(source_kind="sample", source=name, name=SAMPLES.named(name).title, classes_from=classes_from)
+    path = path_of(text).expanduser().absolute()
+    if path.is_dir():
+        return IngestSpec(source_kind="folder", source=str(path), name=path.resolve().name, classes_from=classes_from)
+    if not path.exists():
+        raise NotFound(f"There is no file or folder {text}. Give a folder of pictures, a zip of one, or sample:digits.")
+    if not zipfile.is_zipfile(path):
+        raise SpecError(
+            f"{text} is neither a folder nor a zip. Give a folder of pictures, a zip of one, or sample:digits."
+        )
+    return IngestSpec(source_kind="zip", source=str(path), name=path.stem, classes_from=classes_from)
+
+
+def path_of(name: str | os.PathLike[str]) -> Path:
+    """`name` as a path. Raises NotFound for one without a letter, which the system would take for the working folder."""
+    text = os.fspath(name)
+    if not text.strip():
+        raise NotFound("The name of the file or folder is empty.")
+    return Path(text)
 
 
 def walk(root: Path) -> list[SourceFile]:

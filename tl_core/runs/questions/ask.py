@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
-from tl_core.documents.questions import QuestionSpec
-from tl_core.errors import GraftError, NotFound
-from tl_core.models.registry import network, networks
+from tl_core.documents.events import Event
+from tl_core.documents.questions import Answer, DescribeSpec, QuestionSpec
+from tl_core.documents.spec import IngestSpec
+from tl_core.errors import GraftError, NotFound, SpecError, UnknownName
+from tl_core.models.registry import Network, check_name, network, networks
 from tl_core.models.weights.obtain import identity
 from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.process.executor import Executor, chosen, hand_over
+from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
-from tl_core.runs.store.job_folder import keep_reserve
+from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, say_disk_full, swept
 from tl_core.runs.store.store import QUESTIONS, Workspace
 
+Asked = TypeVar("Asked", bound=QuestionSpec)
+Answered = TypeVar("Answered", bound=Answer)
 _KEPT = frozenset({"lock", "submitted", "spec.json"})
 """Files of a question that stay when it is asked again."""
 
@@ -56,6 +63,59 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None =
             return question
     hand_over(question, claim, executor, store=store.root)
     return question
+
+
+def ask_about(
+    source: IngestSpec,
+    question: Callable[[DatasetFolder], Asked],
+    answer: type[Answered],
+    place: Workspace,
+    on_event: Callable[[Event], None] | None,
+) -> tuple[Asked, Answered]:
+    """Read the pictures of `source`, ask `question` about them, and leave nothing behind but what the cache keeps.
+
+    Returns the question and its answer.
+
+    Raises:
+        GraftError: the pictures cannot be read, or the question cannot be answered.
+    """
+    dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version"}))
+    made: list[JobFolder] = [dataset]
+    try:
+        jobs.finish(dataset, on_event)
+        spec = question(dataset)
+        asked = ask(place, spec)
+        made.insert(0, asked)
+        jobs.finish(asked, on_event)
+        return spec, answer.read(asked.result_file)
+    finally:
+        jobs.clear_away(made)
+
+
+def described(name: str, place: Workspace, on_event: Callable[[Event], None] | None) -> Network:
+    """The backbone called `name`; one that is not in the registry is looked up in timm by a job in `place`.
+
+    Raises:
+        UnknownName: timm does not know it either.
+        ModelError: timm knows it, but it cannot be a backbone.
+    """
+    try:
+        return network(name)
+    except UnknownName as error:
+        unknown = error
+    try:
+        check_name(name)
+    except SpecError:
+        raise unknown from None
+    question = ask(place, DescribeSpec(network=name))
+    try:
+        jobs.finish(question, on_event)
+    except UnknownName as error:
+        raise UnknownName(f"{unknown.message} {error.message}") from None
+    finally:
+        # Its answer lies elsewhere, for every workspace.
+        jobs.clear_away([question])
+    return network(name)
 
 
 def _identity(spec: QuestionSpec) -> str:

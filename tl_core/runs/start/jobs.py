@@ -7,13 +7,14 @@ rerun in the middle) finds the job of the first. Without `executor`, the one tha
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec
-from tl_core.errors import NotFound
+from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
 from tl_core.runs.process.executor import Executor, cancel, chosen, hand_over
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
@@ -157,6 +158,46 @@ def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
             job.submitted.unlink(missing_ok=True)
             return
         time.sleep(poll)
+
+
+def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
+    """Follow `job` to its end. Raises what ended it, if it did not succeed."""
+    try:
+        for event in follow(job):
+            if on_event is not None:
+                on_event(event)
+    except BaseException:
+        cancel(job)
+        raise
+    error = ended_by(job)
+    if error is not None:
+        raise error
+
+
+def clear_away(made: list[JobFolder]) -> None:
+    """Remove what a call that failed has left in the command line's own workspace, which no page shows.
+
+    A run that can still be finished with its best state stays, with its data set.
+    """
+    if any(isinstance(job, RunFolder) and job.best.is_file() for job in made):
+        return
+    for job in made:
+        with suppress(InUse):
+            job.delete()
+
+
+def ended_by(job: JobFolder) -> GraftError | None:
+    """What ended a job that has ended, as the error that its worker met; None if it succeeded."""
+    status = job.status()
+    if status.state == "succeeded":
+        return None
+    if status.state == "cancelled":
+        return Cancelled("Cancelled.")
+    failure = status.failure
+    if failure is None or failure.exit_code == WorkerDied.exit_code:
+        message = failure.message if failure else "The worker process ended without a word."
+        return WorkerDied(f"{message} Its log: {job.log_file}")
+    return GraftError.by_kind.get(failure.kind, GraftError)(failure.message)
 
 
 def _display(name: str) -> str:

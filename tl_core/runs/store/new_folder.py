@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tl_core import settings
-from tl_core.errors import DiskFull, InUse, NotEmpty, StoreError
+from tl_core.errors import DiskFull, InUse, NotEmpty, SpecError, StoreError
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import keep_reserve
@@ -56,23 +56,37 @@ def make(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int | None]
     return folder, claim
 
 
+def free_folder(path: Path) -> Path:
+    """The absolute `path` of a folder that may be filled: one that is empty or not there yet.
+
+    Raises:
+        NotEmpty: it holds something, or is a file.
+        SpecError: it cannot be made or written to.
+    """
+    path = path.expanduser().absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise _taken(path)
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise SpecError(f"{path} cannot be written: {nearest} is no folder that you may write to. Name another one.")
+    return path
+
+
 def make_outside(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int]:
     """Make a job folder of the user's own `folder`, which is empty or not there yet, and the claim to submit it."""
-    folder = folder.absolute()
-    taken = NotEmpty(f"{folder} holds something already. Name a folder that is empty or not there yet.")
+    folder = free_folder(folder)
     try:
         say_disk_full(lambda: folder.mkdir(parents=True, exist_ok=True))
-    except (FileExistsError, NotADirectoryError):
-        raise taken from None
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
-    if any(folder.iterdir()):
-        raise taken
-    try:
         os.close(os.open(folder / "lock", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        raise taken from None
+        raise _taken(folder) from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
     return folder, _fill(folder, write)
+
+
+def _taken(folder: Path) -> NotEmpty:
+    return NotEmpty(f"{folder} holds something already. Name a folder that is empty or not there yet.")
 
 
 def _fill(folder: Path, write: Callable[[Path], None]) -> int:
