@@ -12,7 +12,7 @@ from tl_core.runs.process.queue import measuring_lock
 from tl_core.runs.start.training_spec import conditions, spec_of
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
-from tl_core.runs.store.store import QUESTIONS, Store, new_id
+from tl_core.runs.store.store import Store, new_id
 from tl_core.runs.train.estimating import measure_question
 from tl_core.runs.train.resolve import settled
 from tl_core.training.speed import measure
@@ -65,7 +65,7 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
 
 def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
     here = Here(records.workspace(), records.dataset(records.workspace()), None, TRAIN)
-    question = QuestionFolder(here.workspace.path / QUESTIONS / new_id())
+    question = QuestionFolder(here.workspace.path / QuestionFolder.stored_in / new_id())
     question.path.mkdir(parents=True)
     question.write_spec(_spec())
     held = locks.take(question.lock)

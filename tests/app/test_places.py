@@ -14,7 +14,7 @@ from tests.conftest import PATIENCE
 from tl_core.documents.questions import FeatureMapsSpec, QuestionSpec, RankSpec
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
-from tl_core.runs.store.store import QUESTIONS, new_id
+from tl_core.runs.store.store import new_id
 from ui import places
 from ui.places import DATA, EVALUATE, IDEAS, PLACES, TRAIN, Here, Place, Step
 
@@ -109,7 +109,7 @@ def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
 
 
 def _question(spec: QuestionSpec) -> QuestionFolder:
-    folder = QuestionFolder(records.workspace().path / QUESTIONS / new_id())
+    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(spec)
     return folder

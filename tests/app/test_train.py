@@ -14,7 +14,7 @@ from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import network
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
-from tl_core.runs.store.store import QUESTIONS, new_id
+from tl_core.runs.store.store import new_id
 from tl_core.training.strategies.strategies import strategies
 from ui.train_page.advanced import TABS
 
@@ -167,7 +167,7 @@ def test_licences_that_forbid_trade_are_seen(app: AppTest) -> None:
 
 
 def _ranked(dataset: str, *, similar: bool) -> None:
-    folder = QuestionFolder(records.workspace().path / QUESTIONS / new_id())
+    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(
         RankSpec(workspace=records.TOKEN, dataset=dataset, backbones=("efficientnet_lite0",), device="cpu")

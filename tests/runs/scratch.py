@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import DescribeSpec, PreviewSpec, Ranking, RankSpec
@@ -80,9 +81,10 @@ def _half_second(job: JobFolder) -> Job:
 def _chatty(job: JobFolder) -> Job:
     """A second of work with a thousand words."""
     yield StageStarted(stage="reading", title="Reading pictures")
+    pace = Pace("reading", 1000)
     for step in range(1000):
         time.sleep(0.001)
-        yield Progress(stage="reading", done=step + 1, total=1000)
+        yield from pace.at(step + 1)
     yield StageStarted(stage="evaluation", title="Measuring")
 
 

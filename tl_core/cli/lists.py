@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tl_core.cli import show
+from tl_core.cli.parameters import Json
 
 if TYPE_CHECKING:
     from tl_core.models.registry import Network, WeightsRow
 
 Here = Annotated[bool, typer.Option("--here", help="Only what is on this machine now.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
 def samples(*, json: Json = False) -> None:

@@ -14,9 +14,8 @@ import typer
 from tl_core import api, settings
 from tl_core.cli import show
 from tl_core.cli import train as training
+from tl_core.cli.parameters import Json
 from tl_core.errors import NotFound, SpecError
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 ROOT = Path(__file__).parents[2]
 DEMO = "sample:digits"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tl_core.cli import show
-from tl_core.cli.lists import Here, Json, weights_row
+from tl_core.cli.lists import Here, weights_row
+from tl_core.cli.parameters import Json
 from tl_core.errors import Cancelled, GraftError, ModelError, SpecError, UnknownName
 
 if TYPE_CHECKING:

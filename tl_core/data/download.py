@@ -20,8 +20,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tl_core.data.cache import disk_full_said
-from tl_core.data.pace import SECONDS_BETWEEN
-from tl_core.documents.events import Event, Progress, Stage
+from tl_core.data.pace import Pace
+from tl_core.documents.events import Event, Stage
 from tl_core.errors import DownloadFailed, GraftError
 
 MEGABYTE = 1_000_000
@@ -177,7 +177,8 @@ def _transfer(wanted: Wanted, part: Path, answer: Answer) -> Generator[Event, No
         length = given.headers.get("Content-Length")
         total = answer.size or (start + int(length) if length else wanted.size)
         largest = answer.size or wanted.size + SLACK_BYTES
-        done, began, said = start, time.monotonic(), 0.0
+        pace = Pace(wanted.stage, megabytes(total), before=megabytes(start), pictures=False)
+        done = start
         with disk_full_said(wanted.what), part.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
@@ -187,11 +188,7 @@ def _transfer(wanted: Wanted, part: Path, answer: Answer) -> Generator[Event, No
                 if done > largest:
                     file.truncate(0)
                     raise _failed(wanted, f"{_host(wanted.url)} sent more than {megabytes(largest)} MB.")
-                now = time.monotonic()
-                if now - said >= SECONDS_BETWEEN:
-                    said = now
-                    yield _progress(wanted.stage, done, total, done - start, now - began)
-    yield _progress(wanted.stage, done, total, done - start, time.monotonic() - began)
+                yield from pace.at(megabytes(done))
     return done >= total if length or answer.size else True
 
 
@@ -205,16 +202,6 @@ def _check_announced(wanted: Wanted, answer: Answer) -> None:
             wanted,
             f"{_host(wanted.url)} now has another file than the one that is listed here. A newer version of Graft may know it.",
         )
-
-
-def _progress(stage: Stage, done: int, total: int, fresh: int, seconds: float) -> Progress:
-    rate = fresh / seconds if seconds > 0 else 0.0
-    return Progress(
-        stage=stage,
-        done=megabytes(done),
-        total=max(megabytes(total), megabytes(done)),
-        seconds_left=max(total - done, 0) / rate if rate else None,
-    )
 
 
 def _size(path: Path) -> int:

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from tl_core.data.cache import disk_full_said
 from tl_core.data.checks import measured
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.formats import recognised
-from tl_core.data.known import Known, take_over
+from tl_core.data.known import KnownPicture, known_pictures, take_over
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import decode, read_bytes
@@ -68,7 +68,7 @@ def ingest(
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
-        manifest = yield from read(spec, staging=staging, keep=_Writer(into, Known(known)))
+        manifest = yield from read(spec, staging=staging, keep=_Writer(into, known_pictures(known)))
         manifest.write(into / "manifest.json")
     return manifest
 
@@ -93,13 +93,13 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
 class _Writer:
     """Writes the copy and the thumbnail of one picture; called from several threads at once."""
 
-    def __init__(self, into: Path, known: Known) -> None:
+    def __init__(self, into: Path, known: Mapping[str, KnownPicture]) -> None:
         self._into = into
         self._known = known
 
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
         """The entry of the picture with that hash, copied from another data set; None where none has it."""
-        known = self._known.find(sha256)
+        known = self._known.get(sha256)
         file = take_over(known, self._into, f"{row:06}") if known else None
         return known.image.model_copy(update={"file": file}) if known and file else None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,31 +29,24 @@ class KnownPicture(NamedTuple):
     image: ImageEntry
 
 
-class Known:
-    """The pictures of the data sets in `folders`, by the hash of their original bytes.
+def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
+    """The pictures of the data sets in `folders`, by the hash of their original bytes; of two, that of the newer data set.
 
     Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
     which a check of today measures.
     """
-
-    def __init__(self, folders: Iterable[Path] = ()) -> None:
-        manifests = sorted((_made(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
-        wanted = kinds_measured()
-        self._pictures: dict[str, KnownPicture] = {}
-        for _, path in reversed(manifests):
-            if len(self._pictures) >= MOST:
-                break
-            try:
-                manifest = Manifest.read(path)
-            except (DocumentError, NotFound, OSError):
-                continue
-            if manifest.copies == COPIES:
-                for image in manifest.images:
-                    if wanted <= image.measured.keys():
-                        self._pictures.setdefault(image.sha256, KnownPicture(path.parent, image))
-
-    def find(self, sha256: str) -> KnownPicture | None:
-        return self._pictures.get(sha256)
+    manifests = sorted((_made(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
+    wanted = kinds_measured()
+    pictures: dict[str, KnownPicture] = {}
+    for _, path in reversed(manifests):
+        if len(pictures) >= MOST:
+            break
+        with suppress(DocumentError, NotFound, OSError):
+            manifest = Manifest.read(path)
+            for image in manifest.images if manifest.copies == COPIES else ():
+                if wanted <= image.measured.keys():
+                    pictures.setdefault(image.sha256, KnownPicture(path.parent, image))
+    return pictures
 
 
 def take_over(known: KnownPicture, into: Path, stem: str) -> str | None:

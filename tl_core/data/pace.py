@@ -1,4 +1,4 @@
-"""Reports progress, speed and remaining time of work on many images, at most four times a second."""
+"""Reports progress, speed and remaining time of long work, at most four times a second."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ SECONDS_BETWEEN = 0.25
 
 
 class Pace:
-    """Counts `total` images through one stage, `before` of which were done before the clock started."""
+    """Counts `total` images (or, without `pictures`, megabytes) through a stage; `before` were done before the clock started."""
 
-    def __init__(self, stage: Stage, total: int, *, before: int = 0) -> None:
+    def __init__(self, stage: Stage, total: int, *, before: int = 0, pictures: bool = True) -> None:
         self._stage: Stage = stage
         self._total = total
         self._before = before
+        self._pictures = pictures
         self._started = time.monotonic()
         self._said = float("-inf")
 
@@ -31,7 +32,7 @@ class Pace:
         yield Progress(
             stage=self._stage,
             done=done,
-            total=self._total,
-            seconds_left=(self._total - done) / rate if rate else None,
-            images_per_second=rate,
+            total=max(self._total, done),
+            seconds_left=max(self._total - done, 0) / rate if rate else None,
+            images_per_second=rate if self._pictures else None,
         )

@@ -25,7 +25,7 @@ from tl_core.data.formats import NOT_READ, PLUGINS, UNKNOWN, recognised
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.documents.events import Event
-from tl_core.documents.manifest import Manifest
+from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, UnreadableImage
 
 PIXELS_VERSION = 1
@@ -113,6 +113,26 @@ def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[n
     return to_input(decode(source), size, interpolation)
 
 
+def read_copy(
+    dataset: Path, image: ImageEntry, size: int, interpolation: str, *, checked: bool = False
+) -> NDArray[np.uint8]:
+    """`read_input` of the copy of `image` in the folder `dataset`; `checked`: its checksum must be that of the entry.
+
+    Raises:
+        DataError: the copy is missing or damaged.
+    """
+    damaged = DataError(
+        f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
+    )
+    try:
+        content = read_bytes(dataset / "images" / image.file)
+        if checked and zlib.crc32(content) != image.crc32:
+            raise damaged
+        return read_input(content, size, interpolation)
+    except (UnreadableImage, OSError) as error:
+        raise damaged from error
+
+
 def load_pixels(
     dataset: Path, manifest: Manifest, *, size: int, interpolation: str, cache: Cache
 ) -> Generator[Event, None, NDArray[np.uint8]]:
@@ -130,7 +150,7 @@ def load_pixels(
     with cache.entry("pixels", key, whole=whole, needed=len(manifest.images) * size * size * 3) as entry:
         path = entry.path
         if path is None:
-            yield from _fill(dataset / "images", manifest, size, interpolation, entry.temporary)
+            yield from _fill(dataset, manifest, size, interpolation, entry.temporary)
             path = entry.commit()
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded
@@ -150,23 +170,13 @@ def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
     return f"{origin(manifest)}-{hashlib.sha256(made.encode()).hexdigest()[:40]}"
 
 
-def _fill(folder: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:
+def _fill(dataset: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:
     shape = (len(manifest.images), size, size, 3)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     allocate(path, path.stat().st_size)
 
     def fill(row: int) -> None:
-        image = manifest.images[row]
-        damaged = DataError(
-            f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
-        )
-        try:
-            content = read_bytes(folder / image.file)
-            if manifest.copies and zlib.crc32(content) != image.crc32:
-                raise damaged
-            array[row] = read_input(content, size, interpolation)
-        except (UnreadableImage, OSError) as error:
-            raise damaged from error
+        array[row] = read_copy(dataset, manifest.images[row], size, interpolation, checked=manifest.copies > 0)
 
     pace = Pace("preparing", shape[0])
     with closing(in_order(fill, shape[0])) as filled:

@@ -1,7 +1,7 @@
 """Writes what becomes of a job into its folder: events.jsonl, status.json, log.txt.
 
-Events come from the job's generator and from samplers, which are threads that run beside it. Progress is written at most four
-times a second, everything else at once.
+Events come from the job's generator and from samplers, which are threads that run beside it. Each is written at once:
+`data.pace` is for work that has more to say than four times a second.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-from tl_core.documents.events import EVENT, Ended, Event, Notice, Progress, Stage, StageStarted
+from tl_core.documents.events import EVENT, Ended, Event, Notice, Stage, StageStarted
 from tl_core.documents.status import Failure, Status
 from tl_core.runs.failures import disk_full
 from tl_core.runs.process.memory import PeakMemory
 from tl_core.runs.store.job_folder import JobFolder
 
-PROGRESS_INTERVAL = 0.25
 MEMORY_INTERVAL = 0.05
 """Seconds between two readings of the memory, which take 20 microseconds each."""
 _ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
@@ -36,9 +35,6 @@ class Recorder:
         self._status = Status(state="queued")
         self._begun = self._stage_begun = time.monotonic()
         self._seconds: dict[str, float] = {}
-        self._held_back: Progress | None = None
-        self._progress_written = -PROGRESS_INTERVAL
-        self._first: tuple[float, int] | None = None
         self._events = os.open(job.path / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._latest = 0.0
         self._lock, self._ended = threading.RLock(), threading.Event()
@@ -67,13 +63,8 @@ class Recorder:
                 self._write(event)
 
     def _write(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self._progress(event)
-            return
         if isinstance(event, StageStarted):
-            self._write_held_back()
             self._account()
-            self._first = None
             waiting = event.stage == "waiting"
             started = self._status.started or (None if waiting else time.time())
             state: Literal["queued", "running"] = "queued" if waiting else "running"
@@ -112,7 +103,6 @@ class Recorder:
             os.close(self._events)
 
     def _end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
-        self._write_held_back()
         self._account()
         total = time.monotonic() - self._begun - self._seconds.get("waiting", 0.0)
         self._append(Ended(state=state, message=message))
@@ -124,23 +114,6 @@ class Recorder:
             failure=failure,
         )
         self.log(message)
-
-    def _progress(self, event: Progress) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (now, event.done)
-        elif event.seconds_left is None and event.done > self._first[1]:
-            rate = (event.done - self._first[1]) / max(now - self._first[0], 1e-6)
-            event = event.model_copy(update={"seconds_left": round((event.total - event.done) / rate, 1)})
-        self._held_back = event
-        if now - self._progress_written >= PROGRESS_INTERVAL:
-            self._write_held_back()
-
-    def _write_held_back(self) -> None:
-        if self._held_back is not None:
-            event, self._held_back = self._held_back, None
-            self._append(event)
-            self._progress_written = time.monotonic()
 
     def _account(self) -> None:
         """Add the time since the last look to the stage that it went into."""
@@ -155,7 +128,7 @@ class Recorder:
         self._status.write(self._job.path / "status.json")
 
     def _append(self, event: Event) -> None:
-        # Another thread may have made an event earlier and come later, and progress is held back.
+        # Another thread may have made an event earlier and come later.
         if event.time < self._latest:
             event = event.model_copy(update={"time": self._latest})
         self._latest = event.time

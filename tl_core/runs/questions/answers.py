@@ -18,7 +18,6 @@ from tl_core.documents.questions import (
     PreviewSpec,
     RankSpec,
 )
-from tl_core.errors import DataError, UnreadableImage
 from tl_core.runs.process.queue import measuring_lock
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
@@ -37,14 +36,14 @@ def describe_job(question: QuestionFolder) -> Generator[Event, None, None]:
     """
     from tl_core.models.metadata.describe import describe_network
 
-    yield from describe_network(question.asked(DescribeSpec).network)
+    yield from describe_network(question.spec_as(DescribeSpec).network)
 
 
 def preview_job(question: QuestionFolder) -> Generator[Event, None, None]:
     """Pictures that show what each level of augmentation does."""
     from tl_core.training.regularisation.preview import preview
 
-    spec = question.asked(PreviewSpec)
+    spec = question.spec_as(PreviewSpec)
     dataset = _dataset(spec.workspace, spec.dataset)
     yield from preview(dataset.path, dataset.manifest(), spec, question.path)
 
@@ -55,21 +54,15 @@ def feature_maps_job(question: QuestionFolder) -> Generator[Event, None, None]:
     Raises:
         DataError: the picture is missing or damaged.
     """
-    from tl_core.data.pixels import read_input
+    from tl_core.data.pixels import read_copy
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
     from tl_core.training.feature_maps import feature_maps
 
-    spec = question.asked(FeatureMapsSpec)
+    spec = question.spec_as(FeatureMapsSpec)
     backbone, cache, dataset = network(spec.backbone), Store.default().cache, _dataset(spec.workspace, spec.dataset)
-    image = dataset.manifest().images[spec.row]
-    interpolation = backbone.weights_row(spec.weights).interpolation
-    try:
-        picture = read_input(dataset.image(image), spec.image_size, interpolation)
-    except (UnreadableImage, OSError) as error:
-        raise DataError(
-            f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
-        ) from error
+    image, interpolation = dataset.manifest().images[spec.row], backbone.weights_row(spec.weights).interpolation
+    picture = read_copy(dataset.path, image, spec.image_size, interpolation)
     exported = yield from exported_backbone(backbone, spec.weights, spec.image_size, cache)
     answer = yield from feature_maps(exported, backbone.stages, picture, question.path, cache=cache)
     answer.write(question.result_file)
@@ -85,7 +78,7 @@ def learning_rate_job(question: QuestionFolder) -> Generator[Event, None, None]:
     from tl_core.runs.train.resolve import settled
 
     run = RunFolder(question.path / "run")
-    run.write_spec(question.asked(LearningRateSpec).train)
+    run.write_spec(question.spec_as(LearningRateSpec).train)
     plan = Plan(run)
     plan.take(settled(plan.spec, plan.dataset))
     require_trainable(plan.manifest)
@@ -109,7 +102,7 @@ def measure_job(question: QuestionFolder) -> Generator[Event, None, None]:
     store = Store.default()
     turn = locks.take(measuring_lock(store.queue), patience=_PATIENCE)
     try:
-        answer = yield from measure(question.asked(MeasureSpec), store.cache)
+        answer = yield from measure(question.spec_as(MeasureSpec), store.cache)
     finally:
         locks.release([] if turn is None else [turn])
     answer.write(question.result_file)
@@ -120,7 +113,7 @@ def rank_job(question: QuestionFolder) -> Generator[Event, None, None]:
     yield StageStarted(stage="preparing", title="Comparing backbones")
     from tl_core.runs.questions.ranking import rank
 
-    spec = question.asked(RankSpec)
+    spec = question.spec_as(RankSpec)
     answer = yield from rank(spec, _dataset(spec.workspace, spec.dataset), Store.default().cache)
     answer.write(question.result_file)
 

@@ -24,7 +24,7 @@ from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, say_disk_full, swept
-from tl_core.runs.store.store import QUESTIONS, Workspace
+from tl_core.runs.store.store import Workspace
 
 Asked = TypeVar("Asked", bound=QuestionSpec)
 Answered = TypeVar("Answered", bound=Answer)
@@ -47,7 +47,7 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None =
     executor = executor or chosen()
     spec = spec.canonical(resolve_device)
     dataset = _dataset(workspace, spec)
-    question = QuestionFolder(workspace.path / QUESTIONS / identifier(_identity(spec)))
+    question = QuestionFolder(workspace.path / QuestionFolder.stored_in / identifier(_identity(spec)))
     if _at_work_or_answered(question, spec) and _used(question):
         return question
     workspace.make()

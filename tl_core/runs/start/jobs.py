@@ -57,7 +57,7 @@ def submit_ingest(
     )
     workspace.make()
     store = swept(workspace)
-    folder = workspace.path / "datasets" / identifier(key)
+    folder = workspace.path / DatasetFolder.stored_in / identifier(key)
     path, claim = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
     dataset = DatasetFolder(path)
     if claim is not None:
@@ -95,7 +95,7 @@ def submit_training(
     spec = spec_of(wanted, dataset, name=name)
     claim: int | None
     if out is None:
-        folder = workspace.path / "runs" / identifier(key)
+        folder = workspace.path / RunFolder.stored_in / identifier(key)
         path, claim = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
     else:
         path, claim = make_outside(out, lambda fresh: RunFolder(fresh).write_spec(spec))
@@ -161,7 +161,7 @@ def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
 
 
 def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
-    """Follow `job` to its end. Raises what ended it, if it did not succeed."""
+    """Follow `job` to its end. Raises what ended it, as the error that its worker met, if it did not succeed."""
     try:
         for event in follow(job):
             if on_event is not None:
@@ -169,9 +169,16 @@ def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
     except BaseException:
         cancel(job)
         raise
-    error = ended_by(job)
-    if error is not None:
-        raise error
+    status = job.status()
+    if status.state == "succeeded":
+        return
+    if status.state == "cancelled":
+        raise Cancelled("Cancelled.")
+    failure = status.failure
+    if failure is None or failure.exit_code == WorkerDied.exit_code:
+        message = failure.message if failure else "The worker process ended without a word."
+        raise WorkerDied(f"{message} Its log: {job.log_file}")
+    raise GraftError.by_kind.get(failure.kind, GraftError)(failure.message)
 
 
 def clear_away(made: list[JobFolder]) -> None:
@@ -184,20 +191,6 @@ def clear_away(made: list[JobFolder]) -> None:
     for job in made:
         with suppress(InUse):
             job.delete()
-
-
-def ended_by(job: JobFolder) -> GraftError | None:
-    """What ended a job that has ended, as the error that its worker met; None if it succeeded."""
-    status = job.status()
-    if status.state == "succeeded":
-        return None
-    if status.state == "cancelled":
-        return Cancelled("Cancelled.")
-    failure = status.failure
-    if failure is None or failure.exit_code == WorkerDied.exit_code:
-        message = failure.message if failure else "The worker process ended without a word."
-        return WorkerDied(f"{message} Its log: {job.log_file}")
-    return GraftError.by_kind.get(failure.kind, GraftError)(failure.message)
 
 
 def _display(name: str) -> str:

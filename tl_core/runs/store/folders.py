@@ -23,7 +23,6 @@ from tl_core.runs.store.job_folder import DIED, JobFolder
 from tl_core.serving.bundle_files import FOLDER
 
 Answered = TypeVar("Answered", bound=Answer)
-Asked = TypeVar("Asked", bound=Question)
 _DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
 
 
@@ -31,6 +30,7 @@ class DatasetFolder(JobFolder):
     """A data set, read or being read."""
 
     what = "data set"
+    stored_in = "datasets"
 
     @property
     def use_lock(self) -> Path:
@@ -52,10 +52,7 @@ class DatasetFolder(JobFolder):
             return []
 
     def spec(self) -> IngestSpec:
-        spec = super().spec()
-        if not isinstance(spec, IngestSpec):
-            raise DocumentError(f"{self.path.name} is no data set.")
-        return spec
+        return self.spec_as(IngestSpec)
 
     def manifest(self) -> Manifest:
         """Raises NotFound where it was not read to the end, DocumentError."""
@@ -103,12 +100,10 @@ class RunFolder(JobFolder):
     """A training run; also what `--out DIR` is."""
 
     what = "run"
+    stored_in = "runs"
 
     def spec(self) -> TrainSpec:
-        spec = super().spec()
-        if not isinstance(spec, TrainSpec):
-            raise DocumentError(f"{self.path.name} is no run.")
-        return spec
+        return self.spec_as(TrainSpec)
 
     def report(self) -> Report:
         """Raises NotFound where it did not end well, DocumentError."""
@@ -144,19 +139,10 @@ class QuestionFolder(JobFolder):
     """A small question that was asked as a job, and its answer."""
 
     what = "question"
+    stored_in = "tasks"  # on disk it has the name that questions had in the first stores
 
     def spec(self) -> QuestionSpec:
-        spec = super().spec()
-        if not isinstance(spec, Question):
-            raise DocumentError(f"{self.path.name} is no question.")
-        return spec
-
-    def asked(self, kind: type[Asked]) -> Asked:
-        """The question, which is of that kind. Raises NotFound, DocumentError."""
-        spec = self.spec()
-        if not isinstance(spec, kind):
-            raise DocumentError(f"{self.path.name} is no question of the kind {kind.__name__}.")
-        return spec
+        return self.spec_as(Question)  # type: ignore[return-value]  # every question is named in QuestionSpec
 
     @property
     def result_file(self) -> Path:

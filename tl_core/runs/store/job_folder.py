@@ -14,10 +14,13 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 from pydantic import ValidationError
 
+from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event
 from tl_core.documents.job import JobSpec, SpecFile
 from tl_core.documents.spec import Label
@@ -25,6 +28,7 @@ from tl_core.documents.status import Failure, State, Status
 from tl_core.errors import DocumentError, InUse, NotFound
 from tl_core.runs.store import locks
 
+_Spec = TypeVar("_Spec", bound=Document)
 RESERVE_BYTES = 65_536
 DIED = (
     "It was interrupted: its worker ended in the middle, with the app, because it was killed, or because memory ran out. "
@@ -41,22 +45,14 @@ def keep_reserve(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+@dataclass(frozen=True)
 class JobFolder:
     """One job in any state. Any process may read it at any time."""
 
-    what = "job"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.path)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, JobFolder) and self.path == other.path
-
-    def __hash__(self) -> int:
-        return hash(self.path)
+    path: Path
+    what: ClassVar[str] = "job"
+    stored_in: ClassVar[str]
+    """Folder of a workspace that holds the jobs of its kind."""
 
     @property
     def id(self) -> str:
@@ -97,6 +93,13 @@ class JobFolder:
     def spec(self) -> JobSpec:
         """Raises NotFound, DocumentError."""
         return SpecFile.read(self.path / "spec.json").spec
+
+    def spec_as(self, kind: type[_Spec]) -> _Spec:
+        """The spec, which is of that kind. Raises NotFound, DocumentError."""
+        spec = JobFolder.spec(self)
+        if not isinstance(spec, kind):
+            raise DocumentError(f"{self.path.name} is no {self.what} of the kind {kind.__name__}.")
+        return spec
 
     def write_spec(self, spec: JobSpec) -> None:
         """Raises DiskFull."""

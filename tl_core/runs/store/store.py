@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
-QUESTIONS = "tasks"
-"""Folder of a workspace's questions; on disk it has the name that questions had in the first stores."""
-KINDS = ("datasets", "runs", QUESTIONS)
+KINDS = tuple(kind.stored_in for kind in (DatasetFolder, RunFolder, QuestionFolder))
 _Job = TypeVar("_Job", bound=JobFolder)
 
 
@@ -43,14 +42,11 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
+@dataclass(frozen=True)
 class Workspace:
     """One user's data sets, runs and questions. Nothing is written before the first data set."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __repr__(self) -> str:
-        return f"Workspace({str(self.path)!r})"
+    path: Path
 
     @property
     def token(self) -> str:
@@ -62,36 +58,38 @@ class Workspace:
 
     def datasets(self) -> list[DatasetFolder]:
         """Newest first, in whatever state."""
-        return _newest_first([DatasetFolder(path) for path in _entries(self.path / "datasets")])
+        return self._all(DatasetFolder)
 
     def runs(self) -> list[RunFolder]:
         """Newest first, in whatever state."""
-        return _newest_first([RunFolder(path) for path in _entries(self.path / "runs")])
+        return self._all(RunFolder)
 
     def questions(self) -> list[QuestionFolder]:
         """Newest first, in whatever state; those that ended are kept for a day."""
-        return _newest_first([QuestionFolder(path) for path in _entries(self.path / QUESTIONS)])
+        return self._all(QuestionFolder)
 
     def dataset(self, identifier: str) -> DatasetFolder:
         """Raises NotFound."""
-        folder = DatasetFolder(self.path / "datasets" / _checked(identifier, "data set"))
-        if not folder.exists:
-            raise NotFound("There is no such data set in this workspace. It may have been deleted.")
-        return folder
+        return self._one(DatasetFolder, identifier, "It may have been deleted.")
 
     def run(self, identifier: str) -> RunFolder:
         """Raises NotFound."""
-        folder = RunFolder(self.path / "runs" / _checked(identifier, "run"))
-        if not folder.exists:
-            raise NotFound("There is no such run in this workspace. It may have been deleted.")
-        return folder
+        return self._one(RunFolder, identifier, "It may have been deleted.")
 
     def question(self, identifier: str) -> QuestionFolder:
         """Raises NotFound."""
-        folder = QuestionFolder(self.path / QUESTIONS / _checked(identifier, "question"))
-        if not folder.exists:
-            raise NotFound("There is no such question in this workspace. Questions are kept for a day; ask again.")
-        return folder
+        return self._one(QuestionFolder, identifier, "Questions are kept for a day; ask again.")
+
+    def _all(self, kind: type[_Job]) -> list[_Job]:
+        return _newest_first([kind(path) for path in _entries(self.path / kind.stored_in)])
+
+    def _one(self, kind: type[_Job], identifier: str, why_gone: str) -> _Job:
+        if not _ID.fullmatch(identifier):
+            raise NotFound(f"There is no such {kind.what} in this workspace.")
+        job = kind(self.path / kind.stored_in / identifier)
+        if not job.exists:
+            raise NotFound(f"There is no such {kind.what} in this workspace. {why_gone}")
+        return job
 
     def live(self) -> list[JobFolder]:
         """Jobs that have not ended, newest first."""
@@ -212,12 +210,6 @@ class Store:
             finally:
                 fresh.unlink()
         return self.workspace(kept.read_text().strip())
-
-
-def _checked(identifier: str, what: str) -> str:
-    if not _ID.fullmatch(identifier):
-        raise NotFound(f"There is no such {what} in this workspace.")
-    return identifier
 
 
 def children(folder: Path) -> list[Path]:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl_core.data.pace import Pace
-from tl_core.data.pixels import read_input
+from tl_core.data.pixels import read_copy
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.options import Level
 from tl_core.documents.questions import PreviewSpec
-from tl_core.errors import DataError, NotFound, UnreadableImage
+from tl_core.errors import NotFound
 from tl_core.training.regularisation.augment import augment
 
 INTERPOLATION = "bilinear"
@@ -61,11 +61,5 @@ def chosen_pictures(
     for row in rows:
         if not 0 <= row < len(manifest.images):
             raise NotFound(f"There is no picture number {row} in this data set; it has {len(manifest.images)}.")
-        image = manifest.images[row]
-        try:
-            pictures.append(read_input(dataset / "images" / image.file, size, interpolation))
-        except (UnreadableImage, OSError) as error:
-            raise DataError(
-                f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
-            ) from error
+        pictures.append(read_copy(dataset, manifest.images[row], size, interpolation))
     return np.stack(pictures)
