@@ -126,9 +126,11 @@ def test_a_run_can_have_a_folder_of_the_users_own(train: Train, dataset: Dataset
 
 def test_a_folder_that_holds_something_is_left_alone(train: Train, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    for out in (tmp_path, tmp_path / "thesis.txt", tmp_path / "thesis.txt" / "deeper"):
+    for out in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(NotEmpty):
             train("half second", out=out)
+    with pytest.raises(SpecError, match=r"thesis\.txt is no folder"):
+        train("half second", out=tmp_path / "thesis.txt" / "deeper")
     assert not (tmp_path / "lock").exists()
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
