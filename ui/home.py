@@ -40,7 +40,7 @@ def welcome(here: Here) -> None:
         return
     st.space("small")
     with st.grid(4, min_column_width=220, gap="small", border=True) as tiles:
-        for place in PLACES:
+        for place in PLACES.values():
             if place.step:
                 with tiles.cell():
                     st.markdown(f":green[{place.icon}] **{place.step.title}**")

@@ -18,6 +18,7 @@ from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.table import Table
 
 Job = TypeVar("Job", bound=JobFolder)
 
@@ -139,8 +140,8 @@ IDEAS = Place(
     sentence="What a network learns, layer by layer, and how much of it to re-train.",
     shows=(FeatureMapsSpec,),
 )
-PLACES = (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS)
-"""Every page, in the order of its links."""
+PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS))
+"""Every page by its name, in the order of the links."""
 
 
 def succeeded(jobs: Iterable[Job | None]) -> list[Job]:

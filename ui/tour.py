@@ -18,7 +18,7 @@ def banner(here: Here) -> None:
     step = here.place.step
     if step is None or not touring():
         return
-    line = [place for place in PLACES if place.step]
+    line = [place for place in PLACES.values() if place.step]
     ready = not step.walk_meanwhile or bool(succeeded([here.job(here.place)]))
     with st.container(border=True, key="tour"):
         number = f"{line.index(here.place) + 1} of {len(line)}"

@@ -145,7 +145,7 @@ def missing(here: Here) -> bool:
     """Whether what the page needs is not there; then it says so, and offers the page where it is made."""
     maker = here.place
     while maker.needs and not here.has(maker.needs):
-        maker = next(place for place in PLACES if maker.needs in place.shows)
+        maker = next(place for place in PLACES.values() if maker.needs in place.shows)
     if maker is here.place:
         return False
     job = here.job(maker)
@@ -160,7 +160,7 @@ def missing(here: Here) -> bool:
 def _steps(here: Here) -> None:
     """The line Data, Train, Evaluate, Predict, the pages beside it, and under it the names of what is open."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
-        for place in PLACES:
+        for place in PLACES.values():
             if place.step and place is not DATA:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
             here.link(place, f"**{place.name}**" if place is here.place else None)

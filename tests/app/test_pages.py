@@ -18,7 +18,7 @@ from ui import actions
 from ui.evaluate_page import results
 from ui.places import PLACES, TRAIN, Here
 
-PAGES = [place.file for place in PLACES]
+PAGES = [place.file for place in PLACES.values()]
 OPENS_NO_BUNDLE = [file for file in PAGES if "Predict" not in file]
 
 

@@ -34,7 +34,7 @@ def main(token: str) -> None:
     app.query_params["workspace"] = token
     app.run()
     errors = [error.value for error in app.error]
-    for place in sorted(PLACES, key=lambda place: place is PREDICT):
+    for place in sorted(PLACES.values(), key=lambda place: place is PREDICT):
         app.switch_page(place.file)
         app.query_params["workspace"] = token
         app.run()
