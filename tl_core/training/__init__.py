@@ -1,1 +1,1 @@
-"""Strategies, cached features, the fitted head, the training loop. Knows no bundle and no report."""
+"""Training: strategies, kept outputs of frozen stages, the head, the loop of gradient steps, and how fast all that is."""

@@ -1,4 +1,4 @@
-"""The range test: a curve that goes astray in the end, and a rate that trains."""
+"""The range test: a curve that diverges in the end, and a rate that trains."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_curve_is_of_the_rate_not_of_the_recipe_and_the_same_every_time() ->
 
 
 class Bowl:
-    """Stands for a Trainer: one weight in a parabola, by plain gradient steps, so that rates above 2 go astray."""
+    """Stands for a Trainer: one weight in a parabola, by plain gradient steps, so that rates above 2 diverge."""
 
     def __init__(self) -> None:
         self.weight = 3.0
@@ -89,7 +89,7 @@ class Bowl:
         yield from ()
 
 
-def test_it_ends_where_training_goes_astray() -> None:
+def test_it_ends_where_training_diverges() -> None:
     curve, _ = finish(find_rate(Bowl(), ROWS, spec(recipe={"learning_rate": 1e-2}, batch_size=1)))  # type: ignore[arg-type]
     assert len(curve.rates) == 100, "up to 3 a bowl is left late"
     assert 0.01 < curve.suggested < 0.3

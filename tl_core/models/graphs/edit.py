@@ -81,7 +81,7 @@ def attach_head(backbone_onnx: Path, weight: NDArray[np.float32], bias: NDArray[
             f"A head of shape {weight.shape} with a bias of shape {bias.shape} does not fit an embedding of {size}."
         )
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise ModelError("The head holds values that are no numbers: training went astray. Try a lower learning rate.")
+        raise ModelError("The head has values that are no numbers: training diverged. Try a lower learning rate.")
     model.graph.initializer.extend(
         [
             numpy_helper.from_array(np.ascontiguousarray(weight, dtype=np.float32), "head.weight"),

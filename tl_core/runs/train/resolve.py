@@ -69,7 +69,7 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         DeviceError: torch cannot use the device.
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are no numbers, or cannot be exported.
+        ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
     if plan.spec.strategy != AUTO:
         return

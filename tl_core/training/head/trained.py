@@ -24,6 +24,11 @@ from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies.optimizers import optimizer
 from tl_core.training.strategies.schedules import schedule
 
+DIVERGED = (
+    "Training diverged in epoch {epoch} (the loss is not a number) and stopped; the best state so far is kept. "
+    "A lower learning rate helps."
+)
+
 
 def fit_adam(
     train_x: NDArray[np.floating],
@@ -56,13 +61,7 @@ def fit_adam(
             with steps.judged():
                 running, now = steps.look_back(), _judged(steps.layer, val, val_y, scaling)
         if not math.isfinite(running[0]):
-            yield Notice(
-                level="warning",
-                message=(
-                    f"Training went astray in epoch {epoch} (the loss is no number) and stopped; the best state so far is "
-                    "kept. A lower learning rate helps."
-                ),
-            )
+            yield Notice(level="warning", message=DIVERGED.format(epoch=epoch))
             break
         improved = now.val_loss < best.val_loss
         if improved:

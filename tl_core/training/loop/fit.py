@@ -19,6 +19,7 @@ from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import Head, class_weights
+from tl_core.training.head.trained import DIVERGED
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.steps import Running, Scores, Trainer
 from tl_core.training.strategies import lora
@@ -29,7 +30,7 @@ LOOKED_BACK = 256
 """Training images that are scored unchanged after each epoch where training sees only mixtures of images."""
 
 Thaw = Callable[[int], Generator[Event, None, Inputs]]
-"""From a number of frozen stages to the inputs of the stages after them."""
+"""Gives the inputs of the stages after the given number of frozen stages."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def fit(
             yield from trainer.step(rows, next(factors), draw=[spec.seed, epoch, step], running=running)
             yield from pace.at(done + running.images)
         if not math.isfinite(running.loss):
-            yield Notice(level="warning", message=_ASTRAY.format(epoch=epoch))
+            yield Notice(level="warning", message=DIVERGED.format(epoch=epoch))
             break
         with trainer.judged():
             yield from trainer.evaluate(val_rows)
@@ -174,10 +175,6 @@ def fit(
     )
 
 
-_ASTRAY = (
-    "Training went astray in epoch {epoch} (the loss is no number) and stopped; the best state so far is kept. "
-    "A lower learning rate helps."
-)
 _NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."
 
 

@@ -26,7 +26,7 @@ EPOCHS = 3
 LOWEST = 1e-6
 HIGHEST = 3.0
 """Lowest and highest learning rate of the head that are tried; most tests end before the highest."""
-ASTRAY = 4.0
+DIVERGED = 4.0
 """The test ends when the loss is so many times the best smoothed loss."""
 FLOOR = 0.25
 """Losses below this count as this, since a fitted head starts near zero."""
@@ -82,7 +82,7 @@ def find_rate(
         now = followed / (1 - 0.8 ** (step + 1))
         best = min(best, now)
         yield from pace.at(step + 1)
-        if now > ASTRAY * max(best, FLOOR):
+        if now > DIVERGED * max(best, FLOOR):
             break
     if len(rates) < 2:
         raise ModelError("The loss is no number even at the lowest learning rate; choose another backbone.")

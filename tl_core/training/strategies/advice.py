@@ -54,11 +54,11 @@ RULE = _table(
             strategy="feature_extraction",
             reason=(
                 "few to learn from and much like what the backbone knows, a new head on the frozen backbone is enough, "
-                "and anything more would learn these pictures by heart."
+                "and anything more would memorise these pictures (overfitting)."
             ),
             alternatives=(
                 ("lp_ft", "It starts from that same head, so it seldom ends worse, and may gain a little."),
-                ("bias_and_norm", "It changes so few parameters that little can be learnt by heart."),
+                ("bias_and_norm", "It changes so few parameters that it can memorise little."),
             ),
         ),
         Rule(
@@ -92,7 +92,7 @@ RULE = _table(
             band="large",
             similar=None,
             strategy="full_fine_tuning",
-            reason="many, the whole network can be trained without learning them by heart.",
+            reason="many, the whole network can be trained without memorising them.",
             alternatives=(
                 ("discriminative_lr", "It trains everything, too, and keeps more of what the early stages know."),
                 ("from_scratch", "Worth considering where the pictures are like nothing that the backbone has seen, and time does not matter."),

@@ -19,7 +19,7 @@ OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], Recipe], torch.op
         "sgd": lambda groups, recipe: torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum),
     }
 )
-"""By name: parameter groups, each with its weight decay, and the recipe to the optimizer."""
+"""Optimizers by name: a function of the parameter groups, each with its weight decay, and of the recipe."""
 
 if OPTIMIZERS.keys() != set(get_args(Optimizer)):
     raise ValueError(f"The optimizers are {', '.join(OPTIMIZERS)}; the options name {', '.join(get_args(Optimizer))}.")

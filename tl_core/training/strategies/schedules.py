@@ -24,8 +24,8 @@ def _cosine(step: int, steps: int) -> float:
 SCHEDULES: Mapping[Schedule, Callable[[int, int], float]] = MappingProxyType(
     {"cosine": _cosine, "constant": lambda step, steps: 1.0}
 )
-"""By name: the number of a step after the warm-up, from 0, and how many there are, to the factor of the learning rate. A new
-schedule is a name in `documents.options.Schedule` and a row here."""
+"""Schedules by name: a function of the number of a step after the warm-up, from 0, and of how many such steps there are, that gives
+the factor of the learning rate. A new schedule is a name in `documents.options.Schedule` and a row here."""
 
 if SCHEDULES.keys() != set(get_args(Schedule)):
     raise ValueError(f"The schedules are {', '.join(SCHEDULES)}; the options name {', '.join(get_args(Schedule))}.")
