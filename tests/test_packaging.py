@@ -169,12 +169,15 @@ def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: P
         shutil.rmtree(venv, ignore_errors=True)
 
 
+REQUIREMENTS = ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+
+
 def requirements(name: str) -> list[str]:
     lines = (ROOT / name).read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-r"))]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_dependencies_are_ranges(name: str) -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line) for line in requirements(name))
 
@@ -182,9 +185,9 @@ def test_dependencies_are_ranges(name: str) -> None:
 def test_readme_gives_each_dependency_a_reason_and_each_command_a_line() -> None:
     readme = (ROOT / "README.md").read_text()
     named = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \|$", readme, flags=re.MULTILINE))
-    for line in [*requirements("requirements.txt"), *requirements("requirements-dev.txt")]:
+    for line in [line for name in REQUIREMENTS for line in requirements(name)]:
         assert named.get(line.split(">=")[0]), f"README.md says nothing of {line}"
-    for variable in ("GRAFT_STORE", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB"):
+    for variable in re.findall(r"GRAFT_[A-Z_]+", (ROOT / "tl_core" / "settings.py").read_text()):
         assert f"`{variable}`" in readme
     for name in tl_core.__all__:
         assert name in readme
@@ -196,6 +199,26 @@ def test_readme_front_matter_is_that_of_a_docker_space() -> None:
     assert values["sdk"] == "docker"
     assert values["app_port"] == "8501"
     assert text.index("make app") < text.index("make test") < text.index("\n## ")
+
+
+GUIDES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+ROOMS = ("tl_core", "ui", "pages", "tests", "docs", "benchmarks", ".ci")
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def test_whoever_follows_a_document_finds_the_files_modules_and_targets_that_it_names(guide: Path) -> None:
+    text = guide.read_text(encoding="utf-8")
+    in_backticks = re.findall(r"`([^`\n]+)`", text)
+    named = [
+        ROOT / path for path in in_backticks if re.fullmatch(rf"({'|'.join(map(re.escape, ROOMS))})/[\w./-]*", path)
+    ]
+    linked = [guide.parent / path for path in re.findall(r"\]\((?!https?:|#)([^)#]+)", text)]
+    modules = [ROOT / name.replace(".", "/") for name in re.findall(r"-m ((?:tl_core|tests|benchmarks)[\w.]*)", text)]
+    missing = [path for path in named + linked if not path.exists() and "NAME" not in path.name]
+    missing += [path for path in modules if not path.is_dir() and not path.with_suffix(".py").is_file()]
+    assert not missing
+    targets = set(re.findall(r"(?:`|^ {4})make ([a-z][a-z-]*)", text, flags=re.MULTILINE))
+    assert targets <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
 def test_version_is_the_one_of_the_project_file() -> None:

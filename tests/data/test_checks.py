@@ -168,7 +168,7 @@ def test_a_check_of_pixels_is_one_row(
     black(source / "cat" / "night.jpg")
     before = ingested(source, tmp_path / "before")
     monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
-    assert findings(before) == [], "pictures that were read before the check existed have no measure"
+    assert "dark" not in said(before), "pictures that were read before the check existed have no measure"
     manifest = ingested(source, tmp_path / "d")
     assert Manifest.read(tmp_path / "d" / "manifest.json") == manifest
     found = said(manifest)
@@ -183,4 +183,4 @@ def test_a_check_of_files_is_one_row_too(
     monkeypatch.setitem(checks.CHECKS, row.kind, row)
     source = picture_folder({"cat": 3, "dog": 3})
     for entry in ingested(source, tmp_path / "d").images:
-        assert entry.measured == {"bytes": (source / entry.name).stat().st_size}
+        assert entry.measured["bytes"] == (source / entry.name).stat().st_size

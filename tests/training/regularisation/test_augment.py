@@ -56,7 +56,7 @@ def test_nothing_is_mirrored(level: Level) -> None:
 def test_each_level_changes_more_than_the_one_before() -> None:
     plain = _pictures(128).float()
     changes = [float((augment(_pictures(128), level, _generator()) - plain).abs().mean()) for level in LEVELS]
-    assert list(LEVELS) == ["none", "light", "medium", "strong"]
+    assert next(iter(LEVELS)) == "none"
     assert changes[0] == 0
     assert all(more > 1.2 * less for less, more in itertools.pairwise(changes))
 
