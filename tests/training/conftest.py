@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from tests.training.tower import tower_family
 from tests.training.twin import FAMILY, SIZE, twin
-from tl_core.models.families.table import FAMILIES
 from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
 from tl_core.models.graphs.from_torch import export_backbone
+from tl_core.models.registry import FAMILIES
 
 __all__ = ["tower_family"]
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from tests.training.twin import SIZE, pictures
 from tl_core.models.build import Backbone
 from tl_core.models.families.family import FLATTEN, Family, Stage
-from tl_core.models.families.table import FAMILIES
-from tl_core.models.registry import network
+from tl_core.models.registry import FAMILIES, network
 from tl_core.training.loop.inputs import Inputs
 
 STAGES = ("stem", "conv", "attention")

@@ -1,4 +1,4 @@
-"""Networks and their sets of pretrained weights: the rows of backbones.json, and those that were added by hand in this store.
+"""The tables of families and of networks: the rows of backbones.json, and networks that were added by hand in this store.
 
 `tl_core.models.metadata.write` makes backbones.json from the libraries' metadata; `tl_core.models.metadata.describe` makes the
 row of a network of timm that is added by hand. Imports no torch.
@@ -16,11 +16,14 @@ from typing import Literal
 from tl_core.documents.base import Document, Record
 from tl_core.errors import DocumentError, NotFound, SpecError, UnknownName
 from tl_core.models.families.family import Family, Source
-from tl_core.models.families.table import FAMILIES
+from tl_core.models.families.timm import TIMM
+from tl_core.models.families.torchvision import TORCHVISION
 from tl_core.settings import store_folder
 from tl_core.table import Table
 
 BACKBONES_FILE = Path(__file__).with_name("backbones.json")
+
+FAMILIES = Table("family", [*TIMM, *TORCHVISION])
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 

@@ -8,10 +8,9 @@ from typing import Any, cast
 
 from tl_core.errors import ModelError
 from tl_core.models.families.family import Family
-from tl_core.models.families.table import FAMILIES
 from tl_core.models.families.timm import ACCURACIES, LISTED, Listed, Packaged
 from tl_core.models.metadata.counted import counted
-from tl_core.models.registry import Interpolation, Network, WeightsRow
+from tl_core.models.registry import FAMILIES, Interpolation, Network, WeightsRow
 
 HUB = "https://huggingface.co"
 HUB_FILE = "model.safetensors"
