@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from PIL import Image
 # The table of backbones is read while tests are collected, before any fixture: without what the user keeps in a store.
 os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.getpid()}")
 os.environ.pop("GRAFT_WEIGHTS_DIR", None)
+# The networks of the tests gain nothing from a second thread, and beside other processes wait for it twentyfold.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 PictureFolder = Callable[..., Path]
 PATIENCE = 600
@@ -31,6 +35,38 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("SPACE_ID", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB"):
         monkeypatch.delenv(variable, raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """`exported(96)` is a cache whose only entry is the embedded backbone, exported for pictures of 96 pixels; see `lend`.
+
+    An export takes seconds, so each size is exported once for all tests.
+    """
+    from tl_core.data.cache import Cache
+    from tl_core.models.graphs.export import exported_backbone
+    from tl_core.models.registry import network
+
+    @cache
+    def at(size: int) -> Path:
+        root = tmp_path_factory.mktemp(f"exported-{size}")
+        for _ in exported_backbone(network("efficientnet_lite0"), None, size, Cache(root, 10**9)):
+            pass
+        return root
+
+    return at
+
+
+def lend(kept: Path, to: Path) -> None:
+    """Give the test's own folder `to` all that is in `kept`: large files by a link, the others as copies."""
+
+    def give(source: str, target: str) -> None:
+        if Path(source).stat().st_size > 100_000:
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+
+    shutil.copytree(kept, to, copy_function=give, dirs_exist_ok=True)
 
 
 def until(met: Callable[[], object]) -> None:

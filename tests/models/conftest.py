@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-import torch
 
 from tl_core.data.cache import Cache
 from tl_core.models.build import Backbone, build
@@ -29,15 +28,6 @@ def result_of(generator: Generator[Any, None, Result]) -> tuple[list[Any], Resul
             return events, stop.value
 
 
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second one, and beside other processes wait for it twentyfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def random_backbone() -> Callable[[str], Backbone]:
     """A network with random weights and a head for seven classes; shared, so tests leave it as it is."""
@@ -50,8 +40,8 @@ def random_backbone() -> Callable[[str], Backbone]:
 
 
 @pytest.fixture(scope="session")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Path]:
-    """The embedded network, exported with its real weights at its own size."""
-    store = Cache(tmp_path_factory.mktemp("cache"), 10**9)
-    _, folder = result_of(exported_backbone(network("efficientnet_lite0"), None, 224, store))
-    return store, folder
+def lite0(exported: Callable[[int], Path]) -> tuple[Cache, Path]:
+    """The embedded network, exported with its real weights at its own size; tests leave it as it is."""
+    kept = Cache(exported(224), 10**9)
+    _, folder = result_of(exported_backbone(network("efficientnet_lite0"), None, 224, kept))
+    return kept, folder

@@ -9,24 +9,30 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
-from tests.conftest import until
+from tests.conftest import lend, picture, until
 from tests.runs import scratch
 from tests.runs.executors import InProcess
-from tl_core.data.cache import Cache
+from tests.training.helpers import finish
+from tl_core.models.build import build
 from tl_core.models.graphs.export import exported_backbone
+from tl_core.models.metadata.describe import describe_network
 from tl_core.models.registry import network
 from tl_core.runs.process.executor import Executor, chosen
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
-from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.store.store import Store, Workspace
 
 SCRATCH = "tests.runs.executors:LocalScratch"
 BOTH = pytest.mark.parametrize("place", [SCRATCH, "tests.runs.executors:ServedScratch"], indirect=True)
 """Runs a test with the local executor and with another one."""
-EXPORTED_SIZE = 96
-"""Pixels; small, so that a step takes a moment."""
+SIZE = 96
+"""Pixels; few, so that a step takes a moment."""
+SMALL = "test_efficientnet"
+"""A network of timm's for tests, of 100,000 parameters: it learns and is written as a graph in a third of the time."""
+TOKEN = "0123456789abcdef" * 2
 HERE = InProcess({"ingest": scratch.do, "train": scratch.do})
 
 
@@ -39,17 +45,72 @@ def running(process: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache's folder of exported backbones, with the embedded one of `EXPORTED_SIZE` in it; to be copied."""
-    root = tmp_path_factory.mktemp("exported")
-    for _ in exported_backbone(network("efficientnet_lite0"), None, EXPORTED_SIZE, Cache(root, 10**9)):
-        pass
-    return root / "backbones"
+def kept(tmp_path_factory: pytest.TempPathFactory, exported: Callable[[int], Path]) -> Path:
+    """A store in which the embedded backbone and `SMALL` are known and exported; the weights of SMALL are random."""
+    root = tmp_path_factory.mktemp("kept")
+    lend(exported(SIZE), root / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_STORE", str(root))
+        finish(describe_network(SMALL))
+        weights = build(network(SMALL), weights=None, classes=1000, seed=0).tensors()
+        (root / "weights").mkdir()
+        save_file(weights, root / "weights" / f"{SMALL}.safetensors")
+        patch.setenv("GRAFT_WEIGHTS_DIR", str(root / "weights"))
+        finish(exported_backbone(network(SMALL), None, SIZE, Store(root).cache))
+    return root
+
+
+@pytest.fixture(scope="session")
+def kept_run(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
+    """The store `kept` with three kinds of pets, read by a real worker, and one run on them, trained by another."""
+    root = tmp_path_factory.mktemp("kept-run")
+    lend(kept, root / "store")
+    for label, name in enumerate(("cat", "dog", "fox")):
+        (root / "pictures" / name).mkdir(parents=True)
+        for index in range(20):
+            picture(label, index).save(root / "pictures" / name / f"{index:03}.jpg", quality=92)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_STORE", str(root / "store"))
+        workspace = Store(root / "store").workspace(TOKEN)
+        pets = jobs.submit_ingest(workspace, source_kind="folder", source=root / "pictures", name="Pets")
+        assert ended(pets) == "succeeded"
+        assert ended(jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)) == "succeeded"
+    return root
+
+
+@pytest.fixture
+def backbones(kept: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this test's store, the embedded backbone and SMALL are exported for pictures of `SIZE`."""
+    monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(kept / "weights"))
+    lend(kept, store)
+
+
+@pytest.fixture
+def pets(kept: Path, kept_run: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetFolder:
+    """This test's own copy of the pets of `kept_run`: sixty pictures, and what its run left in the cache."""
+    monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(kept / "weights"))
+    lend(kept_run / "store", store)
+    (found,) = Store(store).workspace(TOKEN).datasets()
+    return found
+
+
+@pytest.fixture
+def pets_run(workspace: Workspace, pets: DatasetFolder) -> RunFolder:
+    """A finished run on the pets: a head fitted on the embedded backbone, seed 3."""
+    (found,) = workspace.runs()
+    return found
+
+
+def ended(job: JobFolder) -> str:
+    """Wait for the end of `job`: its state, and why it failed."""
+    list(jobs.follow(job))
+    status = job.status()
+    return f"failed: {status.failure.message}\n{job.log()}" if status.failure else status.state
 
 
 @pytest.fixture
 def workspace(store: Path) -> Workspace:
-    return Store.default().workspace(new_token())
+    return Store.default().workspace(TOKEN)
 
 
 @pytest.fixture

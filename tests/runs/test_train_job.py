@@ -12,16 +12,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import until
+from tests.runs.conftest import SIZE, SMALL, ended
 from tests.runs.executors import InProcess
 from tl_core import hardware as machine
-from tl_core.data.cache import Cache
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.errors import NotFound
 from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs import export
-from tl_core.models.graphs.export import exported_backbone
-from tl_core.models.registry import network
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.start import jobs
@@ -32,45 +30,11 @@ from tl_core.runs.train.fine_tune import best_state
 from tl_core.runs.train_job import train_job
 from tl_core.serving.predictor import Predictor
 
-Pictures = Callable[..., Path]
-SIZE = 96
-"""Pixels; small, so that a step takes a moment."""
 
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the exported backbone in it, filled once."""
-    root = tmp_path_factory.mktemp("exported")
-    for _ in exported_backbone(network("efficientnet_lite0"), None, SIZE, Cache(root, 10**9)):
-        pass
-    return root / "backbones"
-
-
-@pytest.fixture
-def pets(workspace: Workspace, picture_folder: Pictures, exported: Path, store: Path) -> DatasetFolder:
-    shutil.copytree(exported, store / "cache" / "backbones")
-    source = picture_folder({"cat": 30, "dog": 30, "fox": 30})
-    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets")
-    list(jobs.follow(dataset))
-    assert dataset.status().state == "succeeded"
-    return dataset
-
-
-def _ended(run: RunFolder) -> str:
-    list(jobs.follow(run))
-    status = run.status()
-    return f"failed: {status.failure.message}\n{run.log()}" if status.failure else status.state
-
-
-@pytest.mark.parametrize("place", ["local", "tests.runs.served:Served"], indirect=True)
-def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(
-    workspace: Workspace, pets: DatasetFolder, place: Executor
-) -> None:
-    run = jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)
-    assert _ended(run) == "succeeded"
-    report, manifest = run.report(), pets.manifest()
+def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: DatasetFolder, pets_run: RunFolder) -> None:
+    run, report, manifest = pets_run, pets_run.report(), pets.manifest()
     assert report.test.accuracy > 0.8
-    assert report.images == {"train": 66, "val": 12, "test": 12}
+    assert report.images == {"train": 42, "val": 9, "test": 9}
 
     held_out = np.flatnonzero(assign(manifest, 3) == "test")
     assert [answer.row for answer in report.answers] == held_out.tolist()
@@ -92,10 +56,26 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(
     assert summary.strategy == "feature_extraction"
 
 
-def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
-    workspace: Workspace, pets: DatasetFolder, store: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["tests.runs.served:Served"], indirect=True)
+def test_a_run_is_the_same_wherever_it_is_trained(
+    workspace: Workspace, pets: DatasetFolder, pets_run: RunFolder, place: Executor
 ) -> None:
-    (kept,) = exported.iterdir()
+    run = jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)
+    assert ended(run) == "succeeded"
+    assert run.report() == pets_run.report()
+    assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"
+    first, second = (trained.spec().estimated_seconds or (0, 0) for trained in (pets_run, run))
+    assert 0 < second[1] < first[1], "what the first run decoded and looked at is kept for the second"
+
+
+def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
+    workspace: Workspace,
+    pets: DatasetFolder,
+    store: Path,
+    exported: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (kept,) = (exported(SIZE) / "backbones").iterdir()
     monkeypatch.setattr(export, "_fill", lambda *arguments: shutil.copytree(kept, arguments[-1]))
 
     def forgetful(run: RunFolder) -> Generator[Event, None, None]:
@@ -105,7 +85,7 @@ def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
             yield event
 
     run = jobs.submit_training(workspace, pets, image_size=SIZE, executor=InProcess({"train": forgetful}))
-    assert _ended(run) == "succeeded"
+    assert ended(run) == "succeeded"
 
 
 def test_memory_that_will_not_do_is_said_before_training_with_what_would(
@@ -122,7 +102,7 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
     run = jobs.submit_training(
         workspace, pets, strategy="full_fine_tuning", executor=InProcess({"train": until_warned})
     )
-    assert _ended(run) == "succeeded"
+    assert ended(run) == "succeeded"
     events, _ = run.events()
     (warned,) = (event for event in events if isinstance(event, Notice) and event.level == "warning")
     assert warned.message.startswith("This needs about ")
@@ -130,28 +110,23 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
     assert [event.stage for event in events if isinstance(event, StageStarted)] == ["preparing"]
 
 
-def test_the_same_spec_gives_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:
-    reports, told = [], []
-    for strategy in ("feature_extraction", "partial_fine_tuning"):
-        for _ in range(2):
-            run = jobs.submit_training(workspace, pets, strategy=strategy, epochs=1, image_size=SIZE)
-            assert _ended(run) == "succeeded"
-            reports.append(run.report())
-            told.append(run.spec().estimated_seconds or (0, 0))
+def test_steps_repeated_with_the_same_seed_give_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:
+    reports = []
+    for executor in (None, InProcess({"train": train_job})):
+        options = {"backbone": SMALL, "strategy": "partial_fine_tuning", "epochs": 1, "image_size": SIZE}
+        run = jobs.submit_training(workspace, pets, executor=executor, **options)
+        assert ended(run) == "succeeded"
+        reports.append(run.report())
     assert reports[0] == reports[1]
-    assert reports[2] == reports[3]
-    assert 0 < told[1][1] < told[0][1], "what the first run decoded and looked at is kept for the second"
 
 
 def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(
-    workspace: Workspace, pets: DatasetFolder, tmp_path: Path
+    pets: DatasetFolder, pets_run: RunFolder, kept_run: Path
 ) -> None:
-    run = jobs.submit_training(workspace, pets, image_size=SIZE)
-    assert _ended(run) == "succeeded"
-    predictor, entries = Predictor(run.bundle), pets.manifest().images
+    predictor, entries = Predictor(pets_run.bundle), pets.manifest().images
     copies = probabilities(predictor.logits(np.stack([predictor.pixels(pets.image(entry)) for entry in entries])))
     originals = probabilities(
-        predictor.logits(np.stack([predictor.pixels(tmp_path / "pictures" / entry.name) for entry in entries]))
+        predictor.logits(np.stack([predictor.pixels(kept_run / "pictures" / entry.name) for entry in entries]))
     )
     assert (copies.argmax(axis=1) == originals.argmax(axis=1)).all()
     assert np.abs(copies - originals).max() < 0.02
@@ -159,7 +134,7 @@ def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(
 
 def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: Workspace, pets: DatasetFolder) -> None:
     run = jobs.submit_training(workspace, pets, strategy="full_fine_tuning", epochs=1, image_size=SIZE)
-    assert _ended(run) == "succeeded"
+    assert ended(run) == "succeeded"
     report = run.report()
     assert report.trainable_parameters == report.total_parameters
     assert run.spec().channels_last is not None
@@ -170,7 +145,9 @@ def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: W
 
 
 def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets: DatasetFolder) -> None:
-    run = jobs.submit_training(workspace, pets, strategy="partial_fine_tuning", stages=4, epochs=500, image_size=SIZE)
+    run = jobs.submit_training(
+        workspace, pets, backbone=SMALL, strategy="partial_fine_tuning", stages=4, epochs=500, image_size=SIZE
+    )
     until(lambda: any(isinstance(e, EpochEnded) and e.epoch >= 1 for e in run.events()[0]))
     os.killpg(local._workers[run.path].pid, signal.SIGKILL)
     until(lambda: not run.alive())
@@ -182,7 +159,7 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
     assert pets.status().state == "succeeded"
 
     assert jobs.finish_with_best(run) == run
-    assert _ended(run) == "succeeded"
+    assert ended(run) == "succeeded"
     assert run.report().test.accuracy > 0.8
     assert any(isinstance(event, Notice) and "best state" in event.message for event in run.events()[0])
     assert not run.can_finish()
@@ -198,14 +175,16 @@ def test_a_damaged_best_state_is_said_in_words(tmp_path: Path, left: bytes) -> N
 def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next(
     workspace: Workspace, pets: DatasetFolder
 ) -> None:
-    run = jobs.submit_training(workspace, pets, strategy="full_fine_tuning", epochs=500, image_size=SIZE)
+    run = jobs.submit_training(
+        workspace, pets, backbone=SMALL, strategy="full_fine_tuning", epochs=500, image_size=SIZE
+    )
     waiting = jobs.submit_training(workspace, pets, image_size=SIZE)
     until(lambda: any(isinstance(e, Progress) and e.stage == "training" for e in run.events()[0]))
     assert waiting.status().state == "queued"
     cancel(run)
     assert not run.alive()
     assert run.status().state == "cancelled"
-    assert _ended(waiting) == "succeeded"
+    assert ended(waiting) == "succeeded"
 
 
 def test_missing_weights_end_a_run_in_words(

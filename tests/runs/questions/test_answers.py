@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
 from typing import get_args
 
 import pytest
 from PIL import Image
 
-from tests.runs.conftest import EXPORTED_SIZE
+from tests.runs.conftest import SIZE, SMALL
 from tl_core.documents.options import TrainingOptions
 from tl_core.documents.questions import FeatureMaps, FeatureMapsSpec, PreviewSpec, Question, QuestionSpec, RateCurve
 from tl_core.errors import SpecError
@@ -21,17 +18,6 @@ from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import rate_question
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.store import Workspace
-
-Pictures = Callable[..., Path]
-
-
-@pytest.fixture
-def pets(workspace: Workspace, picture_folder: Pictures, exported: Path, store: Path) -> DatasetFolder:
-    shutil.copytree(exported, store / "cache" / "backbones")
-    source = picture_folder({"cat": 12, "dog": 12})
-    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets")
-    list(jobs.follow(dataset))
-    return dataset
 
 
 def _answered(question: QuestionFolder) -> QuestionFolder:
@@ -48,7 +34,7 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
         row=1,
         backbone="efficientnet_lite0",
         weights=network("efficientnet_lite0").default_weights,
-        image_size=EXPORTED_SIZE,
+        image_size=SIZE,
     )
     question = _answered(ask(workspace, spec))
     look = question.answer(FeatureMaps)
@@ -59,7 +45,7 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
         with Image.open(question.path / file) as picture:
             assert picture.width > 0
     with Image.open(question.path / look.picture) as picture:
-        assert picture.size == (EXPORTED_SIZE, EXPORTED_SIZE)
+        assert picture.size == (SIZE, SIZE)
 
 
 def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: DatasetFolder) -> None:
@@ -77,7 +63,7 @@ def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: Dataset
 
 
 def test_a_learning_rate_is_found_for_stages(workspace: Workspace, pets: DatasetFolder) -> None:
-    options = TrainingOptions(strategy="partial_fine_tuning", stages=1, image_size=EXPORTED_SIZE, device="cpu")
+    options = TrainingOptions(backbone=SMALL, strategy="partial_fine_tuning", stages=1, image_size=SIZE, device="cpu")
     question = _answered(ask(workspace, rate_question(options, pets)))
     curve = question.answer(RateCurve)
     assert curve is not None

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
-from tests.runs.conftest import EXPORTED_SIZE
+from tests.runs.conftest import SIZE
 from tests.runs.executors import InProcess
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
@@ -19,15 +16,12 @@ from tl_core.training.speed.measure import known
 LITE = network("efficientnet_lite0")
 
 
-def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(
-    workspace: Workspace, exported: Path, store: Path
-) -> None:
-    shutil.copytree(exported, store / "cache" / "backbones")
+def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(workspace: Workspace, backbones: None) -> None:
     spec = MeasureSpec(
         backbone=LITE.name,
         weights=LITE.default_weights,
         strategy="feature_extraction",
-        image_size=EXPORTED_SIZE,
+        image_size=SIZE,
         classes=4,
         device="cpu",
     )
@@ -36,7 +30,7 @@ def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(
     assert found is not None, question.log()
     assert found.frozen_seconds > 0
     assert known(spec, Store.default().cache) == found
-    run = TrainSpec(name="", workspace="", dataset="", weights=LITE.default_weights, image_size=EXPORTED_SIZE)
+    run = TrainSpec(name="", workspace="", dataset="", weights=LITE.default_weights, image_size=SIZE)
     few, many = (estimate(run, spec, images=images, measured=found) for images in (100, 10_100))
     assert few.measured
     assert many.low - few.low > 10_000 * found.frozen_seconds * 0.7, "each picture costs what was measured"

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
-from tests.runs.conftest import EXPORTED_SIZE
+from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess
 from tests.training.helpers import finish
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
 from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.documents.questions import RankSpec
-from tl_core.errors import ModelError, UnknownName
-from tl_core.models.build import build
-from tl_core.models.graphs.export import ONNX_NAME, STRUCTURE_NAME, TENSORS_NAME, backbone_key
-from tl_core.models.graphs.from_torch import export_backbone
+from tl_core.errors import ModelError
 from tl_core.models.registry import Network, network
 from tl_core.runs.questions import ranking
 from tl_core.runs.start import jobs
@@ -38,39 +33,14 @@ EACH = 12
 def _small(name: str) -> Network:
     """The row of that name with weights for small pictures, so that a comparison takes a moment."""
     row = network(name)
-    weights = row.weights_row().model_copy(update={"input_size": EXPORTED_SIZE})
+    weights = row.weights_row().model_copy(update={"input_size": SIZE})
     return row.model_copy(update={"weights": (weights,)})
 
 
-ROWS = {name: _small(name) for name in ("efficientnet_lite0", "resnet18")}
-
-
-@pytest.fixture(scope="module")
-def untaught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as `exported_backbone` makes it, of a network with random weights."""
-    folder = tmp_path_factory.mktemp("untaught") / "folder"
-    folder.mkdir()
-    backbone = build(ROWS["resnet18"], weights=None, classes=None)
-    export_backbone(backbone, EXPORTED_SIZE, folder / ONNX_NAME)
-    save_file(backbone.tensors(head=False), folder / TENSORS_NAME)
-    (folder / STRUCTURE_NAME).write_text("random")
-    return folder
-
-
 @pytest.fixture
-def cache(store: Path, exported: Path, untaught: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
-    """The store's cache, with both backbones in it; the ranking finds their rows."""
-
-    def find(name: str) -> Network:
-        if name not in ROWS:
-            raise UnknownName.among("backbone", name, ROWS)
-        return ROWS[name]
-
-    monkeypatch.setattr(ranking, "network", find)
-    backbones = store / "cache" / "backbones"
-    shutil.copytree(exported, backbones)
-    row = ROWS["resnet18"]
-    shutil.copytree(untaught, backbones / backbone_key(row, row.default_weights, EXPORTED_SIZE))
+def cache(backbones: None, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """The store's cache, with both backbones in it; the ranking takes pictures of the size for which they are exported."""
+    monkeypatch.setattr(ranking, "network", _small)
     return Store.default().cache
 
 
@@ -98,19 +68,19 @@ def question(workspace: Workspace, digits: DatasetFolder) -> Callable[..., RankS
 def test_backbones_come_by_their_scores_on_the_training_images_and_one_that_fails_is_noted(
     digits: DatasetFolder, cache: Cache, question: Callable[..., RankSpec]
 ) -> None:
-    found, events = finish(ranking.rank(question("resnet18", "magic", "efficientnet_lite0"), digits, cache))
+    found, events = finish(ranking.rank(question(SMALL, "magic", "efficientnet_lite0"), digits, cache))
     manifest = digits.manifest()
     train = assign(manifest, 0) == "train"
     labels = np.array([image.label for image in manifest.images])
     for row in found.rows:
-        key = features_key(manifest, ROWS[row.backbone], row.weights, EXPORTED_SIZE)
+        key = features_key(manifest, _small(row.backbone), row.weights, SIZE)
         kept = cache.get("features", key)
         assert kept is not None, "a run starts where the comparison ended"
         scores = transferability(np.load(kept)[train], labels[train])
         assert (row.accuracy, row.logme, row.similar) == (scores.accuracy, scores.logme, scores.similar)
         assert row.interval[0] < row.accuracy < row.interval[1]
         assert row.seconds > 0
-    assert {row.backbone for row in found.rows} == set(ROWS)
+    assert {row.backbone for row in found.rows} == {SMALL, "efficientnet_lite0"}
     assert found.rows[0].accuracy > found.rows[1].accuracy > 0.5
     assert "magic" in found.failed["magic"]
     assert (found.classes, found.images) == (10, train.sum())
@@ -118,7 +88,7 @@ def test_backbones_come_by_their_scores_on_the_training_images_and_one_that_fail
     assert "efficientnet_lite0, backbone 3 of 3" in titles
     assert any(isinstance(event, Progress) and event.stage == "features" for event in events)
     assert any(isinstance(event, Notice) and "magic" in event.message for event in events)
-    turned, _ = finish(ranking.rank(question("efficientnet_lite0", "resnet18"), digits, cache))
+    turned, _ = finish(ranking.rank(question("efficientnet_lite0", SMALL), digits, cache))
     assert [row.backbone for row in turned.rows] == [row.backbone for row in found.rows]
 
 
@@ -126,11 +96,11 @@ def test_of_very_many_pictures_a_part_of_every_class_is_looked_at(
     digits: DatasetFolder, cache: Cache, question: Callable[..., RankSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "MOST_IMAGES", 60)
-    found, events = finish(ranking.rank(question("resnet18"), digits, cache))
+    found, events = finish(ranking.rank(question(SMALL), digits, cache))
     assert found.images == 60
     assert any(isinstance(event, Notice) and "of every class its share" in event.message for event in events)
-    row = ROWS["resnet18"]
-    key = features_key(digits.manifest(), row, row.default_weights, EXPORTED_SIZE)
+    row = _small(SMALL)
+    key = features_key(digits.manifest(), row, row.default_weights, SIZE)
     assert cache.get("features", key) is None, "not all pictures were run"
 
 

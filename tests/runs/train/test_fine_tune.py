@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.runs.conftest import EXPORTED_SIZE
+from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess
 from tests.training.helpers import finish
 from tl_core.documents.bundle_info import NO_WEIGHTS
@@ -21,6 +20,7 @@ from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import WeightsUnavailable
 from tl_core.models.build import Backbone, build
+from tl_core.models.registry import network
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import spec_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -36,17 +36,15 @@ HERE = InProcess(JOBS)
 
 
 @pytest.fixture
-def pets(workspace: Workspace, picture_folder: Callable[..., Path], exported: Path, store: Path) -> DatasetFolder:
-    shutil.copytree(exported, store / "cache" / "backbones")
-    source = picture_folder({"cat": 16, "dog": 16, "fox": 16})
-    return jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets", executor=HERE)
-
-
-@pytest.fixture
 def trained(workspace: Workspace, pets: DatasetFolder) -> Callable[..., RunFolder]:
     def train(**options: object) -> RunFolder:
         run = jobs.submit_training(
-            workspace, pets, image_size=EXPORTED_SIZE, device="cpu", executor=HERE, **{"epochs": 1, **options}
+            workspace,
+            pets,
+            image_size=SIZE,
+            device="cpu",
+            executor=HERE,
+            **{"backbone": SMALL, "epochs": 1, **options},
         )
         status = run.status()
         assert status.state == "succeeded", f"{status.failure}\n{run.log()}"
@@ -81,7 +79,7 @@ def test_stages_join_one_by_one(trained: Callable[..., RunFolder]) -> None:
     run = trained(strategy="gradual_unfreezing", epochs=3)
     said = [message for message in _notices(run) if message.startswith("From epoch")]
     assert [message.split(" on, ")[0] for message in said] == ["From epoch 2", "From epoch 3"]
-    assert "stage7" in said[0]
+    assert network(SMALL).stages[-1] in said[0]
     assert "stem" in said[1]
     assert [event.epoch for event in run.events()[0] if isinstance(event, EpochEnded)] == [0, 1, 2, 3]
     report = run.report()
@@ -116,8 +114,8 @@ def test_what_was_saved_is_finished_without_the_pretrained_weights(
     pets: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    run.write_spec(spec_of(TrainingOptions(strategy="lp_ft", image_size=EXPORTED_SIZE), pets))
-    plan, pixels = Plan(run), np.zeros((0, EXPORTED_SIZE, EXPORTED_SIZE, 3), dtype=np.uint8)
+    run.write_spec(spec_of(TrainingOptions(strategy="lp_ft", image_size=SIZE), pets))
+    plan, pixels = Plan(run), np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)
     saved = build(plan.network, weights=None, classes=3, seed=7).tensors()
     save_file(saved, run.best)
 
