@@ -12,9 +12,11 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import tl_core
 from tests.conftest import PATIENCE, until
@@ -115,7 +117,27 @@ def wait_until_healthy(check: list[str], app: subprocess.Popen[bytes], env: dict
     until(healthy)
 
 
-def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: Path) -> None:
+def give_requirements(venv: Path) -> None:
+    """Put into `venv` what requirements.txt brought here, and nothing else, by links; pip then finds it all installed."""
+    (there,) = venv.glob("lib/python3*/site-packages")
+    wanted, given = [Requirement(line) for line in requirements("requirements.txt")], set[str]()
+    while wanted:
+        requirement = wanted.pop()
+        if str(requirement) in given:
+            continue
+        given.add(str(requirement))
+        found = metadata.distribution(requirement.name)
+        for needed in map(Requirement, found.requires or ()):
+            if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)):
+                wanted.append(needed)
+        for name in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            if not (there / name).exists():
+                (there / name).symlink_to(found.locate_file(name))
+
+
+@pytest.mark.parametrize("packages", ["linked", pytest.param("downloaded", marks=pytest.mark.slow)])
+def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: Path, packages: str) -> None:
+    """Linked: with the packages that `make` downloaded for these tests a moment ago; `make test-all` downloads them again."""
     prefix = as_user_1000()
     home, work, venv = tmp_path / "home", tmp_path / "app", tmp_path / "venv"
     home.mkdir()
@@ -123,6 +145,9 @@ def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: P
     checkout(work)
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     env = environment(home, venv)
+    if packages == "linked":
+        give_requirements(venv)
+        env["PIP_NO_INDEX"] = "1"
     try:
         for line in rows("RUN"):
             if "apt-get" in line or "useradd" in line:

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 from tests.app.records import TOKEN
-from tests.conftest import PATIENCE, PictureFolder
+from tests.cli.conftest import Trained, trained
+from tests.conftest import PATIENCE, lend
+
+__all__ = ["trained"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,9 +25,9 @@ def _python(*arguments: str) -> str:
     return done.stdout
 
 
-def test_a_tour_with_a_prediction_imports_no_torch(picture_folder: PictureFolder) -> None:
-    folder = picture_folder({"cup": 20, "plate": 20})
-    _python("tl_core", "train", str(folder), "--workspace", TOKEN, "--json")
+def test_a_tour_with_a_prediction_imports_no_torch(trained: Trained, store: Path) -> None:
+    lend(trained.store / "cache", store / "cache")
+    _python("tl_core", "train", str(trained.data), "--workspace", TOKEN, "--seed", "3", "--json")
     found = json.loads(_python("tests.app.touring", TOKEN).splitlines()[-1])
     assert found["errors"] == []
     assert found["answered"] == 3
