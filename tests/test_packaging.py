@@ -128,7 +128,9 @@ def give_requirements(venv: Path) -> None:
         given.add(str(requirement))
         found = metadata.distribution(requirement.name)
         for needed in map(Requirement, found.requires or ()):
-            if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)):
+            if not needed.marker or any(
+                needed.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
+            ):
                 wanted.append(needed)
         for name in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
             if not (there / name).exists():
