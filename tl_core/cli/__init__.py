@@ -47,7 +47,6 @@ app.add_typer(weights.app)
 
 # typer's own copies of click's classes differ between its versions; these two names do not.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
-_MESSAGES_AS_JSON = "--json"
 _MENDABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
 )
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    json_wanted = _MESSAGES_AS_JSON in words
+    json_wanted = "--json" in words
     try:
         code = app(words, standalone_mode=False, prog_name="python -m tl_core")
         sys.stdout.flush()

@@ -18,7 +18,6 @@ from tl_core.cli.parameters import Json
 from tl_core.errors import NotFound, SpecError
 
 ROOT = Path(__file__).parents[2]
-DEMO = "sample:digits"
 
 
 def app(
@@ -94,7 +93,7 @@ def demo(*, json: Json = False) -> None:
     if not json:
         show.aside("Training on 1,797 handwritten digits that come with scikit-learn.")
     with show.Bars() as bars:
-        result = api.train(DEMO, on_event=bars)
+        result = api.train("sample:digits", on_event=bars)
     if json:
         show.as_json(result)
         return

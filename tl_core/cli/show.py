@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted, drive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,13 +137,7 @@ class Bars:
 
     def run(self, steps: Generator[Event, None, Result]) -> Result:
         """Show the events of a generator and return its result."""
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
-            self(event)
+        return drive(steps, self)
 
 
 def _pace(event: Progress) -> str:

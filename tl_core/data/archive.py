@@ -15,8 +15,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_core.data.cache import disk_full_said
 from tl_core.data.sources import DEEPEST, SourceFile, shortened, shown
+from tl_core.disk import disk_full_said
 from tl_core.errors import DataError, UnsafeArchive
 
 MAX_FILES = 50_000

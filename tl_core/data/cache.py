@@ -7,7 +7,6 @@ open or memory-mapped can still read it (POSIX).
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tl_core.errors import DiskFull
+from tl_core.disk import disk_full_said, remove, vanish
 
 KINDS = ("pixels", "features", "activations", "backbones")
 
@@ -96,7 +95,7 @@ class Cache:
             return
         with disk_full_said(f"the cache in {self.root}"):
             with self._lock(kind, key):
-                _remove(temporary)
+                remove(temporary)
                 found = Entry(self._sound(kind, key, whole), temporary, final)
                 if found.path is None:
                     _vanish(final)
@@ -106,7 +105,7 @@ class Cache:
                 try:
                     yield found
                 finally:
-                    _remove(temporary)
+                    remove(temporary)
             if fresh and found.path is not None:
                 self.evict()
 
@@ -179,12 +178,12 @@ class Cache:
 
     def _sweep(self, leftover: Path) -> None:
         if leftover.name.endswith(_GONE):
-            _remove(leftover)
+            remove(leftover)
         elif leftover.name.endswith(_PARTIAL):
             key = leftover.name[1 : -len(_PARTIAL)]
             try:
                 with self._lock(leftover.parent.name, key, timeout=0):
-                    _remove(leftover)
+                    remove(leftover)
             except Timeout:
                 return
 
@@ -220,34 +219,6 @@ def holds_array(dtype: type[np.generic], *leading: int) -> Callable[[Path], bool
     return whole
 
 
-@contextmanager
-def disk_full_said(where: str) -> Iterator[None]:
-    """Raise a `DiskFull` that names `where` for the operating system's "no space left"."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"The disk is full: no space is left for {where}. Free some and start again.") from error
-        raise
-
-
-def allocate(path: Path, size: int) -> None:
-    """Reserve `size` bytes on the disk for the file at `path`.
-
-    Writing to a memory map on a full disk kills the process; this fails before, with an error that can be caught.
-
-    Raises:
-        OSError: no space left (ENOSPC).
-    """
-    if size == 0:
-        return
-    with path.open("r+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        elif shutil.disk_usage(path.parent).free < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
 def _bytes(path: Path) -> int:
     try:
         if path.is_dir():
@@ -258,17 +229,4 @@ def _bytes(path: Path) -> int:
 
 
 def _vanish(path: Path) -> None:
-    """Remove a file or folder under another name, so that no reader finds half of it."""
-    gone = path.with_name(f".{secrets.token_hex(4)}{_GONE}")
-    try:
-        path.rename(gone)
-    except FileNotFoundError:
-        return
-    _remove(gone)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    vanish(path, path.with_name(f".{secrets.token_hex(4)}{_GONE}"))

@@ -19,7 +19,6 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "test_set"), "test"),
 }
-NAMELESS = "unnamed"
 
 _STRAY_FOLDERS = frozenset(["__macosx", "@eadir", "$recycle.bin"])
 
@@ -95,7 +94,7 @@ def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first") -> La
         level = class_level if classes_from == "first" else len(folders) - 1
         folded.update(folders[: stop + 1] for stop in range(level + 1, len(folders)))
         split = SPLIT_NAMES[_key(folders[depth])] if split_level else None
-        keyed.append((file, shown(folders[level]) or NAMELESS, split))
+        keyed.append((file, shown(folders[level]) or "unnamed", split))
     if not keyed:
         raise LayoutError(
             f"The {len(pictures):,} pictures lie beside each other in one folder, so nothing says what they show. "

@@ -15,12 +15,13 @@ import urllib.request
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from email.message import Message
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from tl_core.data.cache import disk_full_said
 from tl_core.data.pace import Pace
+from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, Stage
 from tl_core.errors import DownloadFailed, GraftError
 
@@ -112,7 +113,7 @@ def download(wanted: Wanted, part: Path) -> Generator[Event, None, Answer]:
             came, total = megabytes(_size(part)), megabytes(answer.size or wanted.size)
             raise _failed(wanted, f"it stopped at {came} of {total} MB. Start again.")
         time.sleep(0.2 * empty_tries)
-    digest = hash_of(part, _md5 if wanted.md5 else hashlib.sha256)
+    digest = hash_of(part, partial(hashlib.md5, usedforsecurity=False) if wanted.md5 else hashlib.sha256)
     if not digest.startswith(wanted.md5 or wanted.sha256 or answer.sha256):
         part.unlink()
         raise _failed(
@@ -133,10 +134,6 @@ def hash_of(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
 def megabytes(size: int) -> int:
     """`size` bytes in whole megabytes, at least 1 of what is not empty."""
     return max(1, round(size / MEGABYTE)) if size else 0
-
-
-def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
 
 
 def _failed(wanted: Wanted, why: str, kind: type[GraftError] = DownloadFailed) -> GraftError:

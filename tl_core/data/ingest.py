@@ -24,7 +24,6 @@ from PIL import Image
 from tl_core import settings
 from tl_core.data import archive, sources
 from tl_core.data import class_folders as layout
-from tl_core.data.cache import disk_full_said
 from tl_core.data.checks import measured
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.formats import recognised
@@ -33,6 +32,7 @@ from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import decode, read_bytes
 from tl_core.data.sources import SourceFile, shown
+from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
@@ -45,8 +45,6 @@ UNPACKED_FOR_PACKED = 4
 
 _TINY = 128
 _LOSSLESS_PIXELS = 512 * 512
-_QUALITY = 95
-_THUMBNAIL_QUALITY = 85
 
 
 def ingest(
@@ -113,10 +111,10 @@ class _Writer:
             plain.save(copied, "PNG", compress_level=1)
         else:
             file = f"{stem}.jpg"
-            image.save(copied, "JPEG", quality=_QUALITY, subsampling=0)
+            image.save(copied, "JPEG", quality=95, subsampling=0)
         content = copied.getbuffer()
         (self._into / "images" / file).write_bytes(content)
-        _thumbnail(image).save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=_THUMBNAIL_QUALITY)
+        _thumbnail(image).save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=85)
         return file, zlib.crc32(content)
 
     def remove(self, file: str) -> None:

@@ -15,8 +15,6 @@ from tl_core.data.checks import kinds_measured
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DocumentError, NotFound
 
-_END_OF_JPEG = b"\xff\xd9"
-
 MOST = 100_000
 """How many pictures are remembered, beginning with the newest data sets: reading manifests takes time and memory."""
 
@@ -68,7 +66,7 @@ def take_over(known: KnownPicture, into: Path, stem: str) -> str | None:
         small = thumbnail.read_bytes()
     except OSError:
         return None
-    if not small.endswith(_END_OF_JPEG):
+    if not small.endswith(b"\xff\xd9"):  # the end of a whole JPEG
         return None
     _place(old, new, content)
     _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small)

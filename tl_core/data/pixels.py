@@ -13,17 +13,18 @@ import threading
 import warnings
 import zlib
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tl_core.data.cache import Cache, allocate, holds_array
+from tl_core.data.cache import Cache, holds_array
 from tl_core.data.formats import NOT_READ, PLUGINS, UNKNOWN, recognised
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
+from tl_core.disk import allocate
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, UnreadableImage
@@ -46,7 +47,6 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-_EXIF = b"Exif\0\0"
 _MOST_EXIF = 100
 """EXIF segments that a JPEG may have. A camera writes one or two; the decoder's time grows with the square of their number."""
 _MOST = (
@@ -73,10 +73,8 @@ def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
     scales = recognised(content).scales
     try:
         # Two of the largest pictures at once would need more memory than the whole program may take.
-        if image.width * image.height > _ONE_AT_A_TIME:
-            with _large:
-                return _upright_rgb(image, longest, scales)
-        return _upright_rgb(image, longest, scales)
+        with _large if image.width * image.height > _ONE_AT_A_TIME else nullcontext():
+            return _upright_rgb(image, longest, scales)
     except Exception as error:  # a decoder that is fed broken or hostile bytes may raise anything
         raise _unreadable(error) from error
 
@@ -186,7 +184,7 @@ def _fill(dataset: Path, manifest: Manifest, size: int, interpolation: str, path
 
 
 def _open(content: bytes) -> Image.Image:
-    if content.startswith(b"\xff\xd8") and content.count(_EXIF) > _MOST_EXIF:
+    if content.startswith(b"\xff\xd8") and content.count(b"Exif\0\0") > _MOST_EXIF:
         raise UnreadableImage("The picture is damaged: it holds more notes of a camera than picture.", "not_an_image")
     try:
         image = Image.open(io.BytesIO(content), formats=PLUGINS)

@@ -187,11 +187,15 @@ def _download(row: Sample, archive: Remote, into: Path) -> Generator[Event, None
 
 
 def _fetch(remote: Remote, path: Path, what: str) -> Generator[Event, None, None]:
-    size = remote.megabytes * MEGABYTE
-    otherwise = "The samples that are listed as here now need no network."
-    yield from download(
-        Wanted(url=remote.url, what=what, md5=remote.md5, size=size, stage="reading", otherwise=lambda: otherwise), path
+    wanted = Wanted(
+        url=remote.url,
+        what=what,
+        md5=remote.md5,
+        size=remote.megabytes * MEGABYTE,
+        stage="reading",
+        otherwise=lambda: "The samples that are listed as here now need no network.",
     )
+    yield from download(wanted, path)
 
 
 def _numbered(path: Path) -> Callable[[str], str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tl_core.errors import DiskFull, DocumentError, NotFound
+from tl_core.disk import write_atomically
+from tl_core.errors import DocumentError, NotFound
 
 
 class Record(BaseModel):
@@ -60,23 +59,3 @@ class Document(Record):
             DiskFull: no space is left.
         """
         write_atomically(path, self.model_dump_json(indent=1, by_alias=True).encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and rename it into place.
-
-    Raises:
-        DiskFull: no space is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"The disk is full: {path.name} could not be written. Free some space and start again."
-            ) from error
-        raise

@@ -7,13 +7,16 @@ A new kind of event is a class here, named in `Event`.
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from collections.abc import Callable, Generator
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
 from tl_core.documents.base import Record
 
 Stage = Literal["waiting", "reading", "preparing", "features", "training", "export", "evaluation"]
+
+_Result = TypeVar("_Result")
 
 
 class _Event(Record):
@@ -89,3 +92,14 @@ Event = Annotated[
     StageStarted | Progress | EpochEnded | RegularisationTried | Notice | Ended, Field(discriminator="type")
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def drive(steps: Generator[Event, None, _Result], take: Callable[[Event], None]) -> _Result:
+    """Give every event of `steps` to `take`; the generator's result."""
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as stop:
+            result: _Result = stop.value
+            return result
+        take(event)

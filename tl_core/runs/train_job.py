@@ -21,23 +21,13 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
         GraftError: pictures, weights, memory or disk that do not suffice, in words.
     """
     yield StageStarted(stage="preparing", title="Preparing the pictures")
-    from tl_core.data.checks import require_trainable
-    from tl_core.data.pixels import load_pixels
     from tl_core.runs.train.deliver import deliver
     from tl_core.runs.train.learn import learn
     from tl_core.runs.train.plan import Plan
-    from tl_core.runs.train.resolve import resolve, settled
+    from tl_core.runs.train.resolve import prepare, resolve
 
     plan = Plan(run)
-    plan.take(settled(plan.spec, plan.dataset))
-    require_trainable(plan.manifest)
-    pixels = yield from load_pixels(
-        plan.dataset.path,
-        plan.manifest,
-        size=plan.spec.image_size,
-        interpolation=plan.weights.interpolation,
-        cache=plan.cache,
-    )
+    pixels = yield from prepare(plan)
     yield from resolve(plan, pixels)
     yield from _say_what_has_no_effect(plan.spec)
     if not run.finishing:

@@ -5,7 +5,6 @@ A bundle can be used without Graft and holds no pickle. It may come from a stran
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import tempfile
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import disk_full_said
+from tl_core.disk import appearing
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, DocumentError, NotFound
 from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, TENSORS
@@ -25,7 +24,6 @@ from tl_core.serving.inspection import check_graph, check_info, check_tensors
 from tl_core.serving.unpack import unpack
 
 _PICKLES = frozenset([".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"])
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -58,20 +56,12 @@ def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping
     """
     from safetensors.numpy import save_file
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    try:
-        with disk_full_said("the bundle"):
-            temporary.mkdir()
-            shutil.copyfile(onnx, temporary / ONNX)
-            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
-            info.write(temporary / INFO)
-            read_bundle(temporary)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with appearing(folder, "the bundle") as temporary:
+        temporary.mkdir()
+        shutil.copyfile(onnx, temporary / ONNX)
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
+        info.write(temporary / INFO)
+        read_bundle(temporary)
     return Bundle(folder, info)
 
 
@@ -110,23 +100,18 @@ def to_zip(folder: Path, out: Path) -> Path:
         DiskFull: no space is left.
     """
     bundle = read_bundle(folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    try:
-        with disk_full_said(str(out)), zipfile.ZipFile(temporary, "w") as archive:
-            for name, row in BUNDLE_FILES.items():
-                file = bundle.folder / name
-                if not file.is_file():
-                    continue
-                entry = zipfile.ZipInfo(name, _ZIP_DATE)
-                entry.external_attr = 0o100644 << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED if row.compressed else zipfile.ZIP_STORED
-                entry.file_size = file.stat().st_size
-                with file.open("rb") as source, archive.open(entry, "w") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(out, str(out)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, row in BUNDLE_FILES.items():
+            file = bundle.folder / name
+            if not file.is_file():
+                continue
+            # Without a date of its own an entry is of 1980.
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED if row.compressed else zipfile.ZIP_STORED
+            entry.file_size = file.stat().st_size
+            with file.open("rb") as source, archive.open(entry, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
     return out
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from tl_core.data.cache import disk_full_said
+from tl_core.disk import disk_full_said
 from tl_core.errors import BundleError
 from tl_core.serving.bundle_files import BUNDLE_FILES
 
@@ -31,22 +29,29 @@ def unpack(path: Path, into: Path) -> None:
         BundleError: it holds anything else, is damaged, or unpacks to too much.
         DiskFull: no space is left.
     """
-    with _damage_said(path), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if len(entries) > MAX_ENTRIES:
-            raise BundleError(
-                f"{path.name} holds {len(entries)} entries; a bundle holds {len(BUNDLE_FILES)} files. It was not unpacked."
-            )
-        named: dict[str, zipfile.ZipInfo] = {}
-        for entry in entries:
-            name = _name(entry)
-            if name in named:
-                raise BundleError(f"{path.name} holds {name} twice. It was not unpacked.")
-            if name is not None:
-                named[name] = entry
-        with disk_full_said("the unpacked bundle"):
-            for name, entry in named.items():
+    try:
+        with zipfile.ZipFile(path) as archive, disk_full_said("the unpacked bundle"):
+            for name, entry in _named(path, archive).items():
                 _write(archive, entry, into / name, BUNDLE_FILES[name].most_bytes)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{path.name} is damaged and cannot be unpacked. Export it again.") from error
+
+
+def _named(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The entries of the bundle's files by their names."""
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise BundleError(
+            f"{path.name} holds {len(entries)} entries; a bundle holds {len(BUNDLE_FILES)} files. It was not unpacked."
+        )
+    named: dict[str, zipfile.ZipInfo] = {}
+    for entry in entries:
+        name = _name(entry)
+        if name in named:
+            raise BundleError(f"{path.name} holds {name} twice. It was not unpacked.")
+        if name is not None:
+            named[name] = entry
+    return named
 
 
 def _name(entry: zipfile.ZipInfo) -> str | None:
@@ -76,11 +81,3 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, large
             if written > _FREE_OF_RATIO and written > MAX_RATIO * max(entry.compress_size, 1):
                 raise BundleError(f"{target.name} unpacks to far more than it can hold (a zip bomb); it was not used.")
             file.write(chunk)
-
-
-@contextmanager
-def _damage_said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{path.name} is damaged and cannot be unpacked. Export it again.") from error

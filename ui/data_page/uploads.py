@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tl_core import settings
-from tl_core.data.cache import disk_full_said
+from tl_core.disk import disk_full_said
 from tl_core.errors import DataError, LayoutError
 
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)

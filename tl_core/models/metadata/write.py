@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tl_core.documents.base import write_atomically
+from tl_core.disk import write_atomically
 from tl_core.models.families.family import Family
 from tl_core.models.families.torchvision import TORCHVISION
 from tl_core.models.metadata.counted import counted

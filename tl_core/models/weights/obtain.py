@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tl_core.data.cache import disk_full_said
 from tl_core.data.download import Answer, Wanted, download, hash_of, megabytes
+from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import Network, WeightsRow, networks

@@ -22,7 +22,6 @@ from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 
 _PATIENCE = 1.5
-_LAST_WAIT = 0.4
 _THREADS = {"GOMP_SPINCOUNT": "2000"}
 """How long PyTorch's threads spin while they wait for each other, unless the operator says otherwise. By default it is so long
 that a training beside another busy process takes ten times as long; this costs 5 % on an idle machine."""
@@ -64,7 +63,7 @@ class LocalProcesses:
         worker = _workers.get(job.path)
         if worker is not None:
             _kill_group(worker)
-        _ended(job, _LAST_WAIT)
+        _ended(job, 0.4)
 
     def alive(self, job: JobFolder) -> bool:
         return job.alive()

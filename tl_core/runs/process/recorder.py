@@ -59,20 +59,18 @@ class Recorder:
     def write(self, event: Event) -> None:
         """Write one event; after the job's end, none is written. Raises OSError or DiskFull where it cannot be written."""
         with self._lock:
-            if not self._ended.is_set():
-                self._write(event)
-
-    def _write(self, event: Event) -> None:
-        if isinstance(event, StageStarted):
-            self._account()
-            waiting = event.stage == "waiting"
-            started = self._status.started or (None if waiting else time.time())
-            state: Literal["queued", "running"] = "queued" if waiting else "running"
-            self._set_status(state=state, stage=event.stage, started=started, seconds=dict(self._seconds))
-            self.log(event.title)
-        elif isinstance(event, Notice):
-            self.log(event.message)
-        self._append(event)
+            if self._ended.is_set():
+                return
+            if isinstance(event, StageStarted):
+                self._account()
+                waiting = event.stage == "waiting"
+                started = self._status.started or (None if waiting else time.time())
+                state: Literal["queued", "running"] = "queued" if waiting else "running"
+                self._set_status(state=state, stage=event.stage, started=started, seconds=dict(self._seconds))
+                self.log(event.title)
+            elif isinstance(event, Notice):
+                self.log(event.message)
+            self._append(event)
 
     def device(self, device: str) -> None:
         """Note in the next status which device the job has."""

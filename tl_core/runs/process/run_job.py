@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any, NoReturn
 
 from tl_core.documents.base import Record
-from tl_core.documents.events import Event
+from tl_core.documents.events import Event, drive
 from tl_core.documents.job import JobSpec
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import Cancelled, InUse
@@ -99,7 +99,7 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
             held = held.completed(job, store)
             if held.ticket:
                 recorder.device(held.ticket.device)
-                device = yield_to(recorder, wait_for_turn(held.ticket, cancelled=job.cancel_file.exists))
+                device = drive(wait_for_turn(held.ticket, cancelled=job.cancel_file.exists), recorder.write)
             _work(job, recorder, find)
         except Cancelled:
             recorder.end("cancelled", _CANCELLED, None)
@@ -124,15 +124,6 @@ def end_process_group() -> NoReturn:
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
-
-
-def yield_to(recorder: Recorder, events: Generator[Event, None, int]) -> int:
-    """Write down all `events`; what their generator returns."""
-    while True:
-        try:
-            recorder.write(next(events))
-        except StopIteration as stop:
-            return int(stop.value)
 
 
 def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction]) -> None:

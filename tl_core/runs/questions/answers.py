@@ -71,24 +71,14 @@ def feature_maps_job(question: QuestionFolder) -> Generator[Event, None, None]:
 def learning_rate_job(question: QuestionFolder) -> Generator[Event, None, None]:
     """The range test of a run, which exists as a folder for as long as the test takes."""
     yield StageStarted(stage="preparing", title="Preparing the pictures")
-    from tl_core.data.checks import require_trainable
-    from tl_core.data.pixels import load_pixels
     from tl_core.runs.questions.learning_rate import rate_curve
     from tl_core.runs.train.plan import Plan
-    from tl_core.runs.train.resolve import settled
+    from tl_core.runs.train.resolve import prepare
 
     run = RunFolder(question.path / "run")
     run.write_spec(question.spec_as(LearningRateSpec).train)
     plan = Plan(run)
-    plan.take(settled(plan.spec, plan.dataset))
-    require_trainable(plan.manifest)
-    pixels = yield from load_pixels(
-        plan.dataset.path,
-        plan.manifest,
-        size=plan.spec.image_size,
-        interpolation=plan.weights.interpolation,
-        cache=plan.cache,
-    )
+    pixels = yield from prepare(plan)
     answer = yield from rate_curve(plan, pixels)
     answer.write(question.result_file)
     shutil.rmtree(run.path, ignore_errors=True)

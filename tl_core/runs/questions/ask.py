@@ -23,7 +23,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
-from tl_core.runs.store.new_folder import identifier, make, say_disk_full, swept
+from tl_core.runs.store.new_folder import identifier, make, swept
 from tl_core.runs.store.store import Workspace
 
 Asked = TypeVar("Asked", bound=QuestionSpec)
@@ -56,7 +56,7 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None =
         dataset.require_read()
     claim: int | None = None
     while claim is None:
-        _, claim = make(question.path, lambda fresh: QuestionFolder(fresh).write_spec(spec))
+        _, claim = make(question.path, spec)
         if claim is None:
             claim = _claimed_again(question, spec)
         if claim is None and _at_work_or_answered(question, spec):
@@ -172,7 +172,7 @@ def _claimed_again(question: QuestionFolder, spec: QuestionSpec) -> int | None:
         for path in question.path.iterdir():
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        say_disk_full(lambda: keep_reserve(question.reserve))
+        keep_reserve(question.reserve)
     except BaseException:
         locks.release([claim])
         raise

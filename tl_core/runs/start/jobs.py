@@ -20,7 +20,7 @@ from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
-from tl_core.runs.store.new_folder import identifier, make, make_outside, say_disk_full, swept
+from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
 
 
@@ -57,8 +57,7 @@ def submit_ingest(
     )
     workspace.make()
     store = swept(workspace)
-    folder = workspace.path / DatasetFolder.stored_in / identifier(key)
-    path, claim = make(folder, lambda fresh: DatasetFolder(fresh).write_spec(spec))
+    path, claim = make(workspace.path / DatasetFolder.stored_in / identifier(key), spec)
     dataset = DatasetFolder(path)
     if claim is not None:
         hand_over(dataset, claim, executor, store=store.root)
@@ -93,12 +92,8 @@ def submit_training(
     dataset.require_read()
     require_trainable(dataset.manifest())
     spec = spec_of(wanted, dataset, name=name)
-    claim: int | None
-    if out is None:
-        folder = workspace.path / RunFolder.stored_in / identifier(key)
-        path, claim = make(folder, lambda fresh: RunFolder(fresh).write_spec(spec))
-    else:
-        path, claim = make_outside(out, lambda fresh: RunFolder(fresh).write_spec(spec))
+    inside = workspace.path / RunFolder.stored_in / identifier(key)
+    path, claim = make(inside, spec) if out is None else make_outside(out, spec)
     run = RunFolder(path)
     if claim is not None:
         hand_over(run, claim, executor, store=store.root)
@@ -135,7 +130,7 @@ def finish_with_best(
                 "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
             )
         # Nobody else submits or runs it now, so what the last worker left may be changed.
-        say_disk_full(lambda: keep_reserve(run.reserve))
+        keep_reserve(run.reserve)
         run.finish_file.touch()
         run.cancel_file.unlink(missing_ok=True)
         (run.path / "status.json").unlink(missing_ok=True)

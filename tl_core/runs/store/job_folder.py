@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import ClassVar, TypeVar
 
 from pydantic import ValidationError
 
+from tl_core.disk import disk_full_said, vanish
 from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event
 from tl_core.documents.job import JobSpec, SpecFile
@@ -37,8 +37,8 @@ DIED = (
 
 
 def keep_reserve(path: Path) -> None:
-    """Set disk space aside, so that a job can say that the disk is full. Raises OSError where there is none."""
-    with path.open("wb") as file:
+    """Set disk space aside, so that a job can say that the disk is full. Raises DiskFull where there is none."""
+    with disk_full_said("a new job"), path.open("wb") as file:
         file.write(os.urandom(RESERVE_BYTES))
         file.flush()
         # Only then is it known to lie on the disk: file systems hand out space late.
@@ -211,12 +211,7 @@ class JobFolder:
     def delete(self) -> None:
         """Remove it for good. Raises InUse, in words, where a job needs it."""
         with self.idle():
-            gone = self.path.with_name(f".deleted-{secrets.token_hex(8)}")
-            try:
-                self.path.rename(gone)
-            except FileNotFoundError:
-                return
-            shutil.rmtree(gone, ignore_errors=True)
+            vanish(self.path, self.path.with_name(f".deleted-{secrets.token_hex(8)}"))
 
     @contextmanager
     def idle(self) -> Iterator[None]:

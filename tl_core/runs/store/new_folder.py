@@ -6,14 +6,14 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from tl_core import settings
-from tl_core.errors import DiskFull, InUse, NotEmpty, SpecError, StoreError
-from tl_core.runs.failures import disk_full
+from tl_core.disk import disk_full_said
+from tl_core.documents.job import JobSpec
+from tl_core.errors import InUse, NotEmpty, SpecError, StoreError
 from tl_core.runs.store import locks
-from tl_core.runs.store.job_folder import keep_reserve
+from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.store import Store, Workspace, new_id
 from tl_core.runs.store.sweep import sweep
 
@@ -31,8 +31,8 @@ def identifier(key: str | None) -> str:
     return new_id() if key is None else hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def make(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int | None]:
-    """Make a job folder that is whole when it appears, and the claim to submit it (`JobFolder.claim`).
+def make(folder: Path, spec: JobSpec) -> tuple[Path, int | None]:
+    """Make the folder of the job that `spec` asks for, which is whole when it appears, and the claim to submit it (`JobFolder.claim`).
 
     There is no claim where the job is there already: who made it submits it.
     """
@@ -40,8 +40,9 @@ def make(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int | None]
         return folder, None
     fresh = folder.with_name(f".new-{new_id()}")
     try:
-        say_disk_full(lambda: fresh.mkdir(parents=True))
-        claim = _fill(fresh, write)
+        with disk_full_said("a new job"):
+            fresh.mkdir(parents=True)
+        claim = _fill(fresh, spec)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -72,41 +73,33 @@ def free_folder(path: Path) -> Path:
     return path
 
 
-def make_outside(folder: Path, write: Callable[[Path], None]) -> tuple[Path, int]:
+def make_outside(folder: Path, spec: JobSpec) -> tuple[Path, int]:
     """Make a job folder of the user's own `folder`, which is empty or not there yet, and the claim to submit it."""
     folder = free_folder(folder)
     try:
-        say_disk_full(lambda: folder.mkdir(parents=True, exist_ok=True))
+        with disk_full_said("a new job"):
+            folder.mkdir(parents=True, exist_ok=True)
         os.close(os.open(folder / "lock", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         raise _taken(folder) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
-    return folder, _fill(folder, write)
+    return folder, _fill(folder, spec)
 
 
 def _taken(folder: Path) -> NotEmpty:
     return NotEmpty(f"{folder} holds something already. Name a folder that is empty or not there yet.")
 
 
-def _fill(folder: Path, write: Callable[[Path], None]) -> int:
+def _fill(folder: Path, spec: JobSpec) -> int:
     claim = locks.take(folder / "submitted")
     if claim is None:
         raise InUse(f"Somebody else is using {folder}.")
     try:
         (folder / "lock").touch(0o600)
-        say_disk_full(lambda: keep_reserve(folder / "reserve"))
-        write(folder)
+        keep_reserve(folder / "reserve")
+        JobFolder(folder).write_spec(spec)
     except BaseException:
         locks.release([claim])
         raise
     return claim
-
-
-def say_disk_full(write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        if disk_full(error):
-            raise DiskFull("The disk is full: no job can be started. Free some space and try again.") from error
-        raise

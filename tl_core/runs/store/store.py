@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import settings
-from tl_core.errors import DiskFull, NotFound, StoreError
-from tl_core.runs.failures import disk_full
+from tl_core.disk import disk_full_said, vanish
+from tl_core.errors import NotFound, StoreError
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
 
@@ -125,9 +124,7 @@ class Workspace:
             for job in (*self.runs(), *self.questions(), *self.datasets()):
                 held.enter_context(job.idle())
             origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
-            gone = self.path.with_name(f".deleted-{new_id()}")
-            self.path.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            vanish(self.path, self.path.with_name(f".deleted-{new_id()}"))
             forget(self.path.parents[1], origins)
 
     def make(self) -> None:
@@ -142,9 +139,6 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
-    def __repr__(self) -> str:
-        return f"Store({str(self.root)!r})"
-
     @classmethod
     def default(cls) -> Store:
         """The store that GRAFT_STORE names, else the one in the user's data folder."""
@@ -157,14 +151,13 @@ class Store:
             StoreError: that cannot be done, or they cannot be written to.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("workspaces", "cache", "queue"):
-                (self.root / name).mkdir(exist_ok=True, mode=0o700)
-                if not os.access(self.root / name, os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with disk_full_said(f"the store {self.root}"):
+                self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                for name in ("workspaces", "cache", "queue"):
+                    (self.root / name).mkdir(exist_ok=True, mode=0o700)
+                    if not os.access(self.root / name, os.W_OK | os.X_OK):
+                        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            if disk_full(error):
-                raise DiskFull(f"The disk is full: nothing can be written to the store {self.root}.") from error
             raise StoreError(
                 f"The store {self.root} cannot be used: {error.strerror}. Set GRAFT_STORE to a folder that you may write to."
             ) from error

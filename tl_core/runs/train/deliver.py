@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tl_core
-from tl_core.documents.base import write_atomically
+from tl_core.disk import write_atomically
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import SPLITS

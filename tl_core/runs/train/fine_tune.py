@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tl_core.documents.base import write_atomically
+from tl_core.disk import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
 from tl_core.errors import DownloadFailed, NotFound, WeightsUnavailable

@@ -7,6 +7,8 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.checks import require_trainable
+from tl_core.data.pixels import load_pixels
 from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.spec import TrainSpec
@@ -58,6 +60,27 @@ def settled(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
         choice = default_strategy(device, images)
         spec = with_strategy(spec, choice.name, reason=choice.reason)
     return spec if spec.strategy == AUTO or spec.estimated_seconds else _with_estimate(spec, dataset)
+
+
+def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
+    """Settle the plan's spec for this machine, and prepare its pictures: uint8 (N, S, S, 3).
+
+    Raises:
+        DeviceError: the device is not on this machine.
+        DataError: no classifier can be trained on the pictures, or a copy is missing or damaged.
+        DiskFull: no space is left.
+    """
+    plan.take(settled(plan.spec, plan.dataset))
+    require_trainable(plan.manifest)
+    return (
+        yield from load_pixels(
+            plan.dataset.path,
+            plan.manifest,
+            size=plan.spec.image_size,
+            interpolation=plan.weights.interpolation,
+            cache=plan.cache,
+        )
+    )
 
 
 def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:

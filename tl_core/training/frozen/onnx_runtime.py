@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache, allocate
+from tl_core.data.cache import Cache
 from tl_core.data.pace import Pace
+from tl_core.disk import allocate
 from tl_core.documents.events import Event
 from tl_core.errors import ModelError
 from tl_core.hardware import cores

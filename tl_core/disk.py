@@ -1,0 +1,91 @@
+"""What is written whole or not at all, what is removed at once, and what is said when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tl_core.errors import DiskFull
+
+
+@contextmanager
+def disk_full_said(where: str) -> Iterator[None]:
+    """Raise a `DiskFull` that names `where` for the operating system's "no space left"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"The disk is full: no space is left for {where}. Free some space and start again."
+            ) from error
+        raise
+
+
+@contextmanager
+def appearing(path: Path, what: str) -> Iterator[Path]:
+    """A temporary name beside `path` for the file or folder that is `what`; it becomes `path` by one rename when the block ends.
+
+    So no reader sees half of it. What is left after an error is removed.
+
+    Raises:
+        DiskFull: no space is left.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with disk_full_said(what):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if path.is_dir():
+                shutil.rmtree(path)
+            temporary.replace(path)
+    finally:
+        remove(temporary)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` beside `path` and rename it into place.
+
+    Raises:
+        DiskFull: no space is left.
+    """
+    with appearing(path, path.name) as temporary:
+        temporary.write_bytes(content)
+
+
+def allocate(path: Path, size: int) -> None:
+    """Reserve `size` bytes on the disk for the file at `path`.
+
+    Writing to a memory map on a full disk kills the process; this fails before, with an error that can be caught.
+
+    Raises:
+        OSError: no space left (ENOSPC).
+    """
+    if size == 0:
+        return
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def vanish(path: Path, gone: Path) -> None:
+    """Remove the file or folder at `path`, if there is one, under the name `gone`, so that no reader finds half of it."""
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return
+    remove(gone)
+
+
+def remove(path: Path) -> None:
+    """Remove the file or folder at `path`, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
