@@ -14,6 +14,7 @@ from tl_core.cli import main
 from tl_core.models import registry
 from tl_core.models.registry import network
 from tl_core.models.weights import obtain as weights
+from tl_core.table import Table
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with serving() as told:
         gone = torch_row(Site(port=9), "resnet50")
         rows = (network("efficientnet_lite0"), torch_row(told), gone, hub_row("alexnet"))
-        table = {row.name: row for row in rows}
+        table = Table("backbone", rows)
         monkeypatch.setattr(registry, "networks", lambda: table)
         monkeypatch.setattr(weights, "networks", lambda: table)
         yield told
