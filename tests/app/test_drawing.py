@@ -25,7 +25,7 @@ def test_every_strategy_is_drawn_as_well_formed_svg_with_a_block_for_each_stage(
     assert len(outlined) == len(drawn)
 
 
-def test_what_learns_and_how_fast() -> None:
+def test_the_drawing_shows_what_learns_and_how_fast() -> None:
     still = _blocks("feature_extraction", steps=False)
     assert [block.learns for block in still] == ["no"] * 8 + ["yes"]
     assert still[-1].rate is None

@@ -68,7 +68,7 @@ def test_an_upload_over_the_limit_is_refused_in_words(tmp_path: Path, monkeypatc
         uploads.save_zip(Sent("a.zip", b"x" * 2000), tmp_path)
 
 
-def test_class_by_class(tmp_path: Path) -> None:
+def test_photos_are_added_class_by_class_and_a_class_can_be_dropped(tmp_path: Path) -> None:
     draft = uploads.Draft(tmp_path)
     draft.add([Sent("IMG_1.HEIC"), Sent("IMG_2.jpg")])
     assert len(draft.waiting()) == 2

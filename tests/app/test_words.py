@@ -34,7 +34,7 @@ def test_nearly_all_is_not_all() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (75, "75 s"), (150, "2 min 30 s"), (4000, "1 h 6 min")])
-def test_durations(seconds: float, said: str) -> None:
+def test_a_duration_is_told_in_the_units_that_people_use(seconds: float, said: str) -> None:
     assert words.duration(seconds).replace("\u202f", " ") == said
 
 

@@ -51,11 +51,16 @@ def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: p
     with show.Bars() as bars:
         bars(StageStarted(stage="reading", title="Reading [pictures]"))
         bars(Progress(stage="reading", done=3, total=9, seconds_left=2.0, images_per_second=3.0))
-        time.sleep(0.2)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Reading [pictures]" in err
-    assert "3 of 9" in err
+        shown: list[str] = []
+
+        def drawn() -> bool:
+            out, err = capsys.readouterr()
+            assert out == ""
+            shown.append(err)
+            return "3 of 9" in "".join(shown)
+
+        until(drawn)
+    assert "Reading [pictures]" in "".join(shown)
 
 
 def flags(host: str = "127.0.0.1", port: int = 8501) -> dict[str, str]:

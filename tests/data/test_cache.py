@@ -29,7 +29,7 @@ def test_an_entry_is_made_once_and_found_again(tmp_path: Path) -> None:
     assert cache.get("pixels", "b") is None
 
 
-def test_an_entry_may_be_a_folder(tmp_path: Path) -> None:
+def test_the_cache_keeps_whole_folders(tmp_path: Path) -> None:
     def fill(path: Path) -> None:
         path.mkdir()
         (path / "one").write_text("1")

@@ -32,12 +32,11 @@ def test_what_only_begins_alike_is_not_taken_for_a_picture() -> None:
 def test_a_large_phone_picture_is_not_replaced_by_its_thumbnail() -> None:
     from tl_core.data.pixels import decode
 
-    sharp = Image.effect_noise((1600, 1200), 120).convert("RGB")
-    buffer = io.BytesIO()
-    sharp.save(buffer, "HEIF", quality=90, thumbnails=[1100])
-    plain = io.BytesIO()
+    sharp = Image.effect_noise((400, 300), 120).convert("RGB")
+    buffer, plain = io.BytesIO(), io.BytesIO()
+    sharp.save(buffer, "HEIF", quality=90, thumbnails=[280])
     sharp.save(plain, "HEIF", quality=90)
-    assert decode(buffer.getvalue()).tobytes() == decode(plain.getvalue()).tobytes()
+    assert decode(buffer.getvalue(), longest=256).tobytes() == decode(plain.getvalue(), longest=256).tobytes()
 
 
 def test_two_rows_with_the_same_extension_are_refused_at_import() -> None:

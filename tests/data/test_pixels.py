@@ -102,7 +102,7 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     assert difference(result, SMOOTH) < {"1": 130, "P": 20}.get(mode, 8)
 
 
-def test_the_first_frame_counts() -> None:
+def test_of_an_animation_the_first_frame_is_taken() -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     for format in ("GIF", "WEBP", "PNG", "TIFF"):
         result = decode(encoded(frames[0], format, save_all=True, append_images=frames[1:]))
@@ -217,7 +217,7 @@ def test_a_truncated_picture_is_refused(format: str, part: float) -> None:
         (encoded(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
     ],
 )
-def test_the_reason_of_a_refusal(content: bytes, reason: str) -> None:
+def test_a_picture_that_cannot_be_read_is_refused_with_its_reason(content: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage) as caught:
         decode(content)
     assert caught.value.reason == reason

@@ -115,7 +115,7 @@ def test_a_download_is_checked_cut_down_evenly_and_always_the_same(tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} <= {"one", "two"}
 
 
-def test_a_zip_and_display_names(tmp_path: Path) -> None:
+def test_a_sample_from_a_zip_gets_its_display_names(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in FILES.items():

@@ -66,7 +66,7 @@ def test_everything_that_torchvision_ships_the_embedded_one_first() -> None:
 
 
 @pytest.mark.parametrize("name", list(networks()))
-def test_a_row_adds_up(name: str) -> None:
+def test_parameters_and_operations_of_a_network_are_the_sum_of_its_stages(name: str) -> None:
     row = network(name)
     bias = 0 if row.name != "maxvit_t" else 1000  # its own head has none
     assert row.backbone_parameters + row.head_parameters(1000) - bias == row.parameters

@@ -187,7 +187,7 @@ def test_pickle_is_never_opened(bundle: Bundle, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bundle.json", "model.onnx", "model.safetensors"])
-def test_a_missing_file_is_named(bundle: Bundle, name: str) -> None:
+def test_a_bundle_that_lacks_a_file_is_refused_with_the_files_name(bundle: Bundle, name: str) -> None:
     (bundle.folder / name).unlink()
     with pytest.raises(BundleError, match=name):
         read_bundle(bundle.folder)

@@ -50,7 +50,7 @@ def test_says_what_was_measured_and_how_sure_that_is() -> None:
     assert "BSD-3-Clause" in card
 
 
-def test_names_stay_names() -> None:
+def test_no_name_becomes_markup_in_the_model_card() -> None:
     classes = ("<script>alert(1)</script>", "a\n# heading", "[x](http://evil)", "x" * 300, "| pipe |")
     card = model_card(bundle_info(classes=classes, name="![i](//evil)\n\n---"), report())
     assert "<script>" not in card

@@ -117,7 +117,7 @@ def test_no_heatmap_where_more_than_one_layer_follows(tmp_path: Path, graph: Pat
         Predictor(bundle).class_weights()
 
 
-def test_folders_are_expanded(tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_pictures_without_hidden_ones(tmp_path: Path) -> None:
     inside = [save(tmp_path / name, RED) for name in ("f/a.png", "f/deep/b.PNG")]
     for hidden in ("f/.thumbs/c.png", "f/__MACOSX/d.png", "f/._a.png"):
         save(tmp_path / hidden, RED)
@@ -134,7 +134,7 @@ def test_opens_run_folder_bundle_folder_and_zip(bundle: Bundle, tmp_path: Path) 
         Predictor(tmp_path / "nowhere")
 
 
-def test_imports_no_torch(bundle: Bundle) -> None:
+def test_predicting_in_a_fresh_process_imports_no_torch(bundle: Bundle) -> None:
     program = (
         "import sys; from PIL import Image; from tl_core.serving.predictor import Predictor;"
         "print(Predictor(sys.argv[1]).predict([Image.new('RGB', (9, 9), (0, 0, 255))])[0]['label']);"

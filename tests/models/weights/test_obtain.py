@@ -146,7 +146,7 @@ def test_a_connection_that_brings_nothing_ends(site: Site, monkeypatch: pytest.M
     assert part.stat().st_size == 2_000_000
 
 
-def test_a_server_that_says_no(site: Site) -> None:
+def test_a_refused_download_names_the_server_and_its_answer(site: Site) -> None:
     site.status = 404
     with pytest.raises(DownloadFailed, match=r"127\.0\.0\.1 answered 404"):
         result_of(fetch(torch_row(site)))

@@ -82,7 +82,7 @@ def test_a_hostile_pickle_in_the_operators_folder_is_not_run(own: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b'\x10\0\0\0\0\0\0\0{"x": 12345678}', b"{}", b"PK\x03\x04 no zip"])
-def test_a_damaged_file_is_said(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_weights_file_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(DownloadFailed, match=r"w\.safetensors"):
         read_tensors(tmp_path / "w.safetensors")

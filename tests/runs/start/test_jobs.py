@@ -135,7 +135,7 @@ def test_a_folder_that_holds_something_is_left_alone(train: Train, tmp_path: Pat
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_a_run_in_one_flat_object(train: Train, dataset: DatasetFolder) -> None:
+def test_the_summary_of_a_run_has_the_promised_fields_also_for_old_runs(train: Train, dataset: DatasetFolder) -> None:
     run = train("half second", executor=HERE, strategy="feature_extraction")
     metrics = SplitMetrics(
         images=3,

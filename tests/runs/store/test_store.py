@@ -35,7 +35,7 @@ def test_what_is_no_token_opens_nothing(store: Path, token: str) -> None:
     assert not store.exists()
 
 
-def test_looking_writes_nothing(store: Path) -> None:
+def test_looking_into_an_empty_workspace_writes_nothing(store: Path) -> None:
     workspace = Store.default().workspace(new_token())
     assert workspace.datasets() == workspace.runs() == workspace.live() == []
     workspace.touch()
@@ -60,7 +60,7 @@ def test_another_workspace_sees_nothing_of_this_one(workspace: Workspace, datase
     assert workspace.dataset(dataset.id) == dataset
 
 
-def test_the_newest_comes_first(workspace: Workspace) -> None:
+def test_data_sets_are_listed_newest_first(workspace: Workspace) -> None:
     folders = [_read(workspace) for _ in range(3)]
     for age, folder in enumerate(reversed(folders)):
         os.utime(folder.lock, (1_000_000 - age, 1_000_000 - age))

@@ -84,7 +84,9 @@ def test_values_that_are_no_numbers_are_an_error_in_words(tmp_path: Path, pixels
     assert cache.get("features", "k") is None
 
 
-def test_a_full_disk_is_said(tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_find_no_room_are_said_as_a_full_disk(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, size: int) -> None:
         raise OSError(28, "No space left on device")
 

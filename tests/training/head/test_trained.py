@@ -84,7 +84,7 @@ def test_class_weights_find_more_of_a_rare_class() -> None:
     assert more > found
 
 
-def test_patience_ends_it() -> None:
+def test_training_of_the_head_ends_when_patience_is_over() -> None:
     _, events = _fit(epochs=200, learning_rate=0.5, patience=2)
     curve = _curve(events)
     best = max(point.epoch for point in curve if point.best)

@@ -286,7 +286,7 @@ def test_one_picture_left_over_does_not_break_batch_norm() -> None:
     assert np.isfinite(result.val_loss)
 
 
-def test_what_learns_is_counted() -> None:
+def test_the_parameters_that_learn_are_counted_for_each_strategy() -> None:
     backbone = twin()
     head = 16 * 3 + 3
     block = 8 * 16 * 9 + 16 + 2 * 16

@@ -100,7 +100,7 @@ def test_it_ends_where_training_diverges() -> None:
     assert 1e-4 < curve.suggested < 3e-3
 
 
-def test_smoothing_does_not_lag() -> None:
+def test_the_smoothed_loss_falls_where_the_loss_fell() -> None:
     falls = [2.0] * 30 + [1.0] * 30
     smooth = smoothed(falls)
     assert smooth[0] == pytest.approx(2.0)

@@ -120,7 +120,7 @@ def test_the_average_is_judged_and_training_goes_on_from_where_it_was() -> None:
     assert 0 < (average - start).norm() < (now - start).norm()
 
 
-def test_the_average_is_kept() -> None:
+def test_the_averaged_weights_are_what_the_run_keeps() -> None:
     plain, _, _ = _fit({})
     result, _, backbone = _fit({"ema": 0.95})
     assert result.val_loss != plain.val_loss
@@ -222,7 +222,7 @@ def test_patience_ends_a_run_that_gets_no_better() -> None:
     assert any(isinstance(event, Notice) and "stopped after epoch 2" in event.message for event in events)
 
 
-def test_schedules() -> None:
+def test_the_learning_rate_warms_up_and_falls_as_the_schedule_says() -> None:
     recipe = spec().recipe
     cosine = list(schedule(20, recipe))
     assert cosine[:2] == pytest.approx([1 / 3, 2 / 3])
@@ -235,7 +235,7 @@ def test_schedules() -> None:
     assert list(schedule(3, recipe.changed({"schedule": "constant", "warm_up": 0}))) == [1, 1, 1]
 
 
-def test_optimizers_differ() -> None:
+def test_the_optimizer_that_was_chosen_is_used() -> None:
     adam, _, _ = _fit({}, epochs=1)
     sgd, _, _ = _fit({"optimizer": "sgd"}, epochs=1)
     assert adam.val_loss != sgd.val_loss

@@ -113,7 +113,7 @@ def test_every_strategy_survives_a_full_memory(name: str) -> None:
         (8, 1, [tuple(range(8))]),
     ],
 )
-def test_phases(stages: int, epochs: int, joining: list[tuple[int, ...]]) -> None:
+def test_stages_join_in_phases_that_share_the_epochs(stages: int, epochs: int, joining: list[tuple[int, ...]]) -> None:
     found = phases(strategy("gradual_unfreezing"), stages, epochs)
     assert [phase.joining for phase in found] == joining
     assert sum(phase.epochs for phase in found) == epochs

@@ -28,7 +28,7 @@ def test_two_equal_pictures_of_a_batch_come_out_different(level: Level) -> None:
 
 
 @pytest.mark.parametrize("level", ["none", "light", "medium", "strong"])
-def test_shape_and_range_stay(level: Level) -> None:
+def test_augmented_pictures_keep_their_shape_and_range(level: Level) -> None:
     changed = augment(_pictures(), level, _generator())
     assert changed.shape == (8, 48, 48, 3)
     assert changed.dtype == torch.float32
@@ -36,17 +36,17 @@ def test_shape_and_range_stay(level: Level) -> None:
     assert changed.max() <= 255
 
 
-def test_none_changes_nothing() -> None:
+def test_without_augmentation_pictures_are_as_they_were() -> None:
     assert torch.equal(augment(_pictures(), "none", _generator()), _pictures().float())
 
 
-def test_same_seed_same_pictures() -> None:
+def test_the_same_seed_augments_alike() -> None:
     assert torch.equal(augment(_pictures(), "light", _generator(3)), augment(_pictures(), "light", _generator(3)))
     assert not torch.equal(augment(_pictures(), "light", _generator(3)), augment(_pictures(), "light", _generator(4)))
 
 
 @pytest.mark.parametrize("level", ["light", "medium", "strong"])
-def test_nothing_is_mirrored(level: Level) -> None:
+def test_no_augmentation_mirrors_a_picture(level: Level) -> None:
     """The bar left of the middle stays there in every copy: a 6 or a letter must not become another."""
     changed = augment(_pictures(200), level, _generator())
     reds = changed[..., 0] - changed[..., 1]

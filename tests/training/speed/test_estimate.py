@@ -47,7 +47,7 @@ def test_every_network_and_strategy_has_an_estimate(name: str) -> None:
         assert 300 < found.memory_mb < 200_000
 
 
-def test_longer_runs_take_longer() -> None:
+def test_more_epochs_more_pictures_or_more_stages_are_estimated_longer() -> None:
     lite = network("efficientnet_lite0")
     wanted = ("feature_extraction", "partial_fine_tuning", "full_fine_tuning")
     head, last, whole = (said(lite, strategy(name), images=600).high for name in wanted)
@@ -152,5 +152,5 @@ def test_a_heavy_backbone_is_answered_with_the_default_one() -> None:
         (50.0, 91.0, "1 to 2 minutes"),
     ],
 )
-def test_reads_like_a_sentence(low: float, high: float, text: str) -> None:
+def test_an_estimate_is_written_as_people_say_it(low: float, high: float, text: str) -> None:
     assert str(Estimate(low, high)) == text

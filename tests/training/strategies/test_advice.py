@@ -25,7 +25,9 @@ LITE = network("efficientnet_lite0")
         (200_000, True, "full_fine_tuning", "many"),
     ],
 )
-def test_each_row(images: int, similar: bool | None, strategy: str, words: str) -> None:
+def test_advice_fits_how_many_and_how_similar_the_pictures_are(
+    images: int, similar: bool | None, strategy: str, words: str
+) -> None:
     advice = advise(images, similar, LITE)
     assert advice.strategy == strategy
     assert words in advice.reason

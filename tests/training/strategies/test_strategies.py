@@ -31,7 +31,7 @@ ALL = (
 )
 
 
-def test_the_table() -> None:
+def test_every_strategy_is_listed_with_epochs_and_a_description() -> None:
     assert tuple(strategies()) == ALL
     for row in strategies().values():
         assert row.epochs > 0
@@ -55,7 +55,7 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
         ("surgical", 2, 0),
     ],
 )
-def test_what_stays_frozen(name: str, last: int, frozen: int) -> None:
+def test_a_strategy_freezes_the_stages_that_it_says(name: str, last: int, frozen: int) -> None:
     assert frozen_stages(strategy(name), 9, last) == frozen
 
 
