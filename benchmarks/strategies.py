@@ -17,7 +17,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -28,16 +27,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.sections import put  # noqa: E402
-from tl_core.data.pace import cores  # noqa: E402
 from tl_core.documents.options import Recipe  # noqa: E402
-from tl_core.evaluation.metrics import wilson_interval  # noqa: E402
+from tl_core.evaluation.intervals import wilson_interval  # noqa: E402
+from tl_core.hardware import cores  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.start.jobs import finish  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
-from tl_core.training.speed.expected import reading_is_cheaper  # noqa: E402
 from tl_core.training.strategies.strategies import frozen_stages, misfit, strategies, strategy, tuned  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "strategies.md"
@@ -120,14 +118,9 @@ def trained(workspace: Workspace, dataset: DatasetFolder, row: Row, seed: int) -
 
 
 def _keeps_a_prefix(summary: RunSummary) -> bool:
-    """False where the stage that was found lies so early that the ones before it are computed again in each epoch."""
-    spec, on = RunFolder(Path(summary.run_dir)).spec(), network(BACKBONE)
-    if spec.learning_stages is None:
-        return True
-    first = spec.learning_stages[0]
-    kept = 2 * prod(on.stage_shapes[first - 1]) if first else 0
-    size, device = spec.image_size, summary.device
-    return first > 0 and reading_is_cheaper(on, frozen=first, image_size=size, bytes_an_image=kept, device=device)
+    """False if the run computed the stages before the one that learns again in each epoch."""
+    spec = RunFolder(Path(summary.run_dir)).spec()
+    return spec.learning_stages is None or spec.views_kept.get(spec.learning_stages[0], 0) > 0
 
 
 def _same(run: RunFolder, dataset: DatasetFolder, name: str, seed: int, epochs: int, recipe: Recipe) -> bool:

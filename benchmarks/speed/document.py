@@ -10,7 +10,7 @@ from benchmarks.sections import put as put_section
 from benchmarks.speed import plots
 from benchmarks.speed.measuring import ROOT, Measured
 from benchmarks.speed.race import COLD, FASTAI, HEAD, LP_FT, PARTIAL, SKLEARN, TUTORIAL, TUTORIAL_WHOLE, WHOLE, Result
-from tl_core.evaluation.metrics import wilson_interval
+from tl_core.evaluation.intervals import wilson_interval
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PLOTS = ROOT / "docs" / "plots"
