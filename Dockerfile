@@ -1,8 +1,9 @@
 FROM python:3.11-slim
 
-# Where PyTorch comes from. Empty: PyPI, whose Linux wheels carry CUDA. For a smaller image without a GPU:
+# The package index that PyTorch is installed from. If it is empty, that is PyPI, whose wheels for Linux contain CUDA. For a smaller
+# image without a GPU:
 #   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-# and for another CUDA version, e.g. https://download.pytorch.org/whl/cu126
+# For another version of CUDA, for example: https://download.pytorch.org/whl/cu126
 ARG TORCH_INDEX=""
 
 # Hugging Face Spaces run a container as user 1000.
@@ -28,5 +29,5 @@ EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 
-# All interfaces, but only inside the container: what is reachable is what `docker run -p` publishes.
+# The app listens on all interfaces of the container; only what `docker run -p` publishes can be reached from outside.
 CMD ["python", "-m", "tl_core", "app", "--host", "0.0.0.0", "--port", "8501"]

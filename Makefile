@@ -24,18 +24,19 @@ test: .venv/dev
 test-all: .venv/dev
 	$(BIN)/pytest -rs
 
-# make bench FOLDER=pictures TITLE="their name and source": half an hour for three seeds on two cores; nothing else should run
+# make bench FOLDER=pictures TITLE="their name and source" takes half an hour for three seeds on two cores; run nothing else meanwhile
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
 
-# the table of options in README.md
+# writes the table of options into README.md
 readme: .venv/app
 	$(BIN)/python -m tl_core.cli.readme
 
+# writes tl_core/models/backbones.json from the metadata of torchvision and timm; takes several minutes
 registry: .venv/app
 	$(BIN)/python -m tl_core.models.metadata.write
 
-# The pictures of README, in docs/images; needs Chromium
+# takes the pictures of the app in docs/images; needs Chromium
 screenshots: .venv/dev
 	$(BIN)/python -m tests.browser.screenshots
 

@@ -43,10 +43,10 @@ BACKBONE = "efficientnet_lite0"
 STAGES = 2
 HEAD = """# Strategies, measured
 
-Written by `benchmarks/strategies.py`: each strategy with its defaults, EfficientNet-Lite0 at 224 px, the same held-out pictures for all.
-Right: on pictures that took no part in training, mean of the seeds, with the 95 % Wilson interval for that many pictures.
-Seconds and memory are those of the worker of one run, median of the seeds, with decoded pixels and frozen features of earlier runs in
-the cache; memory is their own, without mapped files.
+Written by `benchmarks/strategies.py`. Each strategy ran with its defaults on EfficientNet-Lite0 at 224 px, and all were judged on the same
+held-out pictures. "Right on held-out" is the accuracy on pictures that took no part in training, the mean of the seeds, with the 95 % Wilson
+interval for that many pictures. Seconds and memory are those of the worker of one run, the median of the seeds, with decoded pixels and frozen
+features of earlier runs in the cache. Memory is without mapped files.
 """
 
 
@@ -177,7 +177,7 @@ def main() -> None:
         results.append((row, runs))
         images = results[0][1][0]
         said = (
-            f"{images.train_images:,} pictures to learn from, {images.val_images:,} to choose by, {images.test_images:,} held out. "
+            f"{images.train_images:,} pictures to learn from, {images.val_images:,} for validation, {images.test_images:,} held out. "
             f"Device: {images.device}, {cores()} cores."
         )
         put(DOCUMENT, section, f"{said}\n\n{table(results)}", head=HEAD)

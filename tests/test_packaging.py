@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import os
 import re
@@ -246,6 +248,21 @@ def test_whoever_follows_a_document_finds_the_files_modules_and_targets_that_it_
     assert not missing
     targets = set(re.findall(r"(?:`|^ {4})make ([a-z][a-z-]*)", text, flags=re.MULTILINE))
     assert targets <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+def test_whoever_looks_for_a_room_finds_it_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = [path for path in (ROOT / "tl_core").iterdir() if path.name[0].isalpha() and path.name != "py.typed"]
+    assert not [path.name for path in rooms if not re.search(rf"tl_core/{re.escape(path.name)}\b", text)]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.name)
+def test_whoever_runs_a_benchmark_finds_what_it_imports_of_the_product(script: Path) -> None:
+    imports = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)]
+    for node in imports:
+        if node.module and node.module.startswith("tl_core"):
+            module = importlib.import_module(node.module)
+            assert not [name.name for name in node.names if not hasattr(module, name.name)]
 
 
 def test_version_is_the_one_of_the_project_file() -> None:

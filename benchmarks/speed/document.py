@@ -63,8 +63,9 @@ def race(title: str, results: Sequence[Result]) -> str:
         logarithmic=True,
     )
     said = (
-        "One process after another, the same split and the same Lite0 weights for all; medians with least and most. Memory is of "
-        "all processes of a command at one time, mapped and shared files not counted. The interval is that of one run's held-out pictures (95 %, Wilson)."
+        "All entrants ran one after another, with the same split and the same weights of EfficientNet-Lite0. Figures are medians, "
+        "with the smallest and the largest. Memory is that of all processes of a command at one time, without mapped and shared "
+        "files. The interval is the 95 % Wilson interval for the held-out pictures of one run."
     )
     return "\n".join([said, "", *lines, "", _picture(plot)])
 
@@ -81,12 +82,12 @@ def job(title: str, found: Measured) -> str:
         wanted=round(1.3 * ceiling["total"], 1),
     )
     text = (
-        f"{said['images']:,} pictures of an ingested data set, backbone exported. The ceiling is decoding on all cores and one "
-        f"forward pass in ONNX Runtime on all cores: {ceiling['total']:.1f} s ({ceiling['decode']:.1f} and "
-        f"{ceiling['forward']:.1f}). The run took {run:.1f} s, {run / ceiling['total']:.2f} times as long (1.3 wanted). Reading "
-        f"the folder into the data set took {said['read_seconds']:.1f} s more: from the folder on, "
-        f"{(run + said['read_seconds']) / ceiling['total']:.2f} times. From Start to the first event: "
-        f"{said['first_event_seconds']:.2f} s (1 wanted)."
+        f"The data set of {said['images']:,} pictures was read before, and the backbone was exported. The ceiling is what "
+        f"decoding ({ceiling['decode']:.1f} s) and one forward pass in ONNX Runtime ({ceiling['forward']:.1f} s) take on all "
+        f"cores, {ceiling['total']:.1f} s. The run took {run:.1f} s, {run / ceiling['total']:.2f} times as long (wanted: 1.3). "
+        f"Reading the folder into the data set takes {said['read_seconds']:.1f} s more; with it, the run takes "
+        f"{(run + said['read_seconds']) / ceiling['total']:.2f} times as long. The first event comes "
+        f"{said['first_event_seconds']:.2f} s after Start (wanted: 1)."
     )
     return "\n".join([text, "", _picture(plot)])
 
@@ -103,9 +104,9 @@ def again(title: str, once: Measured, runs: Sequence[Measured]) -> str:
         wanted=2.5,
     )
     text = (
-        f"The same folder with another seed, in the store of a first run that took {once.seconds:.1f} s: "
-        f"{_spread([run.seconds for run in runs])} s the whole command (2.5 wanted), of which reading took "
-        f"{median(reading):.2f} and the job {median(jobs):.2f} s (1 wanted)."
+        f"The first run on the folder took {once.seconds:.1f} s. With another seed and in the same store, the whole command took "
+        f"{_spread([run.seconds for run in runs])} s (wanted: 2.5), of which reading took {median(reading):.2f} s and the job "
+        f"{median(jobs):.2f} s (wanted: 1)."
     )
     return "\n".join([text, "", _picture(plot)])
 
@@ -126,10 +127,11 @@ def predict(title: str, slow: Measured, quick: Measured, warm: Measured) -> str:
         unit="milliseconds",
     )
     text = (
-        f"{count} pictures from files, whole commands: eager PyTorch one by one {slow.seconds:.1f} s, Graft "
-        f"{quick.seconds:.1f} s, {slow.seconds / quick.seconds:.1f} times faster (3 wanted). With a warm bundle one picture "
-        f"takes {said['p50'] * 1000:.1f} ms (median; 95th percentile {said['p95'] * 1000:.1f} ms) against {one:.0f} ms, and all "
-        f"of them in one call {count / said['together']:.0f} pictures a second."
+        f"For {count} pictures from files, the whole command takes {slow.seconds:.1f} s with eager PyTorch, one picture after "
+        f"another, and {quick.seconds:.1f} s with Graft, which is {slow.seconds / quick.seconds:.1f} times faster (wanted: 3). "
+        f"With a bundle that is already open, one picture takes {said['p50'] * 1000:.1f} ms (median; 95th percentile "
+        f"{said['p95'] * 1000:.1f} ms), against {one:.0f} ms in PyTorch. All pictures in one call are answered at "
+        f"{count / said['together']:.0f} pictures a second."
     )
     return "\n".join([text, "", _picture(plot)])
 
@@ -146,7 +148,7 @@ def start(title: str, found: Measured) -> str:
         digits=2,
     )
     text = (
-        f"The app answers {app:.1f} s after its command, and a worker gives its first event {worker:.2f} s after Start "
+        f"The app answers {app:.1f} s after its command, and a worker writes its first event {worker:.2f} s after Start "
         "(medians of three)."
     )
     return "\n".join([text, "", _picture(plot)])
@@ -165,7 +167,7 @@ def pages(title: str, found: Measured) -> str:
         wanted=100.0,
         digits=0,
     )
-    said = "Each page drawn again 20 times at the server while a whole network trains on all cores (100 ms wanted, 95th percentile)."
+    said = "Each page was drawn again 20 times at the server while a whole network trained on all cores (wanted: 100 ms for the 95th percentile)."
     return "\n".join([said, "", *lines, "", _picture(plot)])
 
 
@@ -182,7 +184,13 @@ def scaling(title: str, runs: Sequence[tuple[int, Measured]]) -> str:
         title=f"{runs[-1][0]:,} pictures take {runs[-1][1].peak_mb:.0f} MB",
     )
     return "\n".join(
-        ["Feature extraction from a folder, store empty but for the exported backbone.", "", *lines, "", _picture(plot)]
+        [
+            "Feature extraction from a folder. The store was empty except for the exported backbone.",
+            "",
+            *lines,
+            "",
+            _picture(plot),
+        ]
     )
 
 
@@ -192,7 +200,7 @@ def gpu(found: Measured) -> str:
     lines = ["| network | images a second | on a constant tensor | of the ceiling |", "| --- | --- | --- | --- |"]
     for name, row in found.said["networks"].items():
         lines.append(f"| {name} | {row['real']:.0f} | {row['constant']:.0f} | {row['real'] / row['constant']:.0%} |")
-    return "\n".join([f"Full fine-tuning at 224 px on {found.said['device']}, real pictures.", "", *lines])
+    return "\n".join([f"Full fine-tuning at 224 px on {found.said['device']} with real pictures.", "", *lines])
 
 
 def safe(title: str) -> str:
