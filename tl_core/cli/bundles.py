@@ -87,12 +87,11 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a run's bundle as a zip."""
-    from tl_core.serving.bundle import read_bundle, to_zip
+    from tl_core.serving.bundle import to_zip
 
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise NotFound(f"{out} cannot be written: name a file in a folder that exists, such as bundle.zip.")
-    bundle = read_bundle(Path(run))
-    to_zip(bundle.folder, out)
+    to_zip(Path(run), out)
     size = out.stat().st_size
     if json:
         show.as_json({"file": str(out.absolute()), "bytes": size})

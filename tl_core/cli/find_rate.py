@@ -30,16 +30,16 @@ def describe(
     from tl_core.runs.store.store import Store
 
     with show.Bars() as bars:
-        row = described(name, Store.default().command_line_workspace(), bars)
+        network = described(name, Store.default().command_line_workspace(), bars)
     if json:
-        show.as_json(backbone_row(row))
+        show.as_json(backbone_row(network))
         return
-    weights = row.weights_row()
+    weights = network.weights_row()
     show.line(
-        f"{row.name}: {row.parameters / 1e6:.1f} M parameters in {len(row.stages)} stages, {weights.input_size} px."
+        f"{network.name}: {network.parameters / 1e6:.1f} M parameters in {len(network.stages)} stages, {weights.input_size} px."
     )
-    show.line(f"Its stages: {', '.join(row.stages)}. Licence of its weights: {weights.licence}")
-    show.line(f"Use it: train DATA --backbone {row.name}")
+    show.line(f"Its stages: {', '.join(network.stages)}. Licence of its weights: {weights.licence}")
+    show.line(f"Use it: train DATA --backbone {network.name}")
 
 
 @parameters.with_options(

@@ -48,12 +48,12 @@ def _told(error: GraftError) -> Failure:
 
 def disk_full(error: BaseException) -> bool:
     """Whether a full disk caused `error`, also where a library reports it in its own words."""
-    for one in _chain(error):
-        if isinstance(one, DiskFull) or (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)):
-            return True
-        if "no space left on device" in str(one).lower():
-            return True
-    return False
+    return any(
+        isinstance(one, DiskFull)
+        or (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
+        or "no space left on device" in str(one).lower()
+        for one in _chain(error)
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

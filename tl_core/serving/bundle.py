@@ -91,12 +91,12 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def to_zip(folder: Path, out: Path) -> Path:
-    """Zip the bundle in `folder` (a bundle or run folder) to the file `out`, which appears by one rename; returns it.
+    """Zip the bundle in `folder` (whatever `read_bundle` reads) to the file `out`, which appears by one rename; returns it.
 
     The same bundle always gives the same bytes.
 
     Raises:
-        BundleError: `folder` holds no bundle that can be used.
+        NotFound, BundleError: as `read_bundle`.
         DiskFull: no space is left.
     """
     bundle = read_bundle(folder)

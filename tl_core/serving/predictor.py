@@ -255,16 +255,16 @@ def expand(paths: Sequence[Path | str]) -> list[Path]:
     """Files as they are; for a folder, the pictures in it at any depth, sorted by path, without hidden files."""
     files: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if path.is_dir():
+            files += sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in EXTENSIONS
+                and file.is_file()
+                and not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(path).parts)
+            )
+        else:
             files.append(path)
-            continue
-        files += sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in EXTENSIONS
-            and file.is_file()
-            and not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(path).parts)
-        )
     return files
 
 
