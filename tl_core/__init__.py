@@ -6,11 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tl_core.errors import GraftError
+from tl_core.version import __version__
 
 if TYPE_CHECKING:
     from tl_core.api import load, train
-
-__version__ = "0.1.0"
 
 __all__ = ["GraftError", "__version__", "load", "train"]
 

@@ -6,10 +6,10 @@ import os
 
 import streamlit as st
 
-from tl_core import __version__
 from tl_core.data import samples
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import new_token
+from tl_core.version import __version__
 from ui import actions, grids, runview, tour
 from ui.data_page.dropzone import keeping
 from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here

@@ -16,7 +16,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import tl_core
 from tl_core.runs.process.run_job import Held, end_process_group
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
@@ -25,6 +24,8 @@ _PATIENCE = 1.5
 _THREADS = {"GOMP_SPINCOUNT": "2000"}
 """How long PyTorch's threads spin while they wait for each other, unless the operator says otherwise. By default it is so long
 that a training beside another busy process takes ten times as long; this costs 5 % on an idle machine."""
+_SOURCE = Path(__file__).parents[3]
+"""The folder that holds the package tl_core."""
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 
 
@@ -35,8 +36,7 @@ class LocalProcesses:
         self._module = module
 
     def submit(self, job: JobFolder, *, store: Path) -> None:
-        package = Path(tl_core.__file__).parents[1]
-        paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
         held = Held.of(job)
         try:
             held = held.completed(job, Store(store))
@@ -49,7 +49,7 @@ class LocalProcesses:
                     pass_fds=held.descriptors(),
                     start_new_session=True,
                     # `-m` looks for modules in the working folder first, and the user's may hold anything.
-                    cwd=package,
+                    cwd=_SOURCE,
                     env={**_THREADS, **os.environ, "GRAFT_STORE": str(store), "PYTHONPATH": os.pathsep.join(paths)},
                 )
         finally:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-import tl_core
 from tl_core.disk import write_atomically
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.events import Event, StageStarted
@@ -20,6 +19,7 @@ from tl_core.documents.report import Report
 from tl_core.errors import ModelError
 from tl_core.runs.train.learn import Learned
 from tl_core.runs.train.plan import Plan
+from tl_core.version import __version__
 
 if TYPE_CHECKING:
     from tl_core.serving.predictor import Predictor
@@ -100,7 +100,7 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
         linear_on_pooled=plan.network.layout.linear_on_pooled,
         split_hashes=split_hashes(plan.manifest, plan.splits),
         created=time.time(),
-        versions={"graft": tl_core.__version__, **{name: version(name) for name in made_with}},
+        versions={"graft": __version__, **{name: version(name) for name in made_with}},
     )
 
 
