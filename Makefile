@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | bench | registry | readme | screenshots | format | clean
+# make app | demo | check | test | test-all | bench | registry | options | screenshots | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all bench registry readme screenshots format clean
+.PHONY: app demo check test test-all bench registry options screenshots format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -28,9 +28,9 @@ test-all: .venv/dev
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
 
-# writes the table of options into README.md
-readme: .venv/app
-	$(BIN)/python -m tl_core.cli.readme
+# writes the options of a run into README.md and into the arguments of tl_core.train
+options: .venv/app
+	$(BIN)/python -m tl_core.cli.write_options
 
 # writes tl_core/models/backbones.json from the metadata of torchvision and timm; takes several minutes
 registry: .venv/app

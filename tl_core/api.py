@@ -10,18 +10,11 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from tl_core.documents.events import Event
 from tl_core.documents.options import (
-    BATCH_SIZE,
-    DEFAULT_NETWORK,
     OPTIONS,
-    Device,
-    Level,
-    Optimizer,
-    Schedule,
-    Solver,
     TrainingOptions,
     by_current_names,
 )
@@ -46,23 +39,24 @@ class Request(NamedTuple):
 def train(
     data: str | os.PathLike[str],
     *,
-    backbone: str = DEFAULT_NETWORK,
+    # options of a run: written by make options
+    backbone: str = "efficientnet_lite0",
     weights: str | None = None,
     strategy: str | None = None,
     stages: int | None = None,
-    solver: Solver = "logistic",
+    solver: Literal["logistic", "adam"] = "logistic",
     epochs: int | None = None,
     image_size: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = 32,
     seed: int = 0,
-    device: Device = "auto",
-    optimizer: Optimizer | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    optimizer: Literal["adamw", "sgd"] | None = None,
     learning_rate: float | None = None,
     stage_rate: float | None = None,
     rate_decay: float | None = None,
     momentum: float | None = None,
     weight_decay: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Literal["cosine", "constant"] | None = None,
     warm_up: float | None = None,
     label_smoothing: float | None = None,
     mixup: float | None = None,
@@ -72,9 +66,10 @@ def train(
     clip: float | None = None,
     class_weights: bool | None = None,
     norm_learns: bool | None = None,
-    augmentation: Level | None = None,
+    augmentation: Literal["none", "light", "medium", "strong"] | None = None,
     views: int | None = None,
     lora_rank: int | None = None,
+    # end of the options of a run
     recipe: Mapping[str, Any] | None = None,
     classes: ClassesFrom = "first",
     out: str | os.PathLike[str] | None = None,

@@ -1,4 +1,4 @@
-"""What is written whole or not at all, what is removed at once, and what is said when the disk is full."""
+"""Writing a file or folder whole or not at all, removing one at once, and the error for a full disk."""
 
 from __future__ import annotations
 

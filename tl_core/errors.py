@@ -1,4 +1,4 @@
-"""Every error that a user can meet, as one tree. Knows nothing of who shows it.
+"""Every error that a user can meet, as one tree.
 
 GraftError                      what the user can mend; its text is for the user (exit code 2)
 ├── DataError                   the pictures
@@ -33,6 +33,18 @@ from typing import ClassVar
 
 MANY_NAMES = 20
 """More than a message should list."""
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+"""What PyTorch on a CPU, Metal, ONNX Runtime and the system say when memory ran out."""
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out: that of the machine, or that of its GPU."""
+    # CUDA has a class of its own, but only torch has it.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error) for words in _NO_MEMORY)
+    )
 
 
 class GraftError(Exception):
@@ -94,7 +106,7 @@ class UnknownName(SpecError):
 
     @classmethod
     def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
-        """Names `valid`; of a long list only those that hold `name` or look like it, where any do."""
+        """An error that lists the names `valid`; of a long list only those that contain or resemble `name`, if there are any."""
         known = list(valid)
         close: list[str] = []
         if len(known) > MANY_NAMES:
@@ -153,6 +165,15 @@ class DocumentError(GraftError):
 
 class DeviceError(GraftError):
     kind = "device"
+
+    @classmethod
+    def of_memory(cls, error: BaseException) -> DeviceError:
+        """What the user is told where memory ran out (`memory_ran_out(error)`)."""
+        on_gpu = any(word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "CUDA", "MPS"))
+        return cls(
+            f"There is not enough memory{' on this GPU' if on_gpu else ''} for this. Choose a smaller image size or backbone, "
+            "or fewer stages, then start again."
+        )
 
 
 class Cancelled(GraftError):

@@ -72,7 +72,7 @@ def peak_resident_mb() -> float:
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, for what it takes next; whether its allocator can be told so.
+    """Tell the allocator of this process to keep freed memory for later requests; returns whether it accepts that.
 
     A training step takes and frees the same gigabyte again and again. glibc gives large pieces back to the system each time,
     which clears every page of them when they are taken anew: with it, steps of a whole network take 1.3 to 1.6 times as long.

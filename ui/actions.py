@@ -33,7 +33,7 @@ def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one
         As `start`.
     """
     started: dict[str, JobFolder] = st.session_state.setdefault("started", {})
-    # No access to Streamlit between the look and the start: a rerun can interrupt only there.
+    # No call of Streamlit between this check and the start: a rerun interrupts the script only inside such calls.
     job = started.get(what)
     if job is None or not job.exists or job.status().final:
         if one_more:

@@ -268,7 +268,7 @@ def learning(drawn: Sequence[Block]) -> str:
     """How many parameters learn: a number, or words where only the built network could tell the number."""
     whole = sum(block.parameters for block in drawn if block.learns == "yes")
     if any(block.learns == "part" for block in drawn):
-        return f"the head's {count(whole)} and about one in a hundred"
+        return f"the head's {count(whole)} and a small part of the stages'"
     if any(block.learns == "perhaps" for block in drawn):
         sizes = [block.parameters for block in drawn[:-1]]
         return f"{count(min(sizes) + whole)} to {count(max(sizes) + whole)}"

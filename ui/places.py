@@ -53,11 +53,12 @@ class Place:
     step: Step | None = None
     """None: reading beside the line of steps, linked after it."""
     shows: tuple[type, ...] = ()
-    """Folders of jobs (the open one) and specs of questions that the page shows in full, so that the job line leaves them out."""
+    """Folders of jobs (the open one) and specs of questions that the page shows in full, so that the
+    bar of running jobs at the top leaves them out."""
     needs: type[DatasetFolder] | type[RunFolder] | None = None
-    """Without an open data set, or any run, that ended well, the page says what is missing instead of its body."""
+    """What must exist and have succeeded: the open data set, or any run. Otherwise the page shows only what is missing."""
     without: str = ""
-    """What is said where that is missing. The page that `shows` what is missing is offered."""
+    """Shown if `needs` is not met, with a button to the page whose `shows` contains what is missing."""
     offer: str = ""
     """The button with which a page that misses something leads here."""
     meanwhile: str = ""

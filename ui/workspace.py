@@ -89,7 +89,7 @@ def _open(place: Place) -> Here:
     if run is not None and named is None:
         dataset = pictures_of(run, workspace) or dataset
     here = Here(workspace, dataset, run, place)
-    # Also where nothing changed here: a second click in the middle of a page switch leaves the browser with the old address.
+    # Written even if it did not change: after a second click during a page switch the browser still shows the old address.
     st.query_params.from_dict(here.query())
     st.session_state["place"] = here.query()
     if settings.on_space():

@@ -136,6 +136,8 @@ def test_a_bug_is_exit_1_and_keeps_its_traceback(
 @contextmanager
 def training(store: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`train sample:digits --json` in a process of its own, once its worker is at work."""
+    # A shell may have started the tests with SIGINT ignored, which a child would inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command("train", "sample:digits", "--json", *arguments),
         cwd=ROOT,
@@ -144,6 +146,7 @@ def training(store: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         assert process.stderr is not None
         assert process.stderr.readline(), "it ended before its first stage"

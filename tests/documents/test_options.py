@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import pytest
+from pydantic import Field
+from pydantic.fields import FieldInfo
 
-from tl_core.documents.options import OPTIONS, Condition, Recipe, TrainingOptions
+from tl_core.documents.options import OPTIONS, Condition, Option, Recipe, TrainingOptions
 from tl_core.errors import SpecError, UnknownName
 
 
@@ -18,6 +20,12 @@ def test_every_row_can_be_shown_anywhere() -> None:
         assert option.when in get_args(Condition)
         assert (option.default is None) == (option.unset is not None), option.name
         assert set(option.words or {}) <= set(option.choices or (True, False)), option.name
+
+
+def test_a_number_without_both_ends_of_its_range_is_refused_when_it_is_written() -> None:
+    row = Option(title="Warmth", help="How warm.", tab="Rates")
+    with pytest.raises(ValueError, match="warmth needs a smallest and a largest value"):
+        row.of("warmth", FieldInfo.from_annotation(Annotated[float, Field(ge=0)]))
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,16 @@ def test_too_little_memory_says_what_to_do() -> None:
     class OutOfMemoryError(RuntimeError):
         pass
 
-    for error in (MemoryError(), OutOfMemoryError("CUDA out of memory")):
+    for error in (
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        RuntimeError("Non-zero status code returned: Failed to allocate memory for requested buffer of size 9"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ):
         failure = failure_of(error)
+        assert ("on this GPU" in failure.message) == ("CUDA" in str(error) or "MPS" in str(error))
         assert (failure.kind, failure.exit_code) == ("device", 2)
         assert "smaller image size" in failure.message
 

@@ -1,6 +1,6 @@
 """The command line, `python -m tl_core`: the same calls as the pages make.
 
-It knows how a result becomes text or JSON, and an error an exit code. What is done, and how, is below.
+It turns results into text or JSON, and errors into exit codes.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def _parameter(option: Option) -> inspect.Parameter:
     said = typer.Option(
         help=f"{option.help} Takes {option.takes}." if option.choices else option.help,
         metavar={bool: None, int: "N", float: "X", str: "NAME"}[option.kind],
-        # Said once, by the command, of the many that are the strategy's own.
+        # Not shown for options whose default is the strategy's own: the help of the command says so once.
         show_default=option.unset != OF_STRATEGY and (option.unset or True),
         rich_help_panel=ADVANCED if option.folded else None,
     )

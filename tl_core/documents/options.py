@@ -1,8 +1,8 @@
 """The options of a training run, one row each: name, type, range, default, title, help, and when it has an effect.
 
 A row is a field of `RunOptions` or `Recipe` with an `Option` beside its type. The command line, the widgets of the Train
-page, the messages about wrong values and the table in README are made from these rows (`OPTIONS`); the signature of
-`tl_core.train` repeats their names, types and defaults, and a test holds it to them.
+page, the messages about wrong values, the table in README and the arguments of `tl_core.train` are made from these rows
+(`OPTIONS`), the last two by `make options`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,13 +40,13 @@ OF_STRATEGY = "the strategy's own"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One row. What stands beside the type of a field comes first; from `name` on, everything is read from the field."""
+    """One row. The attributes before `name` are written beside the type of a field; from `name` on, they are read from the field."""
 
     title: str
     """The label on the page."""
     help: str
     """One or two sentences for the command line, the page and README."""
-    tab: str | None = None
+    tab: str | None
     """Tab of the page's folded settings; None where the page has a place of its own for it."""
     when: Condition = "always"
     """The condition under which it has an effect."""
@@ -70,11 +70,16 @@ class Option:
     """Smallest and largest number, by `ge` and `le` if they belong to the range, by `gt` and `lt` if they do not."""
 
     def of(self, name: str, said: FieldInfo) -> Self:
-        """This row with what the field `said`, called `name`, says of it."""
+        """This row, completed from the pydantic field `said`, which is called `name`."""
         optional = NoneType in get_args(said.annotation)
         plain = FieldInfo.from_annotation(get_args(said.annotation)[0]) if optional else said
         kind: Any = plain.annotation
         choices: tuple[str, ...] = get_args(kind) if get_origin(kind) is Literal else ()
+        limits = {
+            key: getattr(each, key) for each in plain.metadata for key in ("ge", "gt", "le", "lt") if hasattr(each, key)
+        }
+        if kind in (int, float) and tuple(limits) not in _RANGES:
+            raise ValueError(f"The option {name} needs a smallest and a largest value: {', '.join(map(str, _RANGES))}.")
         return replace(
             self,
             name=name,
@@ -82,12 +87,7 @@ class Option:
             kind=str if choices else kind,
             default=None if self.unset else said.default,
             choices=choices,
-            limits={
-                key: getattr(each, key)
-                for each in plain.metadata
-                for key in ("ge", "gt", "le", "lt")
-                if hasattr(each, key)
-            },
+            limits=limits,
             annotation=Annotated[kind, self, *plain.metadata],
         )
 
@@ -96,7 +96,8 @@ class Option:
         """Its values, in words."""
         if self.choices:
             return ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}"
-        return f"{_KINDS[self.kind]}{_RANGES[tuple(self.limits)].format(*self.limits.values())}"
+        span = _RANGES[tuple(self.limits)].format(*self.limits.values()) if self.limits else ""
+        return f"{_KINDS[self.kind]}{span}"
 
     def read(self, value: Any) -> bool | int | float | str:
         """`value` as the option's type.
@@ -122,7 +123,6 @@ _KINDS: Mapping[type, str] = MappingProxyType(
 )
 _RANGES: Mapping[tuple[str, ...], str] = MappingProxyType(
     {
-        (): "",
         ("ge", "le"): " from {} to {}",
         ("gt", "le"): " above {}, at most {}",
         ("ge", "lt"): " from {} to below {}",
@@ -139,13 +139,18 @@ class RunOptions(Record):
         Option(
             title="Backbone",
             help="The pretrained network: a name that `backbones` lists, or that of any other network of timm.",
+            tab=None,
             folded=False,
         ),
     ] = DEFAULT_NETWORK
     weights: Annotated[
         str | None,
         Option(
-            title="Weights", help="The backbone's set of pretrained weights.", unset="its default set", folded=False
+            title="Weights",
+            help="The backbone's set of pretrained weights.",
+            tab=None,
+            unset="its default set",
+            folded=False,
         ),
     ] = None
     strategy: Annotated[
@@ -153,6 +158,7 @@ class RunOptions(Record):
         Option(
             title="Strategy",
             help="How much of the network to re-train: a name that `strategies` lists, or auto, which looks at the pictures first.",
+            tab=None,
             unset="by the device and the number of pictures",
             folded=False,
         ),
@@ -217,7 +223,10 @@ class RunOptions(Record):
         Option(title="Seed", help="The same seed gives the same split and the same result.", tab="Training"),
     ] = 0
     device: Annotated[
-        Device, Option(title="Device", help="Where to train; auto takes the fastest device that is here.", folded=False)
+        Device,
+        Option(
+            title="Device", help="Where to train; auto takes the fastest device that is here.", tab=None, folded=False
+        ),
     ] = "auto"
 
 

@@ -48,7 +48,7 @@ class Handling(NamedTuple):
     pretrained: tuple[tuple[str, str | None], ...] = ()
     """Backbone and set of weights (None: the default one) of every pretrained file that the answer depends on."""
     describes: str | None = None
-    """The network whose row in the registry is the answer, which counts for as long as the row is there."""
+    """Name of the network that the answer adds to the registry; the answer is valid while that row exists."""
 
 
 class Question(Document):
@@ -67,7 +67,7 @@ class Question(Document):
 
 
 class DescribeSpec(Question):
-    """Which row of the registry would a network have that only timm knows? The answer is that row, in the store's `networks/`."""
+    """Add a network of timm to the registry. The answer is its row, in the store's folder `networks/`."""
 
     job: Literal["describe"] = "describe"
     network: str

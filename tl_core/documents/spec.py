@@ -24,7 +24,7 @@ class IngestSpec(Document):
     """Absolute path of the folder or zip, or the sample's name."""
     classes_from: ClassesFrom = "first"
     remove_source: bool = False
-    """An upload staged in the store: removed when it was read."""
+    """Whether `source` is an upload in the staging folder, which is removed after reading."""
 
 
 class TrainSpec(RunOptions, Document):
@@ -66,8 +66,8 @@ class TrainSpec(RunOptions, Document):
     changes: Annotated[dict[str, bool | int | float | str], AfterValidator(by_current_names)] = Field(
         default_factory=dict
     )
-    """What the user set of the recipe, and `epochs` and `stages` as they were asked for, so that it can be set again where
-    `auto` finds another row, and what has no effect can be named."""
+    """The user's own values for the recipe, `epochs` and `stages`. They are applied again when `auto` has found a strategy, and
+    the run names those without effect."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run is expected to take, from and to; written when it starts to run."""
 

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 
 from tl_core.documents.status import Failure
-from tl_core.errors import DeviceError, DiskFull, GraftError, StoreError
+from tl_core.errors import DeviceError, DiskFull, GraftError, StoreError, memory_ran_out
 
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -29,13 +29,8 @@ def failure_of(error: BaseException) -> Failure:
                 "what was finished before is whole."
             )
         )
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        memory = "memory" if isinstance(error, MemoryError) else "memory on this GPU"
-        return _told(
-            DeviceError(
-                f"There is not enough {memory} for this. Choose a smaller image size or backbone, then start again."
-            )
-        )
+    if memory_ran_out(error):
+        return _told(DeviceError.of_memory(error))
     words = " ".join(str(error).split())[:300]
     what = f"{type(error).__name__}: {words}" if words else type(error).__name__
     message = f"Something went wrong inside Graft ({what}). This is a bug in Graft; the log has the details."

@@ -83,7 +83,7 @@ def _widget(case: Case, option: Option) -> None:
     if _switch(option):
         st.toggle(option.title, bool(own), **common)
     elif option.choices or option.words:
-        words = option.words or {choice: choice for choice in option.choices}
+        words = {choice: (option.words or {}).get(choice, str(choice)) for choice in option.choices or (True, False)}
         st.selectbox(
             option.title, list(words), index=None, format_func=words.__getitem__,
             placeholder=f"{words.get(own, own)} (default)", **common,

@@ -61,7 +61,7 @@ def strategy(
     known = conditions(
         taken, network, solver=solver, optimizer=advanced.set_value("optimizer") or taken.recipe.optimizer
     )
-    # Which strategy `auto` comes to is found out later, so only what has an effect on any of them can be set.
+    # Which strategy `auto` comes to is found out later, so only options with an effect on every strategy can be set.
     case = Case(network, weights, taken, frozenset({"always"}) if name == AUTO else known)
     proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
     st.subheader("How much of it to re-train", anchor=False)

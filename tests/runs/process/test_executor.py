@@ -106,7 +106,7 @@ def test_the_setting_names_a_row_or_a_class_and_all_else_lists_the_rows(
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     assert type(chosen()) is Keeping
     for name, error, part in (
-        ("slurm", UnknownName, ", ".join(EXECUTORS)),
+        ("no-such", UnknownName, ", ".join(EXECUTORS)),
         ("no.such.module:Class", SpecError, "no.such.module"),
         ("pathlib:Folder", SpecError, "Folder"),
         ("pathlib:Path", SpecError, "submit, cancel, alive and log"),

@@ -45,6 +45,23 @@ def test_lines_of_two_threads_stay_whole_and_in_the_order_of_time(tmp_path: Path
     assert times == sorted(times)
 
 
+def test_a_sampler_that_fails_is_logged_and_the_job_goes_on(tmp_path: Path) -> None:
+    def look() -> Event | None:
+        raise OSError("no such sensor")
+
+    job = _job(tmp_path)
+    recorder = Recorder(job)
+    recorder.sample(look, 0.005)
+    until(
+        lambda: (
+            "A sampler stopped: OSError: no such sensor" in (job.log_file.read_text() if job.log_file.exists() else "")
+        )
+    )
+    recorder.end("succeeded", "Done.", None)
+    recorder.close()
+    assert job.status().state == "succeeded"
+
+
 def test_a_sampler_speaks_beside_the_job_until_the_job_has_ended(tmp_path: Path) -> None:
     job = _job(tmp_path)
     recorder = Recorder(job)

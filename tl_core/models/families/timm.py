@@ -79,6 +79,10 @@ class Listed:
     """Default image size in pixels; None: that of the weights. Weights for 518 pixels take five times as long as at 224."""
     packaged: Packaged | None = None
 
+    def __post_init__(self) -> None:
+        if not self.tags and self.packaged is None:
+            raise ValueError(f"{self.builder} needs the tags of its sets of weights, or a package that holds them.")
+
 
 TIMM: tuple[Family, ...] = (
     Family(

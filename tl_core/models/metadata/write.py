@@ -1,6 +1,6 @@
 """Writes backbones.json from the libraries' own metadata: `python -m tl_core.models.metadata.write` (make registry).
 
-Needs torch, torchvision and timm, and takes about a minute. Which networks there are is in the table of families; the licences of
+Needs torch, torchvision and timm, and takes several minutes. Which networks there are is in the table of families; the licences of
 torchvision's weights, which its metadata lack, are here.
 """
 

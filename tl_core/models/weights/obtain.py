@@ -125,7 +125,8 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
     damaged: list[Path] = []
     for found in candidates(network, known):
         if found.place == "operator's folder":
-            # `identity` reads no file, so behind a damaged file of the library this one would have the key of that one.
+            # `identity` opens no file. Where the library's file is damaged and this one is used instead, results would be cached
+            # under the library's key: so it must be the same file.
             if not damaged or (known.sha256 and _is_intact(found.path, known)):
                 return found.path
             continue

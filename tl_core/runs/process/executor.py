@@ -19,7 +19,7 @@ from tl_core.runs.store.job_folder import JobFolder
 
 @runtime_checkable
 class Executor(Protocol):
-    """Has each job run by `python -m tl_core.runs.worker FOLDER`, with GRAFT_STORE set, on a machine that sees the store.
+    """Runs each job as `python -m tl_core.runs.worker FOLDER`, with GRAFT_STORE set, on a machine that sees the store.
 
     The worker itself takes the locks of its job, waits for its turn on the device, and writes what becomes of the job into
     the folder. While it works, the folder's lock is held; before that, the executor knows about the job.
@@ -72,7 +72,8 @@ def hand_over(job: JobFolder, claim: int, executor: Executor, *, store: Path) ->
     """Submit `job` and release `claim`, the right to submit it (`JobFolder.claim`). A job that is not accepted is interrupted."""
     try:
         executor.submit(job, store=store)
-        # The job counts as waiting by this, where no worker has it yet; one that has it removed the file.
+        # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file, and
+        # then this has no effect.
         os.write(claim, b"accepted")
     finally:
         locks.release([claim])

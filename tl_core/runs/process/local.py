@@ -1,8 +1,8 @@
 """The local executor: each job is a process of this machine in a session of its own, which ends with the app that started it.
 
 The process inherits the locks of its job, so the job is alive from the moment it is submitted until its process has ended.
-The process reads the pipe on its stdin, whose other end the app holds, and ends when the pipe closes. So the table of
-processes in this module keeps each of them until it has ended.
+The process reads the pipe on its stdin, whose other end the app holds, and ends when the pipe closes. The table
+`_workers` keeps each Popen object until its process has ended, because deleting the object would close the pipe.
 """
 
 from __future__ import annotations

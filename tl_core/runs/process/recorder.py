@@ -27,7 +27,7 @@ _ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
 class Recorder:
     """Writes events, states and log lines of one job, from any thread, each line whole and in the order of time.
 
-    Only who holds the job's lock may have a recorder of it.
+    Only the process that holds the job's lock may have a recorder of it.
     """
 
     def __init__(self, job: JobFolder) -> None:
@@ -45,14 +45,18 @@ class Recorder:
     def sample(self, look: Callable[[], Event | None], seconds: float) -> None:
         """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns.
 
-        For what is to be seen beside every job, such as the temperature of the GPU: `run_job.run` starts it.
+        A value that every job reports, such as the temperature of the GPU, is sampled by a call in `run_job.run`. A sampler that
+        fails is logged and stopped; the job goes on.
         """
 
         def watch() -> None:
-            while not self._ended.wait(seconds):
-                event = look()
-                if event is not None:
-                    self.write(event)
+            try:
+                while not self._ended.wait(seconds):
+                    event = look()
+                    if event is not None:
+                        self.write(event)
+            except Exception as error:  # noqa: BLE001 - a sampler must not end the job
+                self.log(f"A sampler stopped: {type(error).__name__}: {error}")
 
         threading.Thread(target=watch, daemon=True).start()
 

@@ -49,7 +49,7 @@ class Held(Record):
         return cls(lock=lock)
 
     def completed(self, job: JobFolder, store: Store) -> Held:
-        """With a lock on the data set that `job` needs and a ticket for its device, where they are not there yet.
+        """Take the lock on the job's data set and a ticket for its device, unless they are held already.
 
         Raises:
             NotFound, SpecError: the data set is gone, or was not read to the end.

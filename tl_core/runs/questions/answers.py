@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Generator, Mapping
 from types import MappingProxyType
+from typing import get_args
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import (
@@ -16,6 +17,7 @@ from tl_core.documents.questions import (
     LearningRateSpec,
     MeasureSpec,
     PreviewSpec,
+    QuestionSpec,
     RankSpec,
 )
 from tl_core.runs.process.queue import measuring_lock
@@ -119,6 +121,9 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
     }
 )
 """The job of each kind of question, by `job` of its spec."""
+
+if QUESTION_JOBS.keys() != (asked := {kind.model_fields["job"].default for kind in get_args(QuestionSpec)}):
+    raise ValueError(f"Here are the jobs {', '.join(QUESTION_JOBS)}; the kinds of question are {', '.join(asked)}.")
 
 
 def _dataset(workspace: str, dataset: str) -> DatasetFolder:

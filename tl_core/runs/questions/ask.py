@@ -154,9 +154,9 @@ def _answered(question: QuestionFolder, spec: QuestionSpec) -> bool:
 
 
 def _claimed_again(question: QuestionFolder, spec: QuestionSpec) -> int | None:
-    """The claim to a question that ended without an answer that counts, whose folder is emptied for another try.
+    """Claim a question that ended without a valid answer, and empty its folder so that it can run again.
 
-    None where the question is at work or was answered.
+    Returns None where the question is at work or was answered.
     """
     try:
         claim = question.claim()

@@ -29,7 +29,7 @@ _CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({
 def problems(
     options: TrainingOptions, *, find: Callable[[str], Network] = network, cache: Cache | None = None
 ) -> list[GraftError]:
-    """Everything that is wrong with `options`, each of which is in its range, on this machine and with each other.
+    """Everything that is wrong with the combination of `options`, or with using them on this machine; ranges were checked before.
 
     `find` gives a backbone's row or raises GraftError. With `cache`, pretrained weights that can be had nowhere are wrong, too.
     """
@@ -159,7 +159,7 @@ def without_effect(spec: TrainSpec) -> list[str]:
 
 
 def conditions(chosen: Strategy, backbone: Network, *, solver: str, optimizer: str) -> frozenset[Condition]:
-    """What is true of a run, of that which decides whether an option has an effect on it."""
+    """The conditions that a run meets; an option has an effect on it only if the option's own condition is among them."""
     steps = chosen.takes_steps or solver == "adam"
     holds: dict[Condition, bool] = {
         "always": True,
@@ -195,7 +195,7 @@ def _require_weights(
 
 
 def _refused_sizes(backbone: Network, image_size: int, sets: tuple[WeightsRow, ...]) -> list[GraftError]:
-    """Why the network takes no such size with any of `sets`, once; empty where it does with one of them."""
+    """The first reason, if the network refuses the size with each of `sets`; else empty."""
     refused: list[GraftError] = []
     for known in sets:
         attempt(partial(backbone.check_image_size, image_size, known.name), refused)

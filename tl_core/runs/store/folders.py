@@ -43,7 +43,7 @@ class DatasetFolder(JobFolder):
         forget(self.path.parents[3], origins)
 
     def origins(self) -> list[str]:
-        """Under what the cache keeps what was computed from its pictures; nothing of a sample, whose pictures anybody has."""
+        """Prefixes of the cache keys of all that was computed from its pictures. Empty for a sample, whose pictures are public."""
         from tl_core.data.pixels import origin
 
         try:

@@ -1,6 +1,6 @@
 """The folder of one job: its paths, its documents, and the state that follows from what lies in it.
 
-spec.json     what was asked for            status.json   its state, written by who holds the lock
+spec.json     what was asked for            status.json   its state, written by the holder of the lock
 events.jsonl  its events, append-only       log.txt       for people: stages, tracebacks
 lock          held while the job runs       cancel        somebody asked it to stop
 label.json    a name given afterwards       reserve       space for the last status on a full disk

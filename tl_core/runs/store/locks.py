@@ -39,7 +39,7 @@ def take(path: Path, *, shared: bool = False, patience: float = 0.25) -> int | N
 
 
 def _above_streams(descriptor: int) -> int:
-    """`descriptor`, or another one for the same file: below 3 it would become a worker's stdin or be lost to it."""
+    """`descriptor`, or one of at least 3 for the same file: 0, 1 and 2 would be replaced by a worker's standard streams."""
     if descriptor > 2:
         return descriptor
     try:

@@ -19,7 +19,7 @@ from tl_core.runs.store.sweep import sweep
 
 
 def swept(workspace: Workspace) -> Store:
-    """The store of `workspace`, without what was idle for too long; `workspace` itself is in use."""
+    """Mark `workspace` as used, delete workspaces that were idle for too long, and return the store."""
     store = Store(workspace.path.parents[1])
     workspace.touch()
     sweep(store, settings.keep_days())

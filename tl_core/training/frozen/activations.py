@@ -69,8 +69,8 @@ def frozen_activations(
 
     `exported` is the folder that `exported_backbone` gave, by its name in the cache; `key` names pixels and backbone, as for
     `features.extract`: embeddings that are not in the cache under it are computed in the same pass and kept. Views are drawn by
-    the spec's seed and the image's number. `passes` is the number of epochs in which those stages stay frozen; there are no more
-    views than that, or two. What is kept is computed in float32, as in the exported graph; `spec.precision` is that in which the
+    the spec's seed and the image's number. `passes` is the number of epochs in which those stages stay frozen; there are at most
+    max(2, passes) views. What is kept is computed in float32, as in the exported graph; `spec.precision` is that in which the
     frozen stages would be computed again.
 
     Raises:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.options import Level
+from tl_core.errors import memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, write_outputs
-from tl_core.training.loop.inputs import out_of_memory
 from tl_core.training.regularisation.augment import view
 
 GPU_BATCH = 256
@@ -82,5 +82,5 @@ def run_eager(
             return [found[one.output].float().cpu().numpy() for one in wanted]
 
     yield from write_outputs(
-        wanted, outputs, len(pictures), GPU_BATCH, pace=pace, before=before, too_large=out_of_memory
+        wanted, outputs, len(pictures), GPU_BATCH, pace=pace, before=before, too_large=memory_ran_out
     )

@@ -21,7 +21,7 @@ from tl_core.training.head.fitted import Head, calibrated_loss, check_rows, clas
 from tl_core.training.head.logistic import Scaling
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
-from tl_core.training.strategies.optimizers import optimizer
+from tl_core.training.strategies.optimizers import optimizer, take_step
 from tl_core.training.strategies.schedules import schedule
 
 DIVERGED = (
@@ -111,7 +111,7 @@ class _Steps:
         self._factors = schedule(spec.epochs * self._an_epoch, recipe)
 
     def judged(self) -> AbstractContextManager[None]:
-        """A context in which the layer is the one that is scored and kept: the average, where the recipe averages."""
+        """A context in which the layer has the weights to be scored and kept: the moving average, if the recipe asks for one."""
         return nullcontext() if self._average is None else self._average.applied()
 
     def epoch(self, number: int) -> None:
@@ -143,9 +143,7 @@ class _Steps:
         )
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        if self._recipe.clip:
-            nn.utils.clip_grad_norm_(self.layer.parameters(), self._recipe.clip)
-        self._optimizer.step()
+        take_step(self._optimizer, self._recipe)
         if self._average is not None:
             self._average.update()
 

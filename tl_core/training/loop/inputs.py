@@ -61,13 +61,6 @@ def fits_device(size: int, device: torch.device) -> bool:
     return size < RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether `error` says that the device's memory ran out: CUDA has an error of its own, Metal and the CPU have messages."""
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
-    )
-
-
 def wait_for(device: torch.device) -> None:
     """Return when the device has finished its work."""
     if device.type == "cuda":

@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import TrainSpec
-from tl_core.errors import DeviceError
+from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import calibrated_loss
-from tl_core.training.loop.inputs import Inputs, out_of_memory
+from tl_core.training.loop.inputs import Inputs
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.optimizers import optimizer
+from tl_core.training.strategies.optimizers import optimizer, take_step
 from tl_core.training.strategies.strategies import Strategy
 from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer_parts, stage_groups
 
@@ -152,9 +152,7 @@ class Trainer:
             group["age"] += 1
         self.head_rate = self._optimizer.param_groups[0]["lr"]
         loss_sum, correct = yield from self._retry(lambda: self._gradient(rows, draw))
-        if self._recipe.clip:
-            nn.utils.clip_grad_norm_(self._learning, self._recipe.clip)
-        self._optimizer.step()
+        take_step(self._optimizer, self._recipe)
         if self._average is not None:
             self._average.update()
         running.images += len(rows)
@@ -162,7 +160,7 @@ class Trainer:
         running.correct = running.correct + correct
 
     def judged(self) -> AbstractContextManager[None]:
-        """A context in which the network is the one that is scored and kept: the average, where the recipe averages."""
+        """A context in which the network has the weights to be scored and kept: the moving average, if the recipe asks for one."""
         return nullcontext() if self._average is None else self._average.applied()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -267,13 +265,10 @@ class Trainer:
             try:
                 return work()
             except RuntimeError as error:
-                if not out_of_memory(error):
+                if not memory_ran_out(error):
                     raise
                 if self.micro_batch == 1:
-                    raise DeviceError(
-                        "Not even one picture fits the device's memory while training. Choose a smaller image size or "
-                        "backbone, or fewer stages."
-                    ) from error
+                    raise DeviceError.of_memory(error) from error
             self._optimizer.zero_grad(set_to_none=True)
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()

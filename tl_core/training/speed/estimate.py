@@ -117,7 +117,7 @@ def estimate(
             return found + _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
         trial = 0.0 if measured else _TRIAL_IMAGES * table.step_seconds
         judged = 2 * HELD_OUT * images * speed.frozen_seconds if asked.device == "cpu" else 0.0
-        # The features for the head are kept; whether the output of the frozen stages is, too, is not looked up here.
+        # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
         whole = speed.prefix_seconds if kept and kept.features else speed.frozen_seconds
         steps = _steps(network, strategy, spec, speed, whole, images, epochs, asked.classes)
         return found + trial + judged + steps

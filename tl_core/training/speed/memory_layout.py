@@ -13,8 +13,9 @@ from torch import nn
 
 from tl_core.data.cache import Cache
 from tl_core.documents.spec import TrainSpec
+from tl_core.errors import memory_ran_out
 from tl_core.models.build import Backbone
-from tl_core.training.loop.inputs import out_of_memory, wait_for
+from tl_core.training.loop.inputs import wait_for
 from tl_core.training.timing import answer_key, remembered, timed
 
 CPU_BATCH = 8
@@ -37,7 +38,7 @@ def channels_last_is_faster(backbone: Backbone, spec: TrainSpec, *, frozen: int,
                 contiguous, last = (_seconds(backbone, spec, frozen, layout, count) for layout in _LAYOUTS)
                 return last < contiguous
             except RuntimeError as error:
-                if not out_of_memory(error):
+                if not memory_ran_out(error):
                     raise
             count //= 2
         return False

@@ -19,12 +19,13 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import Event
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.errors import memory_ran_out
 from tl_core.hardware import peak_resident_mb
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.edit import cut, stage_name
 from tl_core.models.registry import Network
 from tl_core.training.frozen.keeping import PICTURES, batch_seconds
-from tl_core.training.loop.inputs import Inputs, out_of_memory, torch_device, wait_for
+from tl_core.training.loop.inputs import Inputs, torch_device, wait_for
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.speed.graph_times import export_cost, exported_graph, frozen_seconds
 from tl_core.training.speed.memory_layout import channels_last_is_faster
@@ -220,7 +221,7 @@ def _forward(backbone: Backbone, frozen: int, asked: MeasureSpec) -> float:
         try:
             return timed(lambda: work(count)) / count  # noqa: B023  timed calls it at once
         except RuntimeError as error:
-            if not out_of_memory(error) or count == 1:
+            if not memory_ran_out(error) or count == 1:
                 raise
         count //= 2
 

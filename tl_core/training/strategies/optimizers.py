@@ -28,3 +28,10 @@ if OPTIMIZERS.keys() != set(get_args(Optimizer)):
 def optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer of `groups` of parameters."""
     return OPTIMIZERS[recipe.optimizer](groups, recipe)
+
+
+def take_step(of: torch.optim.Optimizer, recipe: Recipe) -> None:
+    """One step along the gradients of the optimizer's parameters, which are clipped first if the recipe says so."""
+    if recipe.clip:
+        torch.nn.utils.clip_grad_norm_([one for group in of.param_groups for one in group["params"]], recipe.clip)
+    of.step()

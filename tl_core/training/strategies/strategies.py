@@ -1,6 +1,7 @@
 """The table of transfer-learning strategies: what learns, how fast, from which head, with how much augmentation. No torch.
 
-What a strategy does is read from the fields of its row and never decided by its name, so a new strategy is a new row in `_ROWS`.
+What a strategy does is read from the fields of its row and never decided by its name, so a new strategy is a new
+row in `_ROWS`. One that trains a new choice of parameters also needs a row in `what_learns`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.strategies import Strategy, stage_rates
+from tl_core.training.strategies.strategies import Parameters, Strategy, stage_rates
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 """Norm layers that keep statistics of the batches."""
@@ -101,18 +102,9 @@ def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _chosen(backbone: Backbone, stage: int, strategy: Strategy) -> list[nn.Parameter]:
-    parameters = list(backbone.stage_parameters(stage))
-    if strategy.parameters == "lora":
-        updates = lora.parameters(backbone)
-        return [parameter for parameter in parameters if id(parameter) in updates]
-    if strategy.parameters == "bias_and_norm":
-        wanted = {
-            id(parameter)
-            for name, parameter, module in _owned(backbone)
-            if name.rpartition(".")[2].endswith("bias") or is_norm(module)
-        }
-        return [parameter for parameter in parameters if id(parameter) in wanted]
-    return parameters
+    learns = _LEARNS[strategy.parameters]
+    wanted = {id(parameter) for name, parameter, module in _owned(backbone) if learns(name, module)}
+    return [parameter for parameter in backbone.stage_parameters(stage) if id(parameter) in wanted]
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -122,6 +114,19 @@ def is_norm(module: nn.Module) -> bool:
     # timm has norm layers of its own without a common base class; they share "norm" in the name and parameters of one dimension.
     own = list(module.parameters(recurse=False))
     return "norm" in type(module).__name__.lower() and bool(own) and all(parameter.dim() == 1 for parameter in own)
+
+
+_LEARNS: Mapping[Parameters, Callable[[str, nn.Module], bool]] = MappingProxyType(
+    {
+        "all": lambda name, module: True,
+        "bias_and_norm": lambda name, module: name.endswith("bias") or is_norm(module),
+        "lora": lambda name, module: isinstance(module, lora.Update),
+    }
+)
+"""Whether a parameter of a stage that learns does so itself, from its full name and the module that it belongs to."""
+
+if _LEARNS.keys() != set(get_args(Parameters)):
+    raise ValueError(f"Here are {', '.join(_LEARNS)}; strategies may name {', '.join(get_args(Parameters))}.")
 
 
 def _owned(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:

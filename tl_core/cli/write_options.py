@@ -1,0 +1,55 @@
+"""Writes the options of a run into README.md, as a table, and into `tl_core.train`, as its arguments: `make options`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tl_core.documents.options import OPTIONS, Option
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SOURCE = ROOT / "tl_core" / "api.py"
+
+
+def with_table(readme: str) -> str:
+    """The text of README.md with the table of today between its two marks."""
+    rows = "\n".join(_row(option) for option in OPTIONS.values())
+    head = "| option | values | default | what it does | used with |\n| --- | --- | --- | --- | --- |"
+    return _between(
+        "<!-- options of a run: written by make options -->",
+        f"\n\n{head}\n{rows}\n\n",
+        "<!-- end of the options of a run -->",
+        readme,
+    )
+
+
+def with_arguments(source: str) -> str:
+    """The text of api.py with the arguments of today between their two marks."""
+    arguments = "".join(f"    {_argument(option)},\n" for option in OPTIONS.values())
+    return _between(
+        "    # options of a run: written by make options\n", arguments, "    # end of the options of a run\n", source
+    )
+
+
+def _between(begin: str, new: str, end: str, text: str) -> str:
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + begin + new + end + after
+
+
+def _row(option: Option) -> str:
+    default = option.unset if option.default is None else option.default
+    name = option.name.replace("_", "-")
+    return f"| `--{name}` | {option.takes} | {default} | {option.help} | {option.when} |"
+
+
+def _argument(option: Option) -> str:
+    choices = ", ".join(f'"{choice}"' for choice in option.choices)
+    kind = f"Literal[{choices}]" if choices else option.kind.__name__
+    default = f'"{option.default}"' if isinstance(option.default, str) else repr(option.default)
+    return f"{option.name}: {kind}{' | None' if option.default is None else ''} = {default}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    SOURCE.write_text(with_arguments(SOURCE.read_text(encoding="utf-8")), encoding="utf-8")
