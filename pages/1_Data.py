@@ -28,7 +28,7 @@ with workspace.page(DATA) as here:
                 st.markdown(f"### {plain(opened.name)}", anchors=False)
             st.space("stretch")
             if manifest and st.button(
-                "Train on these", type="primary", icon=":material/model_training:", disabled=bool(problem(manifest))
+                "Train on these", type="primary", icon=TRAIN.icon, disabled=bool(problem(manifest))
             ):
                 here.go(TRAIN, dataset=opened.id)
             if st.button("Bring other pictures", icon=":material/add_photo_alternate:"):

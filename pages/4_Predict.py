@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from ui import prediction, runview, workspace
-from ui.evaluate_page import results
+from ui import bundle, prediction, runview, workspace
 from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
 
@@ -31,4 +30,4 @@ with workspace.page(PREDICT) as here:
     if known and (wanted or (touring() and not kept.named)):
         prediction.ask(run, prediction.held_out(run, known))
     prediction.show(kept)
-    results.take_home(run)
+    bundle.take_home(run)

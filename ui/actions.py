@@ -8,7 +8,7 @@ import streamlit as st
 
 from tl_core.errors import GraftError, InUse
 from tl_core.runs.start import jobs
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
 from ui.words import plain
@@ -86,8 +86,7 @@ def _rename(job: JobFolder) -> None:
 
 @st.dialog("Delete")
 def _delete(job: JobFolder) -> None:
-    what = "run" if isinstance(job, RunFolder) else "data set"
-    st.markdown(f"The {what} **{plain(job.name)}** will be gone for good.")
+    st.markdown(f"The {job.what} **{plain(job.name)}** will be gone for good.")
     if isinstance(job, DatasetFolder):
         st.caption(
             "Classifiers that learned from it stay, and still predict; their pictures can no longer be looked at."

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 _TILE = 96
 _GAP = 4
 _SMALL = 48
-"""Pixels; a picture under this is enlarged with sharp edges, so that a digit of 8 by 8 stays one."""
+"""Pixels; a thumbnail whose longest side is shorter is enlarged with sharp edges, so that a digit of 8 by 8 stays one."""
 
 
 def strip(paths: Sequence[Path], *, alt: str, places: int) -> None:
@@ -111,9 +111,9 @@ def _enlarged(name: str, moment: float) -> bytes | None:
         return _encoded(enlarged(image.convert("RGB"))) if max(image.size) < _SMALL else None
 
 
-def enlarged(image: Image.Image) -> Image.Image:
-    """`image`, with sharp edges and at least 160 pixels wide or high where it is too small to be seen."""
-    if max(image.size) >= _SMALL:
+def enlarged(image: Image.Image, *, below: int = _SMALL) -> Image.Image:
+    """`image`; if its longest side has fewer pixels than `below`, enlarged to 160 pixels or more with sharp edges."""
+    if max(image.size) >= below:
         return image
     factor = -(-160 // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -11,8 +11,8 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, tour
-from ui.data_page.dropzone import keeping
 from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here
+from ui.taking import keeping
 from ui.words import ago, plain, plural
 
 _SHOWN = 6
@@ -29,7 +29,7 @@ def ways_in(here: Here) -> None:
             here.go(DATA)
         if st.button("Try a sample", icon=":material/collections:", help=f"{best.title}, {best.images:,} pictures"):
             here.go(DATA, dataset=actions.read_sample(here.workspace, best.name, best.title).id)
-        if st.button("Show me", icon=":material/tour:", help="A guided walk of about a minute"):
+        if st.button("Show me", icon=":material/tour:", help="A guided tour of about a minute"):
             st.query_params["tour"] = "on"
             here.go(DATA, dataset=actions.read_sample(here.workspace, shown.name, shown.title).id)
 
@@ -77,9 +77,7 @@ def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
     st.markdown(f"**{plain(dataset.name)}**  \n:gray[{facts}]")
     st.space("stretch")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if status.state == "succeeded" and st.button(
-            "Train", key=f"train-{dataset.id}", icon=":material/model_training:"
-        ):
+        if status.state == "succeeded" and st.button("Train", key=f"train-{dataset.id}", icon=TRAIN.icon):
             here.go(TRAIN, dataset=dataset.id)
         if st.button("Open", key=f"open-{dataset.id}", type="tertiary"):
             here.go(DATA, dataset=dataset.id)

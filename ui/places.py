@@ -1,7 +1,7 @@
 """The table of pages, and where in them a user is: the workspace, the page, the data set and run that are open.
 
 A page is a file beside the others and a row here. From its row come the line of steps, the title, what a page without its
-input says and offers, the tiles of Home, and the guided walk.
+input says and offers, the tiles of Home, and the guided tour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import FeatureMapsSpec, LearningRateSpec, RankSpec
+from tl_core.documents.questions import LearningRateSpec, RankSpec
 from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
@@ -31,12 +31,12 @@ class Step:
     """The title of its tile on an empty Home."""
     promise: str
     """The sentence under that title."""
-    walk: str
-    """What the guided walk (Show me) says here."""
-    walk_meanwhile: str = ""
-    """What the guided walk says while the job of this page is at work."""
+    tour: str
+    """What the guided tour (Show me) says here."""
+    tour_meanwhile: str = ""
+    """What the guided tour says while the job of this page is at work."""
     onward: str = ""
-    """The guided walk's button to the next step; empty at the last one."""
+    """The guided tour's button to the next step; empty at the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ class Place:
     sentence: str
     """What the page is for; stands under the title."""
     step: Step | None = None
-    """None: reading beside the line of steps, linked after it."""
+    """None for Home, and for a page to read, which is linked after the steps."""
     shows: tuple[type, ...] = ()
-    """Folders of jobs (the open one) and specs of questions that the page shows in full, so that the
-    bar of running jobs at the top leaves them out."""
+    """Folders of jobs (the open one) and specs of questions that the bar of running jobs at the top leaves out: the page shows
+    them in full, or is for reading undisturbed."""
     needs: type[DatasetFolder] | type[RunFolder] | None = None
     """What must exist and have succeeded: the open data set, or any run. Otherwise the page shows only what is missing."""
     without: str = ""
@@ -82,8 +82,8 @@ DATA = Place(
     step=Step(
         title="Bring pictures",
         promise="One folder a class, or photos from your phone. Twenty a class is a good start.",
-        walk="Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
-        walk_meanwhile="1,797 handwritten digits are being read: each is opened and checked, and a broken one would be set aside "
+        tour="Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
+        tour_meanwhile="Handwritten digits are being read: each is opened and checked, and a broken one would be set aside "
         "with its reason.",
         onward="Next: train",
     ),
@@ -97,12 +97,12 @@ TRAIN = Place(
     needs=DatasetFolder,
     without="There are no pictures to learn from yet.",
     offer="Train one",
-    meanwhile="It is still learning.",
+    meanwhile="The classifier is still being trained.",
     step=Step(
         title="Train",
         promise="A network that has seen a million photos learns your classes: seconds on any computer.",
-        walk="A network that already knows a million photos looks at each picture once; only a new last layer learns your classes.",
-        walk_meanwhile="It is learning now. Each picture runs through the frozen network once, then the new last layer is fitted.",
+        tour="A network that already knows a million photos looks at each picture once; only a new last layer learns your classes.",
+        tour_meanwhile="It is learning now. Each picture runs through the frozen network once, then the new last layer is fitted.",
         onward="Next: how good is it?",
     ),
 )
@@ -116,7 +116,7 @@ EVALUATE = Place(
     step=Step(
         title="See how far to trust it",
         promise="It is tested on pictures it never saw. Its mistakes are shown as pictures.",
-        walk="These pictures were kept away from training, so the number can be trusted. Orange cells are mistakes: click one "
+        tour="These pictures were kept away from training, so the number can be trusted. Orange cells are mistakes: click one "
         "and look.",
         onward="Next: try it",
     ),
@@ -131,7 +131,7 @@ PREDICT = Place(
     step=Step(
         title="Use it",
         promise="Try it on new pictures here, and take it home as one file.",
-        walk="Three pictures that it had never seen, and how sure it is of each. The same file is what you take home.",
+        tour="Three pictures that it had never seen, and how sure it is of each. The same file is what you take home.",
     ),
 )
 IDEAS = Place(
@@ -139,7 +139,7 @@ IDEAS = Place(
     file="pages/5_Ideas.py",
     icon=":material/lightbulb:",
     sentence="What a network learns, layer by layer, and how much of it to re-train.",
-    shows=(FeatureMapsSpec,),
+    shows=(RankSpec, LearningRateSpec),
 )
 PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS))
 """Every page by its name, in the order of the links."""
@@ -158,14 +158,14 @@ def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
         return None
 
 
-def draft() -> str | None:
+def draft_name() -> str | None:
     """The staging folder's name of the data set that is put together class by class: the session's, or the URL's."""
     kept = st.session_state.get("draft") or st.query_params.get("draft") or ""
     return kept if re.fullmatch(r"[0-9a-f]{16}", kept) else None
 
 
 def touring() -> bool:
-    """Whether the guided walk (Show me) is on; part of the URL, so that it survives a reload."""
+    """Whether the guided tour (Show me) is on; part of the URL, so that it survives a reload."""
     return bool(st.query_params.get("tour"))
 
 
@@ -206,7 +206,7 @@ class Here:
             "dataset": open_dataset,
             "run": open_run,
             "tour": "on" if touring() else None,
-            "draft": draft(),
+            "draft": draft_name(),
         }
         return {name: value for name, value in parts.items() if value}
 

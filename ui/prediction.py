@@ -22,13 +22,15 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
 from ui import charts, grids
-from ui.data_page.dropzone import PICTURE_TYPES
+from ui.taking import PICTURE_TYPES
 from ui.words import percent, plain, short, sureness
 
 MOST = 40
 """The most pictures at a time; the command line takes more."""
 _SIDE = 320
 """The longest side of the copy that is shown, in pixels."""
+_SMALL = 64
+"""Pixels; a picture whose longest side is shorter is shown enlarged with sharp edges."""
 _AT_ONCE = threading.Semaphore(2)
 """Limits the sessions that decode pictures at the same time, because each may take hundreds of megabytes."""
 
@@ -194,7 +196,7 @@ def _small(content: bytes) -> bytes:
         image = decode(content)
     except GraftError:
         return b""
-    image = grids.enlarged(image)
+    image = grids.enlarged(image, below=_SMALL)
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

@@ -66,7 +66,7 @@ def _watch(here: Here, run: RunFolder) -> None:
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}]", width="stretch")
             badge(status.state)
         _why(run)
-        if status.state == "queued":
+        if status.state == "queued" and not run.finishing:
             _expected(here, run)
         st.progress(followed.fraction, text=followed.sentence)
         live.numbers(followed)
@@ -103,9 +103,9 @@ def ended(here: Here, run: RunFolder) -> None:
             st.markdown(f"### {sentence}", anchors=False)
             _why(run)
             with st.container(horizontal=True):
-                if st.button("Evaluate", type="primary", icon=":material/fact_check:", key="to-evaluate"):
+                if st.button("Evaluate", type="primary", icon=EVALUATE.icon, key="to-evaluate"):
                     here.go(EVALUATE, run=run.id)
-                if st.button("Predict", icon=":material/center_focus_strong:", key="to-predict"):
+                if st.button("Predict", icon=PREDICT.icon, key="to-predict"):
                     here.go(PREDICT, run=run.id)
             with st.expander(
                 "How it learned", icon=":material/show_chart:", on_change="rerun", key=f"curves-{run.id}"
@@ -145,7 +145,7 @@ def _expected(here: Here, run: RunFolder) -> None:
     said = spec.estimated_seconds
     time = f", {Estimate(*said)}" if said else ""
     st.caption(
-        f":material/timer: Expected: “{strategy_title(spec.strategy)}” on {DEVICE_WORDS[spec.device]}{time}. It is decided when its turn comes."
+        f":material/timer: Expected: “{strategy_title(spec.strategy)}” on {DEVICE_WORDS[spec.device]}{time}. The worker decides this when the run's turn has come."
     )
 
 

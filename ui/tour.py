@@ -1,4 +1,4 @@
-"""Show me: a walk through the line of steps on a sample, with a sentence at each from the table of pages."""
+"""Show me: a guided tour through the line of steps on a sample, with a sentence at each from the table of pages."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SAMPLE = "digits"
 
 
 def banner(here: Here) -> None:
-    """The sentence of this page and the button to the next one; draws nothing on other pages, or when the walk is off."""
+    """The sentence of this page and the button to the next one; draws nothing on other pages, or when the tour is off."""
     step = here.place.step
     if step is None or not touring():
         return
     line = [place for place in PLACES.values() if place.step]
-    ready = not step.walk_meanwhile or bool(succeeded([here.job(here.place)]))
+    ready = not step.tour_meanwhile or bool(succeeded([here.job(here.place)]))
     with st.container(border=True, key="tour"):
         number = f"{line.index(here.place) + 1} of {len(line)}"
-        st.markdown(f":green[:material/tour:] **Show me, {number}.** {step.walk if ready else step.walk_meanwhile}")
+        st.markdown(f":green[:material/tour:] **Show me, {number}.** {step.tour if ready else step.tour_meanwhile}")
         with st.container(horizontal=True):
             if step.onward and st.button(
                 step.onward, type="primary", icon=":material/arrow_forward:", disabled=not ready

@@ -9,13 +9,15 @@ import html
 import re
 import time
 
-from tl_core.training.strategies.strategies import AUTO, strategies
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
 SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (validation)", "test": "held out (test)"}
 """What the pictures of each split are for, with the field's term."""
 DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
+_OPEN = {AUTO: "Let the rule decide", DEFAULT: "The default strategy"}
+"""What a run may hold in place of a strategy until its worker has decided."""
 _JOINER = "\u2060"
 _PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 _SHORTCODE = re.compile(r":(?=[\w/+\-]+:)|(?<=www)\.|:(?=//)")
@@ -110,9 +112,9 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 
 
 def strategy_title(name: str) -> str:
-    """What a strategy is called on the pages, also `auto`, and one of an old run that the table lacks."""
+    """What a strategy is called on the pages, also `auto`, the default, and one of an old run that the table lacks."""
     known = strategies().get(name)
-    return known.title if known else "Let the rule decide" if name == AUTO else name
+    return known.title if known else _OPEN.get(name, name)
 
 
 def sureness(probability: float) -> str:

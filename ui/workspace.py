@@ -18,11 +18,11 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.errors import GraftError, NotFound
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep
 from ui import live, tour
-from ui.places import DATA, HOME, PLACES, Here, Job, Place, pictures_of, succeeded
+from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
 from ui.words import plain
 
 BUG = (
@@ -30,7 +30,6 @@ BUG = (
     "server's own log says what it was."
 )
 _LOG = logging.getLogger(__name__)
-_WHAT = {"dataset": "data set", "run": "run"}
 ICON = Path(__file__).with_name("icon.png")
 
 
@@ -79,8 +78,8 @@ def _open(place: Place) -> Here:
     workspace = Store.default().workspace(_token())
     workspace.touch()
     named = st.query_params.get("dataset")
-    dataset = _named(workspace.dataset, "dataset") or next(iter(workspace.datasets()), None)
-    run = _named(workspace.run, "run")
+    dataset = _named(workspace.dataset, "dataset", DatasetFolder.what) or next(iter(workspace.datasets()), None)
+    run = _named(workspace.run, "run", RunFolder.what)
     if run is None:
         finished = succeeded(workspace.runs())
         of_these = [run for run in finished if not named or (dataset and run.spec().dataset == dataset.id)]
@@ -91,7 +90,7 @@ def _open(place: Place) -> Here:
     here = Here(workspace, dataset, run, place)
     # Written even if it did not change: after a second click during a page switch the browser still shows the old address.
     st.query_params.from_dict(here.query())
-    st.session_state["place"] = here.query()
+    st.session_state["address"] = here.query()
     if settings.on_space():
         _tell_parent(here.query())
     return here
@@ -107,14 +106,14 @@ def _sweep_hourly() -> bool:
 
 def _token() -> str:
     """The URL's token, else the session's, else a new one. Raises NotFound for one that is malformed."""
-    place = st.session_state.setdefault("place", {})
+    address = st.session_state.setdefault("address", {})
     asked = st.query_params.get("workspace")
     if asked is None:
-        asked = place.get("workspace") or new_token()
+        asked = address.get("workspace") or new_token()
         for name in ("dataset", "run", "tour", "draft"):
-            if name in place and name not in st.query_params:
-                st.query_params[name] = place[name]
-    elif place and asked != place.get("workspace"):
+            if name in address and name not in st.query_params:
+                st.query_params[name] = address[name]
+    elif address and asked != address.get("workspace"):
         # Somebody else's link was opened in this tab: nothing of the old workspace may show through.
         st.session_state.clear()
     try:
@@ -131,21 +130,21 @@ def _token() -> str:
     return asked
 
 
-def _named(find: Callable[[str], Job], what: str) -> Job | None:
+def _named(find: Callable[[str], Job], parameter: str, what: str) -> Job | None:
     """The data set or run that the URL names, in whatever state; None, and a word about it, where it is gone."""
-    wanted = st.query_params.get(what)
+    wanted = st.query_params.get(parameter)
     try:
         return find(wanted) if wanted else None
     except NotFound:
-        st.toast(f"That {_WHAT[what]} is no longer here.", icon=":material/info:")
+        st.toast(f"That {what} is no longer here.", icon=":material/info:")
         return None
 
 
 def missing(here: Here) -> bool:
     """Whether what the page needs is not there; then it says so, and offers the page where it is made."""
-    maker = here.place
+    line, maker = list(PLACES.values()), here.place
     while maker.needs and not here.has(maker.needs):
-        maker = next(place for place in PLACES.values() if maker.needs in place.shows)
+        maker = next(place for place in line[: line.index(maker)] if maker.needs in place.shows)
     if maker is here.place:
         return False
     job = here.job(maker)
@@ -153,22 +152,25 @@ def missing(here: Here) -> bool:
     with st.container(border=True):
         st.markdown(maker.meanwhile if at_work else here.place.without)
         if st.button("See how far it is" if at_work else maker.offer, type="primary", icon=maker.icon, key="missing"):
-            here.go(maker)
+            # An open run that came to nothing is closed: its data set is opened alone.
+            alone = here.dataset if maker.needs is DatasetFolder and not at_work else None
+            here.go(maker, dataset=alone.id if alone else None)
     return True
 
 
 def _steps(here: Here) -> None:
     """The line Data, Train, Evaluate, Predict, the pages beside it, and under it the names of what is open."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
+        steps = [place for place in PLACES.values() if place.step]
         for place in PLACES.values():
-            if place.step and place is not DATA:
+            if place in steps[1:]:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
             here.link(place, f"**{place.name}**" if place is here.place else None)
     named = []
     if here.dataset:
-        named.append(f":material/photo_library: Data set **{plain(here.dataset.name)}**")
+        named.append(f"{DATA.icon} Data set **{plain(here.dataset.name)}**")
     if here.run:
-        named.append(f":material/model_training: Run **{plain(here.run.name)}**")
+        named.append(f"{TRAIN.icon} Run **{plain(here.run.name)}**")
     if named and here.place is not HOME:
         st.caption(" &nbsp; ".join(named))
 

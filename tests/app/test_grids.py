@@ -10,7 +10,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import picture
-from ui import grids
+from ui import grids, prediction
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -65,3 +65,14 @@ grids.picture(tiny, alt="a digit")
     assert not app.exception
     assert len(app.get("image")) == 3
     assert encoded == []
+
+
+def test_a_picture_that_is_asked_about_keeps_sharp_edges_up_to_a_larger_size_than_a_thumbnail() -> None:
+    stripes = Image.new("RGB", (60, 60))
+    stripes.paste("white", (30, 0, 60, 60))
+    content = io.BytesIO()
+    stripes.save(content, "PNG")
+    shown = _opened(prediction._small(content.getvalue()))
+    assert shown.width >= 160
+    edge = shown.width // 2
+    assert [shown.convert("L").getpixel((x, 80)) for x in (edge - 9, edge + 8)] == [0, 255]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tl_core.runs.store import locks
 from tl_core.runs.store.store import Workspace
 from ui import actions
 from ui.evaluate_page import results
-from ui.places import PLACES, TRAIN, Here
+from ui.places import EVALUATE, PLACES, PREDICT, TRAIN, Here
 
 PAGES = [place.file for place in PLACES.values()]
 OPENS_NO_BUNDLE = [file for file in PAGES if "Predict" not in file]
@@ -224,3 +225,18 @@ def test_of_very_many_classes_the_matrix_shows_the_most_confused(monkeypatch: py
     assert len(many.drawn()) == results.MOST_DRAWN
     assert {7, 50} <= set(many.drawn())
     assert many.most_confused() == (50, 7)
+
+
+@pytest.mark.parametrize("page", [EVALUATE.file, PREDICT.file])
+def test_a_run_without_a_bundle_says_so_and_offers_no_download(open_page: Open, page: str) -> None:
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    shutil.rmtree(run.bundle)
+    app = open_page(page, run=run.id)
+    assert "This run has no bundle." in text(app)
+    assert not app.get("download_button")
+
+
+def test_a_run_that_was_cancelled_while_it_waited_is_listed_in_words(open_page: Open) -> None:
+    where = records.workspace()
+    records.run(where, records.dataset(where), state="cancelled", strategy="default")
+    assert "efficientnet\\_lite0\\, the default strategy" in text(open_page())

@@ -30,10 +30,13 @@ def test_every_page_has_a_row_of_its_own() -> None:
     files = {"streamlit_app.py", *(f"pages/{page.name}" for page in (ROOT / "pages").glob("*.py"))}
     assert {place.file for place in PLACES.values()} == files
     assert len(PLACES) == len(files)
+    line = list(PLACES.values())
+    for number, place in enumerate(line):
+        assert place.needs is None or any(place.needs in before.shows for before in line[:number]), place.name
 
 
 def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is linked from every page, says what it misses and offers it, and has its tile on Home and its turn in the walk."""
+    """It is linked from every page, says what it misses and offers it, and has its tile on Home and its turn in the tour."""
     monkeypatch.syspath_prepend(str(ROOT))
     shutil.copy(ROOT / "streamlit_app.py", tmp_path)
     shutil.copytree(ROOT / "pages", tmp_path / "pages")
@@ -45,7 +48,7 @@ def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: py
         sentence="Two runs side by side.",
         needs=RunFolder,
         without="There is nothing to compare yet.",
-        step=Step(title="Which is better?", promise="Two runs, one picture.", walk="Both saw the same pictures."),
+        step=Step(title="Which is better?", promise="Two runs, one picture.", tour="Both saw the same pictures."),
     )
     monkeypatch.setattr(places, "COMPARE", row, raising=False)
     monkeypatch.setitem(PLACES, row.name, row)
@@ -78,7 +81,7 @@ def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_pa
     assert held is not None
     app = open_page(EVALUATE.file, run=run.id)
     locks.release([held])
-    assert "It is still learning." in text(app)
+    assert "The classifier is still being trained." in text(app)
     assert app.button(key="missing").label == "See how far it is"
 
 
@@ -104,7 +107,7 @@ def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
         place.name: {name for name, job in jobs.items() if Here(where, data, run, place).shows(job)}
         for place in (DATA, TRAIN, EVALUATE, IDEAS)
     }
-    assert shown == {"Data": {"data"}, "Train": {"run", "rank"}, "Evaluate": set(), "Ideas": {"look"}}
+    assert shown == {"Data": {"data"}, "Train": {"run", "rank"}, "Evaluate": set(), "Ideas": {"rank"}}
 
 
 def _question(spec: QuestionSpec) -> QuestionFolder:
@@ -112,3 +115,14 @@ def _question(spec: QuestionSpec) -> QuestionFolder:
     folder.path.mkdir(parents=True)
     folder.write_spec(spec)
     return folder
+
+
+def test_train_one_beside_a_run_that_failed_opens_its_pictures_alone(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    failed = records.run(where, data, state="failed")
+    app = open_page(EVALUATE.file, run=failed.id)
+    app.button(key="missing").click().run()
+    assert app.title[0].value == "Train"
+    assert app.query_params["dataset"] == data.id
+    assert "run" not in app.query_params

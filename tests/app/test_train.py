@@ -196,7 +196,9 @@ def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> Non
     run.write_spec(run.spec().model_copy(update={"weights": network(run.spec().backbone).default_weights}))
     held = locks.take(run.lock)
     assert held is not None
-    app = open_page(TRAIN, run=run.id)
+    said = text(open_page(TRAIN, run=run.id))
+    run.finish_file.touch()
+    finishing = text(open_page(TRAIN, run=run.id))
     locks.release([held])
-    expected = f"Expected: “{strategies()['feature_extraction'].title}” on this processor (CPU), "
-    assert expected in text(app)
+    assert f"Expected: “{strategies()['feature_extraction'].title}” on this processor (CPU), " in said
+    assert "Expected:" not in finishing, "to finish a run takes no whole training"

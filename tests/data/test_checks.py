@@ -49,7 +49,7 @@ def test_exact_copies_are_named_with_their_remedy(picture_folder: PictureFolder,
     found = said(ingested(source, tmp_path / "d"))
     assert found.keys() == {"exact_copy"}
     assert found["exact_copy"].files == ("cat/again.jpg", "cat/more.jpg")
-    assert found["exact_copy"].remedy == "leave_out"
+    assert found["exact_copy"].remedy is None
 
 
 def test_one_class_only_cannot_be_trained_on(picture_folder: PictureFolder, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import picture
 from tl_core.data.class_folders import Layout, find
 from tl_core.data.sources import SourceFile, shown, walk
 from tl_core.errors import LayoutError
@@ -193,3 +194,12 @@ def test_folders_without_end_are_said_in_words(tmp_path: Path) -> None:
     (tmp_path / ("a/" * 110)).mkdir(parents=True)
     with pytest.raises(LayoutError, match="more than 100 deep"):
         walk(tmp_path)
+
+
+def test_a_bmp_without_an_extension_is_passed_over_since_its_first_bytes_say_too_little(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    picture(0, 0).save(tmp_path / "cat" / "drawing", "BMP")
+    picture(0, 0).save(tmp_path / "cat" / "drawing.bmp")
+    layout = find(walk(tmp_path))
+    assert [item.name for item in layout.items] == ["cat/drawing.bmp"]
+    assert layout.passed_over == 1

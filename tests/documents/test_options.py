@@ -35,7 +35,7 @@ def test_a_number_without_both_ends_of_its_range_is_refused_when_it_is_written()
         ("epochs", True, "number of epochs is True"),
         ("batch_size", 32.5, "batch size is 32.5; it takes a whole number from 1 to 4096"),
         ("seed", None, "seed is None"),
-        ("learning_rate", 0, "learning rate is 0; it takes a number above 0, at most 10"),
+        ("learning_rate", 0, "learning rate is 0; it takes a number above 0, at most 10, such as 3e-4."),
         ("momentum", 1, "momentum is 1; it takes a number from 0 to below 1"),
         ("mixup", float("nan"), "mixup is nan; it takes a number from 0 to 10"),
         ("class_weights", "rare", "class weights is rare; it takes true or false"),

@@ -15,12 +15,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_core.data.sources import DEEPEST, SourceFile, shortened, shown
+from tl_core.data.sources import DEEPEST, MAX_FILE_BYTES, SourceFile, shortened, shown
 from tl_core.disk import disk_full_said
 from tl_core.errors import DataError, UnsafeArchive
 
 MAX_FILES = 50_000
-MAX_FILE_BYTES = 200_000_000
 MAX_RATIO = 100
 """Largest allowed ratio of unpacked to packed bytes. Photos have about 1, drawings saved as BMP about 50, a zip bomb 1,000."""
 RATIO_FROM = 20_000_000

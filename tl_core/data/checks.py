@@ -290,7 +290,7 @@ CHECKS = Table(
         Check(kind="refused", find=_refused),
         Check(kind="passed_over", find=_passed_over),
         Check(kind="folded_folders", find=_folded_folders),
-        Check(kind="exact_copy", find=_exact_copy, remedy="leave_out"),
+        Check(kind="exact_copy", find=_exact_copy),
         Check(kind="two_labels", find=_two_labels, remedy="move"),
         Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
         Check(kind="small_class", find=_small_class, remedy="photograph"),

@@ -131,7 +131,7 @@ def _format(file: SourceFile) -> ImageFormat:
             found = recognised(opened.read(HEAD_BYTES))
     except OSError:
         return UNKNOWN
-    return found if found.pillow else UNKNOWN
+    return found if found.pillow and not found.named_only else UNKNOWN
 
 
 def _wrapping(pictures: Sequence[SourceFile]) -> int:

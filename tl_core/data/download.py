@@ -12,7 +12,8 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from functools import partial
@@ -58,7 +59,7 @@ class Wanted:
 
 
 @dataclass(kw_only=True)
-class Answer:
+class Announced:
     """What the server said about the file."""
 
     sha256: str = ""
@@ -75,22 +76,23 @@ class Answer:
         self.commit = commit if re.fullmatch(r"[0-9a-f]{40}", commit) else self.commit
 
 
-def download(wanted: Wanted, part: Path) -> Generator[Event, None, Answer]:
+def download(wanted: Wanted, part: Path) -> Generator[Event, None, Announced]:
     """Write the whole file to `part`, going on where an earlier try stopped, and check its hash.
 
-    Yields progress in megabytes. The answer's `sha256` is the file's own, in full, unless its MD5 was checked.
+    Yields progress in megabytes. The `sha256` that is returned is the file's own, in full, unless its MD5 was checked.
 
     Raises:
         DownloadFailed: the file came broken, not to the end, or is another one.
         `wanted.unreachable`: the server cannot be reached.
         DiskFull: no space is left.
+        OSError: `part` cannot be written for another reason.
     """
-    answer = Answer()
+    announced = Announced()
     empty_tries = 0
     while True:
         before = _size(part)
         try:
-            whole = yield from _transfer(wanted, part, answer)
+            whole = yield from _transfer(wanted, part, announced)
         except urllib.error.HTTPError as error:
             if error.code != 416:
                 asks = f"It may ask for an account or for consent to a licence. {wanted.by_hand}"
@@ -101,7 +103,7 @@ def download(wanted: Wanted, part: Path) -> Generator[Event, None, Answer]:
             # The server has no such range: what is here cannot be the beginning of its file.
             part.unlink(missing_ok=True)
             whole = False
-        except (OSError, http.client.HTTPException) as error:
+        except _ConnectionLost as error:
             if before == 0 and _size(part) == 0:
                 why = f"{_host(wanted.url)} cannot be reached. Check the network and start again."
                 raise _failed(wanted, why, wanted.unreachable) from error
@@ -110,19 +112,20 @@ def download(wanted: Wanted, part: Path) -> Generator[Event, None, Answer]:
             break
         empty_tries = 0 if _size(part) > before else empty_tries + 1
         if empty_tries >= TRIES:
-            came, total = megabytes(_size(part)), megabytes(answer.size or wanted.size)
+            came, total = megabytes(_size(part)), megabytes(announced.size or wanted.size)
             raise _failed(wanted, f"it stopped at {came} of {total} MB. Start again.")
         time.sleep(0.2 * empty_tries)
     digest = hash_of(part, partial(hashlib.md5, usedforsecurity=False) if wanted.md5 else hashlib.sha256)
-    if not digest.startswith(wanted.md5 or wanted.sha256 or answer.sha256):
+    if not digest.startswith(wanted.md5 or wanted.sha256 or announced.sha256):
         part.unlink()
         raise _failed(
             wanted,
             f"what {_host(wanted.url)} sent does not have the hash that it should have, and was removed. Start again; if it "
             "stays so, the publisher has changed the file.",
         )
-    answer.sha256 = digest
-    return answer
+    if not wanted.md5:
+        announced.sha256 = digest
+    return announced
 
 
 def hash_of(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
@@ -144,8 +147,8 @@ def _failed(wanted: Wanted, why: str, kind: type[GraftError] = DownloadFailed) -
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows the hub to its storage, and keeps what the hub itself said."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    def __init__(self, announced: Announced) -> None:
+        self.announced = announced
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -154,47 +157,69 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise DownloadFailed(
                 f"{_host(req.full_url)} redirects to {newurl}, where the file is not safe from changes on the way."
             )
-        self.answer.read(headers)
+        self.announced.read(headers)
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def _transfer(wanted: Wanted, part: Path, answer: Answer) -> Generator[Event, None, bool]:
+class _ConnectionLost(Exception):
+    """The connection could not be opened, or it broke."""
+
+
+@contextmanager
+def _connection() -> Iterator[None]:
+    """Raise `_ConnectionLost` for what goes wrong on the network, so that it is told apart from an error of the disk."""
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise _ConnectionLost from error
+
+
+def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Event, None, bool]:
     """Append to `part` what one connection gives; True if that was the rest of the file."""
     if urlsplit(wanted.url).scheme not in ("https", "http"):
         raise _failed(wanted, f"{wanted.url} is not a web address.")
     start = _size(part)
     headers = {"User-Agent": "graft"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 (checked above)
-    opener = urllib.request.build_opener(_Redirects(answer))
-    with opener.open(request, timeout=TIMEOUT) as given:
-        answer.read(given.headers)
-        _check_announced(wanted, answer)
+    opener = urllib.request.build_opener(_Redirects(announced))
+    with _connection():
+        connected = opener.open(request, timeout=TIMEOUT)
+    with connected as given:
+        announced.read(given.headers)
+        _check_announced(wanted, announced)
         if given.status != 206:
             start = 0
         length = given.headers.get("Content-Length")
-        total = answer.size or (start + int(length) if length else wanted.size)
-        largest = answer.size or wanted.size + SLACK_BYTES
+        total = announced.size or (start + int(length) if length else wanted.size)
+        largest = announced.size or wanted.size + SLACK_BYTES
         pace = Pace(wanted.stage, megabytes(total), before=megabytes(start), pictures=False)
         done = start
         with disk_full_said(wanted.what), part.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
-            while chunk := given.read(1 << 18):
+            while chunk := _chunk(given):
                 file.write(chunk)
                 done += len(chunk)
                 if done > largest:
                     file.truncate(0)
                     raise _failed(wanted, f"{_host(wanted.url)} sent more than {megabytes(largest)} MB.")
                 yield from pace.at(megabytes(done))
-    return done >= total if length or answer.size else True
+    return done >= total if length or announced.size else True
 
 
-def _check_announced(wanted: Wanted, answer: Answer) -> None:
-    if not (wanted.sha256 or wanted.md5 or answer.sha256):
+def _chunk(given: IO[bytes]) -> bytes:
+    with _connection():
+        return given.read(1 << 18)
+
+
+def _check_announced(wanted: Wanted, announced: Announced) -> None:
+    if not (wanted.sha256 or wanted.md5 or announced.sha256):
         raise _failed(
             wanted, f"{_host(wanted.url)} does not say which hash it has, so it cannot be checked. {wanted.by_hand}"
         )
-    if wanted.sha256 and answer.sha256 and not answer.sha256.startswith(wanted.sha256):
+    if wanted.sha256 and announced.sha256 and not announced.sha256.startswith(wanted.sha256):
         raise _failed(
             wanted,
             f"{_host(wanted.url)} now has another file than the one that is listed here. A newer version of Graft may know it.",

@@ -18,13 +18,15 @@ class ImageFormat:
     """How one image format is recognised and decoded."""
 
     name: str
-    """As it is written in messages."""
+    """The format's name in messages."""
     pillow: tuple[str, ...] = ()
     """Names of the Pillow plugins that open it; empty: the format is not read."""
     extensions: tuple[str, ...] = ()
     """Lower case, with the dot."""
     signature: bytes | None = None
     """Regular expression for the first bytes of a file; `.` stands for any byte. None: recognised by its extension only."""
+    named_only: bool = False
+    """Whether a file without an extension is not taken for this format, because its first bytes are too weak a sign."""
     scales: bool = False
     """Whether the decoder can scale down while it reads, so that a large picture needs little memory."""
     lossless: bool = False
@@ -58,6 +60,7 @@ FORMATS = _table(
         pillow=("BMP", "DIB"),
         extensions=(".bmp", ".dib"),
         signature=rb"BM.{12}[\x0c(48@l|]",
+        named_only=True,
         lossless=True,
     ),
     ImageFormat(
@@ -95,7 +98,7 @@ READ = tuple(row for row in FORMATS if row.pillow)
 PLUGINS = tuple(plugin for row in READ for plugin in row.pillow)
 BY_EXTENSION = {extension: row for row in FORMATS for extension in row.extensions}
 EXTENSIONS = frozenset(extension for row in READ for extension in row.extensions)
-"""Of the formats that are read."""
+"""Extensions of the formats that are read."""
 NOT_READ = (
     f"This kind of picture is not read. Save it as {', '.join(row.name for row in READ[:-1])} or {READ[-1].name}."
 )

@@ -22,8 +22,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from tl_core import settings
-from tl_core.data import archive, sources
-from tl_core.data import class_folders as layout
+from tl_core.data import archive, class_folders, sources
 from tl_core.data.checks import measured
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.formats import recognised
@@ -80,7 +79,7 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
     place = staging / "unpacked"
     try:
         found = yield from _files(spec, place)
-        placed = layout.find(found.files, spec.classes_from)
+        placed = class_folders.find(found.files, spec.classes_from)
         yield StageStarted(stage="reading", title="Reading pictures")
         readings = yield from _read_all(placed, keep)
         return _manifest(spec, placed, readings, found, keep)

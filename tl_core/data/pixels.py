@@ -24,6 +24,7 @@ from tl_core.data.cache import Cache, holds_array
 from tl_core.data.formats import NOT_READ, PLUGINS, UNKNOWN, recognised
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
+from tl_core.data.sources import MAX_FILE_BYTES
 from tl_core.disk import allocate
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry, Manifest
@@ -37,7 +38,6 @@ MAX_PIXELS = 120_000_000
 """Most pixels that a header may claim where the decoder scales while it reads. Phone cameras go up to 108 million."""
 MAX_PIXELS_UNSCALED = 64_000_000
 """Most pixels that any other header may claim: those pictures are decoded whole, at up to 16 bytes per pixel."""
-MAX_FILE_BYTES = 200_000_000
 MIN_SIDE = 4
 """Shortest allowed side, pixels. Smaller pictures are tracking pixels and placeholders."""
 INTERPOLATIONS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -78,15 +78,18 @@ class Manifest(Document):
     """Number of files that were left out as byte-identical to another one of the same class (and split)."""
     exact_copies: tuple[str, ...] = ()
     """Original paths of those files; empty in version 1."""
-    conflicts: tuple[tuple[int, ...], ...] = Field((), exclude=True)
-    """Only read from version 1, and used by nothing."""
-    leaks: tuple[tuple[int, ...], ...] = Field((), exclude=True)
-    """Only read from version 1, and used by nothing."""
     folded_folders: int = 0
     """Number of folders below a class folder whose pictures were counted as that class."""
     licence: str | None = None
     note: str | None = None
     """One sentence about a sample: its source, and what was published on it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, values: Any) -> Any:
+        """Drop the two fields of version 1 that the checks now find in `images`."""
+        dropped = ("conflicts", "leaks")
+        return {name: values[name] for name in values if name not in dropped} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _labels_name_classes(self) -> Self:

@@ -20,7 +20,7 @@ from tl_core.table import Table
 DEFAULT_NETWORK = "efficientnet_lite0"
 BATCH_SIZE = 32
 STAGES = 2
-"""Last stages that learn where nobody says how many, of a network that has so many."""
+"""Default number of last stages that learn; a network with fewer stages trains all of them."""
 
 Solver = Literal["logistic", "adam"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -97,7 +97,8 @@ class Option:
         if self.choices:
             return ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}"
         span = _RANGES[tuple(self.limits)].format(*self.limits.values()) if self.limits else ""
-        return f"{_KINDS[self.kind]}{span}"
+        example = ", such as 3e-4" if self.kind is float and self.step is None else ""
+        return f"{_KINDS[self.kind]}{span}{example}"
 
     def read(self, value: Any) -> bool | int | float | str:
         """`value` as the option's type.
@@ -251,7 +252,7 @@ class Recipe(Record):
         Field(alias="head_rate"),
         Option(
             title="Learning rate of the head",
-            help="Learning rate of the head at its peak: too large, and the loss jumps; too small, and it hardly falls. find-rate suggests one.",
+            help="Learning rate of the head at its peak: too large, and the loss jumps; too small, and it hardly falls. The command find-rate, or the button Find a learning rate, suggests one.",
             tab="Rates",
             when="gradient steps",
         ),
@@ -293,7 +294,7 @@ class Recipe(Record):
         float,
         Field(ge=0, le=1),
         Option(
-            title="Weight decay",
+            title="Pull towards zero (weight decay)",
             help="How strongly weights are pulled towards zero, against overfitting; biases and norm layers are left alone.",
             tab="Rates",
             when="gradient steps",
@@ -373,7 +374,7 @@ class Recipe(Record):
         Field(ge=0, le=1000),
         Option(
             title="Stop early after",
-            help="Epochs without a better validation loss after which training stops; 0 is never.",
+            help="Epochs without a better loss on the pictures to choose by (validation) after which training stops; 0 is never.",
             tab="Regularisation",
             when="gradient steps",
         ),
@@ -480,7 +481,7 @@ def read(
 ) -> tuple[dict[str, bool | int | float | str], list[SpecError]]:
     """The values in `named` that can be used, by the name of their option, and what is wrong with the others.
 
-    None leaves an option alone. `names`: the options that are allowed; None: all.
+    None leaves an option alone where None has a meaning; elsewhere it is wrong. `names`: the options that are allowed; None: all.
     """
     allowed = list(OPTIONS if names is None else names)
     right: dict[str, bool | int | float | str] = {}

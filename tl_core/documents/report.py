@@ -43,7 +43,7 @@ class SplitMetrics(Measured):
     """Counts; rows: true class, columns: predicted class, in class order."""
 
 
-class Answer(Record):
+class ImageAnswer(Record):
     """The bundle's answer to one held-out image."""
 
     row: int
@@ -77,14 +77,14 @@ class Report(Document):
     """Whether the held-out split was the user's own."""
     test: SplitMetrics
     val: SplitMetrics
-    answers: tuple[Answer, ...]
+    answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     trainable_parameters: int
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()
     """Stages from the stem up, without the head, which has no pretrained weights; empty where no stage was trained."""
 
-    def mistakes(self) -> list[Answer]:
+    def mistakes(self) -> list[ImageAnswer]:
         """Wrong answers, those with the highest probability first."""
         wrong = [answer for answer in self.answers if answer.truth != answer.predicted]
         return sorted(wrong, key=lambda answer: -answer.probability)

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.report import Answer, SplitMetrics
+from tl_core.documents.report import ImageAnswer, SplitMetrics
 from tl_core.evaluation.intervals import wilson_interval
 from tl_core.table import Table
 
@@ -205,10 +205,12 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if np.isfinite(value)}
 
 
-def answers(probs: NDArray[np.floating], truth: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Answer, ...]:
+def answers(
+    probs: NDArray[np.floating], truth: NDArray[np.integer], rows: NDArray[np.integer]
+) -> tuple[ImageAnswer, ...]:
     """The answer to each image: `probs` (N, C), `truth` (N,), `rows` (N,) of the manifest, in that order."""
     return tuple(
-        Answer(
+        ImageAnswer(
             row=int(row),
             truth=int(label),
             predicted=int(said),

@@ -66,7 +66,7 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     charts.show(figure, key=f"counts-{dataset.id}", alt="Pictures per class and split")
     if manifest.own_splits:
         st.caption(
-            "The split into parts is your own. Where it has no test part, its validation part is held out instead; a validation part that is then missing is cut from train."
+            "The split into parts is your own. Where it has no part to measure on (test), its part to choose settings by (validation) is held out instead; a validation part that is then missing is cut from the part to learn from (train)."
         )
     else:
         st.caption(
@@ -80,13 +80,9 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
 def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: str) -> None:
     """One finding: its sentences and, unfolded, the pictures or files that it is about."""
     message = plain(finding.message, longest=1500)
-    icon = f":material/{'lightbulb' if finding.remedy else 'info'}:"
-    if finding.stops:
-        st.warning(message, icon=":material/warning:")
-    elif not finding.files:
-        st.markdown(f"{icon} {message}")
+    icon = f":material/{'warning' if finding.stops else 'lightbulb' if finding.remedy else 'info'}:"
     if finding.files:
-        with st.expander(plural(len(finding.files), "file") if finding.stops else message, icon=icon):
+        with st.expander(message, icon=icon):
             images = [manifest.images[row] for row in finding.rows]
             if images:
                 captions = [
@@ -97,6 +93,10 @@ def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: 
             else:
                 why = {"Why": finding.reasons} if finding.reasons else {}
                 st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
+    elif finding.stops:
+        st.warning(message, icon=icon)
+    else:
+        st.markdown(f"{icon} {message}")
 
 
 def browse(dataset: DatasetFolder, manifest: Manifest) -> None:

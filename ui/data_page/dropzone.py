@@ -14,31 +14,14 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.data import samples
-from tl_core.data.formats import READ
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.start import jobs
 from ui import actions, places
 from ui.data_page import uploads
 from ui.places import DATA, Here
-from ui.words import duration, plain, plural
-
-PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.chooser)]
-"""What the browser's file chooser offers; `image/*` makes a phone offer gallery and camera. The content is checked later, when the
-data set is read.
-"""
-
-
-def keeping() -> str:
-    """Sentences that say how long pictures stay on the server."""
-    days = settings.keep_days()
-    stay = (
-        f"{duration(days * 86_400)} after you were last here"
-        if 0 < days < 1
-        else f"{plural(round(days), 'day')} after you were last here"
-    )
-    until = f"They are removed {stay}, or when you delete them." if days else "They stay until you delete them."
-    return f"Pictures are kept on this server only; GPS and camera data are taken out as they are read. {until}"
+from ui.taking import PICTURE_TYPES, keeping
+from ui.words import plain, plural
 
 
 def show(here: Here) -> None:
@@ -140,7 +123,7 @@ def _take(here: Here, kind: str, given: object, name: str) -> None:
 
 def _draft(here: Here) -> uploads.Draft | None:
     """The draft that the page's address names, so that it survives a reload; None before its first photo and after it was read."""
-    kept = places.draft()
+    kept = places.draft_name()
     if kept is None:
         return None
     folder = here.workspace.path / "staging" / kept

@@ -1,4 +1,4 @@
-"""Shows on the Evaluate page how good a run is: matrix, the pictures behind a cell, classes, worst mistakes, the bundle."""
+"""Shows on the Evaluate page how good a run is: matrix, the pictures behind a cell, classes, worst mistakes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import Answer, Report
+from tl_core.documents.report import ImageAnswer, Report
 from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.serving.bundle import to_zip
-from tl_core.serving.bundle_files import BUNDLE_FILES
 from ui import charts, grids
 from ui.places import pictures_of
-from ui.words import file_stem, headline, interval, percent, plain, plural
+from ui.words import headline, interval, percent, plain, plural
 
 _PAGE = 12
 MOST_DRAWN = 40
@@ -38,12 +36,12 @@ class Result:
     def manifest(self) -> Manifest | None:
         return self.dataset.manifest() if self.dataset else None
 
-    def thumbnail(self, answer: Answer) -> Path | None:
+    def thumbnail(self, answer: ImageAnswer) -> Path | None:
         if self.dataset is None or self.manifest is None:
             return None
         return self.dataset.thumbnail(self.manifest.images[answer.row])
 
-    def cell(self, truth: int, said: int) -> list[Answer]:
+    def cell(self, truth: int, said: int) -> list[ImageAnswer]:
         """The answers of one cell of the matrix, those with the highest probability first."""
         found = [answer for answer in self.report.answers if (answer.truth, answer.predicted) == (truth, said)]
         return sorted(found, key=lambda answer: -answer.probability)
@@ -209,31 +207,3 @@ def worst(result: Result) -> None:
         page_size=_PAGE,
         tile=150,
     )
-
-
-def take_home(run: RunFolder) -> None:
-    """A button that downloads the bundle as a zip, which is made when it is clicked."""
-    st.subheader("Take it home", anchor=False)
-    size = sum(file.stat().st_size for file in run.bundle.iterdir())
-    st.markdown(
-        f"Everything that is needed to use it elsewhere (bundle), {size / 1e6:.0f} MB:\n"
-        + "\n".join(f"- `{name}`: {row.title}" for name, row in BUNDLE_FILES.items() if (run.bundle / name).is_file())
-    )
-    st.download_button(
-        "Download the bundle",
-        lambda: _zipped(run),
-        file_name=f"{file_stem(run.name)}-bundle.zip",
-        mime="application/zip",
-        icon=":material/download:",
-        on_click="ignore",
-        key=f"bundle-{run.id}",
-    )
-
-
-def _zipped(run: RunFolder) -> bytes:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "bundle.zip"
-        to_zip(run.bundle, target)
-        return target.read_bytes()

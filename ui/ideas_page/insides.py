@@ -7,7 +7,7 @@ import streamlit as st
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions import FeatureMap, FeatureMaps, FeatureMapsSpec
 from tl_core.models.registry import Network
-from tl_core.models.weights import obtain as weights
+from tl_core.models.weights import obtain
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking, grids
 from ui.places import Here
@@ -39,7 +39,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         )
         question = asking.latest(here.workspace, FeatureMapsSpec, lambda asked: asked == spec)
         if question is None or question.status().state != "succeeded":
-            wait = "" if weights.available(network, chosen) else f"; it {weights.describe(network, chosen)} first"
+            wait = "" if obtain.available(network, chosen) else f"; it {obtain.describe(network, chosen)} first"
             asking.button(
                 here.workspace,
                 spec,

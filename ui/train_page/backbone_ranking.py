@@ -77,10 +77,10 @@ def _result(found: Ranking) -> None:
 
 def _row(row: RankedBackbone) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"ranked-{row.backbone}"):
-        kin = "much like what it learned before" if row.similar else "unlike what it learned before"
+        likeness = "much like what it learned before" if row.similar else "unlike what it learned before"
         st.markdown(
             f"**{plain(row.backbone)}** {percent(row.accuracy)} ({interval(*row.interval)}) "
-            f":gray[LogME {row.logme:.2f}, {duration(row.seconds)} for all pictures; these are {kin}]",
+            f":gray[LogME {row.logme:.2f}, {duration(row.seconds)} for all pictures; these are {likeness}]",
             width="stretch",
         )
         chosen = st.session_state.get("backbone") == row.backbone

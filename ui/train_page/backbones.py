@@ -14,7 +14,7 @@ from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions import DescribeSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network, WeightsRow, check_name, networks
-from tl_core.models.weights import obtain as weights
+from tl_core.models.weights import obtain
 from ui import asking
 from ui.places import Here
 from ui.words import count, percent, plain
@@ -41,12 +41,12 @@ _LOOKED_UP = "looked-up-backbone"
 @st.cache_data(ttl=10, max_entries=4, show_spinner=False)
 def here_now() -> tuple[str, ...]:
     """Names of the networks whose default weights are on this machine."""
-    return tuple(weights.available_names())
+    return tuple(obtain.available_names())
 
 
 @st.cache_data(ttl=10, max_entries=4, show_spinner=False)
 def _works_now() -> str:
-    return weights.here_now_sentence()
+    return obtain.here_now_sentence()
 
 
 def choice(here: Here) -> tuple[Network, str]:
@@ -69,27 +69,27 @@ def choice(here: Here) -> tuple[Network, str]:
         label_visibility="collapsed",
     )
     network = table[chosen]
-    weighed = network.weights_row(chosen_weights(network))
-    _about(network, weighed)
+    weights = network.weights_row(chosen_weights(network))
+    _about(network, weights)
     with st.expander(f"All networks ({len(table)})", icon=":material/travel_explore:", key="all-networks"):
         _everything(here, table)
-    return network, weighed.name
+    return network, weights.name
 
 
-def _about(network: Network, weighed: WeightsRow) -> None:
-    described = weights.describe(network, weighed.name)
+def _about(network: Network, weights: WeightsRow) -> None:
+    described = obtain.describe(network, weights.name)
     right = (
-        f", {percent(weighed.imagenet_accuracy)} right on ImageNet's 1,000 classes" if weighed.imagenet_accuracy else ""
+        f", {percent(weights.imagenet_accuracy)} right on ImageNet's 1,000 classes" if weights.imagenet_accuracy else ""
     )
     st.caption(
-        f"{described[0].upper()}{described[1:]}. Learned from {plain(weighed.trained_on, longest=160)}{right}. "
+        f"{described[0].upper()}{described[1:]}. Learned from {plain(weights.trained_on, longest=160)}{right}. "
         f"{count(network.parameters)} parameters, {network.gflops:.1f} billion multiplications a picture. "
-        f"Licence of the weights: {plain(weighed.licence, longest=120)}{_warning(weighed)}"
+        f"Licence of the weights: {plain(weights.licence, longest=120)}{_warning(weights)}"
     )
 
 
-def _warning(weighed: WeightsRow) -> str:
-    return " :orange-badge[not for commercial use]" if _NOT_FOR_TRADE.search(weighed.licence) else ""
+def _warning(weights: WeightsRow) -> str:
+    return " :orange-badge[not for commercial use]" if _NOT_FOR_TRADE.search(weights.licence) else ""
 
 
 def chosen_weights(network: Network) -> str:
@@ -185,7 +185,7 @@ def _labels(listed: tuple[Network, ...]) -> dict[str, str]:
 
 
 def _label(network: Network) -> str:
-    return f"{network.name}: {weights.describe(network)}, {_learned(network.weights_row())}"
+    return f"{network.name}: {obtain.describe(network)}, {_learned(network.weights_row())}"
 
 
 def _learned(known: WeightsRow) -> str:
@@ -193,4 +193,4 @@ def _learned(known: WeightsRow) -> str:
 
 
 def _weights_label(network: Network, known: WeightsRow) -> str:
-    return f"{known.name}: {weights.describe(network, known.name)}, {_learned(known)}, licence {known.licence}"
+    return f"{known.name}: {obtain.describe(network, known.name)}, {_learned(known)}, licence {known.licence}"

@@ -10,7 +10,6 @@ import streamlit as st
 from tl_core.models.registry import Network
 from tl_core.training.strategies.strategies import (
     AUTO,
-    DEFAULT,
     LAST_STAGES,
     WHOLE_NETWORK,
     Strategy,
@@ -49,9 +48,6 @@ class Offer:
             self.network, strategy, stages=self.stages, classes=self.classes, steps=strategy.takes_steps
         )
         st.image(drawing.small(drawn, words=words), width=width, alt=drawing.spoken(drawn))
-
-
-_OPEN = {AUTO: "Let the rule decide", DEFAULT: "Graft's default strategy"}
 
 
 def chosen_name(proposed: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.hardware import available_mb
-from tl_core.models.weights import obtain as files
+from tl_core.models.weights import obtain
 from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measured
@@ -62,8 +62,8 @@ def _sentence(proposal: Proposal, found: Estimate, device: str) -> str:
     sentence = (
         f":material/timer: {found} on {DEVICE_WORDS[device]}{here}{memory}; {learns.replace(' learn', ' will learn')}."
     )
-    if proposal.strategy.pretrained and not files.available(proposal.network, proposal.options.weights):
-        sentence += f" Before that it {files.describe(proposal.network, proposal.options.weights)}."
+    if proposal.strategy.pretrained and not obtain.available(proposal.network, proposal.options.weights):
+        sentence += f" Before that it {obtain.describe(proposal.network, proposal.options.weights)}."
     return sentence
 
 

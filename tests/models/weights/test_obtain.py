@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.models.conftest import result_of
-from tests.models.sites import CONTENT, PROXIES, Site, serving, torch_row
+from tests.models.sites import CONTENT, PROXIES, SHA256, Site, serving, torch_row
+from tl_core.data.download import Wanted, download
 from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import network
@@ -202,3 +203,12 @@ def test_a_second_job_waits_for_the_first(site: Site) -> None:
     rest, again = result_of(second)
     assert (path, rest) == (again, [])
     assert site.asked == [None]
+
+
+def test_a_folder_that_cannot_be_written_is_not_taken_for_a_broken_network(site: Site, tmp_path: Path) -> None:
+    wanted = Wanted(
+        url=site.address, what="the weights", sha256=SHA256, size=len(CONTENT), stage="preparing", otherwise=str
+    )
+    with pytest.raises(FileNotFoundError, match="gone"):
+        result_of(download(wanted, tmp_path / "gone" / "weights.part"))
+    assert len(site.asked) == 1, "it was tried again"

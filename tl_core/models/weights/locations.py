@@ -27,7 +27,7 @@ _RESOLVE = re.compile(r"/([\w.-]+)/([\w.-]+)/resolve/([\w.-]+)/([\w./-]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class WeightsFile:
     """A file of weights on this machine."""
 
     path: Path
@@ -92,7 +92,7 @@ def hub_file(weights: WeightsRow) -> HubFile | None:
     return HubFile(organisation=organisation, name=name, revision=revision, file=file)
 
 
-def candidates(network: Network, weights: WeightsRow) -> Iterator[Found]:
+def candidates(network: Network, weights: WeightsRow) -> Iterator[WeightsFile]:
     """Files of the set `weights` of `network` on this machine, the preferred one first. They are not read.
 
     Raises:
@@ -100,20 +100,20 @@ def candidates(network: Network, weights: WeightsRow) -> Iterator[Found]:
     """
     packaged = _in_package(weights)
     if packaged is not None:
-        yield Found(path=packaged, place="package")
+        yield WeightsFile(path=packaged, place="package")
     hub = hub_file(weights)
     if weights.url and hub is None and weights.file in _names(torch_folder()):
         file = torch_folder() / weights.file
         if _is_filled(file):
-            yield Found(path=file, place="torch cache")
+            yield WeightsFile(path=file, place="torch cache")
     if hub is not None and hub.folder_name in _names(hub_folder()):
-        yield from (Found(path=file, place="Hugging Face cache") for file in _snapshots(hub))
+        yield from (WeightsFile(path=file, place="Hugging Face cache") for file in _snapshots(hub))
     folder = weights_folder()
     if folder is not None:
         present = _names(folder)
         for name in own_names(network, weights):
             if name in present and _is_filled(folder / name):
-                yield Found(path=folder / name, place="operator's folder")
+                yield WeightsFile(path=folder / name, place="operator's folder")
 
 
 def own_names(network: Network, weights: WeightsRow) -> list[str]:

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tl_core.data.download import Answer, Wanted, download, hash_of, megabytes
+from tl_core.data.download import Announced, Wanted, download, hash_of, megabytes
 from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import Network, WeightsRow, networks
 from tl_core.models.weights.locations import (
-    Found,
     HubFile,
     Place,
+    WeightsFile,
     candidates,
     hub_file,
     hub_is_offline,
@@ -32,7 +32,7 @@ MOST_NAMED = 12
 """Largest number of names in a sentence; of further ones the sentence gives the number."""
 
 
-def find(network: Network, weights: str | None = None) -> Found | None:
+def find(network: Network, weights: str | None = None) -> WeightsFile | None:
     """The file of the set called `weights` (None: the default one) on this machine; None where it is not here. It is not read.
 
     Raises:
@@ -166,8 +166,8 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
             f"as {network.name}{Path(known.file).suffix}.",
             otherwise=here_now_sentence,
         )
-        answer = yield from download(wanted, part)
-        return _into_hub_cache(part, hub, answer) if hub else part.replace(torch_folder() / known.file)
+        announced = yield from download(wanted, part)
+        return _into_hub_cache(part, hub, announced) if hub else part.replace(torch_folder() / known.file)
     finally:
         lock.release()
 
@@ -195,10 +195,10 @@ def _check_allowed(network: Network, known: WeightsRow, hub: HubFile | None) -> 
         )
 
 
-def _into_hub_cache(part: Path, hub: HubFile, answer: Answer) -> Path:
+def _into_hub_cache(part: Path, hub: HubFile, announced: Announced) -> Path:
     """Move the finished file to where the hub's own programs look for it."""
-    commit = answer.commit or hub.revision
-    blob = part.replace(part.with_name(answer.sha256))
+    commit = announced.commit or hub.revision
+    blob = part.replace(part.with_name(announced.sha256))
     link = hub.folder / "snapshots" / commit / hub.file
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)

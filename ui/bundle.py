@@ -1,0 +1,43 @@
+"""The bundle of a run on the page: what is in it, and the button that downloads it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from tl_core.runs.store.folders import RunFolder
+from tl_core.serving.bundle import to_zip
+from tl_core.serving.bundle_files import BUNDLE_FILES
+from ui.words import file_stem
+
+
+def take_home(run: RunFolder) -> None:
+    """What the bundle holds, and a button that downloads it as a zip, which is made when it is clicked."""
+    st.subheader("Take it home", anchor=False)
+    files = {name: row for name, row in BUNDLE_FILES.items() if (run.bundle / name).is_file()}
+    if not files:
+        st.markdown("This run has no bundle.")
+        return
+    size = sum((run.bundle / name).stat().st_size for name in files)
+    st.markdown(
+        f"Everything that is needed to use it elsewhere (bundle), {size / 1e6:.0f} MB:\n"
+        + "\n".join(f"- `{name}`: {row.title}" for name, row in files.items())
+    )
+    st.download_button(
+        "Download the bundle",
+        lambda: _zipped(run),
+        file_name=f"{file_stem(run.name)}-bundle.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"bundle-{run.id}",
+    )
+
+
+def _zipped(run: RunFolder) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "bundle.zip"
+        to_zip(run.bundle, target)
+        return target.read_bytes()
