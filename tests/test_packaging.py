@@ -18,10 +18,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import typer
 from packaging.requirements import Requirement
 
 import tl_core
 from tests.conftest import PATIENCE, until
+from tl_core import cli
 
 ROOT = Path(__file__).parent.parent
 UNSHARE = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
@@ -220,6 +222,15 @@ def test_readme_gives_each_dependency_a_reason_and_each_command_a_line() -> None
         assert f"`{variable}`" in readme
     for name in tl_core.__all__:
         assert name in readme
+    lines = re.findall(r"^    python -m tl_core (.+?) {2,}", readme, flags=re.MULTILINE)
+    assert set(typer.main.get_command(cli.app).commands) <= {word for line in lines for word in line.split()}
+
+
+def test_readers_of_the_readme_see_every_picture_that_make_screenshots_takes() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert not [
+        file.name for file in (ROOT / "docs" / "images").iterdir() if f"(docs/images/{file.name})" not in readme
+    ]
 
 
 def test_readme_front_matter_is_that_of_a_docker_space() -> None:
