@@ -14,11 +14,11 @@ from tl_core.runs.store.store import Workspace
 from ui.words import plain
 
 MOST_AT_WORK = 12
-"""Jobs of one workspace that wait or work: each is a process."""
+"""Largest number of jobs of one workspace that wait or work, since each is a process."""
 
 
 def check_crowd(workspace: Workspace) -> None:
-    """Raises InUse where the workspace has so many jobs at work that a server for many must not take another."""
+    """Raises InUse where `MOST_AT_WORK` jobs of the workspace wait or work, so that one user leaves room for others."""
     if len(workspace.live()) >= MOST_AT_WORK:
         raise InUse(f"{MOST_AT_WORK} jobs of yours wait or work already. Cancel one, or wait until one has ended.")
 
@@ -26,11 +26,11 @@ def check_crowd(workspace: Workspace) -> None:
 def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one_more: bool = True) -> JobFolder:
     """Start a job, unless this session already started the same (`what`) and it has not ended: a double click starts one.
 
-    `one_more` False: it takes the place of one that is at work.
+    `one_more` False: the job takes the place of one that is at work.
 
     Raises:
-        InUse: too many are at work.
-        As `start`.
+        InUse: too many jobs are at work.
+        GraftError: whatever `start` raises.
     """
     started: dict[str, JobFolder] = st.session_state.setdefault("started", {})
     # No call of Streamlit between this check and the start: a rerun interrupts the script only inside such calls.
@@ -113,7 +113,7 @@ def delete_everything(workspace: Workspace) -> None:
 
 
 def _attempt(action: Callable[[], None]) -> None:
-    """Do it and redraw the page; a refusal is shown where the question was asked."""
+    """Do `action` and redraw the page; a refusal is shown where the question was asked."""
     try:
         action()
     except GraftError as error:

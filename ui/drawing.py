@@ -26,7 +26,7 @@ GREY = "#77857E"
 """A grey that can be read on a light and on a dark page."""
 _SMALL = (240, 72)
 _MOST_LABELS = 15
-"""Stages that are named side by side; in a deeper network only some are."""
+"""Largest number of stages that are named side by side; in a deeper network only some have their name."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _sizes(drawn: Sequence[Block], least: float, most: float) -> list[float]:
 
 
 def _shape(block: Block, x: float, y: float, width: float, height: float, kind: str) -> str:
-    """One block: hatched stays, plain green learns, green bars in hatching where a part learns, a dashed edge where it may."""
+    """One block as SVG: hatched if it stays frozen, green if it learns, with green bars if a part of it learns, with a dashed edge if it may."""
     box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{min(4, width / 3):.1f}"'
     if block.learns == "yes":
         # What joins later or learns slower is paler, never as pale as nothing.

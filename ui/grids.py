@@ -1,7 +1,8 @@
 """Thumbnails side by side: strips of a class, grids, and page numbers under long lists.
 
-What is made here is a PNG, and declared as one: Streamlit decodes and encodes any other format again at every rerun of a page.
-It is cached by the file's name and time: a file that is written again has a new time. The cache holds a few thousand small entries.
+Strips and enlarged pictures are PNG, and declared as such: Streamlit decodes and encodes any other format again at every rerun of a
+page. They are cached by the file's name and time, since a file that is written again has a new time. The cache holds a few thousand
+small entries.
 """
 
 from __future__ import annotations

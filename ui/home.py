@@ -16,7 +16,7 @@ from ui.taking import keeping
 from ui.words import ago, plain, plural
 
 _SHOWN = 6
-"""Data sets, and runs, on one page of their list."""
+"""Number of data sets, and of runs, on one page of their list."""
 
 
 def ways_in(here: Here) -> None:

@@ -20,7 +20,7 @@ class Followed:
     """What the events of a job have said so far."""
 
     offset: int = 0
-    """Bytes of events.jsonl that were read."""
+    """Number of bytes of events.jsonl that were read."""
     stage: StageStarted | None = None
     progress: Progress | None = None
     epochs: list[EpochEnded] = field(default_factory=list)
@@ -145,7 +145,7 @@ def others(here: Here) -> None:
 
 
 def _takes_long(job: JobFolder) -> bool:
-    """Whether a user waits for it: data sets, runs, and of the questions those that wait for a device."""
+    """Whether a user waits for `job`: a data set, a run, or a question that waits for a device."""
     return not isinstance(job, QuestionFolder) or job.spec().handling.waits_for is not None
 
 

@@ -146,7 +146,7 @@ PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS))
 
 
 def succeeded(jobs: Iterable[Job | None]) -> list[Job]:
-    """Those of `jobs` that ended well, in their order."""
+    """The jobs that ended well, in their order."""
     return [job for job in jobs if job is not None and job.status().state == "succeeded"]
 
 

@@ -10,7 +10,7 @@ from ui.actions import once
 from ui.places import DATA, PLACES, TRAIN, Here, succeeded, touring
 
 SAMPLE = "digits"
-"""Comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
+"""The sample of the tour: it comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
 
 
 def banner(here: Here) -> None:

@@ -12,7 +12,7 @@ from ui.data_page import uploads
 
 
 class Sent(io.BytesIO):
-    """As Streamlit hands an upload over."""
+    """An upload in the form in which Streamlit hands it over."""
 
     def __init__(self, name: str, content: bytes = b"x") -> None:
         super().__init__(content)

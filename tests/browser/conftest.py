@@ -138,7 +138,7 @@ def idle(page: Page) -> None:
 
 
 def token(page: Page) -> str:
-    """Of the workspace that the page's address names."""
+    """The token of the workspace, from the page's address."""
     from urllib.parse import parse_qs, urlsplit
 
     return parse_qs(urlsplit(page.url).query)["workspace"][0]

@@ -154,7 +154,7 @@ def _too_many(name: str) -> UnsafeArchive:
 
 
 def _may_be_packed(name: str) -> bool:
-    """Whether a file of that name is a zip inside by its nature, as office documents are: not an archive in an archive."""
+    """Whether files of that kind, such as office documents, are zips themselves, so that one is no archive within the archive."""
     return name.lower().endswith(
         (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers", ".pages", ".svgz")
     )

@@ -25,7 +25,7 @@ FEWEST = 5
 FEW = 20
 """Distinct images of a class below which its results are unsteady."""
 UNBALANCED = 10
-"""How many times the smallest class the largest one may have before it is said."""
+"""Ratio of the largest to the smallest class from which an imbalance is reported."""
 MOST_CLASSES = 1_000
 
 Remedy = Literal["leave_out", "move", "keep", "photograph"]
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     rows: Sequence[int] = ()
     """Instead of `files`: rows of the manifest. The page shows these pictures."""
     reasons: Sequence[str] = ()
-    """For each of `files`, a sentence of its own, or nothing at all."""
+    """Empty, or one sentence for each of `files`, in their order."""
 
 
 class Finding(Record):
@@ -55,7 +55,7 @@ class Finding(Record):
     rows: tuple[int, ...] = Field(exclude=True)
     """The pictures that `files` name, as rows of the manifest; empty where the files are not part of the data set."""
     reasons: tuple[str, ...] = Field(exclude=True)
-    """One sentence per file, or none."""
+    """Empty, or one sentence for each of `files`, in their order."""
     stops: bool = Field(exclude=True)
     """Whether no run can start before it is mended."""
 
@@ -98,7 +98,7 @@ def kinds_measured() -> frozenset[str]:
 def findings(manifest: Manifest) -> list[Finding]:
     """What the checks say of a data set, in the order of the table.
 
-    Of the reasons why no run can start only the first is given, since the others may follow from it.
+    If no run can start for several reasons, only the first of them is given, since the others may follow from it.
     """
     told = [(check, found) for check in CHECKS.values() if not check.stops for found in check.find(manifest)]
     return [
@@ -298,4 +298,4 @@ CHECKS = Table(
     ],
     key=attrgetter("kind"),
 )
-"""By kind, in the order in which findings are told."""
+"""Every check by its kind, in the order in which findings are told."""

@@ -40,7 +40,7 @@ class Layout:
 
     items: tuple[Item, ...]
     classes: tuple[str, ...]
-    """Display names, sorted."""
+    """Display names of the classes, sorted."""
     refused: tuple[Refusal, ...]
     passed_over: int
     """Number of files that are no pictures."""

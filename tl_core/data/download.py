@@ -30,7 +30,7 @@ MEGABYTE = 1_000_000
 TRIES = 4
 """Broken connections in a row, none of which brought anything, after which a download gives up."""
 TIMEOUT = 20.0
-"""Seconds without a byte."""
+"""Seconds without a byte after which a connection counts as broken."""
 SLACK_BYTES = MEGABYTE
 """How much larger than it is said to be a file may be; a server that sends more is not sending this file."""
 
@@ -47,7 +47,7 @@ class Wanted:
     md5: str = ""
     """Its MD5 where the publisher states only that: it tells a damaged file, not a forged one."""
     size: int
-    """Bytes, about."""
+    """Approximate size, bytes."""
     stage: Stage
     """The stage of a job that the progress belongs to."""
     unreachable: type[GraftError] = DownloadFailed

@@ -22,7 +22,7 @@ class ImageFormat:
     pillow: tuple[str, ...] = ()
     """Names of the Pillow plugins that open it; empty: the format is not read."""
     extensions: tuple[str, ...] = ()
-    """Lower case, with the dot."""
+    """Extensions of its files, in lower case, with the dot."""
     signature: bytes | None = None
     """Regular expression for the first bytes of a file; `.` stands for any byte. None: recognised by its extension only."""
     named_only: bool = False

@@ -74,7 +74,7 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
     """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept.
 
     Raises:
-        As `ingest`.
+        GraftError: as `ingest`.
     """
     place = staging / "unpacked"
     try:
@@ -101,7 +101,7 @@ class _Writer:
         return known.image.model_copy(update={"file": file}) if known and file else None
 
     def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
-        """Write both; returns the generated file name and the checksum of the copy."""
+        """Write the copy and the thumbnail of `image`; returns the generated file name and the checksum of the copy."""
         stem = f"{row:06}"
         copied = io.BytesIO()
         if lossless and image.width * image.height <= _LOSSLESS_PIXELS:

@@ -28,7 +28,7 @@ class KnownPicture(NamedTuple):
 
 
 def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
-    """The pictures of the data sets in `folders`, by the hash of their original bytes; of two, that of the newer data set.
+    """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
 
     Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
     which a check of today measures.

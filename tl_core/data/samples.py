@@ -39,11 +39,11 @@ class Remote(Record):
     url: str
     md5: str
     megabytes: int
-    """Rounded to whole ones."""
+    """Size of the file, in whole megabytes."""
 
 
 class Sample(Record):
-    """One row of the table of samples; what is listed as JSON are its fields up to `note`, `here` and `how`."""
+    """One row of the table of samples. `samples --json` writes the fields up to `note`, then `here` and `how`."""
 
     name: str
     title: str
@@ -106,7 +106,7 @@ SAMPLES = Table(
         *TypeAdapter(list[Sample]).validate_json(_DOWNLOADS),
     ],
 )
-"""In the order of preference."""
+"""Every sample by its name, in the order of preference."""
 
 
 def listing() -> list[Sample]:

@@ -61,7 +61,7 @@ def source_of(data: str | os.PathLike[str], classes_from: ClassesFrom = "first")
 
 
 def path_of(name: str | os.PathLike[str]) -> Path:
-    """`name` as a path. Raises NotFound for one without a letter, which the system would take for the working folder."""
+    """`name` as a path. Raises NotFound for a blank name, because Path('') is the working folder."""
     text = os.fspath(name)
     if not text.strip():
         raise NotFound("The name of the file or folder is empty.")

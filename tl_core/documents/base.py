@@ -1,4 +1,4 @@
-"""What every document has: a schema version, validation on reading, an atomic write. Knows no document."""
+"""What every document has: a schema version, validation on reading, an atomic write."""
 
 from __future__ import annotations
 

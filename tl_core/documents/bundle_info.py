@@ -9,6 +9,8 @@ NO_WEIGHTS = "none (random)"
 
 
 class BundleInfo(Document):
+    """The content of bundle.json."""
+
     name: str
     """The name of the run as the user typed it: display text."""
     classes: tuple[str, ...]
@@ -32,6 +34,6 @@ class BundleInfo(Document):
     split_hashes: dict[str, str]
     """For each split, the SHA-256 of the sorted content hashes of its images."""
     created: float
-    """Seconds since the epoch."""
+    """When the bundle was made, seconds since the epoch."""
     versions: dict[str, str]
     """The versions of Graft and of the libraries that made the bundle."""

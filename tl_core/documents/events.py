@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 
 class _Event(Record):
     time: float = Field(default_factory=time.time)
-    """Seconds since the epoch; never before the event written ahead of it."""
+    """Seconds since the epoch; never earlier than the time of the event before it."""
 
 
 class StageStarted(_Event):
@@ -49,7 +49,7 @@ class EpochEnded(_Event):
 
     type: Literal["epoch"] = "epoch"
     epoch: int
-    """From 1; 0 is the head before the first step."""
+    """Number of the epoch, from 1; 0 is the head before the first step."""
     epochs: int
     train_loss: float | None
     train_accuracy: float | None
@@ -95,7 +95,7 @@ EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def drive(steps: Generator[Event, None, _Result], take: Callable[[Event], None]) -> _Result:
-    """Give every event of `steps` to `take`; the generator's result."""
+    """Give every event of `steps` to `take`; returns the generator's result."""
     while True:
         try:
             event = next(steps)

@@ -61,13 +61,13 @@ class Manifest(Document):
 
     schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
     name: str
-    """Display text."""
+    """The name of the data set, display text."""
     created: float
-    """Seconds since the epoch."""
+    """When the data set was read, seconds since the epoch."""
     source: str
     """For display: a folder's or zip's name, or `sample:NAME`."""
     classes: tuple[str, ...]
-    """Sorted; display text only."""
+    """Names of the classes, sorted; display text only."""
     images: tuple[ImageEntry, ...]
     copies: int = 0
     """The value of `COPIES` when the copies were made; 0 in data sets from before copies had checksums."""

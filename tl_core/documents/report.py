@@ -9,7 +9,7 @@ from tl_core.documents.manifest import Split
 
 
 class Measured(Record):
-    """Beside its fields it holds a number for each metric, by the name of the row in `evaluation.metrics`."""
+    """A record with a number for each metric beside its fields, by the name of the row in `evaluation.metrics`."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float]
@@ -28,7 +28,7 @@ class ClassMetrics(Measured):
     recall: float
     f1: float
     support: int
-    """Images of this class."""
+    """Number of images of this class."""
 
 
 class SplitMetrics(Measured):
@@ -40,7 +40,7 @@ class SplitMetrics(Measured):
     """95 % Wilson score interval of the accuracy (Wilson 1927), fractions."""
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
-    """Counts; rows: true class, columns: predicted class, in class order."""
+    """Counts of answers; rows: true class, columns: predicted class, in class order."""
 
 
 class ImageAnswer(Record):
@@ -68,6 +68,8 @@ class StageMoved(Record):
 
 
 class Report(Document):
+    """How good one run is: its metrics, its answers to the held-out images, and what moved."""
+
     classes: tuple[str, ...]
     images: dict[Split, int]
     """Images per split of this run."""

@@ -1,4 +1,4 @@
-"""What a job is asked to do. Written by whoever starts it; the worker writes it again with what it resolved."""
+"""What a job is asked to do. Whoever starts it writes this; the worker writes it again with what it resolved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class IngestSpec(Document):
 
     job: Literal["ingest"] = "ingest"
     name: str
-    """Display text."""
+    """The name of the data set, display text."""
     source_kind: Literal["folder", "zip", "sample"]
     source: str
     """Absolute path of the folder or zip, or the sample's name."""
@@ -51,7 +51,7 @@ class TrainSpec(RunOptions, Document):
     learning_stages: tuple[int, ...] | None = None
     """Stages that learn, 0 is the stem, where only the worker can find out which (`surgical`); None: the strategy's rule."""
     epochs: Count = 10
-    """The fitted head does not use them."""
+    """Passes over the training images; the fitted head has none."""
     image_size: ImageSize
     micro_batch: int = Field(default=32, ge=1)
     """Images that go through the network together; `batch_size` is reached by accumulation."""
@@ -59,10 +59,10 @@ class TrainSpec(RunOptions, Document):
     channels_last: bool | None = None
     """Memory layout of activations; None: chosen by a short trial, then written here."""
     views_kept: dict[int, int] = Field(default_factory=dict)
-    """By number of frozen stages: in how many views of each picture their output is kept, 0 where it is computed again in each
-    epoch. A number of stages that is missing is decided by what both ways cost, and then written here."""
+    """For each number of frozen stages, in how many views of each picture their output is kept; 0 where it is computed again in
+    each epoch. A number of stages that is missing is decided by what both ways cost, and then written here."""
     recipe: Recipe = Recipe()
-    """The strategy's own, with what the user changed."""
+    """The recipe of the strategy, with what the user changed."""
     changes: Annotated[dict[str, bool | int | float | str], AfterValidator(by_current_names)] = Field(
         default_factory=dict
     )

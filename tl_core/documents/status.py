@@ -17,7 +17,7 @@ class Failure(Record):
     """Why a job failed."""
 
     kind: str
-    """As `GraftError.kind`; `bug` for anything else."""
+    """The `kind` of a `GraftError`; `bug` for any other exception."""
     message: str
     """A sentence that says what to do."""
     exit_code: int
@@ -29,8 +29,8 @@ class Status(Document):
     state: State
     stage: Stage | None = None
     started: float | None = None
-    """Seconds since the epoch."""
     ended: float | None = None
+    """Start and end, seconds since the epoch."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds by stage: ingest, features, training, export, evaluation, total."""
     peak_memory_mb: float | None = None

@@ -21,7 +21,7 @@ from tl_core.errors import DataError, LayoutError
 
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _LONGEST = 150
-"""Longest path component, bytes; well under the limit of every file system."""
+"""Length of the longest path component, bytes; well under the limit of every file system."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 

@@ -14,7 +14,7 @@ from ui.train_page import backbones
 from ui.words import duration, interval, percent, plain, plural
 
 MOST = 12
-"""Backbones in one comparison at most; those that the page recommends come first."""
+"""Largest number of backbones in one comparison; those that the page recommends come first."""
 
 
 def newest(here: Here) -> QuestionFolder | None:

@@ -151,7 +151,7 @@ def _everything(here: Here, table: Mapping[str, Network]) -> None:
 
 
 def take(name: str) -> None:
-    """Make it the chosen backbone."""
+    """Choose the backbone called `name`."""
     st.session_state["backbone"] = name
 
 

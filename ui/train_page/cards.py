@@ -20,7 +20,7 @@ from ui import drawing
 from ui.words import plain, strategy_title
 
 USUAL = (LAST_STAGES, WHOLE_NETWORK)
-"""Always among the cards, next to the proposed one and the chosen one."""
+"""Strategies that always have a card, next to the proposed one and the chosen one."""
 PREFIX = "set-"
 """What the session keys of settings begin with. A setting goes back to the strategy's own when another one is chosen."""
 _KEEP = (f"{PREFIX}seed", f"{PREFIX}image_size")

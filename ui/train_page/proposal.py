@@ -31,9 +31,9 @@ class Proposal:
     asked: Mapping[str, Any]
     """Every option that was chosen, by its name."""
     options: TrainingOptions
-    """Those of them that can be used."""
+    """The options in `asked` that can be used."""
     unusable: tuple[str, ...]
-    """What is wrong with the others, a sentence each."""
+    """What is wrong with the options in `asked` that cannot be used, a sentence for each."""
     advice: Advice
     """What `auto` would take, as far as that is known yet."""
 
