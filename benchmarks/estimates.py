@@ -1,4 +1,4 @@
-"""Compares what a run was said to take, once this machine was measured, with what it took.
+"""Compares the seconds that a run takes with the estimate made before it, once this machine was measured.
 
     python benchmarks/estimates.py FOLDER --strategies feature_extraction partial_fine_tuning full_fine_tuning
 
@@ -23,8 +23,23 @@ from tl_core.runs.questions.ask import ask  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.start.jobs import finish  # noqa: E402
 from tl_core.runs.start.training_spec import spec_of  # noqa: E402
+from tl_core.runs.store.folders import QuestionFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store  # noqa: E402
 from tl_core.runs.train.estimating import measure_question  # noqa: E402
+
+HEADER = """| strategy | measured in, s | estimate, s | middle | took, s | took / middle | memory, MB |
+| --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def line(measured: QuestionFolder, run: RunFolder) -> str:
+    """The line of the table for a finished `run` that was measured before; the worker wrote the estimate into its spec."""
+    spec, status = run.spec(), run.status()
+    low, high = spec.estimated_seconds
+    middle, took = sqrt(low * high), status.seconds["total"]
+    return (
+        f"| {spec.strategy} | {measured.status().seconds['total']:.1f} | {low:.0f} to {high:.0f} | {middle:.0f} | {took:.0f} "
+        f"| {took / middle:.2f} | {status.peak_memory_mb:.0f} |"
+    )
 
 
 def main() -> None:
@@ -33,8 +48,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=["feature_extraction", "partial_fine_tuning"])
     parser.add_argument("--backbone", default="efficientnet_lite0")
     options = parser.parse_args()
-    print("| strategy | measured in, s | said, s | middle | took, s | took / middle | memory, MB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(HEADER)
     with tempfile.TemporaryDirectory() as store:
         os.environ["GRAFT_STORE"] = store
         workspace = Store.default().command_line_workspace()
@@ -46,15 +60,8 @@ def main() -> None:
             question = ask(workspace, measure_question(spec_of(wanted, dataset), len(dataset.manifest().classes)))
             finish(question, None)
             run = jobs.submit_training(workspace, dataset, backbone=options.backbone, strategy=name)
-            said = run.spec().estimated_seconds or (0.0, 0.0)
             finish(run, None)
-            status, middle = run.status(), sqrt(said[0] * said[1])
-            took = status.seconds["total"]
-            print(
-                f"| {name} | {question.status().seconds['total']:.1f} | {said[0]:.0f} to {said[1]:.0f} | {middle:.0f} | {took:.0f} "
-                f"| {took / middle:.2f} | {status.peak_memory_mb:.0f} |",
-                flush=True,
-            )
+            print(line(question, run), flush=True)
 
 
 if __name__ == "__main__":

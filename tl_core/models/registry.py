@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -154,8 +155,12 @@ class Network(Record):
 
 
 class Backbones(Document):
-    """The file backbones.json, and the file of one network that was added by hand."""
+    """The file backbones.json, and the file of one network that was added by hand.
 
+    In version 1 a network that was added by hand may lack `linear_blocks`.
+    """
+
+    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
     networks: tuple[Network, ...]
 
 
@@ -233,7 +238,13 @@ def _added() -> Iterator[Network]:
 def _read(file: Path, changed: int) -> Network | None:
     """The network in `file`, last changed at `changed` (ns); None where it cannot be read, so that it is made again when needed."""
     try:
-        (found,) = Backbones.read(file).networks
+        document = Backbones.read(file)
+        (found,) = document.networks
     except (DocumentError, NotFound, ValueError):
         return None
-    return found if found.own_layout is not None and found.name == file.stem else None
+    own = found.own_layout
+    if own is None or found.name != file.stem:
+        return None
+    if document.schema_version == 1 and own.name.startswith("convnext"):
+        return found.model_copy(update={"own_layout": replace(own, linear_blocks=True)})
+    return found

@@ -68,7 +68,8 @@ class Family:
     transformer: bool = False
     """Whether the blocks are attention and linear layers."""
     linear_blocks: bool = False
-    """Whether most of the blocks' weights are in linear layers, without attention, as in ConvNeXt or MLP-Mixer."""
+    """Whether most of the blocks' weights are in linear layers, without attention, as in ConvNeXt or MLP-Mixer. Convolutions of size 1
+    do not count: for networks that have those instead (timm's `convnext_nano`), the estimate for convolutions is as good."""
     batch_norm: bool = True
     """Whether the network has batch norm; networks without it need smaller learning rates."""
     auxiliary: tuple[Auxiliary, ...] = ()
