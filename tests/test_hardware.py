@@ -120,6 +120,31 @@ def test_the_tightest_limit_of_the_control_groups_counts(tmp_path: Path) -> None
     assert hardware._container_free_mb(root, own) == pytest.approx(2000)
 
 
+def test_the_tightest_quota_of_processor_time_counts_as_whole_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    inner = root / "pod" / "box"
+    inner.mkdir(parents=True)
+    own.write_text("0::/pod/box\n")
+    (inner / "cpu.max").write_text("max 100000\n")
+    assert hardware._container_cores(root, own) is None
+    (root / "pod" / "cpu.max").write_text("250000 100000\n")
+    assert hardware._container_cores(root, own) == 3
+    old = root / "cpu" / "job"
+    old.mkdir(parents=True)
+    own.write_text("4:cpu,memory:/job\n0::/pod/box\n")
+    (old / "cpu.cfs_period_us").write_text("100000\n")
+    (old / "cpu.cfs_quota_us").write_text("-1\n")
+    assert hardware._container_cores(root, own) == 3
+    (old / "cpu.cfs_quota_us").write_text("50000\n")
+    assert hardware._container_cores(root, own) == 1
+    for quota, cores in ((None, 4), (2, 2), (64, 4)):
+        monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+        monkeypatch.setattr(hardware, "_container_cores", lambda quota=quota: quota)
+        assert hardware.cores() == cores
+
+
 def test_free_memory_is_what_the_system_says_or_nothing(tmp_path: Path) -> None:
     said = tmp_path / "meminfo"
     assert hardware._system_free_mb(said) is None

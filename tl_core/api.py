@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from tl_core.documents.events import Event
 from tl_core.documents.options import (
     OPTIONS,
+    Recipe,
     TrainingOptions,
     by_current_names,
+    read,
 )
 from tl_core.documents.spec import ClassesFrom, IngestSpec
-from tl_core.errors import GraftError, UnknownName, WorkerDied
+from tl_core.errors import GraftError, SpecError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
     from tl_core.runs.store.job_folder import JobFolder
@@ -88,6 +90,7 @@ def train(
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
     asked = {name: value for name, value in locals().items() if name in OPTIONS}
+    wrong: list[SpecError] = []
     from tl_core.data.checks import require_trainable
     from tl_core.runs.start import jobs
     from tl_core.runs.store.store import Store
@@ -100,11 +103,15 @@ def train(
             DeprecationWarning,
             stacklevel=2,
         )
-        known = by_current_names(recipe)
-        asked = {**known, **{name: value for name, value in asked.items() if value is not None or name not in known}}
+        named = by_current_names(recipe)
+        settings, wrong = read(
+            {name: named[name] for name in named if asked.get(name) is None or name not in Recipe.model_fields},
+            Recipe.model_fields,
+        )
+        asked |= settings
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
-    request = checked(data, asked, classes, place, on_event, out=out)
+    request = checked(data, asked, classes, place, on_event, out=out, wrong=wrong)
     dataset = jobs.submit_ingest(place, **request.source.model_dump(exclude={"job", "schema_version"}))
     made: list[JobFolder] = [dataset]
     try:
@@ -131,10 +138,11 @@ def checked(
     *,
     out: str | os.PathLike[str] | None = None,
     weights: bool = True,
+    wrong: Sequence[GraftError] = (),
 ) -> Request:
     """Find everything that is wrong with what was asked for at once: the pictures, the options by their names, the folder `out`.
 
-    `weights`: whether those of the options' backbone are needed. A backbone that is not in the registry is looked up in
+    `weights`: whether those of the options' backbone are needed. `wrong`: what was found wrong before. A backbone that is not in the registry is looked up in
     timm, which takes a job in `place`.
 
     Raises:
@@ -150,8 +158,8 @@ def checked(
     source = attempt(lambda: source_of(data), found)
     folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
     cache = Store.default().cache if weights else None
-    options, wrong = TrainingOptions.read(asked)
-    found += [*wrong, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
+    options, unusable = TrainingOptions.read(asked)
+    found += [*wrong, *unusable, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
     if classes not in get_args(ClassesFrom):
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
     raise_all(found)

@@ -30,21 +30,25 @@ def disk_full_said(where: str) -> Iterator[None]:
 def appearing(path: Path, what: str) -> Iterator[Path]:
     """A temporary name beside `path` for the file or folder that is `what`; it becomes `path` by one rename when the block ends.
 
-    So no reader sees half of it. What is left after an error is removed.
+    So no reader sees half of it, nor half of what it replaces: a file replaces a file, and a folder a folder. What is left
+    after an error is removed.
 
     Raises:
         DiskFull: no space is left.
+        OSError: a file would replace a folder, or a folder a file.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    replaced = temporary.with_name(f"{temporary.name}.old")
     try:
         with disk_full_said(what):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            if path.is_dir():
-                shutil.rmtree(path)
+            if temporary.is_dir() and path.is_dir():
+                path.rename(replaced)
             temporary.replace(path)
     finally:
         remove(temporary)
+        remove(replaced)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -53,14 +53,15 @@ class GraftError(Exception):
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 2
     by_kind: ClassVar[dict[str, type[GraftError]]] = {}
-    """Every class of this tree below the root, by its `kind`."""
+    """Every class of this tree below the root that has a `kind` of its own, by it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
     def __init_subclass__(cls) -> None:
-        GraftError.by_kind[cls.kind] = cls
+        if "kind" in cls.__dict__:
+            GraftError.by_kind[cls.kind] = cls
 
 
 class DataError(GraftError):

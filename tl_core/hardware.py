@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import resource
@@ -19,11 +20,20 @@ _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
 """M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h."""
 _NOT_LIMITED = 1 << 60
 """Bytes: cgroup v1 says "no limit" with a number about as large."""
+_CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_MEMORY = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+"""By version of the control groups: the files of limit and use, and the line of memory.stat that can be given back."""
+_CPU = {1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), 2: ("cpu.max",)}
+"""By version of the control groups: the files that hold the quota of processor time and its period, in microseconds."""
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores that this process may use: not more than the time that the container may take amounts to."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, _container_cores() or mine)
 
 
 @cache
@@ -98,32 +108,46 @@ def _system_free_mb(meminfo: Path = Path("/proc/meminfo")) -> float | None:
     return int(available) * 1024 / _MB if available else None
 
 
-def _container_free_mb(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """What is left of the tightest limit that this process's control groups set, of either version."""
+def _container_free_mb(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> float | None:
+    """What is left of the tightest memory limit that this process's control groups set, of either version."""
     left: list[float] = []
-    with suppress(OSError):
-        for line in own.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if not controllers:
-                left += _below(root, path, ("memory.max", "memory.current", "inactive_file"))
-            elif "memory" in controllers.split(","):
-                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-                left += _below(root / "memory", path, names)
+    for version, group in _groups("memory", root, own):
+        limit_name, used_name, cache_name = _MEMORY[version]
+        with suppress(OSError, ValueError):
+            limit = int((group / limit_name).read_text())
+            used = int((group / used_name).read_text())
+            if limit < _NOT_LIMITED:
+                # Pages of files that nobody needs now are given back when memory is asked for.
+                given_back = int(_said(group / "memory.stat", cache_name) or 0)
+                left.append(max(0.0, (limit - used + given_back) / _MB))
     return min(left, default=None)
 
 
-def _below(root: Path, path: str, names: tuple[str, str, str]) -> list[float]:
-    """Megabytes left in the group `path` and in each above it; inside a container the own group is often the root."""
-    groups = [root / part for part in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents)]
-    found = []
-    for group in dict.fromkeys(groups):
+def _container_cores(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int | None:
+    """Cores, rounded up, in the tightest quota of processor time that this process's control groups set, of either version."""
+    found: list[int] = []
+    for version, group in _groups("cpu", root, own):
         with suppress(OSError, ValueError):
-            limit = int((group / names[0]).read_text())
-            used = int((group / names[1]).read_text())
-            if limit < _NOT_LIMITED:
-                # Pages of files that nobody needs now are given back when memory is asked for.
-                given_back = int(_said(group / "memory.stat", names[2]) or 0)
-                found.append(max(0.0, (limit - used + given_back) / _MB))
+            # "max" and -1 mean that there is no quota; both are passed over.
+            quota, period = (int(word) for name in _CPU[version] for word in (group / name).read_text().split())
+            if quota > 0:
+                found.append(math.ceil(quota / period))
+    return min(found, default=None)
+
+
+def _groups(controller: str, root: Path, own: Path) -> list[tuple[int, Path]]:
+    """Version and folder of each control group of `controller` that this process is in, and of each group above it.
+
+    Inside a container its own group is often the root.
+    """
+    found: list[tuple[int, Path]] = []
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or controller in controllers.split(","):
+                version, top = (1, root / controller) if controllers else (2, root)
+                inner = Path(path.lstrip("/"))
+                found += [(version, top / part) for part in dict.fromkeys((inner, *inner.parents))]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What an operator sets through the environment, in one place. Knows nothing of files or jobs.
+"""What an operator sets through the environment, in one place.
 
 | variable              | meaning                                              | default                    |
 | --------------------- | ---------------------------------------------------- | -------------------------- |

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
-from tl_core.runs.process.executor import cancel, chosen
+from tl_core.runs.process.executor import cancel, chosen, forget_lost
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import charts
@@ -63,6 +63,7 @@ class Followed:
 def follow(job: JobFolder) -> Followed:
     """Everything that `job` has said so far; only what is new is read."""
     followed: Followed = st.session_state.setdefault(f"followed-{job.id}", Followed())
+    forget_lost(job)
     events, followed.offset = job.events(followed.offset)
     followed.take(events)
     return followed
@@ -139,7 +140,10 @@ def log(job: JobFolder) -> None:
 
 def others(here: Here) -> None:
     """The line for each job at work that the page does not show in full; draws nothing where there is none."""
-    busy = [job for job in here.workspace.live() if _takes_long(job) and not here.shows(job)]
+    live = here.workspace.live()
+    for job in live:
+        forget_lost(job)
+    busy = [job for job in live if _takes_long(job) and not here.shows(job)]
     if busy:
         watch(busy[:3])
 

@@ -11,8 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
+from tests.runs.executors import KEEPING, Keeping
 from tl_core.documents.status import Failure
 from tl_core.errors import InUse
+from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.store import Workspace
 from ui import actions
@@ -106,6 +108,22 @@ def test_a_finished_run_leads_on_to_evaluate(open_page: Open, strategy: str) -> 
     assert not app.exception
     assert "right on 9 pictures" in text(app)
     assert app.button(key="to-evaluate").label == "Evaluate"
+
+
+def test_a_run_that_its_executor_lost_is_interrupted_on_the_page_and_can_be_deleted(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    where = records.workspace()
+    run = jobs.submit_training(where, records.dataset(where), name="Lost")
+    assert run.status().state == "queued"
+    Keeping.kept.clear()
+    app = open_page("pages/2_Train.py", run=run.id)
+    assert not app.exception
+    assert run.status().state == "interrupted"
+    assert where.live() == [], "it does not count as one of the jobs at work"
+    assert "It was interrupted" in text(app.run())
+    run.delete()
 
 
 def test_a_failed_run_shows_its_sentence_and_log(open_page: Open) -> None:

@@ -57,6 +57,14 @@ def test_the_strategy_that_was_taken_is_explained_with_the_price_of_a_longer_one
     assert re.search(r"--strategy partial_fine_tuning would take .*(second|minute)s", said)
 
 
+def test_a_run_that_ended_well_is_told_also_where_its_data_set_is_gone(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The store of this test holds no data set.
+    tell_strategy(trained.result)
+    assert "feature_extraction" in capsys.readouterr().out
+
+
 def test_predict_answers_each_file_in_its_place(
     trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,9 +63,20 @@ def test_the_learning_rate_keeps_its_name_on_disk_and_former_names_of_options_ar
     )  # fmt: skip
     SpecFile(spec=spec).write(tmp_path / "spec.json")
     written = json.loads((tmp_path / "spec.json").read_text())["spec"]
-    assert written["recipe"]["head_rate"] == 0.02
-    written["changes"] = {"head_rate": 0.02}
+    assert (written["recipe"]["head_rate"], written["changes"]) == (0.02, {"head_rate": 0.02})
+    written["changes"] = {"learning_rate": 0.02}
     assert SpecFile.parse(json.dumps({"schema_version": 1, "spec": written}), "spec.json").spec == spec
+
+
+def test_the_spec_of_a_run_says_that_its_device_and_strategy_may_be_open_and_one_from_before_is_read(
+    tmp_path: Path,
+) -> None:
+    spec = TrainSpec(name="a", workspace="", dataset="1", weights="w", image_size=224, strategy="default")
+    SpecFile(spec=spec).write(tmp_path / "spec.json")
+    written = json.loads((tmp_path / "spec.json").read_text())
+    assert written["spec"]["schema_version"] == 2
+    written["spec"]["schema_version"] = 1
+    assert SpecFile.parse(json.dumps(written), "spec.json").spec == spec.model_copy(update={"schema_version": 1})
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -69,3 +69,10 @@ def test_a_recipe_is_changed_by_its_own_options_alone() -> None:
     assert Recipe().changed({"ema": 0.9, "mixup": None}) == Recipe(ema=0.9)
     with pytest.raises(SpecError, match=r"'epochs'.*mixup is -1"):
         Recipe().changed({"epochs": 3, "mixup": -1})
+
+
+def test_a_number_as_text_is_taken_only_where_the_page_types_it() -> None:
+    assert OPTIONS["learning_rate"].read("3e-4") == 3e-4
+    for name, value in (("epochs", "5"), ("class_weights", "true"), ("seed", True)):
+        with pytest.raises(SpecError, match=str(value)):
+            OPTIONS[name].read(value)

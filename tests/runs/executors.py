@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from tests.runs import scratch
 from tests.runs.served import Served
@@ -47,3 +48,22 @@ class ServedScratch(Served):
 
     def __init__(self) -> None:
         super().__init__(scratch.MODULE)
+
+
+class Keeping(local.LocalProcesses):
+    """Jobs run elsewhere, and wait for ever; a test loses them by clearing `kept`."""
+
+    here = False
+    kept: ClassVar[list[JobFolder]] = []
+
+    def submit(self, job: JobFolder, *, store: Path) -> None:
+        self.kept.append(job)
+
+    def cancel(self, job: JobFolder) -> None:
+        self.kept.remove(job)
+
+    def alive(self, job: JobFolder) -> bool:
+        return job in self.kept
+
+
+KEEPING = f"{__name__}:Keeping"

@@ -13,7 +13,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tl_core.documents import base
 from tl_core.documents.events import Ended
-from tl_core.errors import DiskFull, LayoutError, StoreError
+from tl_core.errors import DiskFull, GraftError, LayoutError, StoreError
 from tl_core.runs.failures import failure_of
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
@@ -153,3 +153,11 @@ def test_what_the_system_refuses_is_no_bug(number: int) -> None:
     assert (failure.kind, failure.exit_code) == (StoreError.kind, 2)
     assert os.strerror(number) in failure.message
     assert "/store/images/1.png" in failure.message
+
+
+def test_a_special_case_of_an_error_does_not_take_the_name_of_the_error() -> None:
+    class Special(StoreError):
+        pass
+
+    assert Special.kind == StoreError.kind
+    assert GraftError.by_kind[StoreError.kind] is StoreError

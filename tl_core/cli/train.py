@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from tl_core import api
 from tl_core.cli import parameters, show
 from tl_core.documents.options import OPTIONS
+from tl_core.errors import GraftError
 from tl_core.serving.bundle_files import FOLDER
 
 
@@ -52,10 +54,12 @@ def tell_strategy(result: dict[str, Any]) -> None:
     show.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
     choice = default_strategy(result["device"], result["train_images"])
     if result["chosen_by"] == "default" and choice.longer and result["strategy"] == choice.name:
-        store, spec = Store.default(), RunFolder(Path(result["run_dir"])).spec()
-        manifest = store.workspace(spec.workspace).dataset(spec.dataset).manifest()
-        time = estimated_with(spec, choice.longer, manifest, store.cache)
-        show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
+        # The run has ended well. Its data set may be gone, or its device may be that of another machine.
+        with suppress(GraftError):
+            store, spec = Store.default(), RunFolder(Path(result["run_dir"])).spec()
+            manifest = store.workspace(spec.workspace).dataset(spec.dataset).manifest()
+            time = estimated_with(spec, choice.longer, manifest, store.cache)
+            show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
 
 
 def tell(result: dict[str, Any]) -> None:

@@ -7,10 +7,20 @@ from typing import Annotated
 from pydantic import Field
 
 from tl_core.documents.base import Document
-from tl_core.documents.questions import QuestionSpec
+from tl_core.documents.options import Device
+from tl_core.documents.questions import About, QuestionSpec
 from tl_core.documents.spec import IngestSpec, TrainSpec
 
 JobSpec = IngestSpec | TrainSpec | QuestionSpec
+
+
+def needs(spec: JobSpec) -> tuple[About | None, Device | None]:
+    """The data set that the job needs, and the device whose queue it joins."""
+    if isinstance(spec, TrainSpec):
+        return About(spec.workspace, spec.dataset), spec.device
+    if isinstance(spec, IngestSpec):
+        return None, None
+    return spec.handling.about, spec.handling.waits_for
 
 
 class SpecFile(Document):

@@ -110,10 +110,9 @@ class Option:
         if self.choices and value not in self.choices:
             raise UnknownName.among(self.noun, value, self.choices)
         try:
-            # Python counts true as 1, and nobody means that.
-            found: bool | int | float | str = TypeAdapter(self.annotation).validate_python(
-                value, strict=isinstance(value, bool)
-            )
+            # Python counts true as 1, and nobody means that. Fractions are typed as text on the page.
+            strict = isinstance(value, bool) or (isinstance(value, str) and self.kind is not float)
+            found: bool | int | float | str = TypeAdapter(self.annotation).validate_python(value, strict=strict)
         except ValidationError:
             raise SpecError(f"The {self.noun} is {value}; it takes {self.takes}.") from None
         return found
@@ -499,8 +498,16 @@ def read(
 
 def by_current_names(named: Mapping[str, Any]) -> dict[str, Any]:
     """`named` with the present names of options which older documents and callers know by a former one."""
-    former = {said.alias: name for name, said in Recipe.model_fields.items() if said.alias}
-    return {former.get(name, name): value for name, value in named.items()}
+    current = {former: name for name, former in _FORMER.items()}
+    return {current.get(name, name): value for name, value in named.items()}
+
+
+def by_former_names(named: Mapping[str, Any]) -> dict[str, Any]:
+    """`named` with the names that documents on disk have."""
+    return {_FORMER.get(name, name): value for name, value in named.items()}
+
+
+_FORMER = {name: said.alias for name, said in Recipe.model_fields.items() if said.alias}
 
 
 def _rows() -> Iterator[Option]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_serializer, model_validator
 
 from tl_core.documents.base import Document
-from tl_core.documents.options import STAGES, Count, ImageSize, Recipe, RunOptions, by_current_names
+from tl_core.documents.options import STAGES, Count, ImageSize, Recipe, RunOptions, by_current_names, by_former_names
 
 ClassesFrom = Literal["first", "innermost"]
 Precision = Literal["float32", "bfloat16"]
@@ -30,9 +30,11 @@ class IngestSpec(Document):
 class TrainSpec(RunOptions, Document):
     """Train one classifier on one data set: the options of the run with what they come to.
 
-    `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with.
+    `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with. In version 1
+    they never were: it had no `auto` device, and no strategy `default`.
     """
 
+    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
     job: Literal["train"] = "train"
     name: str
     workspace: str
@@ -70,6 +72,10 @@ class TrainSpec(RunOptions, Document):
     the run names those without effect."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run is expected to take, from and to; written when it starts to run."""
+
+    @field_serializer("changes")
+    def _changes_on_disk(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return by_former_names(changes)
 
     @model_validator(mode="before")
     @classmethod

@@ -52,7 +52,7 @@ class RunSummary(Measured):
     """The estimate made before the run, from and to, in seconds; without ingest."""
 
 
-def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
+def summarise(run: RunFolder) -> RunSummary:
     """The summary of `run`. Where its data set was deleted, the time to read it counts as 0.
 
     Raises:
@@ -63,7 +63,7 @@ def summarise(run: RunFolder, *, store: Store | None = None) -> RunSummary:
     spent = dict.fromkeys((*_STAGES, "total"), 0.0)
     peaks = [status.peak_memory_mb]
     try:
-        read = (store or Store.default()).workspace(spec.workspace).dataset(spec.dataset).status()
+        read = Store.default().workspace(spec.workspace).dataset(spec.dataset).status()
     except GraftError:
         read = None
     if read is not None:

@@ -137,7 +137,7 @@ def _checked(folder: Path, holder: Any) -> Bundle:
             raise BundleError(f"The bundle lacks {name}. Export it again.")
         size, most = file.stat().st_size if file.is_file() else 0, row.most_bytes
         if size > most:
-            raise BundleError(f"{name} has {size / 1e6:,.0f} MB; up to {most // 1_000_000:,} MB are read.")
+            raise BundleError(f"{name} has {size:,} bytes; up to {most:,} are read.")
     try:
         info = BundleInfo.read(folder / INFO)
     except DocumentError as error:

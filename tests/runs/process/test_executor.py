@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from tests.runs.conftest import HERE
+from tests.runs.executors import KEEPING, Keeping
+from tl_core.documents.questions import DescribeSpec, RankSpec
 from tl_core.errors import InUse, SpecError, UnknownName
-from tl_core.runs.process.executor import EXECUTORS, cancel, chosen
+from tl_core.runs.process import executor
+from tl_core.runs.process.executor import EXECUTORS, cancel, chosen, forget_lost
 from tl_core.runs.process.local import LocalProcesses
+from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
+from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
-
-
-class Keeping(LocalProcesses):
-    """Keeps jobs and starts none; loses them when it is told to."""
-
-    kept: ClassVar[list[JobFolder]] = []
-
-    def submit(self, job: JobFolder, *, store: Path) -> None:
-        self.kept.append(job)
-
-    def cancel(self, job: JobFolder) -> None:
-        self.kept.remove(job)
-
-    def alive(self, job: JobFolder) -> bool:
-        return job in self.kept
 
 
 class Refusing(Keeping):
@@ -37,7 +28,19 @@ class Refusing(Keeping):
         raise OSError("The cluster is closed.")
 
 
-KEEPING = f"{__name__}:Keeping"
+class Silent(Keeping):
+    """Cannot say whether a job is alive."""
+
+    def alive(self, job: JobFolder) -> bool:
+        raise RuntimeError("The scheduler does not answer.")
+
+
+class Counting(Keeping):
+    asked: ClassVar[list[JobFolder]] = []
+
+    def alive(self, job: JobFolder) -> bool:
+        self.asked.append(job)
+        return super().alive(job)
 
 
 @pytest.fixture
@@ -55,8 +58,12 @@ def test_a_job_that_waits_in_an_executor_is_seen_as_waiting_by_whoever_reads_its
     assert seen.status().state == "queued"
     assert seen.spec().device == "auto"
     assert workspace.live() == [seen]
-    for delete in (seen.delete, workspace.delete):
-        with pytest.raises(InUse, match="still at work"):
+    for delete, words in (
+        (seen.delete, "still at work"),
+        (workspace.delete, "still at work"),
+        (dataset.delete, "needs"),
+    ):
+        with pytest.raises(InUse, match=words):
             delete()
     assert jobs.submit_training(workspace, dataset, name="half second", key="one") == waiting
     assert Keeping.kept == [waiting]
@@ -65,12 +72,70 @@ def test_a_job_that_waits_in_an_executor_is_seen_as_waiting_by_whoever_reads_its
     assert waiting.status().state == "cancelled"
     waiting.delete()
     assert workspace.runs() == []
+    dataset.delete()
+    assert workspace.datasets() == []
+
+
+def test_the_data_set_of_a_question_that_waits_is_not_deleted(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    question = ask(workspace, RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=("resnet18",)))
+    with pytest.raises(InUse, match="needs"):
+        dataset.delete()
+    cancel(question)
+    dataset.delete()
 
 
 def test_a_job_that_its_executor_lost_is_interrupted(waiting: RunFolder) -> None:
     Keeping.kept.clear()
     assert list(jobs.follow(waiting)) == []
     assert waiting.status().state == "interrupted"
+
+
+def test_a_question_that_its_executor_lost_starts_again_when_it_is_asked_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    question = ask(workspace, DescribeSpec(network="answer"))
+    Keeping.kept.clear()
+    assert ask(workspace, DescribeSpec(network="answer")) == question
+    assert Keeping.kept == [question]
+    cancel(question)
+
+
+def test_an_executor_is_asked_rarely_and_is_believed_only_where_it_answers(
+    waiting: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", f"{__name__}:Silent")
+    forget_lost(waiting)
+    assert waiting.alive()
+    executor._asked.clear()
+    monkeypatch.setenv("GRAFT_EXECUTOR", f"{__name__}:Counting")
+    for _ in range(100):
+        forget_lost(waiting)
+    assert Counting.asked == [waiting]
+    assert waiting.alive()
+    cancel(waiting)
+
+
+def test_a_job_that_another_executor_runs_is_followed_to_its_end(
+    train: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("half second")
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    Keeping.kept.clear()
+    assert list(jobs.follow(run))[-1].type == "ended"
+    assert run.status().state == "succeeded"
+
+
+def test_a_job_that_is_submitted_again_just_now_is_not_forgotten(waiting: RunFolder) -> None:
+    Keeping.kept.clear()
+    submitting = locks.take(waiting.submitted)
+    assert submitting is not None
+    forget_lost(waiting)
+    assert waiting.submitted.exists()
+    locks.release([submitting])
 
 
 def test_a_job_that_waited_runs_to_its_end_once_it_is_started(waiting: RunFolder) -> None:
@@ -80,14 +145,19 @@ def test_a_job_that_waited_runs_to_its_end_once_it_is_started(waiting: RunFolder
     assert not waiting.alive()
 
 
-def test_a_job_that_no_executor_accepted_does_not_wait_for_ever(
-    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+def test_of_a_job_that_its_executor_refused_nothing_is_left_and_the_next_try_is_a_new_one(
+    workspace: Workspace, dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRAFT_EXECUTOR", f"{__name__}:Refusing")
-    with pytest.raises(OSError, match="closed"):
-        jobs.submit_training(workspace, dataset)
-    (run,) = workspace.runs()
-    assert run.status().state == "interrupted"
+    for where in ({"key": "one"}, {"out": tmp_path / "out"}):
+        monkeypatch.setenv("GRAFT_EXECUTOR", f"{__name__}:Refusing")
+        with pytest.raises(OSError, match="closed"):
+            jobs.submit_training(workspace, dataset, **where)  # type: ignore[arg-type]
+        assert workspace.runs() == []
+        monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+        run = jobs.submit_training(workspace, dataset, **where)  # type: ignore[arg-type]
+        assert run.status().state == "queued"
+        cancel(run)
+        run.delete()
 
 
 def test_one_that_waits_can_be_claimed_by_nobody_and_one_that_ended_once(waiting: RunFolder) -> None:
@@ -109,6 +179,7 @@ def test_the_setting_names_a_row_or_a_class_and_all_else_lists_the_rows(
         ("no-such", UnknownName, ", ".join(EXECUTORS)),
         ("no.such.module:Class", SpecError, "no.such.module"),
         ("pathlib:Folder", SpecError, "Folder"),
+        (":Class", SpecError, "cannot be used"),
         ("pathlib:Path", SpecError, "submit, cancel, alive and log"),
     ):
         monkeypatch.setenv("GRAFT_EXECUTOR", name)

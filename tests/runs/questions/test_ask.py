@@ -13,13 +13,15 @@ import pytest
 from tests.conftest import until
 from tests.runs import scratch
 from tests.runs.conftest import end_all
-from tests.runs.executors import InProcess, LocalScratch
+from tests.runs.executors import KEEPING, InProcess, LocalScratch
+from tl_core.documents.options import Device, TrainingOptions
 from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.questions import ask as asking
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
+from tl_core.runs.start.training_spec import rate_question
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, open_job
 from tl_core.runs.store.store import Store, Workspace, new_token
@@ -206,6 +208,23 @@ def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dat
     for identifier in ("0" * 16, "../runs"):
         with pytest.raises(NotFound):
             workspace.question(identifier)
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_where_questions_are_answered_elsewhere_their_device_is_found_there(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch, device: Device
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    spec = RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=("resnet18",), device=device)
+    question = ask(workspace, spec)
+    assert question.spec() == spec
+    assert ask(workspace, spec) == question
+    cancel(question)
+    rates = rate_question(TrainingOptions(device=device), dataset)
+    assert rates.train.device == device
+    question = ask(workspace, rates)
+    assert question.spec().handling.waits_for == device
+    cancel(question)
 
 
 def test_questions_are_cleared_after_a_day_or_with_their_data_set(

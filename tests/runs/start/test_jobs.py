@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.conftest import HERE
+from tests.runs.executors import KEEPING
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, InUse, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
@@ -64,10 +65,25 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_another_executor_may_have_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
-    monkeypatch.setenv("GRAFT_EXECUTOR", "some.cluster:Executor")
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     assert training_options({"device": "cuda"}).device == "cuda"
     with pytest.raises(UnknownName):
         training_options({"device": "tpu"})
+
+
+def test_a_run_that_cannot_be_finished_here_keeps_its_record(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("mended")
+    list(jobs.follow(run))
+    run.best.write_text("the best so far")
+    run.write_spec(run.spec().model_copy(update={"device": "cuda"}))
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    before, files = run.status(), sorted(path.name for path in run.path.iterdir())
+    assert before.state == "failed"
+    with pytest.raises(DeviceError):
+        jobs.finish_with_best(run)
+    assert run.status() == before
+    assert sorted(path.name for path in run.path.iterdir()) == files
+    assert run.can_finish()
 
 
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:

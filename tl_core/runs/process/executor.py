@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from tl_core import settings
+from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
+from tl_core.runs.process.devices import DEVICES, resolve_device
 from tl_core.runs.process.local import LocalProcesses
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder
@@ -23,16 +27,20 @@ class Executor(Protocol):
 
     The worker itself takes the locks of its job, waits for its turn on the device, and writes what becomes of the job into
     the folder. While it works, the folder's lock is held; before that, the executor knows about the job.
+
+    An executor whose workers run on the machine of the app has the attribute `here = True`. Then a device that the machine
+    lacks is refused before a job is made; otherwise only the worker judges the device, also that of a small question. What the
+    app expects before that (the time, what `auto` and the default strategy come to) is always computed for its own machine.
     """
 
     def submit(self, job: JobFolder, *, store: Path) -> None:
         """Accept `job`, whose store is `store`, to be run once. Raises GraftError or OSError where that cannot be done."""
 
     def cancel(self, job: JobFolder) -> None:
-        """Stop `job` within 2 seconds. Its worker, if it has one, was asked to stop by the file `cancel` in the folder."""
+        """Stop `job`, and wait for at most 2 seconds. The file `cancel` in the folder has asked its worker to stop already."""
 
     def alive(self, job: JobFolder) -> bool:
-        """Whether `job` waits or runs."""
+        """Whether `job` waits or runs. It is asked every few seconds about a job that no worker has taken yet."""
 
     def log(self, job: JobFolder, tail_bytes: int = 20_000) -> str:
         """The end of what was logged about `job`."""
@@ -40,6 +48,12 @@ class Executor(Protocol):
 
 EXECUTORS: Mapping[str, Callable[[], Executor]] = MappingProxyType({"local": LocalProcesses})
 """By the name that GRAFT_EXECUTOR gives. A new one is a class in a module beside `local`, and a row here."""
+
+
+ASK_EVERY = 3.0
+"""Seconds between two questions to an executor about a job that waits: on a cluster, each is a command."""
+_asked: dict[JobFolder, float] = {}
+"""When the executor was last asked about a job, on the monotonic clock."""
 
 
 def chosen() -> Executor:
@@ -61,27 +75,80 @@ def _named(name: str) -> Executor:
         raise UnknownName.among("executor", name, (*EXECUTORS, "MODULE:CLASS"))
     try:
         made = getattr(import_module(module), attribute)()
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise SpecError(f"GRAFT_EXECUTOR is {name!r}, which cannot be used: {error}.") from error
     if not isinstance(made, Executor):
         raise SpecError(f"GRAFT_EXECUTOR is {name!r}, which is no executor: it needs submit, cancel, alive and log.")
     return made
 
 
-def hand_over(job: JobFolder, claim: int, executor: Executor, *, store: Path) -> None:
-    """Submit `job` and release `claim`, the right to submit it (`JobFolder.claim`). A job that is not accepted is interrupted."""
+def known_device(wanted: str) -> Device:
+    """`wanted` as far as it is known before the job runs: what it stands for here, or itself if jobs run elsewhere.
+
+    Raises:
+        UnknownName: it is no device.
+        DeviceError: jobs run on this machine, which does not have it.
+    """
+    return resolve_device(wanted) if getattr(chosen(), "here", False) or wanted not in DEVICES else cast(Device, wanted)
+
+
+def hand_over(
+    job: JobFolder, claim: int, executor: Executor, *, store: Path, undo: Callable[[], None] | None = None
+) -> None:
+    """Submit `job` and release `claim`, the right to submit it (`JobFolder.claim`).
+
+    If the executor refuses it, `undo` is called before anybody else can claim the job; without `undo`, its folder is removed.
+    """
     try:
         executor.submit(job, store=store)
-        # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file, and
-        # then this has no effect.
-        os.write(claim, b"accepted")
+        # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file.
+        if os.fstat(claim).st_nlink:
+            os.write(claim, b"accepted")
+    except BaseException:
+        # The folder may be one that its owner has mounted, and cannot be removed then.
+        with suppress(OSError):
+            (undo or job.discard)()
+        raise
     finally:
         locks.release([claim])
 
 
-def cancel(job: JobFolder, executor: Executor | None = None) -> None:
-    """Stop `job` within 2 seconds, if it waits or runs; it ends as cancelled."""
+def cancel(job: JobFolder) -> None:
+    """Stop `job`, if it waits or runs; it ends as cancelled."""
     if job.alive():
         job.cancel_file.touch()
-        (executor or chosen()).cancel(job)
-        job.submitted.unlink(missing_ok=True)
+        chosen().cancel(job)
+        _withdraw(job)
+
+
+def forget_lost(job: JobFolder) -> None:
+    """If `job` waits in an executor that does not know it any more, note that it does not wait: it was interrupted.
+
+    The executor is asked at most once in `ASK_EVERY` seconds.
+    """
+    now = time.monotonic()
+    if job.waits() and now - _asked.get(job, -ASK_EVERY) >= ASK_EVERY:
+        _asked[job] = now
+        _withdraw(job, _lost)
+
+
+def _lost(job: JobFolder) -> bool:
+    try:
+        return not chosen().alive(job)
+    except Exception:  # noqa: BLE001 - an executor that cannot answer has not lost the job, whatever it raises
+        return False
+
+
+def _withdraw(job: JobFolder, only_if: Callable[[JobFolder], bool] = JobFolder.waits) -> None:
+    """Note that `job` does not wait any more, unless somebody submits it just now, a worker has it, or `only_if` is false."""
+    try:
+        claim = locks.take(job.submitted) if job.waits() else None
+    except FileNotFoundError:
+        return
+    if claim is None:
+        return
+    try:
+        if os.fstat(claim).st_size and not locks.held(job.lock) and only_if(job):
+            job.submitted.unlink(missing_ok=True)
+    finally:
+        locks.release([claim])

@@ -32,6 +32,8 @@ _workers: dict[Path, subprocess.Popen[bytes]] = {}
 class LocalProcesses:
     """Starts `module`, the worker, for each job at once; the workers wait for each other in the queue of their device."""
 
+    here = True
+
     def __init__(self, module: str = "tl_core.runs.worker") -> None:
         self._module = module
 

@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, drive
-from tl_core.documents.job import JobSpec
-from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.documents.job import needs
 from tl_core.errors import Cancelled, InUse
 from tl_core.runs.failures import failure_of
 from tl_core.runs.process.devices import resolve_device
@@ -55,13 +54,13 @@ class Held(Record):
             NotFound, SpecError: the data set is gone, or was not read to the end.
             DeviceError: the device is not on this machine.
         """
-        about, device = _needs(job.spec())
+        about, device = needs(job.spec())
         dataset, ticket = self.dataset, self.ticket
         if device and ticket is None:
             ticket = take_ticket(store.queue, resolve_device(device))
         try:
             if about and dataset is None:
-                dataset = store.workspace(about[0]).dataset(about[1]).hold()
+                dataset = store.workspace(about.workspace).dataset(about.dataset).hold()
         except BaseException:
             if ticket:
                 drop_ticket(ticket)
@@ -75,16 +74,6 @@ class Held(Record):
     def release(self) -> None:
         """Close the descriptors; processes that inherited them keep the locks."""
         locks.release(self.descriptors())
-
-
-def _needs(spec: JobSpec) -> tuple[tuple[str, str] | None, str | None]:
-    """Workspace and id of the data set that is needed, and the device whose queue is joined."""
-    if isinstance(spec, TrainSpec):
-        return (spec.workspace, spec.dataset), spec.device
-    if isinstance(spec, IngestSpec):
-        return None, None
-    about = spec.handling.about
-    return (about.workspace, about.dataset) if about else None, spec.handling.waits_for
 
 
 def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: Store) -> int:
@@ -115,8 +104,8 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
     finally:
         recorder.close()
         if held.ticket:
-            held.ticket.path.unlink(missing_ok=True)
-        locks.release(taken for taken in (device, *held.descriptors()) if taken not in (None, held.lock))
+            drop_ticket(held.ticket)
+        locks.release(taken for taken in (device, held.dataset) if taken is not None)
 
 
 def end_process_group() -> NoReturn:

@@ -17,8 +17,7 @@ from tl_core.documents.spec import IngestSpec
 from tl_core.errors import GraftError, NotFound, SpecError, UnknownName
 from tl_core.models.registry import Network, check_name, network, networks
 from tl_core.models.weights.obtain import identity
-from tl_core.runs.process.devices import resolve_device
-from tl_core.runs.process.executor import Executor, chosen, hand_over
+from tl_core.runs.process.executor import Executor, chosen, forget_lost, hand_over, known_device
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
@@ -45,9 +44,10 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None =
         DiskFull: not even the job's folder could be written.
     """
     executor = executor or chosen()
-    spec = spec.canonical(resolve_device)
+    spec = spec.canonical(known_device)
     dataset = _dataset(workspace, spec)
     question = QuestionFolder(workspace.path / QuestionFolder.stored_in / identifier(_identity(spec)))
+    forget_lost(question)
     if _at_work_or_answered(question, spec) and _used(question):
         return question
     workspace.make()

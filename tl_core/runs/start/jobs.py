@@ -12,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from tl_core.disk import remove, write_atomically
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
-from tl_core.runs.process.executor import Executor, cancel, chosen, hand_over
+from tl_core.runs.process.executor import Executor, cancel, chosen, forget_lost, hand_over
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -100,20 +101,18 @@ def submit_training(
     return run
 
 
-def finish_with_best(
-    run: RunFolder, *, workspace: Workspace | None = None, executor: Executor | None = None
-) -> RunFolder:
+def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> RunFolder:
     """Take a run to a bundle from the best state that it wrote; one that still trains is stopped first.
 
     The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded, or that is
-    finishing already, is left alone.
+    finishing already, is left alone. If it cannot be started, its record stays as it was.
 
     Raises:
         NotFound: it wrote none, or its data set is gone.
+        DeviceError: its device is not here any more.
     """
-    executor = executor or chosen()
     if run.alive() and not run.finishing and run.best.is_file():
-        cancel(run, executor)
+        cancel(run)
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = swept(workspace)
@@ -130,6 +129,8 @@ def finish_with_best(
                 "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
             )
         # Nobody else submits or runs it now, so what the last worker left may be changed.
+        record = (run.finish_file, run.cancel_file, run.path / "status.json")
+        before = {file: file.read_bytes() if file.exists() else None for file in record}
         keep_reserve(run.reserve)
         run.finish_file.touch()
         run.cancel_file.unlink(missing_ok=True)
@@ -137,20 +138,25 @@ def finish_with_best(
     except BaseException:
         locks.release([claim])
         raise
-    hand_over(run, claim, executor, store=store.root)
+
+    def undo() -> None:
+        for file, content in before.items():
+            remove(file) if content is None else write_atomically(file, content)
+        remove(run.reserve)
+
+    hand_over(run, claim, chosen(), store=store.root, undo=undo)
     return run
 
 
 def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
     """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
-    executor, offset = chosen(), 0
+    offset = 0
     while True:
-        alive = executor.alive(job) or locks.held(job.submitted)
+        forget_lost(job)
+        alive = job.alive()
         events, offset = job.events(offset)
         yield from events
         if not alive:
-            # An executor that lost the job will not start it any more.
-            job.submitted.unlink(missing_ok=True)
             return
         time.sleep(poll)
 

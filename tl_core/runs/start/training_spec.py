@@ -7,7 +7,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from tl_core import settings
 from tl_core.data.cache import Cache
 from tl_core.documents.options import OPTIONS, STAGES, Condition, TrainingOptions
 from tl_core.documents.questions import LearningRateSpec
@@ -16,7 +15,8 @@ from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.models.weights.obtain import require_obtainable
-from tl_core.runs.process.devices import resolve_device
+from tl_core.runs.process.devices import detect_device
+from tl_core.runs.process.executor import known_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.resolve import settled, with_strategy
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies, strategy
@@ -34,9 +34,7 @@ def problems(
     `find` gives a backbone's row or raises GraftError. With `cache`, pretrained weights that can be had nowhere are wrong, too.
     """
     found: list[GraftError] = []
-    if settings.executor() == "local":
-        # Of another executor only the worker knows which devices there are.
-        attempt(lambda: resolve_device(options.device), found)
+    attempt(lambda: known_device(options.device), found)
     backbone = attempt(lambda: find(options.backbone), found)
     chosen = strategies().get(options.strategy or AUTO)
     if chosen is None and options.strategy not in (None, AUTO):
@@ -99,12 +97,9 @@ def raise_all(found: list[GraftError]) -> None:
 def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
     """The spec of a run with `options` on `dataset`, which was read to the end, as it is submitted. `name`: display text.
 
-    What depends on the machine that runs it (`resolve.settled`) is still as it was asked for.
-
-    Raises:
-        SpecError: options that do not go together, all at once.
+    The options were checked (`problems`). What depends on the machine that runs it (`resolve.settled`) is still as it was
+    asked for.
     """
-    raise_all(problems(options))
     spec = draft(options, dataset, name=name)
     return spec if options.strategy in _CHOSEN_BY else with_strategy(spec, spec.strategy)
 
@@ -138,14 +133,18 @@ def require_strategy(options: TrainingOptions) -> None:
 def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningRateSpec:
     """What to ask to find a learning rate for a run with `options`; the head alone is then found by gradient steps.
 
+    The options were checked (`problems`). The strategy that the default stands for is settled here, because the answer is one
+    for that strategy; where jobs run elsewhere and the device is `auto`, it is the strategy of this machine's device.
+
     Raises:
-        SpecError: options that do not go together, all at once; `auto`, which has no recipe yet.
+        SpecError: `auto`, which has no recipe yet.
+        DeviceError: the device is not on this machine, on which jobs run.
     """
     require_strategy(options)
-    spec = settled(spec_of(options, dataset), dataset)
-    if not strategy(spec.strategy).takes_steps:
-        spec = spec.model_copy(update={"solver": "adam"})
-    return LearningRateSpec(train=spec)
+    device = known_device(options.device)
+    spec = settled(spec_of(options, dataset), dataset, device=detect_device() if device == "auto" else device)
+    solver = spec.solver if strategy(spec.strategy).takes_steps else "adam"
+    return LearningRateSpec(train=spec.model_copy(update={"solver": solver, "device": device}))
 
 
 def without_effect(spec: TrainSpec) -> list[str]:

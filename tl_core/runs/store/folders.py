@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from tl_core import settings
+from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import Answer, Question, QuestionSpec
 from tl_core.documents.report import Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.errors import DocumentError, NotFound, SpecError
+from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import DIED, JobFolder
 from tl_core.serving.bundle_files import FOLDER
@@ -90,10 +91,14 @@ class DatasetFolder(JobFolder):
         return self.path / "thumbnails" / f"{Path(entry.file).stem}.jpg"
 
     def _needed_by(self) -> list[tuple[Path, str]]:
-        return [
-            *super()._needed_by(),
-            (self.use_lock, f"A job that has not ended needs {self.name!r}. Cancel the run, or wait until it ended."),
-        ]
+        problem = f"A job that has not ended needs {self.name!r}. Cancel the run, or wait until it ended."
+        # A job that waits in an executor has no worker yet that could hold the lock.
+        for submitted in self.path.parents[1].glob("*/*/submitted"):
+            job = JobFolder(submitted.parent)
+            about = needs(job.spec())[0] if job.waits() else None
+            if about and about.dataset == self.id:
+                raise InUse(problem)
+        return [*super()._needed_by(), (self.use_lock, problem)]
 
 
 class RunFolder(JobFolder):

@@ -128,9 +128,9 @@ class JobFolder:
     def alive(self) -> bool:
         """Whether it is being submitted, waits in an executor, or has a worker."""
         # The lock last: who takes it removes `submitted` afterwards.
-        return locks.held(self.submitted) or self._waits() or locks.held(self.lock)
+        return locks.held(self.submitted) or self.waits() or locks.held(self.lock)
 
-    def _waits(self) -> bool:
+    def waits(self) -> bool:
         """Whether an executor has accepted the job and no worker has taken it yet."""
         try:
             return self.submitted.stat().st_size > 0
@@ -146,7 +146,7 @@ class JobFolder:
         if claim is None:
             return None
         # Whoever started the job meanwhile has removed the file that is locked here.
-        if os.fstat(claim).st_nlink and not self._waits() and not locks.held(self.lock):
+        if os.fstat(claim).st_nlink and not self.waits() and not locks.held(self.lock):
             return claim
         locks.release([claim])
         return None
@@ -211,7 +211,11 @@ class JobFolder:
     def delete(self) -> None:
         """Remove it for good. Raises InUse, in words, where a job needs it."""
         with self.idle():
-            vanish(self.path, self.path.with_name(f".deleted-{secrets.token_hex(8)}"))
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove it for good, for a caller that holds the lock or the claim of the job."""
+        vanish(self.path, self.path.with_name(f".deleted-{secrets.token_hex(8)}"))
 
     @contextmanager
     def idle(self) -> Iterator[None]:
@@ -219,7 +223,7 @@ class JobFolder:
         descriptors: list[int] = []
         try:
             for path, problem in self._needed_by():
-                descriptor = locks.take(path) if self.path.is_dir() and not self._waits() else None
+                descriptor = locks.take(path) if self.path.is_dir() and not self.waits() else None
                 if descriptor is None and self.path.is_dir():
                     raise InUse(problem)
                 descriptors.extend([] if descriptor is None else [descriptor])

@@ -14,7 +14,7 @@ from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import SpecError
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import computes, resolve_device
+from tl_core.runs.process.devices import RealDevice, computes, resolve_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated
@@ -41,8 +41,10 @@ def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) ->
     return spec.model_copy(update={"strategy": own.name, "reason": reason, "epochs": epochs, "recipe": recipe})
 
 
-def settled(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
+def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | None = None) -> TrainSpec:
     """`spec` as it runs on this machine: its device and how that computes, what `default` stands for, and the estimate.
+
+    `device`: the one to expect where the run will run on another machine.
 
     `auto` stays, for only the pictures decide it (`resolve`), and then there is no estimate yet. An estimate that is there
     already, as in a run that is finished with its best state, is kept.
@@ -50,7 +52,7 @@ def settled(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
     Raises:
         DeviceError: the device is not on this machine.
     """
-    device = resolve_device(spec.device)
+    device = device or resolve_device(spec.device)
     spec = spec.model_copy(update={"device": device, **computes(device)._asdict()})
     if spec.strategy == DEFAULT and spec.solver != "logistic":
         reason = f"The solver {spec.solver} finds the head alone."

@@ -1,0 +1,64 @@
+"""What is replaced on the disk: nothing of another kind is deleted for it, and no reader finds half of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tl_core import disk
+from tl_core.disk import appearing, write_atomically
+
+
+def test_a_file_does_not_delete_the_folder_that_has_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(folder, b"{}")
+    assert (folder / "thesis.txt").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_does_not_delete_the_file_that_has_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "bundle"
+    file.write_text("mine")
+    with pytest.raises(OSError, match="directory"), appearing(file, "the bundle") as temporary:
+        temporary.mkdir()
+    assert file.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_old_folder_is_removed_only_when_the_new_one_stands_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _holding("old", tmp_path)
+    seen: list[list[str]] = []
+    really = disk.remove
+
+    def remove(path: Path) -> None:
+        seen.append([file.name for file in folder.iterdir()])
+        really(path)
+
+    monkeypatch.setattr(disk, "remove", remove)
+    with appearing(folder, "the bundle") as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert seen
+    assert all(names == ["new"] for names in seen)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_old_folder_stays_where_the_new_one_was_not_finished(tmp_path: Path) -> None:
+    folder = _holding("old", tmp_path)
+    with pytest.raises(FileNotFoundError), appearing(folder, "the bundle") as temporary:
+        (temporary / "missing").read_text()
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def _holding(name: str, where: Path) -> Path:
+    folder = where / "bundle"
+    folder.mkdir()
+    (folder / name).write_text(name)
+    return folder
