@@ -183,7 +183,7 @@ class Here:
         return next((job for job in (self.dataset, self.run) if isinstance(job, place.shows)), None)
 
     def shows(self, job: JobFolder) -> bool:
-        """Whether this page shows `job` in full."""
+        """Whether the bar of running jobs leaves `job` out on this page: see `Place.shows`."""
         if isinstance(job, QuestionFolder):
             return isinstance(job.spec(), self.place.shows)
         shown = self.job(self.place)
