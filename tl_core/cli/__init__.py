@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import bundles as work
-from tl_core.cli import check, find_rate, lists, rank, service, show, weights
+from tl_core.cli import add_network, bundles, check, find_rate, lists, rank, service, show, weights
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -33,11 +32,11 @@ for command in (
     check.check,
     training.train,
     find_rate.find_rate,
-    find_rate.describe,
+    add_network.describe,
     rank.rank,
-    work.evaluate,
-    work.predict,
-    work.export,
+    bundles.evaluate,
+    bundles.predict,
+    bundles.export,
     service.app,
     service.demo,
     service.prepare,

@@ -10,14 +10,10 @@ import typer
 
 from tl_core import api
 from tl_core.cli import show
-from tl_core.cli.parameters import Data, Json
-from tl_core.documents.spec import ClassesFrom
+from tl_core.cli.parameters import CheckedClasses, Data, Json
 from tl_core.errors import NotFound
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
-Classes = Annotated[
-    ClassesFrom, typer.Option("--classes", help="Which folder names the class: the first below the root, or the last.")
-]
 
 
 def evaluate(
@@ -30,19 +26,19 @@ def evaluate(
             help="The part of DATA to measure on: of its folders train, val and test, or of the run's own split if DATA is the run's."
         ),
     ] = "all",
-    classes: Classes = "first",
+    classes: CheckedClasses = "first",
     json: Json = False,
 ) -> None:
     """Measure a run's bundle on another labelled folder."""
     from tl_core.data.sources import source_of
     from tl_core.evaluation.metrics import class_table, listed
-    from tl_core.runs.evaluate_bundle import judge
+    from tl_core.runs.evaluate_bundle import evaluate_bundle
     from tl_core.runs.store.store import Store
 
     spec = source_of(data, classes)
     predictor = api.load(run)
     with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
-        steps = judge(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
+        steps = evaluate_bundle(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
         found = bars.run(steps)
     if json:
         include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(found))}

@@ -7,8 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from tl_core.cli import show
-from tl_core.cli.bundles import Classes
-from tl_core.cli.parameters import Data, Json
+from tl_core.cli.parameters import CheckedClasses, Data, Json
 from tl_core.documents.manifest import SPLITS
 
 MOST_FILES = 20
@@ -16,7 +15,7 @@ MOST_FILES = 20
 _BLOCKED = "No classifier can be trained on this yet."
 
 
-def check(data: Data, *, classes: Classes = "first", json: Json = False) -> None:
+def check(data: Data, *, classes: CheckedClasses = "first", json: Json = False) -> None:
     """Say what would be taken, what refused and why, and what would make it better. Keeps nothing."""
     from tl_core.data.checks import findings
     from tl_core.data.ingest import read

@@ -12,19 +12,22 @@ from typing import Annotated, Any
 import typer
 
 from tl_core.documents.options import OF_STRATEGY, OPTIONS, Option
+from tl_core.documents.spec import ClassesFrom
 
 ADVANCED = "Advanced"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a zip, or sample:NAME.")]
-Classes = Annotated[
-    str,
-    typer.Option(
-        help="Which folder names the class: the first below the root, or the innermost.",
-        metavar="WHICH",
-        rich_help_panel=ADVANCED,
-    ),
-]
+_CLASSES = typer.Option(
+    "--classes",
+    help="Which folder names the class: the first below the root, or the innermost.",
+    metavar="WHICH",
+    rich_help_panel=ADVANCED,
+)
+Classes = Annotated[str, _CLASSES]
+"""For commands that say everything that is wrong at once."""
+CheckedClasses = Annotated[ClassesFrom, _CLASSES]
+"""For commands that leave the check to the command line."""
 
 
 def with_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -67,7 +67,7 @@ def tell(result: dict[str, Any]) -> None:
     said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"])
     show.line(f"{said} that it had never seen.")
     if result["refused_files"]:
-        show.line(f"Files that were refused: {result['refused_files']:,}; `check` names them.")
+        show.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
     show.line(f"Time: {result['seconds']['total']:.1f} s on {result['device']}, {result['peak_memory_mb']:,.0f} MB.")
     show.line(f"Run: {result['run_dir']}")
     show.line(f"Bundle: {Path(result['run_dir']) / FOLDER}")

@@ -20,7 +20,7 @@ from tl_core.evaluation import metrics
 from tl_core.serving.predictor import Predictor
 
 
-def judge(
+def evaluate_bundle(
     predictor: Predictor, spec: IngestSpec, *, part: str, workplace: Path, cache: Cache
 ) -> Generator[Event, None, SplitMetrics]:
     """Read the pictures that `spec` names into `workplace` and measure the bundle's answers to `part` of them.

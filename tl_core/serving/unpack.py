@@ -77,7 +77,7 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, large
         while chunk := source.read(_CHUNK):
             written += len(chunk)
             if written > largest:
-                raise BundleError(f"{target.name} unpacks to more than {largest // 1_000_000} MB; it was not used.")
+                raise BundleError(f"{target.name} unpacks to more than {largest:,} bytes; it was not used.")
             if written > _FREE_OF_RATIO and written > MAX_RATIO * max(entry.compress_size, 1):
                 raise BundleError(f"{target.name} unpacks to far more than it can hold (a zip bomb); it was not used.")
             file.write(chunk)

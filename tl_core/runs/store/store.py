@@ -69,25 +69,21 @@ class Workspace:
 
     def dataset(self, identifier: str) -> DatasetFolder:
         """Raises NotFound."""
-        return self._one(DatasetFolder, identifier, "It may have been deleted.")
+        return self._one(DatasetFolder, identifier)
 
     def run(self, identifier: str) -> RunFolder:
         """Raises NotFound."""
-        return self._one(RunFolder, identifier, "It may have been deleted.")
-
-    def question(self, identifier: str) -> QuestionFolder:
-        """Raises NotFound."""
-        return self._one(QuestionFolder, identifier, "Questions are kept for a day; ask again.")
+        return self._one(RunFolder, identifier)
 
     def _all(self, kind: type[_Job]) -> list[_Job]:
         return _newest_first([kind(path) for path in _entries(self.path / kind.stored_in)])
 
-    def _one(self, kind: type[_Job], identifier: str, why_gone: str) -> _Job:
+    def _one(self, kind: type[_Job], identifier: str) -> _Job:
         if not _ID.fullmatch(identifier):
             raise NotFound(f"There is no such {kind.what} in this workspace.")
         job = kind(self.path / kind.stored_in / identifier)
         if not job.exists:
-            raise NotFound(f"There is no such {kind.what} in this workspace. {why_gone}")
+            raise NotFound(f"There is no such {kind.what} in this workspace. It may have been deleted.")
         return job
 
     def live(self) -> list[JobFolder]:
