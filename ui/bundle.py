@@ -38,6 +38,4 @@ def take_home(run: RunFolder) -> None:
 
 def _zipped(run: RunFolder) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "bundle.zip"
-        to_zip(run.bundle, target)
-        return target.read_bytes()
+        return to_zip(run.bundle, Path(folder) / "bundle.zip").read_bytes()

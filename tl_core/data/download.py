@@ -12,8 +12,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from email.message import Message
 from functools import partial
@@ -165,11 +164,10 @@ class _ConnectionLost(Exception):
     """The connection could not be opened, or it broke."""
 
 
-@contextmanager
-def _connection() -> Iterator[None]:
-    """Raise `_ConnectionLost` for what goes wrong on the network, so that it is told apart from an error of the disk."""
+def _over_network(work: Callable[[], Any]) -> Any:
+    """What `work` returns. What goes wrong on the network becomes `_ConnectionLost`, to tell it apart from an error of the disk."""
     try:
-        yield
+        return work()
     except urllib.error.HTTPError:
         raise
     except (OSError, http.client.HTTPException) as error:
@@ -184,9 +182,7 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
     headers = {"User-Agent": "graft"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 (checked above)
     opener = urllib.request.build_opener(_Redirects(announced))
-    with _connection():
-        connected = opener.open(request, timeout=TIMEOUT)
-    with connected as given:
+    with _over_network(lambda: opener.open(request, timeout=TIMEOUT)) as given:
         announced.read(given.headers)
         _check_announced(wanted, announced)
         if given.status != 206:
@@ -199,7 +195,7 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
         with disk_full_said(wanted.what), part.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
-            while chunk := _chunk(given):
+            while chunk := _over_network(lambda: given.read(1 << 18)):
                 file.write(chunk)
                 done += len(chunk)
                 if done > largest:
@@ -207,11 +203,6 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
                     raise _failed(wanted, f"{_host(wanted.url)} sent more than {megabytes(largest)} MB.")
                 yield from pace.at(megabytes(done))
     return done >= total if length or announced.size else True
-
-
-def _chunk(given: IO[bytes]) -> bytes:
-    with _connection():
-        return given.read(1 << 18)
 
 
 def _check_announced(wanted: Wanted, announced: Announced) -> None:
