@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tl_core import disk
 from tl_core.disk import appearing, write_atomically
 
 
@@ -34,13 +34,13 @@ def test_the_old_folder_is_removed_only_when_the_new_one_stands_in_its_place(
 ) -> None:
     folder = _holding("old", tmp_path)
     seen: list[list[str]] = []
-    really = disk.remove
+    really = shutil.rmtree
 
-    def remove(path: Path) -> None:
+    def remove(path: Path, **options: bool) -> None:
         seen.append([file.name for file in folder.iterdir()])
-        really(path)
+        really(path, **options)
 
-    monkeypatch.setattr(disk, "remove", remove)
+    monkeypatch.setattr(shutil, "rmtree", remove)
     with appearing(folder, "the bundle") as temporary:
         temporary.mkdir()
         (temporary / "new").write_text("new")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.errors import GraftError
+from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.train.resolve import settled
@@ -139,7 +140,8 @@ def _why(run: RunFolder) -> None:
 def _expected(here: Here, run: RunFolder) -> None:
     """What a run that waits will be, as far as it is known here; its worker decides when its turn has come."""
     try:
-        spec = settled(run.spec(), here.workspace.dataset(run.spec().dataset))
+        spec = run.spec()
+        spec = settled(spec, here.workspace.dataset(spec.dataset), device=expected_device(spec.device))
     except GraftError:
         return  # The worker meets the same and says it.
     said = spec.estimated_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from tests.app.conftest import Open, text
 from tests.runs.executors import KEEPING, Keeping
 from tl_core.documents.status import Failure
 from tl_core.errors import InUse
+from tl_core.runs.process import devices
+from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.store import Workspace
@@ -124,6 +127,18 @@ def test_a_run_that_its_executor_lost_is_interrupted_on_the_page_and_can_be_dele
     assert where.live() == [], "it does not count as one of the jobs at work"
     assert "It was interrupted" in text(app.run())
     run.delete()
+
+
+def test_a_run_that_waits_for_a_gpu_elsewhere_says_what_it_is_expected_to_be(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    where = records.workspace()
+    run = jobs.submit_training(where, records.dataset(where), device="cuda")
+    said = text(open_page("pages/2_Train.py", run=run.id))
+    assert re.search(r"Expected: “.*” on .*GPU", said)
+    cancel(run)
 
 
 def test_a_failed_run_shows_its_sentence_and_log(open_page: Open) -> None:

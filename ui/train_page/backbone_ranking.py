@@ -6,7 +6,6 @@ import streamlit as st
 
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import networks
-from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking
 from ui.places import Here
@@ -42,7 +41,7 @@ def show(here: Here, dataset: DatasetFolder) -> None:
     if names:
         asking.button(
             here.workspace,
-            RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device=detect_device()),
+            RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device="auto"),
             question,
             "Which backbone suits my data?",
             key="rank",

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
+from tl_core.documents.options import Device
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError, UnknownName
 from tl_core.hardware import gpu_count, gpu_generation
@@ -58,6 +59,11 @@ def resolve_device(wanted: str) -> RealDevice:
     if wanted != "cpu":
         raise DeviceError(f"There is no {wanted!r} device here that PyTorch can use. Choose 'auto' or {here!r}.")
     return cast(RealDevice, wanted)
+
+
+def expected_device(wanted: Device) -> RealDevice:
+    """The device to expect before a job runs: for "auto" the one that is here; another one need not be here, but where jobs run."""
+    return detect_device() if wanted == "auto" else wanted
 
 
 def _built_for_cuda() -> bool:

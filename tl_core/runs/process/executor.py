@@ -148,7 +148,9 @@ def _withdraw(job: JobFolder, only_if: Callable[[JobFolder], bool] = JobFolder.w
     if claim is None:
         return
     try:
-        if os.fstat(claim).st_size and not locks.held(job.lock) and only_if(job):
+        lost = os.fstat(claim).st_size and only_if(job)
+        # A worker may have taken the job while the executor was asked; then the file is another one, or gone.
+        if lost and not locks.held(job.lock) and os.fstat(claim).st_nlink:
             job.submitted.unlink(missing_ok=True)
     finally:
         locks.release([claim])

@@ -15,7 +15,7 @@ from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.models.weights.obtain import require_obtainable
-from tl_core.runs.process.devices import detect_device
+from tl_core.runs.process.devices import expected_device
 from tl_core.runs.process.executor import known_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.resolve import settled, with_strategy
@@ -142,7 +142,7 @@ def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningR
     """
     require_strategy(options)
     device = known_device(options.device)
-    spec = settled(spec_of(options, dataset), dataset, device=detect_device() if device == "auto" else device)
+    spec = settled(spec_of(options, dataset), dataset, device=expected_device(device))
     solver = spec.solver if strategy(spec.strategy).takes_steps else "adam"
     return LearningRateSpec(train=spec.model_copy(update={"solver": solver, "device": device}))
 

@@ -8,7 +8,7 @@ from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import computes, detect_device
+from tl_core.runs.process.devices import computes, expected_device
 from tl_core.training.frozen.features import features_key
 from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
@@ -16,11 +16,8 @@ from tl_core.training.strategies.strategies import strategy, tuned
 
 
 def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
-    """What to ask of this machine to know how long the run of `spec` will take here.
-
-    `auto` is the device that is here. Another one is taken as it is: where jobs run elsewhere, it need not be here.
-    """
-    device = detect_device() if spec.device == "auto" else spec.device
+    """What to ask of this machine to know how long the run of `spec` will take here."""
+    device = expected_device(spec.device)
     return MeasureSpec(
         backbone=spec.backbone,
         weights=spec.weights,
