@@ -51,7 +51,7 @@ features of earlier runs in the cache. Memory is without mapped files.
 
 
 @dataclass(frozen=True)
-class Row:
+class Line:
     """One line of the table: a strategy, or a variant of one."""
 
     title: str
@@ -61,26 +61,26 @@ class Row:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def every_strategy(seeds: int) -> Iterator[Row]:
-    """All that fit the backbone; several seeds where the frozen stages are cached."""
-    row = network(BACKBONE)
+def every_strategy(seeds: int) -> Iterator[Line]:
+    """A line for each strategy that fits the backbone, with several seeds where the frozen stages are cached."""
+    backbone = network(BACKBONE)
     for name, option in strategies().items():
-        reason = misfit(option, row, STAGES)
+        reason = misfit(option, backbone, STAGES)
         if reason:
             print(f"{name} is left out: {reason}")
             continue
-        cached = frozen_stages(option, len(row.stages), STAGES) > 0 or option.learns == "one"
-        yield Row(name, name, seeds if cached else 1)
+        cached = frozen_stages(option, len(backbone.stages), STAGES) > 0 or option.learns == "one"
+        yield Line(name, name, seeds if cached else 1)
 
 
-def comparison() -> Iterator[Row]:
-    """Five epochs each."""
+def comparison() -> Iterator[Line]:
+    """The lines of `--compare`, with five epochs each where stages learn."""
     tutorial = {"optimizer": "sgd", "learning_rate": 1e-4, "stage_rate": 1e-4, "momentum": 0.9, "weight_decay": 0.0}
     tutorial |= {"schedule": "constant", "warm_up": 0.0, "clip": 0.0, "augmentation": "none"}
-    yield Row("feature_extraction", "feature_extraction", 1)
-    yield Row("lp_ft, 5 epochs", "lp_ft", 1, 5)
-    yield Row("full_fine_tuning, 5 epochs", "full_fine_tuning", 1, 5)
-    yield Row("tutorial: SGD 1e-4, momentum 0.9, 5 epochs", "full_fine_tuning", 1, 5, tutorial)
+    yield Line("feature_extraction", "feature_extraction", 1)
+    yield Line("lp_ft, 5 epochs", "lp_ft", 1, 5)
+    yield Line("full_fine_tuning, 5 epochs", "full_fine_tuning", 1, 5)
+    yield Line("tutorial: SGD 1e-4, momentum 0.9, 5 epochs", "full_fine_tuning", 1, 5, tutorial)
 
 
 def read(workspace: Workspace, folder: Path) -> DatasetFolder:
@@ -93,23 +93,23 @@ def read(workspace: Workspace, folder: Path) -> DatasetFolder:
     return dataset
 
 
-def trained(workspace: Workspace, dataset: DatasetFolder, row: Row, seed: int) -> RunSummary:
-    """The finished run of that row and seed, trained now if there is none."""
-    option = tuned(strategy(row.strategy), network(BACKBONE))
-    recipe, epochs = option.recipe.changed(row.changes), row.epochs or option.epochs
+def trained(workspace: Workspace, dataset: DatasetFolder, line: Line, seed: int) -> RunSummary:
+    """The finished run of that line and seed, trained now if there is none."""
+    option = tuned(strategy(line.strategy), network(BACKBONE))
+    recipe, epochs = option.recipe.changed(line.changes), line.epochs or option.epochs
     for run in workspace.runs():
-        if run.status().state == "succeeded" and _same(run, dataset, row.strategy, seed, epochs, recipe):
+        if run.status().state == "succeeded" and _same(run, dataset, line.strategy, seed, epochs, recipe):
             return summarise(run)
-    print(f"{row.title}, seed {seed} ...", flush=True)
+    print(f"{line.title}, seed {seed} ...", flush=True)
     started = jobs.submit_training(
         workspace,
         dataset,
         backbone=BACKBONE,
-        strategy=row.strategy,
+        strategy=line.strategy,
         stages=STAGES,
         epochs=epochs,
         seed=seed,
-        **row.changes,
+        **line.changes,
     )
     finish(started, None)
     summary = summarise(started)
@@ -130,22 +130,22 @@ def _same(run: RunFolder, dataset: DatasetFolder, name: str, seed: int, epochs: 
     return same and spec.solver == "logistic" and (fitted or (spec.epochs == epochs and spec.recipe == recipe))
 
 
-def table(results: list[tuple[Row, list[RunSummary]]]) -> str:
+def table(results: list[tuple[Line, list[RunSummary]]]) -> str:
     """The results as Markdown, the best on validation first."""
     lines = [
         "| strategy | right on held-out | on validation | epochs | seconds | memory MB | parameters that learn | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(results, key=lambda entry: -mean(run.val_accuracy for run in entry[1]))
-    for row, runs in ranked:
+    for line, runs in ranked:
         accuracy, images = mean(run.test_accuracy for run in runs), runs[0].test_images
         low, high = wilson_interval(round(accuracy * images), images)
-        option = strategy(row.strategy)
-        epochs = "" if option.learns == "head" else str(row.epochs or option.epochs)
+        option = strategy(line.strategy)
+        epochs = "" if option.learns == "head" else str(line.epochs or option.epochs)
         seconds = median(run.seconds["total"] - run.seconds["ingest"] for run in runs)
         memory = max(run.peak_memory_mb or 0 for run in runs)
         lines.append(
-            f"| {row.title} | {accuracy:.3f} ({low:.3f} to {high:.3f}) | {mean(run.val_accuracy for run in runs):.3f} "
+            f"| {line.title} | {accuracy:.3f} ({low:.3f} to {high:.3f}) | {mean(run.val_accuracy for run in runs):.3f} "
             f"| {epochs} | {seconds:.0f} | {memory:.0f} | {runs[0].trainable_parameters:,} | {len(runs)} |"
         )
     return "\n".join(lines)
@@ -165,16 +165,16 @@ def main() -> None:
     workspace = Store.default().command_line_workspace()
     workspace.make()
     dataset = read(workspace, options.folder.absolute())
-    rows = list(comparison() if options.compare else every_strategy(options.seeds))
-    results: list[tuple[Row, list[RunSummary]]] = []
+    lines = list(comparison() if options.compare else every_strategy(options.seeds))
+    results: list[tuple[Line, list[RunSummary]]] = []
     section = options.title + (", five epochs" if options.compare else "")
-    for row in rows:
-        if options.only and row.strategy not in options.only:
+    for line in lines:
+        if options.only and line.strategy not in options.only:
             continue
-        runs = [trained(workspace, dataset, row, 0)]
+        runs = [trained(workspace, dataset, line, 0)]
         if _keeps_a_prefix(runs[0]):
-            runs += [trained(workspace, dataset, row, seed) for seed in range(1, row.seeds)]
-        results.append((row, runs))
+            runs += [trained(workspace, dataset, line, seed) for seed in range(1, line.seeds)]
+        results.append((line, runs))
         images = results[0][1][0]
         said = (
             f"{images.train_images:,} pictures to learn from, {images.val_images:,} for validation, {images.test_images:,} held out. "

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from tl_core.errors import UnknownName
-from tl_core.table import Table
+from tl_core.table import Table, covering
+from tl_core.training.strategies.strategies import strategies
 
 ROWS = [SimpleNamespace(name="b", kind="first"), SimpleNamespace(name="a", kind="second")]
 
@@ -28,3 +29,16 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
 def test_a_name_that_stands_twice_is_refused_when_the_table_is_made() -> None:
     with pytest.raises(ValueError, match=r"'a'.*letter"):
         Table("letter", [*ROWS, ROWS[1]])
+
+
+def test_who_adds_a_choice_without_its_row_or_a_row_without_its_choice_is_told_which() -> None:
+    assert dict(covering("letters", ["b", "a"], {"a": 1, "b": 2})) == {"a": 1, "b": 2}
+    with pytest.raises(ValueError, match=r"letters.*: c missing, b unknown"):
+        covering("letters", ["a", "c"], {"a": 1, "b": 2})
+
+
+def test_nobody_changes_a_table_while_the_program_runs() -> None:
+    with pytest.raises(TypeError):
+        covering("letters", ["a"], {"a": 1})["a"] = 2  # type: ignore[index]
+    with pytest.raises(TypeError):
+        strategies()["lora"] = strategies()["lp_ft"]  # type: ignore[index]

@@ -1,14 +1,16 @@
-"""The tables that the product is made of: rows by name, none of them twice."""
+"""The tables that the product is made of: rows by name, none of them twice and none missing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TypeVar
 
 from tl_core.errors import UnknownName
 
 Row = TypeVar("Row")
+Name = TypeVar("Name", bound=str)
 
 
 class Table(dict[str, Row]):
@@ -37,3 +39,19 @@ class Table(dict[str, Row]):
         if name not in self:
             raise UnknownName.among(self._what, name, self)
         return self[name]
+
+
+def covering(what: str, names: Iterable[str], rows: Mapping[Name, Row]) -> Mapping[Name, Row]:
+    """`rows` by name, where another module says which `names` there are; the mapping cannot be changed.
+
+    Raises:
+        ValueError: a name has no row, or a row has none of the names; the message says `what` a row is, and which they are.
+    """
+    wanted = set(names)
+    missing, unknown = sorted(wanted - rows.keys()), sorted(rows.keys() - wanted)
+    if missing or unknown:
+        raise ValueError(
+            f"The table of {what} does not fit the names: {', '.join(missing) or 'none'} missing, "
+            f"{', '.join(unknown) or 'none'} unknown."
+        )
+    return MappingProxyType(dict(rows))

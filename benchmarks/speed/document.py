@@ -198,13 +198,15 @@ def gpu(found: Measured) -> str:
     if "skipped" in found.said:
         return str(found.said["skipped"])
     lines = ["| network | images a second | on a constant tensor | of the ceiling |", "| --- | --- | --- | --- |"]
-    for name, row in found.said["networks"].items():
-        lines.append(f"| {name} | {row['real']:.0f} | {row['constant']:.0f} | {row['real'] / row['constant']:.0%} |")
+    for name, rates in found.said["networks"].items():
+        lines.append(
+            f"| {name} | {rates['real']:.0f} | {rates['constant']:.0f} | {rates['real'] / rates['constant']:.0%} |"
+        )
     return "\n".join([f"Full fine-tuning at 224 px on {found.said['device']} with real pictures.", "", *lines])
 
 
 def safe(title: str) -> str:
-    """For a file's name."""
+    """`title` with a hyphen for whatever cannot stand in a file's name."""
     return "".join(letter if letter.isalnum() else "-" for letter in title)
 
 

@@ -73,11 +73,11 @@ def _spec(name: str) -> TrainSpec:
 
 def _real(name: str, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
     """Images a second of whole steps as a run takes them, augmentation included."""
-    row, spec = strategy(STRATEGY), _spec(name)
+    whole, spec = strategy(STRATEGY), _spec(name)
     backbone = build(network(name), weights=None, classes=10)
-    inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch_device("cuda"), level=row.recipe.augmentation)
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch_device("cuda"), level=whole.recipe.augmentation)
     labels = np.arange(len(pixels)) % 10
-    trainer = Trainer(backbone, inputs, labels, spec=spec, strategy=row, frozen=0)
+    trainer = Trainer(backbone, inputs, labels, spec=spec, strategy=whole, frozen=0)
     order = np.random.default_rng(0).permutation(np.resize(np.arange(len(pixels)), STEPS * BATCH))
     running = Running()
     for step in range(STEPS):

@@ -185,8 +185,7 @@ def _read(workspace: Workspace, folder: Path) -> DatasetFolder:
 
 
 def _graph() -> Path:
-    row = network(BACKBONE)
-    found = Store.default().cache.get("backbones", backbone_key(row, None, SIZE))
+    found = Store.default().cache.get("backbones", backbone_key(network(BACKBONE), None, SIZE))
     if found is None:
         sys.exit("The backbone is not exported: python -m tl_core prepare")
     return found / ONNX_NAME

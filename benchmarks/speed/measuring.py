@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SECONDS_BETWEEN = 0.2
-"""Two looks at the memory."""
+"""Seconds between two measurements of the memory."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Measured:
 
     seconds: float
     peak_mb: float
-    """Of all its processes at one time: private and anonymous, shared pages by shares (PSS)."""
+    """Largest memory of all its processes together at one time: anonymous pages, shared ones divided among their users (PSS)."""
     said: dict[str, Any]
-    """The last line of its output, which is JSON."""
+    """The JSON that the command printed: the whole output, or its last line."""
 
 
 def measure(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Measured:
@@ -77,7 +77,7 @@ class Kept:
 
 
 class _Peak:
-    """Looks at the memory of a process and all below it until it is stopped."""
+    """Measures the memory of a process and its descendants until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         self.megabytes = 0.0
@@ -96,7 +96,7 @@ class _Peak:
 
 
 def _family(pid: int) -> Iterator[int]:
-    """`pid` and its descendants, workers in sessions of their own among them."""
+    """`pid` and all its descendants, also those that are in a session of their own, as workers are."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

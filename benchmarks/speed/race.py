@@ -22,10 +22,10 @@ class Entrant:
 
     title: str
     module: str | None = None
-    """A rival's; None: Graft."""
+    """Module of `benchmarks.speed.rivals` that is run; None: Graft itself."""
     arguments: tuple[str, ...] = ()
     seeds: int | None = None
-    """Fewer than asked for, where a run takes long."""
+    """Largest number of seeds, where a run takes long; None: all that were asked for."""
     prepared: bool = True
     """Whether Graft's store holds the exported backbone, as `make app` leaves it."""
 
@@ -50,7 +50,7 @@ ENTRANTS = (
 
 @dataclass(frozen=True)
 class Result:
-    """One entrant's runs."""
+    """What the runs of one entrant gave, a value for each seed."""
 
     entrant: Entrant
     accuracies: list[float]
@@ -61,7 +61,7 @@ class Result:
     """Seconds of each epoch of each run, judging on validation included."""
     peak_mb: float
     images: int
-    """Held out."""
+    """Number of held-out images."""
 
     @property
     def accuracy(self) -> float:
@@ -119,7 +119,7 @@ def _run(entrant: Entrant, split: Path, seed: int, *, prepared: Path, workplace:
 
 
 def _said(summary: dict[str, Any], run: Path) -> dict[str, Any]:
-    """What a rival prints, from Graft's summary and the run's own events."""
+    """The same fields that a rival prints, computed from Graft's summary and from the events in the folder `run`."""
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     ends = [event["time"] for event in events if event["type"] == "epoch"]
     epochs = [later - earlier for earlier, later in pairwise(ends)]

@@ -37,7 +37,7 @@ BETWEEN = "<!-- the table: written by tests/models/table.py -->"
 
 
 def shipped() -> dict[str, Network]:
-    """The rows of backbones.json; not those that were typed by hand in some store."""
+    """The rows of backbones.json; not those that were added by name in some store."""
     return {row.name: row for row in Backbones.read(BACKBONES_FILE).networks}
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from tests.models.conftest import CLASSES
 from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
+from tl_core.models.families.adapters import part
 from tl_core.models.graphs.edit import attach_head
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
@@ -49,6 +50,12 @@ def test_export_leaves_a_backbone_in_training_as_it_was(tmp_path: Path) -> None:
     export_backbone(backbone, SIZE, tmp_path / "backbone.onnx")
     assert backbone.training
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("adapter", ["@flatten", "@transform_input", "@vit_tokens", "@class_token"])
+def test_a_layout_that_gives_layers_to_an_adapter_that_holds_none_is_refused(adapter: str) -> None:
+    with pytest.raises(ValueError, match="'conv1,bn1' would be lost"):
+        part(build(network("resnet18"), weights=None, classes=2).module, f"{adapter}:conv1,bn1")
 
 
 def test_normalised_as_the_weights_say() -> None:

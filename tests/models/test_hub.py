@@ -13,7 +13,7 @@ from tests.models.sites import COMMIT, CONTENT, PROXIES, SHA256, Site, hub_row, 
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.weights.locations import hub_folder
-from tl_core.models.weights.obtain import available, describe, fetch, find, where
+from tl_core.models.weights.obtain import availability, available, fetch, find, where
 
 FOLDER = "models--graft--resnet18.a1_in1k"
 
@@ -36,7 +36,7 @@ def left_in(folder: Path) -> list[str]:
 def test_a_download_lies_where_the_hubs_own_library_looks(site: Site) -> None:
     row = hub_row()
     assert not available(row)
-    assert describe(row) == "downloads 1 MB"
+    assert availability(row) == "downloads 1 MB"
     events, path = result_of(fetch(row))
     assert path.read_bytes() == CONTENT
     assert path == hub_folder() / FOLDER / "snapshots" / COMMIT / "model.safetensors"
@@ -44,7 +44,7 @@ def test_a_download_lies_where_the_hubs_own_library_looks(site: Site) -> None:
     assert try_to_load_from_cache("graft/resnet18.a1_in1k", "model.safetensors", cache_dir=hub_folder()) == str(path)
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].done, progress[-1].total) == (3, 3), "the hub's own size, not the registry's"
-    assert (find(row).path, where(row), describe(row)) == (path, "Hugging Face cache", "here now")
+    assert (find(row).path, where(row), availability(row)) == (path, "Hugging Face cache", "here now")
     assert result_of(fetch(row)) == ([], path)
     assert site.paths == ["/graft/resnet18.a1_in1k/resolve/main/model.safetensors", "/storage"]
 
@@ -56,7 +56,7 @@ def test_a_cut_connection_goes_on_where_it_stopped(site: Site) -> None:
     assert site.asked == [None, "bytes=1300000-", "bytes=2600000-"]
 
 
-def test_what_has_not_the_hash_that_the_hub_says_is_thrown_away(site: Site) -> None:
+def test_a_download_without_the_hash_that_the_hub_states_is_deleted(site: Site) -> None:
     site.content = CONTENT[:-1] + b"!"
     with pytest.raises(DownloadFailed, match="hash"):
         result_of(fetch(hub_row()))
@@ -70,7 +70,7 @@ def test_a_file_that_was_replaced_on_the_hub_is_not_even_begun(site: Site) -> No
     assert result_of(fetch(hub_row(sha256=SHA256)))[1].read_bytes() == CONTENT
 
 
-def test_a_hub_that_says_no_hash_is_not_believed(site: Site) -> None:
+def test_a_download_from_a_hub_that_states_no_hash_is_refused(site: Site) -> None:
     del site.linked["X-Linked-ETag"]
     with pytest.raises(DownloadFailed, match=r"which hash.*GRAFT_WEIGHTS_DIR"):
         result_of(fetch(hub_row()))
@@ -104,14 +104,14 @@ def test_a_damaged_blob_is_said_and_downloaded_again(site: Site) -> None:
     assert any(isinstance(event, Notice) and "damaged" in event.message for event in events)
 
 
-def test_told_to_stay_offline_it_asks_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_no_server_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(WeightsUnavailable, match=r"HF_HUB_OFFLINE.*work now: .*efficientnet_lite0"):
         result_of(fetch(hub_row()))
     assert site.paths == []
 
 
-def test_a_file_behind_a_consent_says_how_else_it_comes(site: Site) -> None:
+def test_a_file_that_needs_consent_says_how_else_to_get_it(site: Site) -> None:
     site.status = 403
     with pytest.raises(DownloadFailed, match=r"403.*GRAFT_WEIGHTS_DIR names, as resnet18\.safetensors"):
         result_of(fetch(hub_row()))

@@ -135,7 +135,7 @@ def test_a_size_between_steps_is_refused() -> None:
 def test_lists_and_locations_need_no_torch() -> None:
     program = (
         "import sys; from tl_core.models import registry; from tl_core.models.weights import obtain; from tl_core.models.graphs import export;"
-        "print([obtain.describe(n) for n in registry.networks().values()]);"
+        "print([obtain.availability(n) for n in registry.networks().values()]);"
         "sys.exit(bool({'torch', 'onnx', 'onnxruntime', 'torchvision'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

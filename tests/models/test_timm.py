@@ -1,4 +1,4 @@
-"""timm: one small network of each layout, chosen or typed by hand, with random weights; rows made from timm's own metadata."""
+"""timm: one small network of each layout, listed or added by name, with random weights; rows made from timm's own metadata."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def in_parts(family: Family) -> tuple[object, ...]:
     )
 
 
-def test_how_typed_networks_are_taken_apart() -> None:
+def test_how_networks_added_by_name_are_taken_apart() -> None:
     assert described(RESNET).stages == ("stem", "stage1", "stage2", "stage3", "stage4")
     assert described(HALVES).stages == ("body",)
     assert described(HALVES).layout.transformer
@@ -157,7 +157,7 @@ def check_filled(row: Network) -> None:
         assert weights.input_size % row.size_step == 0
 
 
-def test_a_typed_network_is_kept_and_found_by_a_process_without_torch(store: Path) -> None:
+def test_a_network_added_by_name_is_kept_and_found_by_a_process_without_torch(store: Path) -> None:
     name = f"{RESNET}.c3_in1k"
     with pytest.raises(UnknownName):
         network(name)

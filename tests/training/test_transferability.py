@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from tl_core.training.transferability import Transfer, logme, stratified, transferability
+from tl_core.training.transferability import Transferability, logme, stratified, transferability
 
 
 def planted(
@@ -69,7 +69,7 @@ def test_similar_is_a_share_of_the_way_from_chance_to_perfect_and_no_high_accura
 
 
 def test_features_without_evidence_are_not_similar_however_wide_the_interval() -> None:
-    few = Transfer(images=4, accuracy=0.75, interval=(0.3, 0.95), chance=0.5, logme=-0.9, nothing=-0.7)
+    few = Transferability(images=4, accuracy=0.75, interval=(0.3, 0.95), chance=0.5, logme=-0.9, nothing=-0.7)
     assert not few.similar
     assert replace(few, logme=-0.5).similar
 

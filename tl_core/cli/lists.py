@@ -124,7 +124,7 @@ def backbone_row(network: Network) -> dict[str, Any]:
 
 def weights_row(network: Network, known: WeightsRow) -> dict[str, Any]:
     """The set of weights `known` of `network` as JSON; the accuracy is null where the weights have no classifier, or none is published."""
-    from tl_core.models.weights.obtain import describe, where
+    from tl_core.models.weights.obtain import availability, where
 
     place = where(network, known.name)
     return {
@@ -136,7 +136,7 @@ def weights_row(network: Network, known: WeightsRow) -> dict[str, Any]:
         "download_bytes": known.download_bytes,
         "from": known.url or f"package {known.package}",
         "available": place is not None,
-        "where": place or describe(network, known.name),
+        "where": place or availability(network, known.name),
     }
 
 
@@ -160,10 +160,10 @@ def image_sizes(network: Network) -> dict[str, Any]:
 
 def _elsewhere(network: Network) -> str:
     """What a network needs whose default weights are not here, and which other sets of its weights are here."""
-    from tl_core.models.weights.obtain import available, describe
+    from tl_core.models.weights.obtain import availability, available
 
     others = [known.name for known in network.weights if available(network, known.name)]
-    return describe(network) + (f" (here: {', '.join(others)})" if others else "")
+    return availability(network) + (f" (here: {', '.join(others)})" if others else "")
 
 
 def strategies(*, json: Json = False) -> None:

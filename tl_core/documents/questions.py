@@ -87,7 +87,7 @@ class Measurement(Answer):
     frozen_seconds: float
     """Seconds per image through the whole frozen network (features), computed as a run computes them."""
     prefix_seconds: float
-    """Seconds per image through the frozen prefix whose output is cached; 0 where no prefix is frozen."""
+    """Seconds per image through the frozen prefix whose output is kept; 0 where no prefix is kept."""
     step_seconds: float
     """Seconds per image of a training step (forward and backward) of what learns; 0 for the fitted head."""
     score_seconds: float

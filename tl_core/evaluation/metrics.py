@@ -53,7 +53,8 @@ class Metric(Generic[Value]):
     compute: Callable[[Judged], Value]
     """One value, or an array (C,) of fractions, one for each class. A value that is not finite is left out."""
     form: str | None = ".3f"
-    """The format specification that texts write it with; None: it stands in report.json only, or the headline has it."""
+    """Python's format specification with which texts write the value. None: texts do not list it, because it stands in report.json
+    only, as the log loss does, or in the headline, as the accuracy does."""
 
     @property
     def heading(self) -> str:
@@ -201,7 +202,7 @@ def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
-    """Those that JSON can hold."""
+    """The values that are finite, since JSON has no others."""
     return {name: float(value) for name, value in values.items() if np.isfinite(value)}
 
 

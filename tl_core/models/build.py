@@ -19,19 +19,20 @@ from tl_core.models.registry import Network, WeightsRow
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """A network's stages and tail. No nn.Module, so that the modules stay registered only once, under the library's names."""
+    """A network's stages and tail. This class is not an nn.Module, so that the modules stay registered only once, under the
+    library's names."""
 
     stages: tuple[tuple[str, nn.Sequential], ...]
     tail: nn.Sequential
 
 
-def take_apart(module: nn.Module, layout: Family) -> Parts:
+def take_apart(module: nn.Module, family: Family) -> Parts:
     """The stages and the tail of the library's network `module`; both share its modules."""
     return Parts(
         stages=tuple(
-            (stage.name, nn.Sequential(*(part(module, path) for path in stage.modules))) for stage in layout.stages
+            (stage.name, nn.Sequential(*(part(module, path) for path in stage.modules))) for stage in family.stages
         ),
-        tail=nn.Sequential(*(part(module, path) for path in layout.tail)),
+        tail=nn.Sequential(*(part(module, path) for path in family.tail)),
     )
 
 

@@ -14,12 +14,12 @@ def head_tensors(
     network: Network, weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
     """`weight` (C, D) and `bias` (C,) by the library's names and in its shapes, with auxiliary heads of zeros, which are never trained."""
-    layout = network.layout
+    family = network.layout
     tensors = {
-        f"{network.head}.weight": weight.reshape(*weight.shape, *layout.head_trailing),
+        f"{network.head}.weight": weight.reshape(*weight.shape, *family.head_trailing),
         f"{network.head}.bias": bias,
     }
-    for auxiliary in layout.auxiliary:
+    for auxiliary in family.auxiliary:
         tensors[f"{auxiliary.head}.weight"] = np.zeros((len(bias), auxiliary.features), np.float32)
         tensors[f"{auxiliary.head}.bias"] = np.zeros(len(bias), np.float32)
     return tensors

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from tl_core.errors import DownloadFailed
 from tl_core.models.families.family import Family
 from tl_core.models.registry import Network, WeightsRow
-from tl_core.models.weights.tensor_files import is_safetensors, read_tensors
+from tl_core.models.weights.tensor_files import in_todays_names, is_safetensors, read_tensors
 
 
-def library_network(builder: str, layout: Family, image_size: int, **options: Any) -> nn.Module:
+def library_network(builder: str, family: Family, image_size: int, **options: Any) -> nn.Module:
     """The library's network `builder` with random weights and the library's own head; `options` are passed on to the library.
 
     `image_size` (pixels) is used where the networks of the family are built for one image size.
     """
-    chosen: dict[str, Any] = {**dict(layout.options), **options}
-    if layout.size_option:
-        chosen[layout.size_option] = image_size
-    if layout.source == "timm":
+    chosen: dict[str, Any] = {**dict(family.options), **options}
+    if family.size_option:
+        chosen[family.size_option] = image_size
+    if family.source == "timm":
         import timm
 
         return _with_plain_means(timm.create_model(builder, pretrained=False, **chosen))
@@ -65,8 +65,6 @@ def read_weights(module: nn.Module, network: Network, weights: WeightsRow, path:
     for pattern, replacement in network.layout.old_names:
         loaded = {re.sub(pattern, replacement, name): value for name, value in loaded.items()}
     if network.source == "timm" and weights.tensors == "named":
-        from tl_core.models.weights.tensor_files import in_todays_names
-
         options = dict(network.layout.options)
         loaded = in_todays_names(module, network.builder.partition(".")[0], options, weights.name, heads, loaded)
     absent = tuple(f"{path}." for path in weights.without)

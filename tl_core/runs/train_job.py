@@ -56,12 +56,12 @@ def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     """How long it should take; where memory will not do for it, that too, and what would fit."""
     from tl_core.hardware import available_mb
     from tl_core.runs.train.estimating import estimated
-    from tl_core.training.speed.estimate import fits
+    from tl_core.training.speed.estimate import memory_warning
 
     found = estimated(plan.spec, plan.manifest, plan.cache)
     yield Notice(
         message=f"From here it should take {found}" + (f" and {found.memory} of memory." if found.memory else ".")
     )
-    too_much = fits(found, available_mb(plan.spec.device))
+    too_much = memory_warning(found, available_mb(plan.spec.device))
     if too_much:
         yield Notice(level="warning", message=too_much)

@@ -38,7 +38,7 @@ def feature_maps(
 ) -> Generator[Event, None, FeatureMaps]:
     """Write filters and feature maps to `folder`, and return what was written.
 
-    `exported` is the folder that `exported_backbone` gave, by the name that it has in the cache; `stages` are the names of
+    `exported` is the folder that `exported_backbone` gave, by the cache's own path of it, because its name is part of a key; `stages` are the names of
     the network's stages; `picture` is uint8 (S, S, 3) of the size that the backbone was exported for.
 
     Raises:

@@ -36,7 +36,7 @@ _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transferability:
     """Scores of one backbone's features on one set of labelled images."""
 
     images: int
@@ -83,10 +83,11 @@ class Transfer:
         return (accuracy - self.chance) / (1.0 - self.chance)
 
 
-def transferability(features: NDArray[np.floating], labels: NDArray[np.integer], seed: int = 0) -> Transfer:
+def transferability(features: NDArray[np.floating], labels: NDArray[np.integer], seed: int = 0) -> Transferability:
     """Score `features` (N, D) of images with `labels` (N,), which should be those of the training split.
 
-    The penalty is the best one of `fitted.PATH` for all folds together. An image that is the only one of its class is not scored.
+    The penalty is the best one of `fitted.PATH` for all folds together. An image that is the only one of its class is
+    learnt from, but not scored.
     Of more than `MOST_IMAGES` images, a `stratified` sample is scored.
 
     Raises:
@@ -104,7 +105,7 @@ def transferability(features: NDArray[np.floating], labels: NDArray[np.integer],
     scored = fold >= 0
     correct = _cross_validated(_compressed(values), truth, fold, len(known))[scored]
     images = int(scored.sum())
-    return Transfer(
+    return Transferability(
         images=images,
         accuracy=float(correct.mean()),
         interval=wilson_interval(int(correct.sum()), images),

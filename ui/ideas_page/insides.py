@@ -39,7 +39,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         )
         question = asking.latest(here.workspace, FeatureMapsSpec, lambda asked: asked == spec)
         if question is None or question.status().state != "succeeded":
-            wait = "" if obtain.available(network, chosen) else f"; it {obtain.describe(network, chosen)} first"
+            wait = "" if obtain.available(network, chosen) else f"; it {obtain.availability(network, chosen)} first"
             asking.button(
                 here.workspace,
                 spec,

@@ -77,7 +77,7 @@ def choice(here: Here) -> tuple[Network, str]:
 
 
 def _about(network: Network, weights: WeightsRow) -> None:
-    described = obtain.describe(network, weights.name)
+    described = obtain.availability(network, weights.name)
     right = (
         f", {percent(weights.imagenet_accuracy)} right on ImageNet's 1,000 classes" if weights.imagenet_accuracy else ""
     )
@@ -185,7 +185,7 @@ def _labels(listed: tuple[Network, ...]) -> dict[str, str]:
 
 
 def _label(network: Network) -> str:
-    return f"{network.name}: {obtain.describe(network)}, {_learned(network.weights_row())}"
+    return f"{network.name}: {obtain.availability(network)}, {_learned(network.weights_row())}"
 
 
 def _learned(known: WeightsRow) -> str:
@@ -193,4 +193,4 @@ def _learned(known: WeightsRow) -> str:
 
 
 def _weights_label(network: Network, known: WeightsRow) -> str:
-    return f"{known.name}: {obtain.describe(network, known.name)}, {_learned(known)}, licence {known.licence}"
+    return f"{known.name}: {obtain.availability(network, known.name)}, {_learned(known)}, licence {known.licence}"

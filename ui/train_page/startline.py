@@ -9,7 +9,7 @@ from tl_core.models.weights import obtain
 from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measured
-from tl_core.training.speed.estimate import Estimate, fits
+from tl_core.training.speed.estimate import Estimate, memory_warning
 from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies
 from ui import drawing
 from ui.places import Here
@@ -37,7 +37,7 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     if problems:
         st.error(plain(" ".join(problems), longest=2000), icon=":material/error:")
         return False
-    too_much = fits(found, available_mb(device))
+    too_much = memory_warning(found, available_mb(device))
     if too_much:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
     elif not found.measured:
@@ -63,7 +63,7 @@ def _sentence(proposal: Proposal, found: Estimate, device: str) -> str:
         f":material/timer: {found} on {DEVICE_WORDS[device]}{here}{memory}; {learns.replace(' learn', ' will learn')}."
     )
     if proposal.strategy.pretrained and not obtain.available(proposal.network, proposal.options.weights):
-        sentence += f" Before that it {obtain.describe(proposal.network, proposal.options.weights)}."
+        sentence += f" Before that it {obtain.availability(proposal.network, proposal.options.weights)}."
     return sentence
 
 

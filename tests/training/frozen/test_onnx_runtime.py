@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,10 @@ from onnx import TensorProto, helper
 
 from tests.training.helpers import finish
 from tl_core.data.cache import Cache
-from tl_core.documents.events import Progress
+from tl_core.documents.events import Event, Progress
 from tl_core.errors import DiskFull, ModelError
 from tl_core.training.frozen import onnx_runtime
-from tl_core.training.frozen.features import computed_key, extract
+from tl_core.training.frozen.features import computed_key, kept_features
 from tl_core.training.frozen.onnx_runtime import Wanted, embed_rows, run_graph
 
 
@@ -42,6 +44,10 @@ def _graph(path: Path, *, broken: bool = False) -> Path:
     return path
 
 
+def _extract(graph: Path, pixels: np.ndarray, *, cache: Cache, key: str) -> Generator[Event, None, np.ndarray]:
+    return kept_features(partial(run_graph, graph), pixels, cache=cache, key=key)
+
+
 @pytest.fixture
 def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(1, 256, (21, 16, 16, 3), dtype=np.uint8)
@@ -49,28 +55,28 @@ def pixels() -> np.ndarray:
 
 def test_computed_once_then_from_the_cache(tmp_path: Path, pixels: np.ndarray) -> None:
     graph, cache = _graph(tmp_path / "graph.onnx"), Cache(tmp_path / "cache", 10**8)
-    found, events = finish(extract(graph, pixels, cache=cache, key="k"))
+    found, events = finish(_extract(graph, pixels, cache=cache, key="k"))
     assert found.dtype == np.float32
     assert found == pytest.approx(pixels.mean(axis=(1, 2)), rel=1e-5)
     assert isinstance(events[-1], Progress)
     assert (events[-1].stage, events[-1].done, events[-1].total) == ("features", 21, 21)
     graph.unlink()
-    again, events = finish(extract(graph, pixels, cache=cache, key="k"))
+    again, events = finish(_extract(graph, pixels, cache=cache, key="k"))
     assert np.array_equal(again, found)
     assert events == []
 
 
 def test_another_key_is_computed_anew(tmp_path: Path, pixels: np.ndarray) -> None:
     graph, cache = _graph(tmp_path / "graph.onnx"), Cache(tmp_path / "cache", 10**8)
-    finish(extract(graph, pixels, cache=cache, key=computed_key("pixels", "backbone")))
-    other, _ = finish(extract(graph, pixels[::-1], cache=cache, key=computed_key("slexip", "backbone")))
+    finish(_extract(graph, pixels, cache=cache, key=computed_key("pixels", "backbone")))
+    other, _ = finish(_extract(graph, pixels[::-1], cache=cache, key=computed_key("slexip", "backbone")))
     assert other[0] == pytest.approx(pixels[-1].mean(axis=(0, 1)), rel=1e-5)
     assert computed_key("a", "bc") != computed_key("ab", "c")
 
 
 def test_stopping_half_way_leaves_nothing(tmp_path: Path, pixels: np.ndarray) -> None:
     graph, cache = _graph(tmp_path / "graph.onnx"), Cache(tmp_path / "cache", 10**8)
-    running = extract(graph, pixels, cache=cache, key="k")
+    running = _extract(graph, pixels, cache=cache, key="k")
     next(running)
     running.close()
     assert cache.get("features", "k") is None
@@ -80,7 +86,7 @@ def test_stopping_half_way_leaves_nothing(tmp_path: Path, pixels: np.ndarray) ->
 def test_values_that_are_no_numbers_are_an_error_in_words(tmp_path: Path, pixels: np.ndarray) -> None:
     graph, cache = _graph(tmp_path / "graph.onnx", broken=True), Cache(tmp_path / "cache", 10**8)
     with pytest.raises(ModelError, match="another backbone"):
-        finish(extract(graph, pixels, cache=cache, key="k"))
+        finish(_extract(graph, pixels, cache=cache, key="k"))
     assert cache.get("features", "k") is None
 
 
@@ -92,7 +98,7 @@ def test_features_that_find_no_room_are_said_as_a_full_disk(
 
     monkeypatch.setattr(onnx_runtime, "allocate", full)
     with pytest.raises(DiskFull):
-        finish(extract(_graph(tmp_path / "g.onnx"), pixels, cache=Cache(tmp_path / "cache", 10**8), key="k"))
+        finish(_extract(_graph(tmp_path / "g.onnx"), pixels, cache=Cache(tmp_path / "cache", 10**8), key="k"))
 
 
 def test_float16_holds_what_fits_and_clips_what_does_not(tmp_path: Path) -> None:

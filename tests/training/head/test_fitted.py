@@ -95,7 +95,7 @@ def test_a_data_set_of_a_real_ones_size_is_fitted() -> None:
     assert head.val_accuracy > 0.5
 
 
-def test_temperature_cools_a_boaster_and_warms_a_doubter() -> None:
+def test_temperature_makes_overconfident_answers_less_certain_and_underconfident_ones_more() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, (4000, 4))
     labels = np.array([rng.choice(4, p=line) for line in probabilities(honest)])

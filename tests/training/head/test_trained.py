@@ -10,7 +10,7 @@ from tests.training.helpers import finish
 from tests.training.twin import spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.training.head.fitted import Head, calibrated_loss, fit_logistic
-from tl_core.training.head.trained import fit_adam
+from tl_core.training.head.trained import fit_by_steps
 
 FEATURES, LABELS = load_digits(return_X_y=True)
 FEATURES = FEATURES.astype(np.float32) * 0.1 + 3
@@ -19,7 +19,9 @@ TRAIN, VAL, UNSEEN = ((FEATURES[part == PART], LABELS[part == PART]) for part in
 
 
 def _fit(epochs: int = 12, seed: int = 0, train: tuple[np.ndarray, np.ndarray] = TRAIN, **recipe: object):  # type: ignore[no-untyped-def]
-    return finish(fit_adam(*train, *VAL, classes=10, spec=spec(recipe=recipe, epochs=epochs, batch_size=32, seed=seed)))
+    return finish(
+        fit_by_steps(*train, *VAL, classes=10, spec=spec(recipe=recipe, epochs=epochs, batch_size=32, seed=seed))
+    )
 
 
 def _accuracy(head: Head) -> float:

@@ -244,7 +244,7 @@ def test_another_runtime_error_is_not_taken_for_a_full_memory() -> None:
         _train(backbone, spec())
 
 
-def test_a_rate_that_is_far_too_high_ends_with_the_best_and_a_word() -> None:
+def test_a_rate_that_is_far_too_high_ends_with_the_best_state_and_a_warning() -> None:
     backbone = twin()
     plan = spec()
     # Beyond what a recipe takes, so that a few steps are enough.

@@ -30,7 +30,7 @@ def _with_views() -> Inputs:
     return Inputs.of_activations(plain, device=torch.device("cpu"), copies=copies)
 
 
-def test_training_takes_each_picture_in_one_of_its_views_by_lot() -> None:
+def test_training_takes_each_picture_in_a_random_one_of_its_views() -> None:
     inputs, rows = _with_views(), np.array([7, 2, 5, 2])
     seen: set[tuple[int, int]] = set()
     for step in range(40):

@@ -154,7 +154,7 @@ def test_cutmix_pastes_a_box_whose_share_is_the_truth() -> None:
     assert any(0 < float(targets[row, row]) < 1 for row in range(8))
 
 
-def test_with_both_a_batch_takes_one_by_lot() -> None:
+def test_with_mixup_and_cutmix_each_batch_takes_a_random_one() -> None:
     batch, labels = _batch()
     kinds = set()
     for seed in range(8):

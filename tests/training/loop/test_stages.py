@@ -144,10 +144,10 @@ def test_stages_join_from_the_last_to_the_stem_and_learn_from_then_on() -> None:
         assert moved == learnt
 
 
-def test_a_strategy_that_thaws_needs_somebody_to_ask() -> None:
+def test_a_strategy_whose_stages_join_needs_their_inputs() -> None:
     _, labels = pictures()
     backbone, row = tower(), strategy("gradual_unfreezing")
-    with pytest.raises(ValueError, match="ask"):
+    with pytest.raises(ValueError, match="thaw"):
         next(
             fit(
                 backbone,

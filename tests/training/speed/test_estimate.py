@@ -7,9 +7,11 @@ import pytest
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network, network, networks
-from tl_core.training.speed.estimate import Estimate, Kept, estimate, fits
+from tl_core.training.speed.estimate import Estimate, Kept, estimate, memory_warning
 from tl_core.training.speed.expected import expected
 from tl_core.training.strategies.strategies import Strategy, strategies, strategy
+
+NOTHING = Kept(pixels=False, features=False)
 
 
 def asked(network: Network, strategy: Strategy, **changed: object) -> MeasureSpec:
@@ -25,7 +27,7 @@ def said(
     strategy: Strategy,
     images: int,
     measured: Measurement | None = None,
-    kept: Kept | None = None,
+    kept: Kept = NOTHING,
     **changed: object,
 ) -> Estimate:
     """The estimate of a run with the strategy's own settings, but for `changed`."""
@@ -120,16 +122,16 @@ def test_what_does_not_fit_is_said_with_what_would() -> None:
     lite = network("efficientnet_lite0")
     whole = said(lite, strategy("full_fine_tuning"), images=600)
     assert whole.memory_mb is not None
-    assert fits(whole, whole.memory_mb + 1) is None
-    assert fits(whole, None) is None
-    assert fits(said(lite, strategy("feature_extraction"), images=600), 4000) is None
-    little = fits(whole, whole.memory_mb - 1)
+    assert memory_warning(whole, whole.memory_mb + 1) is None
+    assert memory_warning(whole, None) is None
+    assert memory_warning(said(lite, strategy("feature_extraction"), images=600), 4000) is None
+    little = memory_warning(whole, whole.memory_mb - 1)
     assert little is not None
     assert "batch size of 8" in little
-    less = fits(whole, 1000)
+    less = memory_warning(whole, 1000)
     assert less is not None
     assert "Head only" in less or "batch size" in less
-    nothing = fits(whole, 10)
+    nothing = memory_warning(whole, 10)
     assert nothing is not None
     assert "another machine" in nothing
 

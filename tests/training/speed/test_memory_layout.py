@@ -1,4 +1,4 @@
-"""The trial of layouts: remembered, without a trace on the network, and with as many pictures as memory has room for."""
+"""The choice of a memory layout: remembered, without a trace on the network, and with as many pictures as memory has room for."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 
 from tests.training.twin import spec, twin
 from tl_core.data.cache import Cache
-from tl_core.training.speed import memory_layout as trial
+from tl_core.training.speed import memory_layout
 from tl_core.training.speed.memory_layout import channels_last_is_faster
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 
 
-def test_the_layouts_trial_is_remembered_and_leaves_the_network_alone(
+def test_the_faster_layout_is_remembered_and_the_network_is_not_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone, cache = twin(), Cache(tmp_path / "cache", 10**8)
     before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
     seconds = {torch.contiguous_format: 2.0, torch.channels_last: 1.0}
-    real = trial._seconds
-    monkeypatch.setattr(trial, "_seconds", lambda *given: real(*given) and seconds[given[-2]])
+    real = memory_layout._seconds
+    monkeypatch.setattr(memory_layout, "_seconds", lambda *given: real(*given) and seconds[given[-2]])
     run = spec(micro_batch=4)
 
     def ask() -> bool:
@@ -36,7 +36,7 @@ def test_the_layouts_trial_is_remembered_and_leaves_the_network_alone(
 
 
 @pytest.mark.parametrize(("fits", "tried"), [(3, [8, 4, 2, 2]), (0, [8, 4, 2, 1])])
-def test_a_trial_that_runs_out_of_memory_goes_on_with_fewer_pictures(
+def test_timing_that_runs_out_of_memory_goes_on_with_fewer_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int, tried: list[int]
 ) -> None:
     counts: list[int] = []
@@ -48,8 +48,8 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_fewer_pictures(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return {torch.contiguous_format: 2.0, torch.channels_last: 1.0}[layout]
 
-    monkeypatch.setattr(trial, "_seconds", seconds)
-    monkeypatch.setattr(trial, "CPU_BATCH", 8)
+    monkeypatch.setattr(memory_layout, "_seconds", seconds)
+    monkeypatch.setattr(memory_layout, "CPU_BATCH", 8)
     cache = Cache(tmp_path / "cache", 10**8)
     faster = channels_last_is_faster(twin(), spec(micro_batch=4), frozen=0, cache=cache)
     assert counts == tried

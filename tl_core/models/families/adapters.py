@@ -18,10 +18,16 @@ from tl_core.errors import UnknownName
 
 
 class Adapter(nn.Module):
-    """A step of the forward function of the library's `network`; `holds` is what stands after the colon of its path."""
+    """A step of the forward function of the library's `network`; `holds` is what stands after the colon of its path.
+
+    Raises:
+        ValueError: the adapter holds nothing of the network, but `holds` is not empty.
+    """
 
     def __init__(self, network: nn.Module, holds: str = "") -> None:
         super().__init__()
+        if holds:
+            raise ValueError(f"{type(self).__name__} holds nothing of the network, so {holds!r} would be lost.")
 
 
 class Flatten(Adapter):
@@ -53,7 +59,7 @@ class TransformInput(Adapter):
     """
 
     def __init__(self, network: nn.Module, holds: str = "") -> None:
-        super().__init__(network)
+        super().__init__(network, holds)
         mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
         # Constants and not buffers: adapters are not registered, so nothing would move buffers to the device.
         self._scale = tuple((std / 0.5).tolist())
@@ -69,7 +75,7 @@ class VitTokens(Adapter):
     """Patches to tokens in torchvision's ViT: (N, D, h, w) to (N, 1 + h*w, D), class token first, position embeddings added."""
 
     def __init__(self, network: nn.Module, holds: str = "") -> None:
-        super().__init__(network)
+        super().__init__(network, holds)
         self.class_token = cast(nn.Parameter, network.class_token)
         self.pos_embedding = cast(nn.Parameter, network.get_submodule("encoder").pos_embedding)
 

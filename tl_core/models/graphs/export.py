@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, StageStarted
@@ -17,9 +16,6 @@ from tl_core.errors import ModelError
 from tl_core.models.graphs.edit import holds_graph, too_large
 from tl_core.models.registry import Network
 from tl_core.models.weights.obtain import fetch, identity
-
-if TYPE_CHECKING:
-    pass
 
 ONNX_NAME = "backbone.onnx"
 TENSORS_NAME = "backbone.safetensors"
@@ -37,7 +33,7 @@ def exported_backbone(
 
     Raises:
         UnknownName: the network has no such set of weights.
-        SpecError: the image size is too small for the network.
+        SpecError: the network does not take this image size.
         WeightsUnavailable, DownloadFailed: as `weights.obtain.fetch`.
         DiskFull: no space is left.
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.

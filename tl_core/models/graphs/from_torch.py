@@ -50,8 +50,29 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     problem = too_large(backbone.network)
     if problem:
         raise ModelError(problem)
+    outputs = ["embedding", "map"]
     stages = [stage_name(number) for number in range(len(backbone.stages))]
-    _write(_Features(_plain(backbone)), image_size, path, ["embedding", "map"], inner=stages)
+    module = _Features(_plain(backbone)).eval()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(pictures[:2]),),
+            input_names=["images"],
+            output_names=[*outputs, *stages],
+            dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("PyTorch gave no ONNX graph.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(_hide(_anonymous(program.model_proto), stages), path)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(pictures))
+    _check(path, pictures, list(wanted[: len(outputs)]))
 
 
 def _plain(backbone: Backbone) -> Backbone:
@@ -62,31 +83,6 @@ def _plain(backbone: Backbone) -> Backbone:
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
     return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
-
-
-def _write(module: nn.Module, image_size: int, path: Path, outputs: list[str], inner: Sequence[str] = ()) -> None:
-    """Write `module`, which returns `outputs` and then `inner`: tensors that get names in the graph but are no outputs of it."""
-    module.eval()
-    pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
-    with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            module,
-            (torch.from_numpy(pictures[:2]),),
-            input_names=["images"],
-            output_names=[*outputs, *inner],
-            dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("PyTorch gave no ONNX graph.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(_hide(_anonymous(program.model_proto), inner), path)
-    with torch.no_grad():
-        wanted = module(torch.from_numpy(pictures))
-    _check(path, pictures, [wanted] if isinstance(wanted, Tensor) else list(wanted[: len(outputs)]))
 
 
 def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:

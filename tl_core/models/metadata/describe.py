@@ -52,12 +52,12 @@ def describe(name: str) -> Network:
     size = config.input_size[-1]
     if tuple(config.input_size) != (3, size, size):
         raise ModelError(f"timm's {name} takes pictures of {config.input_size}, not squares in three colours.")
-    layout = _layout(f"{builder}.{wanted}" if wanted else builder, builder, size, fixed=config.fixed_input_size)
+    family = _family(f"{builder}.{wanted}" if wanted else builder, builder, size, fixed=config.fixed_input_size)
     shown = f"{builder}.{tags[0]}" if wanted else builder
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            measured = counted(shown, layout, size)
+            measured = counted(shown, family, size)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         raise ModelError(f"timm's {name} cannot be measured here ({error}).") from error
     rows = []
@@ -72,13 +72,13 @@ def describe(name: str) -> Network:
     return Network(
         name=name,
         builder=shown,
-        family=layout.name,
+        family=family.name,
         source="timm",
-        head=layout.head,
-        stages=layout.stage_names,
+        head=family.head,
+        stages=family.stage_names,
         weights=tuple(rows),
         default_weights=rows[0].name,
-        own_layout=layout,
+        own_layout=family,
         **measured,
     )
 
@@ -111,7 +111,7 @@ def _no_such(what: str, name: str, valid: list[str]) -> str:
     return f"timm has no {what} called {name!r}.{hint}"
 
 
-def _layout(full_name: str, builder: str, size: int, *, fixed: bool) -> Family:
+def _family(full_name: str, builder: str, size: int, *, fixed: bool) -> Family:
     """The layout of the real network; one that takes a `fixed` image size is first built for any size, where timm can do so."""
     architecture = timm.models.model_entrypoint(builder).__module__.rpartition(".")[2]
     choices: list[dict[str, Any]] = [{"dynamic_img_size": True}, {}] if fixed else [{}]

@@ -73,7 +73,7 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
     raise ModelError(f"timm's {architecture} cannot be taken apart into features and a head.")
 
 
-Plan = tuple[tuple[Stage, ...], tuple[str, ...]]
+Division = tuple[tuple[Stage, ...], tuple[str, ...]]
 """The stages and the tail."""
 
 
@@ -106,7 +106,7 @@ def _mostly_linear(module: nn.Module) -> bool:
     return sum(part.weight.numel() for part in layers) > 0.5 * sum(p.numel() for p in module.parameters())
 
 
-def _by_tokens(module: nn.Module) -> Iterator[Plan]:
+def _by_tokens(module: nn.Module) -> Iterator[Division]:
     """The layout of a vision transformer: `patch_embed`, `_pos_embed`, blocks, `norm`."""
     if not all(hasattr(module, name) for name in ("patch_embed", "_pos_embed", "norm_pre", "blocks", "norm")):
         return
@@ -120,7 +120,7 @@ def _by_tokens(module: nn.Module) -> Iterator[Plan]:
     yield (Stage(name="patches", modules=(f"@tokens:{','.join(stem)}",)), *layers), (_held("@pool", pool),)
 
 
-def _by_children(module: nn.Module, x: Tensor, features: Tensor, heads: tuple[Auxiliary, ...]) -> Iterator[Plan]:
+def _by_children(module: nn.Module, x: Tensor, features: Tensor, heads: tuple[Auxiliary, ...]) -> Iterator[Division]:
     """The children one after the other, up to the one whose output is the network's features."""
     below_head = {heads[0].head.partition(".")[0]}
     children = [name for name, _ in module.named_children() if name not in below_head]
@@ -137,7 +137,7 @@ def _by_children(module: nn.Module, x: Tensor, features: Tensor, heads: tuple[Au
             return
 
 
-def _by_halves(module: nn.Module, heads: tuple[Auxiliary, ...]) -> Iterator[Plan]:
+def _by_halves(module: nn.Module, heads: tuple[Auxiliary, ...]) -> Iterator[Division]:
     """Features and pooling as the library divides them; the whole network as one part where the features are several tensors."""
     pooling = {name for name in ("head", "fc_norm", "attn_pool", "pre_logits", "head_drop") if _holds(module, name)}
     for late in (pooling, pooling | {"norm", "conv_head", "norm_head"}):

@@ -70,7 +70,7 @@ def require_obtainable(network: Network, weights: str | None = None) -> None:
         _check_allowed(network, known, hub_file(known))
 
 
-def describe(network: Network, weights: str | None = None) -> str:
+def availability(network: Network, weights: str | None = None) -> str:
     """Where the weights come from, for lists: `here now`, `downloads 45 MB` or `needs the package NAME`. Raises as `find`."""
     known = network.weights_row(weights)
     if available(network, weights):

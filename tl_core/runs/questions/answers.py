@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from types import MappingProxyType
 from typing import get_args
 
 from tl_core.documents.events import Event, StageStarted
@@ -24,6 +23,7 @@ from tl_core.runs.process.queue import measuring_lock
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store
+from tl_core.table import covering
 
 _PATIENCE = 120.0
 """Seconds that a measurement waits for another one; the page asks only while there is none."""
@@ -110,7 +110,9 @@ def rank_job(question: QuestionFolder) -> Generator[Event, None, None]:
     answer.write(question.result_file)
 
 
-QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = MappingProxyType(
+QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = covering(
+    "kinds of question",
+    (kind.model_fields["job"].default for kind in get_args(QuestionSpec)),
     {
         "describe": describe_job,
         "preview": preview_job,
@@ -118,12 +120,9 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
         "rate": learning_rate_job,
         "measure": measure_job,
         "rank": rank_job,
-    }
+    },
 )
 """The job of each kind of question, by `job` of its spec."""
-
-if QUESTION_JOBS.keys() != (asked := {kind.model_fields["job"].default for kind in get_args(QuestionSpec)}):
-    raise ValueError(f"Here are the jobs {', '.join(QUESTION_JOBS)}; the kinds of question are {', '.join(asked)}.")
 
 
 def _dataset(workspace: str, dataset: str) -> DatasetFolder:

@@ -44,11 +44,11 @@ def fitted_head(
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
     train, val, spec = plan.rows("train"), plan.rows("val"), plan.spec
     if spec.solver == "adam" and not plan.strategy.takes_steps:
-        from tl_core.training.head.trained import fit_adam
+        from tl_core.training.head.trained import fit_by_steps
 
         yield StageStarted(stage="training", title="Training the last layer")
         return (
-            yield from fit_adam(
+            yield from fit_by_steps(
                 features[train],
                 plan.labels[train],
                 features[val],

@@ -63,6 +63,6 @@ class Plan:
     def classes(self) -> tuple[str, ...]:
         return self.manifest.classes
 
-    def key(self, *more: str) -> str:
+    def key(self) -> str:
         """The cache key of what is computed from these pictures with this backbone."""
-        return features_key(self.manifest, self.network, self.weights.name, self.spec.image_size, *more)
+        return features_key(self.manifest, self.network, self.weights.name, self.spec.image_size)

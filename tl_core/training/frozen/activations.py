@@ -63,12 +63,13 @@ def frozen_activations(
 ) -> Generator[Event, None, Activations | None]:
     """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3), and for views of the training rows.
 
-    None where the output is not kept, which a notice explains: it does not fit the cache, keeping it takes longer than computing
+    None where the output is not kept, for a reason that a notice gives: it does not fit the cache, keeping it takes longer than computing
     it in each epoch (`keeping.measured_costs`), or the recipe augments and wants a single view. Where `spec.views_kept` has an
-    entry for `frozen`, that decides: the number of views of each image, the unchanged one included; 0: nothing is kept.
+    entry for `frozen`, that decides, without a notice: the number of views of each image, the unchanged one included; 0: nothing is
+    kept.
 
-    `exported` is the folder that `exported_backbone` gave, by its name in the cache; `key` names pixels and backbone, as for
-    `features.extract`: embeddings that are not in the cache under it are computed in the same pass and kept. Views are drawn by
+    `exported` is the folder that `exported_backbone` gave, by the cache's own path of it, because its name is part of a key; `key` names pixels and backbone, as for
+    `features.kept_features`: embeddings that are not in the cache under it are computed in the same pass and kept. Views are drawn by
     the spec's seed and the image's number. `passes` is the number of epochs in which those stages stay frozen; there are at most
     max(2, passes) views. What is kept is computed in float32, as in the exported graph; `spec.precision` is that in which the
     frozen stages would be computed again.

@@ -59,7 +59,9 @@ def run_eager(
     pace: Pace | None = None,
     before: int = 0,
 ) -> Generator[Event, None, None]:
-    """As `run_graph`: the embedding, and under other names the output of the first `frozen` stages.
+    """Write the `wanted` outputs for all `pictures` in one pass: `EMBEDDING`, or by any other name the output of the first `frozen` stages.
+
+    Events, errors, `pace` and `before` are those of `onnx_runtime.run_graph`.
 
     Batches become smaller where memory runs out. All is computed in float32 without TF32, since the values stand for those of the
     exported graph, from which bfloat16 would differ by more than 1e-3.

@@ -7,8 +7,8 @@ together, so that a run with another split finds them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +18,9 @@ from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pixels import pixels_key
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
-from tl_core.models.graphs.export import backbone_key
+from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
 from tl_core.models.registry import Network
-from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, run_graph
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, run_graph
 
 if TYPE_CHECKING:
     from tl_core.models.build import Backbone
@@ -36,10 +36,10 @@ def computed_key(*made_from: str) -> str:
     return f"{source}-{digest}" if hyphen else digest
 
 
-def features_key(manifest: Manifest, network: Network, weights: str, size: int, *more: str) -> str:
-    """Cache key of what is computed from the images of `manifest` with this backbone; `more` tells several such things apart."""
+def features_key(manifest: Manifest, network: Network, weights: str, size: int) -> str:
+    """Cache key of the embeddings that this backbone gives of the images of `manifest`."""
     pixels = pixels_key(manifest, size=size, interpolation=network.weights_row(weights).interpolation)
-    return computed_key(pixels, backbone_key(network, weights, size), *more)
+    return computed_key(pixels, backbone_key(network, weights, size))
 
 
 def frozen_features(
@@ -57,53 +57,38 @@ def frozen_features(
         ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
     if device == "cpu":
-        from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
-
         exported = yield from exported_backbone(network, weights, pixels.shape[1], cache)
-        return (yield from extract(exported / ONNX_NAME, pixels, cache=cache, key=key))
+        return (yield from kept_features(partial(run_graph, exported / ONNX_NAME), pixels, cache=cache, key=key))
 
-    def fill(into: Path) -> Generator[Event, None, None]:
+    def fill(wanted: Sequence[Wanted], pictures: Pictures) -> Generator[Event, None, None]:
         from tl_core.training.frozen.eager import run_eager
         from tl_core.training.loop.inputs import torch_device
 
         torch_device(device)
         backbone = yield from pretrained(network, weights)
-        yield from run_eager(backbone, 0, device, [Wanted(EMBEDDING, into, np.float32)], pixels)
+        yield from run_eager(backbone, 0, device, wanted, pictures)
 
-    return (yield from kept_features(len(pixels), fill, cache=cache, key=key))
+    return (yield from kept_features(fill, pixels, cache=cache, key=key))
 
 
-def extract(
-    backbone_onnx: Path, pixels: NDArray[np.uint8], *, cache: Cache, key: str
+def kept_features(
+    fill: Callable[[Sequence[Wanted], Pictures], Generator[Event, None, None]],
+    pixels: NDArray[np.uint8],
+    *,
+    cache: Cache,
+    key: str,
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where it has `key`.
+    """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where it has `key`; else `fill` writes them.
 
     `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`.
 
     Raises:
-        DiskFull: no space is left.
-        ModelError: the backbone gives values that are not finite.
+        DiskFull: no space is left. Errors of `fill` are passed on.
     """
-
-    def fill(into: Path) -> Generator[Event, None, None]:
-        return run_graph(backbone_onnx, [Wanted(EMBEDDING, into, np.float32)], pixels)
-
-    return (yield from kept_features(len(pixels), fill, cache=cache, key=key))
-
-
-def kept_features(
-    count: int, fill: Callable[[Path], Generator[Event, None, None]], *, cache: Cache, key: str
-) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (count, D) as a memory map, from the cache where it has `key`; else `fill` writes them to a .npy file.
-
-    Raises:
-        DiskFull: no space is left.
-        As `fill`.
-    """
-    with cache.entry("features", key, whole=holds_array(np.float32, count)) as entry:
+    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
         path = entry.path
         if path is None:
-            yield from fill(entry.temporary)
+            yield from fill([Wanted(EMBEDDING, entry.temporary, np.float32)], pixels)
             path = entry.commit()
         features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features

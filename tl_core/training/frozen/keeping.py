@@ -31,7 +31,7 @@ _DISK_SHARE = 0.7
 
 
 class Costs(Record):
-    """Seconds per image."""
+    """What keeping the frozen stages' output costs, and computing it again, in seconds per image."""
 
     once: float
     """Seconds to compute the output that is kept."""
@@ -41,11 +41,11 @@ class Costs(Record):
     """Seconds to compute it during training, reading and augmenting the pixels included."""
 
     def keeping(self, *, fresh: int, asked: int) -> float:
-        """Seconds of a run that computes and keeps the output of `fresh` images and reads one `asked` times in all."""
+        """Seconds of a run that computes and keeps the output of `fresh` images, and reads kept outputs `asked` times, over all images and epochs."""
         return fresh * self.once + asked * self.read
 
     def recomputing(self, *, asked: int) -> float:
-        """Seconds of a run that computes the output of an image `asked` times in all."""
+        """Seconds of a run that computes an image's output `asked` times, over all images and epochs."""
         return asked * self.again
 
 

@@ -108,7 +108,7 @@ def write_outputs(
 def cut_graph(exported: Path, outputs: Sequence[str], cache: Cache) -> Path:
     """The part of the exported graph that computes `outputs` (stages by `stage_name`, `embedding`), from the cache.
 
-    `exported` is the folder that `exported_backbone` gave, by its name in the cache.
+    `exported` is the folder that `exported_backbone` gave, by the cache's own path of it, because its name is part of the key.
 
     Raises:
         ModelError: the backbone has no such output.
@@ -126,7 +126,7 @@ def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]
     """Embeddings (M, D) of the images `rows` of `pixels` (N, S, S, 3); they are not kept in the cache."""
     session = open_session(graph)
     parts = [
-        session.run(["embedding"], {"images": np.ascontiguousarray(pixels[rows[start : start + BATCH]])})[0]
+        session.run([EMBEDDING], {"images": np.ascontiguousarray(pixels[rows[start : start + BATCH]])})[0]
         for start in range(0, len(rows), BATCH)
     ]
     return np.concatenate(parts)

@@ -1,1 +1,1 @@
-"""The classifier on a frozen backbone: fitted in closed form, or trained by gradient steps."""
+"""The classifier on a frozen backbone: fitted by L-BFGS on all features at once, or trained by gradient steps."""

@@ -73,7 +73,7 @@ def fit_logistic(
     """Fit heads along the path of penalties and return the one with the lowest validation loss.
 
     `train_x` (N, D) and `val_x` (M, D) are features, `train_y` and `val_y` labels from 0 to `classes` - 1. Every class must
-    occur in `train_y`, but not in `val_y`. Yields one `RegularisationTried` for each fit. The same arrays give the same head: it
+    occur in `train_y`; `val_y` may lack some. Yields one `RegularisationTried` for each fit. The same arrays give the same head: it
     starts from zeros and is fitted on one thread. `balanced`: rare classes have larger weights, so that all classes count alike.
 
     Raises:

@@ -21,16 +21,11 @@ from tl_core.training.head.fitted import Head, calibrated_loss, check_rows, clas
 from tl_core.training.head.logistic import Scaling
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
-from tl_core.training.strategies.optimizers import optimizer, take_step
+from tl_core.training.strategies.optimizers import DIVERGED, optimizer, take_step
 from tl_core.training.strategies.schedules import schedule
 
-DIVERGED = (
-    "Training diverged in epoch {epoch} (the loss is not a number) and stopped; the best state so far is kept. "
-    "A lower learning rate helps."
-)
 
-
-def fit_adam(
+def fit_by_steps(
     train_x: NDArray[np.floating],
     train_y: NDArray[np.integer],
     val_x: NDArray[np.floating],

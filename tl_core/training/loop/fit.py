@@ -19,10 +19,10 @@ from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import Head, class_weights
-from tl_core.training.head.trained import DIVERGED
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.steps import Running, Scores, Trainer
 from tl_core.training.strategies import lora
+from tl_core.training.strategies.optimizers import DIVERGED
 from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_up_steps
 from tl_core.training.strategies.strategies import Strategy
 
@@ -99,7 +99,7 @@ def fit(
     if len(train_rows) == 0 or len(val_rows) == 0:
         raise ValueError("There must be training and validation rows.")
     if strategy.thaws and thaw is None:
-        raise ValueError("Stages that join need somebody to ask for their inputs.")
+        raise ValueError("Stages that join need `thaw`, which gives their inputs.")
     torch.manual_seed(spec.seed)
     be_deterministic(inputs.device)
     recipe = spec.recipe

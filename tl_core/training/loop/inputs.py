@@ -165,7 +165,7 @@ class Inputs:
         return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)
 
     def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
-        """Announce the next calls of `batch`, the same arrays in this order, so that a GPU need not wait for them."""
+        """Announce the next calls of `batch`, the same array objects in this order, so that a GPU need not wait for them."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None

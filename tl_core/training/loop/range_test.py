@@ -26,7 +26,7 @@ EPOCHS = 3
 LOWEST = 1e-6
 HIGHEST = 3.0
 """Lowest and highest learning rate of the head that are tried; most tests end before the highest."""
-DIVERGED = 4.0
+DIVERGES = 4.0
 """The test ends when the loss is so many times the best smoothed loss."""
 FLOOR = 0.25
 """Losses below this count as this, since a fitted head starts near zero."""
@@ -37,7 +37,7 @@ FALL = 0.2
 BELOW_LOWEST = 10.0
 """The suggestion is the rate of the lowest loss divided by this, or less."""
 BELOW_RISE = 3.0
-"""Where the loss does not fall, the suggestion is the rate at which it first rises, divided by this."""
+"""Where the loss does not fall, the suggestion is the last rate before it rises for good, divided by this, or the lowest rate."""
 
 
 def find_rate(
@@ -82,7 +82,7 @@ def find_rate(
         now = followed / (1 - 0.8 ** (step + 1))
         best = min(best, now)
         yield from pace.at(step + 1)
-        if now > DIVERGED * max(best, FLOOR):
+        if now > DIVERGES * max(best, FLOOR):
             break
     if len(rates) < 2:
         raise ModelError("The loss is no number even at the lowest learning rate; choose another backbone.")
@@ -100,7 +100,7 @@ def smoothed(losses: list[float]) -> list[float]:
 def suggestion(rates: list[float], losses: list[float]) -> float:
     """The rate at which the smoothed loss falls fastest, but at most a tenth of the rate at which it is lowest.
 
-    Where the loss does not fall, since a fitted head is right on the images already, a third of the rate from which on it rises.
+    Where the loss does not fall, since a fitted head is right on the images already, a third of the last rate before it rises for good.
     """
     values, exponents = np.asarray(losses), np.log(np.asarray(rates))
     first, lowest = max(float(values[0]), FLOOR), int(np.argmin(values))

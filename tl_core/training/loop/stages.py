@@ -35,7 +35,7 @@ def stage_pulls(
 
     Surgical fine-tuning (arXiv 2210.11466) trains the stage with the largest ratio. The gradient is that of the mean loss on some
     unchanged training images, drawn by the spec's seed, with the head that `backbone` has. `inputs` are pixels; `labels` (N,) are
-    the labels of its rows. The network is not changed.
+    the labels of its rows. Weights and statistics are not changed; the network stays on the device, in eval mode.
 
     Raises:
         DeviceError: not even one image fits the device's memory.

@@ -135,7 +135,7 @@ class Trainer:
             )
 
     def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
-        """Announce the next calls of `step`, with the same arrays in this order."""
+        """Announce the next calls of `step`, with the same array objects in this order."""
         self._inputs.expect(batches)
 
     def step(

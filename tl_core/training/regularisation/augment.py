@@ -7,7 +7,7 @@ letter, hand or road sign means something else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tl_core.documents.options import Level
+from tl_core.table import covering
 
 VERSION = 1
 """Part of the key of kept views. Raise it whenever the levels change."""
@@ -49,16 +50,17 @@ ASPECT = 2.0
 _DRAWS = 12
 """Random numbers that the changes of one image need."""
 
-LEVELS: dict[Level, Ranges | None] = {
-    "none": None,
-    "light": Ranges(rotation=10, zoom=0.12, shift=0.06, brightness=0.08, contrast=0.15, saturation=0.15),
-    "medium": Ranges(rotation=15, zoom=0.2, shift=0.09, brightness=0.14, contrast=0.25, saturation=0.25),
-    "strong": Ranges(rotation=20, zoom=0.3, shift=0.12, brightness=0.2, contrast=0.4, saturation=0.4, hidden=0.5),
-}
+LEVELS: Mapping[Level, Ranges | None] = covering(
+    "levels of augmentation",
+    get_args(Level),
+    {
+        "none": None,
+        "light": Ranges(rotation=10, zoom=0.12, shift=0.06, brightness=0.08, contrast=0.15, saturation=0.15),
+        "medium": Ranges(rotation=15, zoom=0.2, shift=0.09, brightness=0.14, contrast=0.25, saturation=0.25),
+        "strong": Ranges(rotation=20, zoom=0.3, shift=0.12, brightness=0.2, contrast=0.4, saturation=0.4, hidden=0.5),
+    },
+)
 """Ranges of each level. A new level is a name in `documents.options.Level` and a row here."""
-
-if LEVELS.keys() != set(get_args(Level)):
-    raise ValueError(f"The levels are {', '.join(LEVELS)}; the options name {', '.join(get_args(Level))}.")
 
 
 def augment(images: Tensor, level: Level, generator: torch.Generator) -> Tensor:

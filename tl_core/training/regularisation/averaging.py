@@ -25,7 +25,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Add the present values to the averages."""
+        """Move each average towards the present value of its tensor, by one step."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for tensor, average in self._followed:

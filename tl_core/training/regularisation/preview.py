@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import get_args
 
@@ -36,7 +36,7 @@ def preview(dataset: Path, manifest: Manifest, spec: PreviewSpec, folder: Path) 
         DataError: an image of the data set is missing or damaged.
     """
     yield StageStarted(stage="preparing", title="Changing pictures at random")
-    pictures = chosen_pictures(dataset, manifest, spec.rows, size=spec.image_size, interpolation=INTERPOLATION)
+    pictures = _pictures(dataset, manifest, spec)
     levels: tuple[Level, ...] = get_args(Level)
     pace = Pace("preparing", len(levels) * len(spec.rows) * spec.copies)
     batch = torch.from_numpy(np.repeat(pictures, spec.copies, axis=0))
@@ -48,18 +48,11 @@ def preview(dataset: Path, manifest: Manifest, spec: PreviewSpec, folder: Path) 
         yield from pace.at(number * len(batch))
 
 
-def chosen_pictures(
-    dataset: Path, manifest: Manifest, rows: Sequence[int], *, size: int, interpolation: str
-) -> NDArray[np.uint8]:
-    """The pictures `rows` of the manifest as a network sees them: uint8 (len(rows), size, size, 3).
-
-    Raises:
-        NotFound: a row that the data set does not have.
-        DataError: a copy in the data set is missing or damaged.
-    """
+def _pictures(dataset: Path, manifest: Manifest, spec: PreviewSpec) -> NDArray[np.uint8]:
+    """The images of `spec` as a network sees them: uint8 (R, size, size, 3)."""
     pictures = []
-    for row in rows:
+    for row in spec.rows:
         if not 0 <= row < len(manifest.images):
             raise NotFound(f"There is no picture number {row} in this data set; it has {len(manifest.images)}.")
-        pictures.append(read_copy(dataset, manifest.images[row], size, interpolation))
+        pictures.append(read_copy(dataset, manifest.images[row], spec.image_size, INTERPOLATION))
     return np.stack(pictures)

@@ -35,7 +35,7 @@ _TORCH = 4.0
 """Seconds for importing torch, where only the head's gradient steps need it."""
 _ADAM = 2e-9
 """Seconds of the head's gradient steps for each training image, feature, class and epoch."""
-_TRIAL_IMAGES = 48
+_LAYOUT_IMAGES = 48
 """Images in the steps that choose a memory layout, where no measurement chose it before."""
 _LOOKED_AT = 128
 """Images whose gradient decides which one stage is trained."""
@@ -92,8 +92,8 @@ def estimate(
     asked: MeasureSpec,
     *,
     images: int,
-    measured: Measurement | None = None,
-    kept: Kept | None = None,
+    measured: Measurement | None,
+    kept: Kept,
 ) -> Estimate:
     """Seconds and memory of the run of `spec` on `images` images in all, 70 % of them for training.
 
@@ -111,16 +111,16 @@ def estimate(
 
     def seconds(epochs: int) -> float:
         found = _fixed(network, speed, images, spec.image_size)
-        found += 0.0 if kept and kept.pixels else images / (_DECODED_A_CORE * cores())
+        found += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
         if not strategy.takes_steps:
-            found += 0.0 if kept and kept.features else images * speed.frozen_seconds
+            found += 0.0 if kept.features else images * speed.frozen_seconds
             return found + _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
-        trial = 0.0 if measured else _TRIAL_IMAGES * table.step_seconds
+        layout = 0.0 if measured else _LAYOUT_IMAGES * table.step_seconds
         judged = 2 * HELD_OUT * images * speed.frozen_seconds if asked.device == "cpu" else 0.0
         # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
-        whole = speed.prefix_seconds if kept and kept.features else speed.frozen_seconds
+        whole = speed.prefix_seconds if kept.features else speed.frozen_seconds
         steps = _steps(network, strategy, spec, speed, whole, images, epochs, asked.classes)
-        return found + trial + judged + steps
+        return found + layout + judged + steps
 
     low, high = MEASURED if measured else ROUGH
     # Memory of a smaller choice is known from the table alone; a measurement shows by which factor the table is wrong here.
@@ -143,7 +143,7 @@ def _features_mb(network: Network, images: int, solver: str) -> float:
     return 2 * scaled if solver == "adam" else min(scaled, IN_MEMORY / 1e6)
 
 
-def fits(found: Estimate, available_mb: float | None) -> str | None:
+def memory_warning(found: Estimate, available_mb: float | None) -> str | None:
     """A warning that names a choice that fits where `available_mb` is too little; None where it is enough or not known."""
     if found.memory_mb is None or available_mb is None or found.memory_mb <= available_mb:
         return None

@@ -15,6 +15,7 @@ from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.hardware import cores
 from tl_core.models import registry
 from tl_core.models.registry import Network
+from tl_core.training.frozen.onnx_runtime import BATCH
 from tl_core.training.strategies import strategies
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.strategies import Strategy, frozen_stages
@@ -68,7 +69,6 @@ _OUTPUTS_KEPT = 25.0
 """Values that a training step keeps for each value of a stage's output: the outputs of its inner layers."""
 _KEPT_A_LAYER = 1.4
 """The same for each matrix product of a stage, in families of matrix products."""
-_BATCH = 8
 
 
 def expected(asked: MeasureSpec) -> Measurement:
@@ -129,7 +129,7 @@ def _memory_mb(asked: MeasureSpec, network: Network, strategy: Strategy, frozen:
     base = _BASE_MB["gpu" if asked.device != "cpu" else "steps" if strategy.takes_steps else "head"]
     if not strategy.takes_steps:
         largest = max(math.prod(shape) for shape in network.stage_shapes) * 4e-6 * scale
-        return base + 2 * weights + 4 * _BATCH * largest
+        return base + 2 * weights + 4 * BATCH * largest
     bytes_a_value = 2 if asked.precision == "bfloat16" else 4
     kept = sum(_kept(network, stage) for stage in range(frozen, len(network.stages))) * scale * bytes_a_value / 1e6
     learning = sum(network.stage_parameters[frozen:]) + network.head_parameters(asked.classes)

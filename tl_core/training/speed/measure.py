@@ -1,8 +1,8 @@
 """Two batches are timed and the memory noted, so that an estimate rests on this machine and not on a table.
 
 Time and memory do not depend on the values of the weights, so random weights are used. The answer is kept in the cache by
-machine and question. Imports torch only where stages learn or the device is no CPU. Other work on the machine falsifies the
-answer, so measure while the device is idle.
+machine and question. Imports torch only where stages learn, the device is no CPU, or the backbone has to be exported. Other work
+on the machine makes the answer wrong, so measure while the device is idle.
 """
 
 from __future__ import annotations

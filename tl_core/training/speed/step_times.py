@@ -34,7 +34,8 @@ from tl_core.training.strategies.strategies import Strategy
 from tl_core.training.strategies.what_learns import count, first_learning
 from tl_core.training.timing import timed
 
-GPU_BATCH = 128
+TIMED_AT_ONCE = 128
+"""Images in a timed forward pass on a device; halved until they fit its memory."""
 CONTEXT_MB = 500.0
 """Memory of a GPU that CUDA itself takes, megabytes."""
 
@@ -210,13 +211,13 @@ def _forward(backbone: Backbone, frozen: int, asked: MeasureSpec) -> float:
     device = torch_device(asked.device)
     copied = copy.deepcopy(backbone).to(device).eval()
     part = copied.prefix(frozen)
-    pixels = np.zeros((GPU_BATCH, asked.image_size, asked.image_size, 3), dtype=np.uint8)
+    pixels = np.zeros((TIMED_AT_ONCE, asked.image_size, asked.image_size, 3), dtype=np.uint8)
 
     def work(count: int) -> None:
         with torch.inference_mode():
             part(copied.normalise(torch.from_numpy(pixels[:count]).to(device))).float().cpu()
 
-    count = GPU_BATCH
+    count = TIMED_AT_ONCE
     while True:
         try:
             return timed(lambda: work(count)) / count  # noqa: B023  timed calls it at once

@@ -1,4 +1,4 @@
-"""The table of optimizers. Needs torch.
+"""The table of optimizers, and a step of one. Needs torch.
 
 A new optimizer is a name in `documents.options.Optimizer` and a row here.
 """
@@ -6,23 +6,27 @@ A new optimizer is a name in `documents.options.Optimizer` and a row here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, get_args
 
 import torch
 
 from tl_core.documents.options import Optimizer, Recipe
+from tl_core.table import covering
 
-OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], Recipe], torch.optim.Optimizer]] = MappingProxyType(
+OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], Recipe], torch.optim.Optimizer]] = covering(
+    "optimizers",
+    get_args(Optimizer),
     {
         "adamw": lambda groups, recipe: torch.optim.AdamW(groups, lr=recipe.learning_rate),
         "sgd": lambda groups, recipe: torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum),
-    }
+    },
 )
 """Optimizers by name: a function of the parameter groups, each with its weight decay, and of the recipe."""
 
-if OPTIMIZERS.keys() != set(get_args(Optimizer)):
-    raise ValueError(f"The optimizers are {', '.join(OPTIMIZERS)}; the options name {', '.join(get_args(Optimizer))}.")
+DIVERGED = (
+    "Training diverged in epoch {epoch} (the loss is not a number) and stopped; the best state so far is kept. "
+    "A lower learning rate helps."
+)
 
 
 def optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

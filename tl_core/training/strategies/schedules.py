@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import get_args
 
 from tl_core.documents.options import Recipe, Schedule
+from tl_core.table import covering
 from tl_core.training.strategies.strategies import Strategy
 
 LOWEST = 0.01
@@ -21,25 +21,21 @@ def _cosine(step: int, steps: int) -> float:
     return max(LOWEST, (1 + math.cos(math.pi * step / max(1, steps))) / 2)
 
 
-SCHEDULES: Mapping[Schedule, Callable[[int, int], float]] = MappingProxyType(
-    {"cosine": _cosine, "constant": lambda step, steps: 1.0}
+SCHEDULES: Mapping[Schedule, Callable[[int, int], float]] = covering(
+    "schedules", get_args(Schedule), {"cosine": _cosine, "constant": lambda step, steps: 1.0}
 )
 """Schedules by name: a function of the number of a step after the warm-up, from 0, and of how many such steps there are, that gives
 the factor of the learning rate. A new schedule is a name in `documents.options.Schedule` and a row here."""
 
-if SCHEDULES.keys() != set(get_args(Schedule)):
-    raise ValueError(f"The schedules are {', '.join(SCHEDULES)}; the options name {', '.join(get_args(Schedule))}.")
 
-
-def schedule(steps: int, recipe: Recipe | None = None) -> Iterator[float]:
+def schedule(steps: int, recipe: Recipe) -> Iterator[float]:
     """The factor of the learning rate in each of `steps` steps: a linear warm-up, then the recipe's schedule."""
-    used = recipe or Recipe()
-    warm_up = warm_up_steps(steps, used)
+    warm_up = warm_up_steps(steps, recipe)
     for step in range(steps):
         if step < warm_up:
             yield (step + 1) / (warm_up + 1)
         else:
-            yield SCHEDULES[used.schedule](step - warm_up, steps - warm_up)
+            yield SCHEDULES[recipe.schedule](step - warm_up, steps - warm_up)
 
 
 def warm_up_steps(steps: int, recipe: Recipe) -> int:

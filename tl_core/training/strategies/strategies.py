@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 from tl_core.documents.options import Recipe
@@ -199,7 +200,7 @@ if not _TABLE.keys() >= {HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK}:
 
 def strategies() -> Mapping[str, Strategy]:
     """All strategies by name, the quickest first."""
-    return _TABLE
+    return MappingProxyType(_TABLE)
 
 
 def strategy(name: str) -> Strategy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, get_args
 
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
+from tl_core.table import covering
 from tl_core.training.strategies import lora
 from tl_core.training.strategies.strategies import Parameters, Strategy, stage_rates
 
@@ -116,17 +116,16 @@ def is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower() and bool(own) and all(parameter.dim() == 1 for parameter in own)
 
 
-_LEARNS: Mapping[Parameters, Callable[[str, nn.Module], bool]] = MappingProxyType(
+_LEARNS: Mapping[Parameters, Callable[[str, nn.Module], bool]] = covering(
+    "parameters that learn",
+    get_args(Parameters),
     {
         "all": lambda name, module: True,
         "bias_and_norm": lambda name, module: name.endswith("bias") or is_norm(module),
         "lora": lambda name, module: isinstance(module, lora.Update),
-    }
+    },
 )
 """Whether a parameter of a stage that learns does so itself, from its full name and the module that it belongs to."""
-
-if _LEARNS.keys() != set(get_args(Parameters)):
-    raise ValueError(f"Here are {', '.join(_LEARNS)}; strategies may name {', '.join(get_args(Parameters))}.")
 
 
 def _owned(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
