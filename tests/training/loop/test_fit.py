@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.helpers import finish
+from tests.training.helpers import best_of, finish, smaller_batches
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import calibrated_loss, fit_logistic
-from tl_core.training.loop.fit import FitResult, fit, set_fitted_head
+from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.strategies.strategies import Strategy, strategy
 from tl_core.training.strategies.what_learns import count
@@ -37,14 +37,14 @@ def _train(
     *,
     frozen: int = 0,
     save_best: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
-) -> tuple[FitResult, list[Event]]:
+) -> list[Event]:
     pixels, labels = pictures()
     inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=plan.recipe.augmentation)
     rows = np.arange(len(labels))
     steps = fit(
         backbone, inputs, labels, rows[:54], rows[54:], spec=plan, strategy=row, frozen=frozen, save_best=save_best
     )
-    return finish(steps)
+    return finish(steps)[1]
 
 
 def _epochs(events: list[Event]) -> list[EpochEnded]:
@@ -53,11 +53,11 @@ def _epochs(events: list[Event]) -> list[EpochEnded]:
 
 def test_a_whole_network_learns() -> None:
     backbone = twin()
-    result, events = _train(backbone, spec(epochs=8, recipe=FAST))
+    events = _train(backbone, spec(epochs=8, recipe=FAST))
     curve = _epochs(events)
     assert [point.epoch for point in curve] == list(range(9))
     assert curve[0].train_loss is None
-    assert result.val_accuracy > 0.8 > curve[0].val_accuracy
+    assert best_of(events).val_accuracy > 0.8 > curve[0].val_accuracy
     assert curve[-1].train_loss is not None
     assert curve[1].train_loss is not None
     assert curve[-1].train_loss < curve[1].train_loss
@@ -68,20 +68,20 @@ def test_a_whole_network_learns() -> None:
 def test_the_best_epoch_is_saved_kept_and_returned() -> None:
     backbone = twin()
     saved: list[dict[str, Tensor]] = []
-    result, events = _train(backbone, spec(epochs=6, recipe=FAST), save_best=saved.append)
+    events = _train(backbone, spec(epochs=6, recipe=FAST), save_best=saved.append)
     curve = _epochs(events)
     assert len(saved) == sum(point.best for point in curve)
     best = min(curve, key=lambda point: point.val_loss)
-    assert (result.best_epoch, result.val_loss, result.val_accuracy) == (best.epoch, best.val_loss, best.val_accuracy)
+    assert best_of(events) == best
     for name, tensor in backbone.tensors().items():
         assert torch.equal(tensor, saved[-1][name])
-    pixels, _ = pictures()
+    pixels, labels = pictures()
     with torch.inference_mode():
-        logits = backbone(backbone.normalise(torch.from_numpy(pixels[54:])))
-    assert np.allclose(logits.numpy(), result.val_logits, atol=1e-5)
+        logits = backbone(backbone.normalise(torch.from_numpy(pixels[54:]))).numpy()
+    assert calibrated_loss(logits, labels[54:]) == pytest.approx(best.val_loss, abs=1e-5)
 
 
-def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitResult, list[Event], float]:
+def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[list[Event], float]:
     """Fit a head, train on with labels `taught`; returns the fitted head's calibrated loss, too."""
     backbone = twin()
     pixels, labels = pictures()
@@ -95,7 +95,7 @@ def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitRe
     set_fitted_head(backbone, head)
     taught_labels = labels.copy()
     taught_labels[:54] = taught(labels[:54])
-    result, events = finish(
+    _, events = finish(
         fit(
             backbone,
             inputs,
@@ -108,21 +108,21 @@ def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[FitRe
             save_best=lambda tensors: None,
         )
     )
-    return result, events, calibrated_loss(head.logits(features[54:]), labels[54:])
+    return events, calibrated_loss(head.logits(features[54:]), labels[54:])
 
 
 def test_what_starts_from_a_fitted_head_starts_where_that_stood_and_gets_better() -> None:
-    result, events, fitted = _from_fitted_head(lambda labels: labels)
+    events, fitted = _from_fitted_head(lambda labels: labels)
     assert _epochs(events)[0].val_loss == pytest.approx(fitted, abs=1e-4)
-    assert result.best_epoch > 0
-    assert result.val_loss < fitted
+    assert best_of(events).epoch > 0
+    assert best_of(events).val_loss < fitted
 
 
 def test_what_starts_from_a_fitted_head_does_not_end_with_a_worse_one() -> None:
-    result, events, fitted = _from_fitted_head(lambda labels: (labels + 1) % 3)
+    events, fitted = _from_fitted_head(lambda labels: (labels + 1) % 3)
     assert all(point.val_loss > fitted for point in _epochs(events)[1:]), "wrong labels teach nothing"
-    assert result.best_epoch == 0
-    assert result.val_loss == pytest.approx(fitted, abs=1e-4)
+    assert best_of(events).epoch == 0
+    assert best_of(events).val_loss == pytest.approx(fitted, abs=1e-4)
 
 
 def test_a_head_of_another_shape_is_refused() -> None:
@@ -136,8 +136,8 @@ def test_a_head_of_another_shape_is_refused() -> None:
 def test_frozen_stages_stay_as_they_are() -> None:
     backbone = twin()
     before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}
-    result, _ = _train(backbone, spec(stages=1, recipe=FAST), LAST, frozen=1)
-    assert result.best_epoch > 0
+    events = _train(backbone, spec(stages=1, recipe=FAST), LAST, frozen=1)
+    assert best_of(events).epoch > 0
     changed = {name for name, tensor in backbone.tensors().items() if not torch.equal(tensor, before[name])}
     assert changed
     assert all(name.startswith(("block.", "head.")) for name in changed)
@@ -153,7 +153,7 @@ def test_cached_activations_train_like_recomputed_ones() -> None:
         inputs = Inputs.of_pixels(backbone, pixels, frozen=1, device=CPU, level="none")
         if cached:
             inputs = Inputs.of_activations(inputs.batch(rows).numpy().astype(np.float16), device=CPU)
-        result, _ = finish(
+        _, events = finish(
             fit(
                 backbone,
                 inputs,
@@ -166,19 +166,19 @@ def test_cached_activations_train_like_recomputed_ones() -> None:
                 save_best=lambda tensors: None,
             )
         )
-        found.append(result.val_loss)
+        found.append(best_of(events).val_loss)
     assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_same_spec_same_network(channels_last: bool) -> None:
     one, two = twin(), twin()
-    first, _ = _train(one, spec(channels_last=channels_last, recipe=FAST))
-    second, _ = _train(two, spec(channels_last=channels_last, recipe=FAST))
-    assert first.val_loss == second.val_loss
+    first = _train(one, spec(channels_last=channels_last, recipe=FAST))
+    second = _train(two, spec(channels_last=channels_last, recipe=FAST))
+    assert best_of(first).val_loss == best_of(second).val_loss
     assert all(torch.equal(tensor, two.tensors()[name]) for name, tensor in one.tensors().items())
-    other, _ = _train(twin(), spec(channels_last=channels_last, seed=1, recipe=FAST))
-    assert other.val_loss != first.val_loss
+    other = _train(twin(), spec(channels_last=channels_last, seed=1, recipe=FAST))
+    assert best_of(other).val_loss != best_of(first).val_loss
 
 
 def _small_memory(backbone: Backbone, most: int) -> None:
@@ -196,14 +196,10 @@ def test_a_full_memory_halves_the_micro_batch_and_keeps_the_gradient() -> None:
     roomy, tight = twin(), twin()
     _small_memory(tight, 5)
     plan = spec(epochs=2, recipe=STILL)
-    wanted, quiet = _train(roomy, plan)
-    result, events = _train(tight, plan)
-    notices = [event for event in events if isinstance(event, Notice)]
-    assert [event.message.split("with ")[1].split(" ")[0] for event in notices] == ["8", "4"]
-    assert (result.micro_batch, result.departed) == (4, True)
-    assert (wanted.micro_batch, wanted.departed) == (16, False)
-    assert not any(isinstance(event, Notice) for event in quiet)
-    assert result.val_loss == pytest.approx(wanted.val_loss, rel=1e-3)
+    wanted, events = _train(roomy, plan), _train(tight, plan)
+    assert smaller_batches(events) == [8, 4]
+    assert not any(isinstance(event, Notice) for event in wanted)
+    assert best_of(events).val_loss == pytest.approx(best_of(wanted).val_loss, rel=1e-3)
     for name, tensor in roomy.tensors().items():
         assert torch.allclose(tensor, tight.tensors()[name], atol=1e-4), name
 
@@ -220,8 +216,8 @@ def test_memory_that_runs_out_between_two_micro_batches_leaves_no_half_gradient(
 
     shaken.stages[0][1][0].register_forward_pre_hook(fail_once)
     _train(steady, spec(epochs=1, micro_batch=4, recipe=STILL))
-    result, _ = _train(shaken, spec(epochs=1, micro_batch=8, recipe=STILL))
-    assert result.micro_batch == 4
+    events = _train(shaken, spec(epochs=1, micro_batch=8, recipe=STILL))
+    assert smaller_batches(events) == [4]
     for name, tensor in steady.tensors().items():
         assert torch.allclose(tensor, shaken.tensors()[name], atol=1e-5), name
 
@@ -251,9 +247,9 @@ def test_a_rate_that_is_far_too_high_ends_with_the_best_state_and_a_warning() ->
     plan = plan.model_copy(
         update={"recipe": plan.recipe.model_copy(update={"learning_rate": 1e30, "stage_rate": 1e30})}
     )
-    result, events = _train(backbone, plan)
+    events = _train(backbone, plan)
     assert any(isinstance(event, Notice) and "lower learning rate" in event.message for event in events)
-    assert np.isfinite(result.val_loss)
+    assert np.isfinite(best_of(events).val_loss)
     assert all(torch.isfinite(tensor.float()).all() for tensor in backbone.tensors().values())
 
 
@@ -282,8 +278,8 @@ def test_closing_the_generator_stops_it() -> None:
 
 
 def test_one_picture_left_over_does_not_break_batch_norm() -> None:
-    result, _ = _train(twin(), spec(batch_size=53, micro_batch=1, epochs=1))
-    assert np.isfinite(result.val_loss)
+    events = _train(twin(), spec(batch_size=53, micro_batch=1, epochs=1))
+    assert all(np.isfinite(point.val_loss) for point in _epochs(events))
 
 
 def test_the_parameters_that_learn_are_counted_for_each_strategy() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.helpers import finish
+from tests.training.helpers import best_of, finish
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import Event, Progress
 from tl_core.documents.questions import RateCurve
@@ -43,7 +43,7 @@ def _trained(rate: float) -> float:
     """Validation accuracy after a few epochs with that rate."""
     backbone = twin()
     plan = spec(epochs=6, recipe={"learning_rate": rate, "stage_rate": rate / 2})
-    result, _ = finish(
+    _, events = finish(
         fit(
             backbone,
             _inputs(backbone),
@@ -56,7 +56,7 @@ def _trained(rate: float) -> float:
             save_best=lambda tensors: None,
         )
     )
-    return result.val_accuracy
+    return best_of(events).val_accuracy
 
 
 def test_the_suggested_rate_trains_and_the_lowest_does_not() -> None:

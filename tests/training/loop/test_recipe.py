@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from tests.training.helpers import finish
+from tests.training.helpers import best_of, finish
 from tests.training.tower import inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.training.head.fitted import class_weights, fit_logistic
-from tl_core.training.loop.fit import FitResult, fit
+from tl_core.training.head.fitted import calibrated_loss, class_weights, fit_logistic
+from tl_core.training.loop.fit import fit
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies.schedules import LOWEST, schedule
@@ -36,7 +36,8 @@ def _fit(
     backbone: Backbone | None = None,
     rows: np.ndarray = TRAIN,
     taught: Callable[[np.ndarray], np.ndarray] = lambda labels: labels,
-) -> tuple[FitResult, list[Event], Backbone]:
+) -> tuple[EpochEnded, list[Event], Backbone]:
+    """The best epoch, all events, and the network in the state of that epoch."""
     network = backbone or tower()
     _, labels = pictures()
     labels = labels.copy()
@@ -55,8 +56,8 @@ def _fit(
         frozen=frozen,
         save_best=lambda tensors: None,
     )
-    result, events = finish(steps)
-    return result, events, network
+    _, events = finish(steps)
+    return best_of(events), events, network
 
 
 def _trainer(recipe: dict[str, object]) -> tuple[Trainer, Backbone]:
@@ -72,15 +73,19 @@ def _step(trainer: Trainer, number: int = 0) -> Running:
     return running
 
 
-def _certainty(result: FitResult) -> float:
-    return float(softmax(result.val_logits, axis=1).max(axis=1).mean())
+def _probabilities(backbone: Backbone) -> np.ndarray:
+    """Answers to the validation pictures."""
+    pixels, _ = pictures()
+    with torch.inference_mode():
+        logits = backbone(backbone.normalise(torch.from_numpy(pixels[VAL])))
+    return np.asarray(softmax(logits.numpy(), axis=1))
 
 
 def test_label_smoothing_makes_answers_less_certain() -> None:
-    plain, _, _ = _fit({})
-    smooth, _, _ = _fit({"label_smoothing": 0.3})
+    plain, _, certain = _fit({})
+    smooth, _, uncertain = _fit({"label_smoothing": 0.3})
     assert plain.val_accuracy == smooth.val_accuracy == 1
-    assert _certainty(smooth) < _certainty(plain) - 0.05
+    assert _probabilities(uncertain).max(axis=1).mean() < _probabilities(certain).max(axis=1).mean() - 0.05
 
 
 def test_the_loss_that_is_told_is_plain_whatever_is_added_for_the_gradient() -> None:
@@ -124,10 +129,9 @@ def test_the_averaged_weights_are_what_the_run_keeps() -> None:
     plain, _, _ = _fit({})
     result, _, backbone = _fit({"ema": 0.95})
     assert result.val_loss != plain.val_loss
-    pixels, _ = pictures()
-    with torch.inference_mode():
-        logits = backbone(backbone.normalise(torch.from_numpy(pixels[VAL])))
-    assert np.allclose(logits.numpy(), result.val_logits, atol=1e-4)
+    _, labels = pictures()
+    kept = calibrated_loss(np.log(_probabilities(backbone)), labels[VAL])
+    assert kept == pytest.approx(result.val_loss, abs=1e-4)
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,12 +169,11 @@ def test_with_mixup_and_cutmix_each_batch_takes_a_random_one() -> None:
 
 @pytest.mark.parametrize("recipe", [{"mixup": 1.0}, {"cutmix": 1.0}])
 def test_train_accuracy_is_that_on_pictures_as_they_are_where_training_mixes(recipe: dict[str, object]) -> None:
-    result, events, backbone = _fit(recipe)
-    (best,) = [event for event in events if isinstance(event, EpochEnded) and event.epoch == result.best_epoch]
+    best, _, backbone = _fit(recipe)
     pixels, labels = pictures()
     with torch.inference_mode():
         answers = backbone(backbone.normalise(torch.from_numpy(pixels[TRAIN]))).argmax(dim=1).numpy()
-    assert result.best_epoch > 0
+    assert best.epoch > 0
     assert best.train_accuracy == pytest.approx((answers == labels[TRAIN]).mean())
     assert best.train_accuracy > 0.8
 
@@ -196,8 +199,8 @@ def test_class_weights_make_a_rare_class_count() -> None:
     assert weights[2] / weights[0] == pytest.approx(18 / 3)
     rare = []
     for wanted in (False, True):
-        result, _, _ = _fit({"class_weights": wanted, "learning_rate": 2e-2, "stage_rate": 1e-3}, rows=FEW)
-        rare.append(float(softmax(result.val_logits, axis=1)[:, 2].mean()))
+        _, _, backbone = _fit({"class_weights": wanted, "learning_rate": 2e-2, "stage_rate": 1e-3}, rows=FEW)
+        rare.append(float(_probabilities(backbone)[:, 2].mean()))
     assert rare[1] > rare[0] + 0.01
 
 
@@ -218,7 +221,7 @@ def test_patience_ends_a_run_that_gets_no_better() -> None:
     result, events, _ = _fit({"patience": 2}, epochs=20, backbone=backbone, taught=lambda labels: (labels + 1) % 3)
     epochs = [event.epoch for event in events if isinstance(event, EpochEnded)]
     assert epochs == [0, 1, 2]
-    assert result.best_epoch == 0
+    assert result.epoch == 0
     assert any(isinstance(event, Notice) and "stopped after epoch 2" in event.message for event in events)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,23 +30,6 @@ LOOKED_BACK = 256
 
 Thaw = Callable[[int], Generator[Event, None, Inputs]]
 """Gives the inputs of the stages after the given number of frozen stages."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """The result of training. The backbone is in its best state, on the CPU in eval mode."""
-
-    best_epoch: int
-    """Number of the best epoch; 0: the state before the first step."""
-    val_loss: float
-    """Validation log loss after the best temperature."""
-    val_accuracy: float
-    val_logits: NDArray[np.float32]
-    """Logits (M, C) of the validation rows in their order, at the best epoch, before any temperature."""
-    micro_batch: int
-    """Images that were on the device at a time in the end."""
-    departed: bool
-    """Whether memory ran out, so that the micro-batch became smaller than the spec's."""
 
 
 def set_fitted_head(backbone: Backbone, head: Head) -> None:
@@ -76,7 +58,7 @@ def fit(
     frozen: int,
     save_best: Callable[[dict[str, Tensor]], None],
     thaw: Thaw | None = None,
-) -> Generator[Event, None, FitResult]:
+) -> Generator[Event, None, None]:
     """Train the head and the stages that the strategy trains; keep the state with the lowest validation loss.
 
     The validation loss is that after the best temperature, which the delivered bundle has: a network that improves may become
@@ -87,7 +69,7 @@ def fit(
     worse one. `inputs` gives the output of the first `frozen` stages; `labels` (N,) are the labels of its rows. `spec` gives
     epochs, batch, micro-batch, precision, memory layout (`channels_last` None: no), seed and recipe. Where stages join one by
     one, `thaw` gives the output of the stages that are still frozen. `save_best` is called with each better state; nothing is
-    written here. Close the generator to cancel.
+    written here. In the end the backbone has the best state, on the CPU in eval mode. Close the generator to cancel.
 
     When the device's memory runs out, the micro-batch is halved and the step is repeated. The batch, and so the gradient, stays
     the same, except with batch norm that learns, which sees the smaller micro-batch.
@@ -165,14 +147,6 @@ def fit(
     backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     backbone.load_tensors(best_tensors)
     backbone.eval().requires_grad_(True)
-    return FitResult(
-        best_epoch=best_epoch,
-        val_loss=best.loss,
-        val_accuracy=best.accuracy,
-        val_logits=best.logits,
-        micro_batch=trainer.micro_batch,
-        departed=trainer.micro_batch < min(spec.micro_batch, spec.batch_size),
-    )
 
 
 _NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."

@@ -55,7 +55,6 @@ class Scores:
     loss: float
     """Log loss after the best temperature."""
     accuracy: float
-    logits: NDArray[np.float32]
 
 
 class Trainer:
@@ -77,7 +76,7 @@ class Trainer:
         For a strategy with low-rank updates, they are inserted into `backbone`; `lora.fold` removes them.
         """
         self.micro_batch = min(spec.micro_batch, spec.batch_size)
-        self.scores = Scores(math.inf, 0.0, np.zeros((0, 0), dtype=np.float32))
+        self.scores = Scores(math.inf, 0.0)
         self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
         self._device = inputs.device
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self._device)
@@ -171,7 +170,7 @@ class Trainer:
         """Set `scores` to those on the images `rows`, which are not augmented."""
         logits, truth = yield from self._retry(lambda: self._answers(rows))
         accuracy = float((logits.argmax(axis=1) == truth).mean())
-        self.scores = Scores(calibrated_loss(logits, truth), accuracy, logits)
+        self.scores = Scores(calibrated_loss(logits, truth), accuracy)
 
     def look_back(self, rows: NDArray[np.integer]) -> Generator[Event, None, Running]:
         """Loss and accuracy on the unchanged training images `rows`, where training saw only mixtures."""
