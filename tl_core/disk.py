@@ -78,6 +78,14 @@ def allocate(path: Path, size: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
+def modified(path: Path) -> float:
+    """When the file or folder at `path` was changed last, seconds since the epoch; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def vanish(path: Path, gone: Path) -> None:
     """Remove the file or folder at `path`, if there is one, under the name `gone`, so that no reader finds half of it."""
     try:

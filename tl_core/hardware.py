@@ -21,6 +21,7 @@ _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
 _NOT_LIMITED = 1 << 60
 """Bytes: cgroup v1 says "no limit" with a number about as large."""
 _CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_STATM = Path("/proc/self/statm")
 _MEMORY = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
@@ -74,10 +75,32 @@ def gpu_generation() -> int:
 def peak_resident_mb() -> float:
     """The largest memory that this process ever had resident, megabytes; pages of mapped files count.
 
-    Without those pages, `runs.process.memory.PeakMemory` counts.
+    Without those pages, `PeakMemory` counts.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MB if sys.platform == "darwin" else peak * 1024 / _MB
+
+
+class PeakMemory:
+    """The largest resident memory of this process without mapped files, of all readings.
+
+    Mapped files, such as the pixels of a data set, do not count: the system takes their pages back when memory is needed.
+    Only Linux tells them apart; elsewhere everything resident counts.
+    """
+
+    def __init__(self) -> None:
+        self._most = 0
+
+    def look(self) -> None:
+        """Take a reading."""
+        if _STATM.exists():
+            _, resident, shared, *_ = _STATM.read_text().split()
+            self._most = max(self._most, (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE"))
+
+    def megabytes(self) -> float:
+        """The largest so far, megabytes."""
+        self.look()
+        return round(self._most / _MB if self._most else peak_resident_mb(), 1)
 
 
 @cache

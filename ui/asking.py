@@ -50,8 +50,13 @@ def put(workspace: Workspace, spec: QuestionSpec) -> None:
 
 def button(workspace: Workspace, spec: QuestionSpec, question: QuestionFolder | None, label: str, **more: Any) -> None:
     """A button that asks `spec`; disabled while `question`, the one that was asked last, is being answered."""
-    busy = question is not None and not question.status().final
-    st.button(label, on_click=put, args=(workspace, spec), disabled=busy, **more)
+    st.button(
+        label,
+        on_click=put,
+        args=(workspace, spec),
+        disabled=question is not None and not question.status().final,
+        **more,
+    )
 
 
 def answered(question: QuestionFolder | None, document: type[Answered]) -> Answered | None:

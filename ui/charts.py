@@ -49,9 +49,7 @@ def show(figure: go.Figure, *, key: str, alt: str) -> None:
 
 
 def _figure(title: str, height: int) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(template="graft", title={"text": title}, height=height)
-    return figure
+    return go.Figure(layout={"template": "graft", "title": {"text": title}, "height": height})
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -16,6 +16,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
+from tl_core.disk import modified
 from ui.words import plain, short
 
 Item = TypeVar("Item")
@@ -28,13 +29,13 @@ _SMALL = 48
 def strip(paths: Sequence[Path], *, alt: str, places: int) -> None:
     """One row of squares, cut from the middle of each picture. All rows of `places` squares line up."""
     if paths:
-        files = tuple((str(path), _time(path)) for path in paths[:places])
+        files = tuple((str(path), modified(path)) for path in paths[:places])
         st.image(_sheet(files, places), width="stretch", output_format="PNG", alt=short(alt, longest=200))
 
 
 def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
     """One thumbnail, whole, with a `caption` in Markdown; a sentence where its file is gone."""
-    moment = _time(path)
+    moment = modified(path)
     if not moment:
         st.caption("This picture was deleted.")
         return
@@ -53,7 +54,8 @@ def grid(paths: Sequence[Path], captions: Sequence[str], *, key: str, page_size:
     place, shown = paged(list(zip(paths, captions, strict=True)), key=key, page_size=page_size)
     with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom"):
         for path, caption in shown:
-            picture(path, caption=caption or None, alt=_spoken(caption) or "a picture of the data set")
+            spoken = caption.replace("\\", "").replace("**", "")  # without its Markdown
+            picture(path, caption=caption or None, alt=spoken or "a picture of the data set")
 
 
 def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 8, page_size: int = 10) -> None:
@@ -72,18 +74,6 @@ def paged(items: Sequence[Item], *, key: str, page_size: int) -> tuple[DeltaGene
     place = st.container()
     current = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
     return place, items[(current - 1) * page_size : current * page_size]
-
-
-def _spoken(caption: str) -> str:
-    """A caption without its Markdown."""
-    return caption.replace("\\", "").replace("**", "")
-
-
-def _time(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 @st.cache_data(max_entries=400, show_spinner=False)

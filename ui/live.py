@@ -29,16 +29,17 @@ class Followed:
 
     def take(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, StageStarted):
-                self.stage, self.progress = event, None
-            elif isinstance(event, Progress):
-                self.progress = event
-            elif isinstance(event, EpochEnded):
-                self.epochs.append(event)
-            elif isinstance(event, RegularisationTried):
-                self.tried.append(event)
-            elif isinstance(event, Notice):
-                self.notices.append(event)
+            match event:
+                case StageStarted():
+                    self.stage, self.progress = event, None
+                case Progress():
+                    self.progress = event
+                case EpochEnded():
+                    self.epochs.append(event)
+                case RegularisationTried():
+                    self.tried.append(event)
+                case Notice():
+                    self.notices.append(event)
 
     @property
     def fraction(self) -> float:
@@ -119,8 +120,13 @@ def numbers(followed: Followed) -> None:
     last = followed.epochs[-1]
     with st.container(horizontal=True):
         st.metric("Epoch", f"{last.epoch} of {last.epochs}", border=True, width=170)
-        choosing = "Pictures to choose by: the run keeps the weights of the epoch that was best on them"
-        st.metric("Right on validation pictures", percent(last.val_accuracy), border=True, width=270, help=choosing)
+        st.metric(
+            "Right on validation pictures",
+            percent(last.val_accuracy),
+            border=True,
+            width=270,
+            help="Pictures to choose by: the run keeps the weights of the epoch that was best on them",
+        )
         st.metric("Learning rate", f"{last.learning_rate:.1e}", border=True, width=170)
 
 

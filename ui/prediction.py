@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core.data.pixels import decode
 from tl_core.data.split import assign
@@ -22,7 +24,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
 from ui import charts, grids
-from ui.taking import PICTURE_TYPES
+from ui.taking import take_pictures
 from ui.words import percent, plain, short, sureness
 
 MOST = 40
@@ -100,31 +102,10 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
 
 def bring(run: RunFolder) -> None:
     """The controls that take pictures: a file chooser and the camera."""
-    turn = st.session_state.setdefault("predict-turn", 0)
-    st.file_uploader(
-        "Pictures",
-        type=PICTURE_TYPES,
-        accept_multiple_files=True,
-        key=f"new-{turn}",
-        on_change=_take,
-        args=(run, f"new-{turn}"),
-    )
-    if st.toggle("Use the camera", key="predict-camera"):
-        st.camera_input(
-            "Take a photo",
-            key=f"new-shot-{turn}",
-            on_change=_take,
-            args=(run, f"new-shot-{turn}"),
-            label_visibility="collapsed",
-        )
+    take_pictures("Pictures", "predict", partial(_take, run))
 
 
-def _take(run: RunFolder, key: str) -> None:
-    given = st.session_state[key]
-    files = given if isinstance(given, list) else [given] if given else []
-    if not files:
-        return
-    st.session_state["predict-turn"] += 1
+def _take(run: RunFolder, files: list[UploadedFile]) -> None:
     if len(files) > MOST:
         st.session_state["predict-problem"] = (
             f"{len(files)} pictures were dropped; the first {MOST} were named. For many, use the command line."

@@ -116,9 +116,8 @@ def ended(here: Here, run: RunFolder) -> None:
                     live.numbers(followed)
                     live.curves(followed, key=f"ended-{run.id}")
                     live.notices(followed)
-            live.log(run)
-            return
-        _what_now(here, run)
+        else:
+            _what_now(here, run)
         live.log(run)
 
 

@@ -1,6 +1,11 @@
-"""Pictures that a browser sends: which kinds its file chooser offers, and how long the server keeps them."""
+"""Pictures that a browser sends: which kinds its file chooser offers, the chooser itself, and how long the server keeps them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
 
 from tl_core import settings
 from tl_core.data.formats import READ
@@ -10,6 +15,28 @@ PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.cho
 """What the browser's file chooser offers; `image/*` makes a phone offer gallery and camera. The content is checked later, when the
 data set is read.
 """
+
+
+def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> None:
+    """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
+
+    Both then begin anew under another key, so that no upload stays in memory.
+    """
+    turn = f"{key}-turn"
+    chooser, shot = (f"{name}-{st.session_state.setdefault(turn, 0)}" for name in (key, f"{key}-shot"))
+
+    def taken(widget: str) -> None:
+        given = st.session_state[widget]
+        files = given if isinstance(given, list) else [given] if given else []
+        if files:
+            st.session_state[turn] += 1
+            take(files)
+
+    st.file_uploader(
+        label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser, on_change=taken, args=(chooser,)
+    )
+    if st.toggle("Use the camera", key=f"{key}-camera"):
+        st.camera_input("Take a photo", key=shot, on_change=taken, args=(shot,), label_visibility="collapsed")
 
 
 def keeping() -> str:

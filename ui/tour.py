@@ -41,5 +41,8 @@ def _trained(here: Here) -> str:
     for run in succeeded(here.workspace.runs()):
         if run.spec().dataset == dataset.id:
             return run.id
-    start = f"tour {dataset.id}"
-    return once(here.workspace, start, lambda: jobs.submit_training(here.workspace, dataset, strategy=HEAD_ONLY)).id
+    return once(
+        here.workspace,
+        f"tour {dataset.id}",
+        lambda: jobs.submit_training(here.workspace, dataset, strategy=HEAD_ONLY),
+    ).id

@@ -166,11 +166,8 @@ def _steps(here: Here) -> None:
             if place in steps[1:]:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
             here.link(place, f"**{place.name}**" if place is here.place else None)
-    named = []
-    if here.dataset:
-        named.append(f"{DATA.icon} Data set **{plain(here.dataset.name)}**")
-    if here.run:
-        named.append(f"{TRAIN.icon} Run **{plain(here.run.name)}**")
+    opened = ((DATA.icon, "Data set", here.dataset), (TRAIN.icon, "Run", here.run))
+    named = [f"{icon} {what} **{plain(job.name)}**" for icon, what, job in opened if job]
     if named and here.place is not HOME:
         st.caption(" &nbsp; ".join(named))
 

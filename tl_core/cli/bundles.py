@@ -38,8 +38,9 @@ def evaluate(
     spec = source_of(data, classes)
     predictor = api.load(run)
     with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
-        steps = evaluate_bundle(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
-        found = bars.run(steps)
+        found = bars.run(
+            evaluate_bundle(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
+        )
     if json:
         include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(found))}
         show.as_json(found.model_dump(mode="json", include=include))

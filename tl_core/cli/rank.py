@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,13 +37,12 @@ def rank(
     place = Store.default().command_line_workspace()
 
     def question(dataset: DatasetFolder) -> RankSpec:
-        options = request.options
         return RankSpec(
             workspace=place.token,
             dataset=dataset.id,
             backbones=names,
-            seed=options.seed,
-            device=options.device,
+            seed=request.options.seed,
+            device=request.options.device,
         )
 
     with show.Bars() as bars:
@@ -78,6 +78,7 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
     """The backbones to compare. Raises SpecError with every name that is none."""
     from tl_core.models.weights.obtain import available_names
     from tl_core.runs.questions.ask import described
+    from tl_core.runs.start.training_spec import attempt
 
     if wanted is None:
         return tuple(available_names())
@@ -86,10 +87,7 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
         raise SpecError("Name at least one backbone, or leave --backbones out.")
     problems: list[GraftError] = []
     for name in names:
-        try:
-            described(name, place, bars)
-        except GraftError as error:
-            problems.append(error)
+        attempt(partial(described, name, place, bars), problems)
     if len(problems) == 1:
         raise problems[0]
     if problems:

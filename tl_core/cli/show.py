@@ -105,28 +105,28 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, StageStarted):
-            if event.title == self._title:
-                return
-            self._finish()
-            self._title = event.title
-            self._total = 0
-            self._task = self._progress.add_task(printable(event.title), total=None, count="", note="")
-            if not self._console.is_terminal:
-                aside(f"{event.title} ...")
-        elif isinstance(event, Progress) and self._task is not None:
-            self._total = event.total
-            count = f"{event.done:,} of {event.total:,}"
-            self._progress.update(self._task, completed=event.done, total=event.total, count=count, note=_pace(event))
-        elif isinstance(event, EpochEnded) and self._task is not None:
-            note = f"{percent(event.val_accuracy)} right on the validation pictures"
-            self._progress.update(self._task, note=note)
-            if not self._console.is_terminal:
-                aside(f"  epoch {event.epoch} of {event.epochs}: {note}")
-        elif isinstance(event, Notice):
-            if self._console.is_terminal:
+        match event:
+            case StageStarted() if event.title != self._title:
+                self._finish()
+                self._title = event.title
+                self._total = 0
+                self._task = self._progress.add_task(printable(event.title), total=None, count="", note="")
+                if not self._console.is_terminal:
+                    aside(f"{event.title} ...")
+            case Progress() if self._task is not None:
+                self._total = event.total
+                count = f"{event.done:,} of {event.total:,}"
+                self._progress.update(
+                    self._task, completed=event.done, total=event.total, count=count, note=_pace(event)
+                )
+            case EpochEnded() if self._task is not None:
+                note = f"{percent(event.val_accuracy)} right on the validation pictures"
+                self._progress.update(self._task, note=note)
+                if not self._console.is_terminal:
+                    aside(f"  epoch {event.epoch} of {event.epochs}: {note}")
+            case Notice() if self._console.is_terminal:
                 self._console.print(printable(event.message), markup=False, highlight=False)
-            else:
+            case Notice():
                 aside(event.message)
 
     def _finish(self) -> None:

@@ -67,8 +67,7 @@ def fetch(
 
     rows: list[dict[str, Any]] = []
     with show.Bars() as bars:
-        wanted = _wanted(names, bars)
-        for network, weights in wanted:
+        for network, weights in _wanted(names, bars):
             row: dict[str, Any] = {"network": network.name, "weights": weights}
             try:
                 path = bars.run(fetching(network, weights))

@@ -37,6 +37,8 @@ _ARCHIVE_HEADS = (
     b"\xfd7zXZ\x00",
     b"\x28\xb5\x2f\xfd",
 )
+_PACKED = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers", ".pages", ".svgz")
+"""Extensions of files that are zips themselves, such as office documents; one of them is no archive within the archive."""
 
 
 def extract(zip_path: Path, into: Path, *, max_bytes: int) -> list[SourceFile]:
@@ -101,8 +103,7 @@ class _Unpacking:
             )
         if len(parts) > DEEPEST + 1:
             raise UnsafeArchive(f"{what}, more than {DEEPEST} folders deep. Nothing was unpacked; use fewer folders.")
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise UnsafeArchive(
                 f"{what}, a link or a device. Nothing was unpacked; zip the pictures, not links to them."
             )
@@ -120,7 +121,7 @@ class _Unpacking:
         size = 0
         with archive.open(entry) as source, path.open("wb") as target:
             while chunk := source.read(_CHUNK):
-                if size == 0 and chunk.startswith(_ARCHIVE_HEADS) and not _may_be_packed(parts[-1]):
+                if size == 0 and chunk.startswith(_ARCHIVE_HEADS) and not parts[-1].lower().endswith(_PACKED):
                     raise self._nested(parts)
                 size += len(chunk)
                 self._written += len(chunk)
@@ -151,13 +152,6 @@ class _Unpacking:
 
 def _too_many(name: str) -> UnsafeArchive:
     return UnsafeArchive(f"{name} holds more than {MAX_FILES:,} files. Nothing was taken; use fewer pictures.")
-
-
-def _may_be_packed(name: str) -> bool:
-    """Whether files of that kind, such as office documents, are zips themselves, so that one is no archive within the archive."""
-    return name.lower().endswith(
-        (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers", ".pages", ".svgz")
-    )
 
 
 def _original_name(entry: zipfile.ZipInfo) -> str:

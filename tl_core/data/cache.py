@@ -13,7 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -181,11 +181,8 @@ class Cache:
             remove(leftover)
         elif leftover.name.endswith(_PARTIAL):
             key = leftover.name[1 : -len(_PARTIAL)]
-            try:
-                with self._lock(leftover.parent.name, key, timeout=0):
-                    remove(leftover)
-            except Timeout:
-                return
+            with suppress(Timeout), self._lock(leftover.parent.name, key, timeout=0):
+                remove(leftover)
 
     def _entries(self) -> list[Path]:
         return [path for kind in KINDS if (self.root / kind).is_dir() for path in (self.root / kind).iterdir()]
@@ -221,9 +218,7 @@ def holds_array(dtype: type[np.generic], *leading: int) -> Callable[[Path], bool
 
 def _bytes(path: Path) -> int:
     try:
-        if path.is_dir():
-            return sum(_bytes(inner) for inner in path.iterdir())
-        return path.stat().st_size
+        return sum(_bytes(inner) for inner in path.iterdir()) if path.is_dir() else path.stat().st_size
     except FileNotFoundError:
         return 0
 

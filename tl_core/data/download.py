@@ -91,7 +91,8 @@ def download(wanted: Wanted, part: Path) -> Generator[Event, None, Announced]:
     while True:
         before = _size(part)
         try:
-            whole = yield from _transfer(wanted, part, announced)
+            if (yield from _transfer(wanted, part, announced)):
+                break
         except urllib.error.HTTPError as error:
             if error.code != 416:
                 asks = f"It may ask for an account or for consent to a licence. {wanted.by_hand}"
@@ -101,14 +102,13 @@ def download(wanted: Wanted, part: Path) -> Generator[Event, None, Announced]:
                 ) from error
             # The server has no such range: what is here cannot be the beginning of its file.
             part.unlink(missing_ok=True)
-            whole = False
         except _ConnectionLost as error:
             if before == 0 and _size(part) == 0:
-                why = f"{_host(wanted.url)} cannot be reached. Check the network and start again."
-                raise _failed(wanted, why, wanted.unreachable) from error
-            whole = False
-        if whole:
-            break
+                raise _failed(
+                    wanted,
+                    f"{_host(wanted.url)} cannot be reached. Check the network and start again.",
+                    wanted.unreachable,
+                ) from error
         empty_tries = 0 if _size(part) > before else empty_tries + 1
         if empty_tries >= TRIES:
             came, total = megabytes(_size(part)), megabytes(announced.size or wanted.size)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tl_core.data.checks import kinds_measured
+from tl_core.disk import modified
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DocumentError, NotFound
 
@@ -33,7 +34,7 @@ def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
     Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
     which a check of today measures.
     """
-    manifests = sorted((_made(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
+    manifests = sorted((modified(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
     wanted = kinds_measured()
     pictures: dict[str, KnownPicture] = {}
     for _, path in reversed(manifests):
@@ -79,10 +80,3 @@ def _place(old: Path, new: Path, content: bytes) -> None:
     except OSError:
         # Another file system, one without links, or a file with too many of them.
         new.write_bytes(content)
-
-
-def _made(manifest: Path) -> float:
-    try:
-        return manifest.stat().st_mtime
-    except OSError:
-        return 0.0

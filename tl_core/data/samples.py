@@ -187,15 +187,17 @@ def _download(row: Sample, archive: Remote, into: Path) -> Generator[Event, None
 
 
 def _fetch(remote: Remote, path: Path, what: str) -> Generator[Event, None, None]:
-    wanted = Wanted(
-        url=remote.url,
-        what=what,
-        md5=remote.md5,
-        size=remote.megabytes * MEGABYTE,
-        stage="reading",
-        otherwise=lambda: "The samples that are listed as here now need no network.",
+    yield from download(
+        Wanted(
+            url=remote.url,
+            what=what,
+            md5=remote.md5,
+            size=remote.megabytes * MEGABYTE,
+            stage="reading",
+            otherwise=lambda: "The samples that are listed as here now need no network.",
+        ),
+        path,
     )
-    yield from download(wanted, path)
 
 
 def _numbered(path: Path) -> Callable[[str], str]:

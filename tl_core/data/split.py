@@ -88,6 +88,4 @@ def _cut(images: Sequence[ImageEntry], rows: Iterable[int], *, parts: tuple[Spli
 
 def _quota(distinct: int, parts: int) -> int:
     """How many of `distinct` images go to each of `parts` held-out parts."""
-    if distinct <= parts:
-        return 0
-    return min(max(1, round(distinct * HELD_OUT)), (distinct - 1) // parts)
+    return 0 if distinct <= parts else min(max(1, round(distinct * HELD_OUT)), (distinct - 1) // parts)

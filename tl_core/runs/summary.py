@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from tl_core.documents.bundle_info import NO_WEIGHTS
@@ -62,11 +63,8 @@ def summarise(run: RunFolder) -> RunSummary:
     spec, status, report = run.spec(), run.status(), run.report()
     spent = dict.fromkeys((*_STAGES, "total"), 0.0)
     peaks = [status.peak_memory_mb]
-    try:
+    with suppress(GraftError):
         read = Store.default().workspace(spec.workspace).dataset(spec.dataset).status()
-    except GraftError:
-        read = None
-    if read is not None:
         spent["ingest"] = read.seconds.get("total", 0.0)
         peaks.append(read.peak_memory_mb)
     for stage, seconds in status.seconds.items():

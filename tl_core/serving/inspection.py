@@ -40,19 +40,18 @@ def check_info(info: BundleInfo) -> None:
     Raises:
         BundleError: with all problems at once.
     """
-    problems = []
-    if not 2 <= len(info.classes) <= MAX_CLASSES:
-        problems.append(f"it names {len(info.classes)} classes, 2 to {MAX_CLASSES:,} are possible")
-    if len(set(info.classes)) != len(info.classes):
-        problems.append("it names a class twice")
-    if info.image_size not in SIZES:
-        problems.append(f"its image size is {info.image_size}, {SIZES[0]} to {SIZES[-1]} are possible")
-    if info.interpolation not in INTERPOLATIONS:
-        problems.append(f"its interpolation is {info.interpolation[:40]!r}, known are {', '.join(INTERPOLATIONS)}")
-    if not (math.isfinite(info.temperature) and info.temperature > 0):
-        problems.append(f"its temperature is {info.temperature}, which must be above 0")
-    if info.embedding_size < 1:
-        problems.append(f"its embedding size is {info.embedding_size}")
+    classes = len(info.classes)
+    possible = {
+        f"it names {classes} classes, 2 to {MAX_CLASSES:,} are possible": 2 <= classes <= MAX_CLASSES,
+        "it names a class twice": len(set(info.classes)) == classes,
+        f"its image size is {info.image_size}, {SIZES[0]} to {SIZES[-1]} are possible": info.image_size in SIZES,
+        f"its interpolation is {info.interpolation[:40]!r}, known are {', '.join(INTERPOLATIONS)}": (
+            info.interpolation in INTERPOLATIONS
+        ),
+        f"its temperature is {info.temperature}, which must be above 0": 0 < info.temperature < math.inf,
+        f"its embedding size is {info.embedding_size}": info.embedding_size >= 1,
+    }
+    problems = [problem for problem, right in possible.items() if not right]
     if problems:
         raise BundleError(f"{INFO} cannot be true: {'; '.join(problems)}.")
 

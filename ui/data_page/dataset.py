@@ -35,9 +35,8 @@ def _reading(dataset: DatasetFolder) -> None:
     with st.container(border=True):
         st.progress(followed.fraction, text=followed.sentence)
         live.notices(followed)
-        folder = dataset.path / "thumbnails"
         # Their names are the order in which they are read.
-        ready = sorted(folder.glob("*.jpg"))[-24:]
+        ready = sorted((dataset.path / "thumbnails").glob("*.jpg"))[-24:]
         for first in range(0, len(ready), 12):
             row = ready[first : first + 12]
             if len(row) == 12:

@@ -7,8 +7,10 @@ memory.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import streamlit as st
 
@@ -20,7 +22,7 @@ from tl_core.runs.start import jobs
 from ui import actions, places
 from ui.data_page import uploads
 from ui.places import DATA, Here
-from ui.taking import PICTURE_TYPES, keeping
+from ui.taking import keeping, take_pictures
 from ui.words import plain, plural
 
 
@@ -77,38 +79,30 @@ def _folder_or_zip(here: Here) -> None:
         )
 
 
-def _classes_from() -> ClassesFrom:
-    return cast(ClassesFrom, st.session_state.get("classes-from") or "first")
-
-
 def _take_folder(here: Here, key: str) -> None:
     files = st.session_state[key]
     if files:
-        _take(here, "folder", files, uploads.tree_name(files))
+        _take(here, "folder", partial(uploads.save_tree, files), uploads.tree_name(files))
 
 
 def _take_zip(here: Here, key: str) -> None:
     file = st.session_state[key]
     if file is not None:
-        _take(here, "zip", file, Path(file.name).stem)
+        _take(here, "zip", partial(uploads.save_zip, file), Path(file.name).stem)
 
 
-def _take(here: Here, kind: str, given: object, name: str) -> None:
-    """Copy an upload to disk, start reading it, and clear the uploader."""
-    classes_from = _classes_from()
+def _take(here: Here, kind: Literal["folder", "zip"], save: Callable[[Path], Path], name: str) -> None:
+    """Copy an upload to disk by `save`, start reading it, and clear the uploader."""
+    classes_from = cast(ClassesFrom, st.session_state.get("classes-from") or "first")
     st.session_state[f"{kind}-turn"] += 1
     staging: Path | None = None
     try:
         actions.check_crowd(here.workspace)
         staging = here.workspace.staging()
-        if kind == "zip":
-            source = uploads.save_zip(cast(uploads.Upload, given), staging)
-        else:
-            source = uploads.save_tree(cast("list[uploads.Upload]", given), staging)
         job = jobs.submit_ingest(
             here.workspace,
-            source_kind="zip" if kind == "zip" else "folder",
-            source=str(source),
+            source_kind=kind,
+            source=save(staging),
             name=name,
             classes_from=classes_from,
             remove_source=True,
@@ -148,27 +142,11 @@ def _class_by_class(here: Here) -> None:
         key=field,
         persist_state="session",
     )
-    key = _key("photos")
-    st.file_uploader(
-        "Photos of it",
-        type=PICTURE_TYPES,
-        accept_multiple_files=True,
-        key=key,
-        on_change=_take_photos,
-        args=(here, key),
-    )
-    if st.toggle("Use the camera", key="camera-on"):
-        shot = _key("shot")
-        st.camera_input(
-            "Take a photo", key=shot, on_change=_take_photos, args=(here, shot), label_visibility="collapsed"
-        )
+    take_pictures("Photos of it", "photos", partial(_take_photos, here))
     if waiting and draft:
-        if name.strip():
-            text = f"Add {plural(len(waiting), 'photo')} as {plain(name, longest=24)}"
-        else:
-            text = f"{plural(len(waiting), 'photo')} waiting for a name"
+        said = plural(len(waiting), "photo")
         st.button(
-            text,
+            f"Add {said} as {plain(name, longest=24)}" if name.strip() else f"{said} waiting for a name",
             type="primary",
             icon=":material/add:",
             key="close-class",
@@ -197,12 +175,7 @@ def _class_by_class(here: Here) -> None:
         )
 
 
-def _take_photos(here: Here, key: str) -> None:
-    given = st.session_state[key]
-    files = given if isinstance(given, list) else [given] if given else []
-    if not files:
-        return
-    st.session_state[f"{key.rsplit('-', 1)[0]}-turn"] += 1
+def _take_photos(here: Here, files: list[uploads.Upload]) -> None:
     draft = _draft(here)
     try:
         if draft is None:

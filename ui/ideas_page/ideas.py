@@ -90,8 +90,7 @@ def rule(train_images: int | None, similar: bool | None) -> None:
         with st.container(border=True):
             st.markdown(f"{_BANDS[case.band].capitalize()}, {likeness}: **{table[case.strategy].title}**{badge}")
             st.caption(f"{case.reason[0].upper()}{case.reason[1:]}")
-            others = ", ".join(table[name].title for name, _ in case.alternatives)
-            st.caption(f"Also worth a try: {others}.")
+            st.caption(f"Also worth a try: {', '.join(table[name].title for name, _ in case.alternatives)}.")
 
 
 def numbers(here: Here) -> None:

@@ -56,8 +56,7 @@ def choice(here: Here) -> tuple[Network, str]:
     st.caption("A network that has seen a million photos is the start (backbone).")
     chosen = st.session_state.get("backbone", DEFAULT_NETWORK)
     chosen = chosen if chosen in table else DEFAULT_NETWORK
-    ready = here_now()
-    listed = [name for name in dict.fromkeys((*ready[:_MOST_HERE], *RECOMMENDED, chosen)) if name in table]
+    listed = [name for name in dict.fromkeys((*here_now()[:_MOST_HERE], *RECOMMENDED, chosen)) if name in table]
     labels = {name: _label(table[name]) for name in listed}
     st.session_state["backbone"] = chosen
     st.selectbox(
@@ -81,15 +80,12 @@ def _about(network: Network, weights: WeightsRow) -> None:
     right = (
         f", {percent(weights.imagenet_accuracy)} right on ImageNet's 1,000 classes" if weights.imagenet_accuracy else ""
     )
+    warning = " :orange-badge[not for commercial use]" if _NOT_FOR_TRADE.search(weights.licence) else ""
     st.caption(
         f"{described[0].upper()}{described[1:]}. Learned from {plain(weights.trained_on, longest=160)}{right}. "
         f"{count(network.parameters)} parameters, {network.gflops:.1f} billion multiplications a picture. "
-        f"Licence of the weights: {plain(weights.licence, longest=120)}{_warning(weights)}"
+        f"Licence of the weights: {plain(weights.licence, longest=120)}{warning}"
     )
-
-
-def _warning(weights: WeightsRow) -> str:
-    return " :orange-badge[not for commercial use]" if _NOT_FOR_TRADE.search(weights.licence) else ""
 
 
 def chosen_weights(network: Network) -> str:

@@ -67,8 +67,7 @@ def choose(name: str) -> None:
 def show(offer: Offer, chosen: str) -> None:
     """Cards of the proposed strategy, the usual ones and the chosen one; the others folded."""
     table = strategies()
-    first = dict.fromkeys((offer.proposed, *USUAL, chosen))
-    shown = [table[name] for name in first if name in table]
+    shown = [table[name] for name in dict.fromkeys((offer.proposed, *USUAL, chosen)) if name in table]
     for column, strategy in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             _card(offer, strategy, chosen)
@@ -85,8 +84,12 @@ def auto(chosen: str, says: str) -> None:
     with st.container(border=True, gap="xsmall", key="card-auto"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f":material/auto_awesome: **{strategy_title(AUTO)}** :gray[(auto)]", width="stretch")
-            looks = "Looks at your pictures first, then takes the strategy that the rule names"
-            _button(AUTO, chosen, "Choose auto", help=looks)
+            _button(
+                AUTO,
+                chosen,
+                "Choose auto",
+                help="Looks at your pictures first, then takes the strategy that the rule names",
+            )
         st.caption(plain(says, longest=900))
 
 
@@ -112,9 +115,14 @@ def _line(offer: Offer, strategy: Strategy, chosen: str) -> None:
 
 
 def _strategy_button(strategy: Strategy, chosen: str, reason: str | None, *, width: int | Literal["stretch"]) -> None:
-    hint = None if reason else f"Use {strategy.title.lower()}"
-    disabled = reason is not None and strategy.name != chosen
-    _button(strategy.name, chosen, "Choose", help=hint, disabled=disabled, width=width)
+    _button(
+        strategy.name,
+        chosen,
+        "Choose",
+        help=None if reason else f"Use {strategy.title.lower()}",
+        disabled=reason is not None and strategy.name != chosen,
+        width=width,
+    )
 
 
 def _button(name: str, chosen: str, label: str, **how: Any) -> None:

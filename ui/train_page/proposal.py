@@ -71,10 +71,13 @@ class Proposal:
     @cached_property
     def spec(self) -> TrainSpec:
         """The run as its time is estimated."""
-        recipe = self.strategy.recipe.changed(self.options.recipe)
-        epochs = self.options.epochs or self.strategy.epochs or 1
-        settled = {"strategy": self.strategy.name, "epochs": epochs, "recipe": recipe}
-        return draft(self.options, self.dataset).model_copy(update=settled)
+        return draft(self.options, self.dataset).model_copy(
+            update={
+                "strategy": self.strategy.name,
+                "epochs": self.options.epochs or self.strategy.epochs or 1,
+                "recipe": self.strategy.recipe.changed(self.options.recipe),
+            }
+        )
 
     def estimate(self, other: str | None = None) -> Estimate:
         """Time and memory of this run; with the strategy called `other`, of one with the settings of that strategy."""

@@ -15,8 +15,8 @@ from typing import Literal
 
 from tl_core.documents.events import EVENT, Ended, Event, Notice, Stage, StageStarted
 from tl_core.documents.status import Failure, Status
+from tl_core.hardware import PeakMemory
 from tl_core.runs.failures import disk_full
-from tl_core.runs.process.memory import PeakMemory
 from tl_core.runs.store.job_folder import JobFolder
 
 MEMORY_INTERVAL = 0.05

@@ -50,7 +50,7 @@ def submit_ingest(
         if not (source.is_dir() if source_kind == "folder" else source.is_file()):
             raise NotFound(f"There is no {source_kind} {source}.")
     spec = IngestSpec(
-        name=_display(name),
+        name=" ".join(name.split())[:200] or "Untitled",
         source_kind=source_kind,
         source=str(source),
         classes_from=classes_from,
@@ -192,7 +192,3 @@ def clear_away(made: list[JobFolder]) -> None:
     for job in made:
         with suppress(InUse):
             job.delete()
-
-
-def _display(name: str) -> str:
-    return " ".join(name.split())[:200] or "Untitled"

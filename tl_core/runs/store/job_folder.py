@@ -19,7 +19,7 @@ from typing import ClassVar, TypeVar
 
 from pydantic import ValidationError
 
-from tl_core.disk import disk_full_said, vanish
+from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event
 from tl_core.documents.job import JobSpec, SpecFile
@@ -81,10 +81,7 @@ class JobFolder:
     @property
     def created(self) -> float:
         """Seconds since the epoch; the lock file is made with the job and never written to."""
-        try:
-            return self.lock.stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+        return modified(self.lock)
 
     @property
     def exists(self) -> bool:
@@ -192,10 +189,8 @@ class JobFolder:
         complete = text[: text.rfind(b"\n") + 1]
         events: list[Event] = []
         for line in complete.splitlines():
-            try:
+            with suppress(ValidationError):
                 events.append(EVENT.validate_json(line))
-            except ValidationError:
-                continue
         return events, offset + len(complete)
 
     def log(self, tail_bytes: int = 20_000) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import settings
-from tl_core.disk import disk_full_said, vanish
+from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.errors import NotFound, StoreError
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
@@ -211,14 +211,6 @@ def children(folder: Path) -> list[Path]:
 
 def _entries(folder: Path) -> list[Path]:
     return [path for path in children(folder) if _ID.fullmatch(path.name) and (path / "spec.json").is_file()]
-
-
-def modified(path: Path) -> float:
-    """Seconds since the epoch; 0 where there is nothing at `path`."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _newest_first(jobs: list[_Job]) -> list[_Job]:

@@ -7,8 +7,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tl_core.disk import modified
 from tl_core.errors import GraftError, InUse
-from tl_core.runs.store.store import KINDS, Store, Workspace, children, modified
+from tl_core.runs.store.store import KINDS, Store, Workspace, children
 
 _DAY = 86_400.0
 
@@ -22,11 +23,9 @@ def sweep(store: Store, keep_days: float) -> list[str]:
     removed = []
     for workspace in store.workspaces():
         if keep_days and now - workspace.last_used() > keep_days * _DAY:
-            try:
+            with suppress(InUse):
                 workspace.delete()
-            except InUse:
-                continue
-            removed.append(workspace.token)
+                removed.append(workspace.token)
         else:
             _clear(workspace, now)
     for path in children(store.root / "workspaces"):

@@ -196,8 +196,6 @@ def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
 
 
 def _choose_layout(plan: Plan, backbone: Backbone, frozen: int) -> None:
-    spec = plan.spec
-    if spec.channels_last is not None:
-        return
-    faster = channels_last_is_faster(backbone, spec, frozen=frozen, cache=plan.cache)
-    plan.take(spec.model_copy(update={"channels_last": faster}))
+    if plan.spec.channels_last is None:
+        faster = channels_last_is_faster(backbone, plan.spec, frozen=frozen, cache=plan.cache)
+        plan.take(plan.spec.model_copy(update={"channels_last": faster}))

@@ -55,8 +55,7 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
     device = device or resolve_device(spec.device)
     spec = spec.model_copy(update={"device": device, **computes(device)._asdict()})
     if spec.strategy == DEFAULT and spec.solver != "logistic":
-        reason = f"The solver {spec.solver} finds the head alone."
-        spec = with_strategy(spec, HEAD_ONLY, reason=reason)
+        spec = with_strategy(spec, HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")
     elif spec.strategy == DEFAULT:
         images = int((assign(dataset.manifest(), spec.seed) == "train").sum())
         choice = default_strategy(device, images)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl_core.runs.process.memory import PeakMemory
+from tl_core.hardware import PeakMemory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own pages from a file's")
 
