@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import lend, picture, until
 from tests.runs import scratch
-from tests.runs.executors import InProcess
+from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
 from tl_core.models.build import build
 from tl_core.models.graphs.export import exported_backbone
@@ -116,7 +116,7 @@ def workspace(store: Path) -> Workspace:
 @pytest.fixture
 def dataset(workspace: Workspace) -> DatasetFolder:
     """A data set that was read, of two classes with ten pictures each."""
-    return jobs.submit_ingest(workspace, source_kind="sample", source="scratch", name="dataset", executor=HERE)
+    return by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="scratch", name="dataset")
 
 
 @pytest.fixture
@@ -131,9 +131,9 @@ def train(workspace: Workspace, dataset: DatasetFolder, place: Executor) -> Iter
     """Start a run whose name says what it does; none outlives its test."""
     started: list[RunFolder] = []
 
-    def start(does: str, **options: object) -> RunFolder:
+    def start(does: str, *, executor: Executor | None = None, **options: object) -> RunFolder:
         given: dict[str, object] = {"device": "cpu", **options}
-        run = jobs.submit_training(workspace, dataset, name=does, **given)  # type: ignore[arg-type]
+        run = by(executor, jobs.submit_training, workspace, dataset, name=does, **given)
         started.append(run)
         return run
 

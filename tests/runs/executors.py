@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+import pytest
 
 from tests.runs import scratch
 from tests.runs.served import Served
 from tl_core.runs.process import local
+from tl_core.runs.process.executor import Executor
 from tl_core.runs.process.run_job import Held, JobFunction, run
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
+
+Started = TypeVar("Started")
 
 
 class InProcess(local.LocalProcesses):
@@ -27,6 +32,14 @@ class InProcess(local.LocalProcesses):
             run(job, held, self._functions.__getitem__, Store(store))
         finally:
             locks.release([held.lock])
+
+
+def by(executor: Executor | None, start: Callable[..., Started], *arguments: object, **more: object) -> Started:
+    """What `start` gives; the job that it starts is run by `executor`, or by that of GRAFT_EXECUTOR."""
+    with pytest.MonkeyPatch.context() as patch:
+        if executor is not None:
+            patch.setattr("tl_core.runs.process.executor.chosen", lambda: executor)
+        return start(*arguments, **more)
 
 
 class Local(local.LocalProcesses):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.conftest import HERE
+from tests.runs.executors import by
 from tl_core.documents import base
 from tl_core.documents.events import Ended
 from tl_core.errors import DiskFull, GraftError, LayoutError, StoreError
@@ -23,7 +24,7 @@ Train = Callable[..., RunFolder]
 
 
 def test_what_the_user_can_mend_is_said_without_a_traceback(workspace: Workspace) -> None:
-    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="mended", executor=HERE)
+    job = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="mended")
     status = job.status()
     assert status.state == "failed"
     assert status.failure is not None
@@ -36,7 +37,7 @@ def test_what_the_user_can_mend_is_said_without_a_traceback(workspace: Workspace
 
 
 def test_a_bug_keeps_its_traceback_in_the_log_only(workspace: Workspace) -> None:
-    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="bug", executor=HERE)
+    job = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="bug")
     failure = job.status().failure
     assert failure is not None
     assert (failure.kind, failure.exit_code) == ("bug", 1)
@@ -90,7 +91,7 @@ def test_a_status_that_cannot_be_written_at_first_is_written_in_the_reserved_spa
         real(path, content)
 
     monkeypatch.setattr(base, "write_atomically", full_while_reserved)
-    job = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="full", executor=HERE)
+    job = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="full")
     status = job.status()
     assert status.state == "failed"
     assert status.failure is not None
@@ -128,7 +129,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_run_is_a_failure_in_words(
 ) -> None:
     monkeypatch.setenv("GRAFT_STORE", str(small_disk / "store"))
     workspace = Store.default().workspace(new_token())
-    dataset = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset", executor=HERE)
+    dataset = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="dataset")
     run = jobs.submit_training(workspace, dataset, name="fills", device="cpu")
     events = list(jobs.follow(run))
     status = run.status()

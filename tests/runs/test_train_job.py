@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import until
 from tests.runs.conftest import SIZE, SMALL, ended
-from tests.runs.executors import InProcess
+from tests.runs.executors import InProcess, by
 from tl_core import hardware as machine
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
@@ -84,7 +84,7 @@ def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
                 shutil.rmtree(store / "cache" / "backbones" / kept.name, ignore_errors=True)
             yield event
 
-    run = jobs.submit_training(workspace, pets, image_size=SIZE, executor=InProcess({"train": forgetful}))
+    run = by(InProcess({"train": forgetful}), jobs.submit_training, workspace, pets, image_size=SIZE)
     assert ended(run) == "succeeded"
 
 
@@ -99,9 +99,7 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
             if isinstance(event, Notice) and event.level == "warning":
                 return
 
-    run = jobs.submit_training(
-        workspace, pets, strategy="full_fine_tuning", executor=InProcess({"train": until_warned})
-    )
+    run = by(InProcess({"train": until_warned}), jobs.submit_training, workspace, pets, strategy="full_fine_tuning")
     assert ended(run) == "succeeded"
     events, _ = run.events()
     (warned,) = (event for event in events if isinstance(event, Notice) and event.level == "warning")
@@ -114,7 +112,7 @@ def test_steps_repeated_with_the_same_seed_give_the_same_metrics(workspace: Work
     reports = []
     for executor in (None, InProcess({"train": train_job})):
         options = {"backbone": SMALL, "strategy": "partial_fine_tuning", "epochs": 1, "image_size": SIZE}
-        run = jobs.submit_training(workspace, pets, executor=executor, **options)
+        run = by(executor, jobs.submit_training, workspace, pets, **options)
         assert ended(run) == "succeeded"
         reports.append(run.report())
     assert reports[0] == reports[1]

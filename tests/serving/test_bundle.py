@@ -146,7 +146,7 @@ def test_a_zip_bomb_is_stopped_while_it_is_written(bundle: Bundle, tmp_path: Pat
 def test_what_is_too_large_is_stopped_while_it_is_written(bundle: Bundle, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes(5_000_000)
     path = zip_of(bundle, tmp_path / "b.zip", {"bundle.json": noise}, leave_out="bundle.json")
-    with pytest.raises(BundleError, match=r"more than 4 MB"):
+    with pytest.raises(BundleError, match=r"more than 4,000,000 bytes"):
         read_bundle(path)
 
 

@@ -132,8 +132,9 @@ class Bars:
     def _finish(self) -> None:
         if self._task is not None:
             total = self._total or 1
-            count = f"{total:,}" if self._total else ""
-            self._progress.update(self._task, completed=total, total=total, count=count, note="")
+            self._progress.update(
+                self._task, completed=total, total=total, count=f"{total:,}" if self._total else "", note=""
+            )
 
     def run(self, steps: Generator[Event, None, Result]) -> Result:
         """Show the events of a generator and return its result."""

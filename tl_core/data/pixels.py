@@ -98,8 +98,7 @@ def read_bytes(source: bytes | Path) -> bytes:
 
 def to_input(image: Image.Image, size: int, interpolation: str) -> NDArray[np.uint8]:
     """The whole picture squashed to a square: uint8 (size, size, 3), RGB. `interpolation` is a key of `INTERPOLATIONS`."""
-    squashed = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation])
-    return np.asarray(squashed, dtype=np.uint8)
+    return np.asarray(image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation]), dtype=np.uint8)
 
 
 def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:

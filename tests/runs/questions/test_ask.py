@@ -13,11 +13,11 @@ import pytest
 from tests.conftest import until
 from tests.runs import scratch
 from tests.runs.conftest import end_all
-from tests.runs.executors import KEEPING, InProcess, LocalScratch
+from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core.documents.options import Device, TrainingOptions
 from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
-from tl_core.runs.process.executor import cancel
+from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.questions import ask as asking
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
@@ -48,9 +48,9 @@ def rank(workspace: Workspace, dataset: DatasetFolder, place: LocalScratch) -> I
     """Ask for a ranking, whose first backbone says what the job does; none outlives its test."""
     asked: list[QuestionFolder] = []
 
-    def start(*backbones: str, **options: object) -> QuestionFolder:
+    def start(*backbones: str, executor: Executor | None = None) -> QuestionFolder:
         spec = RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=backbones, device="cpu")
-        asked.append(ask(workspace, spec, **options))  # type: ignore[arg-type]
+        asked.append(by(executor, ask, workspace, spec))
         return asked[-1]
 
     yield start
@@ -98,7 +98,7 @@ def test_an_answer_that_cannot_be_read_is_made_again(rank: Rank) -> None:
 def test_a_look_up_whose_row_is_gone_is_made_again(workspace: Workspace) -> None:
     counting = Counting()
     for _ in range(2):
-        question = ask(workspace, DescribeSpec(network="answer"), executor=counting)
+        question = by(counting, ask, workspace, DescribeSpec(network="answer"))
         assert question.status().state == "succeeded"
     assert counting.started == 2
 
@@ -198,12 +198,12 @@ def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dat
     ]
     for error, spec in wrong:
         with pytest.raises(error):
-            ask(workspace, spec, executor=HERE)  # type: ignore[arg-type]
-    broken = jobs.submit_ingest(
-        workspace, source_kind="sample", source="x", name="bug", executor=InProcess({"ingest": scratch.do})
+            by(HERE, ask, workspace, spec)
+    broken = by(
+        InProcess({"ingest": scratch.do}), jobs.submit_ingest, workspace, source_kind="sample", source="x", name="bug"
     )
     with pytest.raises(SpecError, match="not read to the end"):
-        ask(workspace, RankSpec(workspace=place, dataset=broken.id, backbones=("a",)), executor=HERE)
+        by(HERE, ask, workspace, RankSpec(workspace=place, dataset=broken.id, backbones=("a",)))
     assert workspace.questions() == []
 
 
@@ -229,7 +229,7 @@ def test_questions_are_cleared_after_a_day_or_with_their_data_set(
 ) -> None:
     old, fresh, asked_again = (rank("answer", name, executor=HERE) for name in ("a", "b", "c"))
     at_work = rank("slow")
-    apart = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
+    apart = by(HERE, ask, workspace, DescribeSpec(network="answer"))
     for question in (old, asked_again, at_work):
         _aged(question, 2)
     assert rank("answer", "c", executor=HERE) == asked_again
@@ -244,6 +244,6 @@ def test_questions_are_cleared_after_a_day_or_with_their_data_set(
 
 def test_a_question_makes_a_workspace_where_there_is_none(store: Path) -> None:
     workspace = Store.default().workspace(new_token())
-    question = ask(workspace, DescribeSpec(network="answer"), executor=HERE)
+    question = by(HERE, ask, workspace, DescribeSpec(network="answer"))
     assert question.path.is_relative_to(workspace.path)
     assert question.status().state == "succeeded"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.runs.conftest import SIZE
-from tests.runs.executors import InProcess
+from tests.runs.executors import InProcess, by
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import network
@@ -25,7 +25,7 @@ def test_a_measurement_is_a_job_whose_answer_every_workspace_finds(workspace: Wo
         classes=4,
         device="cpu",
     )
-    question = ask(workspace, spec, executor=InProcess(JOBS))
+    question = by(InProcess(JOBS), ask, workspace, spec)
     found = question.answer(Measurement)
     assert found is not None, question.log()
     assert found.frozen_seconds > 0

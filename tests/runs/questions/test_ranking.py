@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.runs.conftest import SIZE, SMALL
-from tests.runs.executors import InProcess
+from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
@@ -52,8 +52,8 @@ def digits(workspace: Workspace, tmp_path: Path) -> DatasetFolder:
         for index in np.flatnonzero(known.target == digit)[:EACH]:
             picture = Image.fromarray((known.images[index] * 15).astype(np.uint8)).resize((64, 64))
             picture.save(tmp_path / "digits" / str(digit) / f"{index}.png")
-    return jobs.submit_ingest(
-        workspace, source_kind="folder", source=tmp_path / "digits", name="Digits", executor=InProcess(JOBS)
+    return by(
+        InProcess(JOBS), jobs.submit_ingest, workspace, source_kind="folder", source=tmp_path / "digits", name="Digits"
     )
 
 

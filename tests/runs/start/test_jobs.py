@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.conftest import HERE
-from tests.runs.executors import KEEPING
+from tests.runs.executors import KEEPING, by
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, InUse, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
@@ -86,6 +86,22 @@ def test_a_run_that_cannot_be_finished_here_keeps_its_record(train: Train, monke
     assert run.can_finish()
 
 
+def test_a_run_that_no_executor_can_finish_keeps_its_record_and_can_be_tried_again(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("mended")
+    list(jobs.follow(run))
+    run.best.write_text("the best so far")
+    before = run.status()
+    for executor in ("no-such", "pathlib:Path"):
+        monkeypatch.setenv("GRAFT_EXECUTOR", executor)
+        with pytest.raises(SpecError, match="executor"):
+            jobs.finish_with_best(run)
+        assert run.status() == before
+        assert run.can_finish()
+        assert not run.finishing
+
+
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path / "nowhere", name="x")
@@ -93,7 +109,7 @@ def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Work
 
 
 def test_a_data_set_that_was_not_read_cannot_be_trained_on(workspace: Workspace) -> None:
-    broken = jobs.submit_ingest(workspace, source_kind="sample", source="x", name="mended", executor=HERE)
+    broken = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="mended")
     with pytest.raises(SpecError, match="not read to the end"):
         jobs.submit_training(workspace, broken, strategy="feature_extraction", device="cpu")
     assert workspace.runs() == []
@@ -119,7 +135,7 @@ def test_a_double_click_starts_one_job(workspace: Workspace, dataset: DatasetFol
 
 def test_a_double_click_reads_once(workspace: Workspace) -> None:
     one, two = (
-        jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset", key="upload", executor=HERE)
+        by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="dataset", key="upload")
         for _ in range(2)
     )
     assert one == two

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.runs.conftest import HERE
+from tests.runs.executors import by
 from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import network
@@ -39,7 +40,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_everything_wrong_is_in_one_message_before_a_run_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
     options = {name: value for name, (value, _) in WRONG.items()}
     with pytest.raises(SpecError) as caught:
-        jobs.submit_training(workspace, dataset, **options, executor=HERE)
+        by(HERE, jobs.submit_training, workspace, dataset, **options)
     for _, part in WRONG.values():
         assert part in caught.value.message
     assert "  " not in caught.value.message
@@ -106,7 +107,7 @@ def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: Dataset
 
 
 def test_a_run_asked_for_with_auto_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
-    run = jobs.submit_training(workspace, dataset, strategy="auto", name="half second", device="cpu", executor=HERE)
+    run = by(HERE, jobs.submit_training, workspace, dataset, strategy="auto", name="half second", device="cpu")
     assert run.spec().strategy == "auto"
     assert workspace.runs() == [run]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.conftest import HERE
+from tests.runs.executors import by
 from tl_core.documents.events import EVENT, Notice
 from tl_core.documents.status import Status
 from tl_core.errors import InUse, NotFound, StoreError
@@ -23,7 +24,7 @@ _DAY = 86_400
 
 
 def _read(workspace: Workspace, name: str = "dataset") -> DatasetFolder:
-    return jobs.submit_ingest(workspace, source_kind="sample", source="x", name=name, executor=HERE)
+    return by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name=name)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.runs.conftest import SIZE, SMALL
-from tests.runs.executors import InProcess
+from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
@@ -38,12 +38,13 @@ HERE = InProcess(JOBS)
 @pytest.fixture
 def trained(workspace: Workspace, pets: DatasetFolder) -> Callable[..., RunFolder]:
     def train(**options: object) -> RunFolder:
-        run = jobs.submit_training(
+        run = by(
+            HERE,
+            jobs.submit_training,
             workspace,
             pets,
             image_size=SIZE,
             device="cpu",
-            executor=HERE,
             **{"backbone": SMALL, "epochs": 1, **options},
         )
         status = run.status()

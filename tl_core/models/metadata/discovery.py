@@ -187,7 +187,8 @@ def _held(adapter: str, paths: list[str]) -> str:
 
 def _rest(module: nn.Module, stages: tuple[Stage, ...], heads: tuple[Auxiliary, ...]) -> list[str]:
     """The shortest paths that together hold all parameters outside stages and heads, in the network's order."""
-    taken = {id(p) for _, stage in take_apart(module, _sketch(stages)).stages for p in stage.parameters()}
+    sketch = Family(name="", source="timm", stages=stages, tail=(), head="", linear_on_pooled=False)
+    taken = {id(p) for _, stage in take_apart(module, sketch).stages for p in stage.parameters()}
     taken |= {id(p) for head in heads for p in module.get_submodule(head.head).parameters()}
 
     def paths(part: nn.Module, prefix: str) -> Iterator[str]:
@@ -202,10 +203,6 @@ def _rest(module: nn.Module, stages: tuple[Stage, ...], heads: tuple[Auxiliary, 
                 yield from paths(child, f"{prefix}{name}.")
 
     return list(paths(module, ""))
-
-
-def _sketch(stages: tuple[Stage, ...]) -> Family:
-    return Family(name="", source="timm", stages=stages, tail=(), head="", linear_on_pooled=False)
 
 
 def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -> Family | None:

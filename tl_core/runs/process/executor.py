@@ -92,15 +92,14 @@ def known_device(wanted: str) -> Device:
     return resolve_device(wanted) if getattr(chosen(), "here", False) or wanted not in DEVICES else cast(Device, wanted)
 
 
-def hand_over(
-    job: JobFolder, claim: int, executor: Executor, *, store: Path, undo: Callable[[], None] | None = None
-) -> None:
+def hand_over(job: JobFolder, claim: int, *, store: Path, undo: Callable[[], None] | None = None) -> None:
     """Submit `job` and release `claim`, the right to submit it (`JobFolder.claim`).
 
-    If the executor refuses it, `undo` is called before anybody else can claim the job; without `undo`, its folder is removed.
+    If the executor refuses it, or the setting names none, `undo` is called before anybody else can claim the job; without
+    `undo`, its folder is removed.
     """
     try:
-        executor.submit(job, store=store)
+        chosen().submit(job, store=store)
         # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file.
         if os.fstat(claim).st_nlink:
             os.write(claim, b"accepted")

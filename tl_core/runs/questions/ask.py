@@ -17,7 +17,7 @@ from tl_core.documents.spec import IngestSpec
 from tl_core.errors import GraftError, NotFound, SpecError, UnknownName
 from tl_core.models.registry import Network, check_name, network, networks
 from tl_core.models.weights.obtain import identity
-from tl_core.runs.process.executor import Executor, chosen, forget_lost, hand_over, known_device
+from tl_core.runs.process.executor import forget_lost, hand_over, known_device
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
@@ -31,7 +31,7 @@ _KEPT = frozenset({"lock", "submitted", "spec.json"})
 """Files of a question that stay when it is asked again."""
 
 
-def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None = None) -> QuestionFolder:
+def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
     """The folder of the job that answers `spec`: the one that did or does so already, else a new one.
 
     A job that failed, was cancelled or was interrupted starts again, in the same folder. So does one whose answer would
@@ -43,7 +43,6 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None =
         UnknownName, DeviceError: the device is not on this machine.
         DiskFull: not even the job's folder could be written.
     """
-    executor = executor or chosen()
     spec = spec.canonical(known_device)
     dataset = _dataset(workspace, spec)
     question = QuestionFolder(workspace.path / QuestionFolder.stored_in / identifier(_identity(spec)))
@@ -61,7 +60,7 @@ def ask(workspace: Workspace, spec: QuestionSpec, *, executor: Executor | None =
             claim = _claimed_again(question, spec)
         if claim is None and _at_work_or_answered(question, spec):
             return question
-    hand_over(question, claim, executor, store=store.root)
+    hand_over(question, claim, store=store.root)
     return question
 
 

@@ -1,7 +1,7 @@
 """Starts the long jobs for pages, the command line and `tl_core.train`, and follows them.
 
 Everything that can be found wrong is found before a job is made. A second call with the same `key` (a double click, a
-rerun in the middle) finds the job of the first. Without `executor`, the one that GRAFT_EXECUTOR names runs the job.
+rerun in the middle) finds the job of the first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tl_core.disk import remove, write_atomically
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
-from tl_core.runs.process.executor import Executor, cancel, chosen, forget_lost, hand_over
+from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -34,7 +34,6 @@ def submit_ingest(
     classes_from: ClassesFrom = "first",
     remove_source: bool = False,
     key: str | None = None,
-    executor: Executor | None = None,
 ) -> DatasetFolder:
     """Start to read a folder, a zip or a sample into a data set.
 
@@ -44,7 +43,7 @@ def submit_ingest(
         NotFound: there is no such folder or zip.
         DiskFull: not even the job's folder could be written.
     """
-    executor = executor or chosen()
+    chosen()  # Raises where the setting GRAFT_EXECUTOR is wrong, before anything is made.
     if source_kind != "sample":
         source = Path(source).absolute()
         if not (source.is_dir() if source_kind == "folder" else source.is_file()):
@@ -61,7 +60,7 @@ def submit_ingest(
     path, claim = make(workspace.path / DatasetFolder.stored_in / identifier(key), spec)
     dataset = DatasetFolder(path)
     if claim is not None:
-        hand_over(dataset, claim, executor, store=store.root)
+        hand_over(dataset, claim, store=store.root)
     return dataset
 
 
@@ -72,7 +71,6 @@ def submit_training(
     name: str | None = None,
     out: Path | None = None,
     key: str | None = None,
-    executor: Executor | None = None,
     **options: Any,
 ) -> RunFolder:
     """Start to train a classifier on `dataset`, in the workspace or, with `out`, in a folder of the user's own.
@@ -87,7 +85,6 @@ def submit_training(
     """
     from tl_core.data.checks import require_trainable
 
-    executor = executor or chosen()
     wanted = training_options(options)
     store = swept(workspace)
     dataset.require_read()
@@ -97,7 +94,7 @@ def submit_training(
     path, claim = make(inside, spec) if out is None else make_outside(out, spec)
     run = RunFolder(path)
     if claim is not None:
-        hand_over(run, claim, executor, store=store.root)
+        hand_over(run, claim, store=store.root)
     return run
 
 
@@ -144,7 +141,7 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
             remove(file) if content is None else write_atomically(file, content)
         remove(run.reserve)
 
-    hand_over(run, claim, chosen(), store=store.root, undo=undo)
+    hand_over(run, claim, store=store.root, undo=undo)
     return run
 
 

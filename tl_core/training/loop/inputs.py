@@ -154,8 +154,14 @@ class Inputs:
         precision: Precision = "float32",
     ) -> Inputs:
         """Pixels, augmented in training; `frozen` stages are computed on them every time, in `precision`."""
-        part = backbone.prefix(frozen) if frozen else None
-        return cls(pixels, part, backbone.normalise, device, level=level, precision=precision)
+        return cls(
+            pixels,
+            backbone.prefix(frozen) if frozen else None,
+            backbone.normalise,
+            device,
+            level=level,
+            precision=precision,
+        )
 
     @classmethod
     def of_activations(

@@ -119,8 +119,7 @@ def estimate(
         judged = 2 * HELD_OUT * images * speed.frozen_seconds if asked.device == "cpu" else 0.0
         # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
         whole = speed.prefix_seconds if kept.features else speed.frozen_seconds
-        steps = _steps(network, strategy, spec, speed, whole, images, epochs, asked.classes)
-        return found + layout + judged + steps
+        return found + layout + judged + _steps(network, strategy, spec, speed, whole, images, epochs, asked.classes)
 
     low, high = MEASURED if measured else ROUGH
     # Memory of a smaller choice is known from the table alone; a measurement shows by which factor the table is wrong here.
@@ -208,8 +207,7 @@ def _lighter(asked: MeasureSpec) -> Iterator[tuple[str, MeasureSpec]]:
         other = strategies.strategy(name)
         if (other != strategy or last < asked.stages) and misfit(other, network, last) is None:
             many = f" and {last} last stage{'s' * (last > 1)}" if other.learns == "last" else ""
-            smaller_asked = asked.model_copy(update={"strategy": name, "stages": last})
-            yield f"the strategy {other.title!r}{many}", smaller_asked
+            yield f"the strategy {other.title!r}{many}", asked.model_copy(update={"strategy": name, "stages": last})
     smallest = registry.network(DEFAULT_NETWORK)
     if network.backbone_parameters > smallest.backbone_parameters and misfit(strategy, smallest, asked.stages) is None:
         own = {"backbone": smallest.name, "image_size": smallest.weights_row().input_size}

@@ -7,7 +7,6 @@ factor of up to two: other work on the machine, an older processor. The steps of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -139,17 +138,14 @@ def _memory_mb(asked: MeasureSpec, network: Network, strategy: Strategy, frozen:
 
 def _kept(network: Network, stage: int) -> float:
     """Values that a training step keeps of one stage, for one image of the default weights' size."""
-    given = math.prod(network.stage_shapes[stage])
+    shape = network.stage_shapes[stage]
+    given = math.prod(shape)
     if not network.layout.matrix_products:
         return _OUTPUTS_KEPT * given
-    width = _width(network.stage_shapes[stage])
+    # Channels of (K, h, w), (h, w, K) or (T, K); maps are square.
+    width = shape[0] if len(shape) == 3 and shape[1] == shape[2] else shape[-1]
     layers = network.stage_gflops[stage] * 1e9 / (given * width)
     return given * (2 + _KEPT_A_LAYER * layers)
-
-
-def _width(shape: Sequence[int]) -> int:
-    """Number of channels of (K, h, w), (h, w, K) or (T, K); maps are square."""
-    return shape[0] if len(shape) == 3 and shape[1] == shape[2] else shape[-1]
 
 
 def _scale(network: Network, image_size: int) -> float:

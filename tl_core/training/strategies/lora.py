@@ -42,8 +42,7 @@ def insert(backbone: Backbone, rank: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module, name in list(_weights(backbone)):
         weight = getattr(module, name)
-        update = Update(weight, min(rank, *weight.shape), generator)
-        parametrize.register_parametrization(module, name, update)
+        parametrize.register_parametrization(module, name, Update(weight, min(rank, *weight.shape), generator))
 
 
 def fold(backbone: Backbone) -> None:
