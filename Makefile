@@ -17,12 +17,12 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# -rs prints why a test was skipped
+# -rs prints why a test was skipped; two processes, each with whole files, so that tests of one file share what they trained
 test: .venv/dev
-	$(BIN)/pytest -rs -m "not slow and not gpu"
+	$(BIN)/pytest -rs -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-all: .venv/dev
-	$(BIN)/pytest -rs
+	$(BIN)/pytest -rs -n 2 --dist loadfile
 
 # make bench FOLDER=pictures TITLE="their name and source" takes half an hour for three seeds on two cores; run nothing else meanwhile
 bench: .venv-bench/ready

@@ -155,7 +155,7 @@ def test_a_refused_download_names_the_server_and_its_answer(site: Site) -> None:
 
 def test_a_server_that_sends_too_much(site: Site) -> None:
     site.content = CONTENT * 2
-    with pytest.raises(DownloadFailed, match="more than 4,000,000 bytes"):
+    with pytest.raises(DownloadFailed, match="more than 4 MB"):
         result_of(fetch(torch_row(site)))
 
 
