@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import bundle, runview, workspace
+from ui import bundle_download, runview, workspace
 from ui.evaluate_page import moved, results
 from ui.places import EVALUATE, PREDICT
 
@@ -16,4 +16,4 @@ with workspace.page(EVALUATE) as here:
     results.per_class(result)
     results.worst(result)
     moved.show(result)
-    bundle.take_home(run)
+    bundle_download.take_home(run)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import bundle, prediction, runview, workspace
+from ui import bundle_download, prediction, runview, workspace
 from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
 
@@ -30,4 +30,4 @@ with workspace.page(PREDICT) as here:
     if known and (wanted or (touring() and not kept.named)):
         prediction.ask(run, prediction.held_out(run, known))
     prediction.show(kept)
-    bundle.take_home(run)
+    bundle_download.take_home(run)

@@ -267,6 +267,12 @@ def test_whoever_looks_for_a_room_finds_it_in_the_architecture() -> None:
     assert not [path.name for path in rooms if not re.search(rf"tl_core/{re.escape(path.name)}\b", text)]
 
 
+def test_whoever_reads_a_file_name_knows_which_file_it_is() -> None:
+    files = [path.name for room in ("tl_core", "ui", "pages") for path in (ROOT / room).rglob("*.py")]
+    twice = {name for name in files if name != "__init__.py" and files.count(name) > 1}
+    assert not twice
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.name)
 def test_whoever_runs_a_benchmark_finds_what_it_imports_of_the_product(script: Path) -> None:
     imports = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)]
