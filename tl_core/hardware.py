@@ -41,7 +41,7 @@ def cores() -> int:
 def machine(device: str) -> str:
     """A name for what the speed of `device` (`cpu`, `cuda`, `mps`) depends on: the GPU, or the processor and its cores."""
     if device == "cuda":
-        return f"cuda: {_ask_gpu('nvmlDeviceGetName') or 'unknown'}"
+        return f"cuda: {ask_gpu('nvmlDeviceGetName') or 'unknown'}"
     processor = _said(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     return f"{device}: {processor}, {cores()} cores"
 
@@ -52,7 +52,7 @@ def available_mb(device: str) -> float | None:
     On a CPU it is what the system can give, or what is left of the container's limit where that is less.
     """
     if device == "cuda":
-        memory = _ask_gpu("nvmlDeviceGetMemoryInfo")
+        memory = ask_gpu("nvmlDeviceGetMemoryInfo")
         return memory.free / _MB if memory else None
     if device != "cpu":
         return None
@@ -68,7 +68,7 @@ def gpu_count() -> int:
 
 def gpu_generation() -> int:
     """Major compute capability of the first GPU; 0 where there is none or the driver does not say."""
-    major, _ = _ask_gpu("nvmlDeviceGetCudaComputeCapability") or (0, 0)
+    major, _ = ask_gpu("nvmlDeviceGetCudaComputeCapability") or (0, 0)
     return int(major)
 
 
@@ -182,8 +182,11 @@ def _visible_gpus() -> list[str] | None:
     return list(takewhile(lambda gpu: gpu and gpu != "-1", map(str.strip, visible.split(","))))
 
 
-def _ask_gpu(question: str) -> Any:
-    """The driver's answer to `question`, a function of `pynvml`, about the GPU that torch calls number 0; None where it has none."""
+def ask_gpu(question: str, *more: Any) -> Any:
+    """What the driver says of the GPU that torch calls number 0; None where there is none.
+
+    `question` is a function of `pynvml` whose first argument is the GPU; `more` are its other arguments.
+    """
     visible = _visible_gpus()
     if visible == []:
         return None
@@ -191,7 +194,7 @@ def _ask_gpu(question: str) -> Any:
 
     def ask(driver: Any) -> Any:
         by_index, by_uuid = driver.nvmlDeviceGetHandleByIndex, driver.nvmlDeviceGetHandleByUUID
-        return getattr(driver, question)(by_index(int(first)) if first.isdigit() else by_uuid(first))
+        return getattr(driver, question)(by_index(int(first)) if first.isdigit() else by_uuid(first), *more)
 
     return _ask_driver(ask)
 

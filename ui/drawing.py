@@ -82,7 +82,7 @@ def small(drawn: Sequence[Block], *, words: bool = True) -> str:
     ]
     if not words:
         return _svg(width, height - 18, "small", "".join(shapes), "")
-    frozen = drawn[0].learns == "no"
+    frozen = any(block.learns == "no" for block in drawn)
     left = f'<text x="2" y="{height - 3}">frozen</text>' if frozen else ""
     right = (
         f'<text x="{width - 2}" y="{height - 3}" text-anchor="end">{"learns" if frozen else _learning(drawn)}</text>'

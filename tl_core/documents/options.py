@@ -32,7 +32,7 @@ ImageSize = Annotated[int, Field(ge=16, le=1024)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 Condition = Literal[
-    "always", "head alone", "gradient steps", "trained stages", "last stages", "several stages", "LoRA", "SGD", "batch norm"
+    "always", "head alone", "gradient steps", "trained stages", "last stages", "several stages", "LoRA", "AdamW", "SGD", "batch norm"
 ]  # fmt: skip
 """When an option has an effect; `runs.start.training_spec.conditions` says which conditions a run meets."""
 OF_STRATEGY = "the strategy's own"

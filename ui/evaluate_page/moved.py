@@ -36,7 +36,7 @@ def show(result: Result) -> None:
     still = [stage for stage in moved if not stage.learned]
     st.markdown(
         f"**{plain(most.name)}** moved most: its weights changed by {charts.share(most.distance)} of their own length. "
-        + (f"The {len(still)} frozen stages before it stayed where they were. " if 1 < len(still) < len(moved) else "")
+        + (f"The {len(still)} frozen stages stayed where they were. " if 1 < len(still) < len(moved) else "")
         + _meaning(moved[0].distance, moved[-1].distance)
     )
     figure = charts.stage_bars(

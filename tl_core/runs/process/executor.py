@@ -46,8 +46,9 @@ class Executor(Protocol):
         """The end of what was logged about `job`."""
 
 
-EXECUTORS: Mapping[str, Callable[[], Executor]] = MappingProxyType({"local": LocalProcesses})
-"""By the name that GRAFT_EXECUTOR gives. A new one is a class in a module beside `local`, and a row here."""
+EXECUTORS: Mapping[str, Callable[..., Executor]] = MappingProxyType({"local": LocalProcesses})
+"""By the name that GRAFT_EXECUTOR gives. A new one is a class in a module beside `local`, and a row here. What follows a colon
+in the setting (`NAME:HOST`, say) is its argument."""
 
 
 ASK_EVERY = 3.0
@@ -68,13 +69,12 @@ def chosen() -> Executor:
 
 @cache
 def _named(name: str) -> Executor:
-    if name in EXECUTORS:
-        return EXECUTORS[name]()
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    first, colon, rest = name.partition(":")
+    if not colon and name not in EXECUTORS:
         raise UnknownName.among("executor", name, (*EXECUTORS, "MODULE:CLASS"))
     try:
-        made = getattr(import_module(module), attribute)()
+        row = EXECUTORS.get(first)
+        made = row(*filter(None, [rest])) if row else getattr(import_module(first), rest)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise SpecError(f"GRAFT_EXECUTOR is {name!r}, which cannot be used: {error}.") from error
     if not isinstance(made, Executor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from tl_core.data.cache import Cache
 from tl_core.documents.options import OPTIONS, STAGES, Condition, TrainingOptions
@@ -19,6 +19,7 @@ from tl_core.runs.process.devices import expected_device
 from tl_core.runs.process.executor import known_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.resolve import settled, with_strategy
+from tl_core.table import covering
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies, strategy
 
 _Found = TypeVar("_Found")
@@ -160,7 +161,7 @@ def without_effect(spec: TrainSpec) -> list[str]:
 def conditions(chosen: Strategy, backbone: Network, *, solver: str, optimizer: str) -> frozenset[Condition]:
     """The conditions that a run meets; an option has an effect on it only if the option's own condition is among them."""
     steps = chosen.takes_steps or solver == "adam"
-    holds: dict[Condition, bool] = {
+    holds: Mapping[Condition, bool] = {
         "always": True,
         "head alone": not chosen.takes_steps,
         "gradient steps": steps,
@@ -168,10 +169,11 @@ def conditions(chosen: Strategy, backbone: Network, *, solver: str, optimizer: s
         "last stages": chosen.learns == "last",
         "several stages": chosen.takes_steps and chosen.learns != "one",
         "LoRA": chosen.parameters == "lora",
+        "AdamW": steps and optimizer == "adamw",
         "SGD": steps and optimizer == "sgd",
         "batch norm": chosen.takes_steps and backbone.layout.batch_norm,
     }
-    return frozenset(condition for condition, true in holds.items() if true)
+    return frozenset(one for one, met in covering("conditions", get_args(Condition), holds).items() if met)
 
 
 def unchanged(chosen: Strategy, backbone: Network, weights: str) -> dict[str, Any]:

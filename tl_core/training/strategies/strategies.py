@@ -6,14 +6,14 @@ row in `_ROWS`. One that trains a new choice of parameters also needs a row in `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from tl_core.documents.options import Recipe
 from tl_core.models.registry import Network
-from tl_core.table import Table
+from tl_core.table import Table, covering
 
 Learns = Literal["head", "last", "one", "all"]
 Parameters = Literal["all", "bias_and_norm", "lora"]
@@ -198,6 +198,19 @@ if not _TABLE.keys() >= {HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK}:
     raise ValueError("A strategy that is proposed is not in the table.")
 
 
+_LEARNING: Mapping[Learns, Callable[[int, int], range]] = covering(
+    "choices of stages that learn",
+    get_args(Learns),
+    {
+        "head": lambda total, last: range(total, total),
+        "last": lambda total, last: range(max(0, total - last), total),
+        "one": lambda total, last: range(total),
+        "all": lambda total, last: range(total),
+    },
+)
+"""The stages that may learn, of `total`; `last`: how many the user asked for."""
+
+
 def strategies() -> Mapping[str, Strategy]:
     """All strategies by name, the quickest first."""
     return MappingProxyType(_TABLE)
@@ -226,9 +239,7 @@ def frozen_stages(strategy: Strategy, total: int, last: int) -> int:
     0 for a strategy that has yet to find its one stage. `last` is the number of stages that learn where `strategy.learns` is
     `last`; a number above `total` means all.
     """
-    if strategy.learns == "last":
-        return max(0, total - last)
-    return total if strategy.learns == "head" or strategy.thaws else 0
+    return total if strategy.thaws else min(_LEARNING[strategy.learns](total, last), default=total)
 
 
 def stage_rates(
@@ -246,7 +257,7 @@ def stage_rates(
     without it, all may learn.
     """
     used = recipe or strategy.recipe
-    stages: Collection[int] = range(0 if strategy.thaws else frozen_stages(strategy, total, last), total)
+    stages: Collection[int] = _LEARNING[strategy.learns](total, last)
     if strategy.learns == "one" and learning is not None:
         stages = learning
     top = max(stages, default=0)
