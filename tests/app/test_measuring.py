@@ -77,6 +77,21 @@ def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
     assert question.cancel_file.exists()
 
 
+def test_start_is_never_lost_to_a_measurement_that_begins_at_the_same_moment(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*given: object) -> None:
+        raise AssertionError("it is timed instead of started")
+
+    monkeypatch.setattr(asking, "put", too_late)
+    monkeypatch.setattr("tl_core.runs.start.jobs.submit_training", lambda *given, **asked: records.run(*given))
+    app = open_page(TRAIN.file, dataset=records.dataset(records.workspace()).id)
+    spec, _ = app.session_state["to-measure"]
+    app.session_state["to-measure"] = (spec, 0.0)
+    app.button(key="start").click().run()
+    assert records.workspace().runs(), "a run was started"
+
+
 @pytest.mark.parametrize("name", ["feature_extraction", "partial_fine_tuning"])
 def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> None:
     data, lite = records.dataset(records.workspace()), network("efficientnet_lite0")

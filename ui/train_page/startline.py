@@ -37,6 +37,10 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     if problems:
         st.error(plain(" ".join(problems), longest=2000), icon=":material/error:")
         return False
+    if pressed:
+        # Before anything that may draw the page anew: the press would be lost with this run of the script.
+        measuring.stop(here)
+        return True
     too_much = memory_warning(found, available_mb(device))
     if too_much:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
@@ -46,9 +50,7 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     if longer.longer and longer.longer_reason and proposal.chosen == longer.name:
         title, reason = strategies()[longer.longer].title, plain(longer.longer_reason, longest=300)
         st.caption(f"{reason} “{title}” would take {proposal.estimate(longer.longer)}.")
-    if pressed:
-        measuring.stop(here)
-    return pressed
+    return False
 
 
 def _sentence(proposal: Proposal, found: Estimate, device: str) -> str:
