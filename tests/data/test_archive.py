@@ -97,7 +97,7 @@ def test_a_list_of_contents_that_would_fill_the_memory_is_refused_unread(
 ) -> None:
     zip_path = make(tmp_path / "a.zip", {f"cat/{index:0200}.jpg": b"" for index in range(3000)})
     monkeypatch.setattr(archive, "MAX_FILES", 20)
-    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(zipfile, "ZipInfo", lambda *_: pytest.fail("an entry was read"))
     refused(tmp_path, zip_path, "more than 20 files")
 
 
@@ -212,3 +212,32 @@ def test_folders_without_end_are_refused(tmp_path: Path) -> None:
     error = refused(tmp_path, make(tmp_path / "a.zip", {name: b"x"}), "more than 100 folders deep")
     assert len(error.message) < 400
     assert extract(make(tmp_path / "b.zip", {"a/" * 100 + "x.jpg": b"x"}), tmp_path / "into", max_bytes=MB)
+
+
+def forged_directory(path: Path, trick: str) -> Path:
+    """A zip of two files with names so long that its directory has 1,400 bytes, which its last end mark hides by `trick`."""
+    make(path, {f"cat/{letter * 600}.jpg": b"x" for letter in "ab"})
+    whole = path.read_bytes()
+    end = whole.rfind(b"PK\x05\x06")
+    start, mark = whole.find(b"PK\x01\x02"), whole[end:]
+    if trick == "Zip64 record":
+        size, offset = struct.unpack_from("<II", mark, 12)
+        record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, size, offset)
+        locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+        path.write_bytes(whole[:end] + record + locator + mark[:12] + struct.pack("<II", 100, start) + mark[20:])
+    else:
+        # A mark in the fields of the mark that nobody reads: who looks for the last one finds it, with nothing behind it.
+        path.write_bytes(whole[:end] + mark[:4] + b"PK\x05\x06" + mark[8:])
+    return path
+
+
+@pytest.mark.parametrize("trick", ["Zip64 record", "mark within the mark"])
+def test_a_directory_that_is_too_long_is_refused_whatever_its_end_says(
+    tmp_path: Path, trick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = forged_directory(tmp_path / "a.zip", trick)
+    with zipfile.ZipFile(path) as opened:
+        assert len(opened.namelist()) == 2, "the parser reads it"
+    monkeypatch.setattr(archive, "MAX_FILES", 2)
+    error = refused(tmp_path, path, "holds more than 2 files")
+    assert isinstance(error, UnsafeArchive)

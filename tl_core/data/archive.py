@@ -6,18 +6,21 @@ name from the zip: files on disk are numbered, and the names are kept as text.
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.data.sources import DEEPEST, MAX_FILE_BYTES, SourceFile, shortened, shown
 from tl_core.disk import disk_full_said
-from tl_core.errors import DataError, UnsafeArchive
+from tl_core.errors import DataError, GraftError, UnsafeArchive
 
 MAX_FILES = 50_000
 MAX_RATIO = 100
@@ -54,10 +57,11 @@ def extract(zip_path: Path, into: Path, *, max_bytes: int) -> list[SourceFile]:
     name = shown(zip_path.name)
     into.mkdir(parents=True)
     try:
-        with disk_full_said(f"the pictures of {name}"):
-            _check_directory_size(zip_path, name)
-            with zipfile.ZipFile(zip_path) as archive:
-                return _Unpacking(name, into, zip_path.stat().st_size, max_bytes).run(archive)
+        with (
+            disk_full_said(f"the pictures of {name}"),
+            opened(zip_path, most_files=MAX_FILES, refusal=_too_many(name)) as archive,
+        ):
+            return _Unpacking(name, into, zip_path.stat().st_size, max_bytes).run(archive)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError) as error:
         shutil.rmtree(into, ignore_errors=True)
         raise DataError(
@@ -164,18 +168,30 @@ def _original_name(entry: zipfile.ZipInfo) -> str:
         return entry.filename
 
 
-def _check_directory_size(zip_path: Path, name: str) -> None:
-    """Refuse a central directory that is too long, before `zipfile` reads the whole of it into memory."""
-    with zip_path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 66_000))
-        tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) < end + 22:
-        return
-    (length,) = struct.unpack_from("<I", tail, end + 12)
-    if length == 0xFFFFFFFF:
-        large = tail.rfind(b"PK\x06\x06", 0, end)
-        length = struct.unpack_from("<Q", tail, large + 40)[0] if large >= 0 and len(tail) >= large + 48 else size
-    if length > MAX_FILES * _DIRECTORY_BYTES_A_FILE:
-        raise _too_many(name)
+class _Guarded(io.BufferedReader):
+    """A zip whose central directory, which `zipfile` reads in one piece, is refused if it is too long.
+
+    So the size that counts is the one that the parser uses, whichever of several end marks and Zip64 records it comes from.
+    """
+
+    def __init__(self, path: Path, refusal: GraftError, most: int) -> None:
+        super().__init__(io.FileIO(path))
+        self.refusal: GraftError | None = refusal
+        self._most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.refusal and size is not None and size > self._most:
+            raise self.refusal
+        return super().read(size)
+
+
+@contextmanager
+def opened(path: Path, *, most_files: int, refusal: GraftError) -> Iterator[zipfile.ZipFile]:
+    """Open a zip that may have been made to do harm; raises `refusal` for a directory longer than `most_files` files need.
+
+    Raises:
+        zipfile.BadZipFile, ValueError: it is no zip.
+    """
+    with _Guarded(path, refusal, most_files * _DIRECTORY_BYTES_A_FILE) as file, zipfile.ZipFile(file) as archive:
+        file.refusal = None
+        yield archive

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from tl_core.data.archive import opened
 from tl_core.disk import disk_full_said
 from tl_core.errors import BundleError
 from tl_core.serving.bundle_files import BUNDLE_FILES
@@ -30,7 +31,10 @@ def unpack(path: Path, into: Path) -> None:
         DiskFull: no space is left.
     """
     try:
-        with zipfile.ZipFile(path) as archive, disk_full_said("the unpacked bundle"):
+        too_many = BundleError(
+            f"{path.name} lists far more files than the {len(BUNDLE_FILES)} of a bundle. It was not unpacked."
+        )
+        with opened(path, most_files=MAX_ENTRIES, refusal=too_many) as archive, disk_full_said("the unpacked bundle"):
             for name, entry in _named(path, archive).items():
                 _write(archive, entry, into / name, BUNDLE_FILES[name].most_bytes)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
