@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -231,6 +232,13 @@ def test_readers_of_the_readme_see_every_picture_that_make_screenshots_takes() -
     assert not [
         file.name for file in (ROOT / "docs" / "images").iterdir() if f"(docs/images/{file.name})" not in readme
     ]
+
+
+@pytest.mark.parametrize("secret", [".env", ".env.local", "ui/.env", ".streamlit/secrets.toml"])
+def test_a_secret_in_the_checkout_does_not_get_into_an_image(secret: str) -> None:
+    patterns = (ROOT / ".dockerignore").read_text().split()
+    names = [secret, secret.rpartition("/")[2]]
+    assert any(fnmatch(name, pattern.removeprefix("**/")) for pattern in patterns for name in names)
 
 
 def test_readme_front_matter_is_that_of_a_docker_space() -> None:
