@@ -83,7 +83,8 @@ def small(drawn: Sequence[Block], *, words: bool = True) -> str:
     if not words:
         return _svg(width, height - 18, "small", "".join(shapes), "")
     frozen = any(block.learns == "no" for block in drawn)
-    left = f'<text x="2" y="{height - 3}">frozen</text>' if frozen else ""
+    first = "frozen" if drawn[0].learns == "no" else "learns" if frozen else ""
+    left = f'<text x="2" y="{height - 3}">{first}</text>' if first else ""
     right = (
         f'<text x="{width - 2}" y="{height - 3}" text-anchor="end">{"learns" if frozen else _learning(drawn)}</text>'
     )
