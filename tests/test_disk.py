@@ -57,6 +57,21 @@ def test_the_old_folder_stays_where_the_new_one_was_not_finished(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _holding("old", tmp_path)
+
+    def refuse(here: Path, there: Path) -> Path:
+        raise PermissionError("refused")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PermissionError), appearing(folder, "the bundle") as temporary:
+        temporary.mkdir()
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def _holding(name: str, where: Path) -> Path:
     folder = where / "bundle"
     folder.mkdir()

@@ -142,8 +142,8 @@ def checked(
 ) -> Request:
     """Find everything that is wrong with what was asked for at once: the pictures, the options by their names, the folder `out`.
 
-    `weights`: whether those of the options' backbone are needed. `wrong`: what was found wrong before. A backbone that is not in the registry is looked up in
-    timm, which takes a job in `place`.
+    `weights`: whether those of the options' backbone are needed. `wrong`: what was found wrong before. A backbone that is not
+    in the registry is looked up in timm, which takes a job in `place`.
 
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.

@@ -45,7 +45,12 @@ def appearing(path: Path, what: str) -> Iterator[Path]:
             yield temporary
             if temporary.is_dir() and path.is_dir():
                 path.rename(replaced)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError:
+                if replaced.exists():
+                    replaced.rename(path)
+                raise
     finally:
         remove(temporary)
         remove(replaced)
