@@ -20,7 +20,7 @@ from tl_core import settings
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
-from tl_core.runs.store.sweep import sweep
+from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
 from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
 from ui.words import plain
@@ -74,7 +74,7 @@ def _settle(name: str) -> None:
 
 
 def _open(place: Place) -> Here:
-    _sweep_hourly()
+    sweep_hourly(Store.default(), settings.keep_days())
     workspace = Store.default().workspace(_token())
     workspace.touch()
     named = st.query_params.get("dataset")
@@ -94,14 +94,6 @@ def _open(place: Place) -> Here:
     if settings.on_space():
         _tell_parent(here.query())
     return here
-
-
-@st.cache_resource(max_entries=1, ttl=3600, show_spinner=False)
-def _sweep_hourly() -> bool:
-    days = settings.keep_days()
-    if days:
-        sweep(Store.default(), days)
-    return True
 
 
 def _token() -> str:

@@ -18,7 +18,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id, new_token
-from tl_core.runs.store.sweep import sweep
+from tl_core.runs.store.sweep import sweep, sweep_hourly
 
 _DAY = 86_400
 
@@ -170,11 +170,34 @@ def test_a_workspace_in_use_is_not_swept_by_its_own_job(monkeypatch: pytest.Monk
     for workspace in (old, idle):
         _age(workspace, _read(workspace), 3 * _DAY)
     _age(old, first, 3 * _DAY)
+    _hours_pass(2)
     os.utime(upload, (time.time() - _DAY / 2,) * 2)
     _read(old, "next")
     assert {dataset.name for dataset in old.datasets()} >= {"next", first.name}
     assert upload.is_dir()
     assert not idle.exists
+
+
+def test_the_jobs_of_an_hour_sweep_once_and_the_app_and_the_commands_count_together(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_KEEP_DAYS", "2")
+    store, idle = Store.default(), Store.default().workspace(new_token())
+    _age(idle, _read(idle), 3 * _DAY)
+    _read(workspace)
+    assert sweep_hourly(store, 2) == []
+    assert idle.exists
+    _hours_pass(2)
+    sweeping = locks.take(store.root / "swept")
+    assert sweeping is not None
+    _read(workspace)
+    assert idle.exists, "another process is sweeping just now"
+    locks.release([sweeping])
+    _read(workspace)
+    assert not idle.exists
+    _age(idle, _read(idle), 3 * _DAY)
+    assert sweep_hourly(store, 2) == []
+    assert sweep(store, 2) == [idle.token], "a sweep that is asked for does not wait for the hour"
 
 
 def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder) -> None:
@@ -219,6 +242,11 @@ def _age(workspace: Workspace, dataset: DatasetFolder, seconds: float) -> None:
     for path in (dataset.path, dataset.path.parent, workspace.path / "touched", workspace.path):
         if path.exists():
             os.utime(path, (then, then))
+
+
+def _hours_pass(hours: float) -> None:
+    then = time.time() - hours * 3600
+    os.utime(Store.default().root / "swept", (then, then))
 
 
 def test_nobody_else_on_the_machine_can_list_tokens_or_read_pictures(

@@ -1,4 +1,4 @@
-"""Makes the folder of a job: whole when it appears, and only once for the same key. Sweeps the store before that."""
+"""Makes the folder of a job: whole when it appears, and only once for the same key. Sweeps the store before that, once an hour."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tl_core.errors import InUse, NotEmpty, SpecError, StoreError
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.store import Store, Workspace, new_id
-from tl_core.runs.store.sweep import sweep
+from tl_core.runs.store.sweep import sweep_hourly
 
 
 def swept(workspace: Workspace) -> Store:
-    """Mark `workspace` as used, delete workspaces that were idle for too long, and return the store."""
+    """Mark `workspace` as used, sweep its store if nobody did so within the hour, and return the store."""
     store = Store(workspace.path.parents[1])
     workspace.touch()
-    sweep(store, settings.keep_days())
+    sweep_hourly(store, settings.keep_days())
     return store
 
 

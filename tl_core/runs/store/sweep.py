@@ -9,9 +9,24 @@ from pathlib import Path
 
 from tl_core.disk import modified
 from tl_core.errors import GraftError, InUse
+from tl_core.runs.store import locks
 from tl_core.runs.store.store import KINDS, Store, Workspace, children
 
-_DAY = 86_400.0
+_HOUR, _DAY = 3_600.0, 86_400.0
+
+
+def sweep_hourly(store: Store, keep_days: float) -> list[str]:
+    """As `sweep`; nothing where a process that shares the store has swept within the hour, or is sweeping now."""
+    marker = _marker(store)
+    if not store.root.is_dir() or abs(time.time() - modified(marker)) < _HOUR:
+        return []
+    turn = locks.take(marker, patience=0.0)
+    if turn is None:
+        return []
+    try:
+        return sweep(store, keep_days)
+    finally:
+        locks.release([turn])
 
 
 def sweep(store: Store, keep_days: float) -> list[str]:
@@ -31,7 +46,13 @@ def sweep(store: Store, keep_days: float) -> list[str]:
     for path in children(store.root / "workspaces"):
         if path.name.startswith(".deleted-"):
             shutil.rmtree(path, ignore_errors=True)
+    _marker(store).touch(0o600)
     return removed
+
+
+def _marker(store: Store) -> Path:
+    """The file whose time tells when the store was swept last; it is locked while one is sweeping for the hour."""
+    return store.root / "swept"
 
 
 def _clear(workspace: Workspace, now: float) -> None:
