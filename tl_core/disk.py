@@ -1,4 +1,4 @@
-"""Writing a file or folder whole or not at all, removing one at once, and the error for a full disk."""
+"""Writing a file or folder whole or not at all, removing one at once, sizes, free space, and the error for a full disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tl_core.errors import DiskFull
+
+_LARGEST_FLOOR = 20
+"""What has to stay free is at most this part of a disk, so that a small one can be used, too."""
 
 
 @contextmanager
@@ -81,6 +84,47 @@ def allocate(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         elif shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def spare(folder: Path, floor: int) -> int:
+    """Bytes that may still be written to the disk of `folder`, which need not exist yet, until only `floor` bytes are free.
+
+    It is negative where fewer are free. On a small disk the floor is a twentieth of it.
+    """
+    usage = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists()))
+    return usage.free - min(floor, usage.total // _LARGEST_FLOOR)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file or folder at `path`; what goes away meanwhile counts nothing."""
+    try:
+        with os.scandir(path) as inner:
+            return sum(
+                size_of(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else _entry_size(entry)
+                for entry in inner
+            )
+    except NotADirectoryError:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _entry_size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def in_words(size: int) -> str:
+    """`size` bytes as people read them: `3.2 GB`, `45 MB`."""
+    return (
+        f"{size / 1e9:,.1f} GB"
+        if size >= 999_500_000
+        else f"{size / 1e6:,.0f} MB"
+        if size >= 999_500
+        else f"{size / 1e3:,.0f} kB"
+    )
 
 
 def modified(path: Path) -> float:

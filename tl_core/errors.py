@@ -16,7 +16,8 @@ GraftError                      what the user can mend; its text is for the user
 │   ├── NotFound                no such workspace, data set, run or file
 │   ├── InUse                   something that a running job needs
 │   ├── NotEmpty                an output folder that holds something already
-│   └── DiskFull                no space left
+│   ├── DiskFull                no space left
+│   └── OverBudget              more than the operator allows
 ├── DocumentError               a JSON file that does not follow its schema
 ├── DeviceError                 a device that is not here, or whose memory is too small
 ├── Cancelled                   the user stopped it (exit code 130)
@@ -158,6 +159,10 @@ class NotEmpty(StoreError):
 
 class DiskFull(StoreError):
     kind = "disk_full"
+
+
+class OverBudget(StoreError):
+    kind = "over_budget"
 
 
 class DocumentError(GraftError):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import PATIENCE
 from tl_core.data.cache import Cache, holds_array
-from tl_core.errors import DiskFull
+from tl_core.errors import DiskFull, OverBudget
 
 
 def write(size: int):
@@ -177,6 +177,67 @@ def test_old_entries_make_way_for_what_needs_more_than_the_disk_has(
         entry.temporary.write_bytes(b"y")
         entry.commit()
     assert [key for key in ("newest", "older", "oldest") if cache.get("pixels", key)] == ["newest"]
+
+
+def test_a_wish_that_cannot_be_met_is_refused_and_takes_nothing_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path, 1000, spare_seconds=0)
+    for key in ("a", "b"):
+        os.utime(cache.make("pixels", key, write(400)), (1, 1))
+    with (
+        pytest.raises(OverBudget, match=r"50 kB of the cache, which may have 1 kB \(GRAFT_CACHE_GB\)"),
+        cache.entry("pixels", "large", needed=50_000),
+    ):
+        pytest.fail("was filled")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1000, 900, 100))
+    tight = Cache(tmp_path, 1000, free_bytes=10_000, spare_seconds=0)
+    assert tight.room() == 850, "a twentieth of the disk stays free"
+    with pytest.raises(DiskFull, match="has room for"), tight.entry("pixels", "large", needed=900):
+        pytest.fail("was filled")
+    assert cache.get("pixels", "a")
+    assert cache.get("pixels", "b")
+
+
+def test_an_entry_that_turns_out_larger_than_the_cache_does_not_stay(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000, spare_seconds=0)
+    other = cache.make("pixels", "other", write(400))
+    os.utime(other, (1, 1))
+    with pytest.raises(OverBudget, match="GRAFT_CACHE_GB"):
+        cache.make("pixels", "large", write(50_000))
+    assert [entry.path for entry in cache.entries()] == [other]
+    assert cache.size() == 400
+
+
+def test_no_more_goes_than_has_to_go(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000, spare_seconds=0)
+    for age, key in enumerate(("newest", "older", "oldest")):
+        os.utime(cache.make("pixels", key, write(300)), (1000 - age, 1000 - age))
+    with cache.entry("pixels", "next", needed=350) as entry:
+        assert [one.path.name for one in cache.entries()] == ["older", "newest"]
+        entry.temporary.write_bytes(b"x" * 350)
+        entry.commit()
+    assert [one.path.name for one in cache.entries()] == ["older", "newest", "next"]
+
+
+def test_what_is_being_filled_counts(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000, spare_seconds=0)
+    with cache.entry("pixels", "first", needed=700) as first:
+        first.temporary.write_bytes(b"x" * 700)
+        assert cache.room() == 300
+        with pytest.raises(OverBudget, match="other jobs are filling"), cache.entry("pixels", "second", needed=400):
+            pytest.fail("was filled")
+        first.commit()
+    assert cache.get("pixels", "first")
+
+
+def test_clearing_leaves_what_was_used_since(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 10_000, spare_seconds=0)
+    for key, used in (("old", 10), ("young", 30)):
+        os.utime(cache.make("features", key, write(10)), (used, used))
+    assert [entry.path.name for entry in cache.clear(unused_since=20)] == ["old"]
+    assert [entry.path.name for entry in cache.entries()] == ["young"]
+    assert Cache(tmp_path, 10_000, spare_seconds=1e12).clear(unused_since=40) == [], "somebody may be about to open it"
 
 
 def test_what_comes_of_some_pictures_is_forgotten_with_them(tmp_path: Path) -> None:

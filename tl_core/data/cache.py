@@ -2,7 +2,7 @@
 
 An entry is a file or a folder, `root/KIND/KEY`, whose key is a hash of what it was computed from. It is put in place by one
 rename, so that no reader sees an unfinished one. The least recently used entry is evicted first; a process that has an evicted file
-open or memory-mapped can still read it (POSIX).
+open or memory-mapped can still read it (POSIX). An entry that cannot fit is refused before others are evicted for it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,29 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tl_core.disk import disk_full_said, remove, vanish
+from tl_core.disk import disk_full_said, in_words, remove, size_of, spare, vanish
+from tl_core.errors import DiskFull, OverBudget
 
-KINDS = ("pixels", "features", "activations", "backbones")
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "pixels": "The decoded pictures",
+        "features": "The features of the pictures",
+        "activations": "The output of the frozen stages",
+        "backbones": "The exported backbone",
+    }
+)
+"""The folders of the cache, and what to call in a sentence what lies in them."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,150}")
 _PARTIAL = ".partial"
@@ -38,22 +48,40 @@ class Entry:
     temporary: Path
     """Where to write the entry: a path that does not exist yet, for a file or for a folder."""
     _final: Path = field(repr=False)
+    _most: int = field(repr=False)
 
     def commit(self) -> Path:
-        """Rename what was written to `temporary` to its final name; returns the path."""
+        """Rename what was written to `temporary` to its final name; returns the path.
+
+        Raises:
+            OverBudget: it is larger than the whole cache may be.
+        """
+        size = size_of(self.temporary)
+        if size > self._most:
+            raise _too_large(self._final.parent.name, size, self._most)
         self.temporary.rename(self._final)
         os.utime(self._final)
         self.path = self._final
         return self._final
 
 
-class Cache:
-    """Keeps at most `limit_bytes` under `root`; shared by all processes of one store."""
+class Kept(NamedTuple):
+    """A finished entry of the cache."""
 
-    def __init__(self, root: Path, limit_bytes: int, *, spare_seconds: float = 60.0) -> None:
+    used: float
+    """When it was used last, seconds since the epoch."""
+    bytes: int
+    path: Path
+
+
+class Cache:
+    """Keeps at most `limit_bytes` under `root`, and `free_bytes` of its disk free; shared by all processes of one store."""
+
+    def __init__(self, root: Path, limit_bytes: int, *, free_bytes: int = 0, spare_seconds: float = 60.0) -> None:
         """`spare_seconds`: an entry that was used so recently is not evicted, since a process may be about to open it."""
         self.root = root
         self.limit_bytes = limit_bytes
+        self.free_bytes = free_bytes
         self._spare_seconds = spare_seconds
         self._whole: set[tuple[Path, int]] = set()
 
@@ -81,26 +109,27 @@ class Cache:
             use(entry.path)
 
         A second process waits at the `with` and finds the entry filled. What was not committed is removed. An entry that is
-        not `whole` (after a power cut or a disk error) is dropped and filled again. Where filling takes `needed` bytes and
-        the disk has fewer, older entries are evicted first.
+        not `whole` (after a power cut or a disk error) is dropped and filled again. Where filling takes `needed` bytes, older
+        entries are evicted to make room for them, or none if they cannot fit.
 
         Raises:
-            DiskFull: no space was left while it was being filled.
+            OverBudget: it is larger than the cache may be, beside what is being filled just now.
+            DiskFull: the disk has no room for it, or no space was left while it was being filled.
         """
         final = self._path(kind, key)
         present = self._sound(kind, key, whole)
         temporary = final.with_name(f".{final.name}{_PARTIAL}")
         if present is not None:
-            yield Entry(present, temporary, final)
+            yield Entry(present, temporary, final, self.limit_bytes)
             return
         with disk_full_said(f"the cache in {self.root}"):
             with self._lock(kind, key):
                 remove(temporary)
-                found = Entry(self._sound(kind, key, whole), temporary, final)
+                found = Entry(self._sound(kind, key, whole), temporary, final, self.limit_bytes)
                 if found.path is None:
                     _vanish(final)
                     if needed:
-                        self.evict(needed)
+                        self._make_room(kind, needed)
                 fresh = found.path is None
                 try:
                     yield found
@@ -139,42 +168,84 @@ class Cache:
             return entry.path
 
     def size(self) -> int:
-        """Bytes that all entries take now."""
-        return sum(_bytes(path) for path in self._entries())
+        """Bytes that all entries take now, with those that are being filled."""
+        entries, filling = self._look()
+        return sum(entry.bytes for entry in entries) + filling
+
+    def entries(self) -> list[Kept]:
+        """Every finished entry, the least recently used first."""
+        return self._look()[0]
 
     def room(self) -> int:
         """Bytes that a new entry may take: within the limit, and on the disk once older entries are evicted."""
         self.root.mkdir(parents=True, exist_ok=True)
-        return max(0, min(self.limit_bytes, shutil.disk_usage(self.root).free + self.size()))
+        entries, filling = self._look()
+        on_disk = spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries))
+        return max(0, min(self.limit_bytes - filling, on_disk))
 
     def forget(self, origin: str) -> None:
         """Remove all entries whose key begins with `origin` and a hyphen."""
-        for path in self._entries():
-            if path.name.startswith(f"{origin}-"):
-                _vanish(path)
+        for entry in self.entries():
+            if entry.path.name.startswith(f"{origin}-"):
+                _vanish(entry.path)
+
+    def clear(self, *, unused_since: float) -> list[Kept]:
+        """Remove the entries that were not used since then (seconds since the epoch), but none that was just used; what was removed."""
+        gone = [entry for entry in self._old(self.entries()) if entry.used < unused_since]
+        for entry in gone:
+            _vanish(entry.path)
+        return gone
 
     def evict(self, needed: int = 0) -> None:
         """Remove what crashed processes left behind, then the least recently used entries.
 
-        Stops as soon as the rest is within the limit and the disk has `needed` bytes free. What was just used stays.
+        Stops as soon as the rest is within the limit and the disk has `needed` bytes to spare. What was just used stays.
         """
-        entries: list[tuple[float, int, Path]] = []
-        for path in self._entries():
-            if path.name.startswith("."):
-                self._sweep(path)
-                continue
-            try:
-                entries.append((path.stat().st_mtime, _bytes(path), path))
-            except FileNotFoundError:
-                continue
-        total = sum(size for _, size, _ in entries)
-        newest_to_go = time.time() - self._spare_seconds
-        for used, size, path in sorted(entries):
-            fits = total <= self.limit_bytes and shutil.disk_usage(self.root).free >= needed
-            if fits or used > newest_to_go:
+        self._evict(*self._look(), within=self.limit_bytes, on_disk=needed)
+
+    def _make_room(self, kind: str, needed: int) -> None:
+        """Evict what has to go for an entry of `needed` bytes; nothing where it cannot fit. Raises OverBudget, DiskFull."""
+        entries, filling = self._look()
+        if needed > self.limit_bytes - filling:
+            raise _too_large(kind, needed, self.limit_bytes, filling)
+        room = spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries))
+        if needed > room:
+            raise DiskFull(
+                f"{KINDS[kind]} would take {in_words(needed)}, and the disk has room for {in_words(max(0, room))}. "
+                "Free some space and start again."
+            )
+        self._evict(entries, filling, within=self.limit_bytes - needed, on_disk=needed)
+
+    def _evict(self, entries: list[Kept], filling: int, *, within: int, on_disk: int) -> None:
+        total = sum(entry.bytes for entry in entries) + filling
+        # Counted, not asked for again: the disk gets back an evicted file that is still mapped only when its reader has ended.
+        free = spare(self.root, self.free_bytes)
+        for entry in self._old(entries):
+            if total <= within and free >= on_disk:
                 break
-            _vanish(path)
-            total -= size
+            _vanish(entry.path)
+            total, free = total - entry.bytes, free + entry.bytes
+
+    def _old(self, entries: list[Kept]) -> list[Kept]:
+        """Those that may be evicted."""
+        newest_to_go = time.time() - self._spare_seconds
+        return [entry for entry in entries if entry.used <= newest_to_go]
+
+    def _look(self) -> tuple[list[Kept], int]:
+        """The finished entries, the least recently used first, and the bytes of those that are being filled.
+
+        What crashed processes left behind is removed.
+        """
+        entries, filling = [], 0
+        for kind in KINDS:
+            for path in (self.root / kind).iterdir() if (self.root / kind).is_dir() else ():
+                if path.name.startswith("."):
+                    self._sweep(path)
+                    filling += size_of(path)
+                    continue
+                with suppress(FileNotFoundError):
+                    entries.append(Kept(path.stat().st_mtime, size_of(path), path))
+        return sorted(entries), filling
 
     def _sweep(self, leftover: Path) -> None:
         if leftover.name.endswith(_GONE):
@@ -183,9 +254,6 @@ class Cache:
             key = leftover.name[1 : -len(_PARTIAL)]
             with suppress(Timeout), self._lock(leftover.parent.name, key, timeout=0):
                 remove(leftover)
-
-    def _entries(self) -> list[Path]:
-        return [path for kind in KINDS if (self.root / kind).is_dir() for path in (self.root / kind).iterdir()]
 
     def _lock(self, kind: str, key: str, *, timeout: float = -1) -> FileLock:
         locks = self.root / "locks"
@@ -216,11 +284,12 @@ def holds_array(dtype: type[np.generic], *leading: int) -> Callable[[Path], bool
     return whole
 
 
-def _bytes(path: Path) -> int:
-    try:
-        return sum(_bytes(inner) for inner in path.iterdir()) if path.is_dir() else path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def _too_large(kind: str, needed: int, most: int, filling: int = 0) -> OverBudget:
+    others = f", and other jobs are filling {in_words(filling)} of it" if filling else ""
+    return OverBudget(
+        f"{KINDS[kind]} would take {in_words(needed)} of the cache, which may have {in_words(most)} (GRAFT_CACHE_GB){others}. "
+        "Take a smaller image size, fewer pictures or a smaller backbone, or let the operator raise that limit."
+    )
 
 
 def _vanish(path: Path) -> None:

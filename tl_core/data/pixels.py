@@ -140,6 +140,7 @@ def load_pixels(
 
     Raises:
         DataError: a copy in the data set is missing or damaged.
+        OverBudget: the array is larger than the cache may be.
         DiskFull: there is no space for the array.
     """
     key = pixels_key(manifest, size=size, interpolation=interpolation)

@@ -35,7 +35,7 @@ def exported_backbone(
         UnknownName: the network has no such set of weights.
         SpecError: the network does not take this image size.
         WeightsUnavailable, DownloadFailed: as `weights.obtain.fetch`.
-        DiskFull: no space is left.
+        OverBudget, DiskFull: the cache or the disk has no room for it.
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
     known = network.weights_row(weights)
@@ -43,7 +43,9 @@ def exported_backbone(
     problem = too_large(network)
     if problem:
         raise ModelError(problem)
-    with cache.entry("backbones", backbone_key(network, known.name, image_size), whole=_whole) as entry:
+    # The graph and the tensors hold each parameter once, at 4 bytes.
+    needed = 2 * 4 * network.parameters
+    with cache.entry("backbones", backbone_key(network, known.name, image_size), whole=_whole, needed=needed) as entry:
         if entry.path is not None:
             return entry.path
         file = yield from fetch(network, known.name)

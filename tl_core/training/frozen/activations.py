@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache, holds_array
+from tl_core.data.cache import Cache, Entry, holds_array
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import TrainSpec
+from tl_core.errors import DiskFull, OverBudget
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.edit import stage_name
 from tl_core.training.frozen.eager import View, run_eager
@@ -75,7 +76,7 @@ def frozen_activations(
     frozen stages would be computed again.
 
     Raises:
-        DiskFull: no space is left.
+        OverBudget, DiskFull: the cache or the disk has no room for it.
         ModelError: the backbone gives values that are not finite, or its graph lacks the stage.
     """
     run = _Run(backbone, exported, pixels, frozen, spec, cache, key)
@@ -203,17 +204,28 @@ class _Run:
             )
             if entry.path is None:
                 wanted, filled = [Wanted(self._output, entry.temporary, np.float16)], [entry]
-                if self._output != EMBEDDING:
-                    features = entries.enter_context(
-                        self.cache.entry("features", self._key, whole=holds_array(np.float32, count))
-                    )
-                    if features.path is None:
-                        wanted.append(Wanted(EMBEDDING, features.temporary, np.float32))
-                        filled.append(features)
+                features = self._features(entries) if self._output != EMBEDDING else None
+                if features is not None and features.path is None:
+                    wanted.append(Wanted(EMBEDDING, features.temporary, np.float32))
+                    filled.append(features)
                 yield from self._fill(wanted, self.pixels, pace, 0)
                 for one in filled:
                     one.commit()
             return _mapped(entry.path)
+
+    def _features(self, entries: ExitStack) -> Entry | None:
+        """The cache's entry of the embeddings, held by `entries`; None where it has no room for them, which this run does not need."""
+        count = len(self.pixels)
+        with suppress(OverBudget, DiskFull):
+            return entries.enter_context(
+                self.cache.entry(
+                    "features",
+                    self._key,
+                    whole=holds_array(np.float32, count),
+                    needed=count * self._backbone.network.embedding_size * 4,
+                )
+            )
+        return None
 
     def copy(self, pictures: View, pace: Pace, before: int) -> Generator[Event, None, NDArray[np.float16]]:
         """The output for one view of the training images."""

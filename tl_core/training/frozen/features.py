@@ -53,12 +53,14 @@ def frozen_features(
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         SpecError: the image size does not fit the network.
         DeviceError: torch cannot use the device.
-        DiskFull: no space is left.
+        OverBudget, DiskFull: the cache or the disk has no room for them.
         ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
+    needed = len(pixels) * network.embedding_size * 4
     if device == "cpu":
         exported = yield from exported_backbone(network, weights, pixels.shape[1], cache)
-        return (yield from kept_features(partial(run_graph, exported / ONNX_NAME), pixels, cache=cache, key=key))
+        run = partial(run_graph, exported / ONNX_NAME)
+        return (yield from kept_features(run, pixels, cache=cache, key=key, needed=needed))
 
     def fill(wanted: Sequence[Wanted], pictures: Pictures) -> Generator[Event, None, None]:
         from tl_core.training.frozen.eager import run_eager
@@ -68,7 +70,7 @@ def frozen_features(
         backbone = yield from pretrained(network, weights)
         yield from run_eager(backbone, 0, device, wanted, pictures)
 
-    return (yield from kept_features(fill, pixels, cache=cache, key=key))
+    return (yield from kept_features(fill, pixels, cache=cache, key=key, needed=needed))
 
 
 def kept_features(
@@ -77,15 +79,17 @@ def kept_features(
     *,
     cache: Cache,
     key: str,
+    needed: int = 0,
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where it has `key`; else `fill` writes them.
 
-    `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`.
+    `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`. `needed`: their size, bytes, if it is
+    known.
 
     Raises:
-        DiskFull: no space is left. Errors of `fill` are passed on.
+        OverBudget, DiskFull: the cache or the disk has no room for them. Errors of `fill` are passed on.
     """
-    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels))) as entry:
+    with cache.entry("features", key, whole=holds_array(np.float32, len(pixels)), needed=needed) as entry:
         path = entry.path
         if path is None:
             yield from fill([Wanted(EMBEDDING, entry.temporary, np.float32)], pixels)
