@@ -1,24 +1,123 @@
-"""What an operator sets through the environment, in one place.
+"""What an operator sets through environment variables: one table, `Settings`, with defaults for a person, an office and a Space.
 
-| variable              | meaning                                              | default                    |
-| --------------------- | ---------------------------------------------------- | -------------------------- |
-| GRAFT_STORE           | folder for workspaces, cache and queue               | the user's data folder     |
-| GRAFT_KEEP_DAYS       | days after which an idle workspace is swept; 0: never| 0, on a Space 2            |
-| GRAFT_MAX_UPLOAD_MB   | size of an upload in all, in megabytes               | 500                        |
-| GRAFT_CACHE_GB        | size of the cache, in gigabytes                      | 10                         |
-| GRAFT_WEIGHTS_DIR     | folder of weights files, NAME.safetensors or .pth    | none                       |
-| GRAFT_EXECUTOR        | where jobs run: local, or MODULE:CLASS               | local                      |
-| SPACE_ID              | set by Hugging Face Spaces                           |                            |
+The tables in README.md and docs/deploy.md are written from it by `make options`.
 """
 
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import platformdirs
+from pydantic import Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tl_core.errors import SpecError
+
+PREFIX = "GRAFT_"
+Preset = Literal["person", "office", "space"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+def _setting(meaning: str, person: Any, office: Any = None, space: Any = None, **limits: Any) -> Any:
+    """A field of `Settings`, with its default under each preset; one that is not given is that of `person`.
+
+    `limits` are those of `pydantic.Field`. Its `title` is what the tables show for a default that is empty.
+    """
+    defaults = [person, person if office is None else office, person if space is None else space]
+    return Field(description=meaning, json_schema_extra={"defaults": defaults}, **limits)
+
+
+class Settings(BaseSettings):
+    """The settings of one moment. Each field is the variable of its name, in capitals, after `GRAFT_`."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        str_strip_whitespace=True,
+        allow_inf_nan=False,
+    )
+
+    preset: Preset = _setting(
+        "for whom the other defaults are: `person` (this machine's owner), `office` (a server for people who know each other) or "
+        "`space` (strangers); inside a Hugging Face Space it is `space` by itself",
+        *PRESETS,
+    )
+    store: str = _setting("the folder for workspaces, cache and queue", "", title="the user's data folder")
+    keep_days: float = _setting("days after which an unused workspace is deleted; 0 keeps it for ever", 0, 0, 2, ge=0)
+    max_upload_mb: float = _setting("largest size of an upload, in megabytes", 500, ge=0)
+    cache_gb: float = _setting(
+        "largest size of the cache (decoded pictures, features, exported backbones), in gigabytes", 10, ge=0
+    )
+    executor: str = _setting(
+        "where jobs run: `local` (processes of this machine), or `MODULE:CLASS`, a class of your own with the methods `submit`, "
+        "`cancel`, `alive` and `log`",
+        "local",
+    )
+    weights_dir: str = _setting(
+        "a folder with weights of your own: `NAME.safetensors`, `NAME.pth` or the library's file name", "", title="none"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        preset = given.get("preset", "space" if on_space() else "person")
+        column = PRESETS.index(preset) if preset in PRESETS else 0
+        return {name: defaults_of(field)[column] for name, field in cls.model_fields.items()} | given
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return int(self.max_upload_mb * 1e6)
+
+    @property
+    def cache_bytes(self) -> int:
+        return int(self.cache_gb * 1e9)
+
+
+def current() -> Settings:
+    """The settings that the environment gives now.
+
+    Raises:
+        SpecError: with every value that cannot be used.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) or name == "SPACE_ID"}
+    return _of(tuple(sorted(given.items())))
+
+
+def check() -> Settings:
+    """`current`, after a look at all that can be wrong before a server starts: values, folders, and names that are no setting.
+
+    Raises:
+        SpecError: with all problems at once.
+    """
+    problems = [_unknown(name) for name in sorted(os.environ) if name.startswith(PREFIX) and name not in variables()]
+    for look in (current, store_folder, weights_folder):
+        try:
+            look()
+        except SpecError as error:
+            problems.append(error.message)
+    if problems:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    return current()
+
+
+def defaults_of(field: FieldInfo) -> list[Any]:
+    """The default of a field of `Settings` under each of `PRESETS`."""
+    extra = field.json_schema_extra
+    if not isinstance(extra, dict) or not isinstance(extra["defaults"], list):
+        raise TypeError(f"{field!r} was not made by _setting")
+    return extra["defaults"]
+
+
+def variables() -> dict[str, FieldInfo]:
+    """The fields of `Settings` by the names of their environment variables."""
+    return {f"{PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items()}
 
 
 def store_folder() -> Path:
@@ -27,35 +126,12 @@ def store_folder() -> Path:
     Raises:
         SpecError: it lies where no folder can be.
     """
-    chosen = os.environ.get("GRAFT_STORE")
+    chosen = current().store
     folder = Path(chosen).expanduser().resolve() if chosen else Path(platformdirs.user_data_dir("graft"))
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir():
         raise SpecError(f"GRAFT_STORE is {folder}, but {nearest} is a file. Name a folder.")
     return folder
-
-
-def executor() -> str:
-    """Name of the executor that runs jobs: a row of `runs.process.executor.EXECUTORS`, or `MODULE:CLASS`."""
-    return os.environ.get("GRAFT_EXECUTOR", "").strip() or "local"
-
-
-def on_space() -> bool:
-    """Whether this process runs in a Hugging Face Space."""
-    return bool(os.environ.get("SPACE_ID"))
-
-
-def keep_days() -> float:
-    """Days that an idle workspace is kept; 0 means for ever."""
-    return _number("GRAFT_KEEP_DAYS", 2.0 if on_space() else 0.0)
-
-
-def max_upload_bytes() -> int:
-    return int(_number("GRAFT_MAX_UPLOAD_MB", 500.0) * 1_000_000)
-
-
-def cache_bytes() -> int:
-    return int(_number("GRAFT_CACHE_GB", 10.0) * 1_000_000_000)
 
 
 def weights_folder() -> Path | None:
@@ -64,7 +140,7 @@ def weights_folder() -> Path | None:
     Raises:
         SpecError: what GRAFT_WEIGHTS_DIR names is no folder.
     """
-    chosen = os.environ.get("GRAFT_WEIGHTS_DIR")
+    chosen = current().weights_dir
     if not chosen:
         return None
     folder = Path(chosen).expanduser()
@@ -73,14 +149,37 @@ def weights_folder() -> Path | None:
     return folder
 
 
-def _number(variable: str, default: float) -> float:
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        return default
+def on_space() -> bool:
+    """Whether this process runs in a Hugging Face Space, which sets SPACE_ID."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+@lru_cache(maxsize=8)
+def _of(given: tuple[tuple[str, str], ...]) -> Settings:
+    del given  # the cache's key
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise SpecError(f"The environment variable {variable} is {text!r}; it takes a number from 0 up.")
-    return value
+        return Settings()
+    except ValidationError as error:
+        raise SpecError("\n".join(_problem(dict(found)) for found in error.errors())) from None
+
+
+def _problem(found: dict[str, Any]) -> str:
+    name = f"{PREFIX}{str(found['loc'][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).upper()}"
+    field = variables()[name]
+    words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
+    takes = words.get(field.annotation)
+    lowest = next((part.ge for part in field.metadata if hasattr(part, "ge")), None)
+    if takes and lowest is not None:
+        takes += f" from {lowest} up"
+    if takes is None:
+        # A validator of our own speaks for itself.
+        takes = ", ".join(get_args(field.annotation)) or str(found["msg"]).removeprefix("Value error, ")
+    return f"The environment variable {name} is {found['input']!r}; it takes {takes}."
+
+
+def _unknown(name: str) -> str:
+    # Without the prefix, which would make any two names alike.
+    near = get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in variables()], n=1)
+    return f"The environment variable {name} is no setting of Graft." + (
+        f" Did you mean {PREFIX}{near[0]}?" if near else ""
+    )

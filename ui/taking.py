@@ -41,7 +41,7 @@ def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> No
 
 def keeping() -> str:
     """Sentences that say how long pictures stay on the server."""
-    days = settings.keep_days()
+    days = settings.current().keep_days
     stay = (
         f"{duration(days * 86_400)} after you were last here"
         if 0 < days < 1

@@ -74,7 +74,7 @@ def _settle(name: str) -> None:
 
 
 def _open(place: Place) -> Here:
-    sweep_hourly(Store.default(), settings.keep_days())
+    sweep_hourly(Store.default(), settings.current().keep_days)
     workspace = Store.default().workspace(_token())
     workspace.touch()
     named = st.query_params.get("dataset")

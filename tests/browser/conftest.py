@@ -1,6 +1,6 @@
 """The app as a user meets it: a server of its own on a store of its own, and Debian's Chromium.
 
-With GRAFT_SCREENSHOTS=FOLDER every `look` leaves a picture there, to be judged by eye.
+With SCREENSHOTS_INTO=FOLDER every `look` leaves a picture there, to be judged by eye.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def phone(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def look() -> Look:
-    """`look(page, name)` keeps a picture of the whole page where GRAFT_SCREENSHOTS says, else does nothing."""
-    folder = os.environ.get("GRAFT_SCREENSHOTS")
+    """`look(page, name)` keeps a picture of the whole page where SCREENSHOTS_INTO says, else does nothing."""
+    folder = os.environ.get("SCREENSHOTS_INTO")
 
     def keep(page: Page, name: str) -> None:
         if folder:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tl_core import api, settings
+from tl_core import api
 from tl_core.cli import show
 from tl_core.cli import train as training
 from tl_core.cli.parameters import Json
@@ -27,6 +27,7 @@ def app(
     json: Json = False,
 ) -> None:
     """Serve the app."""
+    from tl_core import settings
     from tl_core.runs.store.store import Store
     from tl_core.runs.store.sweep import sweep
 
@@ -36,7 +37,7 @@ def app(
         raise NotFound(f"There is no streamlit_app.py in {ROOT}. Start the app from a whole checkout.")
     store = Store.default()
     store.make()
-    sweep(store, settings.keep_days())
+    sweep(store, settings.current().keep_days)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
     if json:
@@ -55,22 +56,22 @@ def serve_command(host: str, port: int) -> list[str]:
     """The command that serves the app with the operator's settings.
 
     Raises:
-        SpecError: a setting that is no number, or a store that is no folder.
+        SpecError: settings that cannot be used, all of them at once.
     """
+    from tl_core import settings
+
+    chosen = settings.check()
     options = {
         "server.address": host,
         "server.port": str(port),
         "server.headless": "true",
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": str(max(1, math.ceil(settings.max_upload_bytes() / 1_000_000))),
+        "server.maxUploadSize": str(max(1, math.ceil(chosen.max_upload_mb))),
         "browser.gatherUsageStats": "false",
     }
     if settings.on_space():
         # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
         options["server.enableXsrfProtection"] = "false"
-    settings.store_folder()
-    settings.keep_days()
-    settings.cache_bytes()
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), *flags]
 

@@ -1,13 +1,21 @@
-"""Writes the options of a run into README.md, as a table, and into `tl_core.train`, as its arguments: `make options`."""
+"""Writes what tables of the program say into the texts that repeat it: `make options`.
+
+The options of a run become a table in README.md and the arguments of `tl_core.train`; the operator's settings become a table in
+README.md and docs/deploy.md.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
+from tl_core import settings
 from tl_core.documents.options import OPTIONS, Option
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+DEPLOY = ROOT / "docs" / "deploy.md"
 SOURCE = ROOT / "tl_core" / "api.py"
 
 
@@ -20,6 +28,15 @@ def with_table(readme: str) -> str:
         f"\n\n{head}\n{rows}\n\n",
         "<!-- end of the options of a run -->",
         readme,
+    )
+
+
+def with_settings(text: str) -> str:
+    """The text of README.md or docs/deploy.md with the table of the operator's settings between its two marks."""
+    rows = "\n".join(_setting_row(name, field) for name, field in settings.variables().items())
+    head = f"| variable | meaning | {' | '.join(settings.PRESETS)} |\n| --- | --- |{' --- |' * len(settings.PRESETS)}"
+    return _between(
+        "<!-- settings: written by make options -->", f"\n\n{head}\n{rows}\n\n", "<!-- end of the settings -->", text
     )
 
 
@@ -43,6 +60,11 @@ def _row(option: Option) -> str:
     return f"| `--{name}` | {option.takes} | {default} | {option.help} | {option.when} |"
 
 
+def _setting_row(name: str, field: FieldInfo) -> str:
+    shown = [field.title or "" if value == "" else str(value) for value in settings.defaults_of(field)]
+    return f"| `{name}` | {field.description} | {' | '.join(shown)} |"
+
+
 def _argument(option: Option) -> str:
     choices = ", ".join(f'"{choice}"' for choice in option.choices)
     kind = f"Literal[{choices}]" if choices else option.kind.__name__
@@ -51,5 +73,6 @@ def _argument(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(with_settings(with_table(README.read_text(encoding="utf-8"))), encoding="utf-8")
+    DEPLOY.write_text(with_settings(DEPLOY.read_text(encoding="utf-8")), encoding="utf-8")
     SOURCE.write_text(with_arguments(SOURCE.read_text(encoding="utf-8")), encoding="utf-8")

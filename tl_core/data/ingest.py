@@ -158,7 +158,7 @@ def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
     if not path.is_file():
         raise NotFound(f"There is no zip {shown(str(path))}.")
     yield StageStarted(stage="reading", title=f"Unpacking {shown(path.name)}")
-    most = UNPACKED_FOR_PACKED * settings.max_upload_bytes()
+    most = UNPACKED_FOR_PACKED * settings.current().max_upload_bytes
     return _Found(archive.extract(path, place, max_bytes=most), shown(path.name))
 
 

@@ -44,7 +44,7 @@ def show(here: Here) -> None:
         label_visibility="collapsed",
     )
     ways[way or "Folder or zip"](here)
-    st.caption(f":material/lock: {keeping()} One upload takes {settings.max_upload_bytes() / 1e6:,.0f} MB.")
+    st.caption(f":material/lock: {keeping()} One upload takes {settings.current().max_upload_bytes / 1e6:,.0f} MB.")
 
 
 def _key(name: str) -> str:

@@ -152,7 +152,7 @@ class Draft:
 
 
 def _check_size(uploads: Sequence[Upload], *, already: int = 0) -> None:
-    total, limit = already + sum(upload.size for upload in uploads), settings.max_upload_bytes()
+    total, limit = already + sum(upload.size for upload in uploads), settings.current().max_upload_bytes
     if total > limit:
         raise DataError(
             f"These files are {total / 1e6:,.0f} MB; one upload takes {limit / 1e6:,.0f} MB. Choose fewer pictures, or "

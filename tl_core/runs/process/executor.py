@@ -64,7 +64,7 @@ def chosen() -> Executor:
         UnknownName: it is neither in the table nor of the form MODULE:CLASS.
         SpecError: there is no such class, or it is no executor.
     """
-    return _named(settings.executor())
+    return _named(settings.current().executor)
 
 
 @cache

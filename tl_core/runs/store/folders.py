@@ -177,7 +177,7 @@ def forget(store: Path, origins: Iterable[str]) -> None:
     from tl_core.data.cache import Cache
 
     for origin in origins:
-        Cache(store / "cache", settings.cache_bytes()).forget(origin)
+        Cache(store / "cache", settings.current().cache_bytes).forget(origin)
 
 
 @lru_cache(maxsize=8)

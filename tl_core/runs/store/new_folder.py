@@ -22,7 +22,7 @@ def swept(workspace: Workspace) -> Store:
     """Mark `workspace` as used, sweep its store if nobody did so within the hour, and return the store."""
     store = Store(workspace.path.parents[1])
     workspace.touch()
-    sweep_hourly(store, settings.keep_days())
+    sweep_hourly(store, settings.current().keep_days)
     return store
 
 

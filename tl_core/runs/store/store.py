@@ -164,7 +164,7 @@ class Store:
         from tl_core.data.cache import Cache
 
         self.make()
-        return Cache(self.root / "cache", settings.cache_bytes())
+        return Cache(self.root / "cache", settings.current().cache_bytes)
 
     @property
     def queue(self) -> Path:

@@ -1,0 +1,59 @@
+"""What a child process of the package sees and may take."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tl_core import children
+
+SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+def seen(**options: object) -> dict[str, str]:
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW],
+        env=children.environment(**options),  # type: ignore[arg-type]
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(shown.stdout))
+
+
+def test_a_child_sees_what_it_needs_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = {"OMP_NUM_THREADS": "1", "HF_HOME": "/hf", "https_proxy": "http://proxy", "CUDA_VISIBLE_DEVICES": ""}
+    kept = {"AWS_SECRET_ACCESS_KEY": "k", "OPENAI_API_KEY": "k", "GRAFT_PASSWORD": "k", "DATABASE_URL": "k"}
+    for name, value in {**passed, **kept, "HF_TOKEN": "k"}.items():
+        monkeypatch.setenv(name, value)
+    plain = seen(GRAFT_STORE="/store")
+    assert passed.items() <= plain.items()
+    assert plain["GRAFT_STORE"] == "/store"
+    assert not {*kept, "HF_TOKEN"} & plain.keys()
+    assert seen(hub_tokens=True)["HF_TOKEN"] == "k"
+
+
+def test_a_module_in_the_working_folder_is_not_run(tmp_path: Path) -> None:
+    for name in ("tl_core.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken from the working folder')")
+    done = subprocess.run(
+        children.command("tl_core", "--help"),
+        cwd=tmp_path,
+        env=children.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "taken" in done.stderr) == (0, False)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not keep a limit on memory")
+def test_a_child_that_asks_for_more_memory_than_its_limit_gets_an_error() -> None:
+    code = "from tl_core import children; children.limit_memory(300_000_000); bytearray(400_000_000)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=children.environment(), capture_output=True, text=True, check=False
+    )
+    assert "MemoryError" in done.stderr

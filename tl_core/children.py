@@ -1,0 +1,63 @@
+"""How this package starts child processes of its own: their command, the environment that they see, and a limit on their memory.
+
+A child sees only the variables that it needs. Secrets of the operator (the password of the app, keys of other programs) stay behind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1]
+"""The folder that holds the package."""
+_PASSED = re.compile(
+    r"""
+    PATH | HOME | USER | LOGNAME | LANG | LANGUAGE | LC_.* | TZ | TMPDIR | TMP | TEMP
+    | PYTHON.* | VIRTUAL_ENV | XDG_.*
+    | LD_.* | DYLD_.*
+    | CUDA_.* | NVIDIA_.* | NCCL_.* | CUBLAS_.* | CUDNN_.* | PYTORCH_.*
+    | HF_.* | HUGGINGFACE_.* | HUGGING_FACE_.* | TORCH_.* | TIMM_.*
+    | OMP_.* | MKL_.* | KMP_.* | GOMP_.* | OPENBLAS_.* | ORT_.*
+    | (?:https?|all|no|ftp)_proxy
+    | SSL_CERT_.* | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE
+    | GRAFT_.* | SPACE_ID
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SECRET = re.compile(r".*(?:TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY)S?", re.IGNORECASE)
+HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+"""Variables that hold the operator's key to the Hugging Face Hub."""
+
+
+def environment(*, hub_tokens: bool = False, **more: str) -> dict[str, str]:
+    """The variables that a child of this process gets: those on the list above, and `more`.
+
+    What is named like a secret stays behind, except that `hub_tokens` lets the keys to the Hub through.
+    """
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if _PASSED.fullmatch(name) and (not _SECRET.fullmatch(name) or (hub_tokens and name in HUB_TOKENS))
+    }
+    path = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**passed, "PYTHONPATH": os.pathsep.join(path), **more}
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command that runs `module` of this package with this interpreter, whatever lies in the child's working folder."""
+    # Without -P, -m would look for modules in the working folder first.
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def limit_memory(limit: int) -> None:
+    """Let this process map at most `limit` bytes from now on; asking for more raises MemoryError, or ends the process.
+
+    macOS accepts the limit and does not keep it.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
