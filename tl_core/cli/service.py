@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import sys
@@ -60,20 +59,8 @@ def serve_command(host: str, port: int) -> list[str]:
     """
     from tl_core import settings
 
-    chosen = settings.check()
-    options = {
-        "server.address": host,
-        "server.port": str(port),
-        "server.headless": "true",
-        "server.fileWatcherType": "none",
-        "server.maxUploadSize": str(max(1, math.ceil(chosen.max_upload_mb))),
-        "browser.gatherUsageStats": "false",
-    }
-    if settings.on_space():
-        # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
-        options["server.enableXsrfProtection"] = "false"
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), *flags]
+    settings.check()
+    return [sys.executable, "-m", "ui.server.listen", host, str(port)]
 
 
 def _check_free(host: str, port: int) -> None:

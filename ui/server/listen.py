@@ -1,0 +1,73 @@
+"""Serves the app on an address: `python -m ui.server.listen HOST PORT`, which `python -m tl_core app` becomes."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from streamlit import config
+from streamlit.web.bootstrap import load_config_options
+
+from tl_core import settings
+from ui.server.asgi import application
+
+GRACE = 5
+"""Seconds that an answer which is being sent has left when the server is told to end."""
+
+
+def options(host: str, port: int) -> dict[str, Any]:
+    """Streamlit's options that follow from where the app listens and from the operator's settings."""
+    return {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": max(1, math.ceil(settings.current().max_upload_mb)),
+        # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
+        "server.enableXsrfProtection": not settings.on_space(),
+        "browser.gatherUsageStats": False,
+    }
+
+
+def server(host: str, port: int) -> uvicorn.Server:
+    """The server of the app, not yet listening."""
+    load_config_options(options(host, port))
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(),
+            host=host,
+            port=port,
+            # No header about the visitor's address is believed.
+            forwarded_allow_ips=[],
+            ws="websockets-sansio",
+            # Larger than Streamlit accepts as a message from a browser, and no message is larger than this in memory.
+            ws_max_size=config.get_option("server.maxWidgetStateSize") * 1_000_000 + 1,
+            ws_ping_interval=30,
+            ws_ping_timeout=30,
+            ssl_certfile=config.get_option("server.sslCertFile"),
+            ssl_keyfile=config.get_option("server.sslKeyFile"),
+            timeout_graceful_shutdown=GRACE,
+            access_log=False,
+            server_header=False,
+            log_level="warning",
+        )
+    )
+
+
+def main(host: str, port: int) -> None:
+    # uvicorn ends in good order and then raises the signal once more; that is no failure.
+    signal.signal(signal.SIGTERM, _ended)
+    server(host, port).run()
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
