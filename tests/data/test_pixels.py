@@ -262,14 +262,3 @@ def test_broken_bytes_anywhere_never_raise_anything_else() -> None:
                 content[at] = generator.integers(0, 256)
             with suppress(UnreadableImage):
                 assert decode(bytes(content)).mode == "RGB"
-
-
-def test_a_jpeg_of_nothing_but_camera_notes_costs_no_time() -> None:
-    buffer = io.BytesIO()
-    picture(0, 0).save(buffer, "JPEG")
-    content = buffer.getvalue()
-    notes = (b"\xff\xe1" + struct.pack(">H", 65_535) + b"Exif\0\0" + b"A" * 65_527) * 120
-    with pytest.raises(UnreadableImage, match="notes of a camera") as caught:
-        decode(content[:2] + notes + content[2:])
-    assert caught.value.reason == "not_an_image"
-    assert decode(content[:2] + notes[: 2 * 65_537] + content[2:]).size == (64, 48)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pillow_heif
+
+from tl_core.data import boxes, structure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class ImageFormat:
     """Whether the decoder can scale down while it reads, so that a large picture needs little memory."""
     lossless: bool = False
     """Whether the format keeps every pixel as it was drawn."""
+    structure: Callable[[bytes], None] | None = None
+    """Refuses, before the decoder sees it, a file whose parts would cost far more than a picture; raises `UnreadableImage`."""
     chooser: tuple[str, ...] = ()
     """Extensions that a browser's file chooser does not count among `image/*`."""
 
@@ -50,30 +55,67 @@ FORMATS = _table(
         extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
         signature=rb"\xff\xd8\xff",
         scales=True,
+        structure=structure.jpeg,
     ),
-    ImageFormat(name="PNG", pillow=("PNG",), extensions=(".png", ".apng"), signature=rb"\x89PNG", lossless=True),
-    ImageFormat(name="WebP", pillow=("WEBP",), extensions=(".webp",), signature=rb"RIFF....WEBP"),
-    ImageFormat(name="GIF", pillow=("GIF",), extensions=(".gif",), signature=rb"GIF8", lossless=True),
-    # Two letters are too weak a sign: the size of the header that follows says which BMP it is.
+    ImageFormat(
+        name="PNG",
+        pillow=("PNG",),
+        extensions=(".png", ".apng"),
+        signature=rb"\x89PNG",
+        lossless=True,
+        structure=structure.png,
+    ),
+    ImageFormat(
+        name="WebP",
+        pillow=("WEBP",),
+        extensions=(".webp",),
+        signature=rb"RIFF....WEBP",
+        structure=structure.webp,
+    ),
+    ImageFormat(
+        name="GIF",
+        pillow=("GIF",),
+        extensions=(".gif",),
+        signature=rb"GIF8",
+        lossless=True,
+        structure=structure.gif,
+    ),
+    # Two letters are too weak a sign: the size of the header that follows says which BMP it is. Without them, there is one plane.
     ImageFormat(
         name="BMP",
         pillow=("BMP", "DIB"),
         extensions=(".bmp", ".dib"),
-        signature=rb"BM.{12}[\x0c(48@l|]",
+        signature=rb"BM.{12}[\x0c(48@l|]|[(48@l|]\0\0\0.{8}\x01\0|\x0c\0\0\0.{4}\x01\0",
         named_only=True,
         lossless=True,
+        structure=structure.bmp,
     ),
+    # the second of each order as some programs write it by mistake; with a plus BigTIFF
     ImageFormat(
-        name="TIFF", pillow=("TIFF",), extensions=(".tif", ".tiff"), signature=rb"II\*\0|MM\0\*", lossless=True
+        name="TIFF",
+        pillow=("TIFF",),
+        extensions=(".tif", ".tiff"),
+        signature=rb"II(?:\*\0|\0\*|\+\0)|MM(?:\0\*|\*\0)",
+        lossless=True,
+        structure=structure.tiff,
+    ),
+    # AVIF before HEIC: a file of either kind may begin with a name that both share, and name its own kind later.
+    ImageFormat(
+        name="AVIF",
+        pillow=("AVIF",),
+        extensions=(".avif",),
+        signature=rb"....ftyp(?:av|m[is].{6}(?:.{4})*?avi[fs])",
+        structure=boxes.heif,
+        chooser=(".avif",),
     ),
     ImageFormat(
         name="HEIC",
         pillow=("HEIF",),
         extensions=(".heic", ".heif", ".hif"),
-        signature=rb"....ftyp(?:he|mi)",
+        signature=rb"....ftyp(?:he|m[is])",
+        structure=boxes.heif,
         chooser=(".heic", ".heif"),
     ),
-    ImageFormat(name="AVIF", pillow=("AVIF",), extensions=(".avif",), signature=rb"....ftypav", chooser=(".avif",)),
     ImageFormat(name="SVG", extensions=(".svg",), signature=rb"\s*<(?:svg|\?xml)"),
     ImageFormat(name="Photoshop", extensions=(".psd",), signature=rb"8BPS"),
     ImageFormat(name="PDF", signature=rb"\s*%PDF"),
@@ -95,7 +137,6 @@ UNKNOWN = ImageFormat(name="unknown")
 pillow_heif.register_heif_opener()
 
 READ = tuple(row for row in FORMATS if row.pillow)
-PLUGINS = tuple(plugin for row in READ for plugin in row.pillow)
 BY_EXTENSION = {extension: row for row in FORMATS for extension in row.extensions}
 EXTENSIONS = frozenset(extension for row in READ for extension in row.extensions)
 """Extensions of the formats that are read."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tl_core.data.cache import Cache, holds_array
-from tl_core.data.formats import NOT_READ, PLUGINS, UNKNOWN, recognised
+from tl_core.data.formats import NOT_READ, UNKNOWN, ImageFormat, recognised
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.sources import MAX_FILE_BYTES
@@ -47,8 +47,6 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-_MOST_EXIF = 100
-"""EXIF segments that a JPEG may have. A camera writes one or two; the decoder's time grows with the square of their number."""
 _MOST = (
     f"JPEG is read up to {MAX_PIXELS // 1_000_000}, other kinds up to {MAX_PIXELS_UNSCALED // 1_000_000} million pixels"
 )
@@ -184,16 +182,20 @@ def _fill(dataset: Path, manifest: Manifest, size: int, interpolation: str, path
 
 
 def _open(content: bytes) -> Image.Image:
-    if content.startswith(b"\xff\xd8") and content.count(b"Exif\0\0") > _MOST_EXIF:
-        raise UnreadableImage("The picture is damaged: it holds more notes of a camera than picture.", "not_an_image")
+    known = recognised(content)
+    if not known.pillow:
+        raise _unidentified(known)
+    if known.structure:
+        known.structure(content)
     try:
-        image = Image.open(io.BytesIO(content), formats=PLUGINS)
+        # Only the plugins of the format whose structure was looked at: another one might read the same bytes differently.
+        image = Image.open(io.BytesIO(content), formats=known.pillow)
         width, height = image.size
     except UnidentifiedImageError as error:
-        raise _unidentified(content) from error
+        raise _unidentified(known) from error
     except Exception as error:  # as above: header parsers meet hostile bytes first
         raise _unreadable(error) from error
-    most = MAX_PIXELS if recognised(content).scales else MAX_PIXELS_UNSCALED
+    most = MAX_PIXELS if known.scales else MAX_PIXELS_UNSCALED
     if width * height > most:
         raise UnreadableImage(
             f"The picture says that it is {width:,} x {height:,} pixels; {_MOST}. Save it smaller.", "too_large"
@@ -247,8 +249,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.round(out=values).astype(np.uint8))
 
 
-def _unidentified(content: bytes) -> UnreadableImage:
-    known = recognised(content)
+def _unidentified(known: ImageFormat) -> UnreadableImage:
     if known.pillow:
         return UnreadableImage("The picture is damaged or cut off: its header cannot be read.", "truncated")
     if known is not UNKNOWN:
