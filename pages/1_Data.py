@@ -4,18 +4,26 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, live, workspace
-from ui.data_page import dataset, dropzone
+from ui.data_page import adding, dataset, dropzone
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
+ADDING = "More pictures of these classes, or a new class. You get a new data set beside this one."
+BRINGING = "Start a data set of its own, with classes of its own."
+
 with workspace.page(DATA) as here:
     opened = here.dataset
-    bringing = st.session_state.get("bring") == "more"
-    if opened is None or bringing or ("bring" not in st.session_state and dropzone.drafting(here)):
+    bring = st.session_state.get("bring")
+    brings = opened is None or bring == "more" or (bring is None and dropzone.drafting(here))
+    adds = not brings and (bring == "add" or (bring is None and adding.drafting(here, opened)))
+    if brings or adds:
         if opened is not None and st.button("Back to the data set", icon=":material/arrow_back:", type="tertiary"):
             st.session_state["bring"] = "no"
             st.rerun()
-        dropzone.show(here)
+        if adds:
+            adding.show(here, opened)
+        else:
+            dropzone.show(here)
     else:
         status = opened.status()
         manifest = opened.manifest() if status.state == "succeeded" else None
@@ -31,7 +39,10 @@ with workspace.page(DATA) as here:
                 "Train on these", type="primary", icon=TRAIN.icon, disabled=bool(problem(manifest))
             ):
                 here.go(TRAIN, dataset=opened.id)
-            if st.button("Bring other pictures", icon=":material/add_photo_alternate:"):
+            if manifest and st.button("Add to these", icon=":material/add_photo_alternate:", help=ADDING):
+                st.session_state["bring"] = "add"
+                st.rerun()
+            if st.button("Bring other pictures", icon=":material/create_new_folder:", help=BRINGING):
                 st.session_state["bring"] = "more"
                 st.rerun()
             actions.menu(opened, key="data")
@@ -49,4 +60,8 @@ with workspace.page(DATA) as here:
                 )
             live.log(opened)
             st.subheader("Try again")
-            dropzone.show(here)
+            before = adding.extended(here, opened)
+            if before is not None:
+                adding.show(here, before)
+            else:
+                dropzone.show(here)

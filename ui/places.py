@@ -219,7 +219,8 @@ class Here:
 
     def choose(self, what: Literal["dataset", "run"], names: dict[str, str], opened: str, **how: Any) -> None:
         """A select box of data sets or runs, `names` by id; the chosen one is opened on this page. `how`: as st.selectbox."""
-        key = f"{self.place.name}-{what}-{opened}"
+        # The browser goes on showing the old label of a box whose key stays the same.
+        key = f"{self.place.name}-{what}-{opened}-{names[opened]}"
         ids = list(names)
         chosen = st.selectbox(index=ids.index(opened), options=ids, format_func=names.__getitem__, key=key, **how)
         if chosen != opened:

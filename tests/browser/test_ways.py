@@ -163,3 +163,34 @@ def test_a_reload_in_the_frame_of_a_space_keeps_the_workspace(page: Page, tmp_pa
         assert token(page) == mine
         page.frame_locator("#app").get_by_text("Copy my link").click()
         expect(page.frame_locator("#app").get_by_text(f"{hub}?workspace={mine}")).to_be_visible()
+
+
+def test_photos_are_added_to_a_class_on_a_phone_and_a_folder_by_its_names(
+    phone: Page, address: str, picture_folder: PictureFolder, tmp_path: Path, look: Look
+) -> None:
+    folder = picture_folder({"cup": 12, "plate": 12}, size=(120, 90))
+    more = picture_folder({"cup": 3, "plate": 14, "bowl": 5}, size=(120, 90), root=tmp_path / "more")
+    phone.goto(address)
+    phone.get_by_role("button", name="Use my pictures").click()
+    phone.locator("input[type=file]").first.set_input_files(folder)
+    phone.get_by_role("button", name="Add to these").click()
+    box = phone.get_by_label("Which class is on the photos?")
+    box.fill("saucer")
+    box.press("Enter")
+    expect(phone.get_by_text("Photos of saucer")).to_be_visible()
+    phone.locator("input[type=file]").first.set_input_files(sorted((more / "bowl").glob("*.jpg")))
+    expect(phone.get_by_text("5 photos, a new class")).to_be_visible()
+    assert _fits(phone)
+    look(phone, "phone-adding")
+    phone.get_by_role("button", name="Add 5 photos").click()
+    expect(phone.get_by_text("24 as before, and 5 that were added: 5 of saucer, a new class.")).to_be_visible()
+    expect(phone.get_by_role("combobox", name="Data set")).to_have_value("pictures, 5 more")
+    assert _fits(phone)
+    look(phone, "phone-added")
+    phone.get_by_role("button", name="Add to these").click()
+    phone.get_by_text("Folder or zip").click()
+    phone.locator("input[type=file]").first.set_input_files(more)
+    expect(
+        phone.get_by_text("29 as before, and 7 that were added: 5 of bowl, a new class; 2 of plate.")
+    ).to_be_visible()
+    expect(phone.get_by_role("combobox", name="Data set")).to_have_value("pictures, 12 more")

@@ -14,7 +14,7 @@ from tl_core.documents.job import SpecFile
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.options import Recipe
 from tl_core.documents.questions import MeasureSpec
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.spec import Extended, IngestSpec, TrainSpec
 from tl_core.documents.status import Status
 from tl_core.errors import DiskFull, DocumentError, NotFound
 
@@ -77,6 +77,18 @@ def test_the_spec_of_a_run_says_that_its_device_and_strategy_may_be_open_and_one
     assert written["spec"]["schema_version"] == 2
     written["spec"]["schema_version"] = 1
     assert SpecFile.parse(json.dumps(written), "spec.json").spec == spec.model_copy(update={"schema_version": 1})
+
+
+def test_the_specs_and_manifests_from_before_data_sets_were_extended_are_read() -> None:
+    extended = Extended(workspace="0" * 32, dataset="1" * 16)
+    spec = IngestSpec(name="pets", source_kind="folder", source="/pets", extends=extended)
+    assert SpecFile.parse(SpecFile(spec=spec).model_dump_json(), "spec.json").spec == spec
+    old = {name: value for name, value in spec.model_dump().items() if name != "extends"} | {"schema_version": 1}
+    read = SpecFile.parse(json.dumps({"schema_version": 1, "spec": old}), "spec.json").spec
+    assert isinstance(read, IngestSpec)
+    assert read.extends is None
+    dumped = {name: value for name, value in manifest().model_dump().items() if name != "former"}
+    assert Manifest.parse(json.dumps(dumped | {"schema_version": 2}), "manifest.json").added == ()
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.conftest import until
-from tl_core.documents.events import Progress, StageStarted
-from tl_core.errors import NotEnoughImages
+from tests.runs.executors import KEEPING, InProcess, by
+from tl_core.documents.events import Event, Progress, StageStarted
+from tl_core.errors import InUse, NotEnoughImages, NotFound
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
@@ -106,6 +107,53 @@ def test_an_ingest_can_be_cancelled(workspace: Workspace, many_large: Path) -> N
     cancel(dataset)
     assert not dataset.alive()
     assert dataset.status().state == "cancelled"
+
+
+def test_a_data_set_is_extended_by_an_upload_and_then_stands_alone(
+    workspace: Workspace, picture_folder: Pictures
+) -> None:
+    old = jobs.submit_ingest(workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="Pets")
+    assert _status(old) == "succeeded"
+    upload = workspace.staging()
+    more = picture_folder({"cat": 12, "dog": 12, "fox": 5}, root=upload / "folder")
+    new = jobs.submit_ingest(
+        workspace, source_kind="folder", source=more, name=old.name, remove_source=True, extends=old
+    )
+    assert _status(new) == "succeeded"
+    assert not upload.exists()
+    assert new.manifest().counts() == {"cat": 12, "dog": 12, "fox": 5}
+    assert (old.name, new.name) == ("Pets", "Pets, 14 more")
+    assert old.manifest().counts() == {"cat": 12, "dog": 3}
+    old.delete()
+    for entry in new.manifest().images:
+        assert new.image(entry).is_file()
+        assert new.thumbnail(entry).is_file()
+
+
+def test_what_is_extended_stays_until_it_was_taken_over(
+    workspace: Workspace, dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def work(folder: DatasetFolder) -> Iterator[Event]:
+        yield StageStarted(stage="reading", title=folder.name)
+        with pytest.raises(InUse, match="needs 'dataset'"):
+            dataset.delete()
+        refused.append("at work")
+
+    def submit() -> DatasetFolder:
+        return jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path, name="more", extends=dataset)
+
+    assert by(InProcess({"ingest": work}), submit).status().state == "succeeded"
+    assert refused
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    waits = submit()
+    with pytest.raises(InUse, match="needs 'dataset'"):
+        dataset.delete()
+    cancel(waits)
+    dataset.delete()
+    with pytest.raises(NotFound):
+        submit()
 
 
 def test_too_few_pictures_are_said_before_a_run_is_made(workspace: Workspace, picture_folder: Pictures) -> None:

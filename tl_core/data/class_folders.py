@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tl_core.data.formats import BY_EXTENSION, HEAD_BYTES, NOT_READ, UNKNOWN, ImageFormat, recognised
 from tl_core.data.sources import SourceFile, shortened, shown, shown_path
-from tl_core.documents.manifest import Refusal, Split
+from tl_core.documents.manifest import Manifest, Refusal, Split
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import LayoutError
 
@@ -48,11 +48,11 @@ class Layout:
     """Number of folders below a class folder whose pictures are counted as that class."""
 
 
-def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first") -> Layout:
+def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first", *, into: Manifest | None = None) -> Layout:
     """Say which file is a picture of which class, and in which of the user's own splits.
 
     The class is the first folder below the root (`first`) or the last one above the picture (`innermost`). Folders that wrap
-    everything are passed through. `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only
+    everything are passed through, unless a data set that the pictures are added to (`into`) has a class or split of that name. `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only
     where all folders at that level are such and each holds class folders.
 
     Raises:
@@ -75,7 +75,7 @@ def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first") -> La
             "pictures for each class."
         )
 
-    depth = _wrapping(pictures)
+    depth = _wrapping(pictures, into)
     split_level = _are_splits(pictures, depth)
     class_level = depth + 1 if split_level else depth
     keyed: list[tuple[SourceFile, str, Split | None]] = []
@@ -134,14 +134,18 @@ def _format(file: SourceFile) -> ImageFormat:
     return found if found.pillow and not found.named_only else UNKNOWN
 
 
-def _wrapping(pictures: Sequence[SourceFile]) -> int:
-    """How many levels of folders only wrap the rest: each is the single folder of its level and has folders in it."""
+def _wrapping(pictures: Sequence[SourceFile], into: Manifest | None) -> int:
+    """How many levels of folders only wrap the rest: each is the single folder of its level, has folders in it, and is no class or split
+    of `into`.
+    """
     depth = 0
     while True:
         tops = {file.parts[depth] for file in pictures if len(file.parts) > depth + 1}
         below = {file.parts[depth + 1] for file in pictures if len(file.parts) > depth + 2}
         loose = any(len(file.parts) == depth + 2 for file in pictures)
         if len(tops) != 1 or not below or (loose and len(below) < 2):
+            return depth
+        if into and (shown(*tops) in into.classes or (into.own_splits and _key(*tops) in SPLIT_NAMES)):
             return depth
         depth += 1
 

@@ -25,6 +25,7 @@ from tl_core import settings
 from tl_core.data import archive, class_folders, sources
 from tl_core.data.checks import measured
 from tl_core.data.class_folders import Item, Layout
+from tl_core.data.extending import Begun, begin, name_with
 from tl_core.data.formats import recognised
 from tl_core.data.known import KnownPicture, known_pictures, take_over
 from tl_core.data.pace import Pace
@@ -47,17 +48,17 @@ _LOSSLESS_PIXELS = 512 * 512
 
 
 def ingest(
-    spec: IngestSpec, into: Path, *, staging: Path, known: Iterable[Path] = ()
+    spec: IngestSpec, into: Path, *, staging: Path, known: Iterable[Path] = (), extended: Path | None = None
 ) -> Generator[Event, None, Manifest]:
     """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
 
     `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of other
-    data sets, whose copies of the same files are taken over. A picture that cannot be used becomes a `Refusal` and does not
-    stop the others.
+    data sets, whose copies of the same files are taken over. `extended` is the folder of the data set that `spec` extends: all its
+    pictures come first in the new one. A picture that cannot be used becomes a `Refusal` and does not stop the others.
 
     Raises:
         NotFound: there is no such folder or zip.
-        LayoutError: there are no pictures in class folders, or none can be read.
+        LayoutError: there are no pictures in class folders, none can be read, or all are in `extended` already.
         UnsafeArchive, DataError: the zip is refused.
         UnknownName, DownloadFailed: there is no such sample, or it could not be downloaded.
         DiskFull: no space is left.
@@ -65,13 +66,18 @@ def ingest(
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
-        manifest = yield from read(spec, staging=staging, keep=_Writer(into, known_pictures(known)))
+        begun = (yield from begin(extended, into)) if extended else None
+        keep = _Writer(into, known_pictures(known), first=len(begun.images) if begun else 0)
+        manifest = yield from read(spec, staging=staging, keep=keep, begun=begun)
         manifest.write(into / "manifest.json")
     return manifest
 
 
-def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Generator[Event, None, Manifest]:
-    """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept.
+def read(
+    spec: IngestSpec, *, staging: Path, keep: _Writer | None = None, begun: Begun | None = None
+) -> Generator[Event, None, Manifest]:
+    """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept. `begun` is what
+    was taken over from the data set that `spec` extends.
 
     Raises:
         GraftError: as `ingest`.
@@ -79,10 +85,12 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
     place = staging / "unpacked"
     try:
         found = yield from _files(spec, place)
-        placed = class_folders.find(found.files, spec.classes_from)
+        placed = class_folders.find(found.files, spec.classes_from, into=begun.manifest if begun else None)
+        if begun:
+            placed = begun.joined(placed, spec.extends.class_names if spec.extends else {})
         yield StageStarted(stage="reading", title="Reading pictures")
         readings = yield from _read_all(placed, keep)
-        return _manifest(spec, placed, readings, found, keep)
+        return _manifest(spec, placed, readings, found, keep, begun)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -90,19 +98,21 @@ def read(spec: IngestSpec, *, staging: Path, keep: _Writer | None = None) -> Gen
 class _Writer:
     """Writes the copy and the thumbnail of one picture; called from several threads at once."""
 
-    def __init__(self, into: Path, known: Mapping[str, KnownPicture]) -> None:
+    def __init__(self, into: Path, known: Mapping[str, KnownPicture], *, first: int) -> None:
         self._into = into
         self._known = known
+        self._first = first
+        """The number of row 0 in the names of files."""
 
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
         """The entry of the picture with that hash, copied from another data set; None where none has it."""
         known = self._known.get(sha256)
-        file = take_over(known, self._into, f"{row:06}") if known else None
+        file = take_over(known, self._into, self._stem(row)) if known else None
         return known.image.model_copy(update={"file": file}) if known and file else None
 
     def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
         """Write the copy and the thumbnail of `image`; returns the generated file name and the checksum of the copy."""
-        stem = f"{row:06}"
+        stem = self._stem(row)
         copied = io.BytesIO()
         if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
             file = f"{stem}.png"
@@ -115,6 +125,9 @@ class _Writer:
         (self._into / "images" / file).write_bytes(content)
         _thumbnail(image).save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=85)
         return file, zlib.crc32(content)
+
+    def _stem(self, row: int) -> str:
+        return f"{self._first + row:06}"
 
     def remove(self, file: str) -> None:
         (self._into / "images" / file).unlink()
@@ -215,10 +228,13 @@ def _manifest(
     readings: Sequence[ImageEntry | Refusal],
     found: _Found,
     keep: _Writer | None,
+    begun: Begun | None,
 ) -> Manifest:
-    seen: set[tuple[int, str | None, str]] = set()
-    images: list[ImageEntry] = []
-    refused = list(placed.refused)
+    images = begun.labelled(placed.classes) if begun else []
+    # Beside own splits, a picture without one is learned from; what is here in any part is not added without one.
+    seen = {(image.label, split, image.sha256) for image in images for split in (image.split or "train", None)}
+    before = len(images)
+    refused = [*(begun.refused if begun else ()), *placed.refused]
     copies: list[str] = []
     for reading in readings:
         if isinstance(reading, Refusal):
@@ -232,22 +248,28 @@ def _manifest(
         copies.append(reading.name)
         if keep:
             keep.remove(reading.file)
-    if not images:
+    if len(images) == before and copies:
+        raise LayoutError(
+            f"There is nothing new among these {len(readings):,} pictures: the data set has {len(copies):,} of them already"
+            f"{f', and {len(readings) - len(copies):,} cannot be read' if len(copies) < len(readings) else ''}."
+        )
+    if len(images) == before:
         raise LayoutError(
             f"None of the {len(placed.items):,} pictures could be read. The first: {refused[0].file}: {refused[0].message}"
         )
     return Manifest(
-        name=shown(spec.name) or found.source,
+        name=name_with(shown(spec.name), len(images) - before) if begun else shown(spec.name) or found.source,
         created=time.time(),
-        source=found.source,
+        source=f"{begun.manifest.source}, {found.source}" if begun else found.source,
         classes=placed.classes,
         images=tuple(images),
-        copies=COPIES if keep else 0,
+        former=begun.former if begun else (),
+        copies=begun.copies if begun else COPIES if keep else 0,
         refused=tuple(refused),
         passed_over=placed.passed_over,
         dropped_duplicates=len(copies),
         exact_copies=tuple(copies),
         folded_folders=placed.folded_folders,
-        licence=found.licence,
-        note=found.note,
+        licence=found.licence or (begun.manifest.licence if begun else None),
+        note=found.note or (begun.manifest.note if begun else None),
     )

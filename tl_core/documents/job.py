@@ -19,7 +19,7 @@ def needs(spec: JobSpec) -> tuple[About | None, Device | None]:
     if isinstance(spec, TrainSpec):
         return About(spec.workspace, spec.dataset), spec.device
     if isinstance(spec, IngestSpec):
-        return None, None
+        return About(spec.extends.workspace, spec.extends.dataset) if spec.extends else None, None
     return spec.handling.about, spec.handling.waits_for
 
 

@@ -53,13 +53,23 @@ class Refusal(Record):
     """The reason as a sentence for the user."""
 
 
+class Former(Record):
+    """A data set that a later one extends."""
+
+    images: int = Field(ge=0)
+    """How many images the later one has from it: the first ones."""
+    classes: tuple[str, ...]
+    """Names of its classes, sorted."""
+
+
 class Manifest(Document):
     """What a data set holds.
 
     Version 1 had neither what checks measured nor the names of exact copies; it stored what `data/checks` now finds in `images`.
+    Before version 3 no data set extended another one.
     """
 
-    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3] = 3  # type: ignore[assignment]
     name: str
     """The name of the data set, display text."""
     created: float
@@ -69,6 +79,8 @@ class Manifest(Document):
     classes: tuple[str, ...]
     """Names of the classes, sorted; display text only."""
     images: tuple[ImageEntry, ...]
+    former: tuple[Former, ...] = ()
+    """The data sets that this one grew from, the first one first; each extends the one before it."""
     copies: int = 0
     """The value of `COPIES` when the copies were made; 0 in data sets from before copies had checksums."""
     refused: tuple[Refusal, ...] = ()
@@ -106,6 +118,11 @@ class Manifest(Document):
     def own_splits(self) -> bool:
         """Whether the user has split the pictures into train, val and test."""
         return any(image.split for image in self.images)
+
+    @property
+    def added(self) -> tuple[ImageEntry, ...]:
+        """The images that the data set which this one extends does not have; none where it extends none."""
+        return self.images[self.former[-1].images :] if self.former else ()
 
     def counts(self) -> dict[str, int]:
         """Images per class, in class order."""

@@ -6,25 +6,41 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_serializer, model_validator
 
-from tl_core.documents.base import Document
+from tl_core.documents.base import Document, Record
 from tl_core.documents.options import STAGES, Count, ImageSize, Recipe, RunOptions, by_current_names, by_former_names
 
 ClassesFrom = Literal["first", "innermost"]
 Precision = Literal["float32", "bfloat16"]
 
 
-class IngestSpec(Document):
-    """Read a folder, a zip or a sample into a data set."""
+class Extended(Record):
+    """A data set that another one extends."""
 
+    workspace: str
+    """Token of the workspace that holds it."""
+    dataset: str
+    """Its id."""
+    class_names: dict[str, str] = Field(default_factory=dict)
+    """Names of classes that are no names of folders (such as "a/b"), by the name of the folder that stands for each in the source of
+    the other one."""
+
+
+class IngestSpec(Document):
+    """Read a folder, a zip or a sample into a data set. Version 1 knew no data set that extends another one."""
+
+    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
     job: Literal["ingest"] = "ingest"
     name: str
-    """The name of the data set, display text."""
+    """The name of the data set, display text. If it extends another one: that one's name until it was read, then with how many
+    pictures it has more."""
     source_kind: Literal["folder", "zip", "sample"]
     source: str
     """Absolute path of the folder or zip, or the sample's name."""
     classes_from: ClassesFrom = "first"
     remove_source: bool = False
     """Whether `source` is an upload in the staging folder, which is removed after reading."""
+    extends: Extended | None = None
+    """The data set whose pictures come first in this one; None: all pictures come from `source`."""
 
 
 class TrainSpec(RunOptions, Document):

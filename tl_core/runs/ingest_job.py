@@ -1,4 +1,4 @@
-"""The job that reads a folder, a zip or a sample into a data set folder."""
+"""The job that reads a folder, a zip or a sample into a data set folder, perhaps behind the pictures of another data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         others = [
             path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
         ]
-        yield from ingest(spec, folder.path, staging=staging, known=others)
+        extended = folder.path.with_name(spec.extends.dataset) if spec.extends else None
+        manifest = yield from ingest(spec, folder.path, staging=staging, known=others, extended=extended)
+        if extended:
+            folder.write_spec(spec.model_copy(update={"name": manifest.name}))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if spec.remove_source:

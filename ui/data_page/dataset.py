@@ -14,6 +14,9 @@ from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, live
 from ui.words import plain, plural
 
+_LISTED = 8
+"""Most classes whose added pictures are counted in the sentence."""
+
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def looked_at(folder: str, moment: float) -> tuple[dict[str, dict[str, int]], list[Finding]]:
@@ -49,6 +52,8 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     table, found = looked_at(str(dataset.path), (dataset.path / "manifest.json").stat().st_mtime)
     pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
     st.markdown(f"{pictures} in {classes}.")
+    if manifest.former:
+        _added(dataset, manifest)
     for index, finding in enumerate(found):
         _tell(dataset, manifest, finding, key=f"finding-{index}-{dataset.id}")
     rows: dict[int, list[Path]] = defaultdict(list)
@@ -70,10 +75,28 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     else:
         st.caption(
             "About 70 % to learn from (train), 15 % to choose settings by (validation), 15 % held out to measure on (test): the split of the default seed."
+            + (" The pictures from before stay in the parts that they were in." if manifest.former else "")
         )
     browse(dataset, manifest)
     if manifest.note or manifest.licence:
         st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))
+
+
+def _added(dataset: DatasetFolder, manifest: Manifest) -> None:
+    """What was added to the data set that this one extends and, unfolded, the pictures."""
+    former = manifest.former[-1]
+    of = Counter(manifest.classes[image.label] for image in manifest.added)
+    new = {name: "" if name in former.classes else ", a new class" for name in of}
+    listed = [f"{number:,} of {plain(name)}{new[name]}" for name, number in of.most_common(_LISTED)]
+    if len(of) > _LISTED:
+        listed.append(f"{len(of) - _LISTED} more classes")
+    sentence = f"{former.images:,} as before, and {len(manifest.added):,} that were added: {'; '.join(listed)}."
+    with st.expander(sentence, icon=":material/add_photo_alternate:"):
+        grids.grid(
+            [dataset.thumbnail(image) for image in manifest.added],
+            [plain(manifest.classes[image.label]) for image in manifest.added],
+            key=f"added-{dataset.id}",
+        )
 
 
 def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: str) -> None:

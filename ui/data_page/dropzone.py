@@ -19,6 +19,7 @@ from tl_core.data import samples
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder
 from ui import actions, places
 from ui.data_page import uploads
 from ui.places import DATA, Here
@@ -28,12 +29,7 @@ from ui.words import plain, plural
 
 def show(here: Here) -> None:
     """Draw the chosen way to bring pictures; open the new data set once its job has started."""
-    problem = st.session_state.pop("upload-problem", None)
-    if problem:
-        st.error(plain(problem, longest=1000), icon=":material/error:")
-    opened = st.session_state.pop("upload-opened", None)
-    if opened:
-        here.go(DATA, dataset=opened)
+    settle(here)
     ways = {"Folder or zip": _folder_or_zip, "Class by class": _class_by_class, "Samples": _samples}
     way = st.segmented_control(
         "How to bring pictures",
@@ -44,6 +40,21 @@ def show(here: Here) -> None:
         label_visibility="collapsed",
     )
     ways[way or "Folder or zip"](here)
+    limits()
+
+
+def settle(here: Here) -> None:
+    """Say why the last upload was not taken; open the data set whose job it started."""
+    problem = st.session_state.pop("upload-problem", None)
+    if problem:
+        st.error(plain(problem, longest=1000), icon=":material/error:")
+    opened = st.session_state.pop("upload-opened", None)
+    if opened:
+        here.go(DATA, dataset=opened)
+
+
+def limits() -> None:
+    """How long pictures are kept, and how large an upload may be."""
     st.caption(f":material/lock: {keeping()} One upload takes {settings.current().max_upload_bytes / 1e6:,.0f} MB.")
 
 
@@ -53,6 +64,11 @@ def _key(name: str) -> str:
 
 def _folder_or_zip(here: Here) -> None:
     st.markdown("One folder for each class, named after it, with its pictures inside.")
+    choosers(here)
+
+
+def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
+    """Choosers of a folder and of a zip, which become a data set of their own or extend one."""
     left, right = st.columns(2)
     with left:
         st.file_uploader(
@@ -60,10 +76,12 @@ def _folder_or_zip(here: Here) -> None:
             accept_multiple_files="directory",
             key=_key("folder"),
             on_change=_take_folder,
-            args=(here, _key("folder")),
+            args=(here, _key("folder"), extends),
         )
     with right:
-        st.file_uploader("A zip of it", type="zip", key=_key("zip"), on_change=_take_zip, args=(here, _key("zip")))
+        st.file_uploader(
+            "A zip of it", type="zip", key=_key("zip"), on_change=_take_zip, args=(here, _key("zip"), extends)
+        )
     with st.expander("How folders are read", icon=":material/account_tree:"):
         st.markdown(
             "`cup/1.jpg`, `cup/2.jpg`, `plate/1.jpg` makes the classes *cup* and *plate*. Folders called train, val and test "
@@ -79,19 +97,25 @@ def _folder_or_zip(here: Here) -> None:
         )
 
 
-def _take_folder(here: Here, key: str) -> None:
+def _take_folder(here: Here, key: str, extends: DatasetFolder | None) -> None:
     files = st.session_state[key]
     if files:
-        _take(here, "folder", partial(uploads.save_tree, files), uploads.tree_name(files))
+        _take(here, "folder", partial(uploads.save_tree, files), uploads.tree_name(files), extends)
 
 
-def _take_zip(here: Here, key: str) -> None:
+def _take_zip(here: Here, key: str, extends: DatasetFolder | None) -> None:
     file = st.session_state[key]
     if file is not None:
-        _take(here, "zip", partial(uploads.save_zip, file), Path(file.name).stem)
+        _take(here, "zip", partial(uploads.save_zip, file), Path(file.name).stem, extends)
 
 
-def _take(here: Here, kind: Literal["folder", "zip"], save: Callable[[Path], Path], name: str) -> None:
+def _take(
+    here: Here,
+    kind: Literal["folder", "zip"],
+    save: Callable[[Path], Path],
+    name: str,
+    extends: DatasetFolder | None,
+) -> None:
     """Copy an upload to disk by `save`, start reading it, and clear the uploader."""
     classes_from = cast(ClassesFrom, st.session_state.get("classes-from") or "first")
     st.session_state[f"{kind}-turn"] += 1
@@ -103,9 +127,10 @@ def _take(here: Here, kind: Literal["folder", "zip"], save: Callable[[Path], Pat
             here.workspace,
             source_kind=kind,
             source=save(staging),
-            name=name,
+            name=extends.name if extends else name,
             classes_from=classes_from,
             remove_source=True,
+            extends=extends,
         )
     except GraftError as error:
         if staging is not None:

@@ -7,14 +7,14 @@ rerun in the middle) finds the job of the first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from tl_core.disk import remove, write_atomically
 from tl_core.documents.events import Event
-from tl_core.documents.spec import ClassesFrom, IngestSpec
+from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
 from tl_core.runs.start.training_spec import spec_of, training_options
@@ -33,13 +33,17 @@ def submit_ingest(
     name: str,
     classes_from: ClassesFrom = "first",
     remove_source: bool = False,
+    extends: DatasetFolder | None = None,
+    class_names: Mapping[str, str] | None = None,
     key: str | None = None,
 ) -> DatasetFolder:
     """Start to read a folder, a zip or a sample into a data set.
 
-    `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended.
+    `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended. `extends` is a data set
+    of this workspace, called `name`: the new one has all its pictures and those of the source. `class_names`: as in `Extended`.
 
     Raises:
+        SpecError: the data set that is to be extended was not read to the end.
         NotFound: there is no such folder or zip.
         DiskFull: not even the job's folder could be written.
     """
@@ -48,12 +52,17 @@ def submit_ingest(
         source = Path(source).absolute()
         if not (source.is_dir() if source_kind == "folder" else source.is_file()):
             raise NotFound(f"There is no {source_kind} {source}.")
+    if extends is not None:
+        extends.require_read()
     spec = IngestSpec(
         name=" ".join(name.split())[:200] or "Untitled",
         source_kind=source_kind,
         source=str(source),
         classes_from=classes_from,
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
+        extends=Extended(workspace=workspace.token, dataset=extends.id, class_names=dict(class_names or {}))
+        if extends
+        else None,
     )
     workspace.make()
     store = swept(workspace)

@@ -1,0 +1,93 @@
+"""More pictures for a data set, from the page: photos of a class that it has, or of a new one."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tests.conftest import picture
+from tests.runs.executors import KEEPING
+from tl_core.documents.spec import Extended
+from tl_core.runs.process.executor import cancel
+from tl_core.runs.store.folders import DatasetFolder
+
+PAGE = "pages/1_Data.py"
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> DatasetFolder:
+    """Sixty pieces of crockery; jobs wait elsewhere for ever."""
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    return records.dataset(records.workspace(), classes=("a/b cup", "plate", "bowl"))
+
+
+def _photos(label: int, count: int) -> list[tuple[str, bytes, str]]:
+    photos = []
+    for index in range(count):
+        content = io.BytesIO()
+        picture(label, 100 + index).save(content, "JPEG")
+        photos.append((f"IMG_{index}.JPG", content.getvalue(), "image/jpeg"))
+    return photos
+
+
+def _add(app: AppTest, data: DatasetFolder, name: str, count: int) -> None:
+    for step in ("choose", "upload"):
+        # AppTest sends only options that the box has, a browser also what was typed.
+        box = app.selectbox(key=f"adding-class-{data.id}")
+        if name not in box.options:
+            box.options.append(name)
+        if step == "choose":
+            box.select(name).run()
+    app.file_uploader[0].set_value(_photos(0, count)).run()
+
+
+def test_photos_of_a_class_that_is_there_and_of_a_new_one_become_a_data_set_beside_the_old(
+    open_page: Open, data: DatasetFolder
+) -> None:
+    app = open_page(PAGE, dataset=data.id)
+    next(button for button in app.button if button.label == "Add to these").click().run()
+    assert "the 60 pictures of **Crockery** and those that you add" in text(app)
+    assert not app.file_uploader, "first the class"
+    _add(app, data, "a/b cup", 2)
+    _add(app, data, "saucer", 1)
+    assert "2 photos" in text(app)
+    assert "1 photo, a new class" in text(app)
+    app = open_page(PAGE, dataset=data.id)
+    assert "1 photo, a new class" in text(app), "they wait through a reload"
+    app.button(key="add").click().run()
+    (new,) = [found for found in records.workspace().datasets() if found != data]
+    spec = new.spec()
+    assert spec.extends is not None
+    assert (spec.extends.dataset, spec.extends.workspace, spec.name) == (data.id, records.TOKEN, "Crockery")
+    folders = {spec.extends.class_names.get(folder.name, folder.name): folder for folder in Path(spec.source).iterdir()}
+    assert {name: len(list(folder.iterdir())) for name, folder in folders.items()} == {"a/b cup": 2, "saucer": 1}
+    assert data.manifest().counts() == {"a/b cup": 20, "plate": 20, "bowl": 20}
+    assert "Add to these" in [button.label for button in open_page(PAGE, dataset=data.id).button]
+    cancel(new)
+
+
+def test_what_was_added_is_counted_and_shown(open_page: Open, data: DatasetFolder) -> None:
+    manifest = data.manifest()
+    former = {"images": 40, "classes": ["a/b cup", "plate"]}
+    manifest.model_validate(manifest.model_dump() | {"former": [former]}).write(data.path / "manifest.json")
+    app = open_page(PAGE, dataset=data.id)
+    assert not app.exception
+    assert "40 as before, and 20 that were added: 20 of bowl, a new class." in text(app)
+    assert "stay in the parts that they were in" in text(app)
+
+
+def test_an_addition_that_could_not_be_read_can_be_tried_again(open_page: Open, data: DatasetFolder) -> None:
+    failed = records.dataset(records.workspace())
+    failed.write_spec(failed.spec().model_copy(update={"extends": Extended(workspace=records.TOKEN, dataset=data.id)}))
+    failure = records.Failure(kind="layout", message="There is nothing new among these pictures.", exit_code=2)
+    records.Status(state="failed", failure=failure).write(failed.path / "status.json")
+    assert "How to add pictures" in [control.label for control in open_page(PAGE, dataset=failed.id).segmented_control]
+    data.delete()
+    assert "How to bring pictures" in [
+        control.label for control in open_page(PAGE, dataset=failed.id).segmented_control
+    ]

@@ -1,0 +1,141 @@
+"""More pictures for a data set: photos of one class after the other, or a folder or zip. They become a data set beside the old one.
+
+Photos wait in a staging folder that bears the id of the data set, so they are still here after a reload.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from tl_core.errors import GraftError, NotFound
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import new_id
+from ui import actions
+from ui.data_page import dropzone, uploads
+from ui.places import Here
+from ui.taking import take_pictures
+from ui.words import plain, plural
+
+
+def show(here: Here, data: DatasetFolder) -> None:
+    """Draw the chosen way to add to `data`; open the new data set once its job has started."""
+    dropzone.settle(here)
+    st.subheader(f"Add to {plain(data.name)}", anchor=False)
+    st.markdown(
+        f"This makes a new data set: the {plural(len(data.manifest().images), 'picture')} of **{plain(data.name)}** and those that you add. "
+        "The old one stays as it is, and so does every classifier that learned from it."
+    )
+    ways = {"Photos of a class": _class_by_class, "Folder or zip": _folder_or_zip}
+    way = st.segmented_control(
+        "How to add pictures",
+        list(ways),
+        default=next(iter(ways)),
+        required=True,
+        key="adding",
+        label_visibility="collapsed",
+    )
+    ways[way or next(iter(ways))](here, data)
+    dropzone.limits()
+
+
+def drafting(here: Here, data: DatasetFolder) -> bool:
+    """Whether photos wait to be added to `data`."""
+    return bool(_draft(here, data).classes())
+
+
+def extended(here: Here, data: DatasetFolder) -> DatasetFolder | None:
+    """The data set that `data` extends; None where it extends none, or that one was deleted or not read to the end."""
+    former = data.spec().extends
+    try:
+        found = here.workspace.dataset(former.dataset) if former else None
+    except NotFound:
+        return None
+    return found if found and found.status().state == "succeeded" else None
+
+
+def _draft(here: Here, data: DatasetFolder) -> uploads.Draft:
+    return uploads.Draft(here.workspace.path / "staging" / data.id)
+
+
+def _folder_or_zip(here: Here, data: DatasetFolder) -> None:
+    st.markdown(
+        "One folder for each class. A folder that is called like a class adds to it; any other folder becomes a new class."
+    )
+    dropzone.choosers(here, extends=data)
+
+
+def _class_by_class(here: Here, data: DatasetFolder) -> None:
+    draft, names = _draft(here, data), _names(data)
+    photos = draft.classes()
+    chosen = st.selectbox(
+        "Which class is on the photos?",
+        [*names.values(), *(folder for folder in photos if folder not in names)],
+        index=None,
+        placeholder="Choose a class, or type the name of a new one",
+        accept_new_options=True,
+        key=f"adding-class-{data.id}",
+        persist_state="session",
+    )
+    if chosen and uploads.component(chosen):
+        take_pictures(f"Photos of {plain(chosen, longest=24)}", f"adding-{data.id}", partial(_take, here, data, chosen))
+    for number, (folder, files) in enumerate(photos.items()):
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            new = "" if folder in names else ", a new class"
+            st.markdown(
+                f"**{plain(names.get(folder, folder))}** :gray[{plural(len(files), 'photo')}{new}]", width="stretch"
+            )
+            if st.button("", key=f"drop-{number}", icon=":material/delete:", help="Do not add these", type="tertiary"):
+                draft.drop(folder)
+                st.rerun()
+    if photos:
+        st.button(
+            f"Add {plural(sum(map(len, photos.values())), 'photo')}",
+            type="primary",
+            icon=":material/check:",
+            key="add",
+            on_click=_read,
+            args=(here, data),
+        )
+
+
+def _names(data: DatasetFolder) -> dict[str, str]:
+    """The classes of `data`, by the name of the folder that stands for each in a draft."""
+    return {uploads.component(name) or name: name for name in data.manifest().classes}
+
+
+def _take(here: Here, data: DatasetFolder, name: str, files: list[uploads.Upload]) -> None:
+    draft = _draft(here, data)
+    try:
+        draft.add(files)
+        draft.close_class(name)
+    except GraftError as error:
+        st.session_state["upload-problem"] = error.message
+
+
+def _read(here: Here, data: DatasetFolder) -> None:
+    waiting = _draft(here, data).folder
+    # The second click of two finds nothing to read.
+    taken = waiting.with_name(new_id())
+    try:
+        waiting.rename(taken)
+    except FileNotFoundError:
+        return
+    try:
+        actions.check_crowd(here.workspace)
+        job = jobs.submit_ingest(
+            here.workspace,
+            source_kind="folder",
+            source=uploads.Draft(taken).root,
+            name=data.name,
+            remove_source=True,
+            extends=data,
+            class_names=_names(data),
+        )
+    except GraftError as error:
+        taken.rename(waiting)
+        st.session_state["upload-problem"] = error.message
+        return
+    st.session_state["upload-opened"] = job.id
