@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -57,3 +58,29 @@ def test_a_child_that_asks_for_more_memory_than_its_limit_gets_an_error() -> Non
         [sys.executable, "-c", code], env=children.environment(), capture_output=True, text=True, check=False
     )
     assert "MemoryError" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not keep a limit on memory")
+def test_what_a_child_may_take_beyond_what_it_has_can_be_set_again() -> None:
+    code = (
+        "from tl_core import children\n"
+        "children.allow_memory(100_000_000)\n"
+        "try: bytearray(200_000_000)\n"
+        "except MemoryError: print('refused')\n"
+        "children.allow_memory(400_000_000); bytearray(200_000_000); print('allowed')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=children.environment(), capture_output=True, text=True)
+    assert done.stdout.split() == ["refused", "allowed"], done.stderr
+
+
+def test_a_message_arrives_as_it_was_sent_and_half_of_one_is_the_end() -> None:
+    stream = io.BytesIO()
+    children.send(stream, {"shape": [2, 3]}, memoryview(b"abcdef").cast("B", (2, 3)))
+    children.send(stream, {})
+    sent = stream.getvalue()
+    stream.seek(0)
+    assert children.receive(stream) == ({"shape": [2, 3]}, b"abcdef")
+    assert children.receive(stream) == ({}, b"")
+    for half in (b"", sent[:5], sent[:20]):
+        with pytest.raises(EOFError):
+            children.receive(io.BytesIO(half))

@@ -1,15 +1,20 @@
-"""How this package starts child processes of its own: their command, the environment that they see, and a limit on their memory.
+"""How this package starts child processes of its own: their command, the environment that they see, a limit on their memory, and
+the messages between them and this process.
 
 A child sees only the variables that it needs. Secrets of the operator (the password of the app, keys of other programs) stay behind.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
+import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 
 SOURCE = Path(__file__).parents[1]
 """The folder that holds the package."""
@@ -60,4 +65,43 @@ def limit_memory(limit: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
+def allow_memory(more: int) -> None:
+    """Let this process map `more` bytes beyond what it maps now; asking for more raises MemoryError, or ends the process.
+
+    It can be called again, with another number. Nothing is limited on systems without /proc.
+    """
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        limit_memory(int(statm.read_text().split()[0]) * resource.getpagesize() + more)
+
+
+_LENGTHS = struct.Struct("<IQ")
+
+
+def send(stream: IO[bytes], header: Mapping[str, Any], content: bytes | memoryview = b"") -> None:
+    """Write one message between this process and a child: a header of JSON, and bytes."""
+    text = json.dumps(header).encode()
+    with memoryview(content) as view:
+        stream.write(_LENGTHS.pack(len(text), view.nbytes) + text)
+        stream.write(view)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Read what the other end sent.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    header, content = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    return json.loads(_exactly(stream, header)), _exactly(stream, content)
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise EOFError
+    return found
