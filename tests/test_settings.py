@@ -52,6 +52,14 @@ def test_all_problems_are_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     ]
 
 
+def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_PROXIES", " 10.0.0.1, 192.168.1.7/16 ,::1,")
+    assert settings.current().proxy_networks == ("10.0.0.1/32", "192.168.0.0/16", "::1/128")
+    monkeypatch.setenv("GRAFT_PROXIES", "nginx")
+    with pytest.raises(SpecError, match=r"GRAFT_PROXIES is 'nginx'; it takes addresses or networks"):
+        settings.check()
+
+
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_KEEP_DAYS", "")
     assert settings.check().keep_days == 0

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import platformdirs
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -63,6 +64,18 @@ class Settings(BaseSettings):
     weights_dir: str = _setting(
         "a folder with weights of your own: `NAME.safetensors`, `NAME.pth` or the library's file name", "", title="none"
     )
+    hosts: str = _setting(
+        "names under which the app answers, with commas between them; `*.example.org` stands for all names that end so. The names "
+        "of the machine itself, such as `localhost`, always work",
+        "",
+        title="any name; only those of the machine itself if the app listens on 127.0.0.1",
+    )
+    proxies: str = _setting(
+        "addresses or networks of your proxies, with commas between them: what they say in `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` is believed",
+        "",
+        title="none",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +84,24 @@ class Settings(BaseSettings):
         column = PRESETS.index(preset) if preset in PRESETS else 0
         return {name: defaults_of(field)[column] for name, field in cls.model_fields.items()} | given
 
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, given: str) -> str:
+        try:
+            for network in _parts(given):
+                ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError("addresses or networks such as 10.0.0.1,192.168.0.0/16") from None
+        return given
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        return _parts(self.hosts)
+
+    @property
+    def proxy_networks(self) -> tuple[str, ...]:
+        return tuple(str(ip_network(network, strict=False)) for network in _parts(self.proxies))
+
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1e6)
@@ -78,6 +109,10 @@ class Settings(BaseSettings):
     @property
     def cache_bytes(self) -> int:
         return int(self.cache_gb * 1e9)
+
+
+def _parts(given: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 def current() -> Settings:

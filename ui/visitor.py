@@ -10,6 +10,8 @@ import ipaddress
 
 import streamlit as st
 
+from tl_core import settings
+
 UNREADABLE = "unreadable"
 """Stands for every address that a proxy forwards and that is none."""
 
@@ -23,9 +25,10 @@ def origin(host: str | None) -> str | None:
     """The text by which visitors from one place are counted together: an IPv4 address, or the /64 network of an IPv6 address,
     because one line gets such a network whole.
 
-    None where it is not known or says nothing: without a connection, and on this machine itself.
+    None where it is not known or says nothing: without a connection, on this machine itself, and in a Space whose proxy the
+    operator does not name, because there all visitors come from that proxy.
     """
-    if not host:
+    if not host or (settings.on_space() and not settings.current().proxies):
         return None
     try:
         found: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(host)

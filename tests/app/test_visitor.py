@@ -24,5 +24,12 @@ def test_one_line_is_one_origin(host: str | None, origin: str | None) -> None:
     assert visitor.origin(host) == origin
 
 
+def test_in_a_space_the_address_is_the_proxy_s_unless_the_operator_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/graft")
+    assert visitor.origin("10.16.1.1") is None
+    monkeypatch.setenv("GRAFT_PROXIES", "10.16.0.0/12")
+    assert visitor.origin("203.0.113.7") == "203.0.113.7"
+
+
 def test_without_a_connection_no_address_is_known() -> None:
     assert visitor.address() is None

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from starlette.middleware import Middleware
+from streamlit import config
 from streamlit.starlette import App
+
+from tl_core import settings
+from ui.server.hosts import Hosts
+from ui.server.response_headers import ResponseHeaders
 
 ENTRY = Path(__file__).parents[2] / "streamlit_app.py"
 
 
 def application() -> App:
     """The app, ready to be served; Streamlit's configuration must be loaded before."""
-    return App(ENTRY)
+    return App(ENTRY, middleware=guards(settings.current()))
+
+
+def guards(chosen: settings.Settings) -> list[Middleware]:
+    """What a request passes on its way to Streamlit, in this order."""
+    return [
+        Middleware(ResponseHeaders, on_space=settings.on_space()),
+        Middleware(Hosts, bound=config.get_option("server.address"), listed=chosen.host_names),
+    ]

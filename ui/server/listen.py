@@ -33,35 +33,30 @@ def options(host: str, port: int) -> dict[str, Any]:
     }
 
 
-def server(host: str, port: int) -> uvicorn.Server:
-    """The server of the app, not yet listening."""
-    load_config_options(options(host, port))
-    return uvicorn.Server(
-        uvicorn.Config(
-            application(),
-            host=host,
-            port=port,
-            # No header about the visitor's address is believed.
-            forwarded_allow_ips=[],
-            ws="websockets-sansio",
-            # Larger than Streamlit accepts as a message from a browser, and no message is larger than this in memory.
-            ws_max_size=config.get_option("server.maxWidgetStateSize") * 1_000_000 + 1,
-            ws_ping_interval=30,
-            ws_ping_timeout=30,
-            ssl_certfile=config.get_option("server.sslCertFile"),
-            ssl_keyfile=config.get_option("server.sslKeyFile"),
-            timeout_graceful_shutdown=GRACE,
-            access_log=False,
-            server_header=False,
-            log_level="warning",
-        )
-    )
+def uvicorn_options() -> dict[str, Any]:
+    """uvicorn's options; Streamlit's must be loaded before."""
+    return {
+        # Headers about the visitor's address are believed from here only.
+        "forwarded_allow_ips": list(settings.current().proxy_networks),
+        "ws": "websockets-sansio",
+        # Streamlit refuses larger messages from a browser, but only once they are in memory.
+        "ws_max_size": config.get_option("server.maxWidgetStateSize") * 1_000_000 + 1,
+        "ws_ping_interval": 30,
+        "ws_ping_timeout": 30,
+        "ssl_certfile": config.get_option("server.sslCertFile"),
+        "ssl_keyfile": config.get_option("server.sslKeyFile"),
+        "timeout_graceful_shutdown": GRACE,
+        "access_log": False,
+        "server_header": False,
+        "log_level": "warning",
+    }
 
 
 def main(host: str, port: int) -> None:
+    load_config_options(options(host, port))
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
     signal.signal(signal.SIGTERM, _ended)
-    server(host, port).run()
+    uvicorn.run(application(), host=host, port=port, **uvicorn_options())
 
 
 def _ended(number: int, frame: FrameType | None) -> None:

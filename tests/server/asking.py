@@ -1,0 +1,84 @@
+"""A request, or the opening of a WebSocket, given straight to an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+@dataclass
+class Answer:
+    status: int | None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+
+
+async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands for Streamlit: answers every request, and accepts every WebSocket and echoes what comes."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+        return
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"the app"})
+
+
+async def aask(
+    app: ASGIApp,
+    target: str = "/",
+    *,
+    method: str = "GET",
+    websocket: bool = False,
+    client: str = "203.0.113.1",
+    scheme: str = "http",
+    body: Iterable[bytes] = (),
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """What `app` answers. Of a WebSocket the status is 101 once it is accepted, and the body what it sends."""
+    path, _, query = target.partition("?")
+    given = {"host": "localhost:8501", **(headers or {})}
+    scope: Scope = {
+        "type": "websocket" if websocket else "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "scheme": scheme,
+        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
+        "client": (client, 40000),
+        "server": ("127.0.0.1", 8501),
+        "extensions": {"websocket.http.response": {}},
+    }
+    coming: list[dict[str, Any]] = []
+    if websocket:
+        coming = [{"type": "websocket.receive", "bytes": part} for part in body] + [{"type": "websocket.disconnect"}]
+    else:
+        coming = [{"type": "http.request", "body": part, "more_body": True} for part in body]
+        coming.append({"type": "http.request", "body": b"", "more_body": False})
+    answer = Answer(None)
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.accept":
+            answer.status = 101
+        elif message["type"].endswith("response.start"):
+            answer.status = message["status"]
+            answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            answer.body += (message.get("body") or message.get("bytes") or b"").decode()
+
+    await app(scope, receive, send)
+    return answer
+
+
+def ask(app: ASGIApp, target: str = "/", **how: Any) -> Answer:
+    """`aask`, for a test that asks one thing at a time."""
+    return asyncio.run(aask(app, target, **how))
