@@ -147,9 +147,9 @@ def test_the_tightest_quota_of_processor_time_counts_as_whole_cores(
 
 def test_free_memory_is_what_the_system_says_or_nothing(tmp_path: Path) -> None:
     said = tmp_path / "meminfo"
-    assert hardware._system_free_mb(said) is None
+    assert hardware._system_mb("MemAvailable", said) is None
     said.write_text("MemTotal: 16000000 kB\nMemAvailable:    2000000 kB\n")
-    assert hardware._system_free_mb(said) == pytest.approx(2048)
+    assert hardware._system_mb("MemAvailable", said) == pytest.approx(2048)
     assert hardware.available_mb("mps") is None
     assert hardware.machine("cpu").startswith("cpu: ")
 

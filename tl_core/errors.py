@@ -20,6 +20,7 @@ GraftError                      what the user can mend; its text is for the user
 │   └── OverBudget              more than the operator allows
 ├── DocumentError               a JSON file that does not follow its schema
 ├── DeviceError                 a device that is not here, or whose memory is too small
+├── LimitReached                more jobs, time or memory than the operator allows
 ├── Cancelled                   the user stopped it (exit code 130)
 └── WorkerDied                  a worker ended without a word (exit code 1)
 
@@ -180,6 +181,10 @@ class DeviceError(GraftError):
             f"There is not enough memory{' on this GPU' if on_gpu else ''} for this. Choose a smaller image size or backbone, "
             "or fewer stages, then start again."
         )
+
+
+class LimitReached(GraftError):
+    kind = "limit"
 
 
 class Cancelled(GraftError):

@@ -56,8 +56,14 @@ def available_mb(device: str) -> float | None:
         return memory.free / _MB if memory else None
     if device != "cpu":
         return None
-    left = [found for found in (_system_free_mb(), _container_free_mb()) if found is not None]
+    left = [found for found in (_system_mb("MemAvailable"), _container_free_mb()) if found is not None]
     return min(left, default=None)
+
+
+def total_mb() -> float | None:
+    """Memory of this machine, or of the container where that may have less, megabytes; None where that cannot be found out."""
+    found = [_system_mb("MemTotal"), *(limit for limit, _ in _container_limits())]
+    return min((known for known in found if known is not None), default=None)
 
 
 def gpu_count() -> int:
@@ -91,11 +97,14 @@ class PeakMemory:
     def __init__(self) -> None:
         self._most = 0
 
-    def look(self) -> None:
-        """Take a reading."""
-        if _STATM.exists():
-            _, resident, shared, *_ = _STATM.read_text().split()
-            self._most = max(self._most, (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE"))
+    def look(self) -> float:
+        """Take a reading, megabytes."""
+        if not _STATM.exists():
+            return peak_resident_mb()
+        _, resident, shared, *_ = _STATM.read_text().split()
+        now = (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+        self._most = max(self._most, now)
+        return now / _MB
 
     def megabytes(self) -> float:
         """The largest so far, megabytes."""
@@ -126,14 +135,19 @@ def _said(file: Path, name: str) -> str:
     return ""
 
 
-def _system_free_mb(meminfo: Path = Path("/proc/meminfo")) -> float | None:
-    available = _said(meminfo, "MemAvailable").removesuffix("kB")
-    return int(available) * 1024 / _MB if available else None
+def _system_mb(name: str, meminfo: Path = Path("/proc/meminfo")) -> float | None:
+    found = _said(meminfo, name).removesuffix("kB")
+    return int(found) * 1024 / _MB if found else None
 
 
 def _container_free_mb(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> float | None:
     """What is left of the tightest memory limit that this process's control groups set, of either version."""
-    left: list[float] = []
+    return min((max(0.0, limit - used) for limit, used in _container_limits(root, own)), default=None)
+
+
+def _container_limits(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> list[tuple[float, float]]:
+    """Each memory limit that this process's control groups set, of either version, and what is used of it, megabytes."""
+    found: list[tuple[float, float]] = []
     for version, group in _groups("memory", root, own):
         limit_name, used_name, cache_name = _MEMORY[version]
         with suppress(OSError, ValueError):
@@ -142,8 +156,8 @@ def _container_free_mb(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> float 
             if limit < _NOT_LIMITED:
                 # Pages of files that nobody needs now are given back when memory is asked for.
                 given_back = int(_said(group / "memory.stat", cache_name) or 0)
-                left.append(max(0.0, (limit - used + given_back) / _MB))
-    return min(left, default=None)
+                found.append((limit / _MB, (used - given_back) / _MB))
+    return found
 
 
 def _container_cores(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int | None:

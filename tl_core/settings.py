@@ -76,6 +76,44 @@ class Settings(BaseSettings):
         "",
         title="none",
     )
+    most_jobs: int = _setting(
+        "jobs of everybody that may wait or work at the same time; each is a process, of about 25 MB while it waits",
+        100,
+        ge=1,
+    )
+    reading_at_once: int = _setting("data sets that are read at the same time", 2, ge=1)
+    questions_at_once: int = _setting(
+        "small jobs that need no device and are done at the same time: a preview, a look into a network, the description of one",
+        2,
+        ge=1,
+    )
+    job_hours: float = _setting(
+        "hours that a job may have a device; a training then ends with its best state so far; 0 sets no limit",
+        0,
+        12,
+        2,
+        ge=0,
+    )
+    small_job_minutes: float = _setting(
+        "minutes that a job may take that reads pictures or needs no device; 0 sets no limit", 0, 120, 30, ge=0
+    )
+    job_memory_gb: float = _setting(
+        "memory that one job may have, in gigabytes; 0 is four fifths of what the machine or its container has", 0, ge=0
+    )
+    job_needs_mb: float = _setting(
+        "memory that must be free before a job starts beside another one, in megabytes, where nothing better is known of it",
+        600,
+        ge=0,
+    )
+    starts_an_hour: int = _setting(
+        "jobs that may be started within an hour from one network address; 0 sets no limit", 0, 600, 60, ge=0
+    )
+    workspaces_an_hour: int = _setting(
+        "workspaces that may be made within an hour from one network address; 0 sets no limit", 0, 200, 20, ge=0
+    )
+    network_millions: int = _setting(
+        "parameters, in millions, of the largest network of timm that can be added by its name", 1000, 1000, 350, ge=1
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from tl_core.errors import GraftError, InUse
+from tl_core.runs.process.queue import require_room
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.job_folder import JobFolder
-from tl_core.runs.store.store import Workspace
+from tl_core.runs.store.store import Store, Workspace
+from ui import limits
 from ui.words import plain
 
 MOST_AT_WORK = 12
@@ -18,9 +20,26 @@ MOST_AT_WORK = 12
 
 
 def check_crowd(workspace: Workspace) -> None:
-    """Raises InUse where `MOST_AT_WORK` jobs of the workspace wait or work, so that one user leaves room for others."""
+    """Check that one more job may wait or work.
+
+    Raises:
+        InUse: `MOST_AT_WORK` jobs of the workspace do, and one user leaves room for others.
+        LimitReached: as many jobs of everybody do as may.
+    """
     if len(workspace.live()) >= MOST_AT_WORK:
         raise InUse(f"{MOST_AT_WORK} jobs of yours wait or work already. Cancel one, or wait until one has ended.")
+    require_room(Store.default().queue)
+
+
+def check_start(workspace: Workspace) -> None:
+    """`check_crowd`, and count a start for the visitor's address. Raises LimitReached, too, where that has had its share."""
+    check_crowd(workspace)
+    limits.enter(workspace, job=True)
+
+
+def check_new(workspace: Workspace) -> None:
+    """Count `workspace` for the visitor's address, if it is made now. Raises LimitReached where that has had its share."""
+    limits.enter(workspace, job=False)
 
 
 def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one_more: bool = True) -> JobFolder:
@@ -30,6 +49,7 @@ def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one
 
     Raises:
         InUse: too many jobs are at work.
+        LimitReached: too many jobs are at work, or were started from the visitor's address.
         GraftError: whatever `start` raises.
     """
     started: dict[str, JobFolder] = st.session_state.setdefault("started", {})
@@ -37,7 +57,9 @@ def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one
     job = started.get(what)
     if job is None or not job.exists or job.status().final:
         if one_more:
-            check_crowd(workspace)
+            check_start(workspace)
+        else:
+            limits.enter(workspace, job=True)
         job = started[what] = start()
     return job
 

@@ -14,7 +14,7 @@ from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Workspace
 from ui import live
-from ui.actions import check_crowd
+from ui.actions import check_start
 from ui.words import plain
 
 Asked = TypeVar("Asked", bound=Question)
@@ -42,7 +42,7 @@ def _spec(path: str, created: float) -> QuestionSpec | None:
 def put(workspace: Workspace, spec: QuestionSpec) -> None:
     """Ask, from a button; why it cannot be asked is shown in a corner of the page."""
     try:
-        check_crowd(workspace)
+        check_start(workspace)
         ask(workspace, spec)
     except GraftError as error:
         st.toast(plain(error.message, longest=400), icon=":material/error:")

@@ -155,8 +155,8 @@ def others(here: Here) -> None:
 
 
 def _takes_long(job: JobFolder) -> bool:
-    """Whether a user waits for `job`: a data set, a run, or a question that waits for a device."""
-    return not isinstance(job, QuestionFolder) or job.spec().handling.waits_for is not None
+    """Whether a user waits for `job`: a data set, a run, or a question that takes long."""
+    return not isinstance(job, QuestionFolder) or job.spec().handling.lasting
 
 
 def watch(busy: list[JobFolder]) -> None:

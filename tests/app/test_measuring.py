@@ -6,9 +6,10 @@ import pytest
 
 from tests.app import records
 from tests.app.conftest import Open, text
+from tl_core.documents.job import Outlook
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.models.registry import network
-from tl_core.runs.process.queue import measuring_lock
+from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.start.training_spec import conditions, spec_of
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
@@ -18,7 +19,6 @@ from tl_core.runs.train.resolve import settled
 from tl_core.training.speed import measure
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategy, tuned
-from ui import asking
 from ui.places import TRAIN, Here
 from ui.train_page import measuring
 from ui.train_page.advanced import Case
@@ -34,7 +34,7 @@ def _spec(**changes: object) -> MeasureSpec:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[MeasureSpec]:
     """Questions that were put, none of which starts a worker; redrawing does nothing."""
     found: list[MeasureSpec] = []
-    monkeypatch.setattr(asking, "put", lambda workspace, spec: found.append(spec))
+    monkeypatch.setattr(measuring, "ask", lambda workspace, spec: found.append(spec))
     monkeypatch.setattr(measuring.st, "rerun", lambda: None)
     monkeypatch.setattr(measuring.st, "session_state", {})
     monkeypatch.setattr(measuring, "PATIENCE", 0.0)
@@ -47,18 +47,10 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
     assert asked == [], "somebody who only passes by is not waited for"
     measuring._try(here, _spec(strategy="lp_ft"), False)
     assert asked == []
-    queue = Store.default().queue / measuring.detect_device()
-    queue.mkdir(parents=True)
-    held = locks.take(queue / "lock")
-    assert held is not None
+    somebody = take_ticket(Store.default().queue, measuring.detect_device(), "f" * 32, Outlook())
     measuring._try(here, _spec(strategy="lp_ft"), False)
-    assert asked == [], "a training on the device comes first"
-    locks.release([held])
-    timing = locks.take(measuring_lock(Store.default().queue))
-    assert timing is not None
-    measuring._try(here, _spec(strategy="lp_ft"), False)
-    assert asked == [], "somebody else's measurement comes first, for two at once would both be slow"
-    locks.release([timing])
+    assert asked == [], "who has the device or waits for it comes first"
+    drop_ticket(somebody)
     measuring._try(here, _spec(strategy="lp_ft"), False)
     assert asked == [_spec(strategy="lp_ft")]
 
@@ -83,7 +75,7 @@ def test_start_is_never_lost_to_a_measurement_that_begins_at_the_same_moment(
     def too_late(*given: object) -> None:
         raise AssertionError("it is timed instead of started")
 
-    monkeypatch.setattr(asking, "put", too_late)
+    monkeypatch.setattr(measuring, "ask", too_late)
     monkeypatch.setattr("tl_core.runs.start.jobs.submit_training", lambda *given, **asked: records.run(*given))
     app = open_page(TRAIN.file, dataset=records.dataset(records.workspace()).id)
     spec, _ = app.session_state["to-measure"]

@@ -63,6 +63,22 @@ def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert "Reading [pictures]" in "".join(shown)
 
 
+def test_a_line_that_becomes_shorter_stays_one_line_in_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "140")
+    with show.Bars() as bars:
+        for before in ("3 jobs are", "2 jobs are", "one job is"):
+            bars(StageStarted(stage="waiting", title=f"Waiting for its turn: {before} before it"))
+        bars(StageStarted(stage="training", title="Training"))
+    capsys.readouterr()
+    assert [task.description for task in bars._progress.tasks] == [
+        "Waiting for its turn: one job is before it",
+        "Training",
+    ]
+
+
 @pytest.mark.parametrize("variable", ["GRAFT_MAX_UPLOAD_MB", "GRAFT_KEEP_DAYS", "GRAFT_CACHE_GB"])
 def test_a_setting_that_is_no_number_is_named_at_the_start(
     variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -70,6 +70,16 @@ def _best(job: JobFolder) -> Job:
     yield from _slow(job)
 
 
+def _hungry(job: JobFolder) -> Job:
+    """Writes a best state where it is a run, then takes more and more memory."""
+    yield StageStarted(stage="training", title="Training")
+    if isinstance(job, RunFolder):
+        job.best.write_text("the best so far")
+    eaten = []
+    while True:
+        eaten.append(b"x" * 10_000_000)
+
+
 def _half_second(job: JobFolder) -> Job:
     """Notes when it had the device."""
     begun = time.time()
@@ -137,6 +147,7 @@ _DOES: dict[str, Callable[[JobFolder], Job]] = {
     "deaf": _deaf,
     "helped": _helped,
     "best": _best,
+    "hungry": _hungry,
     "half second": _half_second,
     "chatty": _chatty,
     "mended": _mended,

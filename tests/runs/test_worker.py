@@ -15,7 +15,7 @@ from tests.runs.conftest import BOTH, HERE, running
 from tests.runs.executors import LocalScratch, ServedScratch
 from tests.runs.scratch import helper_id
 from tl_core.documents.events import Ended, Notice, Progress, StageStarted
-from tl_core.errors import InUse, NotFound
+from tl_core.errors import InUse, LimitReached, NotFound
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder, open_job
@@ -92,6 +92,57 @@ def test_cancel_frees_the_device_from_a_job_that_does_not_listen(train: Train) -
     assert run.status().state == "cancelled"
     until(lambda: not running(helper))
     until(lambda: waiting.status().state != "queued")
+
+
+def test_a_job_whose_time_is_up_ends_in_words(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "0.0001")
+    for run in (train("slow"), train("deaf")):
+        list(jobs.follow(run))
+        status = run.status()
+        assert status.state == "failed"
+        assert status.failure is not None
+        assert status.failure.kind == "limit"
+        assert status.failure.message.startswith("It was stopped because one job may work for 0.36 seconds here.")
+        assert run.events()[0][-1].type == "ended"
+
+
+def test_a_training_whose_time_is_up_ends_with_its_best_state(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "0.0001")
+    run = train("best")
+    said = [event.message for event in jobs.follow(run) if isinstance(event, Notice)]
+    assert said == [
+        "It has worked for 0.36 seconds, as long as one job may here. It ends with its best state so far.",
+        "finished with the best so far",
+    ]
+    assert run.status().state == "succeeded"
+
+
+def test_the_time_of_a_job_begins_when_its_turn_has_come(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train("slow")
+    until(lambda: first.status().state == "running")
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "0.0003")
+    second = train("half second")
+    until(lambda: second.status().seconds or second.status().stage == "waiting")
+    until(lambda: len(first.events()[0]) > 30)
+    cancel(first)
+    list(jobs.follow(second))
+    assert second.status().state == "succeeded"
+
+
+def test_a_job_that_takes_too_much_memory_ends_in_words_and_keeps_its_best_state(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "0.3")
+    run = train("hungry")
+    list(jobs.follow(run))
+    status = run.status()
+    assert status.state == "failed"
+    assert status.failure is not None
+    assert (status.failure.kind, status.failure.exit_code) == ("limit", 2)
+    assert "It needs more than 0.3 GB, the most that one job may have here." in status.failure.message
+    assert run.can_finish()
+    with pytest.raises(LimitReached):
+        jobs.finish(run, None)
 
 
 @BOTH

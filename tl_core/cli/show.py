@@ -92,6 +92,7 @@ class Bars:
         self._task: TaskID | None = None
         self._total = 0
         self._title = ""
+        self._waiting = False
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -107,10 +108,15 @@ class Bars:
     def __call__(self, event: Event) -> None:
         match event:
             case StageStarted() if event.title != self._title:
-                self._finish()
+                waited, self._waiting = self._waiting, event.stage == "waiting"
                 self._title = event.title
-                self._total = 0
-                self._task = self._progress.add_task(printable(event.title), total=None, count="", note="")
+                if waited and self._waiting and self._task is not None:
+                    # The line has become shorter; it stays one line.
+                    self._progress.update(self._task, description=printable(event.title))
+                else:
+                    self._finish()
+                    self._total = 0
+                    self._task = self._progress.add_task(printable(event.title), total=None, count="", note="")
                 if not self._console.is_terminal:
                     aside(f"{event.title} ...")
             case Progress() if self._task is not None:

@@ -7,20 +7,29 @@ from typing import Annotated
 from pydantic import Field
 
 from tl_core.documents.base import Document
-from tl_core.documents.options import Device
 from tl_core.documents.questions import About, QuestionSpec
-from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.documents.spec import IngestSpec, Queue, TrainSpec
 
 JobSpec = IngestSpec | TrainSpec | QuestionSpec
 
 
-def needs(spec: JobSpec) -> tuple[About | None, Device | None]:
-    """The data set that the job needs, and the device whose queue it joins."""
+def needs(spec: JobSpec) -> tuple[About | None, Queue]:
+    """The data set that the job needs, and the queue that it joins."""
     if isinstance(spec, TrainSpec):
         return About(spec.workspace, spec.dataset), spec.device
     if isinstance(spec, IngestSpec):
-        return About(spec.extends.workspace, spec.extends.dataset) if spec.extends else None, None
+        return About(spec.extends.workspace, spec.extends.dataset) if spec.extends else None, "reading"
     return spec.handling.about, spec.handling.waits_for
+
+
+class Outlook(Document):
+    """What a job is expected to take still, for those who wait behind it; what is not known is None."""
+
+    seconds: float | None = None
+    memory_mb: float | None = None
+    """Memory of the machine, beside what the job has already."""
+    running: bool = False
+    """Whether it works; else it waits."""
 
 
 class SpecFile(Document):

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tl_core.documents.base import Document, Record
 from tl_core.documents.options import BATCH_SIZE, STAGES, Device, Recipe
-from tl_core.documents.spec import Precision, TrainSpec
+from tl_core.documents.spec import Precision, Queue, TrainSpec
 
 
 class Answer(Document):
@@ -43,8 +43,10 @@ class Handling(NamedTuple):
     """What the job does, for the user."""
     about: About | None = None
     """The data set that is held while the question is answered; None where it needs none."""
-    waits_for: Device | None = None
-    """The device whose queue the job joins; None for jobs that are too short to wait behind somebody's training."""
+    waits_for: Queue = "questions"
+    """The queue that the job joins: that of the device that it needs, or that of the questions, which need none."""
+    lasting: bool = False
+    """Whether it takes so long that every page shows how far it is."""
     pretrained: tuple[tuple[str, str | None], ...] = ()
     """Backbone and set of weights (None: the default one) of every pretrained file that the answer depends on."""
     describes: str | None = None
@@ -124,7 +126,7 @@ class MeasureSpec(Question):
 
     @property
     def handling(self) -> Handling:
-        return Handling(f"Timing {self.backbone}")
+        return Handling(f"Timing {self.backbone}", waits_for=self.device)
 
     def canonical(self, resolve: Callable[[str], Device]) -> Self:
         return self.model_copy(update={"device": resolve(self.device)})
@@ -181,6 +183,7 @@ class RankSpec(Question):
             f"Comparing {len(self.backbones)} backbones",
             about=About(self.workspace, self.dataset),
             waits_for=self.device,
+            lasting=True,
             pretrained=tuple((backbone, None) for backbone in self.backbones),
         )
 
@@ -211,6 +214,7 @@ class LearningRateSpec(Question):
             "Finding a learning rate",
             about=About(self.train.workspace, self.train.dataset),
             waits_for=self.train.device,
+            lasting=True,
             pretrained=((self.train.backbone, self.train.weights),),
         )
 

@@ -7,10 +7,21 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_serializer, model_validator
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.options import STAGES, Count, ImageSize, Recipe, RunOptions, by_current_names, by_former_names
+from tl_core.documents.options import (
+    STAGES,
+    Count,
+    Device,
+    ImageSize,
+    Recipe,
+    RunOptions,
+    by_current_names,
+    by_former_names,
+)
 
 ClassesFrom = Literal["first", "innermost"]
 Precision = Literal["float32", "bfloat16"]
+Queue = Device | Literal["reading", "questions"]
+"""What a job waits for: a device, which one job has at a time, or a place among the smaller jobs of one kind."""
 
 
 class Extended(Record):

@@ -30,7 +30,7 @@ JOBS: Mapping[str, JobFunction] = MappingProxyType({"ingest": ingest_job, "train
 NICENESS = 10
 GRACE = 1.2
 """Seconds that a job has to stop by itself once it was cancelled."""
-_POLL = 0.1
+_POLL = 0.25
 
 
 def _watch_cancel(job: JobFolder) -> None:

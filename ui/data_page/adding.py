@@ -124,7 +124,7 @@ def _read(here: Here, data: DatasetFolder) -> None:
     except FileNotFoundError:
         return
     try:
-        actions.check_crowd(here.workspace)
+        actions.check_start(here.workspace)
         job = jobs.submit_ingest(
             here.workspace,
             source_kind="folder",

@@ -78,10 +78,12 @@ def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
             on_change=_take_folder,
             args=(here, _key("folder"), extends),
         )
+        _again(here, "folder", _take_folder, extends)
     with right:
         st.file_uploader(
             "A zip of it", type="zip", key=_key("zip"), on_change=_take_zip, args=(here, _key("zip"), extends)
         )
+        _again(here, "zip", _take_zip, extends)
     with st.expander("How folders are read", icon=":material/account_tree:"):
         st.markdown(
             "`cup/1.jpg`, `cup/2.jpg`, `plate/1.jpg` makes the classes *cup* and *plate*. Folders called train, val and test "
@@ -94,6 +96,23 @@ def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
             default="first",
             required=True,
             key="classes-from",
+        )
+
+
+def _again(
+    here: Here,
+    kind: str,
+    take: Callable[[Here, str, DatasetFolder | None], None],
+    extends: DatasetFolder | None,
+) -> None:
+    """A button for an upload that was refused because too much is at work: it stays in its field."""
+    if st.session_state.get(_key(kind)):
+        st.button(
+            "Read it now",
+            key=f"again-{kind}",
+            icon=":material/refresh:",
+            on_click=take,
+            args=(here, _key(kind), extends),
         )
 
 
@@ -116,12 +135,16 @@ def _take(
     name: str,
     extends: DatasetFolder | None,
 ) -> None:
-    """Copy an upload to disk by `save`, start reading it, and clear the uploader."""
+    """Copy an upload to disk by `save`, start reading it, and clear the uploader; where no job may start now, it stays there."""
     classes_from = cast(ClassesFrom, st.session_state.get("classes-from") or "first")
+    try:
+        actions.check_start(here.workspace)
+    except GraftError as error:
+        st.session_state["upload-problem"] = error.message
+        return
     st.session_state[f"{kind}-turn"] += 1
     staging: Path | None = None
     try:
-        actions.check_crowd(here.workspace)
         staging = here.workspace.staging()
         job = jobs.submit_ingest(
             here.workspace,
@@ -204,6 +227,7 @@ def _take_photos(here: Here, files: list[uploads.Upload]) -> None:
     draft = _draft(here)
     try:
         if draft is None:
+            actions.check_new(here.workspace)
             draft = uploads.Draft(here.workspace.staging())
             st.session_state["draft"] = draft.folder.name
         draft.add(files)

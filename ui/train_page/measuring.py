@@ -1,22 +1,25 @@
 """Times two batches on this machine, so that the time shown beside Start is measured: once, while nothing else runs.
 
-It happens in a job, so the page stays usable, and Start does not wait for it.
+It happens in a job, so the page stays usable, and Start ends it.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import streamlit as st
 
 from tl_core.documents.questions import MeasureSpec
+from tl_core.errors import GraftError
 from tl_core.runs.process.devices import detect_device
-from tl_core.runs.process.queue import measuring_lock
-from tl_core.runs.store import locks
+from tl_core.runs.process.queue import crowd
+from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measure_question
 from ui import asking
+from ui.actions import check_crowd
 from ui.places import Here
 from ui.train_page.proposal import Proposal
 
@@ -42,7 +45,10 @@ def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
     if seen[0] != spec:
         st.session_state["to-measure"] = (spec, time.monotonic())
     elif time.monotonic() - seen[1] >= PATIENCE and _idle(here):
-        asking.put(here.workspace, spec)
+        # Nobody pressed anything, so nobody reads why it cannot be; and it does not count as a start of the visitor's.
+        with suppress(GraftError):
+            check_crowd(here.workspace)
+            ask(here.workspace, spec)
         st.rerun()
 
 
@@ -58,7 +64,5 @@ def _running(here: Here) -> list[QuestionFolder]:
 
 
 def _idle(here: Here) -> bool:
-    """Whether nobody trains on the device or times it, and nothing of this workspace is at work."""
-    queue = Store.default().queue
-    busy = any(locks.held(lock) for lock in (queue / detect_device() / "lock", measuring_lock(queue)))
-    return not busy and not here.workspace.live()
+    """Whether nobody has the device or waits for it, and nothing of this workspace is at work."""
+    return not crowd(Store.default().queue, detect_device()) and not here.workspace.live()

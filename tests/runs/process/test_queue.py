@@ -1,4 +1,4 @@
-"""Turns on a device: one at a time, oldest first, over any number of apps, and nobody waits for the dead."""
+"""Turns: one at a time on a device, round the workspaces, over any number of apps, and nobody waits for the dead."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PATIENCE, until
+from tests.runs.conftest import TOKEN
 from tests.runs.executors import LocalScratch
 from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.job import Outlook
+from tl_core.errors import LimitReached
 from tl_core.runs.process.executor import cancel
-from tl_core.runs.process.queue import drop_ticket, take_ticket, wait_for_turn
+from tl_core.runs.process.queue import Ticket, drop_ticket, require_room, take_ticket, wait_for_turn
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 
 Train = Callable[..., RunFolder]
 
 
-def _times(run: RunFolder) -> tuple[float, float]:
+def _times(run: JobFolder) -> tuple[float, float]:
     begun, ended = (run.path / "had_device").read_text().split()
     return float(begun), float(ended)
 
@@ -94,7 +98,7 @@ def test_the_ticket_of_a_killed_waiter_is_dropped(train: Train, place: LocalScra
 def test_a_free_device_is_had_at_once_and_devices_do_not_wait_for_each_other(store: object) -> None:
     queue = Store.default().queue
     held = []
-    first, other = take_ticket(queue, "cpu"), take_ticket(queue, "cuda")
+    first, other = _ticket("cpu"), _ticket("cuda")
     for ticket in (first, other):
         turn = wait_for_turn(ticket, cancelled=lambda: False)
         try:
@@ -102,7 +106,7 @@ def test_a_free_device_is_had_at_once_and_devices_do_not_wait_for_each_other(sto
         except StopIteration as stop:
             held.append(stop.value)
     assert len(held) == 2
-    second = take_ticket(queue, "cpu")
+    second = _ticket("cpu")
     waiting = wait_for_turn(second, cancelled=lambda: False)
     title = next(waiting)
     assert isinstance(title, StageStarted)
@@ -121,8 +125,7 @@ def test_a_free_device_is_had_at_once_and_devices_do_not_wait_for_each_other(sto
 
 
 def test_who_has_the_device_is_counted_once_at_every_moment(store: object) -> None:
-    queue = Store.default().queue
-    tickets = [take_ticket(queue, "cpu") for _ in range(3)]
+    tickets = [_ticket("cpu") for _ in range(3)]
     before = _asked(wait_for_turn(tickets[2], cancelled=lambda: False))
     device = _asked(wait_for_turn(tickets[0], cancelled=lambda: False))
     after = _asked(wait_for_turn(tickets[2], cancelled=lambda: False))
@@ -134,6 +137,10 @@ def test_who_has_the_device_is_counted_once_at_every_moment(store: object) -> No
     locks.release([device, *(ticket.descriptor for ticket in tickets)])
 
 
+def _ticket(queue: str, workspace: str = TOKEN, outlook: Outlook | None = None) -> Ticket:
+    return take_ticket(Store.default().queue, queue, workspace, outlook or Outlook())
+
+
 def _asked(turn: Generator[Event, None, int]) -> Event | int:
     try:
         return next(turn)
@@ -141,8 +148,130 @@ def _asked(turn: Generator[Event, None, int]) -> Event | int:
         return int(stop.value)
 
 
+def _let_in(waiting: list[Ticket]) -> list[Ticket]:
+    """Those of `waiting` that get a place now; they keep it until the test ends."""
+    return [ticket for ticket in waiting if isinstance(_asked(wait_for_turn(ticket, cancelled=lambda: False)), int)]
+
+
+def _order(tickets: list[Ticket]) -> list[Ticket]:
+    """The order in which `tickets`, all of one device, get their turns."""
+    found: list[Ticket] = []
+    while len(found) < len(tickets):
+        waiting = [ticket for ticket in tickets if ticket not in found]
+        turns = {ticket.path: _asked(wait_for_turn(ticket, cancelled=lambda: False)) for ticket in waiting}
+        ((now, place),) = [(ticket, turns[ticket.path]) for ticket in waiting if isinstance(turns[ticket.path], int)]
+        found.append(now)
+        drop_ticket(now)
+        locks.release([place])  # type: ignore[list-item]
+    return found
+
+
+@pytest.mark.usefixtures("place")
+def test_a_data_set_is_read_before_the_many_that_another_workspace_asked_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_READING_AT_ONCE", "1")
+
+    def read(where: Workspace) -> DatasetFolder:
+        return jobs.submit_ingest(where, source_kind="sample", source="scratch", name="half second")
+
+    many, other = [read(workspace) for _ in range(3)], read(Store.default().workspace("f" * 32))
+    for job in (*many, other):
+        list(jobs.follow(job))
+    assert sorted([*many, other], key=_times) == [many[0], other, *many[1:]]
+
+
+def test_turns_go_round_the_workspaces(store: object) -> None:
+    many = [_ticket("cpu", "a" * 32) for _ in range(4)]
+    first = _ticket("cpu", "b" * 32)
+    few = [_ticket("cpu", "c" * 32) for _ in range(2)]
+    assert _order([*many, first, *few]) == [many[0], first, few[0], many[1], few[1], many[2], many[3]]
+
+
+def test_who_comes_again_waits_for_those_who_had_no_turn_since(store: object) -> None:
+    quick, many = _ticket("cpu", "a" * 32), [_ticket("cpu", "b" * 32) for _ in range(3)]
+    (place,) = [_asked(wait_for_turn(quick, cancelled=lambda: False))]
+    again = _ticket("cpu", "a" * 32)
+    drop_ticket(quick)
+    locks.release([place])  # type: ignore[list-item]
+    late = _ticket("cpu", "a" * 32)
+    assert _order([*many, again, late]) == [many[0], many[1], again, many[2], late]
+
+
+def test_a_ticket_tells_nobody_the_token_and_one_of_an_earlier_version_is_still_waited_for(store: Path) -> None:
+    ticket = _ticket("cpu")
+    assert not any(
+        TOKEN[:8] in f"{path} {path.read_bytes()!r}" for path in (store / "queue").rglob("*") if path.is_file()
+    )
+    old = locks.take(ticket.path.with_name(f"{1:020}-0123abcd"))
+    assert old is not None
+    waiting = _asked(wait_for_turn(ticket, cancelled=lambda: False))
+    assert isinstance(waiting, StageStarted)
+    assert "one job is before it" in waiting.title
+    locks.release([old])
+    assert _let_in([ticket]) == [ticket]
+
+
+@pytest.mark.parametrize("queue", ["reading", "questions"])
+def test_jobs_without_a_device_wait_as_well_and_as_many_as_the_operator_says_work(
+    monkeypatch: pytest.MonkeyPatch, queue: str
+) -> None:
+    monkeypatch.setenv(f"GRAFT_{queue.upper()}_AT_ONCE", "2")
+    tickets = [_ticket(queue, f"{number:032}") for number in range(4)]
+    assert _let_in(tickets) == tickets[:2]
+    drop_ticket(tickets[0])
+    assert _let_in(tickets[2:]) == [], "its place is left only after its ticket"
+
+
+def test_the_line_says_how_long_the_jobs_before_take_where_that_is_known(store: object) -> None:
+    def said(*before: float | None) -> str:
+        ahead = [_ticket("cpu", f"{number:032}", Outlook(seconds=seconds)) for number, seconds in enumerate(before)]
+        ticket = _ticket("cpu")
+        event = _asked(wait_for_turn(ticket, cancelled=lambda: False))
+        for one in (*ahead, ticket):
+            drop_ticket(one)
+        assert isinstance(event, StageStarted)
+        return event.title
+
+    assert said(30.0) == "Waiting for its turn: one job is before it on this processor, for about a minute"
+    assert said(300.0, 480.0).endswith("2 jobs are before it on this processor, for about 15 minutes")
+    assert said(7200.0, None).endswith("2 jobs are before it on this processor, for more than 2 hours")
+    assert said(None).endswith("one job is before it on this processor")
+
+
+def test_a_job_waits_for_memory_while_another_works_and_keeps_those_behind_it_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tl_core.runs.process.queue.available_mb", lambda device: 1000.0)
+    works = _ticket("cpu", outlook=Outlook(memory_mb=5000.0))
+    assert _let_in([works]) == [works], "alone it starts, whatever it needs"
+    works.tell(Outlook(memory_mb=300.0, running=True))
+    large, small = _ticket("reading", outlook=Outlook(memory_mb=800.0)), _ticket("questions")
+    turn = wait_for_turn(large, cancelled=lambda: False)
+    event = next(turn)
+    assert isinstance(event, StageStarted)
+    assert event.title.startswith("Waiting for memory: about 0.8 GB are needed, and 0.7 GB are left")
+    assert _let_in([small]) == [], "jobs that need less do not pass for ever"
+    works.tell(Outlook(memory_mb=100.0, running=True))
+    with pytest.raises(StopIteration):
+        next(turn)
+    assert _let_in([small]) == []
+    large.tell(Outlook(memory_mb=0.0, running=True))
+    assert _let_in([small]) == [small]
+
+
+def test_no_more_jobs_than_the_operator_allows_wait_or_work_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_MOST_JOBS", "2")
+    queue = Store.default().queue
+    tickets = [_ticket("cpu"), _ticket("reading")]
+    with pytest.raises(LimitReached, match=r"As many jobs as may \(2\) wait or work here"):
+        require_room(queue)
+    drop_ticket(tickets[0])
+    require_room(queue)
+
+
 def test_a_dropped_ticket_leaves_the_line(store: object) -> None:
-    ticket = take_ticket(Store.default().queue, "cpu")
+    ticket = _ticket("cpu")
     assert locks.held(ticket.path)
     drop_ticket(ticket)
     assert not ticket.path.exists()

@@ -15,7 +15,7 @@ from tests.runs import scratch
 from tests.runs.conftest import end_all
 from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core.documents.options import Device, TrainingOptions
-from tl_core.documents.questions import DescribeSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
+from tl_core.documents.questions import DescribeSpec, MeasureSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
 from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.questions import ask as asking
@@ -148,18 +148,29 @@ def test_a_question_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
     dataset.delete()
 
 
-def test_a_ranking_waits_for_its_turn_and_a_look_does_not(
-    workspace: Workspace, dataset: DatasetFolder, rank: Rank, train: Callable[..., object]
+def test_what_needs_the_device_waits_for_it_and_the_other_questions_for_each_other(
+    workspace: Workspace,
+    dataset: DatasetFolder,
+    rank: Rank,
+    train: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("GRAFT_QUESTIONS_AT_ONCE", "1")
     train("slow")
     queue = Store.default().queue / "cpu"
     until(lambda: locks.held(queue / "lock"))
-    question = rank("answer")
-    look = ask(workspace, DescribeSpec(network="answer"))
-    until(lambda: look.status().final)
-    assert look.status().state == "succeeded"
-    assert question.status().state == "queued"
-    cancel(question)
+    measured = MeasureSpec(backbone="resnet18", weights="a", strategy="lp_ft", image_size=96, classes=2, device="cpu")
+    waiting = [rank("answer"), ask(workspace, measured)]
+    described = ask(workspace, DescribeSpec(network="answer"))
+    until(lambda: described.status().final)
+    assert described.status().state == "succeeded"
+    slow = ask(workspace, DescribeSpec(network="slow"))
+    until(lambda: slow.status().state == "running")
+    waiting.append(ask(workspace, DescribeSpec(network="dataset")))
+    for question in waiting:
+        until(lambda question=question: question.status().stage == "waiting")
+    for question in (*waiting, slow):
+        cancel(question)
 
 
 def test_a_killed_question_starts_again(rank: Rank, place: LocalScratch) -> None:

@@ -11,6 +11,7 @@ import timm
 from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
+from tl_core import settings
 from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import ModelError, UnknownName
 from tl_core.models.families.family import Family
@@ -20,8 +21,6 @@ from tl_core.models.metadata.discovery import find_layout
 from tl_core.models.metadata.timm_rows import weights_row
 from tl_core.models.registry import Network, check_name, keep
 
-LARGEST = 1_000_000_000
-"""Largest number of parameters: finding the layout runs the network once, and larger ones are not fine-tuned on one device."""
 SUGGESTIONS = 5
 
 
@@ -142,9 +141,12 @@ def _network(full_name: str, architecture: str, size: int, options: dict[str, An
             count = sum(p.numel() for p in meta_network(full_name, sketch, size).parameters())
         except (RuntimeError, NotImplementedError) as error:
             raise ModelError(f"timm's {full_name} cannot be measured here ({error}).") from error
-        if count > LARGEST:
+        # Finding the layout takes memory for all of them, and runs the network.
+        most = settings.current().network_millions
+        if count > most * 1e6:
             raise ModelError(
-                f"timm's {full_name} has {count / 1e9:.1f} billion parameters, too many to be trained here."
+                f"timm's {full_name} has {count / 1e6:,.0f} million parameters, and a network that is added here may have "
+                f"{most:,}. Choose a smaller one."
             )
         module: nn.Module = timm.create_model(full_name, pretrained=False, **dict(sketch.options))
     return module

@@ -1,51 +1,150 @@
-"""A queue for each device, without a dispatcher: jobs have tickets, the oldest ticket is next, and a lock stands for the device.
+"""Queues without a dispatcher: a job takes a ticket in the queue of what it needs, waits for its turn, and takes a place.
 
-Each worker waits for its own turn. A ticket is a file on which its job holds a lock, so the ticket of a dead job is
-recognised and removed.
+A ticket is a file on which its job holds a lock, so the ticket of a dead job is recognised and removed. Its name says when it
+was taken, by which workspace (a hash of the token) and for which round; its content says what the job is expected to take
+still. A place is a lock: a device has one, the queues of smaller jobs have as many as the settings say.
+
+Turns go round the workspaces: each further job that a workspace has in a queue belongs to a later round.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
+from pydantic import ValidationError
+
+from tl_core import settings
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
-from tl_core.errors import Cancelled
+from tl_core.documents.job import Outlook
+from tl_core.documents.spec import Queue
+from tl_core.errors import Cancelled, LimitReached
+from tl_core.hardware import available_mb
+from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.store import locks
+from tl_core.settings import Settings
 
 _POLL = 0.1
-_DEVICE_WORDS = {"cpu": "processor", "cuda": "GPU", "mps": "GPU"}
+_LONGEST_POLL = 5.0
+"""Seconds between two looks at the line, for the next job and for one far behind: a hundred that wait must not load the machine."""
+_LISTENS = 0.5
+"""Seconds between two looks whether the job was cancelled."""
+_SAID_EVERY = 20.0
+"""Seconds for which a sentence about the line stands while the number of jobs before it is the same."""
+_NAME = re.compile(r"\d{20}-[0-9a-f]{8}(?:-(?P<round>\d{6})-(?P<tag>[0-9a-f]{12}))?")
+"""A ticket's name. One without round and workspace was taken by an earlier version."""
+_CONTENT = 200
+"""Bytes of a ticket; it is always written whole, so that a reader never sees parts of two."""
+
+
+class Line(NamedTuple):
+    """What the jobs of one queue have in common."""
+
+    where: str
+    """Where they work, at the end of a sentence."""
+    places: Callable[[Settings], int]
+    """How many of them work at the same time."""
+    hours: Callable[[Settings], float]
+    """How long each of them may work; 0 for as long as it likes."""
+    spare: float
+    """Share of the machine's memory that must stay free beside them."""
+    lighter: str
+    """What the user can do where a job of this queue takes too long or too much memory."""
+
+
+def _device(where: str) -> Line:
+    lighter = "Choose a smaller backbone or image size, fewer stages or fewer epochs, then start again."
+    return Line(where, lambda found: 1, lambda found: found.job_hours, 0.03, lighter)
+
+
+LINES: Mapping[str, Line] = MappingProxyType(
+    {
+        "cpu": _device(" on this processor"),
+        "cuda": _device(" on this GPU"),
+        "mps": _device(" on this GPU"),
+        "reading": Line(
+            "",
+            lambda found: found.reading_at_once,
+            lambda found: found.small_job_minutes / 60,
+            0.06,
+            "Bring fewer pictures, or smaller ones.",
+        ),
+        "questions": Line(
+            "",
+            lambda found: found.questions_at_once,
+            lambda found: found.small_job_minutes / 60,
+            0.06,
+            "Choose a smaller network or image size.",
+        ),
+    }
+)
+"""The queues by their names, which are folders of `queue/`."""
 
 
 class Ticket(Record):
-    """A place in the queue of one device; `descriptor` holds the lock on the ticket's file."""
+    """A place in a queue; `descriptor` holds the lock on the ticket's file."""
 
     path: Path
     descriptor: int
 
     @property
-    def device(self) -> str:
+    def queue(self) -> str:
         return self.path.parent.name
 
+    @property
+    def line(self) -> Line:
+        return LINES[self.queue]
 
-def measuring_lock(queue: Path) -> Path:
-    """The lock that is held while this machine is timed: two measurements at once would find it slower than it is."""
-    queue.mkdir(parents=True, exist_ok=True)
-    return queue / "measuring"
+    def outlook(self) -> Outlook:
+        return _outlook(self.path)
+
+    def tell(self, outlook: Outlook) -> None:
+        """Let those who wait know what the job is expected to take still."""
+        os.pwrite(self.descriptor, outlook.model_dump_json().encode().ljust(_CONTENT), 0)
 
 
-def take_ticket(queue: Path, device: str) -> Ticket:
-    """Join the queue of `device`, behind every job that is in it already."""
-    folder = queue / device
+class _Seen(NamedTuple):
+    """A ticket of a job that is alive, as others see it; in the order of turns."""
+
+    round: int
+    name: str
+    tag: str
+    path: Path
+
+
+def name_of(queue: Queue) -> str:
+    """The queue that `queue` stands for here. Raises DeviceError where it is that of a device that is not on this machine."""
+    return queue if queue in ("reading", "questions") else resolve_device(queue)
+
+
+def tag_of(workspace: str) -> str:
+    """What a ticket says of the workspace whose token is `workspace`: enough to tell two apart, nothing to open one with."""
+    return hashlib.sha256(workspace.encode()).hexdigest()[:12]
+
+
+def take_ticket(queue: Path, name: str, workspace: str, outlook: Outlook) -> Ticket:
+    """Join the queue called `name`, in the next round in which `workspace` (its token) has no job yet."""
+    folder, tag = queue / name, tag_of(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     unseen = folder / f".new-{secrets.token_hex(8)}"
     descriptor = locks.take(unseen)
     if descriptor is None:
         raise RuntimeError(f"somebody else holds the fresh ticket {unseen}")
-    return Ticket(path=unseen.rename(folder / f"{time.time_ns():020}-{secrets.token_hex(4)}"), descriptor=descriptor)
+    live = _live(folder)
+    now = min((seen.round for seen in live), default=0)
+    turn = max([now, *(seen.round + 1 for seen in live if seen.tag == tag)])
+    ticket = Ticket(path=unseen, descriptor=descriptor)
+    ticket.tell(outlook)
+    name = f"{time.time_ns():020}-{secrets.token_hex(4)}-{turn:06}-{tag}"
+    return ticket.model_copy(update={"path": unseen.rename(folder / name)})
 
 
 def drop_ticket(ticket: Ticket) -> None:
@@ -54,41 +153,141 @@ def drop_ticket(ticket: Ticket) -> None:
     locks.release([ticket.descriptor])
 
 
+def crowd(queue: Path, name: str) -> int:
+    """How many jobs wait or work in the queue called `name`."""
+    return len(_live(queue / name))
+
+
+def require_room(queue: Path) -> None:
+    """Raises LimitReached where as many jobs wait or work on this machine as may; each is a process."""
+    most = settings.current().most_jobs
+    if sum(crowd(queue, name) for name in LINES) >= most:
+        raise LimitReached(f"As many jobs as may ({most}) wait or work here. Try again in a few minutes.")
+
+
 def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator[Event, None, int]:
-    """Wait until no older ticket is left and take the device; the ticket stays in the queue until its owner drops it.
+    """Wait until it is the job's turn and there is memory for it, and take a place; the ticket stays until its owner drops it.
 
-    So a job is counted once, whether it waits or works. Yields a "waiting" stage whenever the number of jobs ahead
-    changes, none if the device is free at once; returns the descriptor that holds the device. Raises Cancelled.
+    So a job is counted once, whether it waits or works. Yields a "waiting" stage whenever the number of jobs before it has
+    changed, and now and then between; none if there is a place at once. Returns the descriptor that holds the place.
+
+    Raises:
+        Cancelled: before the turn came.
     """
-    told = 0
-    while True:
-        if cancelled():
-            raise Cancelled("Cancelled while it waited for its turn.")
-        ahead = _ahead(ticket)
-        if not ahead:
-            device = locks.take(ticket.path.parent / "lock", patience=0.0)
-            if device is not None:
-                return device
-            ahead = 1  # A job on its last steps, its ticket dropped already.
-        if ahead != told:
-            told = ahead
-            yield StageStarted(stage="waiting", title=_title(ticket.device, told))
-        time.sleep(_POLL)
+    told, told_at, admission = ("", 0), 0.0, list[int]()
+    places = ticket.line.places(settings.current())
+    try:
+        while not cancelled():
+            ahead = _ahead(ticket)
+            short: str | None = None
+            if len(ahead) < places:
+                # Jobs are let in one by one. Who waits for memory keeps the door: else smaller jobs would pass for ever.
+                admission += _taken(ticket.path.parents[1] / "admission", patience=0.25) if not admission else []
+                short = _short_of_memory(ticket) if admission else "another job has waited for it longer."
+                for place in _taken(*_places(ticket, places)) if not short else []:
+                    ticket.tell(ticket.outlook().model_copy(update={"running": True}))
+                    return place
+            if not short:
+                locks.release(admission)
+                admission.clear()
+            said = (
+                (f"Waiting for memory: {short}", 0)
+                if short
+                else (_title(ticket.line, ahead, places), max(1, len(ahead)))
+            )
+            now = time.monotonic()
+            # An expected time may change at every look.
+            if said[1] != told[1] or (said != told and now - told_at >= _SAID_EVERY):
+                told, told_at = said, now
+                yield StageStarted(stage="waiting", title=said[0])
+            next_look = now + min(_LONGEST_POLL, _POLL * max(1, len(ahead) - places))
+            while time.monotonic() < next_look and not cancelled():
+                time.sleep(max(0.0, min(_LISTENS, next_look - time.monotonic())))
+        raise Cancelled("Cancelled while it waited for its turn.")
+    finally:
+        locks.release(admission)
 
 
-def _ahead(ticket: Ticket) -> int:
-    """Number of older tickets whose jobs are alive; tickets of dead jobs are removed."""
-    count = 0
-    for path in ticket.path.parent.iterdir():
-        if path.name == "lock" or path.name.startswith(".") or path.name >= ticket.path.name:
+def _live(folder: Path) -> list[_Seen]:
+    """The tickets of jobs that are alive, in the order of turns; those of dead jobs are removed."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        name = _NAME.fullmatch(path.name)
+        if name is None:
             continue
         if locks.held(path):
-            count += 1
+            found.append(_Seen(int(name["round"] or 0), path.name, name["tag"] or path.name, path))
         else:
             path.unlink(missing_ok=True)
-    return count
+    return sorted(found)
 
 
-def _title(device: str, ahead: int) -> str:
-    jobs = "one job is" if ahead == 1 else f"{ahead} jobs are"
-    return f"Waiting for its turn: {jobs} before it on this {_DEVICE_WORDS.get(device, device)}"
+def _ahead(ticket: Ticket) -> list[Outlook]:
+    """What the jobs that work, and those whose turn comes before that of `ticket`, are expected to take still."""
+    live = _live(ticket.path.parent)
+    own = next((place for place, seen in enumerate(live) if seen.path == ticket.path), len(live))
+    outlooks = [(place, _outlook(seen.path)) for place, seen in enumerate(live) if place != own]
+    return [outlook for place, outlook in outlooks if place < own or outlook.running]
+
+
+def _outlook(path: Path) -> Outlook:
+    try:
+        return Outlook.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return Outlook()
+
+
+def _places(ticket: Ticket, places: int) -> list[Path]:
+    """The locks of the places in the queue of `ticket`."""
+    return [ticket.path.with_name("lock" if number == 1 else f"lock-{number}") for number in range(1, places + 1)]
+
+
+def _taken(*files: Path, patience: float = 0.0) -> list[int]:
+    """The descriptor of the first of `files` that could be locked; empty where others hold all of them."""
+    for file in files:
+        descriptor = locks.take(file, patience=patience)
+        if descriptor is not None:
+            return [descriptor]
+    return []
+
+
+def _short_of_memory(ticket: Ticket) -> str | None:
+    """Why the job does not start yet; None where there is memory for it, or nothing to wait for because no other job works."""
+    others = [
+        outlook
+        for name in LINES
+        for outlook in (
+            _outlook(seen.path) for seen in _live(ticket.path.parents[1] / name) if seen.path != ticket.path
+        )
+        if outlook.running
+    ]
+    free = available_mb("cpu") if others else None
+    if free is None:
+        return None
+    left = free - sum(outlook.memory_mb or 0.0 for outlook in others)
+    needed = ticket.outlook().memory_mb or settings.current().job_needs_mb
+    if left >= needed:
+        return None
+    return f"about {needed / 1000:.1f} GB are needed, and {max(0.0, left) / 1000:.1f} GB are left beside the jobs that work."
+
+
+def _title(line: Line, ahead: list[Outlook], places: int) -> str:
+    count = max(1, len(ahead))
+    jobs = "one job is" if count == 1 else f"{count} jobs are"
+    known = [outlook.seconds for outlook in ahead if outlook.seconds is not None]
+    time = ""
+    if known:
+        more = "about" if len(known) == len(ahead) else "more than"
+        time = f", for {more} {_in_words(sum(known) / places)}"
+    return f"Waiting for its turn: {jobs} before it{line.where}{time}"
+
+
+def _in_words(seconds: float) -> str:
+    """A time in words that do not change every moment."""
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return "a minute"
+    if minutes < 90:
+        return f"{round(minutes) if minutes < 10 else round(minutes / 5) * 5} minutes"
+    hours = round(minutes / 60)
+    return "an hour" if hours == 1 else f"{hours} hours"

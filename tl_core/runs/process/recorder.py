@@ -19,8 +19,6 @@ from tl_core.hardware import PeakMemory
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store.job_folder import JobFolder
 
-MEMORY_INTERVAL = 0.05
-"""Seconds between two readings of the memory, which take 20 microseconds each."""
 _ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
 
 
@@ -39,8 +37,7 @@ class Recorder:
         self._latest = 0.0
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._close_half_line()
-        self._memory = PeakMemory()
-        self.sample(self._memory.look, MEMORY_INTERVAL)
+        self.memory = PeakMemory()
 
     def sample(self, look: Callable[[], Event | None], seconds: float) -> None:
         """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns.
@@ -81,8 +78,10 @@ class Recorder:
         self._status = self._status.model_copy(update={"device": device})
 
     def end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
-        """Write how the job ended. On a full disk, the space that was set aside is used; raises OSError if it is too little."""
+        """Write how the job ended, once. On a full disk, the space that was set aside is used; raises OSError if it is too little."""
         with self._lock:
+            if self._ended.is_set():
+                return
             try:
                 self._end(state, message, failure)
             except Exception as error:
@@ -112,7 +111,7 @@ class Recorder:
             state=state,
             ended=time.time(),
             seconds={**self._seconds, "total": round(total, 3)},
-            peak_memory_mb=self._memory.megabytes(),
+            peak_memory_mb=self.memory.megabytes(),
             failure=failure,
         )
         self.log(message)

@@ -1,4 +1,4 @@
-"""One job run to its end in this process: its turn on the device, its events written down, a final state whatever happens."""
+"""One job run to its end in this process: its turn, its limits, its events written down, a final state whatever happens."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from contextlib import closing
 from typing import Any, NoReturn
 
 from tl_core.documents.base import Record
-from tl_core.documents.events import Event, drive
+from tl_core.documents.events import Event, Notice, drive
 from tl_core.documents.job import needs
-from tl_core.errors import Cancelled, InUse
+from tl_core.errors import Cancelled, InUse, LimitReached
 from tl_core.runs.failures import failure_of
-from tl_core.runs.process.devices import resolve_device
-from tl_core.runs.process.queue import Ticket, drop_ticket, take_ticket, wait_for_turn
+from tl_core.runs.process.devices import DEVICES
+from tl_core.runs.process.queue import Ticket, drop_ticket, name_of, take_ticket, wait_for_turn
 from tl_core.runs.process.recorder import Recorder
+from tl_core.runs.process.watch import Watch
 from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
@@ -24,6 +25,8 @@ from tl_core.runs.store.store import Store
 JobFunction = Callable[[Any], Generator[Event, None, None]]
 """Takes the job's folder: a DatasetFolder, RunFolder or QuestionFolder."""
 _CANCELLED = "Cancelled."
+_LOOK_EVERY = 0.05
+"""Seconds between two looks at a job's limits. A reading of its memory takes 20 microseconds."""
 _PATIENCE = 2.0
 """Seconds to wait for the lock of a job, which a reader or a deletion that is refused has for a moment."""
 
@@ -36,7 +39,7 @@ class Held(Record):
     dataset: int | None = None
     """On the data set that the job needs."""
     ticket: Ticket | None = None
-    """The job's place in the queue of its device; None for jobs that need none."""
+    """The job's place in its queue."""
 
     @classmethod
     def of(cls, job: JobFolder) -> Held:
@@ -48,22 +51,22 @@ class Held(Record):
         return cls(lock=lock)
 
     def completed(self, job: JobFolder, store: Store) -> Held:
-        """Take the lock on the job's data set and a ticket for its device, unless they are held already.
+        """Take the lock on the job's data set and a ticket of its queue, unless they are held already.
 
         Raises:
             NotFound, SpecError: the data set is gone, or was not read to the end.
             DeviceError: the device is not on this machine.
         """
-        about, device = needs(job.spec())
+        about, queue = needs(job.spec())
         dataset, ticket = self.dataset, self.ticket
-        if device and ticket is None:
-            ticket = take_ticket(store.queue, resolve_device(device))
+        if ticket is None:
+            owner = about.workspace if about else job.path.parents[1].name
+            ticket = take_ticket(store.queue, name_of(queue), owner, job.expected())
         try:
             if about and dataset is None:
                 dataset = store.workspace(about.workspace).dataset(about.dataset).hold()
         except BaseException:
-            if ticket:
-                drop_ticket(ticket)
+            drop_ticket(ticket)
             raise
         return Held(lock=self.lock, dataset=dataset, ticket=ticket)
 
@@ -81,15 +84,17 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
 
     `find` gives the function of a kind of job ("ingest", "train"), and is called when the job's turn has come.
     """
-    device: int | None = None
+    place: int | None = None
     recorder = Recorder(job)
     try:
         try:
             held = held.completed(job, store)
-            if held.ticket:
-                recorder.device(held.ticket.device)
-                device = drive(wait_for_turn(held.ticket, cancelled=job.cancel_file.exists), recorder.write)
-            _work(job, recorder, find)
+            ticket = held.ticket
+            assert ticket is not None
+            if ticket.queue in DEVICES:
+                recorder.device(ticket.queue)
+            place = drive(wait_for_turn(ticket, cancelled=job.cancel_file.exists), recorder.write)
+            _work(job, recorder, find, ticket)
         except Cancelled:
             recorder.end("cancelled", _CANCELLED, None)
             return Cancelled.exit_code
@@ -105,7 +110,7 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
         recorder.close()
         if held.ticket:
             drop_ticket(held.ticket)
-        locks.release(taken for taken in (device, held.dataset) if taken is not None)
+        locks.release(taken for taken in (place, held.dataset) if taken is not None)
 
 
 def end_process_group() -> NoReturn:
@@ -115,9 +120,39 @@ def end_process_group() -> NoReturn:
     os._exit(1)
 
 
-def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction]) -> None:
+def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction], ticket: Ticket) -> None:
+    """Do the job within the limits of its queue. One whose time is up ends with what it has, if that is something."""
+
+    def end(reason: LimitReached) -> None:
+        failure = failure_of(reason)
+        recorder.end("failed", failure.message, failure)
+        end_process_group()
+
+    watch = Watch(ticket, recorder.memory, end)
+    recorder.sample(watch.look, _LOOK_EVERY)
+    try:
+        ended = _steps(job, recorder, find, watch)
+        if not ended and job.finish_early():
+            said = (
+                f"It has worked for {watch.allowed}, as long as one job may here. It ends with its best state so far."
+            )
+            recorder.write(Notice(level="warning", message=said))
+            watch.allow_finishing()
+            ended = _steps(job, recorder, find, watch)
+        if not ended:
+            raise watch.time_is_up()
+    finally:
+        watch.close()
+
+
+def _steps(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction], watch: Watch) -> bool:
+    """Whether the job came to its end before its time was up."""
     with closing(find(job.spec().job)(job)) as events:
         for event in events:
             recorder.write(event)
+            watch.take(event)
             if job.cancel_file.exists():
                 raise Cancelled(_CANCELLED)
+            if watch.late():
+                return False
+    return True

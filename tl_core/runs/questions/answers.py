@@ -19,14 +19,9 @@ from tl_core.documents.questions import (
     QuestionSpec,
     RankSpec,
 )
-from tl_core.runs.process.queue import measuring_lock
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.table import covering
-
-_PATIENCE = 120.0
-"""Seconds that a measurement waits for another one; the page asks only while there is none."""
 
 
 def describe_job(question: QuestionFolder) -> Generator[Event, None, None]:
@@ -87,16 +82,11 @@ def learning_rate_job(question: QuestionFolder) -> Generator[Event, None, None]:
 
 
 def measure_job(question: QuestionFolder) -> Generator[Event, None, None]:
-    """Two batches of a network and strategy timed on this machine, while no other job times anything on it."""
+    """Two batches of a network and strategy timed on this machine, while no other job has the device."""
     yield StageStarted(stage="preparing", title="Timing two batches")
     from tl_core.training.speed.measure import measure
 
-    store = Store.default()
-    turn = locks.take(measuring_lock(store.queue), patience=_PATIENCE)
-    try:
-        answer = yield from measure(question.spec_as(MeasureSpec), store.cache)
-    finally:
-        locks.release([] if turn is None else [turn])
+    answer = yield from measure(question.spec_as(MeasureSpec), Store.default().cache)
     answer.write(question.result_file)
 
 

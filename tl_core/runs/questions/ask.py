@@ -18,6 +18,7 @@ from tl_core.errors import GraftError, NotFound, SpecError, UnknownName
 from tl_core.models.registry import Network, check_name, network, networks
 from tl_core.models.weights.obtain import identity
 from tl_core.runs.process.executor import forget_lost, hand_over, known_device
+from tl_core.runs.process.queue import require_room
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
@@ -41,6 +42,7 @@ def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
         NotFound: there is no such data set in this workspace, or no such image in it.
         SpecError: the data set was not read to the end.
         UnknownName, DeviceError: the device is not on this machine.
+        LimitReached: too many jobs wait or work here.
         DiskFull: not even the job's folder could be written.
     """
     spec = spec.canonical(known_device)
@@ -51,6 +53,7 @@ def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
         return question
     workspace.make()
     store = swept(workspace)
+    require_room(store.queue)
     if dataset is not None:
         dataset.require_read()
     claim: int | None = None

@@ -17,12 +17,14 @@ from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
+from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.train.resolve import outlook
 
 
 def submit_ingest(
@@ -45,6 +47,7 @@ def submit_ingest(
     Raises:
         SpecError: the data set that is to be extended was not read to the end.
         NotFound: there is no such folder or zip.
+        LimitReached: too many jobs wait or work here.
         DiskFull: not even the job's folder could be written.
     """
     chosen()  # Raises where the setting GRAFT_EXECUTOR is wrong, before anything is made.
@@ -66,6 +69,7 @@ def submit_ingest(
     )
     workspace.make()
     store = swept(workspace)
+    require_room(store.queue)
     path, claim = make(workspace.path / DatasetFolder.stored_in / identifier(key), spec)
     dataset = DatasetFolder(path)
     if claim is not None:
@@ -90,6 +94,7 @@ def submit_training(
         SpecError: options that are wrong, all at once; a data set that was not read to the end.
         DataError: pictures that no classifier can be trained on.
         NotEmpty: `out` holds something already.
+        LimitReached: too many jobs wait or work here.
         DiskFull: not even the job's folder could be written.
     """
     from tl_core.data.checks import require_trainable
@@ -99,10 +104,12 @@ def submit_training(
     dataset.require_read()
     require_trainable(dataset.manifest())
     spec = spec_of(wanted, dataset, name=name)
+    require_room(store.queue)
     inside = workspace.path / RunFolder.stored_in / identifier(key)
     path, claim = make(inside, spec) if out is None else make_outside(out, spec)
     run = RunFolder(path)
     if claim is not None:
+        outlook(spec, dataset).write(run.expected_file)
         hand_over(run, claim, store=store.root)
     return run
 
@@ -116,12 +123,15 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
     Raises:
         NotFound: it wrote none, or its data set is gone.
         DeviceError: its device is not here any more.
+        LimitReached: too many jobs wait or work here.
     """
-    if run.alive() and not run.finishing and run.best.is_file():
-        cancel(run)
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = swept(workspace)
+    if not run.alive():
+        require_room(store.queue)
+    elif not run.finishing and run.best.is_file():
+        cancel(run)
     workspace.dataset(spec.dataset).require_read()
     claim = run.claim()
     if claim is None:
@@ -135,10 +145,11 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
                 "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
             )
         # Nobody else submits or runs it now, so what the last worker left may be changed.
-        record = (run.finish_file, run.cancel_file, run.path / "status.json")
+        record = (run.finish_file, run.cancel_file, run.expected_file, run.path / "status.json")
         before = {file: file.read_bytes() if file.exists() else None for file in record}
         keep_reserve(run.reserve)
         run.finish_file.touch()
+        run.expected_file.unlink(missing_ok=True)
         run.cancel_file.unlink(missing_ok=True)
         (run.path / "status.json").unlink(missing_ok=True)
     except BaseException:

@@ -132,6 +132,12 @@ class RunFolder(JobFolder):
         """Whether training is to be skipped and `best` exported."""
         return self.finish_file.exists()
 
+    def finish_early(self) -> bool:
+        if self.finishing or not self.best.is_file():
+            return False
+        self.finish_file.touch()
+        return True
+
     def can_finish(self) -> bool:
         """Whether "finish with the best so far" has something to finish with."""
         return self.best.is_file() and self.status().state in ("cancelled", "interrupted", "failed")

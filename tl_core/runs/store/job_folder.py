@@ -4,6 +4,7 @@ spec.json     what was asked for            status.json   its state, written by 
 events.jsonl  its events, append-only       log.txt       for people: stages, tracebacks
 lock          held while the job runs       cancel        somebody asked it to stop
 label.json    a name given afterwards       reserve       space for the last status on a full disk
+expected.json about how long it takes and how much memory, where that was known when it was started
 submitted     locked while the job is submitted; not empty while it waits in an executor that has not started it
 """
 
@@ -22,7 +23,7 @@ from pydantic import ValidationError
 from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event
-from tl_core.documents.job import JobSpec, SpecFile
+from tl_core.documents.job import JobSpec, Outlook, SpecFile
 from tl_core.documents.spec import Label
 from tl_core.documents.status import Failure, State, Status
 from tl_core.errors import DocumentError, InUse, NotFound
@@ -75,6 +76,10 @@ class JobFolder:
         return self.path / "reserve"
 
     @property
+    def expected_file(self) -> Path:
+        return self.path / "expected.json"
+
+    @property
     def log_file(self) -> Path:
         return self.path / "log.txt"
 
@@ -101,6 +106,17 @@ class JobFolder:
     def write_spec(self, spec: JobSpec) -> None:
         """Raises DiskFull."""
         SpecFile(spec=spec).write(self.path / "spec.json")
+
+    def expected(self) -> Outlook:
+        """What it was expected to take when it was started, as far as that was known."""
+        try:
+            return Outlook.read(self.expected_file)
+        except (NotFound, DocumentError):
+            return Outlook()
+
+    def finish_early(self) -> bool:
+        """Note that it is to end with what it has so far when it is run again; False where that is nothing."""
+        return False
 
     @property
     def name(self) -> str:

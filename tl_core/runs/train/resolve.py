@@ -11,10 +11,11 @@ from tl_core.data.checks import require_trainable
 from tl_core.data.pixels import load_pixels
 from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.documents.job import Outlook
 from tl_core.documents.spec import TrainSpec
-from tl_core.errors import SpecError
+from tl_core.errors import GraftError, SpecError
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import RealDevice, computes, resolve_device
+from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated
@@ -61,6 +62,21 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
         choice = default_strategy(device, images)
         spec = with_strategy(spec, choice.name, reason=choice.reason)
     return spec if spec.strategy == AUTO or spec.estimated_seconds else _with_estimate(spec, dataset)
+
+
+def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
+    """What the run of `spec` is expected to take once its turn has come, as far as that is known on this machine now."""
+    try:
+        expected = settled(spec, dataset, device=expected_device(spec.device))
+        if expected.strategy == AUTO:
+            return Outlook()
+        found = estimated(expected, dataset.manifest(), Store(dataset.path.parents[3]).cache)
+    except GraftError:
+        # The worker meets the same and says it.
+        return Outlook()
+    # On a GPU, the estimate is of the GPU's own memory.
+    memory = found.memory_mb if expected.device == "cpu" else None
+    return Outlook(seconds=round((found.low + found.high) / 2, 1), memory_mb=memory and round(memory))
 
 
 def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:

@@ -1,0 +1,104 @@
+"""What one address may start and make within an hour, and what becomes of an upload that is refused."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from tests.app import records
+from tests.app.conftest import Open
+from tl_core.documents.job import Outlook
+from tl_core.errors import LimitReached
+from tl_core.runs.process.queue import drop_ticket, take_ticket
+from tl_core.runs.store.store import Store, new_token
+from ui import actions, limits
+from ui.places import DATA
+
+HERE, THERE = "203.0.113.7", "203.0.113.8"
+
+
+@pytest.fixture(autouse=True)
+def visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has started anything, and the visitor comes from HERE."""
+    come_from(monkeypatch, HERE)
+    for limit in (limits.STARTS, limits.WORKSPACES):
+        monkeypatch.setattr(limit, "_moments", {})
+
+
+def come_from(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    monkeypatch.setattr("ui.visitor.address", lambda: address)
+
+
+def test_an_address_starts_as_many_jobs_as_the_operator_allows_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_STARTS_AN_HOUR", "2")
+    workspace = records.workspace()
+    workspace.make()
+    for _ in range(2):
+        actions.check_start(workspace)
+    with pytest.raises(LimitReached, match="possible in 1\N{NARROW NO-BREAK SPACE}h; nothing here is lost"):
+        actions.check_start(workspace)
+    come_from(monkeypatch, THERE)
+    actions.check_start(workspace)
+    come_from(monkeypatch, None)
+    for _ in range(3):
+        actions.check_start(workspace)
+
+
+def test_an_address_makes_as_many_workspaces_as_the_operator_allows_and_keeps_using_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "2")
+    made = [Store.default().workspace(new_token()) for _ in range(2)]
+    for workspace in made:
+        limits.enter(workspace, job=False)
+        workspace.make()
+    with pytest.raises(LimitReached, match="As many workspaces as this server allows"):
+        limits.enter(Store.default().workspace(new_token()), job=True)
+    for workspace in made:
+        actions.check_start(workspace)
+
+
+def test_a_start_is_possible_again_an_hour_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_STARTS_AN_HOUR", "2")
+    for moment in (0.0, 600.0):
+        limits.STARTS.count(HERE, moment)
+    assert limits.STARTS.wait(HERE, 900.0) == 2700.0
+    assert limits.STARTS.wait(HERE, 3600.0) == 0.0
+    limits.STARTS.count(HERE, 3600.0)
+    assert limits.STARTS.wait(HERE, 3601.0) == 599.0
+
+
+def test_the_owner_of_a_machine_is_not_limited_and_a_space_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for moment in range(100):
+        limits.STARTS.count(HERE, float(moment))
+    assert limits.STARTS.wait(HERE, 100.0) == 0.0
+    monkeypatch.setenv("GRAFT_PRESET", "space")
+    assert limits.STARTS.wait(HERE, 100.0) > 0.0
+
+
+def test_addresses_that_did_nothing_within_the_hour_are_forgotten() -> None:
+    for number in range(2000):
+        limits.STARTS.count(f"address {number}", float(number * 10))
+    assert len(limits.STARTS._moments) <= 1000
+
+
+def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("cup/1.jpg", b"x")
+    monkeypatch.setenv("GRAFT_MOST_JOBS", "1")
+    monkeypatch.setattr("tl_core.runs.start.jobs.submit_ingest", lambda where, **asked: records.dataset(where))
+    somebody = take_ticket(Store.default().queue, "cpu", "f" * 32, Outlook())
+    app = open_page(DATA.file)
+    app.file_uploader(key="zip-0").set_value(("pictures.zip", content.getvalue(), "application/zip")).run()
+    assert "Try again in a few minutes" in app.error[0].value
+    drop_ticket(somebody)
+    app.button(key="again-zip").click().run()
+    assert not app.error
+    assert records.workspace().datasets()

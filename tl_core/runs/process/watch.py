@@ -1,0 +1,119 @@
+"""What is watched beside a job that works: how long it may work, how much memory it may have, and what its ticket tells others.
+
+A job that reaches a limit ends with a sentence. Between two of its events the job looks at its time itself; a thread ends it
+where a library does not come back, or where memory runs out. A signal ends a process in which not even a thread can run.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from tl_core import settings
+from tl_core.documents.events import Event, Progress
+from tl_core.documents.job import Outlook
+from tl_core.errors import LimitReached
+from tl_core.hardware import PeakMemory, available_mb, total_mb
+from tl_core.runs.process.queue import Ticket
+
+_GRACE = 60.0
+"""Seconds that a job has to stop by itself when its time is up; where it may work for less than that, as long again."""
+_FINISHING = 900.0
+"""Seconds for writing and judging a classifier with the best state that there is when the time is up."""
+_LARGE = 0.1
+"""Share of the machine's memory from which on a job is one that takes memory from others."""
+_EACH_JOB = 0.8
+"""Share of the machine's memory that one job may have, where the operator does not say."""
+_EVERY = 1.0
+"""Seconds between two looks at the machine's memory and two outlooks of the ticket."""
+
+
+class Watch:
+    """The limits of one job, whose turn has come with this object. `end` ends the job, from a thread, with the reason."""
+
+    def __init__(self, ticket: Ticket, memory: PeakMemory, end: Callable[[LimitReached], None]) -> None:
+        self._ticket, self._memory, self._end = ticket, memory, end
+        self._expected = ticket.outlook()
+        self._begun = self._looked = time.monotonic()
+        self._seconds_left: float | None = None
+        found, total = settings.current(), total_mb()
+        self._total = total
+        self._most = found.job_memory_gb * 1000 or (_EACH_JOB * total if total else float("inf"))
+        self._allowed = ticket.line.hours(found) * 3600
+        self._grace = min(_GRACE, self._allowed)
+        self._extend(0.0)
+
+    def allow_finishing(self) -> None:
+        """Give the job the time to finish with what it has."""
+        self._extend(time.monotonic() - self._begun + _FINISHING - self._allowed)
+
+    @property
+    def allowed(self) -> str:
+        """How long the job may work, in words."""
+        return _in_words(self._allowed)
+
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self._deadline
+
+    def time_is_up(self) -> LimitReached:
+        """The reason why a job that is late ends."""
+        return LimitReached(
+            f"It was stopped because one job may work for {self.allowed} here. {self._ticket.line.lighter}"
+        )
+
+    def take(self, event: Event) -> None:
+        """Note what `event` says about the time that is left."""
+        if isinstance(event, Progress):
+            self._seconds_left = event.seconds_left
+
+    def look(self) -> None:
+        """Look at the limits, from a thread and many times a second; end the job where one is reached."""
+        own, now = self._memory.look(), time.monotonic()
+        if own > self._most:
+            self._end(
+                self._too_large(f"It needs more than {self._most / 1000:.1f} GB, the most that one job may have here.")
+            )
+        if now > self._deadline + self._grace:
+            self._end(self.time_is_up())
+        if now - self._looked >= _EVERY:
+            self._looked = now
+            left = available_mb("cpu") if self._total and own > _LARGE * self._total else None
+            if left is not None and self._total and left < self._ticket.line.spare * self._total:
+                self._end(
+                    self._too_large(
+                        f"It has {own / 1000:.1f} GB, and only {left / 1000:.1f} GB are left on this machine."
+                    )
+                )
+            self._ticket.tell(self._outlook(own, now - self._begun))
+
+    def close(self) -> None:
+        """Let the process live on."""
+        if self._allowed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _extend(self, seconds: float) -> None:
+        """Let the job work for `seconds` more than it may."""
+        self._deadline = self._begun + self._allowed + seconds if self._allowed else float("inf")
+        if self._allowed:
+            # Its default action ends the process, also while a library holds the interpreter.
+            last = self._deadline - time.monotonic() + 2 * self._grace + 1
+            signal.setitimer(signal.ITIMER_REAL, max(1.0, last))
+
+    def _outlook(self, own: float, worked: float) -> Outlook:
+        known = [] if self._seconds_left is None else [self._seconds_left]
+        if self._expected.seconds is not None:
+            known.append(max(0.0, self._expected.seconds - worked))
+        needed = self._expected.memory_mb or settings.current().job_needs_mb
+        return Outlook(seconds=max(known, default=None), memory_mb=max(0.0, needed - own), running=True)
+
+    def _too_large(self, found: str) -> LimitReached:
+        return LimitReached(f"It was stopped before the machine's memory ran out. {found} {self._ticket.line.lighter}")
+
+
+def _in_words(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} seconds"
