@@ -109,6 +109,25 @@ def _png_with(name: bytes, more: bytes) -> Make:
     return make
 
 
+# EXIF
+
+
+def exif_that_shares(*, entries: int = 300, size: int = 1_000_000) -> bytes:
+    """EXIF whose entries all point at the same bytes."""
+    rows = b"".join(struct.pack("<HHII", 40_000 + number, 7, size, 8) for number in range(entries))
+    return b"II*\0" + struct.pack("<IH", 8, entries) + rows + bytes(4 + size)
+
+
+def _jpeg_notes(random: random.Random) -> bytes:
+    notes = exif_that_shares()
+    parts = [segment(0xE1, b"Exif\0\0" + notes[at : at + 65_000]) for at in range(0, len(notes), 65_000)]
+    return _jpeg_with(b"".join(parts))(random)
+
+
+def _saved_with_notes(format: str) -> Make:
+    return lambda random: encoded(noise(random), format, exif=exif_that_shares())
+
+
 # GIF
 
 
@@ -211,6 +230,12 @@ def tiff_tile(random: random.Random, *, side: int, width: int, height: int) -> b
 def _tiff_tags(random: random.Random) -> bytes:
     more: list[Tag] = [(40_000 + number, 4, 1, number) for number in range(20_000)]
     return tiff(64, 64, [(273, 4, 1, _DATA), (279, 4, 1, 64 * 64 * 3), *more], random.randbytes(64 * 64 * 3))
+
+
+def _tiff_that_shares(random: random.Random) -> bytes:
+    pixels = random.randbytes(64 * 64 * 3)
+    shared: list[Tag] = [(40_000 + number, 7, 1_000_000, _DATA) for number in range(300)]
+    return tiff(64, 64, [(273, 4, 1, _DATA), (279, 4, 1, len(pixels)), *shared], pixels + bytes(1_000_000))
 
 
 # HEIC and AVIF
@@ -363,3 +388,10 @@ HOSTILE: dict[str, Hostile] = {
     "AVIF with 2.5 million frames": Hostile("AVIF", _avif_frames),
 }
 """Each of these files takes seconds of processor time, or hundreds of megabytes, in a decoder that does not look ahead."""
+
+SHARING: dict[str, Hostile] = {
+    "TIFF": Hostile("TIFF", _tiff_that_shares),
+    "JPEG": Hostile("JPEG", _jpeg_notes),
+    **{format: Hostile(format, _saved_with_notes(format)) for format in ("PNG", "WEBP", "HEIF", "AVIF")},
+}
+"""Files of a megabyte with 300 notes (tags of a TIFF, entries of EXIF) that are all made of the same megabyte. They may be read."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tl_core.data.structure import at_most
+from tl_core.data.parts import at_most
 from tl_core.errors import UnreadableImage
 
 MOST_ITEMS = 2_000

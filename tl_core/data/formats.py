@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pillow_heif
 
-from tl_core.data import boxes, structure
+from tl_core.data import boxes, parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ FORMATS = _table(
         extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
         signature=rb"\xff\xd8\xff",
         scales=True,
-        structure=structure.jpeg,
+        structure=parts.jpeg,
     ),
     ImageFormat(
         name="PNG",
@@ -63,14 +63,14 @@ FORMATS = _table(
         extensions=(".png", ".apng"),
         signature=rb"\x89PNG",
         lossless=True,
-        structure=structure.png,
+        structure=parts.png,
     ),
     ImageFormat(
         name="WebP",
         pillow=("WEBP",),
         extensions=(".webp",),
         signature=rb"RIFF....WEBP",
-        structure=structure.webp,
+        structure=parts.webp,
     ),
     ImageFormat(
         name="GIF",
@@ -78,7 +78,7 @@ FORMATS = _table(
         extensions=(".gif",),
         signature=rb"GIF8",
         lossless=True,
-        structure=structure.gif,
+        structure=parts.gif,
     ),
     # Two letters are too weak a sign: the size of the header that follows says which BMP it is. Without them, there is one plane.
     ImageFormat(
@@ -88,7 +88,7 @@ FORMATS = _table(
         signature=rb"BM.{12}[\x0c(48@l|]|[(48@l|]\0\0\0.{8}\x01\0|\x0c\0\0\0.{4}\x01\0",
         named_only=True,
         lossless=True,
-        structure=structure.bmp,
+        structure=parts.bmp,
     ),
     # the second of each order as some programs write it by mistake; with a plus BigTIFF
     ImageFormat(
@@ -97,7 +97,7 @@ FORMATS = _table(
         extensions=(".tif", ".tiff"),
         signature=rb"II(?:\*\0|\0\*|\+\0)|MM(?:\0\*|\*\0)",
         lossless=True,
-        structure=structure.tiff,
+        structure=parts.tiff,
     ),
     # AVIF before HEIC: a file of either kind may begin with a name that both share, and name its own kind later.
     ImageFormat(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from PIL import Image
 
 from tests import hostile
 from tests.conftest import picture
-from tests.hostile import HOSTILE, encoded, noise
+from tests.hostile import HOSTILE, SHARING, encoded, noise
 from tl_core.data.formats import READ
 from tl_core.data.pixels import decode
 from tl_core.errors import UnreadableImage
@@ -177,3 +179,16 @@ def test_a_compressed_text_in_a_png_may_not_unpack_to_gigabytes() -> None:
     at = content.index(b"IDAT") - 4
     with pytest.raises(UnreadableImage):
         decode(content[:at] + bomb + content[at:])
+
+
+@pytest.mark.parametrize("format", SHARING)
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+def test_notes_that_are_all_made_of_the_same_bytes_do_not_fill_the_memory(format: str) -> None:
+    content = SHARING[format].make(generator())
+    tracemalloc.start()
+    try:
+        with suppress(UnreadableImage):
+            decode(content)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
