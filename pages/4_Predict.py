@@ -29,5 +29,6 @@ with workspace.page(PREDICT) as here:
             kept.named.clear()
     if known and (wanted or (touring() and not kept.named)):
         prediction.ask(run, prediction.held_out(run, known))
+    prediction.waiting(run)
     prediction.show(kept)
     bundle_download.take_home(run)

@@ -37,6 +37,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are decoded in the process of the test, so that rows which it adds to tables are seen."""
+    from tl_core.data import guarded, reading
+
+    monkeypatch.setattr(guarded, "shared", lambda: reading)
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """`exported(96)` is a cache whose only entry is the embedded backbone, exported for pictures of 96 pixels; see `lend`.

@@ -169,6 +169,9 @@ def checked(
 def load(run: str | os.PathLike[str]) -> Predictor:
     """A classifier, without torch, from a run or bundle folder or a bundle zip; `.predict([...])` takes paths, bytes, PIL images.
 
+    It decodes pictures in this process. For pictures of strangers, give `predict` the `read_input` of a
+    `tl_core.data.guarded.Pool`, as the command line does: that decodes in child processes with limits on memory and time.
+
     Raises:
         NotFound: there is nothing of that name.
         BundleError: it holds no usable bundle.

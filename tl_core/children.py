@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+_STATM = Path("/proc/self/statm")
 SOURCE = Path(__file__).parents[1]
 """The folder that holds the package."""
 _PASSED = re.compile(
@@ -73,9 +74,14 @@ def allow_memory(more: int) -> None:
 
     It can be called again, with another number. Nothing is limited on systems without /proc.
     """
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        limit_memory(int(statm.read_text().split()[0]) * resource.getpagesize() + more)
+    now = mapped()
+    if now:
+        limit_memory(now + more)
+
+
+def mapped() -> int:
+    """Bytes that this process maps; 0 on systems without /proc."""
+    return int(_STATM.read_text().split()[0]) * resource.getpagesize() if _STATM.exists() else 0
 
 
 _LENGTHS = struct.Struct("<IQ")
@@ -90,13 +96,16 @@ def send(stream: IO[bytes], header: Mapping[str, Any], content: bytes | memoryvi
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Read what the other end sent.
+def receive(stream: IO[bytes], *, most: int | None = None) -> tuple[dict[str, Any], bytes]:
+    """Read what the other end sent, which may have `most` bytes.
 
     Raises:
         EOFError: the other end is gone.
+        ValueError: it sent more, or no JSON.
     """
     header, content = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    if most is not None and header + content > most:
+        raise ValueError(f"a message has {header + content:,} bytes; {most:,} are allowed")
     return json.loads(_exactly(stream, header)), _exactly(stream, content)
 
 

@@ -73,7 +73,7 @@ class DataError(GraftError):
 class UnreadableImage(DataError):
     """One picture cannot be used.
 
-    `reason` is one of: not_an_image, unsupported_format, truncated, too_large, too_small, empty.
+    `reason` is one of: not_an_image, unsupported_format, truncated, too_large, too_small, too_costly (in memory or time), empty.
     """
 
     kind = "unreadable_image"

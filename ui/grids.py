@@ -16,6 +16,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
+from tl_core.data.reading import enlarged
 from tl_core.disk import modified
 from ui.words import plain, short
 
@@ -99,15 +100,7 @@ def _enlarged(name: str, moment: float) -> bytes | None:
     """PNG of a picture that is too small to be seen, enlarged; None where it is large enough."""
     del moment  # part of the cache's key
     with Image.open(name) as image:
-        return _encoded(enlarged(image.convert("RGB"))) if max(image.size) < _SMALL else None
-
-
-def enlarged(image: Image.Image, *, below: int = _SMALL) -> Image.Image:
-    """`image`; if its longest side has fewer pixels than `below`, enlarged to 160 pixels or more with sharp edges."""
-    if max(image.size) >= below:
-        return image
-    factor = -(-160 // max(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        return _encoded(enlarged(image.convert("RGB"), below=_SMALL)) if max(image.size) < _SMALL else None
 
 
 def _encoded(image: Image.Image) -> bytes:

@@ -1,40 +1,45 @@
 """Classifies new pictures in the app process with the bundle of a run, and shows the answers.
 
-All users share one open predictor, which is never changed; that of another run replaces it.
+All users share one open predictor, which is never changed; that of another run replaces it. Child processes decode the pictures: a
+workspace that asks has a few of them for itself.
 """
 
 from __future__ import annotations
 
-import io
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from tl_core.data.pixels import decode
+from tl_core.data.guarded import Pool, Pools
+from tl_core.data.pixels import read_bytes
 from tl_core.data.split import assign
-from tl_core.errors import GraftError, NotFound
+from tl_core.errors import GraftError, NotFound, UnreadableImage
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
 from ui import charts, grids
 from ui.taking import take_pictures
-from ui.words import percent, plain, short, sureness
+from ui.words import percent, plain, plural, short, sureness
 
 MOST = 40
 """The most pictures at a time; the command line takes more."""
 _SIDE = 320
 """The longest side of the copy that is shown, in pixels."""
-_SMALL = 64
-"""Pixels; a picture whose longest side is shorter is shown enlarged with sharp edges."""
-_AT_ONCE = threading.Semaphore(2)
-"""Limits the sessions that decode pictures at the same time, because each may take hundreds of megabytes."""
+_PATIENCE = 10.0
+"""Seconds that a workspace waits while others ask."""
+_LONGEST = 60.0
+"""Seconds after which no further picture is decoded for a workspace, so that others get their turn."""
+_POOLS = Pools([Pool(2) for _ in range(4)])
+"""As many workspaces can ask at the same time, each with decoders of its own; a decoder takes 40 MB."""
+_WAITING = "predict-waiting"
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,6 @@ class Answers:
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
 def _predictor(folder: str, version: float) -> Predictor:
     del version  # part of the cache's key
-    from pathlib import Path
-
     return Predictor(Path(folder))
 
 
@@ -86,18 +89,54 @@ def answers(run: RunFolder) -> Answers:
 
 
 def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
-    """Classify pictures, given as (display name, file content, true class or None); one that cannot be read gets an error."""
+    """Classify pictures, given as (display name, file content, true class or None); one that cannot be read gets an error.
+
+    If too many others ask, the pictures are kept for `waiting`.
+    """
     kept = answers(run)
     model = predictor(run)
-    with _AT_ONCE:
+    shown: dict[bytes, bytes] = {}
+    with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
+        if pool is None:
+            st.session_state[_WAITING] = (run.id, items)
+            return
         start = time.perf_counter()
-        said = model.predict([content for _, content, _ in items])
+
+        def read(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
+            if time.perf_counter() - start > _LONGEST:
+                raise UnreadableImage(
+                    f"The pictures before this one took {_LONGEST:g} s. Bring it again without them.", "too_costly"
+                )
+            content = read_bytes(source)
+            made = pool.make_input(content, size, interpolation, shown=_SIDE)
+            shown[content] = made.shown
+            return made.pixels
+
+        said = model.predict([content for _, content, _ in items], read=read)
         kept.milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(items))
-        fresh = [
-            Named(short(name), _small(content), answer, truth)
-            for (name, content, truth), answer in zip(items, said, strict=True)
-        ]
+    fresh = [
+        Named(short(name), shown.get(content, b""), answer, truth)
+        for (name, content, truth), answer in zip(items, said, strict=True)
+    ]
     kept.named = (fresh + kept.named)[: 2 * MOST]
+
+
+def waiting(run: RunFolder) -> None:
+    """Where pictures wait because too many others asked: say so, and offer to try again."""
+    asked, items = st.session_state.get(_WAITING, (None, []))
+    if asked != run.id:
+        return
+    st.warning(
+        f"Others are asking at this moment. Your {plural(len(items), 'picture')} {'waits' if len(items) == 1 else 'wait'} "
+        "here: try again in a moment.",
+        icon=":material/hourglass_empty:",
+    )
+    st.button("Try again", icon=":material/refresh:", on_click=_again, args=(run,))
+
+
+def _again(run: RunFolder) -> None:
+    _, items = st.session_state.pop(_WAITING)
+    _asked(run, items)
 
 
 def bring(run: RunFolder) -> None:
@@ -110,8 +149,13 @@ def _take(run: RunFolder, files: list[UploadedFile]) -> None:
         st.session_state["predict-problem"] = (
             f"{len(files)} pictures were dropped; the first {MOST} were named. For many, use the command line."
         )
+    _asked(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
+
+
+def _asked(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
+    """`ask` from a callback, where an error is kept for the page."""
     try:
-        ask(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
+        ask(run, items)
     except GraftError as error:
         st.session_state["predict-problem"] = error.message
 
@@ -170,15 +214,3 @@ def _card(named: Named, key: str) -> None:
         alt=f"Likeliest: {short(answer['label'])}, {percent(answer['probability'])}",
     )
     st.caption(plain(named.name))
-
-
-def _small(content: bytes) -> bytes:
-    try:
-        image = decode(content)
-    except GraftError:
-        return b""
-    image = grids.enlarged(image, below=_SMALL)
-    image.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()

@@ -22,6 +22,7 @@ def read_again(data: DatasetFolder, source: Path, staging: Path) -> None:
     finish(ingest(spec(source), data.path, staging=staging))
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_a_check_that_is_added_as_one_row_is_told_on_the_data_page(
     open_page: Open, picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

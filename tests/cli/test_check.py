@@ -90,6 +90,7 @@ def test_every_finding_is_in_the_json_with_its_files_and_its_remedy(
     assert "train/cat/empty.jpg: The file is empty." in said
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_a_check_that_is_added_as_one_row_is_told_in_both_forms(
     picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

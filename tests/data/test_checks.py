@@ -161,6 +161,7 @@ def test_a_check_of_pixels_that_measures_nothing_is_refused_at_import() -> None:
         replace(NEARLY_BLACK, measure=None)
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_a_check_of_pixels_is_one_row(
     picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_check_of_pixels_is_one_row(
     assert found["dark"].remedy == "photograph"
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_a_check_of_files_is_one_row_too(
     picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from tests.conftest import PictureFolder, picture
 from tests.data.work import NEARLY_BLACK, black, finish, ingested, spec
-from tl_core.data import checks
-from tl_core.data import ingest as module
+from tl_core.data import checks, guarded, reading
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest
 
@@ -22,15 +21,15 @@ def again(source: Path, into: Path, *known: Path) -> Manifest:
 
 @pytest.fixture
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Counts the pictures that are decoded."""
+    """Counts the pictures that are decoded, in the process of the test."""
     decoded: list[int] = []
-    original = module.decode
 
-    def counting(content: bytes) -> object:
-        decoded.append(1)
-        return original(content)
+    class Counting:
+        def make_copy(self, content: bytes, **options: bool) -> reading.Copy:
+            decoded.append(1)
+            return reading.make_copy(content, **options)
 
-    monkeypatch.setattr(module, "decode", counting)
+    monkeypatch.setattr(guarded, "shared", Counting)
     return decoded
 
 

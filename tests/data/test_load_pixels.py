@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import picture
 from tests.data.work import finish
 from tl_core.data.cache import Cache
-from tl_core.data.pixels import load_pixels, read_input
+from tl_core.data.pixel_arrays import load_pixels
+from tl_core.data.pixels import read_input
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DataError
 

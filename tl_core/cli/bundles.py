@@ -57,6 +57,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Classify pictures; each answer has the five likeliest classes."""
+    from tl_core.data import guarded
     from tl_core.serving.predictor import expand
 
     if not all(image.strip() for image in images):
@@ -65,10 +66,11 @@ def predict(
     files = expand(images)
     if not files:
         raise NotFound(f"There are no pictures in {', '.join(images)}.")
+    answers = model.answers(files, read=guarded.shared().read_input)
     if json:
-        show.as_json(model.predict(files))
+        show.as_json(list(answers))
         return
-    for answer in model.answers(files):
+    for answer in answers:
         if "error" in answer:
             show.line(f"{answer['file']}: not read. {answer['error']['message']}")
             continue

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_core.data.sources import DEEPEST, MAX_FILE_BYTES, SourceFile, shortened, shown
+from tl_core.data.pixels import MAX_FILE_BYTES
+from tl_core.data.sources import DEEPEST, SourceFile, shortened, shown
 from tl_core.disk import disk_full_said
 from tl_core.errors import DataError, GraftError, UnsafeArchive
 

@@ -71,7 +71,7 @@ class Check:
     needs: Literal["manifest", "file", "pixels"] = "manifest"
     """What `measure` is given: the original file (bytes), or the picture (RGB, upright, its longest side at most 1024 pixels)."""
     measure: Callable[[Any], int | float] | None = None
-    """A number for one picture, kept in its entry as `measured[kind]`. Called from several threads at once. Pictures that were
+    """A number for one picture, kept in its entry as `measured[kind]`. Called in a child process that decodes. Pictures that were
     read before the check existed have none.
     """
     remedy: Remedy | None = None

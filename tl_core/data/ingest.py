@@ -1,15 +1,12 @@
 """Reads a folder, a zip or a sample into a data set: normalised copies, thumbnails and a manifest.
 
-A copy is upright RGB, its longest side at most 1024 pixels, without metadata: JPEG (quality 95, no chroma subsampling) for photos,
-PNG for small pictures that were lossless, so that a drawn digit is not blurred. Pictures that another data set of the workspace
-holds already are taken over from there. Pictures are read on threads, because Pillow releases the interpreter lock while it
-decodes, scales and encodes.
+Pictures that another data set of the workspace holds already are taken over from there. The others come from strangers, so child
+processes decode them (`tl_core.data.guarded`); this one reads and writes the files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import shutil
 import time
@@ -19,18 +16,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from tl_core import settings
-from tl_core.data import archive, class_folders, sources
-from tl_core.data.checks import measured
+from tl_core.data import archive, class_folders, guarded, sources
+from tl_core.data.checks import kinds_measured
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.extending import Begun, begin, name_with
-from tl_core.data.formats import recognised
 from tl_core.data.known import KnownPicture, known_pictures, take_over
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
-from tl_core.data.pixels import decode, read_bytes
+from tl_core.data.pixels import read_bytes
+from tl_core.data.reading import Copy
 from tl_core.data.sources import SourceFile, shown
 from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, StageStarted
@@ -38,13 +33,8 @@ from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import LayoutError, NotFound, UnreadableImage
 
-THUMBNAIL = 256
-"""Longest side of a thumbnail, pixels."""
 UNPACKED_FOR_PACKED = 4
 """How many times the size of the largest upload a zip may unpack to."""
-
-_TINY = 128
-_LOSSLESS_PIXELS = 512 * 512
 
 
 def ingest(
@@ -110,21 +100,13 @@ class _Writer:
         file = take_over(known, self._into, self._stem(row)) if known else None
         return known.image.model_copy(update={"file": file}) if known and file else None
 
-    def write(self, row: int, image: Image.Image, *, lossless: bool) -> tuple[str, int]:
-        """Write the copy and the thumbnail of `image`; returns the generated file name and the checksum of the copy."""
+    def write(self, row: int, made: Copy) -> str:
+        """Write the copy and the thumbnail; returns the generated file name."""
         stem = self._stem(row)
-        copied = io.BytesIO()
-        if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
-            file = f"{stem}.png"
-            plain = image.getchannel(0) if _is_grey(image) else image
-            plain.save(copied, "PNG", compress_level=1)
-        else:
-            file = f"{stem}.jpg"
-            image.save(copied, "JPEG", quality=95, subsampling=0)
-        content = copied.getbuffer()
-        (self._into / "images" / file).write_bytes(content)
-        _thumbnail(image).save(self._into / "thumbnails" / f"{stem}.jpg", "JPEG", quality=85)
-        return file, zlib.crc32(content)
+        file = f"{stem}{made.extension}"
+        (self._into / "images" / file).write_bytes(made.content)
+        (self._into / "thumbnails" / f"{stem}.jpg").write_bytes(made.thumbnail)
+        return file
 
     def _stem(self, row: int) -> str:
         return f"{self._first + row:06}"
@@ -132,22 +114,6 @@ class _Writer:
     def remove(self, file: str) -> None:
         (self._into / "images" / file).unlink()
         (self._into / "thumbnails" / file).with_suffix(".jpg").unlink()
-
-
-def _is_grey(image: Image.Image) -> bool:
-    red, green, blue = (channel.tobytes() for channel in image.split())
-    return red == green == blue
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    longest = max(image.size)
-    if longest < _TINY:
-        # The browser would blur so small a picture when it enlarges it; whole pixels show what it is.
-        factor = _TINY // longest
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    small = image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=1.0)
-    return small
 
 
 class _Found(NamedTuple):
@@ -204,21 +170,19 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None) -> ImageEn
     if known is not None:
         return known.model_copy(update={"label": label, "split": item.split, "name": item.name})
     try:
-        image = decode(content)
+        made = guarded.shared().make_copy(content, keep=keep is not None, measure=bool(kinds_measured()))
     except UnreadableImage as error:
         return Refusal(file=item.name, kind=error.reason, message=error.message)
-    width, height = image.size
-    file, checksum = keep.write(row, image, lossless=recognised(content).lossless) if keep else ("", 0)
     return ImageEntry(
         sha256=sha256,
         label=label,
         split=item.split,
         name=item.name,
-        file=file,
-        width=width,
-        height=height,
-        crc32=checksum,
-        measured=measured("file", content) | measured("pixels", image),
+        file=keep.write(row, made) if keep else "",
+        width=made.width,
+        height=made.height,
+        crc32=zlib.crc32(made.content),
+        measured=made.measured,
     )
 
 

@@ -7,37 +7,30 @@ exported graph.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 import warnings
-import zlib
-from collections.abc import Generator
-from contextlib import closing, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tl_core.data.cache import Cache, holds_array
 from tl_core.data.formats import NOT_READ, UNKNOWN, ImageFormat, recognised
-from tl_core.data.pace import Pace
-from tl_core.data.parallel import in_order
-from tl_core.data.sources import MAX_FILE_BYTES
-from tl_core.disk import allocate
-from tl_core.documents.events import Event
-from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.errors import DataError, UnreadableImage
+from tl_core.errors import UnreadableImage
 
-PIXELS_VERSION = 1
-"""Part of the cache keys of pixels: raise it when the same bytes would give other pixels."""
 LONGEST = 1024
 """Longest side that is kept, pixels."""
+MAX_FILE_BYTES = 200_000_000
+"""Largest size of one picture, or of one file in a zip, bytes."""
 MAX_PIXELS = 120_000_000
 """Most pixels that a header may claim where the decoder scales while it reads. Phone cameras go up to 108 million."""
 MAX_PIXELS_UNSCALED = 64_000_000
 """Most pixels that any other header may claim: those pictures are decoded whole, at up to 16 bytes per pixel."""
+ONE_AT_A_TIME = 24_000_000
+"""Pixels above which a picture is decoded alone: two such at once would need more memory than the whole program may take."""
 MIN_SIDE = 4
 """Shortest allowed side, pixels. Smaller pictures are tracking pixels and placeholders."""
 INTERPOLATIONS = {
@@ -50,17 +43,26 @@ INTERPOLATIONS = {
 _MOST = (
     f"JPEG is read up to {MAX_PIXELS // 1_000_000}, other kinds up to {MAX_PIXELS_UNSCALED // 1_000_000} million pixels"
 )
-_ONE_AT_A_TIME = 24_000_000
 _large = threading.Lock()
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
+Room = Callable[[int], AbstractContextManager[object]]
+"""Given the pixels that a header claims, a context in which there is memory to decode them."""
+
+
+def alone(pixels: int) -> AbstractContextManager[object]:
+    """A context in which no other picture above `ONE_AT_A_TIME` pixels is decoded, where `pixels` are more than that."""
+    return _large if pixels > ONE_AT_A_TIME else nullcontext()
+
+
+def decode(source: bytes | Path, *, longest: int = LONGEST, room: Room = alone) -> Image.Image:
     """The picture in `source` (a file's bytes, or its path) as RGB, upright, its longest side at most `longest` pixels.
 
-    The content decides which format it is, not the name. Only the first frame is read.
+    The content decides which format it is, not the name. Only the first frame is read. The pixels are decoded in the
+    context `room`.
 
     Raises:
         UnreadableImage: it cannot be used; `reason` says why.
@@ -70,8 +72,7 @@ def decode(source: bytes | Path, *, longest: int = LONGEST) -> Image.Image:
     image = _open(content)
     scales = recognised(content).scales
     try:
-        # Two of the largest pictures at once would need more memory than the whole program may take.
-        with _large if image.width * image.height > _ONE_AT_A_TIME else nullcontext():
+        with room(image.width * image.height):
             return _upright_rgb(image, longest, scales)
     except Exception as error:  # a decoder that is fed broken or hostile bytes may raise anything
         raise _unreadable(error) from error
@@ -106,79 +107,6 @@ def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[n
         UnreadableImage: as `decode`.
     """
     return to_input(decode(source), size, interpolation)
-
-
-def read_copy(
-    dataset: Path, image: ImageEntry, size: int, interpolation: str, *, checked: bool = False
-) -> NDArray[np.uint8]:
-    """`read_input` of the copy of `image` in the folder `dataset`; `checked`: its checksum must be that of the entry.
-
-    Raises:
-        DataError: the copy is missing or damaged.
-    """
-    damaged = DataError(
-        f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
-    )
-    try:
-        content = read_bytes(dataset / "images" / image.file)
-        if checked and zlib.crc32(content) != image.crc32:
-            raise damaged
-        return read_input(content, size, interpolation)
-    except (UnreadableImage, OSError) as error:
-        raise damaged from error
-
-
-def load_pixels(
-    dataset: Path, manifest: Manifest, *, size: int, interpolation: str, cache: Cache
-) -> Generator[Event, None, NDArray[np.uint8]]:
-    """Every picture of a data set as one read-only memory map, uint8 (N, size, size, 3), in the order of the manifest.
-
-    Filled on all cores the first time, from `dataset`/images; found in the cache by content afterwards, also for another data
-    set with the same pictures.
-
-    Raises:
-        DataError: a copy in the data set is missing or damaged.
-        OverBudget: the array is larger than the cache may be.
-        DiskFull: there is no space for the array.
-    """
-    key = pixels_key(manifest, size=size, interpolation=interpolation)
-    whole = holds_array(np.uint8, len(manifest.images), size, size, 3)
-    with cache.entry("pixels", key, whole=whole, needed=len(manifest.images) * size * size * 3) as entry:
-        path = entry.path
-        if path is None:
-            yield from _fill(dataset, manifest, size, interpolation, entry.temporary)
-            path = entry.commit()
-    loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return loaded
-
-
-def origin(manifest: Manifest) -> str:
-    """The part before the first hyphen of every cache key under which something computed from these pictures is kept."""
-    return manifest.content[:16]
-
-
-def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
-    """Cache key of the array of `load_pixels`: a hash of the images in their order, `Manifest.copies`, size and interpolation.
-
-    It begins with `origin`, as do the keys of all that is computed from the array.
-    """
-    made = f"{PIXELS_VERSION} {manifest.copies} {size} {interpolation} {manifest.content}"
-    return f"{origin(manifest)}-{hashlib.sha256(made.encode()).hexdigest()[:40]}"
-
-
-def _fill(dataset: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:
-    shape = (len(manifest.images), size, size, 3)
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    allocate(path, path.stat().st_size)
-
-    def fill(row: int) -> None:
-        array[row] = read_copy(dataset, manifest.images[row], size, interpolation, checked=manifest.copies > 0)
-
-    pace = Pace("preparing", shape[0])
-    with closing(in_order(fill, shape[0])) as filled:
-        for done, _ in enumerate(filled, start=1):
-            yield from pace.at(done)
-    array.flush()
 
 
 def _open(content: bytes) -> Image.Image:
@@ -260,6 +188,11 @@ def _unidentified(known: ImageFormat) -> UnreadableImage:
 def _unreadable(error: Exception) -> UnreadableImage:
     if isinstance(error, UnreadableImage):
         return error
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)):
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return UnreadableImage(f"The picture is too large: {_MOST}. Save it smaller.", "too_large")
+    if isinstance(error, MemoryError):
+        return UnreadableImage(
+            "The picture takes more memory to decode than any picture of its size needs. Save it again with another program.",
+            "too_costly",
+        )
     return UnreadableImage("The picture is damaged or cut off: its pixels cannot be read.", "truncated")

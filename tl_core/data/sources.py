@@ -19,8 +19,6 @@ LONGEST_NAME = 100
 """Characters of a class name that are shown."""
 DEEPEST = 100
 """Levels of folders inside one another that are allowed."""
-MAX_FILE_BYTES = 200_000_000
-"""Largest size of one picture, or of one file in a zip, bytes."""
 
 _SAMPLE = "sample:"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data import ingest, pixels, split
+from tl_core.data import ingest, pixel_arrays, split
 from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event, StageStarted
@@ -42,7 +42,7 @@ def evaluate_bundle(
     if not len(rows):
         raise LayoutError(f"{spec.source} holds no pictures to judge by in its {part} split.")
     yield StageStarted(stage="preparing", title="Preparing pictures")
-    prepared = yield from pixels.load_pixels(
+    prepared = yield from pixel_arrays.load_pixels(
         dataset, manifest, size=info.image_size, interpolation=info.interpolation, cache=cache
     )
     yield StageStarted(stage="evaluation", title="Asking the classifier")

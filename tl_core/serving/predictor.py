@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from tl_core.data.formats import EXTENSIONS
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
-from tl_core.data.pixels import decode, to_input
+from tl_core.data.pixels import read_input
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event
 from tl_core.errors import BundleError, UnreadableImage
@@ -42,6 +42,8 @@ _one_at_a_time = threading.Lock()
 
 Item = Path | str | bytes | Image.Image
 Answer = dict[str, Any]
+Read = Callable[[bytes | Path, int, str], NDArray[np.uint8]]
+"""What decodes a picture, as `pixels.read_input` does, which decodes in this process; that of a `guarded.Pool` does so in another."""
 
 
 class Predictor:
@@ -64,8 +66,8 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         return self.info.classes
 
-    def predict(self, items: Sequence[Item], top: int = 5) -> list[Answer]:
-        """One answer for each item (a path, bytes or a PIL image), in order.
+    def predict(self, items: Sequence[Item], top: int = 5, *, read: Read = read_input) -> list[Answer]:
+        """One answer for each item (a path, bytes or a PIL image), in order. `read` decodes them.
 
         An answer is `{file, label, probability, top: [{label, probability}]}` with the `top` likeliest classes; that of an
         item that cannot be read is `{file, error: {kind, message}}`.
@@ -73,9 +75,9 @@ class Predictor:
         Raises:
             BundleError: the graph does not do what it says.
         """
-        return list(self.answers(items, top=top))
+        return list(self.answers(items, top=top, read=read))
 
-    def answers(self, items: Sequence[Item], *, top: int = 5) -> Iterator[Answer]:
+    def answers(self, items: Sequence[Item], *, top: int = 5, read: Read = read_input) -> Iterator[Answer]:
         """As `predict`, but one answer after the other, with only a few batches of pictures in memory.
 
         Raises:
@@ -85,22 +87,22 @@ class Predictor:
         items = list(items)
         with (
             self._giving_back(),
-            closing(in_order(lambda number: self._read(items[number]), len(items), ahead=BATCH)) as reading,
+            closing(in_order(lambda number: self._read(items[number], read), len(items), ahead=BATCH)) as reading,
         ):
             for start in range(0, len(items), BATCH):
                 chunk = items[start : start + BATCH]
-                read = list(islice(reading, len(chunk)))
-                pixels = [each for each in read if isinstance(each, np.ndarray)]
+                given = list(islice(reading, len(chunk)))
+                pixels = [each for each in given if isinstance(each, np.ndarray)]
                 rows = iter(self._probabilities(pixels))
-                for number, (item, each) in enumerate(zip(chunk, read, strict=True), start=start + 1):
+                for number, (item, each) in enumerate(zip(chunk, given, strict=True), start=start + 1):
                     name = _name(item, number)
                     if isinstance(each, np.ndarray):
                         yield {"file": name, **self._answer(next(rows), top)}
                     else:
                         yield {"file": name, "error": each}
 
-    def pixels(self, item: Item) -> NDArray[np.uint8]:
-        """One picture as the input of the graph: uint8 (S, S, 3).
+    def pixels(self, item: Item, *, read: Read = read_input) -> NDArray[np.uint8]:
+        """One picture, decoded by `read`, as the input of the graph: uint8 (S, S, 3).
 
         Raises:
             UnreadableImage: it cannot be used.
@@ -112,7 +114,7 @@ class Predictor:
                 source: bytes | Path = _as_bytes(item)
         else:
             source = item if isinstance(item, bytes) else Path(item).expanduser()
-        return to_input(decode(source), self.info.image_size, self.info.interpolation)
+        return read(source, self.info.image_size, self.info.interpolation)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The logits of `pixels` uint8 (N, S, S, 3), divided by the temperature: float32 (N, C).
@@ -182,9 +184,9 @@ class Predictor:
                 size = self.info.image_size
                 self._run("logits", np.empty((0, size, size, 3), dtype=np.uint8), None)
 
-    def _read(self, item: Item) -> NDArray[np.uint8] | dict[str, str]:
+    def _read(self, item: Item, read: Read) -> NDArray[np.uint8] | dict[str, str]:
         try:
-            return self.pixels(item)
+            return self.pixels(item, read=read)
         except UnreadableImage as error:
             return {"kind": error.kind, "message": error.message}
         except FileNotFoundError:

@@ -51,7 +51,7 @@ def feature_maps_job(question: QuestionFolder) -> Generator[Event, None, None]:
     Raises:
         DataError: the picture is missing or damaged.
     """
-    from tl_core.data.pixels import read_copy
+    from tl_core.data.pixel_arrays import read_copy
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
     from tl_core.training.feature_maps import feature_maps

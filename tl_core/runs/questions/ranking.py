@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.pixels import load_pixels
+from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec

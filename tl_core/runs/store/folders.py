@@ -45,7 +45,7 @@ class DatasetFolder(JobFolder):
 
     def origins(self) -> list[str]:
         """Prefixes of the cache keys of all that was computed from its pictures. Empty for a sample, whose pictures are public."""
-        from tl_core.data.pixels import origin
+        from tl_core.data.pixel_arrays import origin
 
         try:
             return [] if self.spec().source_kind == "sample" else [origin(self.manifest())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tl_core.data.cache import Cache
-from tl_core.data.pixels import pixels_key
+from tl_core.data.pixel_arrays import pixels_key
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.checks import require_trainable
-from tl_core.data.pixels import load_pixels
+from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.job import Outlook

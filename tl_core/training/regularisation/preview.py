@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl_core.data.pace import Pace
-from tl_core.data.pixels import read_copy
+from tl_core.data.pixel_arrays import read_copy
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.options import Level

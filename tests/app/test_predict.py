@@ -1,0 +1,124 @@
+"""The Predict page: pictures are decoded outside of the app process, and nobody waits for the pictures of somebody else."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tests.conftest import until
+from tests.data.strange import telling
+from tests.data.test_guarded import STRANGE, decoders_of
+from tests.serving.conftest import bundle, graph
+from tl_core.data.guarded import Pool, Pools
+from tl_core.runs.store.store import Store
+from tl_core.serving.bundle import Bundle
+from ui import prediction
+
+__all__ = ["bundle", "graph"]
+
+A, B = "a" * 32, "b" * 32
+
+
+@pytest.fixture
+def predict(open_page: Open, bundle: Bundle) -> Callable[[str], AppTest]:
+    """Opens the Predict page of a workspace with a classifier that tells red, green and blue apart."""
+
+    def opened(token: str) -> AppTest:
+        where = Store.default().workspace(token)
+        run = records.run(where, records.dataset(where))
+        shutil.rmtree(run.bundle)
+        shutil.copytree(bundle.folder, run.bundle)
+        return open_page("pages/4_Predict.py", workspace=token, run=run.id)
+
+    return opened
+
+
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pools]:
+    """Two pools in place of the app's, whose decoders do what a picture tells them."""
+    both = [Pool(2, module=STRANGE) for _ in range(2)]
+    monkeypatch.setattr(prediction, "_POOLS", Pools(both))
+    yield prediction._POOLS
+    for pool in both:
+        pool.close()
+
+
+def red() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (60, 40), (230, 20, 20)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bring(app: AppTest, *contents: bytes) -> AppTest:
+    files = [(f"{number}.png", content, "image/png") for number, content in enumerate(contents)]
+    return app.file_uploader[0].set_value(files).run()
+
+
+def test_a_broken_and_a_hostile_picture_are_named_and_the_other_is_answered(
+    predict: Callable[[str], AppTest], pools: Pools
+) -> None:
+    app = bring(predict(A), telling("die SIGSEGV"), red(), b"no picture")
+    said = text(app).replace("\\", "")
+    assert not app.exception
+    assert "### red" in said
+    assert "0.png: The picture is damaged" in said
+    assert "2.png: The file is not a picture" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_workspace_is_answered_while_the_pictures_of_another_one_take_for_ever(
+    predict: Callable[[str], AppTest], pools: Pools
+) -> None:
+    mine, theirs = predict(B), predict(A)
+    before = decoders_of(os.getpid())
+    slow = threading.Thread(target=bring, args=(theirs, telling("wait"), telling("wait")))
+    slow.start()
+    until(lambda: len(decoders_of(os.getpid()) - before) == 2)
+    hostile = decoders_of(os.getpid()) - before
+    assert "### red" in text(bring(mine, red()))
+    assert slow.is_alive()
+    for decoder in hostile:
+        os.kill(decoder, signal.SIGTERM)
+    slow.join()
+
+
+def test_while_others_ask_the_page_says_so_and_keeps_the_pictures(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_PATIENCE", 0)
+    app = predict(A)
+    with pools.lent("one", 0), pools.lent("two", 0):
+        bring(app, red(), red())
+        assert "Others are asking at this moment. Your 2 pictures wait here" in app.warning[0].value
+        assert "### red" not in text(app)
+    next(button for button in app.button if button.label == "Try again").click().run()
+    assert "### red" in text(app)
+    assert not app.warning
+
+
+def test_a_workspace_asks_once_at_a_time(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_PATIENCE", 0)
+    one, other = predict(A), predict(B)
+    with pools.lent(A, 0):
+        assert bring(one, red()).warning
+        assert "### red" in text(bring(other, red()))
+
+
+def test_pictures_after_slow_ones_are_left_out_so_that_others_get_their_turn(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_LONGEST", 0.0)
+    assert "Bring it again without them" in text(bring(predict(A), red())).replace("\\", "")

@@ -1,0 +1,80 @@
+"""A decoder that does what a PNG says under "do", as a fault in a library would: `python -m tests.data.strange SECONDS`."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tl_core.data import decoder, pixels
+
+_upright_rgb = pixels._upright_rgb
+
+
+def telling(do: str, image: Image.Image | None = None) -> bytes:
+    """A PNG that makes this decoder call a function below by its name, with what follows the name."""
+    buffer = io.BytesIO()
+    info = PngInfo()
+    info.add_text("do", do)
+    (image or Image.linear_gradient("L")).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def spin(_: str) -> None:
+    while True:
+        pass
+
+
+def wait(_: str) -> None:
+    time.sleep(1_000_000)
+
+
+def hog(megabytes: str) -> None:
+    bytearray(int(megabytes) * 1_000_000)
+
+
+def die(signal_name: str) -> None:
+    os.kill(os.getpid(), signal.Signals[signal_name])
+
+
+def die_if(file: str) -> None:
+    """Die by SIGKILL where `file` exists, and remove it."""
+    if Path(file).exists():
+        Path(file).unlink()
+        die("SIGKILL")
+
+
+def nonsense(_: str) -> None:
+    os.write(0, b"\0\0\0\5hello")
+
+
+def nothing(_: str) -> None:
+    pass
+
+
+def hold(file: str) -> None:
+    """Fail where `file` exists; `_strange` removes it when the picture is decoded."""
+    Path(file).touch(exist_ok=False)
+
+
+DOES = {function.__name__: function for function in (spin, wait, hog, die, die_if, nonsense, hold)}
+
+
+def _strange(image: Image.Image, longest: int, scales: bool) -> Image.Image:
+    name, _, given = image.info.get("do", "").partition(" ")
+    DOES.get(name, nothing)(given)
+    result = _upright_rgb(image, longest, scales)
+    if name == "hold":
+        Path(given).unlink()
+    return result
+
+
+if __name__ == "__main__":
+    pixels._upright_rgb = _strange
+    decoder.main(sys.argv[1:])

@@ -1,0 +1,262 @@
+"""Decodes pictures of strangers in child processes, so that a hostile one costs its own process and nothing else.
+
+The children stay warm. Each has limits on memory and on processor time (`tl_core.data.decoder`), and this side keeps an eye on the
+clock. A child that dies, exceeds a limit or answers nonsense is replaced, and its picture is refused. Children end with this
+process.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core import children
+from tl_core.data.pixels import LONGEST, alone, read_bytes
+from tl_core.data.reading import Copy, Input
+from tl_core.errors import UnreadableImage
+from tl_core.hardware import cores
+
+CPU_SECONDS = 10.0
+"""Processor time that one picture may take; the largest that are allowed take two or three seconds."""
+WALL_SECONDS = 60.0
+"""Time on the clock after which a decoder is ended."""
+
+_LONGEST_ANSWER = 20_000_000
+_FAREWELL = 5.0
+_AGAIN = "Save it again with another program."
+_TOO_SLOW = f"The picture takes more time to decode than any picture needs. {_AGAIN}"
+_KILLED = (
+    "The program that decoded the picture was ended twice, perhaps because no memory was left. Bring the picture again."
+)
+_BROKEN = f"The picture is damaged: the program that decoded it was ended by it. {_AGAIN}"
+
+Header = dict[str, Any]
+Made = TypeVar("Made", Copy, Input)
+
+
+class _Killed(UnreadableImage):
+    """Something else than the picture may have ended its decoder."""
+
+
+class Pool:
+    """At most `most` children that decode; each is started when it is first needed. Safe to share between threads."""
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        cpu_seconds: float = CPU_SECONDS,
+        wall_seconds: float = WALL_SECONDS,
+        module: str = "tl_core.data.decoder",
+    ) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._idle: list[_Child] = []
+        self._start = partial(_Child, module, cpu_seconds, wall_seconds)
+
+    def make_copy(self, content: bytes, *, keep: bool, measure: bool) -> Copy:
+        """As `reading.make_copy`, in a child.
+
+        Raises:
+            UnreadableImage: also where the picture takes more memory or time than any picture needs.
+        """
+        return self._made({"task": "copy", "keep": keep, "measure": measure}, content, _copy_of)
+
+    def make_input(self, content: bytes, size: int, interpolation: str, *, shown: int | None = None) -> Input:
+        """As `reading.make_input`, in a child.
+
+        Raises:
+            UnreadableImage: also where the picture takes more memory or time than any picture needs.
+        """
+        task = {"task": "input", "size": size, "interpolation": interpolation, "shown": shown}
+        return self._made(task, content, lambda _, given: _input_of(given, size))
+
+    def read_input(self, source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
+        """As `pixels.read_input`, in a child: uint8 (size, size, 3).
+
+        Raises:
+            UnreadableImage: as `make_input`.
+            OSError: the file itself cannot be read.
+        """
+        return self.make_input(read_bytes(source), size, interpolation).pixels
+
+    def close(self) -> None:
+        """End the children that are idle; those that work end after their picture."""
+        while self._idle:
+            self._idle.pop().end()
+
+    def _made(self, task: Header, content: bytes, read: Callable[[Header, bytes], Made]) -> Made:
+        with self._free:
+            try:
+                return self._asked(task, content, read)
+            except _Killed:
+                # By hand, or because the machine had no memory left: the picture need not be the cause.
+                return self._asked(task, content, read)
+
+    def _asked(self, task: Header, content: bytes, read: Callable[[Header, bytes], Made]) -> Made:
+        child = self._warm()
+        try:
+            header, given = child.ask(task, content)
+            made = _problem(header) or read(header, given)
+        except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError):
+            # Nothing came, or nonsense: such a child is not asked again.
+            raise child.refusal() from None
+        except BaseException:
+            child.end()
+            raise
+        if header.get("last"):
+            child.end()
+        else:
+            self._idle.append(child)
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    def _warm(self) -> _Child:
+        """The child that was idle for the shortest time, or a new one; what ended by itself is left out."""
+        with suppress(IndexError):
+            while True:
+                child = self._idle.pop()
+                if child.alive():
+                    return child
+                child.end()
+        return self._start()
+
+
+class _Child:
+    """One decoder."""
+
+    def __init__(self, module: str, cpu_seconds: float, wall_seconds: float) -> None:
+        self._seconds = WALL_SECONDS
+        self._late = False
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._to, self._from = ours.makefile("wb"), ours.makefile("rb")
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                children.command(module, str(cpu_seconds)),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                # What libraries say of broken pictures; this package's own errors come as an answer.
+                stderr=subprocess.DEVNULL,
+                # Threads of NumPy and arenas of the allocator would map memory that no picture needs.
+                env=children.environment(OPENBLAS_NUM_THREADS="1", MALLOC_ARENA_MAX="1"),
+            )
+        try:
+            self._receive()
+        except (EOFError, OSError, ValueError) as error:
+            code = self.end()
+            raise RuntimeError(f"{module} ended with {code} before it was ready") from error
+        self._seconds = wall_seconds
+
+    def ask(self, task: Header, content: bytes) -> tuple[Header, bytes]:
+        """What the child answers. One of the largest pictures waits until no other is decoded."""
+        answer = self._receive(task, content)
+        if "pixels" in answer[0]:
+            with alone(int(answer[0]["pixels"])):
+                answer = self._receive({"go": True})
+        return answer
+
+    def alive(self) -> bool:
+        return not self._late and self._process.poll() is None
+
+    def refusal(self) -> UnreadableImage:
+        """End the child; what is said of the picture that it had."""
+        code = self.end()
+        if self._late or code == -signal.SIGPROF:
+            return UnreadableImage(_TOO_SLOW, "too_costly")
+        return _Killed(_KILLED, "too_costly") if code == -signal.SIGKILL else UnreadableImage(_BROKEN, "truncated")
+
+    def end(self) -> int:
+        """Wait for the end of the child, which hanging up brings about; returns its exit code, -N for signal N."""
+        for stream in (self._to, self._from):
+            with suppress(OSError):
+                stream.close()
+        try:
+            return self._process.wait(_FAREWELL)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _receive(self, header: Header | None = None, content: bytes = b"") -> tuple[Header, bytes]:
+        """The next message of the child, after it was sent `header` and `content`."""
+        clock = threading.Timer(self._seconds, self._give_up)
+        clock.daemon = True
+        clock.start()
+        try:
+            if header is not None:
+                children.send(self._to, header, content)
+            return children.receive(self._from, most=_LONGEST_ANSWER)
+        finally:
+            clock.cancel()
+
+    def _give_up(self) -> None:
+        self._late = True
+        self._process.kill()
+
+
+class Pools:
+    """Several pools, each of which one holder has for himself, so that nobody waits for the pictures of somebody else."""
+
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self._free = list(pools)
+        self._holders: set[str] = set()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def lent(self, holder: str, seconds: float) -> Iterator[Pool | None]:
+        """A pool for `holder`; None where in `seconds` none becomes free, or `holder` does not give back the one that he has."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: self._free and holder not in self._holders, seconds)
+            # The pool that was given back last has warm children.
+            pool = self._free.pop() if found else None
+            if pool:
+                self._holders.add(holder)
+        try:
+            yield pool
+        finally:
+            if pool:
+                with self._changed:
+                    self._free.append(pool)
+                    self._holders.remove(holder)
+                    self._changed.notify_all()
+
+
+@cache
+def shared() -> Pool:
+    """The pool of this process, as many children as cores. One that reads a data set, or pictures for the command line, uses it."""
+    return Pool(cores())
+
+
+def _problem(header: Header) -> Exception | None:
+    if "bug" in header:
+        return RuntimeError(f"a decoder failed:\n{header['bug']}")
+    return UnreadableImage(str(header["message"]), str(header["refused"])) if "refused" in header else None
+
+
+def _copy_of(header: Header, given: bytes) -> Copy:
+    length = int(header["length"])
+    made = Copy(
+        int(header["width"]),
+        int(header["height"]),
+        dict(header["measured"]),
+        str(header["extension"]),
+        given[:length],
+        given[length:],
+    )
+    if made.extension not in (".jpg", ".png", "") or not 0 < min(made[:2]) <= max(made[:2]) <= LONGEST:
+        raise ValueError("this is no copy of a picture")
+    return made
+
+
+def _input_of(given: bytes, size: int) -> Input:
+    length = size * size * 3
+    return Input(np.frombuffer(given[:length], dtype=np.uint8).reshape(size, size, 3), given[length:])

@@ -1,0 +1,100 @@
+"""The pictures of a data set as one array for a network, decoded once and kept in the cache.
+
+The copies that a data set keeps were written by Graft itself, so they are decoded in the process that needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.cache import Cache, holds_array
+from tl_core.data.pace import Pace
+from tl_core.data.parallel import in_order
+from tl_core.data.pixels import read_bytes, read_input
+from tl_core.disk import allocate
+from tl_core.documents.events import Event
+from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.errors import DataError, UnreadableImage
+
+PIXELS_VERSION = 1
+"""Part of the cache keys of pixels: raise it when the same bytes would give other pixels."""
+
+
+def read_copy(
+    dataset: Path, image: ImageEntry, size: int, interpolation: str, *, checked: bool = False
+) -> NDArray[np.uint8]:
+    """`read_input` of the copy of `image` in the folder `dataset`; `checked`: its checksum must be that of the entry.
+
+    Raises:
+        DataError: the copy is missing or damaged.
+    """
+    damaged = DataError(
+        f"The copy of {image.name} in this data set is missing or damaged. Add the pictures again as a new data set."
+    )
+    try:
+        content = read_bytes(dataset / "images" / image.file)
+        if checked and zlib.crc32(content) != image.crc32:
+            raise damaged
+        return read_input(content, size, interpolation)
+    except (UnreadableImage, OSError) as error:
+        raise damaged from error
+
+
+def load_pixels(
+    dataset: Path, manifest: Manifest, *, size: int, interpolation: str, cache: Cache
+) -> Generator[Event, None, NDArray[np.uint8]]:
+    """Every picture of a data set as one read-only memory map, uint8 (N, size, size, 3), in the order of the manifest.
+
+    Filled on all cores the first time, from `dataset`/images; found in the cache by content afterwards, also for another data
+    set with the same pictures.
+
+    Raises:
+        DataError: a copy in the data set is missing or damaged.
+        OverBudget: the array is larger than the cache may be.
+        DiskFull: there is no space for the array.
+    """
+    key = pixels_key(manifest, size=size, interpolation=interpolation)
+    whole = holds_array(np.uint8, len(manifest.images), size, size, 3)
+    with cache.entry("pixels", key, whole=whole, needed=len(manifest.images) * size * size * 3) as entry:
+        path = entry.path
+        if path is None:
+            yield from _fill(dataset, manifest, size, interpolation, entry.temporary)
+            path = entry.commit()
+    loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return loaded
+
+
+def origin(manifest: Manifest) -> str:
+    """The part before the first hyphen of every cache key under which something computed from these pictures is kept."""
+    return manifest.content[:16]
+
+
+def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
+    """Cache key of the array of `load_pixels`: a hash of the images in their order, `Manifest.copies`, size and interpolation.
+
+    It begins with `origin`, as do the keys of all that is computed from the array.
+    """
+    made = f"{PIXELS_VERSION} {manifest.copies} {size} {interpolation} {manifest.content}"
+    return f"{origin(manifest)}-{hashlib.sha256(made.encode()).hexdigest()[:40]}"
+
+
+def _fill(dataset: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:
+    shape = (len(manifest.images), size, size, 3)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    allocate(path, path.stat().st_size)
+
+    def fill(row: int) -> None:
+        array[row] = read_copy(dataset, manifest.images[row], size, interpolation, checked=manifest.copies > 0)
+
+    pace = Pace("preparing", shape[0])
+    with closing(in_order(fill, shape[0])) as filled:
+        for done, _ in enumerate(filled, start=1):
+            yield from pace.at(done)
+    array.flush()
