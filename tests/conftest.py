@@ -32,7 +32,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty store of this test's own, so that no test sees another's or the user's."""
     folder = tmp_path / "store"
     monkeypatch.setenv("GRAFT_STORE", str(folder))
-    for variable in ("SPACE_ID", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB"):
+    for variable in ("SPACE_ID", "GRAFT_KEEP_DAYS", "GRAFT_MAX_UPLOAD_MB", "GRAFT_CACHE_GB", "GRAFT_WORKSPACE_GB"):
         monkeypatch.delenv(variable, raising=False)
     return folder
 

@@ -95,25 +95,47 @@ def spare(folder: Path, floor: int) -> int:
     return usage.free - min(floor, usage.total // _LARGEST_FLOOR)
 
 
+def require_spare(folder: Path, floor: int, needed: int, what: str) -> None:
+    """Check that the disk of `folder` has room for `needed` bytes of `what` beside `floor` bytes that stay free.
+
+    Raises:
+        DiskFull: it has not.
+    """
+    left = spare(folder, floor)
+    if left < needed:
+        size = f", {in_words(needed)}" if needed else ""
+        raise DiskFull(
+            f"The disk is full: {in_words(max(0, left))} are left for {what}{size}, beside the space that stays free "
+            "(GRAFT_FREE_GB). Free some space, for example delete data sets and runs that nobody needs, and start again."
+        )
+
+
+def unlimited(size: int) -> None:
+    """A limit that is never reached: what asks for room to write `size` bytes may write them."""
+
+
 def size_of(path: Path) -> int:
-    """Bytes of the file or folder at `path`; what goes away meanwhile counts nothing."""
+    """Bytes of the file or folder at `path`. A file with several names (hard links) counts in equal parts under each of them.
+
+    What goes away meanwhile counts nothing.
+    """
     try:
         with os.scandir(path) as inner:
             return sum(
-                size_of(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else _entry_size(entry)
-                for entry in inner
+                size_of(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else _share(entry) for entry in inner
             )
     except NotADirectoryError:
-        return path.stat().st_size
+        return _share(path)
     except FileNotFoundError:
         return 0
 
 
-def _entry_size(entry: os.DirEntry[str]) -> int:
+def _share(file: Path | os.DirEntry[str]) -> int:
     try:
-        return entry.stat(follow_symlinks=False).st_size
+        found = file.stat(follow_symlinks=False)
     except FileNotFoundError:
         return 0
+    return found.st_size // max(1, found.st_nlink)
 
 
 def in_words(size: int) -> str:

@@ -56,6 +56,25 @@ class Settings(BaseSettings):
     cache_gb: float = _setting(
         "largest size of the cache (decoded pictures, features, exported backbones), in gigabytes", 10, ge=0
     )
+    workspace_gb: float = _setting(
+        "how much a workspace may take (data sets, runs and uploads), in gigabytes; 0: no limit", 0, 20, 2, ge=0
+    )
+    weights_gb: float = _setting(
+        "how much the pretrained weights may take that Graft downloaded, in gigabytes; beyond it the least recently used ones are "
+        "removed; 0: no limit",
+        0,
+        50,
+        5,
+        ge=0,
+    )
+    free_gb: float = _setting(
+        "how much of the disk stays free, in gigabytes: below it no upload is taken and no job starts; at most a twentieth of "
+        "the disk",
+        1,
+        5,
+        1,
+        ge=0,
+    )
     executor: str = _setting(
         "where jobs run: `local` (processes of this machine), or `MODULE:CLASS`, a class of your own with the methods `submit`, "
         "`cancel`, `alive` and `log`",
@@ -147,6 +166,20 @@ class Settings(BaseSettings):
     @property
     def cache_bytes(self) -> int:
         return int(self.cache_gb * 1e9)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """0 where there is no limit."""
+        return int(self.workspace_gb * 1e9)
+
+    @property
+    def weights_bytes(self) -> int:
+        """0 where there is no limit."""
+        return int(self.weights_gb * 1e9)
+
+    @property
+    def free_bytes(self) -> int:
+        return int(self.free_gb * 1e9)
 
 
 def _parts(given: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, tour
 from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here
-from ui.taking import keeping
+from ui.taking import keeping, room
 from ui.words import ago, plain, plural
 
 _SHOWN = 6
@@ -124,6 +124,9 @@ def footer(here: Here) -> None:
     st.caption(
         f":material/lock: {keeping()} Whoever has the link to this workspace can see, change and delete what is in it; nobody else can."
     )
+    taken = room(here.workspace)
+    if taken:
+        st.caption(f":material/hard_drive: {taken}")
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.popover("Copy my link", icon=":material/link:", type="tertiary"):
             st.caption("Keep this link: it is the only way back to your pictures and runs.")

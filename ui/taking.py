@@ -1,4 +1,4 @@
-"""Pictures that a browser sends: which kinds its file chooser offers, the chooser itself, and how long the server keeps them."""
+"""Pictures that a browser sends: which kinds its file chooser offers, the chooser itself, how long and how much the server keeps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.data.formats import READ
+from tl_core.disk import in_words
+from tl_core.runs.store.store import Workspace
+from tl_core.runs.store.usage import used
 from ui.words import duration, plural
 
 PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.chooser)]
@@ -49,3 +52,19 @@ def keeping() -> str:
     )
     until = f"They are removed {stay}, or when you delete them." if days else "They stay until you delete them."
     return f"Pictures are kept on this server only; GPS and camera data are taken out as they are read. {until}"
+
+
+def room(workspace: Workspace) -> str:
+    """A sentence that says how much of its budget the workspace takes; empty where it has none."""
+    budget = settings.current().workspace_bytes
+    if not budget or not workspace.exists:
+        return ""
+    # Another data set or run changes the figure at once, the growth of one at work some seconds later.
+    jobs = tuple(job.id for job in (*workspace.datasets(), *workspace.runs()))
+    return f"This workspace takes {in_words(_taken(workspace, jobs))} of the {in_words(budget)} that it may have."
+
+
+@st.cache_data(ttl=10, max_entries=256, show_spinner=False, hash_funcs={Workspace: lambda one: one.token})
+def _taken(workspace: Workspace, jobs: tuple[str, ...]) -> int:
+    del jobs  # the cache's key
+    return used(workspace).total

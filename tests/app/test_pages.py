@@ -273,3 +273,10 @@ def test_a_run_that_was_cancelled_while_it_waited_is_listed_in_words(open_page: 
     where = records.workspace()
     records.run(where, records.dataset(where), state="cancelled", strategy="default")
     assert "efficientnet\\_lite0\\, the default strategy" in text(open_page())
+
+
+def test_home_says_how_much_of_its_budget_a_workspace_takes(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.dataset(records.workspace())
+    assert "that it may have" not in text(open_page())
+    monkeypatch.setenv("GRAFT_WORKSPACE_GB", "2")
+    assert re.search(r"takes \d+ kB of the 2\.0 GB that it may have", text(open_page()))

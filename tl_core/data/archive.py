@@ -13,14 +13,14 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.data.pixels import MAX_FILE_BYTES
 from tl_core.data.sources import DEEPEST, SourceFile, shortened, shown
-from tl_core.disk import disk_full_said
+from tl_core.disk import disk_full_said, unlimited
 from tl_core.errors import DataError, GraftError, UnsafeArchive
 
 MAX_FILES = 50_000
@@ -45,10 +45,11 @@ _PACKED = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers"
 """Extensions of files that are zips themselves, such as office documents; one of them is no archive within the archive."""
 
 
-def extract(zip_path: Path, into: Path, *, max_bytes: int) -> list[SourceFile]:
+def extract(zip_path: Path, into: Path, *, max_bytes: int, room: Callable[[int], None] = unlimited) -> list[SourceFile]:
     """Unpack `zip_path` into the new folder `into`, at most `max_bytes` in all; returns the files with their original names.
 
-    Where the zip is refused, `into` is removed again.
+    `room` is asked before bytes are written, with their number, and raises a GraftError where there is no room for them. Where
+    the zip is refused, `into` is removed again.
 
     Raises:
         UnsafeArchive: it is larger than it may be, or holds absolute or climbing paths, links or further archives.
@@ -62,7 +63,7 @@ def extract(zip_path: Path, into: Path, *, max_bytes: int) -> list[SourceFile]:
             disk_full_said(f"the pictures of {name}"),
             opened(zip_path, most_files=MAX_FILES, refusal=_too_many(name)) as archive,
         ):
-            return _Unpacking(name, into, zip_path.stat().st_size, max_bytes).run(archive)
+            return _Unpacking(name, into, zip_path.stat().st_size, max_bytes, room).run(archive)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError) as error:
         shutil.rmtree(into, ignore_errors=True)
         raise DataError(
@@ -80,6 +81,7 @@ class _Unpacking:
     _packed: int
     """Size of the zip, bytes."""
     _max_bytes: int
+    _room: Callable[[int], None]
     _written: int = 0
 
     def run(self, archive: zipfile.ZipFile) -> list[SourceFile]:
@@ -146,6 +148,7 @@ class _Unpacking:
                     raise UnsafeArchive(
                         f"{self._name} unpacks to more than {MAX_RATIO} times its size, as pictures never do. Nothing was taken."
                     )
+                self._room(len(chunk))
                 target.write(chunk)
 
     def _nested(self, parts: tuple[str, ...]) -> UnsafeArchive:

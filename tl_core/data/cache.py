@@ -203,6 +203,12 @@ class Cache:
         """
         self._evict(*self._look(), within=self.limit_bytes, on_disk=needed)
 
+    def make_way(self, needed: int) -> None:
+        """Evict old entries until the disk has `needed` bytes to spare for something else; none where that would not suffice."""
+        entries, filling = self._look()
+        if spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries)) >= needed:
+            self._evict(entries, filling, within=self.limit_bytes, on_disk=needed)
+
     def _make_room(self, kind: str, needed: int) -> None:
         """Evict what has to go for an entry of `needed` bytes; nothing where it cannot fit. Raises OverBudget, DiskFull."""
         entries, filling = self._look()

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from tl_core import settings
 from tl_core.data.pace import Pace
-from tl_core.disk import disk_full_said
+from tl_core.disk import disk_full_said, require_spare
 from tl_core.documents.events import Event, Stage
 from tl_core.errors import DownloadFailed, GraftError
 
@@ -32,6 +33,8 @@ TIMEOUT = 20.0
 """Seconds without a byte after which a connection counts as broken."""
 SLACK_BYTES = MEGABYTE
 """How much larger than it is said to be a file may be; a server that sends more is not sending this file."""
+_LOOK_EVERY = 16 * MEGABYTE
+"""Bytes after which a download looks again at the free space of the disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def download(wanted: Wanted, part: Path) -> Generator[Event, None, Announced]:
     Raises:
         DownloadFailed: the file came broken, not to the end, or is another one.
         `wanted.unreachable`: the server cannot be reached.
-        DiskFull: no space is left.
+        DiskFull: the disk has no room for it beside what stays free.
         OSError: `part` cannot be written for another reason.
     """
     announced = Announced()
@@ -192,10 +195,13 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
         largest = announced.size or wanted.size + SLACK_BYTES
         pace = Pace(wanted.stage, megabytes(total), before=megabytes(start), pictures=False)
         done = start
+        require_spare(part.parent, settings.current().free_bytes, min(total, largest) - start, wanted.what)
         with disk_full_said(wanted.what), part.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
             while chunk := _over_network(lambda: given.read(1 << 18)):
+                if done // _LOOK_EVERY != (done + len(chunk)) // _LOOK_EVERY:
+                    require_spare(part.parent, settings.current().free_bytes, len(chunk), wanted.what)
                 file.write(chunk)
                 done += len(chunk)
                 if done > largest:

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
 from tl_core.data.sources import SourceFile, shown
-from tl_core.disk import disk_full_said
+from tl_core.disk import disk_full_said, unlimited
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
@@ -38,13 +38,20 @@ UNPACKED_FOR_PACKED = 4
 
 
 def ingest(
-    spec: IngestSpec, into: Path, *, staging: Path, known: Iterable[Path] = (), extended: Path | None = None
+    spec: IngestSpec,
+    into: Path,
+    *,
+    staging: Path,
+    known: Iterable[Path] = (),
+    extended: Path | None = None,
+    room: Callable[[int], None] = unlimited,
 ) -> Generator[Event, None, Manifest]:
     """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
 
     `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of other
     data sets, whose copies of the same files are taken over. `extended` is the folder of the data set that `spec` extends: all its
-    pictures come first in the new one. A picture that cannot be used becomes a `Refusal` and does not stop the others.
+    pictures come first in the new one. A picture that cannot be used becomes a `Refusal` and does not stop the others. `room` is
+    asked before bytes are written, with their number; it raises a GraftError where there is no room.
 
     Raises:
         NotFound: there is no such folder or zip.
@@ -57,7 +64,7 @@ def ingest(
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
         begun = (yield from begin(extended, into)) if extended else None
-        keep = _Writer(into, known_pictures(known), first=len(begun.images) if begun else 0)
+        keep = _Writer(into, known_pictures(known), first=len(begun.images) if begun else 0, room=room)
         manifest = yield from read(spec, staging=staging, keep=keep, begun=begun)
         manifest.write(into / "manifest.json")
     return manifest
@@ -74,7 +81,7 @@ def read(
     """
     place = staging / "unpacked"
     try:
-        found = yield from _files(spec, place)
+        found = yield from _files(spec, place, keep.room if keep else unlimited)
         placed = class_folders.find(found.files, spec.classes_from, into=begun.manifest if begun else None)
         if begun:
             placed = begun.joined(placed, spec.extends.class_names if spec.extends else {})
@@ -88,11 +95,14 @@ def read(
 class _Writer:
     """Writes the copy and the thumbnail of one picture; called from several threads at once."""
 
-    def __init__(self, into: Path, known: Mapping[str, KnownPicture], *, first: int) -> None:
+    def __init__(
+        self, into: Path, known: Mapping[str, KnownPicture], *, first: int, room: Callable[[int], None]
+    ) -> None:
         self._into = into
         self._known = known
         self._first = first
         """The number of row 0 in the names of files."""
+        self.room = room
 
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
         """The entry of the picture with that hash, copied from another data set; None where none has it."""
@@ -104,6 +114,7 @@ class _Writer:
         """Write the copy and the thumbnail; returns the generated file name."""
         stem = self._stem(row)
         file = f"{stem}{made.extension}"
+        self.room(len(made.content) + len(made.thumbnail))
         (self._into / "images" / file).write_bytes(made.content)
         (self._into / "thumbnails" / f"{stem}.jpg").write_bytes(made.thumbnail)
         return file
@@ -123,11 +134,11 @@ class _Found(NamedTuple):
     note: str | None = None
 
 
-def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
+def _files(spec: IngestSpec, place: Path, room: Callable[[int], None]) -> Generator[Event, None, _Found]:
     if spec.source_kind == "sample":
         from tl_core.data import samples
 
-        sample = yield from samples.write_sample(spec.source, place)
+        sample = yield from samples.write_sample(spec.source, place, room=room)
         return _Found(sources.walk(place), f"sample:{spec.source}", sample.licence, sample.note)
     path = Path(spec.source)
     if spec.source_kind == "folder":
@@ -138,7 +149,7 @@ def _files(spec: IngestSpec, place: Path) -> Generator[Event, None, _Found]:
         raise NotFound(f"There is no zip {shown(str(path))}.")
     yield StageStarted(stage="reading", title=f"Unpacking {shown(path.name)}")
     most = UNPACKED_FOR_PACKED * settings.current().max_upload_bytes
-    return _Found(archive.extract(path, place, max_bytes=most), shown(path.name))
+    return _Found(archive.extract(path, place, max_bytes=most, room=room), shown(path.name))
 
 
 def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, list[ImageEntry | Refusal]]:

@@ -23,6 +23,7 @@ from pydantic import Field, TypeAdapter, computed_field
 
 from tl_core.data.download import MEGABYTE, Wanted, download
 from tl_core.data.pace import Pace
+from tl_core.disk import unlimited
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import DataError
@@ -119,8 +120,12 @@ def best_here() -> str:
     return next(row.name for row in SAMPLES.values() if row.here)
 
 
-def write_sample(name: str, into: Path, *, rows: Table[Sample] = SAMPLES) -> Generator[Event, None, Sample]:
+def write_sample(
+    name: str, into: Path, *, rows: Table[Sample] = SAMPLES, room: Callable[[int], None] = unlimited
+) -> Generator[Event, None, Sample]:
     """Write the sample as class folders into the new folder `into`; returns its row.
+
+    `room` is asked before a download, with its size in bytes, and raises a GraftError where there is no room for it.
 
     Raises:
         UnknownName: no such sample.
@@ -131,6 +136,7 @@ def write_sample(name: str, into: Path, *, rows: Table[Sample] = SAMPLES) -> Gen
     row = rows.named(name)
     into.mkdir(parents=True)
     if row.archive is not None:
+        room(row.archive.megabytes * MEGABYTE)
         yield from _download(row, row.archive, into)
     elif not row.here:
         raise DataError(f"The sample {name} needs the package {row.distribution}: pip install {row.distribution}")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
+from tl_core.runs.store.budgets import Allowance
 from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Workspace
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
-    """Read what the spec names into the data set folder; the manifest comes last."""
+    """Read what the spec names into the data set folder; the manifest comes last. Where it does not come to that, no picture stays."""
     yield StageStarted(stage="reading", title="Looking for pictures")
     from tl_core.data.ingest import ingest
 
@@ -23,9 +25,14 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
             path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
         ]
         extended = folder.path.with_name(spec.extends.dataset) if spec.extends else None
-        manifest = yield from ingest(spec, folder.path, staging=staging, known=others, extended=extended)
+        room = Allowance(Workspace(folder.path.parents[1]))
+        manifest = yield from ingest(spec, folder.path, staging=staging, known=others, extended=extended, room=room)
         if extended:
             folder.write_spec(spec.model_copy(update={"name": manifest.name}))
+    except BaseException:
+        for half_full in ("images", "thumbnails"):
+            shutil.rmtree(folder.path / half_full, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if spec.remove_source:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tl_core import settings
-from tl_core.disk import disk_full_said
+from tl_core.disk import disk_full_said, size_of
 from tl_core.errors import DataError, LayoutError
+from tl_core.runs.store.budgets import room_for
+from tl_core.runs.store.store import Workspace
 
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _LONGEST = 150
@@ -58,11 +60,10 @@ def save_zip(upload: Upload, staging: Path) -> Path:
 
     Raises:
         DataError: it is too large.
-        DiskFull: no space is left.
+        OverBudget, DiskFull: the workspace or the disk has no room for it.
     """
-    _check_size([upload])
     target = staging / "upload.zip"
-    with _disk():
+    with _storing([upload], staging):
         _copy(upload, target)
     return target
 
@@ -72,12 +73,11 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
 
     Raises:
         DataError: it is too large, or its names cannot be kept.
-        DiskFull: no space is left.
+        OverBudget, DiskFull: the workspace or the disk has no room for it.
     """
-    _check_size(uploads)
     root = staging / "folder"
-    root.mkdir()
-    with _disk():
+    with _storing(uploads, staging):
+        root.mkdir()
         for number, upload in enumerate(uploads):
             parts = [part for part in re.split(r"[/\\]", upload.name) if part not in ("", ".", "..")]
             *folders, file = parts or ["nameless"]
@@ -110,10 +110,9 @@ class Draft:
 
         Raises:
             DataError: the data set grows too large.
-            DiskFull: no space is left.
+            OverBudget, DiskFull: the workspace or the disk has no room for them.
         """
-        _check_size(uploads, already=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()))
-        with _disk():
+        with _storing(uploads, self.folder, already=size_of(self.folder)):
             self.waiting_folder.mkdir(parents=True, exist_ok=True)
             start = len(self.waiting())
             for number, upload in enumerate(uploads, start):
@@ -151,25 +150,17 @@ class Draft:
             shutil.rmtree(self.root / name)
 
 
-def _check_size(uploads: Sequence[Upload], *, already: int = 0) -> None:
-    total, limit = already + sum(upload.size for upload in uploads), settings.current().max_upload_bytes
-    if total > limit:
+@contextmanager
+def _storing(uploads: Sequence[Upload], staging: Path, *, already: int = 0) -> Iterator[None]:
+    """The block copies `uploads` into the folder `staging` of a workspace, which holds `already` bytes, once they fit."""
+    size, limit = sum(upload.size for upload in uploads), settings.current().max_upload_bytes
+    if already + size > limit:
         raise DataError(
-            f"These files are {total / 1e6:,.0f} MB; one upload takes {limit / 1e6:,.0f} MB. Choose fewer pictures, or "
+            f"These files are {(already + size) / 1e6:,.0f} MB; one upload takes {limit / 1e6:,.0f} MB. Choose fewer pictures, or "
             "smaller ones: 1,000 pixels on the longest side are enough."
         )
-
-
-def _copy(upload: Upload, target: Path) -> None:
-    upload.seek(0)
-    with target.open("xb") as file:
-        shutil.copyfileobj(cast(BinaryIO, upload), file, 1 << 20)
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
     try:
-        with disk_full_said("this upload"):
+        with room_for(Workspace(staging.parents[1]), size), disk_full_said("this upload"):
             yield
     except OSError as error:
         if error.errno not in _NAMES:
@@ -178,3 +169,9 @@ def _disk() -> Iterator[None]:
         raise DataError(
             f"This upload could not be kept ({error.strerror}). Rename what has an unusual name, or bring a zip of the folder."
         ) from error
+
+
+def _copy(upload: Upload, target: Path) -> None:
+    upload.seek(0)
+    with target.open("xb") as file:
+        shutil.copyfileobj(cast(BinaryIO, upload), file, 1 << 20)

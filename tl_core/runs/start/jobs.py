@@ -20,10 +20,12 @@ from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store import locks
+from tl_core.runs.store.budgets import require_free, room_for
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.usage import expected_bytes
 from tl_core.runs.train.resolve import outlook
 
 
@@ -48,7 +50,8 @@ def submit_ingest(
         SpecError: the data set that is to be extended was not read to the end.
         NotFound: there is no such folder or zip.
         LimitReached: too many jobs wait or work here.
-        DiskFull: not even the job's folder could be written.
+        OverBudget: the workspace has no room for it.
+        DiskFull: the disk has no room for it.
     """
     chosen()  # Raises where the setting GRAFT_EXECUTOR is wrong, before anything is made.
     if source_kind != "sample":
@@ -70,7 +73,8 @@ def submit_ingest(
     workspace.make()
     store = swept(workspace)
     require_room(store.queue)
-    path, claim = make(workspace.path / DatasetFolder.stored_in / identifier(key), spec)
+    with room_for(workspace):
+        path, claim = make(workspace.path / DatasetFolder.stored_in / identifier(key), spec)
     dataset = DatasetFolder(path)
     if claim is not None:
         hand_over(dataset, claim, store=store.root)
@@ -95,7 +99,8 @@ def submit_training(
         DataError: pictures that no classifier can be trained on.
         NotEmpty: `out` holds something already.
         LimitReached: too many jobs wait or work here.
-        DiskFull: not even the job's folder could be written.
+        OverBudget: the workspace has no room for it.
+        DiskFull: the disk has no room for it.
     """
     from tl_core.data.checks import require_trainable
 
@@ -106,7 +111,12 @@ def submit_training(
     spec = spec_of(wanted, dataset, name=name)
     require_room(store.queue)
     inside = workspace.path / RunFolder.stored_in / identifier(key)
-    path, claim = make(inside, spec) if out is None else make_outside(out, spec)
+    if out is None:
+        with room_for(workspace, promised=0 if inside.is_dir() else expected_bytes(spec)):
+            path, claim = make(inside, spec)
+    else:
+        require_free(store)
+        path, claim = make_outside(out, spec)
     run = RunFolder(path)
     if claim is not None:
         outlook(spec, dataset).write(run.expected_file)
@@ -128,6 +138,7 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = swept(workspace)
+    require_free(store)
     if not run.alive():
         require_room(store.queue)
     elif not run.finishing and run.best.is_file():

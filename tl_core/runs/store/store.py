@@ -164,7 +164,8 @@ class Store:
         from tl_core.data.cache import Cache
 
         self.make()
-        return Cache(self.root / "cache", settings.current().cache_bytes)
+        chosen = settings.current()
+        return Cache(self.root / "cache", chosen.cache_bytes, free_bytes=chosen.free_bytes)
 
     @property
     def queue(self) -> Path:

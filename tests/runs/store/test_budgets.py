@@ -1,0 +1,153 @@
+"""What a workspace may take and what stays free on the disk: refused in words, before and while something is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.app.test_uploads import Sent
+from tests.runs.conftest import HERE
+from tests.runs.executors import InProcess, Keeping, by
+from tl_core.documents.questions import DescribeSpec
+from tl_core.documents.status import Failure
+from tl_core.errors import DiskFull, OverBudget
+from tl_core.runs.ingest_job import ingest_job
+from tl_core.runs.process.run_job import Held, run
+from tl_core.runs.questions.ask import ask
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.usage import used
+from ui.data_page import uploads
+
+READING = InProcess({"ingest": ingest_job})
+WAITING = Keeping()
+
+
+def _megabytes(monkeypatch: pytest.MonkeyPatch, workspace: float) -> None:
+    monkeypatch.setenv("GRAFT_WORKSPACE_GB", str(workspace / 1000))
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and the disk has 10 MB left from then on."""
+
+    def fill() -> None:
+        few = shutil._ntuple_diskusage(10**12, 10**12 - 10**7, 10**7)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: few)
+
+    return fill
+
+
+def _failure(job: JobFolder) -> Failure:
+    status = job.status()
+    assert status.state == "failed"
+    assert status.failure is not None
+    return status.failure
+
+
+def test_reading_stops_where_the_budget_of_the_workspace_ends_and_leaves_no_pictures(
+    workspace: Workspace, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = picture_folder({"cat": 12, "dog": 12})
+    zipped = Path(shutil.make_archive(str(source), "zip", source))
+    for kind, place in (("folder", source), ("zip", zipped)):
+        _megabytes(monkeypatch, 0.08)
+        job = by(READING, jobs.submit_ingest, workspace, source_kind=kind, source=place, name=kind)
+        failure = _failure(job)
+        assert failure.kind == OverBudget.kind
+        assert "of the 80 kB that it may have" in failure.message
+        assert not list(job.path.rglob("*.jpg"))
+        assert not (job.path / "staging").exists()
+        job.delete()
+        _megabytes(monkeypatch, 1)
+        whole = by(READING, jobs.submit_ingest, workspace, source_kind=kind, source=place, name=kind)
+        assert whole.manifest().counts() == {"cat": 12, "dog": 12}
+        whole.delete()
+
+
+def test_an_upload_that_does_not_fit_is_refused_with_what_takes_most(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dataset.path / "images").mkdir()
+    (dataset.path / "images" / "1.jpg").write_bytes(b"x" * 700_000)
+    _megabytes(monkeypatch, 1)
+    staging = workspace.staging()
+    with pytest.raises(
+        OverBudget, match=r"Delete data sets or runs .* Most is taken by the data set 'dataset' \(7\d\d kB\)"
+    ):
+        uploads.save_zip(Sent("a.zip", b"x" * 400_000), staging)
+    with pytest.raises(OverBudget):
+        uploads.save_tree([Sent(f"a/{number}.jpg", b"x" * 40_000) for number in range(10)], staging)
+    assert list(staging.iterdir()) == []
+    assert uploads.save_zip(Sent("a.zip", b"x" * 100_000), staging).stat().st_size == 100_000
+    dataset.delete()
+    assert uploads.save_zip(Sent("a.zip", b"x" * 800_000), workspace.staging())
+
+
+def test_a_run_is_refused_where_its_bundle_would_not_fit_and_one_that_waits_counts(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _megabytes(monkeypatch, 100)
+    first = by(WAITING, jobs.submit_training, workspace, dataset, name="first", device="cpu")
+    with pytest.raises(OverBudget, match="100 MB that it may have, and this takes 56 MB more"):
+        by(WAITING, jobs.submit_training, workspace, dataset, name="second", device="cpu")
+    assert workspace.runs() == [first]
+    _megabytes(monkeypatch, 120)
+    by(WAITING, jobs.submit_training, workspace, dataset, name="second", device="cpu")
+
+
+def test_pictures_that_two_data_sets_share_count_once(workspace: Workspace, dataset: DatasetFolder) -> None:
+    (dataset.path / "1.jpg").write_bytes(b"x" * 700_000)
+    before = used(workspace).total
+    other = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="other")
+    os.link(dataset.path / "1.jpg", other.path / "1.jpg")
+    assert 0 < used(workspace).total - before < 100_000
+    other.delete()
+    assert used(workspace).total == before
+
+
+@pytest.mark.parametrize("what", ["upload", "data set", "run", "question"])
+def test_below_the_floor_nothing_is_taken_and_no_job_is_made(
+    workspace: Workspace, dataset: DatasetFolder, full: Callable[[], None], what: str, tmp_path: Path
+) -> None:
+    staging = workspace.staging()
+    start: dict[str, Callable[[], object]] = {
+        "upload": lambda: uploads.save_zip(Sent("a.zip"), staging),
+        "data set": lambda: jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path, name="x"),
+        "run": lambda: jobs.submit_training(workspace, dataset, device="cpu"),
+        "question": lambda: ask(workspace, DescribeSpec(network="resnet10t")),
+    }
+    full()
+    with pytest.raises(DiskFull, match=r"0 kB are left .*GRAFT_FREE_GB.* Free some space"):
+        start[what]()
+    assert list(staging.iterdir()) == []
+    assert workspace.datasets() == [dataset]
+    assert workspace.runs() == workspace.questions() == []
+
+
+def test_a_job_whose_turn_comes_below_the_floor_fails_in_words(
+    workspace: Workspace, dataset: DatasetFolder, full: Callable[[], None]
+) -> None:
+    waiting = by(WAITING, jobs.submit_training, workspace, dataset, name="late", device="cpu")
+    full()
+    run(waiting, Held.of(waiting), {"train": lambda job: pytest.fail("it started")}.__getitem__, Store.default())
+    assert _failure(waiting).kind == DiskFull.kind
+
+
+def test_the_cache_makes_way_before_a_job_is_refused(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Store.default().cache
+    path = cache.make("pixels", "old", lambda path: path.write_bytes(b"x" * 1000) and None)
+    os.utime(path, (1, 1))
+    # The disk lacks 500 bytes as long as the entry is there.
+    free = lambda: 10**9 + (500 if not path.exists() else -500)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 0, free()))
+    by(WAITING, jobs.submit_training, workspace, dataset, name="next", device="cpu")
+    assert not path.exists()

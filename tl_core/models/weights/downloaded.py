@@ -1,0 +1,218 @@
+"""The weights that Graft itself downloaded: one record each in the store's folder `downloaded`, so that they keep to GRAFT_WEIGHTS_GB.
+
+The files lie in the caches of PyTorch and Hugging Face. What other programs brought there has no record, and is never counted or
+removed. The time of a record is when its file was used last. A process that uses the file has a shared lock on the record, for as
+long as it lives; a record that is locked is not removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core import settings
+from tl_core.disk import in_words, modified, remove
+from tl_core.documents.base import Document
+from tl_core.errors import DocumentError, InUse, NotFound, OverBudget
+
+_FOLDER = "downloaded"
+_held: dict[Path, int] = {}
+"""Descriptors of the locks that this process has, by the file that is locked."""
+
+
+class Origin(Document):
+    """What a record says of a download."""
+
+    network: str
+    weights: str
+    bytes: int
+    """Size of the whole file."""
+    part: str
+    """Path of the file while it is downloaded."""
+    file: str
+    """Path of the finished file, or of the link to it in the Hugging Face cache; empty before that."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """One download, whether it has come to its end or not."""
+
+    path: Path
+    """The record."""
+
+    @property
+    def exists(self) -> bool:
+        return self.path.is_file()
+
+    @property
+    def origin(self) -> Origin:
+        """Raises NotFound, DocumentError."""
+        return Origin.read(self.path)
+
+    @property
+    def used(self) -> float:
+        """When it was used last, seconds since the epoch."""
+        return modified(self.path)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on the disk; of a download that goes on, what it will take."""
+        origin = self.origin
+        on_disk = max(_size(Path(origin.file)) if origin.file else 0, _size(Path(origin.part)))
+        return max(on_disk, origin.bytes) if self.in_use else on_disk
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a process, perhaps this one, uses it or brings it."""
+        with _alone(self._lock) as alone:
+            return not alone
+
+    def hold(self) -> None:
+        """Keep it from being removed until this process has ended."""
+        if self._lock not in _held:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            _held[self._lock] = descriptor
+
+    def touch(self) -> None:
+        """Note that it is used now."""
+        with suppress(FileNotFoundError):
+            os.utime(self.path)
+
+    def remove(self) -> int:
+        """Remove its file and its record; the bytes that are free then. Raises InUse."""
+        with _alone(self._lock) as alone:
+            if not alone:
+                raise InUse("These weights are in use by a job. Wait until it has ended.")
+            freed = 0
+            with suppress(NotFound, DocumentError):
+                origin = self.origin
+                for file in filter(None, (origin.file, origin.part)):
+                    blob = Path(file).resolve()
+                    freed += _size(blob)
+                    remove(Path(file))
+                    remove(blob)
+            self.path.unlink(missing_ok=True)
+            return freed
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_suffix(".lock")
+
+
+def record_of(part: Path) -> Downloaded:
+    """The record of the download that goes through the file `part`, whether it is there or not."""
+    return Downloaded(_folder() / f"{hashlib.sha256(str(part).encode()).hexdigest()[:16]}.json")
+
+
+def downloads() -> list[Downloaded]:
+    """All records, the least recently used first."""
+    found = [Downloaded(path) for path in _folder().glob("*.json")]
+    return sorted((one for one in found if _is_record(one)), key=lambda one: (one.used, one.path))
+
+
+def require_small_enough(network: str, size: int) -> None:
+    """Raises OverBudget where `size` bytes of weights of `network` are more than all downloaded weights may take."""
+    budget = settings.current().weights_bytes
+    if budget and size > budget:
+        raise _refusal(network, size, budget, 0)
+
+
+def begin(record: Downloaded, origin: Origin) -> list[Origin]:
+    """Hold and write `record` once `origin` fits the budget; what was removed for that, the least recently used first.
+
+    Raises:
+        OverBudget: it does not fit, because of what is in use. Nothing was removed.
+        DiskFull: the record cannot be written.
+    """
+    _folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _one_at_a_time():
+        removed = _make_room(record, origin)
+        record.hold()
+        origin.write(record.path)
+    return removed
+
+
+def _make_room(record: Downloaded, origin: Origin) -> list[Origin]:
+    budget = settings.current().weights_bytes
+    if not budget:
+        return []
+    others = [(one, one.bytes, one.in_use) for one in downloads() if one != record]
+    fixed = sum(size for _, size, in_use in others if in_use)
+    if fixed + origin.bytes > budget:
+        raise _refusal(origin.network, origin.bytes, budget, fixed)
+    total, removed = origin.bytes + sum(size for _, size, _ in others), []
+    for one, size, in_use in others:
+        if total <= budget:
+            break
+        if not in_use:
+            with suppress(InUse, NotFound, DocumentError):
+                gone = one.origin
+                one.remove()
+                removed.append(gone)
+                total -= size
+    return removed
+
+
+def _refusal(network: str, size: int, budget: int, in_use: int) -> OverBudget:
+    used = f", of which {in_words(in_use)} are in use" if in_use else ""
+    return OverBudget(
+        f"The weights of {network} take {in_words(size)}. All that Graft downloads may take {in_words(budget)} "
+        f"(GRAFT_WEIGHTS_GB){used}. Choose a smaller backbone{' or try again later' if in_use else ''}."
+    )
+
+
+def _is_record(one: Downloaded) -> bool:
+    """Whether it can be read and anything of it is on the disk; if not, and nobody is about to bring it, it is removed."""
+    with suppress(NotFound, DocumentError):
+        if one.bytes:
+            return True
+    with suppress(InUse):
+        one.remove()
+    return False
+
+
+def _folder() -> Path:
+    return settings.store_folder() / _FOLDER
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[bool]:
+    """Whether nobody has the lock; during the block nobody gets it then."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    descriptor = os.open(_folder() / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
