@@ -38,7 +38,9 @@ def test_a_child_sees_what_it_needs_and_no_secret(monkeypatch: pytest.MonkeyPatc
     assert seen(hub_tokens=True)["HF_TOKEN"] == "k"
 
 
-def test_a_module_in_the_working_folder_is_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["", ":", "/elsewhere:", ".:/elsewhere"])
+def test_a_module_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("PYTHONPATH", given)
     for name in ("tl_core.py", "json.py"):
         (tmp_path / name).write_text("raise SystemExit('taken from the working folder')")
     done = subprocess.run(

@@ -48,7 +48,9 @@ def environment(*, hub_tokens: bool = False, **more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if _PASSED.fullmatch(name) and (not _SECRET.fullmatch(name) or (hub_tokens and name in HUB_TOKENS))
     }
-    path = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # An entry that is empty or relative would mean the child's working folder.
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    path = [str(SOURCE), *(str(Path(entry).absolute()) for entry in given)]
     return {**passed, "PYTHONPATH": os.pathsep.join(path), **more}
 
 

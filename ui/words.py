@@ -9,6 +9,7 @@ import html
 import re
 import time
 
+from tl_core.markdown import literal, short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
 
 NARROW = "\u202f"
@@ -18,21 +19,11 @@ SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (valida
 DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
 _OPEN = {AUTO: "Let the rule decide", DEFAULT: "The default strategy"}
 """What a run may hold in place of a strategy until its worker has decided."""
-_JOINER = "\u2060"
-_PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
-_SHORTCODE = re.compile(r":(?=[\w/+\-]+:)|(?<=www)\.|:(?=//)")
-
-
-def short(text: str, *, longest: int = 48) -> str:
-    """One line of at most `longest` characters, without control characters."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 def plain(text: str, *, longest: int = 48) -> str:
     """`text` as literal text inside Streamlit's Markdown: no markup, link, icon, formula or HTML comes of it."""
-    broken = _SHORTCODE.sub(lambda found: found.group() + _JOINER, short(text, longest=longest))
-    return _PUNCTUATION.sub(r"\\\1", broken)
+    return literal(text, longest=longest)
 
 
 def label(text: str, *, longest: int = 20) -> str:

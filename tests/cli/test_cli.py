@@ -162,8 +162,9 @@ def test_a_run_in_a_workspace_is_seen_there(
 ) -> None:
     shutil.copytree(trained.store / "cache", store / "cache")
     token = "0123456789abcdef" * 2
+    (tmp_path / "token").write_text(f"{token}\n")
     data = picture_folder({"a": 8, "b": 8})
-    done = run(store, "train", data, "--workspace", token)
+    done = run(store, "train", data, "--workspace", f"@{tmp_path / 'token'}")
     assert done.returncode == 0, done.stderr
     workspace = Store(store).workspace(token)
     (found,) = workspace.runs()

@@ -33,6 +33,8 @@ class Site:
     asked: list[str | None] = field(default_factory=list)
     """The ranges that the storage was asked for."""
     paths: list[str] = field(default_factory=list)
+    keys: dict[str, str | None] = field(default_factory=dict)
+    """The key of an account that came with each path."""
     port: int = 0
 
     @property
@@ -47,6 +49,7 @@ def serving() -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             told.paths.append(self.path)
+            told.keys[self.path] = self.headers.get("Authorization")
             if told.status != 200:
                 self.send_error(told.status)
                 return

@@ -49,6 +49,14 @@ def test_a_download_lies_where_the_hubs_own_library_looks(site: Site) -> None:
     assert site.paths == ["/graft/resnet18.a1_in1k/resolve/main/model.safetensors", "/storage"]
 
 
+def test_the_operators_key_is_shown_to_the_hub_and_not_to_its_storage(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_key")
+    result_of(fetch(hub_row()))
+    assert list(site.keys.values()) == ["Bearer hf_key", None]
+
+
 def test_a_cut_connection_goes_on_where_it_stopped(site: Site) -> None:
     site.cut_after = 1_300_000
     _, path = result_of(fetch(hub_row()))

@@ -1,4 +1,4 @@
-"""A worker with small jobs of the tests' own: `python -m tests.runs.scratch`, as `tl_core.runs.worker` but for what it does.
+"""A worker with small jobs of the tests' own: `python -P -m tests.runs.scratch`, as `tl_core.runs.worker` but for what it does.
 
 The job's display name, or the backbone that a question asks about, says what it does; see `_DOES`.
 """

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl_core import children
+
 if TYPE_CHECKING:
     from tl_core.runs.store.job_folder import JobFolder
 
@@ -72,12 +74,13 @@ def serve(spool: Path) -> None:
                 asked = json.loads(running.read_text())
                 with (Path(asked["job"]) / "log.txt").open("ab") as log:
                     workers[running] = subprocess.Popen(
-                        [sys.executable, "-m", asked["module"], asked["job"]],
+                        children.command(asked["module"]),
+                        cwd=asked["job"],
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
                         start_new_session=True,
-                        env={**os.environ, "GRAFT_STORE": asked["store"]},
+                        env=children.environment(GRAFT_STORE=asked["store"]),
                     )
                 running.write_text(str(workers[running].pid))
         time.sleep(0.02)

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 
+import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from tests.serving.conftest import bundle_info
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.serving.bundle import Bundle
-from tl_core.serving.card import model_card, plain
+from tl_core.serving.card import model_card
 
 
 def report() -> Report:
@@ -58,7 +60,53 @@ def test_no_name_becomes_markup_in_the_model_card() -> None:
     assert "[x](" not in card
     assert "![i]" not in card
     assert "x" * 100 not in card
-    assert plain("дом_1") == r"дом\_1"
+
+
+HOSTILE = (
+    "https://evil.example/a?b=c",
+    "http://[::1]/x",
+    "www.evil.example",
+    "//evil.example/x",
+    "evil.com",
+    "ftp://evil.example",
+    "me@evil.example",
+    "mailto:me@evil.example",
+    "@octocat",
+    "ping @org/team",
+    "#123",
+    "owner/repo#1",
+    "GH-26",
+    ":smile:",
+    "<b>bold</b>",
+    "&copy;",
+    "[a](https://evil.example)",
+    "[a]: https://evil.example",
+    "![i](https://evil.example/i.png)",
+    "<https://evil.example>",
+    "`code` | **bold**",
+    "\u202egpj.exe",
+)
+"""Names of classes, data sets and licences of which a renderer would make something."""
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_renderer_makes_no_link_mention_icon_or_markup_of_a_name(hostile: str) -> None:
+    rows = tuple(ClassMetrics(name=hostile, precision=0.9, recall=0.8, f1=0.85, support=20) for _ in range(3))
+    said = report().model_copy(update={"test": report().test.model_copy(update={"per_class": rows})})
+    info = bundle_info(name=hostile, classes=(hostile, "b", "c"), licence=hostile, weights=hostile, backbone=hostile)
+    tokens = MarkdownIt("gfm-like").parse(model_card(info, said))
+    parts = [part for token in tokens for part in (token, *(token.children or ()))]
+    assert not [part.type for part in parts if part.type in ("link_open", "image", "html_inline", "html_block")]
+    text = [part.content for part in parts if part.type in ("text", "text_special")]
+    everything = "".join(text)
+    assert not re.search(r"(?i)@[\w\[]|#\d|\bgh-\d|:[\w+-]+:|://\w", everything)
+    assert everything.replace("\u2060", "").count(" ".join(hostile.replace("\u202e", " ").split())) >= 5
+
+
+def test_a_name_reads_as_it_was_typed() -> None:
+    html = MarkdownIt("gfm-like").render(model_card(bundle_info(name="дом_1 (v1.2) & co"), report()))
+    assert "<h1>дом_1 (v1.2) &amp; co</h1>" in html
+    assert "<code>IMAGENET1K_V1</code>" in html
 
 
 def test_the_code_in_it_answers_as_the_predictor_does(bundle: Bundle) -> None:

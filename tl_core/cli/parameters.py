@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tl_core.documents.options import OF_STRATEGY, OPTIONS, Option
 from tl_core.documents.spec import ClassesFrom
+from tl_core.errors import NotFound, SpecError
 
 ADVANCED = "Advanced"
+_LONGEST_TOKEN = 100
+"""Bytes that are read of a file with a token; the token itself has 32."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a zip, or sample:NAME.")]
@@ -42,6 +46,33 @@ def with_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., N
         return command
 
     return decorate
+
+
+def token(given: str) -> str:
+    """The token of a workspace that was typed, or that lies in the file whose path was typed after an @.
+
+    Raises:
+        NotFound: there is no such file.
+        SpecError: it cannot be read, or holds something else; what it holds is not shown.
+    """
+    from tl_core.runs.store.store import Store
+
+    if not given.startswith("@"):
+        return given
+    file = Path(given[1:]).expanduser()
+    try:
+        with file.open("rb") as opened:
+            held = opened.read(_LONGEST_TOKEN).decode("ascii", errors="replace").strip()
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {file}. Write the workspace's token into it, or type the token.") from None
+    except OSError as error:
+        raise SpecError(f"{file} cannot be read: {error.strerror}. It is to hold the workspace's token.") from None
+    try:
+        return Store.default().workspace(held).token
+    except NotFound:
+        raise SpecError(
+            f"{file} holds no workspace's token. It is to hold 32 digits and letters from a to f, and nothing else."
+        ) from None
 
 
 def _parameter(option: Option) -> inspect.Parameter:

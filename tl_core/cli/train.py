@@ -24,7 +24,12 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
     ] = None,
     workspace: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="The workspace of the app in which it is to be seen.")
+        str | None,
+        typer.Option(
+            metavar="TOKEN|@FILE",
+            help="The workspace of the app in which it is to be seen; @FILE reads the token from a file, since others on this "
+            "machine can see what is typed.",
+        ),
     ] = None,
     json: parameters.Json = False,
     **asked: Any,
@@ -33,8 +38,9 @@ def train(
 
     Each strategy has values of its own for all options below from --optimizer on, and for --epochs.
     """
+    token = None if workspace is None else parameters.token(workspace)
     with show.Bars() as bars:
-        result = api.train(data, **asked, classes=classes, out=out, workspace=workspace, on_event=bars)  # type: ignore[arg-type]
+        result = api.train(data, **asked, classes=classes, out=out, workspace=token, on_event=bars)  # type: ignore[arg-type]
     if json:
         show.as_json(result)
         return

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,8 @@ class Wanted:
     """The stage of a job that the progress belongs to."""
     unreachable: type[GraftError] = DownloadFailed
     """What is raised where the server cannot be reached at all."""
+    token: str = field(default="", repr=False)
+    """A key that the server named in `url` gets, and no server that it redirects to."""
     by_hand: str = ""
     """A sentence that says how else the file can be brought here."""
     otherwise: Callable[[], str]
@@ -184,6 +186,8 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
     start = _size(part)
     headers = {"User-Agent": "graft"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 (checked above)
+    if wanted.token:
+        request.add_unredirected_header("Authorization", f"Bearer {wanted.token}")
     opener = urllib.request.build_opener(_Redirects(announced))
     with _over_network(lambda: opener.open(request, timeout=TIMEOUT)) as given:
         announced.read(given.headers)

@@ -32,6 +32,13 @@ class Outlook(Document):
     """Whether it works; else it waits."""
 
 
+def pretrained(spec: JobSpec) -> tuple[tuple[str, str | None], ...]:
+    """Backbone and set of weights (None: the default one) of every pretrained file that the job reads."""
+    if isinstance(spec, TrainSpec):
+        return ((spec.backbone, spec.weights),)
+    return () if isinstance(spec, IngestSpec) else spec.handling.pretrained
+
+
 class SpecFile(Document):
     """spec.json: the spec of any kind of job."""
 

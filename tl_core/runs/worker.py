@@ -1,4 +1,4 @@
-"""The process of one job: `python -m tl_core.runs.worker FOLDER`, started by an executor.
+"""The process of one job: `python -P -m tl_core.runs.worker`, started by an executor in the job's folder.
 
 It takes the job's locks, waits for its turn on the device, runs the job's generator, writes down its events, and ends in a
 state with a sentence, whatever happens. Nothing heavy is imported before its turn.
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from tl_core.runs.ingest_job import ingest_job
-from tl_core.runs.process.local import inherited
+from tl_core.runs.process.local import LOCKS_ON_STDIN, inherited
 from tl_core.runs.process.run_job import Held, JobFunction, end_process_group, run
 from tl_core.runs.questions.answers import QUESTION_JOBS
 from tl_core.runs.store.folders import open_job
@@ -42,11 +42,11 @@ def _watch_cancel(job: JobFolder) -> None:
 
 
 def main(arguments: list[str], *, find: Callable[[str], JobFunction] = JOBS.__getitem__) -> NoReturn:
-    """Be the worker of one job: `arguments` are its folder and, from the local executor, the locks that it passes on."""
+    """Be the worker of the job whose folder is the working folder. The local executor's only argument says that it passes on locks."""
     os.nice(NICENESS)
     faulthandler.enable()
-    job = open_job(Path(arguments[0]))
-    held = inherited(arguments[1]) if len(arguments) > 1 else Held.of(job)
+    job = open_job(Path.cwd())
+    held = inherited() if LOCKS_ON_STDIN in arguments else Held.of(job)
     threading.Thread(target=_watch_cancel, args=(job,), daemon=True).start()
     code = run(job, held, find, Store.default())
     sys.stdout.flush()

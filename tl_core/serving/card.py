@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.report import Report
 from tl_core.evaluation.metrics import class_table, listed
+from tl_core.markdown import code, literal
 from tl_core.serving.bundle_files import BUNDLE_FILES, INFO, ONNX
 
 _SHOWN = 200
@@ -16,11 +16,11 @@ _SHOWN = 200
 
 def model_card(info: BundleInfo, report: Report) -> str:
     """The Markdown text. Names that users typed are escaped."""
-    classes = ", ".join(plain(name) for name in info.classes[:_SHOWN])
+    classes = ", ".join(_plain(name) for name in info.classes[:_SHOWN])
     more = f" and {len(info.classes) - _SHOWN} more" if len(info.classes) > _SHOWN else ""
     made = time.strftime("%Y-%m-%d", time.gmtime(info.created))
-    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in sorted(info.versions.items()))
-    return f"""# {plain(info.name)}
+    versions = ", ".join(code(f"{name} {version}") for name, version in sorted(info.versions.items()))
+    return f"""# {_plain(info.name)}
 
 An image classifier for {len(info.classes)} classes, made with Graft on {made}.
 
@@ -39,7 +39,7 @@ whom it was labelled, decides what it can be used for.
 
 ## How to use it
 
-Turn the picture upright, scale the whole of it to {info.image_size} x {info.image_size} pixels ({plain(info.interpolation)}, Pillow), without cropping; larger than 1024
+Turn the picture upright, scale the whole of it to {info.image_size} x {info.image_size} pixels ({_plain(info.interpolation)}, Pillow), without cropping; larger than 1024
 pixels on its longest side it is first scaled down to that. Normalisation is part of the graph.
 
 ```python
@@ -55,7 +55,7 @@ print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()]
 
 ## Where it comes from
 
-Backbone `{plain(info.backbone)}` {_started(info)}, strategy `{plain(info.strategy)}`.
+Backbone {code(info.backbone)} {_started(info)}, strategy {code(info.strategy)}.
 Made with {versions}.
 """
 
@@ -70,7 +70,7 @@ def _inside(info: BundleInfo) -> str:
 def _started(info: BundleInfo) -> str:
     if info.weights == NO_WEIGHTS:
         return "from random weights"
-    return f"with the pretrained weights `{plain(info.weights)}` (licence of the weights: {plain(info.licence)})"
+    return f"with the pretrained weights {code(info.weights)} (licence of the weights: {code(info.licence)})"
 
 
 def _measured(report: Report) -> str:
@@ -79,7 +79,7 @@ def _measured(report: Report) -> str:
     split = "that its maker set aside" if report.own_split else "that were set aside at random"
     others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(test))
     headings, classes = class_table(test)
-    table = [headings, ["---"] * len(headings), *([plain(name), *cells] for name, *cells in classes[:_SHOWN])]
+    table = [headings, ["---"] * len(headings), *([_plain(name), *cells] for name, *cells in classes[:_SHOWN])]
     return "\n".join(
         [
             f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
@@ -91,8 +91,5 @@ def _measured(report: Report) -> str:
     )
 
 
-def plain(text: str, *, longest: int = 80) -> str:
-    """Text that a user typed, on one line, escaped so that it is neither Markdown nor HTML."""
-    line = " ".join(text.split())
-    shown = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~])", r"\\\1", shown)
+def _plain(text: str) -> str:
+    return literal(text, longest=80)

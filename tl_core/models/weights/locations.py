@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tl_core.children import HUB_TOKENS
 from tl_core.models.registry import Network, WeightsRow
 from tl_core.settings import weights_folder
 
@@ -75,6 +76,11 @@ def hub_folder() -> Path:
 
 def hub_endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def hub_token() -> str:
+    """The operator's key to the hub, from the environment only; empty where there is none."""
+    return next(filter(None, (os.environ.get(name, "").strip() for name in HUB_TOKENS)), "")
 
 
 def hub_is_offline() -> bool:

@@ -26,11 +26,14 @@ from tl_core.models.weights.locations import (
     candidates,
     hub_file,
     hub_is_offline,
+    hub_token,
     torch_folder,
 )
 
 MOST_NAMED = 12
 """Largest number of names in a sentence; of further ones the sentence gives the number."""
+
+_ASKS_WITH_KEY = "Where the variable HF_TOKEN holds the key of an account, Graft asks with it. "
 
 
 def find(network: Network, weights: str | None = None) -> WeightsFile | None:
@@ -176,7 +179,8 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
             size=known.download_bytes,
             stage="preparing",
             unreachable=WeightsUnavailable,
-            by_hand="Download the file by hand and put it into the folder that GRAFT_WEIGHTS_DIR names, "
+            token=hub_token() if hub else "",
+            by_hand=f"{_ASKS_WITH_KEY if hub else ''}Download the file by hand and put it into the folder that GRAFT_WEIGHTS_DIR names, "
             f"as {network.name}{Path(known.file).suffix}.",
             otherwise=here_now_sentence,
         )

@@ -23,7 +23,10 @@ from tl_core.runs.store.job_folder import JobFolder
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs each job as `python -m tl_core.runs.worker FOLDER`, with GRAFT_STORE set, on a machine that sees the store.
+    """Runs each job as `python -P -m tl_core.runs.worker` in the job's folder, with GRAFT_STORE set, on a machine that sees the store.
+
+    The path of the folder holds the token of a workspace, so it stands in no argument and no variable of any process. `-P` keeps
+    Python from importing what lies in it.
 
     The worker itself takes the locks of its job, waits for its turn on the device, and writes what becomes of the job into
     the folder. While it works, the folder's lock is held; before that, the executor knows about the job.

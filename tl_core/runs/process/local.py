@@ -1,8 +1,12 @@
 """The local executor: each job is a process of this machine in a session of its own, which ends with the app that started it.
 
 The process inherits the locks of its job, so the job is alive from the moment it is submitted until its process has ended.
-The process reads the pipe on its stdin, whose other end the app holds, and ends when the pipe closes. The table
-`_workers` keeps each Popen object until its process has ended, because deleting the object would close the pipe.
+The process reads the pipe on its stdin, whose other end the app holds: first a line that says which descriptors the locks are,
+then nothing more; it ends when the pipe closes. The table `_workers` keeps each Popen object until its process has ended,
+because deleting the object would close the pipe.
+
+The path of a job holds the token of its workspace, and arguments and environments can be read by others on the machine. So
+the job's folder is the process's working folder and stands in neither.
 """
 
 from __future__ import annotations
@@ -10,22 +14,27 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
+from tl_core import children
+from tl_core.documents.job import pretrained
+from tl_core.errors import GraftError
+from tl_core.models.registry import network
+from tl_core.models.weights.obtain import available
 from tl_core.runs.process.run_job import Held, end_process_group
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 
+LOCKS_ON_STDIN = "--locks-on-stdin"
+"""The argument of a worker that inherits the locks of its job."""
 _PATIENCE = 1.5
 _THREADS = {"GOMP_SPINCOUNT": "2000"}
 """How long PyTorch's threads spin while they wait for each other, unless the operator says otherwise. By default it is so long
 that a training beside another busy process takes ten times as long; this costs 5 % on an idle machine."""
-_SOURCE = Path(__file__).parents[3]
-"""The folder that holds the package tl_core."""
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 
 
@@ -38,22 +47,22 @@ class LocalProcesses:
         self._module = module
 
     def submit(self, job: JobFolder, *, store: Path) -> None:
-        paths = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
         held = Held.of(job)
         try:
             held = held.completed(job, Store(store))
             with job.log_file.open("ab") as log:
                 worker = subprocess.Popen(
-                    [sys.executable, "-m", self._module, str(job.path), held.model_dump_json()],
+                    children.command(self._module, LOCKS_ON_STDIN),
                     stdin=subprocess.PIPE,
+                    bufsize=0,
                     stdout=log,
                     stderr=log,
                     pass_fds=held.descriptors(),
                     start_new_session=True,
-                    # `-m` looks for modules in the working folder first, and the user's may hold anything.
-                    cwd=_SOURCE,
-                    env={**_THREADS, **os.environ, "GRAFT_STORE": str(store), "PYTHONPATH": os.pathsep.join(paths)},
+                    cwd=job.path,
+                    env=_THREADS | children.environment(hub_tokens=_downloads(job), GRAFT_STORE=str(store)),
                 )
+            _tell(worker, held)
         finally:
             held.release()
         _workers[job.path] = worker
@@ -74,9 +83,13 @@ class LocalProcesses:
         return job.log(tail_bytes)
 
 
-def inherited(text: str) -> Held:
-    """In the worker: the locks that `submit` passed on, as JSON. From now on the process ends when its stdin closes."""
-    held = Held.model_validate_json(text)
+def inherited() -> Held:
+    """In the worker: the locks that `submit` passed on. From now on the process ends when its stdin closes."""
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        told = stdin.readline()
+    if not told:
+        end_process_group()
+    held = Held.model_validate_json(told)
     for descriptor in held.descriptors():
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_watch_app, daemon=True).start()
@@ -87,6 +100,20 @@ def _watch_app() -> None:
     while os.read(0, 1024):
         continue
     end_process_group()
+
+
+def _downloads(job: JobFolder) -> bool:
+    """Whether `job` needs pretrained weights that are not on this machine; only then it gets the operator's key to the Hub."""
+    # What is wrong with a name or with the operator's folder, the job says.
+    with suppress(GraftError):
+        return any(not available(network(backbone), weights) for backbone, weights in pretrained(job.spec()))
+    return False
+
+
+def _tell(worker: subprocess.Popen[bytes], held: Held) -> None:
+    # What a worker that is gone already was to do follows from its job's folder.
+    with suppress(BrokenPipeError):
+        cast(IO[bytes], worker.stdin).write(held.model_dump_json().encode() + b"\n")
 
 
 def _ended(job: JobFolder, seconds: float) -> bool:

@@ -1,0 +1,38 @@
+"""Text that a stranger typed as literal text inside Markdown: of no name comes markup, a link, a mention or an icon."""
+
+from __future__ import annotations
+
+import re
+
+_PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
+_ACTIVE = re.compile(
+    r"""
+      :(?=[\w/+\-]+:)       # :dog: and :material/home: become icons
+    | (?<=www)\. | :(?=//)  # addresses become links, though their punctuation is escaped
+    | @(?=[\w\[])           # mail addresses, and @names of people
+    | \#(?=\d) | (?<=gh)-(?=\d)  # numbers of issues
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_JOINER = "\u2060"
+"""A character without width, at which nothing breaks and which belongs to no address and no name."""
+
+
+def short(text: str, *, longest: int = 48) -> str:
+    """One line of at most `longest` characters, without control characters."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def literal(text: str, *, longest: int = 48) -> str:
+    """`text`, shortened to one line, as literal text inside Markdown, also that of GitHub and of Streamlit.
+
+    What renderers find in finished text (addresses, @names, :icons:, #numbers) is broken by a character that is not seen.
+    """
+    broken = _ACTIVE.sub(lambda found: found.group() + _JOINER, short(text, longest=longest))
+    return _PUNCTUATION.sub(r"\\\1", broken)
+
+
+def code(text: str, *, longest: int = 80) -> str:
+    """`text`, shortened to one line, as a code span, in which nothing is active."""
+    return f"`{short(text.replace('`', ' '), longest=longest)}`"
