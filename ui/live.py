@@ -12,6 +12,7 @@ from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import charts
 from ui.places import Here
+from ui.server_paths import shortened_log
 from ui.words import duration, percent, plain
 
 
@@ -138,8 +139,8 @@ def notices(followed: Followed) -> None:
 
 
 def log(job: JobFolder) -> None:
-    """The end of the job's log, folded."""
-    text = chosen().log(job)
+    """The end of the job's log, folded; without the server's paths."""
+    text = shortened_log(chosen().log(job))
     with st.expander("Show log", icon=":material/article:"):
         st.code(text or "The log is empty.", language=None, height=260)
 

@@ -9,8 +9,10 @@ import html
 import re
 import time
 
-from tl_core.markdown import literal, short
+from tl_core.markdown import literal
+from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
+from ui.server_paths import shortened
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
@@ -22,8 +24,11 @@ _OPEN = {AUTO: "Let the rule decide", DEFAULT: "The default strategy"}
 
 
 def plain(text: str, *, longest: int = 48) -> str:
-    """`text` as literal text inside Streamlit's Markdown: no markup, link, icon, formula or HTML comes of it."""
-    return literal(text, longest=longest)
+    """`text` as literal text inside Streamlit's Markdown: no markup, link, icon, formula or HTML comes of it.
+
+    Paths of the server are shortened.
+    """
+    return literal(shortened(text), longest=longest)
 
 
 def label(text: str, *, longest: int = 20) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
 from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
+from ui.server_paths import without_tokens
 from ui.words import plain
 
 BUG = (
@@ -58,7 +60,8 @@ def page(place: Place) -> Iterator[Here]:
         except GraftError as error:
             st.error(plain(error.message, longest=2000), icon=":material/error:")
         except Exception:  # noqa: BLE001 - the last place where a bug can become a sentence
-            _LOG.exception("page %s", place.name)
+            # The server's log is read by others than the owner of the workspace.
+            _LOG.error("page %s\n%s", place.name, without_tokens(traceback.format_exc()))
             st.error(BUG, icon=":material/bug_report:")
 
 

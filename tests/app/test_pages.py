@@ -83,10 +83,13 @@ def test_the_data_page_shows_counts_refusals_and_leads_on(open_page: Open) -> No
 def test_a_data_set_that_could_not_be_read_says_why(open_page: Open) -> None:
     data = records.dataset(records.workspace())
     records.Status(
-        state="failed", failure=Failure(kind="layout", message="There are no pictures in shoes.zip.", exit_code=2)
+        state="failed", failure=Failure(kind="layout", message=f"There are no pictures in {data.path}.", exit_code=2)
     ).write(data.path / "status.json")
+    data.log_file.write_text(f"  File '{pytest.__file__}'\nThere are no pictures in {data.path}.\n")
     app = open_page("pages/1_Data.py", dataset=data.id)
-    assert "There are no pictures in shoes" in app.error[0].value
+    assert f"There are no pictures in …/datasets/{data.id}" in app.error[0].value.replace("\\", "")
+    (log,) = [block.value for block in app.code if "no pictures" in block.value]
+    assert log == f"  File '…/pytest/__init__.py'\nThere are no pictures in …/datasets/{data.id}.\n"
     assert "How to bring pictures" in [control.label for control in app.segmented_control]
 
 

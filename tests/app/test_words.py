@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sysconfig
+from pathlib import Path
+
 import pytest
 
+from tl_core.children import SOURCE
 from ui import words
+from ui.server_paths import shortened_log
 
 
 @pytest.mark.parametrize("name", ["a*b*", "[x](y)", "<b>", "`c`", ":red[d]", "$e$", "# f", "~g~", "|h|"])
@@ -21,6 +26,34 @@ def test_a_name_stays_on_one_line_and_short() -> None:
 @pytest.mark.parametrize("name", [":material/home:", ":dog:", "https://example.org", "WWW.example.org", "a@b.org"])
 def test_no_icon_or_link_comes_of_a_name(name: str) -> None:
     assert "\u2060" in words.plain(name)
+
+
+def test_no_path_of_the_server_and_no_token_is_shown(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    token = "0123456789abcdef" * 2
+    job = f"{store}/workspaces/{token}/runs/ab12"
+    log = "\n".join(
+        [
+            f'  File "{sysconfig.get_path("purelib")}/torch/nn.py", line 3, in forward',
+            f'  File "{SOURCE}/tl_core/runs/worker.py", line 60',
+            f"OSError: [Errno 5] Input/output error: '{job}/best.safetensors', see {tmp_path}/home/notes.txt",
+            f"The store {store}. workspace='{token}', and cat/1.jpg or https://example.org/tmp/x",
+        ]
+    )
+    shown = shortened_log(log)
+    assert not [hidden for hidden in (str(tmp_path), str(SOURCE), "site-packages", token) if hidden in shown]
+    for kept in (
+        "…/torch/nn.py",
+        "…/tl_core/runs/worker.py",
+        "…/runs/ab12/best.safetensors",
+        "…/notes.txt",
+        "The store …. ",
+    ):
+        assert kept in shown
+    assert "cat/1.jpg or https://example.org/tmp/x" in shown
+    assert token not in words.plain(f"There is no {job}/x.", longest=400)
 
 
 def test_the_headline_tells_number_pictures_and_range() -> None:

@@ -1,0 +1,65 @@
+"""Paths of the server in what a page shows: shortened, because they hold tokens and tell strangers how the machine is laid out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+import tempfile
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from tl_core.children import SOURCE
+from tl_core.errors import GraftError
+from tl_core.models.weights.locations import hub_folder, torch_folder
+from tl_core.settings import store_folder, weights_folder
+
+_DECIDE = (
+    "HOME",
+    "GRAFT_STORE",
+    "GRAFT_WEIGHTS_DIR",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+)
+"""Variables on which the folders depend."""
+_TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
+
+
+def shortened(text: str) -> str:
+    """`text` with … for each folder of this server: the store, the workspace in it, weights, Python's packages, the user's home."""
+    if "/" not in text:
+        return text
+    return _folders(tuple(os.environ.get(name) for name in _DECIDE)).sub("…", text)
+
+
+def shortened_log(text: str) -> str:
+    """A log with … for each folder of this server, and without tokens."""
+    return without_tokens(shortened(text))
+
+
+def without_tokens(text: str) -> str:
+    """`text` with … for whatever could be the token of a workspace."""
+    return _TOKEN.sub("…", text)
+
+
+@lru_cache(maxsize=16)
+def _folders(decided: tuple[str | None, ...]) -> re.Pattern[str]:
+    """The folders that are not shown; one that holds another comes behind it. `decided`: values of the variables that name them."""
+    del decided
+    packages = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = (tempfile.gettempdir(), *packages)
+    found = {SOURCE, Path.home(), torch_folder(), hub_folder(), *(Path(place) for place in own if place)}
+    places: list[str] = []
+    # What is wrong with a setting is shown with the help of this function.
+    with suppress(GraftError):
+        places.append(f"{re.escape(str(store_folder()))}/workspaces/[0-9a-f]{{32}}")
+        found.add(store_folder())
+    with suppress(GraftError):
+        found |= {folder for folder in (weights_folder(),) if folder}
+    deepest_first = sorted((str(place) for place in found if len(place.parts) > 1), key=len, reverse=True)
+    places += map(re.escape, deepest_first)
+    return re.compile(rf"(?<![\w.~-])(?:{'|'.join(places)})(?=[/\s\"')\],;:]|\.(?:\s|$)|$)")
