@@ -231,13 +231,14 @@ def test_what_is_being_filled_counts(tmp_path: Path) -> None:
     assert cache.get("pixels", "first")
 
 
-def test_clearing_leaves_what_was_used_since(tmp_path: Path) -> None:
+def test_what_was_not_used_since_a_moment_can_be_dropped(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 10_000, spare_seconds=0)
     for key, used in (("old", 10), ("young", 30)):
         os.utime(cache.make("features", key, write(10)), (used, used))
-    assert [entry.path.name for entry in cache.clear(unused_since=20)] == ["old"]
+    for entry in cache.unused(since=20):
+        cache.drop(entry)
     assert [entry.path.name for entry in cache.entries()] == ["young"]
-    assert Cache(tmp_path, 10_000, spare_seconds=1e12).clear(unused_since=40) == [], "somebody may be about to open it"
+    assert Cache(tmp_path, 10_000, spare_seconds=1e12).unused(since=40) == [], "somebody may be about to open it"
 
 
 def test_what_comes_of_some_pictures_is_forgotten_with_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import add_network, bundles, check, find_rate, lists, rank, service, show, weights
+from tl_core.cli import add_network, bundles, check, find_rate, housekeeping, lists, rank, service, show, weights
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -40,6 +40,7 @@ for command in (
     service.app,
     service.demo,
     service.prepare,
+    housekeeping.store,
 ):
     app.command()(command)
 app.add_typer(weights.app)

@@ -189,12 +189,13 @@ class Cache:
             if entry.path.name.startswith(f"{origin}-"):
                 _vanish(entry.path)
 
-    def clear(self, *, unused_since: float) -> list[Kept]:
-        """Remove the entries that were not used since then (seconds since the epoch), but none that was just used; what was removed."""
-        gone = [entry for entry in self._old(self.entries()) if entry.used < unused_since]
-        for entry in gone:
-            _vanish(entry.path)
-        return gone
+    def unused(self, since: float) -> list[Kept]:
+        """Entries that were not used since then (seconds since the epoch), but none that was just used."""
+        return [entry for entry in self._old(self.entries()) if entry.used < since]
+
+    def drop(self, entry: Kept) -> None:
+        """Remove one entry."""
+        _vanish(entry.path)
 
     def evict(self, needed: int = 0) -> None:
         """Remove what crashed processes left behind, then the least recently used entries.

@@ -63,11 +63,25 @@ def _clear(workspace: Workspace, now: float) -> None:
             if path.name.startswith(".deleted-") or half_made:
                 shutil.rmtree(path, ignore_errors=True)
     _clear_questions(workspace, now)
+    for upload in unread_uploads(workspace, since=now - _DAY):
+        shutil.rmtree(upload, ignore_errors=True)
+
+
+def unread_uploads(workspace: Workspace, *, since: float) -> list[Path]:
+    """Folders of uploads that nobody added to since then (seconds since the epoch), and that no job at work reads."""
     needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
-    for path in children(workspace.path / "staging"):
-        used = any(path == source or path in source.parents for source in needed)
-        if not used and now - modified(path) > _DAY:
-            shutil.rmtree(path, ignore_errors=True)
+    return [
+        path
+        for path in children(workspace.path / "staging")
+        if modified(path) < since and not any(path == source or path in source.parents for source in needed)
+    ]
+
+
+def remove_upload(workspace: Workspace, upload: Path) -> None:
+    """Remove the folder of an upload. Raises InUse where a job reads it by now."""
+    if upload.exists() and upload not in unread_uploads(workspace, since=float("inf")):
+        raise InUse("A job reads this upload. Wait until it has ended.")
+    shutil.rmtree(upload, ignore_errors=True)
 
 
 def _clear_questions(workspace: Workspace, now: float) -> None:
