@@ -8,6 +8,7 @@ process that started it. It writes no file.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -17,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
@@ -37,6 +39,9 @@ BESIDE = 200_000_000
 GROWN = 300_000_000
 """Bytes by which the process may have grown between two pictures. Decoders that are fed broken files lose memory."""
 
+_GOES_FIRST = Path("/proc/self/oom_score_adj")
+"""Where the memory of the machine runs out, Linux ends the process with the largest number."""
+
 Answer = tuple[dict[str, Any], bytes]
 
 
@@ -45,6 +50,11 @@ def main(arguments: list[str]) -> None:
     (seconds,) = map(float, arguments)
     # Ctrl+C reaches every process of the terminal; the one that started this one decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # No file is written: none of the picture's making, and no dump of the memory of a decoder that it broke.
+    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(kind, (0, 0))
+    with suppress(OSError):
+        _GOES_FIRST.write_text("500")
     threading.Thread(target=_watch_parent, daemon=True).start()
     # One picture, one thread: the other cores have decoders of their own.
     AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS = 1

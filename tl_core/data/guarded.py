@@ -90,7 +90,7 @@ class Pool:
         return self.make_input(read_bytes(source), size, interpolation).pixels
 
     def close(self) -> None:
-        """End the children that are idle; those that work end after their picture."""
+        """End the children that are idle."""
         while self._idle:
             self._idle.pop().end()
 
