@@ -10,6 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_network
 
 from tl_core import settings
 from tl_core.errors import LimitReached
@@ -50,6 +52,15 @@ class Hourly:
                 }
 
 
+def _address() -> str | None:
+    """The visitor's address; None where it is that of a Space's own proxy, which everybody comes through."""
+    address = visitor.address()
+    with suppress(ValueError):
+        if settings.on_space() and address and ip_network(address).is_private:
+            return None
+    return address
+
+
 STARTS = Hourly("jobs", lambda found: found.starts_an_hour)
 WORKSPACES = Hourly("workspaces", lambda found: found.workspaces_an_hour)
 
@@ -60,7 +71,7 @@ def enter(workspace: Workspace, *, job: bool) -> None:
     Raises:
         LimitReached: the visitor's address has had its share; then nothing was counted.
     """
-    address, now = visitor.address(), time.monotonic()
+    address, now = _address(), time.monotonic()
     limits = [limit for limit, used in ((STARTS, job), (WORKSPACES, not workspace.exists)) if used]
     if address is None or not limits:
         return

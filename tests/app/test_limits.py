@@ -80,6 +80,20 @@ def test_the_owner_of_a_machine_is_not_limited_and_a_space_is(monkeypatch: pytes
     assert limits.STARTS.wait(HERE, 100.0) > 0.0
 
 
+def test_visitors_behind_the_proxy_of_a_space_do_not_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/graft")
+    monkeypatch.setenv("GRAFT_STARTS_AN_HOUR", "1")
+    workspace = records.workspace()
+    workspace.make()
+    come_from(monkeypatch, "10.1.2.3")
+    for _ in range(2):
+        actions.check_start(workspace)
+    come_from(monkeypatch, "198.41.0.4")
+    actions.check_start(workspace)
+    with pytest.raises(LimitReached):
+        actions.check_start(workspace)
+
+
 def test_addresses_that_did_nothing_within_the_hour_are_forgotten() -> None:
     for number in range(2000):
         limits.STARTS.count(f"address {number}", float(number * 10))

@@ -179,6 +179,20 @@ def test_a_network_added_by_name_is_kept_and_found_by_a_process_without_torch(st
     assert name not in networks()
 
 
+def test_a_network_larger_than_the_operator_allows_is_refused_before_it_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def built(*given: object) -> None:
+        raise AssertionError("it has taken memory")
+
+    monkeypatch.setattr("tl_core.models.metadata.describe.find_layout", built)
+    with pytest.raises(ModelError, match=r"has 6,\d{3} million parameters, and a network .* may have 1,000\."):
+        describe("vit_7b_patch16_dinov3")
+    monkeypatch.setenv("GRAFT_PRESET", "space")
+    with pytest.raises(ModelError, match=r"has 6\d\d million parameters, and a network .* may have 350\."):
+        describe("convnextv2_huge")
+
+
 def test_names_that_timm_does_not_have(store: Path) -> None:
     with pytest.raises(UnknownName, match=r"Did you mean .*resnet26t"):
         describe("resnet26tt")

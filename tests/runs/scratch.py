@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import time
@@ -50,6 +51,12 @@ def _deaf(job: JobFolder) -> Job:
     """Work with no word in between, for longer than any test waits."""
     yield StageStarted(stage="training", title="Training")
     time.sleep(3000)
+
+
+def _stuck(job: JobFolder) -> Job:
+    """Never comes back from a library, which lets no other thread run meanwhile."""
+    yield StageStarted(stage="training", title="Training")
+    re.match(r"(a|aa)+$", "a" * 200 + "b")
 
 
 def _helped(job: JobFolder) -> Job:
@@ -145,6 +152,7 @@ _DOES: dict[str, Callable[[JobFolder], Job]] = {
     "dataset": _dataset,
     "slow": _slow,
     "deaf": _deaf,
+    "stuck": _stuck,
     "helped": _helped,
     "best": _best,
     "hungry": _hungry,

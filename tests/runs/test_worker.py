@@ -106,6 +106,16 @@ def test_a_job_whose_time_is_up_ends_in_words(train: Train, monkeypatch: pytest.
         assert run.events()[0][-1].type == "ended"
 
 
+def test_a_job_whose_time_is_up_ends_even_where_no_thread_of_it_can_run(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "0.0001")
+    run = train("stuck")
+    list(jobs.follow(run))
+    assert run.status().state == "interrupted"
+    until(lambda: "its time was up" in run.log())
+
+
 def test_a_training_whose_time_is_up_ends_with_its_best_state(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_JOB_HOURS", "0.0001")
     run = train("best")

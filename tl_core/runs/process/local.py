@@ -151,6 +151,7 @@ def _signal_words(number: int) -> str:
         return f"signal {number}"
     causes = {
         "SIGKILL": "by hand, by Cancel, or because memory ran out",
+        "SIGALRM": "its time was up, and a library did not let it end by itself",
         "SIGBUS": "usually a full disk",
         "SIGSEGV": "a fault in a library",
     }
