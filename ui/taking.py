@@ -10,6 +10,7 @@ import streamlit as st
 from tl_core import settings
 from tl_core.data.formats import READ
 from tl_core.disk import in_words
+from tl_core.errors import LimitReached
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.store.usage import used
 from ui.words import duration, plural
@@ -23,7 +24,8 @@ data set is read.
 def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> None:
     """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
 
-    Both then begin anew under another key, so that no upload stays in memory.
+    Both then begin anew under another key, so that no upload stays in memory. Files stay where `take` raises LimitReached, and a
+    button offers them again.
     """
     turn = f"{key}-turn"
     chooser, shot = (f"{name}-{st.session_state.setdefault(turn, 0)}" for name in (key, f"{key}-shot"))
@@ -33,11 +35,16 @@ def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> No
         files = given if isinstance(given, list) else [given] if given else []
         if files:
             st.session_state[turn] += 1
-            take(files)
+            try:
+                take(files)
+            except LimitReached:
+                st.session_state[turn] -= 1
 
     st.file_uploader(
         label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser, on_change=taken, args=(chooser,)
     )
+    if st.session_state.get(chooser):
+        st.button("Take them now", key=f"{key}-again", icon=":material/refresh:", on_click=taken, args=(chooser,))
     if st.toggle("Use the camera", key=f"{key}-camera"):
         st.camera_input("Take a photo", key=shot, on_change=taken, args=(shot,), label_visibility="collapsed")
 

@@ -100,6 +100,21 @@ def test_addresses_that_did_nothing_within_the_hour_are_forgotten() -> None:
     assert len(limits.STARTS._moments) <= 1000
 
 
+def test_photos_that_no_workspace_may_be_made_for_stay_and_are_taken_by_a_press(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "1")
+    limits.enter(Store.default().workspace(new_token()), job=False)
+    app = open_page(DATA.file)
+    app.segmented_control(key="way").set_value("Class by class").run()
+    app.file_uploader(key="photos-0").set_value([("cup.jpg", b"x", "image/jpeg")]).run()
+    assert "As many workspaces as this server allows" in app.error[0].value
+    monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "0")
+    app.button(key="photos-again").click().run()
+    assert not app.error
+    assert "1 photo waiting for a name" in app.button(key="close-class").label
+
+
 def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
     open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ import streamlit as st
 from tl_core import settings
 from tl_core.data import samples
 from tl_core.documents.spec import ClassesFrom
-from tl_core.errors import GraftError, NotFound
+from tl_core.errors import GraftError, LimitReached, NotFound
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from ui import actions, places
@@ -233,6 +233,8 @@ def _take_photos(here: Here, files: list[uploads.Upload]) -> None:
         draft.add(files)
     except GraftError as error:
         st.session_state["upload-problem"] = error.message
+        if isinstance(error, LimitReached):
+            raise
 
 
 def _close_class(here: Here, key: str) -> None:
