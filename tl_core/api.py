@@ -169,6 +169,8 @@ def checked(
 def load(run: str | os.PathLike[str]) -> Predictor:
     """A classifier, without torch, from a run or bundle folder or a bundle zip; `.predict([...])` takes paths, bytes, PIL images.
 
+    The bundle may come from a stranger: a process of its own, with limited memory, checks and runs its graph.
+
     It decodes pictures in this process. For pictures of strangers, give `predict` the `read_input` of a
     `tl_core.data.guarded.Pool`, as the command line does: that decodes in child processes with limits on memory and time.
 
@@ -176,7 +178,12 @@ def load(run: str | os.PathLike[str]) -> Predictor:
         NotFound: there is nothing of that name.
         BundleError: it holds no usable bundle.
     """
+    from tl_core.serving.child_session import ChildSession
+
+    # The process starts while this one imports the rest and reads the other files.
+    session = ChildSession()
     from tl_core.data.sources import path_of
+    from tl_core.serving.bundle import read_bundle
     from tl_core.serving.predictor import Predictor
 
-    return Predictor(path_of(run))
+    return Predictor(read_bundle(path_of(run).expanduser(), check=session.open), session)

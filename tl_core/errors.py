@@ -35,8 +35,15 @@ from typing import ClassVar
 
 MANY_NAMES = 20
 """More than a message should list."""
-_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
-"""What PyTorch on a CPU, Metal, ONNX Runtime and the system say when memory ran out."""
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "bad allocation",
+    "std::bad_alloc",
+    "alloc failed",
+)
+"""What PyTorch on a CPU, Metal, ONNX Runtime, Protocol Buffers and the system say when memory ran out."""
 
 
 def memory_ran_out(error: BaseException) -> bool:

@@ -21,7 +21,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.serving.conftest import bundle_info
 from tl_core.errors import ModelError
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.edit import attach_head
@@ -29,7 +28,8 @@ from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.libraries import library_network
 from tl_core.models.metadata.counted import meta_network
 from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, network
-from tl_core.serving import inspection
+from tl_core.serving.graph_check import Ends
+from tl_core.serving.graph_check import check_graph as check_bundle_graph
 
 CLASSES = 7
 DOCUMENT = Path(__file__).parents[2] / "docs" / "backbones.md"
@@ -214,11 +214,7 @@ def check_graph(backbone: Backbone) -> None:
         export_backbone(backbone, small_size(row), bare)
         attach_head(bare, backbone.head.weight.detach().numpy(), backbone.head.bias.detach().numpy(), whole)
         assert sorted(file.name for file in Path(folder).iterdir()) == [bare.name, whole.name]
-        classes = [f"class {number}" for number in range(CLASSES)]
-        info = bundle_info(
-            classes=classes, image_size=small_size(row), backbone=row.name, embedding_size=row.embedding_size
-        )
-        inspection.check_graph(whole, info)
+        check_bundle_graph(whole, Ends(CLASSES, small_size(row), row.embedding_size))
         session = onnxruntime.InferenceSession(whole)
         for count in (1, 5):
             images = pictures(row, count)

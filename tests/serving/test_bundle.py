@@ -131,6 +131,15 @@ def test_a_link_in_a_zip_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         read_bundle(path)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_packed_by_an_unusual_method_is_refused(bundle: Bundle, tmp_path: Path, method: int) -> None:
+    path = zip_of(bundle, tmp_path / "b.zip", {}, leave_out="model.onnx")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.write(bundle.onnx, "model.onnx", compress_type=method)
+    with pytest.raises(BundleError, match="unusual method"):
+        read_bundle(path)
+
+
 def test_a_name_that_comes_twice_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="twice"):
         read_bundle(zip_of(bundle, tmp_path / "b.zip", {"inner/model.onnx": b"x"}))

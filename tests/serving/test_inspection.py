@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from tests.serving.conftest import WEIGHT
+from tests.serving.hostile_graphs import REFUSED
 from tl_core.errors import BundleError, ModelError
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import Bundle, read_bundle
@@ -49,126 +50,30 @@ def test_a_description_that_is_no_json_is_refused(bundle: Bundle) -> None:
         read_bundle(bundle.folder)
 
 
-def external(model: onnx.ModelProto) -> None:
-    tensor = next(item for item in model.graph.initializer if item.name == "head.weight")
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": "/etc/passwd", "offset": "0", "length": "36"}.items():
-        tensor.external_data.add(key=key, value=value)
-
-
-def external_constant(model: onnx.ModelProto) -> None:
-    tensor = numpy_helper.from_array(np.zeros(3, np.float32), "hidden")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../secret")
-    model.graph.node.insert(0, helper.make_node("Constant", [], ["hidden"], value=tensor))
-
-
-def own_operator(model: onnx.ModelProto) -> None:
-    model.opset_import.append(helper.make_opsetid("evil", 1))
-    model.graph.node[0].domain = "evil"
-
-
-def endless(model: onnx.ModelProto) -> None:
-    body = helper.make_graph([], "body", [], [])
-    model.graph.node.append(helper.make_node("Loop", ["", "", "scaled"], ["x"], body=body))
-
-
-def greedy(model: onnx.ModelProto) -> None:
-    shape = numpy_helper.from_array(np.array([1 << 20, 1 << 20], np.int64), "huge")
-    model.graph.initializer.append(shape)
-    model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["huge"], ["zeros"]))
-
-
-def greedy_in_secret(model: onnx.ModelProto) -> None:
-    model.graph.node.insert(0, helper.make_node("Shape", ["images"], ["sizes"]))
-    model.graph.node.insert(1, helper.make_node("Mul", ["sizes", "sizes"], ["larger"]))
-    model.graph.node.insert(2, helper.make_node("NonZero", ["larger"], ["where"]))
-    model.graph.node.insert(3, helper.make_node("Squeeze", ["where"], ["some"]))
-    model.graph.node.insert(4, helper.make_node("ConstantOfShape", ["some"], ["zeros"]))
-
-
-def greedy_by_what_it_sees(model: onnx.ModelProto) -> None:
-    """As many rows as the picture has bright pixels, and a table of all pairs of them."""
-    numbers = {"flat": [-1], "zero": [0], "one": [1]}
-    model.graph.initializer.extend(
-        numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()
-    )
-    nodes = [
-        helper.make_node("Reshape", ["images", "flat"], ["row"]),
-        helper.make_node("Cast", ["row"], ["bright"], to=TensorProto.BOOL),
-        helper.make_node("Compress", ["row", "bright"], ["some"]),
-        helper.make_node("Unsqueeze", ["some", "zero"], ["across"]),
-        helper.make_node("Unsqueeze", ["some", "one"], ["down"]),
-        helper.make_node("Mul", ["across", "down"], ["pairs"]),
-    ]
-    for place, node in enumerate(nodes):
-        model.graph.node.insert(place, node)
-
-
-def greedy_by_the_dozen(model: onnx.ModelProto) -> None:
-    shape = numpy_helper.from_array(np.array([1 << 28], np.int64), "large")
-    model.graph.initializer.append(shape)
-    names = [f"zeros{number}" for number in range(12)]
-    for name in names:
-        model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["large"], [name]))
-    model.graph.node.append(helper.make_node("Sum", names, ["sum"]))
-
-
-def words(model: onnx.ModelProto) -> None:
-    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
-    gemm.output[0] = "numbers"
-    model.graph.node.append(helper.make_node("Cast", ["numbers"], ["logits"], to=TensorProto.STRING))
-    model.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
-
-
-def other_input(model: onnx.ModelProto) -> None:
-    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
-
-
-def float_input(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
-
-
-def no_map(model: onnx.ModelProto) -> None:
-    del model.graph.output[2]
-
-
-def more_classes(model: onnx.ModelProto) -> None:
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
-
-
-def parts_that_do_not_fit(model: onnx.ModelProto) -> None:
-    next(node for node in model.graph.node if node.op_type == "Gemm").input[1] = "axes"
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (external, "another file"),
-        (external_constant, "another file"),
-        (own_operator, "operators of its own"),
-        (endless, "graph inside|Loop"),
-        (greedy, "more memory"),
-        (greedy_in_secret, "more memory"),
-        (greedy_by_what_it_sees, "more memory"),
-        (greedy_by_the_dozen, "more memory"),
-        (words, "numbers of 32 bits"),
-        (other_input, "one input"),
-        (float_input, "one input|takes pictures"),
-        (no_map, "logits, embedding and map"),
-        (more_classes, "4 classes"),
-        (parts_that_do_not_fit, "do not fit"),
-    ],
-)
-def test_a_graph_that_could_do_harm_is_refused(
-    bundle: Bundle, spoil: Callable[[onnx.ModelProto], None], words: str
-) -> None:
+@pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
+def test_a_graph_that_could_do_harm_is_refused(bundle: Bundle, spoil: Callable[[onnx.ModelProto], None]) -> None:
     path = bundle.folder / "model.onnx"
     model = onnx.load(path)
     spoil(model)
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(BundleError, match=words):
+    with pytest.raises(BundleError, match=REFUSED[spoil]):
+        read_bundle(bundle.folder)
+
+
+def test_a_description_of_a_million_wrong_values_is_refused_in_a_few_words(bundle: Bundle) -> None:
+    path = bundle.folder / "bundle.json"
+    for values, words in ((1_000_000, "values"), (40_000, "more")):
+        path.write_text(f'{{"classes": [{",".join(["1"] * values)}]}}')
+        with pytest.raises(BundleError, match=words) as raised:
+            read_bundle(bundle.folder)
+        assert len(raised.value.message) < 3000
+
+
+def test_weights_that_begin_with_a_long_list_are_refused(bundle: Bundle) -> None:
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"tensor{number}": entry for number in range(30_000)}).encode()
+    (bundle.folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(BundleError, match="begins with a list"):
         read_bundle(bundle.folder)
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 from tests.serving.conftest import CLASSES, WEIGHT, bundle_info
 from tl_core.errors import BundleError, NotFound
 from tl_core.evaluation.metrics import probabilities
-from tl_core.serving import predictor as module
-from tl_core.serving.bundle import Bundle, to_zip, write_bundle
+from tl_core.serving import onnx_session as module
+from tl_core.serving.bundle import Bundle, read_bundle, to_zip, write_bundle
+from tl_core.serving.onnx_session import OnnxSession
 from tl_core.serving.predictor import Predictor, expand, heatmap
 
 RED, GREEN, BLUE = (230, 20, 20), (20, 230, 20), (20, 20, 230)
@@ -155,9 +156,7 @@ def test_a_graph_whose_answers_are_no_numbers_is_said_in_words(bundle: Bundle) -
 
 
 @pytest.mark.parametrize("known_beforehand", [True, False])
-def test_a_graph_that_takes_for_ever_is_stopped(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, known_beforehand: bool
-) -> None:
+def test_a_graph_that_takes_for_ever_is_stopped(bundle: Bundle, known_beforehand: bool) -> None:
     path = bundle.folder / "model.onnx"
     model = onnx.load(path)
     side = numpy_helper.from_array(np.array([1500, 1500], np.int64), "side")
@@ -172,8 +171,7 @@ def test_a_graph_that_takes_for_ever_is_stopped(
     head.output[0] = "soon"
     model.graph.node.append(helper.make_node("Add", ["soon", "nothing"], ["logits"]))
     path.write_bytes(model.SerializeToString())
-    predictor = Predictor(bundle.folder)
-    monkeypatch.setattr("tl_core.serving.predictor.LONGEST_RUN", 0.3)
+    predictor = Predictor(read_bundle(bundle.folder), OnnxSession(path, longest=0.3))
     with pytest.raises(BundleError, match=r"took more than 0\.3 s for 1"):
         predictor.predict([Image.new("RGB", (40, 40), "red")])
 

@@ -87,10 +87,11 @@ def export(
 ) -> None:
     """Write a run's bundle as a zip."""
     from tl_core.serving.bundle import to_zip
+    from tl_core.serving.child_session import ChildSession
 
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise NotFound(f"{out} cannot be written: name a file in a folder that exists, such as bundle.zip.")
-    to_zip(Path(run), out)
+    to_zip(Path(run), out, check=ChildSession().open)
     size = out.stat().st_size
     if json:
         show.as_json({"file": str(out.absolute()), "bytes": size})

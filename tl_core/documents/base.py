@@ -10,6 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tl_core.disk import write_atomically
 from tl_core.errors import DocumentError, NotFound
 
+MANY_PROBLEMS = 20
+"""More than a message should list."""
+_SHOWN = 80
+"""The most characters of a name in a message."""
+
 
 class Record(BaseModel):
     """A part of a document: immutable, no unknown fields."""
@@ -27,16 +32,19 @@ class Document(Record):
         """Validate JSON `text`; `where` names its source in the error.
 
         Raises:
-            DocumentError: with all problems at once.
+            DocumentError: with all problems at once, or the first of many.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
-                for problem in error.errors()
-            )
-            raise DocumentError(f"{where} is not a valid {cls.__name__} document: {problems}.") from None
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            problems = [
+                f"{'.'.join(str(part)[:_SHOWN] for part in problem['loc']) or 'file'}: {problem['msg']}"
+                for problem in found[:MANY_PROBLEMS]
+            ]
+            if len(found) > MANY_PROBLEMS:
+                problems.append(f"{len(found) - MANY_PROBLEMS:,} more")
+            raise DocumentError(f"{where} is not a valid {cls.__name__} document: {'; '.join(problems)}.") from None
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from tl_core.disk import appearing
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.errors import BundleError, DocumentError, NotFound
+from tl_core.errors import BundleError, NotFound
 from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, TENSORS
-from tl_core.serving.inspection import check_graph, check_info, check_tensors
+from tl_core.serving.graph_check import Ends, check_graph
+from tl_core.serving.inspection import check_tensors, read_info
 from tl_core.serving.unpack import unpack
 
 _PICKLES = frozenset([".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"])
@@ -65,10 +66,10 @@ def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping
     return Bundle(folder, info)
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, *, check: Callable[[Path, Ends], object] = check_graph) -> Bundle:
     """Read and check the bundle at `path`: a bundle folder, the folder of a run that has one, or a bundle zip.
 
-    A zip is unpacked to a temporary folder that is deleted with the returned object.
+    A zip is unpacked to a temporary folder that is deleted with the returned object. `check` checks the graph.
 
     Raises:
         NotFound: there is nothing at `path`.
@@ -78,28 +79,28 @@ def read_bundle(path: Path) -> Bundle:
     if not path.exists():
         raise NotFound(f"There is no {path}. Name a run folder, a bundle folder or a bundle zip.")
     if path.is_dir():
-        return _checked(_bundle_folder(path), None)
+        return _checked(_bundle_folder(path), None, check)
     if not zipfile.is_zipfile(path):
         raise BundleError(f"{path.name} is neither a run folder, a bundle folder nor a bundle zip.")
     holder = tempfile.TemporaryDirectory(prefix="graft-bundle-", ignore_cleanup_errors=True)
     try:
         unpack(path, Path(holder.name))
-        return _checked(Path(holder.name), holder)
+        return _checked(Path(holder.name), holder, check)
     except BaseException:
         holder.cleanup()
         raise
 
 
-def to_zip(folder: Path, out: Path) -> Path:
+def to_zip(folder: Path, out: Path, *, check: Callable[[Path, Ends], object] = check_graph) -> Path:
     """Zip the bundle in `folder` (whatever `read_bundle` reads) to the file `out`, which appears by one rename; returns it.
 
-    The same bundle always gives the same bytes.
+    The same bundle always gives the same bytes. `check` checks the graph.
 
     Raises:
         NotFound, BundleError: as `read_bundle`.
         DiskFull: no space is left.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, check=check)
     with appearing(out, str(out)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, row in BUNDLE_FILES.items():
             file = bundle.folder / name
@@ -124,7 +125,7 @@ def _bundle_folder(path: Path) -> Path:
     raise BundleError(f"{path} holds no {INFO}, so it is neither a bundle nor a finished run.")
 
 
-def _checked(folder: Path, holder: Any) -> Bundle:
+def _checked(folder: Path, holder: Any, check: Callable[[Path, Ends], object]) -> Bundle:
     for file in folder.iterdir():
         if file.suffix.lower() in _PICKLES:
             raise BundleError(
@@ -138,11 +139,7 @@ def _checked(folder: Path, holder: Any) -> Bundle:
         size, most = file.stat().st_size if file.is_file() else 0, row.most_bytes
         if size > most:
             raise BundleError(f"{name} has {size:,} bytes; up to {most:,} are read.")
-    try:
-        info = BundleInfo.read(folder / INFO)
-    except DocumentError as error:
-        raise BundleError(error.message) from error
-    check_info(info)
+    info = read_info(folder / INFO)
     check_tensors(folder / TENSORS, info)
-    check_graph(folder / ONNX, info)
+    check(folder / ONNX, Ends(len(info.classes), info.image_size, info.embedding_size))
     return Bundle(folder, info, holder)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +25,14 @@ from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event
 from tl_core.errors import BundleError, UnreadableImage
 from tl_core.evaluation.metrics import probabilities
-from tl_core.hardware import cores
+from tl_core.models.graphs.rules import BATCH
 from tl_core.serving.bundle import Bundle, read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.inspection import head_name
+from tl_core.serving.onnx_session import OnnxSession
 
-BATCH = 8
-"""Pictures in a batch. Larger batches are no faster on a CPU, and memory grows with them."""
 _PART = 8 * BATCH
 """Pictures between two events of progress."""
-
-LONGEST_RUN = 300.0
-"""Seconds after which a batch is stopped."""
 
 _one_at_a_time = threading.Lock()
 
@@ -46,17 +42,25 @@ Read = Callable[[bytes | Path, int, str], NDArray[np.uint8]]
 """What decodes a picture, as `pixels.read_input` does, which decodes in this process; that of a `guarded.Pool` does so in another."""
 
 
+class Session(Protocol):
+    """What runs the graph of a bundle."""
+
+    def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]: ...
+
+
 class Predictor:
     """A trained classifier, ready to classify pictures. Safe to share between threads."""
 
-    def __init__(self, bundle: Bundle | Path | str) -> None:
+    def __init__(self, bundle: Bundle | Path | str, session: Session | None = None) -> None:
         """Open a run folder, a bundle folder, a bundle zip, or a bundle that was read already.
+
+        `session` runs the bundle's graph; without one, this process does.
 
         Raises:
             NotFound, BundleError: as `read_bundle`.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle).expanduser())
-        self._session = _open(self.bundle.onnx)
+        self._session = session or OnnxSession(self.bundle.onnx)
 
     @property
     def info(self) -> BundleInfo:
@@ -206,30 +210,11 @@ class Predictor:
 
         `last`: no further call follows soon, so the memory that ONNX Runtime took is returned.
         """
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
-
         parts: list[NDArray[np.float32]] = []
         # Without pictures the graph is run once, too, because it knows the shape of the output.
         for start in range(0, max(len(pixels), 1), BATCH):
             batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            options = _run_options(give_memory_back=last and start + BATCH >= len(pixels))
-            # No signal reaches Python while the graph runs, so a hostile graph could block the program for days.
-            alarm = threading.Timer(LONGEST_RUN, setattr, (options, "terminate", True))
-            alarm.daemon = True
-            alarm.start()
-            try:
-                (part,) = self._session.run([output], {"images": batch}, options)
-            except (Fail, InvalidArgument, RuntimeException) as error:
-                if options.terminate:
-                    raise BundleError(
-                        f"The graph of the bundle {self.info.name!r} took more than {LONGEST_RUN:g} s for {len(batch)} "
-                        "pictures and was stopped."
-                    ) from error
-                raise BundleError(
-                    f"The graph of the bundle {self.info.name!r} cannot be run. Export it again."
-                ) from error
-            finally:
-                alarm.cancel()
+            part = self._session.run(output, batch, last=last and start + BATCH >= len(pixels))
             if len(part) != len(batch) or (shape is not None and part.shape[1:] != shape):
                 raise BundleError(
                     f"The graph of the bundle {self.info.name!r} gives {part.shape} for {output}; "
@@ -268,34 +253,6 @@ def expand(paths: Sequence[Path | str]) -> list[Path]:
         else:
             files.append(path)
     return files
-
-
-def _open(path: Path) -> Any:
-    import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that spin while they wait would slow down a job that trains at the same time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        # Constant folding would run operators while the session is opened, where the time limit does not hold yet.
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
-        )
-    except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
-        raise BundleError(f"{path.name} cannot be run by the installed ONNX Runtime. Export it again.") from error
-
-
-def _run_options(*, give_memory_back: bool) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    if give_memory_back:
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
 
 
 def _as_bytes(image: Image.Image) -> bytes:

@@ -13,8 +13,10 @@ from tl_core.errors import BundleError
 from tl_core.serving.bundle_files import BUNDLE_FILES
 
 MAX_ENTRIES = 100
-MAX_RATIO = 200
+MAX_RATIO = 20
 """The largest ratio of unpacked to packed bytes. Trained weights hardly shrink; zeros shrink a thousandfold."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways to pack that are read. The others unpack more at once than is asked for."""
 _FREE_OF_RATIO = 4_000_000
 """Unpacked bytes of a file up to which the ratio does not matter."""
 _CHUNK = 1 << 20
@@ -70,6 +72,8 @@ def _name(entry: zipfile.ZipInfo) -> str | None:
         return None
     if entry.flag_bits & 1:
         raise BundleError("The zip is locked by a password. Unpack it and name the folder.")
+    if entry.compress_type not in _METHODS:
+        raise BundleError(f"The zip holds {shown!r}, packed by an unusual method. Unpack it and name the folder.")
     if path.name not in BUNDLE_FILES or len(path.parts) > 2:
         raise BundleError(f"The zip holds {shown!r}, which has no place in a bundle. It was not unpacked.")
     return path.name

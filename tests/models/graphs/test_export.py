@@ -17,12 +17,14 @@ import torch
 
 import tl_core
 from tests.models.conftest import result_of
+from tests.models.table import make_shallow
 from tl_core.data.cache import Cache
 from tl_core.errors import ModelError, SpecError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
-from tl_core.models.graphs import export, structure
+from tl_core.models.graphs import export, rules, structure
 from tl_core.models.graphs.edit import cut, stage_name
 from tl_core.models.graphs.export import backbone_key, exported_backbone
+from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
 
@@ -162,3 +164,11 @@ def test_a_damaged_backbone_is_exported_again(
         (exported / file).write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff noise" * 1000)
     assert result_of(exported_backbone(network("efficientnet_lite0"), None, 224, store))[1] == exported
     assert (exported / file).read_bytes() == content
+
+
+def test_a_network_whose_bundle_would_be_refused_is_refused_when_it_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MAX_NODES", 3)
+    with pytest.raises(ModelError, match=r"squeezenet1_1 cannot be used .* operators; up to 3 are read"):
+        export_backbone(make_shallow(network("squeezenet1_1")), 64, tmp_path / "backbone.onnx")

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tl_core.errors import ModelError
+from tl_core.errors import BundleError, ModelError
 from tl_core.models.build import Backbone
+from tl_core.models.graphs import rules
 from tl_core.models.graphs.edit import stage_name, too_large
 
 OPSET = 20
@@ -45,7 +46,8 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     The output of each stage has a name inside the graph (`stage_name`), where `edit.cut` finds it.
 
     Raises:
-        ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
+        ModelError: ONNX Runtime answers differently from torch, the network is too large for one file, or its graph is one
+            that no bundle may hold (`rules`).
     """
     problem = too_large(backbone.network)
     if problem:
@@ -69,7 +71,15 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     if program is None:
         raise ModelError("PyTorch gave no ONNX graph.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(_hide(_anonymous(program.model_proto), stages), path)
+    model = _hide(_anonymous(program.model_proto), stages)
+    onnx.save(model, path)
+    try:
+        rules.check(model, path.name, path.stat().st_size)
+    except BundleError as error:
+        raise ModelError(
+            f"{backbone.network.name} cannot be used for pictures of {image_size} pixels, because a bundle with its graph "
+            f"would be refused: {error.message} Choose a smaller image size, or another backbone."
+        ) from error
     with torch.no_grad():
         wanted = module(torch.from_numpy(pictures))
     _check(path, pictures, list(wanted[: len(outputs)]))

@@ -1,0 +1,119 @@
+"""The graph of a bundle from elsewhere: checked and run in a process with limited memory and time, with the same answers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+import tl_core
+from tests.serving.conftest import SIZE
+from tests.serving.hostile_graphs import (
+    REFUSED,
+    doubled_shapes,
+    doubled_words,
+    empty_operators,
+    endless_inside,
+    greedy_by_the_dozen,
+    greedy_inside,
+    shape_without_values,
+    sides_without_end,
+    sixty_thousand_operators,
+    sparse,
+)
+from tl_core.errors import BundleError
+from tl_core.serving.bundle import Bundle, to_zip
+from tl_core.serving.child_session import ChildSession
+from tl_core.serving.graph_check import Ends
+from tl_core.serving.predictor import Predictor
+
+ENDS = Ends(classes=3, image_size=SIZE, embedding_size=3)
+PICTURES = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+GREEDY = (
+    doubled_words,
+    doubled_shapes,
+    sides_without_end,
+    sixty_thousand_operators,
+    empty_operators,
+    shape_without_values,
+    greedy_by_the_dozen,
+    sparse,
+)
+
+
+def spoilt(bundle: Bundle, spoil: Callable[[onnx.ModelProto], None]) -> Path:
+    model = onnx.load(bundle.onnx)
+    spoil(model)
+    path = bundle.folder / "spoilt.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_a_bundle_from_elsewhere_answers_as_in_this_process(bundle: Bundle, tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
+    here = Predictor(bundle)
+    for place in (bundle.folder, to_zip(bundle.folder, tmp_path / "b.zip")):
+        apart = tl_core.load(place)
+        assert apart.predict(pictures) == here.predict(pictures)
+        pixels = np.stack([apart.pixels(picture) for picture in pictures])
+        assert np.array_equal(apart.maps(pixels), here.maps(pixels))
+        assert apart.logits(pixels[:0]).shape == (0, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_no_hostile_graph_takes_much_memory(bundle: Bundle) -> None:
+    session = ChildSession()
+    for spoil in GREEDY:
+        with pytest.raises(BundleError, match=REFUSED[spoil]):
+            session.open(spoilt(bundle, spoil), ENDS)
+    (peak,) = (
+        int(line.split()[1]) for line in Path(f"/proc/{session.pid}/status").read_text().splitlines() if "VmHWM" in line
+    )
+    assert peak < 250_000, "kilobytes"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_an_operator_that_takes_too_much_memory_to_work_is_refused(bundle: Bundle) -> None:
+    session = ChildSession()
+    session.open(spoilt(bundle, greedy_inside), ENDS)
+    with pytest.raises(BundleError, match="more memory"):
+        session.run("logits", PICTURES, last=True)
+
+
+def test_an_operator_that_takes_for_ever_is_stopped(bundle: Bundle) -> None:
+    def answer() -> None:
+        # Where the machine is slow, opening takes too long already.
+        session.open(path, ENDS)
+        session.run("logits", PICTURES, last=True)
+
+    session, path = ChildSession(longest=0.2), spoilt(bundle, endless_inside)
+    with pytest.raises(BundleError, match=r"more than 0\.2 s"):
+        answer()
+
+
+def test_a_process_that_was_killed_is_replaced(bundle: Bundle) -> None:
+    session = ChildSession()
+    session.open(bundle.onnx, ENDS)
+    before = session.run("logits", PICTURES, last=True)
+    killed = session.pid
+    os.kill(killed, signal.SIGKILL)
+    os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
+    assert np.array_equal(session.run("logits", PICTURES, last=True), before)
+    assert session.pid != killed
+
+
+def test_the_process_ends_with_the_classifier(bundle: Bundle) -> None:
+    session = ChildSession()
+    pid = session.pid
+    del session
+    gc.collect()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
