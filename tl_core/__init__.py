@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from tl_core.errors import GraftError
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from tl_core.api import load, train
 
 __all__ = ["GraftError", "__version__", "load", "train"]
+
+
+# ONNX Runtime would tell its maker what it runs, from the moment that it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

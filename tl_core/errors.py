@@ -42,8 +42,11 @@ _NO_MEMORY = (
     "bad allocation",
     "std::bad_alloc",
     "alloc failed",
+    "failed to map segment",
+    "can't start new thread",
 )
-"""What PyTorch on a CPU, Metal, ONNX Runtime, Protocol Buffers and the system say when memory ran out."""
+"""What PyTorch on a CPU, Metal, ONNX Runtime, Protocol Buffers and the system, also where it loads a library or starts a thread, say
+when memory ran out."""
 
 
 def memory_ran_out(error: BaseException) -> bool:

@@ -73,6 +73,9 @@ def test_too_little_memory_says_what_to_do() -> None:
         RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
         RuntimeError("Non-zero status code returned: Failed to allocate memory for requested buffer of size 9"),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        ImportError("libx265-4883ecb5.so.217: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("std::bad_alloc"),
     ):
         failure = failure_of(error)
         assert ("on this GPU" in failure.message) == ("CUDA" in str(error) or "MPS" in str(error))
