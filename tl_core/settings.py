@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     store: str = _setting("the folder for workspaces, cache and queue", "", title="the user's data folder")
     keep_days: float = _setting("days after which an unused workspace is deleted; 0 keeps it for ever", 0, 0, 2, ge=0)
     max_upload_mb: float = _setting("largest size of an upload, in megabytes", 500, ge=0)
+    uploads_gb: float = _setting(
+        "uploads that lie in the app's memory at once, over all visitors, in gigabytes; further ones are told to wait",
+        2,
+        ge=0,
+    )
     cache_gb: float = _setting(
         "largest size of the cache (decoded pictures, features, exported backbones), in gigabytes", 10, ge=0
     )
@@ -162,6 +167,10 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1e6)
+
+    @property
+    def uploads_bytes(self) -> int:
+        return int(self.uploads_gb * 1e9)
 
     @property
     def cache_bytes(self) -> int:

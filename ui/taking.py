@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from tl_core import settings
 from tl_core.data.formats import READ
@@ -13,6 +14,7 @@ from tl_core.disk import in_words
 from tl_core.errors import LimitReached
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.store.usage import used
+from ui.server.upload_ceiling import refusal
 from ui.words import duration, plural
 
 PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.chooser)]
@@ -27,6 +29,7 @@ def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> No
     Both then begin anew under another key, so that no upload stays in memory. Files stay where `take` raises LimitReached, and a
     button offers them again.
     """
+    say_refused()
     turn = f"{key}-turn"
     chooser, shot = (f"{name}-{st.session_state.setdefault(turn, 0)}" for name in (key, f"{key}-shot"))
 
@@ -47,6 +50,14 @@ def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> No
         st.button("Take them now", key=f"{key}-again", icon=":material/refresh:", on_click=taken, args=(chooser,))
     if st.toggle("Use the camera", key=f"{key}-camera"):
         st.camera_input("Take a photo", key=shot, on_change=taken, args=(shot,), label_visibility="collapsed")
+
+
+def say_refused() -> None:
+    """Say why the server refused this session's last upload, where it did: the chooser itself shows a number only."""
+    context = get_script_run_ctx()
+    reason = refusal(context.session_id) if context else None
+    if reason:
+        st.warning(reason, icon=":material/hourglass_top:")
 
 
 def keeping() -> str:

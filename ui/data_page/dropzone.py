@@ -23,7 +23,7 @@ from tl_core.runs.store.folders import DatasetFolder
 from ui import actions, places
 from ui.data_page import uploads
 from ui.places import DATA, Here
-from ui.taking import keeping, take_pictures
+from ui.taking import keeping, say_refused, take_pictures
 from ui.words import plain, plural
 
 
@@ -69,6 +69,7 @@ def _folder_or_zip(here: Here) -> None:
 
 def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
     """Choosers of a folder and of a zip, which become a data set of their own or extend one."""
+    say_refused()
     left, right = st.columns(2)
     with left:
         st.file_uploader(

@@ -11,6 +11,7 @@ from streamlit.starlette import App
 from tl_core import settings
 from ui.server.hosts import Hosts
 from ui.server.response_headers import ResponseHeaders
+from ui.server.upload_ceiling import UploadCeiling
 
 ENTRY = Path(__file__).parents[2] / "streamlit_app.py"
 
@@ -22,7 +23,9 @@ def application() -> App:
 
 def guards(chosen: settings.Settings) -> list[Middleware]:
     """What a request passes on its way to Streamlit, in this order."""
+    total = chosen.uploads_bytes
     return [
         Middleware(ResponseHeaders, on_space=settings.on_space()),
         Middleware(Hosts, bound=config.get_option("server.address"), listed=chosen.host_names),
+        Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total),
     ]
