@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         "",
         title="any name; only those of the machine itself if the app listens on 127.0.0.1",
     )
+    password: str = _setting("a password that the app asks for before it shows or sends anything", "", title="none")
     proxies: str = _setting(
         "addresses or networks of your proxies, with commas between them: what they say in `X-Forwarded-For` and "
         "`X-Forwarded-Proto` is believed",

@@ -18,12 +18,14 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from tl_core import settings
-from tl_core.errors import GraftError, NotFound
+from tl_core.errors import GraftError, NotFound, SpecError
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
 from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
+from ui.server import asgi
+from ui.server.password import LOGOUT
 from ui.server_paths import without_tokens
 from ui.words import plain
 
@@ -77,6 +79,10 @@ def _settle(name: str) -> None:
 
 
 def _open(place: Place) -> Here:
+    if settings.current().password and not asgi.guarded():
+        raise SpecError(
+            "This app has a password, which is not asked for when it is started in this way. Start it with python -m tl_core app."
+        )
     sweep_hourly(Store.default(), settings.current().keep_days)
     workspace = Store.default().workspace(_token())
     workspace.touch()
@@ -161,6 +167,9 @@ def _steps(here: Here) -> None:
             if place in steps[1:]:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
             here.link(place, f"**{place.name}**" if place is here.place else None)
+        if settings.current().password:
+            st.space("stretch")
+            st.html(f'<a href="{LOGOUT[1:]}" target="_self">Log out</a>')
     opened = ((DATA.icon, "Data set", here.dataset), (TRAIN.icon, "Run", here.run))
     named = [f"{icon} {what} **{plain(job.name)}**" for icon, what, job in opened if job]
     if named and here.place is not HOME:

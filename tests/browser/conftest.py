@@ -45,10 +45,12 @@ def serving(store: Path, **environment: str) -> Iterator[str]:
         port = free.getsockname()[1]
     store.parent.mkdir(parents=True, exist_ok=True)
     log = (store.parent / "server.log").open("wb")
+    # The one variable that is the tests' and no setting of Graft.
+    kept = {name: value for name, value in os.environ.items() if name != "GRAFT_SCREENSHOTS"}
     server = subprocess.Popen(
         [sys.executable, "-m", "tl_core", "app", "--port", str(port)],
         cwd=ROOT,
-        env={**os.environ, "GRAFT_STORE": str(store), **environment},
+        env={**kept, "GRAFT_STORE": str(store), **environment},
         stdout=log,
         stderr=log,
     )

@@ -32,7 +32,11 @@ def ask(
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()
+        return (
+            answer.status,
+            {name.lower(): value for name, value in answer.getheaders()},
+            answer.read().decode(errors="replace"),
+        )
     finally:
         connection.close()
 

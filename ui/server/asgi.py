@@ -10,22 +10,36 @@ from streamlit.starlette import App
 
 from tl_core import settings
 from ui.server.hosts import Hosts
+from ui.server.password import Password, signing_key
 from ui.server.response_headers import ResponseHeaders
 from ui.server.upload_ceiling import UploadCeiling
 
 ENTRY = Path(__file__).parents[2] / "streamlit_app.py"
 
 
+_made: list[App] = []
+
+
 def application() -> App:
     """The app, ready to be served; Streamlit's configuration must be loaded before."""
-    return App(ENTRY, middleware=guards(settings.current()))
+    _made.append(App(ENTRY, middleware=guards(settings.current())))
+    return _made[-1]
+
+
+def guarded() -> bool:
+    """Whether this process serves the app with its guards; false under `streamlit run`."""
+    return bool(_made)
 
 
 def guards(chosen: settings.Settings) -> list[Middleware]:
     """What a request passes on its way to Streamlit, in this order."""
     total = chosen.uploads_bytes
-    return [
+    first = [
         Middleware(ResponseHeaders, on_space=settings.on_space()),
         Middleware(Hosts, bound=config.get_option("server.address"), listed=chosen.host_names),
-        Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total),
     ]
+    login = []
+    if chosen.password:
+        key = signing_key(settings.store_folder(), chosen.password)
+        login = [Middleware(Password, password=chosen.password, key=key)]
+    return [*first, *login, Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total)]

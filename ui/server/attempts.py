@@ -48,20 +48,23 @@ class Attempts:
     _places: dict[str, _Record] = field(default_factory=dict)
     _all: _Record = field(default_factory=_Record)
 
-    def wait(self, place: str) -> float:
-        """Seconds until a password from `place` is looked at; 0 is now."""
+    def wait(self, place: str | None) -> float:
+        """Seconds until a password from `place` is looked at; 0 is now. None is a place that is not known."""
         now = self.clock()
-        return max(self._places.get(place, _Record()).wait(HERE, now), self._all.wait(ALL, now))
+        here = self._places.get(place, _Record()) if place else _Record()
+        return max(here.wait(HERE, now), self._all.wait(ALL, now))
 
-    def wrong(self, place: str) -> None:
+    def wrong(self, place: str | None) -> None:
         now = self.clock()
-        record = self._places.pop(place, _Record())
-        record.count(now)
-        self._places[place] = record
         self._all.count(now)
+        if place:
+            record = self._places.pop(place, _Record())
+            record.count(now)
+            self._places[place] = record
         if len(self._places) > MOST:
             del self._places[next(iter(self._places))]
 
-    def right(self, place: str) -> None:
+    def right(self, place: str | None) -> None:
         """Forget the wrong passwords from `place`."""
-        self._places.pop(place, None)
+        if place:
+            self._places.pop(place, None)

@@ -40,7 +40,7 @@ class ResponseHeaders:
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 # The address of a page holds the key to its workspace.
-                headers["Referrer-Policy"] = "no-referrer"
+                headers.setdefault("Referrer-Policy", "no-referrer")
                 headers["Content-Security-Policy"] = self.policy()
                 if path_of(scope).startswith("/media/"):
                     headers["Cache-Control"] = "private, no-store"
