@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from tl_core.data import decoder, pixels
 
 _upright_rgb = pixels._upright_rgb
+_LOST: list[bytearray] = []
 
 
 def telling(do: str, image: Image.Image | None = None) -> bytes:
@@ -37,6 +38,10 @@ def wait(_: str) -> None:
 
 def hog(megabytes: str) -> None:
     bytearray(int(megabytes) * 1_000_000)
+
+
+def leak(megabytes: str) -> None:
+    _LOST.append(bytearray(int(megabytes) * 1_000_000))
 
 
 def die(signal_name: str) -> None:
@@ -63,7 +68,7 @@ def hold(file: str) -> None:
     Path(file).touch(exist_ok=False)
 
 
-DOES = {function.__name__: function for function in (spin, wait, hog, die, die_if, nonsense, hold)}
+DOES = {function.__name__: function for function in (spin, wait, hog, leak, die, die_if, nonsense, hold)}
 
 
 def _strange(image: Image.Image, longest: int, scales: bool) -> Image.Image:

@@ -130,6 +130,18 @@ def test_a_decoder_that_is_killed_while_it_is_idle_is_replaced() -> None:
     assert decoders_of(os.getpid()) <= before
 
 
+@linux
+def test_a_decoder_that_loses_memory_is_replaced_before_it_runs_out() -> None:
+    before = decoders_of(os.getpid())
+    pool = Pool(1, module=STRANGE)
+    copy(pool, telling("leak 160"))
+    (first,) = decoders_of(os.getpid()) - before
+    for _ in range(4):
+        assert copy(pool, telling("leak 160")).width == 256
+    assert first not in decoders_of(os.getpid())
+    pool.close()
+
+
 def test_of_the_largest_pictures_one_is_decoded_at_a_time(tmp_path: Path) -> None:
     pool = Pool(3, module=STRANGE)
     content = telling(f"hold {tmp_path / 'held'}", Image.new("1", (5000, 5000)))
