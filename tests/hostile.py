@@ -303,6 +303,9 @@ _CODED = {"HEIF": (b"heic", b"hvc1", b"hvcC"), "AVIF": (b"avif", b"av01", b"av1C
 """The brand of a file, the kind of its coded items, and the property with their configuration."""
 
 
+_FASTEST: dict[str, dict[str, object]] = {"HEIF": {"enc_params": {"preset": "ultrafast"}}, "AVIF": {"speed": 10}}
+
+
 def _boxed(content: bytes, name: bytes) -> bytes:
     at = content.index(name) - 4
     return content[at : at + struct.unpack_from(">I", content, at)[0]]
@@ -314,7 +317,7 @@ def _size(width: int, height: int) -> bytes:
 
 def coded(format: str, random: random.Random, *, side: int, declared: int | None = None) -> Item:
     """An item with a picture of `side` pixels, which says that it has `declared`."""
-    content = encoded(noise(random, (side, side)), format, **({"speed": 10} if format == "AVIF" else {}))
+    content = encoded(noise(random, (side, side)), format, **_FASTEST[format])
     _, kind, configuration = _CODED[format]
     size = _size(declared or side, declared or side)
     return Item(kind=kind, data=_boxed(content, b"mdat")[8:], properties=(_boxed(content, configuration), size))
@@ -322,6 +325,16 @@ def coded(format: str, random: random.Random, *, side: int, declared: int | None
 
 def _iso_of(format: str, *more: Item, side: int = 64, declared: int | None = None) -> Make:
     return lambda random: iso(_CODED[format][0], [coded(format, random, side=side, declared=declared), *more])
+
+
+def _heic_in_stream(random: random.Random) -> bytes:
+    """A picture of 64 x 64 whose stream begins with the sequence parameter set of a larger one."""
+    small, large = coded("HEIF", random, side=64), coded("HEIF", random, side=1100)
+    configuration = large.properties[0]
+    at = configuration.index(b"\x42\1")
+    unit = configuration[at : at + struct.unpack_from(">H", configuration, at - 2)[0]]
+    data = struct.pack(">I", len(unit)) + unit + small.data
+    return iso(b"heic", [Item(kind=b"hvc1", data=data, properties=small.properties)])
 
 
 def _one_tile_again_and_again(format: str) -> Make:
@@ -375,6 +388,8 @@ HOSTILE: dict[str, Hostile] = {
         "TIFF", lambda random: tiff_tile(random, side=8192, width=64, height=64)
     ),
     "TIFF with 20,000 tags": Hostile("TIFF", _tiff_tags),
+    "HEIC with 1100 x 1100 behind 64 x 64": Hostile("HEIF", _iso_of("HEIF", side=1100, declared=64)),
+    "HEIC with 1100 x 1100 inside a stream of 64 x 64": Hostile("HEIF", _heic_in_stream),
     "HEIC with a grid of 961 times the same tile": Hostile("HEIF", _one_tile_again_and_again("HEIF")),
     "HEIC with 900 notes made of the same megabyte": Hostile("HEIF", _iso_of("HEIF", _NOTES, *[_SAME_NOTES] * 900)),
     "HEIC with a note in 20,000 places": Hostile(

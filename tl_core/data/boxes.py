@@ -29,6 +29,9 @@ MOST_UNITS = 10_000
 _SMALL = 1_000_000
 """Pixels, and bytes, that cost too little to be compared with what is declared, and with the size of the file."""
 _DERIVED = frozenset({b"grid", b"iovl", b"iden"})
+_STREAMS = frozenset({b"av01", b"hvc1", b"hev1"})
+_SEQUENCE = 33
+"""Type of a unit of HEVC that holds a sequence parameter set."""
 _DEEPEST = 8
 
 Span = tuple[int, int]
@@ -41,6 +44,8 @@ class _Item:
     bytes_at: list[Span] = field(default_factory=list)
     declared: int = 0
     """Pixels, as width times height of its property `ispe`."""
+    configuration: bytes = b""
+    """Its property `hvcC`."""
     made_of: list[int] = field(default_factory=list)
     """Numbers of the items that are decoded with it: the tiles of a grid, and the transparency."""
 
@@ -214,6 +219,8 @@ def _read_sizes(content: bytes, span: Span, items: dict[int, _Item]) -> None:
                         raise _damaged()
                     width, height = struct.unpack_from(">II", content, value[0] + 4)
                     item.declared = width * height
+                elif name == b"hvcC":
+                    item.configuration = content[value[0] : value[1]]
 
 
 def _decoded(content: bytes, items: dict[int, _Item], number: int, known: dict[int, int], depth: int = 0) -> int:
@@ -224,8 +231,11 @@ def _decoded(content: bytes, items: dict[int, _Item], number: int, known: dict[i
         known[number] = 0
         item = items[number]
         own = 0 if item.kind in _DERIVED else item.declared
+        stream = b"".join(content[start:end] for start, end in item.bytes_at) if item.kind in _STREAMS else b""
         if item.kind == b"av01":
-            own = max(own, _coded(b"".join(content[start:end] for start, end in item.bytes_at)))
+            own = max(own, _coded_av1(stream))
+        elif stream:
+            own = max(own, _coded_hevc(item.configuration, stream))
         known[number] = own + sum(_decoded(content, items, part, known, depth + 1) for part in item.made_of)
     return known[number]
 
@@ -245,7 +255,7 @@ def _check_track(content: bytes, track: Span) -> None:
     first = same or struct.unpack_from(">I", content, sizes[0] + 12)[0]
     (start,) = struct.unpack_from(">I" if b"stco" in boxes else ">Q", content, chunks[0] + 8)
     start = min(start, len(content))
-    _compare(_coded(content[start : start + first]), (width >> 16) * (height >> 16))
+    _compare(_coded_av1(content[start : start + first]), (width >> 16) * (height >> 16))
 
 
 def _compare(decoded: int, declared: int) -> None:
@@ -259,8 +269,8 @@ def _compare(decoded: int, declared: int) -> None:
     at_most(MOST_CODED, decoded, "pixels in its parts")
 
 
-def _coded(units: bytes) -> int:
-    """The most pixels that a frame may have by the sequence headers of an AV1 stream (section 5.5 of its specification)."""
+def _coded_av1(units: bytes) -> int:
+    """The most pixels that a frame of an AV1 stream may have by its sequence headers (section 5.5 of its specification)."""
     at, number, most = 0, 0, 0
     while at < len(units):
         number += 1
@@ -276,9 +286,30 @@ def _coded(units: bytes) -> int:
                 if shift > 56 or not units[at - 1] & 0x80:
                     break
         if header >> 3 & 15 == 1:
-            most = max(most, _frame_pixels(units[at : at + 1024]))
+            most = max(most, _av1_frame(units[at : at + 1024]))
         at += size
     return most
+
+
+def _coded_hevc(configuration: bytes, stream: bytes) -> int:
+    """The most pixels of a picture by the sequence parameter sets of its configuration (box `hvcC`) and of its stream."""
+    sets = []
+    numbers = _Numbers(configuration, (21, len(configuration)))
+    length_size = (numbers.next(1) & 3) + 1
+    for _ in range(numbers.next(1)):
+        numbers.next(1)
+        for _ in range(numbers.next(2)):
+            length = numbers.next(2)
+            sets.append(configuration[numbers.at : numbers.at + length])
+            numbers.next(length)
+    at = 0
+    while at + length_size < len(stream):
+        length = int.from_bytes(stream[at : at + length_size], "big")
+        at += length_size
+        sets.append(stream[at : at + min(length, 1024)])
+        at_most(MOST_UNITS, len(sets), "units")
+        at += length
+    return max((_hevc_frame(unit) for unit in sets if unit and unit[0] >> 1 & 63 == _SEQUENCE), default=0)
 
 
 class _Bits:
@@ -293,8 +324,15 @@ class _Bits:
         value = self._value >> self._left if self._left >= 0 else 0
         return value & ((1 << count) - 1)
 
+    def counted(self) -> int:
+        """A number with as many zeros before it as it has bits after its first 1 (Exp-Golomb, `uvlc`)."""
+        zeros = 0
+        while zeros < 32 and not self.next(1):
+            zeros += 1
+        return (1 << zeros) + self.next(zeros) - 1
 
-def _frame_pixels(header: bytes) -> int:
+
+def _av1_frame(header: bytes) -> int:
     bits = _Bits(header)
     bits.next(4)
     if bits.next(1):  # reduced_still_picture_header
@@ -319,13 +357,26 @@ def _skip_timing(bits: _Bits) -> int:
     if not bits.next(1):
         return 0
     bits.next(64)
-    if bits.next(1):  # a number in as many bits as there are zeros before it
-        zeros = 0
-        while zeros < 32 and not bits.next(1):
-            zeros += 1
-        bits.next(zeros if zeros < 32 else 0)
+    if bits.next(1):
+        bits.counted()
     if not bits.next(1):
         return 0
     length = bits.next(5) + 1
     bits.next(42)
     return length
+
+
+def _hevc_frame(unit: bytes) -> int:
+    """Pixels of a picture by a sequence parameter set (section 7.3.2.2 of ITU-T H.265)."""
+    bits = _Bits(unit[2:1024].replace(b"\0\0\3", b"\0\0"))
+    bits.next(4)
+    layers = bits.next(3)
+    bits.next(1 + 96)
+    described = [(bits.next(1), bits.next(1)) for _ in range(layers)]
+    bits.next(2 * (8 - layers) if layers else 0)
+    for profile, level in described:
+        bits.next(88 * profile + 8 * level)
+    bits.counted()
+    if bits.counted() == 3:  # chroma_format_idc
+        bits.next(1)
+    return bits.counted() * bits.counted()
