@@ -247,7 +247,17 @@ def test_readme_front_matter_is_that_of_a_docker_space() -> None:
     assert text.index("make app") < text.index("make test") < text.index("\n## ")
 
 
-GUIDES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+GUIDES = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/deploy.md",
+    )
+]
 ROOMS = ("tl_core", "ui", "pages", "tests", "docs", "benchmarks", ".ci")
 
 

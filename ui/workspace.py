@@ -169,7 +169,7 @@ def _steps(here: Here) -> None:
             here.link(place, f"**{place.name}**" if place is here.place else None)
         if settings.current().password:
             st.space("stretch")
-            st.html(f'<a href="{LOGOUT[1:]}" target="_self">Log out</a>')
+            st.html(f'<a href="{LOGOUT[1:]}" target="_self" style="color: inherit">Log out</a>', width="content")
     opened = ((DATA.icon, "Data set", here.dataset), (TRAIN.icon, "Run", here.run))
     named = [f"{icon} {what} **{plain(job.name)}**" for icon, what, job in opened if job]
     if named and here.place is not HOME:

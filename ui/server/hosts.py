@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ui.server.answers import give, header, sentence
+from ui.server.refusing import give, header, sentence
 
 _CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
 _SHOWN = 80

@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tl_core.disk import appearing
 from ui import visitor
 from ui.server import login_page
-from ui.server.answers import HEALTH, give, header, path_of, sentence
 from ui.server.attempts import Attempts
+from ui.server.refusing import HEALTH, give, header, path_of, sentence
 
 LOGOUT = "/logout"
 _DAYS = 30

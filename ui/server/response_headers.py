@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.server.answers import path_of
+from ui.server.refusing import path_of
 
 _SOURCES = {
     "default-src": "'self'",

@@ -16,7 +16,7 @@ from streamlit import runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from ui import visitor
-from ui.server.answers import give, header, path_of, sentence
+from ui.server.refusing import give, header, path_of, sentence
 
 _PATH = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 _FRAMING = 10_000
