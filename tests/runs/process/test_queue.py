@@ -26,6 +26,7 @@ from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.sweep import sweep
 
 Train = Callable[..., RunFolder]
 
@@ -258,6 +259,17 @@ def test_a_job_waits_for_memory_while_another_works_and_keeps_those_behind_it_wa
     assert _let_in([small]) == []
     large.tell(Outlook(memory_mb=0.0, running=True))
     assert _let_in([small]) == [small]
+
+
+def test_what_a_job_left_that_was_killed_while_it_joined_a_queue_is_swept(store: Path) -> None:
+    drop_ticket(_ticket("cpu"))
+    left, joining = (store / "queue" / "cpu" / f".new-{number}" for number in range(2))
+    for file in (left, joining):
+        file.touch()
+    os.utime(left, (0, 0))
+    sweep(Store.default(), 0)
+    assert not left.exists()
+    assert joining.exists()
 
 
 def test_no_more_jobs_than_the_operator_allows_wait_or_work_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,10 @@ def sweep(store: Store, keep_days: float) -> list[str]:
     for path in children(store.root / "workspaces"):
         if path.name.startswith(".deleted-"):
             shutil.rmtree(path, ignore_errors=True)
+    for ticket in store.queue.glob("*/.new-*"):
+        # Its job was killed while it joined the queue.
+        if now - modified(ticket) > _HOUR:
+            ticket.unlink(missing_ok=True)
     _marker(store).touch(0o600)
     return removed
 
