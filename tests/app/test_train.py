@@ -11,10 +11,10 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
-from tl_core.models.registry import network
+from tl_core.models.registry import keep, network
 from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
-from tl_core.runs.store.store import new_id
+from tl_core.runs.store.store import Store, new_id
 from tl_core.training.strategies.strategies import strategies
 from ui.train_page.advanced import TABS
 
@@ -202,3 +202,16 @@ def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> Non
     locks.release([held])
     assert f"Expected: “{strategies()['feature_extraction'].title}” on this processor (CPU), " in said
     assert "Expected:" not in finishing, "to finish a run takes no whole training"
+
+
+def test_a_network_that_another_workspace_added_by_name_is_not_offered(open_page: Open) -> None:
+    like = network("resnet18")
+    keep(like.model_copy(update={"name": "typed_elsewhere", "own_layout": like.layout}))
+    Store.default().workspace("f" * 32).make()
+    Store.default().workspace("f" * 32).add_backbone("typed_elsewhere")
+    data = records.dataset(records.workspace())
+    app = open_page("pages/2_Train.py", dataset=data.id)
+    assert not [option for option in app.selectbox(key="any-backbone").options if "typed_elsewhere" in option]
+    records.workspace().add_backbone("typed_elsewhere")
+    app = open_page("pages/2_Train.py", dataset=data.id)
+    assert [option for option in app.selectbox(key="any-backbone").options if "typed_elsewhere" in option]

@@ -13,7 +13,6 @@ from tests.models.sites import CONTENT, PROXIES, Site, hub_row, serving, torch_r
 from tl_core.cli import main
 from tl_core.models import registry
 from tl_core.models.registry import network
-from tl_core.models.weights import obtain as weights
 from tl_core.table import Table
 
 
@@ -29,8 +28,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         gone = torch_row(Site(port=9), "resnet50")
         rows = (network("efficientnet_lite0"), torch_row(told), gone, hub_row("alexnet"))
         table = Table("backbone", rows)
-        monkeypatch.setattr(registry, "networks", lambda: table)
-        monkeypatch.setattr(weights, "networks", lambda: table)
+        monkeypatch.setattr(registry, "_shipped", lambda: table)
         yield told
 
 

@@ -164,7 +164,7 @@ def test_a_network_added_by_name_is_kept_and_found_by_a_process_without_torch(st
     _, row = result_of(describe_network(name))
     check_filled(row)
     assert row.default_weights == "c3_in1k"
-    assert network(name) == row == networks()[name]
+    assert network(name) == row == networks([name])[name]
     assert [file.name for file in (store / "networks").iterdir()] == [f"{name}.json"]
     program = (
         f"import sys; from tl_core.models.registry import network; print(network({name!r}).embedding_size);"
@@ -176,7 +176,7 @@ def test_a_network_added_by_name_is_kept_and_found_by_a_process_without_torch(st
     with torch.no_grad():
         assert backbone(backbone.normalise(pictures(row, 1))).shape == (1, 3)
     registry.added_file(name).write_text("{", encoding="utf-8")
-    assert name not in networks()
+    assert name not in networks([name])
 
 
 def test_a_network_larger_than_the_operator_allows_is_refused_before_it_is_built(

@@ -57,12 +57,12 @@ def backbones(
     json: Json = False,
 ) -> None:
     """List the pretrained networks, and which weights are here."""
-    from tl_core.models.registry import networks
     from tl_core.models.weights.obtain import available, here_now_sentence, where
+    from tl_core.runs.store.store import Store
 
     found = [
         network
-        for network in networks().values()
+        for network in Store.default().command_line_backbones().values()
         if not here or any(available(network, known.name) for known in network.weights)
     ]
     seen = list(dict.fromkeys(network.family for network in found))

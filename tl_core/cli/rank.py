@@ -81,7 +81,7 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
     from tl_core.runs.start.training_spec import attempt
 
     if wanted is None:
-        return tuple(available_names())
+        return tuple(available_names(place.backbones()))
     names = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
     if not names:
         raise SpecError("Name at least one backbone, or leave --backbones out.")

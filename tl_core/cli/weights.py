@@ -20,12 +20,12 @@ app = typer.Typer(name="weights", help="Pretrained weights: which are here, and 
 @app.command("list")
 def listing(*, here: Here = False, json: Json = False) -> None:
     """List every set of weights, and where it is."""
-    from tl_core.models.registry import networks
     from tl_core.models.weights.obtain import here_now_sentence
+    from tl_core.runs.store.store import Store
 
     rows = [
         {"network": network.name, **weights_row(network, known)}
-        for network in networks().values()
+        for network in Store.default().command_line_backbones().values()
         for known in network.weights
     ]
     if here:

@@ -50,7 +50,7 @@ class Handling(NamedTuple):
     pretrained: tuple[tuple[str, str | None], ...] = ()
     """Backbone and set of weights (None: the default one) of every pretrained file that the answer depends on."""
     describes: str | None = None
-    """Name of the network that the answer adds to the registry; the answer is valid while that row exists."""
+    """Name of the network that the answer adds to those of the workspace; the answer is valid while the workspace lists it."""
 
 
 class Question(Document):

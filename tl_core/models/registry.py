@@ -1,4 +1,4 @@
-"""The tables of families and of networks: the rows of backbones.json, and networks that were added by hand in this store.
+"""The tables of families and of networks: the rows of backbones.json, and networks that were added by name in this store.
 
 `tl_core.models.metadata.write` makes backbones.json from the libraries' metadata; `tl_core.models.metadata.describe` makes the
 row of a network of timm that is added by hand. Imports no torch.
@@ -7,8 +7,7 @@ row of a network of timm that is added by hand. Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -29,7 +28,7 @@ FAMILIES = Table("family", [*TIMM, *TORCHVISION])
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 _ADDED_FOLDER = "networks"
-"""Folder of the store with one file for each network that was added by hand."""
+"""Folder of the store with one file for each network that was added by name. Which of them a workspace lists, the workspace knows."""
 _TIMM_NAME = re.compile(r"[a-z0-9][a-z0-9_]{1,79}(\.[a-z0-9][a-z0-9_]{0,59})?")
 """The name of a network in timm and, after the dot, the name of a set of its weights."""
 
@@ -164,18 +163,19 @@ class Backbones(Document):
     networks: tuple[Network, ...]
 
 
-def networks() -> Table[Network]:
-    """Every network by name: the default first, those that were added by hand in this store last."""
-    return Table("backbone", [*_shipped().values(), *_added()])
+def networks(added: Iterable[str] = ()) -> Table[Network]:
+    """The networks by name: those of backbones.json, the default first, then those of `added` that were added to this store."""
+    rows = (_added(name) for name in sorted(set(added)) if name not in _shipped())
+    return Table("backbone", [*_shipped().values(), *(row for row in rows if row is not None)])
 
 
 def network(name: str) -> Network:
-    """The network called `name`.
+    """The network called `name`: one of backbones.json, or one that was added to this store, by whomever.
 
     Raises:
-        UnknownName: there is no such network; the message lists the valid names.
+        UnknownName: there is no such network; the message lists names of backbones.json.
     """
-    return networks().named(name)
+    return (None if name in _shipped() else _added(name)) or _shipped().named(name)
 
 
 def check_name(name: str) -> None:
@@ -221,17 +221,13 @@ def _shipped() -> Table[Network]:
     return table
 
 
-def _added() -> Iterator[Network]:
+def _added(name: str) -> Network | None:
+    """The row of the network `name` that was added to this store; None where there is none that can be read."""
     try:
-        entries = sorted((store_folder() / _ADDED_FOLDER).iterdir())
-    except OSError:
-        return
-    for file in entries:
-        if file.suffix == ".json" and _TIMM_NAME.fullmatch(file.stem) and file.stem not in _shipped():
-            with suppress(OSError):
-                found = _read(file, file.stat().st_mtime_ns)
-                if found is not None:
-                    yield found
+        file = added_file(name)
+        return _read(file, file.stat().st_mtime_ns)
+    except (SpecError, OSError):
+        return None
 
 
 @lru_cache(maxsize=1024)

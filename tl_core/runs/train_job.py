@@ -58,7 +58,7 @@ def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
     from tl_core.runs.train.estimating import estimated
     from tl_core.training.speed.estimate import memory_warning
 
-    found = estimated(plan.spec, plan.manifest, plan.cache)
+    found = estimated(plan.spec, plan.dataset, prepared=True)
     yield Notice(
         message=f"From here it should take {found}" + (f" and {found.memory} of memory." if found.memory else ".")
     )

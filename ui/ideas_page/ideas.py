@@ -8,8 +8,8 @@ import streamlit as st
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.report import SplitMetrics
-from tl_core.errors import GraftError
-from tl_core.models.registry import Network, networks
+from tl_core.errors import GraftError, UnknownName
+from tl_core.models.registry import Network, network
 from tl_core.runs.store.folders import RunFolder
 from tl_core.training.strategies.advice import LARGE_ABOVE, RULE, SMALL_BELOW, band
 from tl_core.training.strategies.strategies import strategies
@@ -34,8 +34,10 @@ _MOST_RUNS = 16
 
 def network_now() -> Network:
     """The backbone that is chosen on the Train page."""
-    table = networks()
-    return table.get(st.session_state.get("backbone", DEFAULT_NETWORK), table[DEFAULT_NETWORK])
+    try:
+        return network(st.session_state.get("backbone", DEFAULT_NETWORK))
+    except UnknownName:
+        return network(DEFAULT_NETWORK)
 
 
 def layers() -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions import DescribeSpec
 from tl_core.errors import GraftError
-from tl_core.models.registry import Network, WeightsRow, check_name, networks
+from tl_core.models.registry import Network, WeightsRow, check_name
 from tl_core.models.weights import obtain
 from ui import asking
 from ui.places import Here
@@ -51,7 +51,7 @@ def _works_now() -> str:
 
 def choice(here: Here) -> tuple[Network, str]:
     """The select box, what is chosen in words, and all networks folded away. Returns the network and the name of its set of weights."""
-    table = networks()
+    table = here.workspace.backbones()
     st.subheader("What it already knows", anchor=False)
     st.caption("A network that has seen a million photos is the start (backbone).")
     chosen = st.session_state.get("backbone", DEFAULT_NETWORK)
@@ -163,7 +163,7 @@ def _look_up(here: Here) -> None:
     name = str(st.session_state.get(_TYPED) or "").strip()
     if not name:
         return
-    if name in networks():
+    if name in here.workspace.backbones():
         take(name)
         return
     try:

@@ -13,7 +13,6 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network
 from tl_core.runs.start.training_spec import draft, problems
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated, estimated_with
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
@@ -81,10 +80,9 @@ class Proposal:
 
     def estimate(self, other: str | None = None) -> Estimate:
         """Time and memory of this run; with the strategy called `other`, of one with the settings of that strategy."""
-        cache = Store.default().cache
         if other is None:
-            return estimated(self.spec, self.manifest, cache)
-        return estimated_with(self.spec, other, self.manifest, cache)
+            return estimated(self.spec, self.dataset)
+        return estimated_with(self.spec, other, self.dataset)
 
     def drawn(self) -> tuple[drawing.Block, ...]:
         """The network as blocks, with what learns."""

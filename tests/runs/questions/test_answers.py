@@ -8,16 +8,26 @@ import pytest
 from PIL import Image
 
 from tests.runs.conftest import SIZE, SMALL
+from tests.runs.executors import InProcess, by
+from tl_core.documents.events import StageStarted
 from tl_core.documents.options import TrainingOptions
-from tl_core.documents.questions import FeatureMaps, FeatureMapsSpec, PreviewSpec, Question, QuestionSpec, RateCurve
+from tl_core.documents.questions import (
+    DescribeSpec,
+    FeatureMaps,
+    FeatureMapsSpec,
+    PreviewSpec,
+    Question,
+    QuestionSpec,
+    RateCurve,
+)
 from tl_core.errors import SpecError
-from tl_core.models.registry import network
-from tl_core.runs.questions.answers import QUESTION_JOBS
+from tl_core.models.registry import network, networks
+from tl_core.runs.questions.answers import QUESTION_JOBS, describe_job
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import rate_question
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
-from tl_core.runs.store.store import Workspace
+from tl_core.runs.store.store import Store, Workspace, new_token
 
 
 def _answered(question: QuestionFolder) -> QuestionFolder:
@@ -81,3 +91,21 @@ def test_no_rate_is_found_for_auto(pets: DatasetFolder) -> None:
 def test_every_kind_of_question_has_a_job_that_answers_it(kind: type[Question]) -> None:
     assert kind.model_fields["job"].default in QUESTION_JOBS
     assert len(QUESTION_JOBS) == len(get_args(QuestionSpec))
+
+
+def test_a_network_that_was_added_by_name_is_listed_where_it_was_added_and_looked_up_anew_elsewhere(
+    workspace: Workspace,
+) -> None:
+    here = InProcess({"describe": describe_job})
+    other = Store.default().workspace(new_token())
+    by(here, ask, workspace, DescribeSpec(network=SMALL))
+    assert SMALL in workspace.backbones()
+    assert not any(
+        SMALL in table for table in (other.backbones(), networks(), Store.default().command_line_backbones())
+    )
+    assert network(SMALL).name == SMALL, "runs with it find it by its name"
+    asked = by(here, ask, other, DescribeSpec(network=SMALL))
+    assert [event.title for event in asked.events()[0] if isinstance(event, StageStarted)] == [
+        f"Looking at timm's {SMALL}"
+    ]
+    assert SMALL in other.backbones()

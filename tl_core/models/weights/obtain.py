@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -57,9 +57,9 @@ def available(network: Network, weights: str | None = None) -> bool:
     return find(network, weights) is not None
 
 
-def available_names() -> list[str]:
-    """Names of the networks whose default weights are on this machine."""
-    return [name for name, network in networks().items() if available(network)]
+def available_names(among: Mapping[str, Network] | None = None) -> list[str]:
+    """Names of the networks whose default weights are on this machine; `among`: those to look at, else those of backbones.json."""
+    return [name for name, network in (networks() if among is None else among).items() if available(network)]
 
 
 def require_obtainable(network: Network, weights: str | None = None) -> None:

@@ -20,12 +20,12 @@ from tl_core.documents.questions import (
     RankSpec,
 )
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
-from tl_core.runs.store.store import Store
+from tl_core.runs.store.store import Store, Workspace
 from tl_core.table import covering
 
 
 def describe_job(question: QuestionFolder) -> Generator[Event, None, None]:
-    """The row of a network that only timm knows, in the store's folder `networks`.
+    """The row of a network that only timm knows, in the store's folder `networks`, and its name among those of the workspace.
 
     Raises:
         UnknownName: timm does not know it either.
@@ -33,7 +33,9 @@ def describe_job(question: QuestionFolder) -> Generator[Event, None, None]:
     """
     from tl_core.models.metadata.describe import describe_network
 
-    yield from describe_network(question.spec_as(DescribeSpec).network)
+    # It is looked at anew where another workspace has added it, which nobody learns from the time that it takes.
+    row = yield from describe_network(question.spec_as(DescribeSpec).network)
+    Workspace(question.path.parents[1]).add_backbone(row.name)
 
 
 def preview_job(question: QuestionFolder) -> Generator[Event, None, None]:

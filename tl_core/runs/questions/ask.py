@@ -15,7 +15,7 @@ from tl_core.documents.events import Event
 from tl_core.documents.questions import Answer, DescribeSpec, QuestionSpec
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import GraftError, NotFound, SpecError, UnknownName
-from tl_core.models.registry import Network, check_name, network, networks
+from tl_core.models.registry import Network, check_name, network
 from tl_core.models.weights.obtain import identity
 from tl_core.runs.process.executor import forget_lost, hand_over, known_device
 from tl_core.runs.process.queue import require_room
@@ -99,14 +99,14 @@ def ask_about(
 
 
 def described(name: str, place: Workspace, on_event: Callable[[Event], None] | None) -> Network:
-    """The backbone called `name`; one that is not in the registry is looked up in timm by a job in `place`.
+    """The backbone called `name`; one that the workspace `place` does not list is looked up in timm by a job in it.
 
     Raises:
         UnknownName: timm does not know it either.
         ModelError: timm knows it, but it cannot be a backbone.
     """
     try:
-        return network(name)
+        return place.backbones().named(name)
     except UnknownName as error:
         unknown = error
     try:
@@ -119,7 +119,7 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
     except UnknownName as error:
         raise UnknownName(f"{unknown.message} {error.message}") from None
     finally:
-        # Its answer lies elsewhere, for every workspace.
+        # Its answer lies elsewhere.
         jobs.clear_away([question])
     return network(name)
 
@@ -149,8 +149,8 @@ def _used(question: QuestionFolder) -> bool:
 
 def _answered(question: QuestionFolder, spec: QuestionSpec) -> bool:
     """Whether the answer is there, and would be the same today."""
-    described = spec.handling.describes
-    if question.status().state != "succeeded" or (described and described not in networks()):
+    described, workspace = spec.handling.describes, Workspace(question.path.parents[1])
+    if question.status().state != "succeeded" or (described and described not in workspace.backbones()):
         return False
     if spec.answer is None:
         return True

@@ -20,14 +20,19 @@ from typing import TYPE_CHECKING, TypeVar
 from tl_core import settings
 from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.errors import NotFound, StoreError
+from tl_core.models.registry import Network, networks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
+from tl_core.table import Table
 
 if TYPE_CHECKING:
     from tl_core.data.cache import Cache
 
+_COMMAND_LINE = "command-line-token"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
+_NETWORKS = "networks"
+"""Folder of a workspace with an empty file for each network that was added here, called as the network is."""
 KINDS = tuple(kind.stored_in for kind in (DatasetFolder, RunFolder, QuestionFolder))
 _Job = TypeVar("_Job", bound=JobFolder)
 
@@ -85,6 +90,15 @@ class Workspace:
         if not job.exists:
             raise NotFound(f"There is no such {kind.what} in this workspace. It may have been deleted.")
         return job
+
+    def backbones(self) -> Table[Network]:
+        """The networks that this workspace can choose from: those that everybody has, and those that were added here by name."""
+        return networks(path.name for path in children(self.path / _NETWORKS))
+
+    def add_backbone(self, name: str) -> None:
+        """List the network `name`, whose row lies in the store, among this workspace's own."""
+        (self.path / _NETWORKS).mkdir(exist_ok=True)
+        (self.path / _NETWORKS / name).touch()
 
     def live(self) -> list[JobFolder]:
         """Jobs that have not ended, newest first."""
@@ -180,10 +194,14 @@ class Store:
     def workspaces(self) -> list[Workspace]:
         return [Workspace(path) for path in children(self.root / "workspaces") if _TOKEN.fullmatch(path.name)]
 
+    def command_line_backbones(self) -> Table[Network]:
+        """The networks that commands can choose from. Nothing is written."""
+        return self.command_line_workspace().backbones() if (self.root / _COMMAND_LINE).exists() else networks()
+
     def command_line_workspace(self) -> Workspace:
         """The workspace of commands that name none; its token is kept in the store, readable by its owner only."""
         self.make()
-        kept = self.root / "command-line-token"
+        kept = self.root / _COMMAND_LINE
         if kept.exists() and not _TOKEN.fullmatch(kept.read_text(errors="replace").strip()):
             # What a power cut left of it opens nothing.
             kept.unlink()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
 from tl_core.data.cache import Cache
-from tl_core.data.pixel_arrays import pixels_key
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions import Measurement, MeasureSpec
+from tl_core.data.pixel_arrays import origin, pixels_key
+from tl_core.documents.job import JobSpec
+from tl_core.documents.questions import LearningRateSpec, Measurement, MeasureSpec, RankSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.errors import GraftError
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import computes, expected_device
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store, Workspace
 from tl_core.training.frozen.features import features_key
 from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
@@ -37,29 +44,86 @@ def measured(spec: TrainSpec, classes: int, cache: Cache) -> Measurement | None:
     return measure.known(measure_question(spec, classes), cache)
 
 
-def estimated(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Estimate:
-    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on the images of `manifest`."""
-    asked = measure_question(spec, len(manifest.classes))
+def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False) -> Estimate:
+    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on `dataset`.
+
+    What the cache holds already takes no time, as far as jobs of this workspace have computed it: how long a run takes must
+    not tell that somebody else has the same pictures. `prepared`: this run has prepared its pictures.
+    """
+    manifest = dataset.manifest()
+    asked, cache = measure_question(spec, len(manifest.classes)), Store(dataset.path.parents[3]).cache
+    kept = _kept(spec, dataset, cache)
     return estimate(
         spec,
         asked,
         images=len(manifest.images),
         measured=measure.known(asked, cache),
-        kept=_kept(spec, manifest, cache),
+        kept=Kept(pixels=prepared or kept.pixels, features=kept.features),
     )
 
 
-def estimated_with(spec: TrainSpec, name: str, manifest: Manifest, cache: Cache) -> Estimate:
+def estimated_with(spec: TrainSpec, name: str, dataset: DatasetFolder) -> Estimate:
     """The same for the strategy called `name` with its own settings, in place of that of `spec`."""
     other = tuned(strategy(name), network(spec.backbone))
     own = {"strategy": name, "epochs": other.epochs or 1, "recipe": other.recipe, "solver": "logistic"}
-    return estimated(spec.model_copy(update=own), manifest, cache)
+    return estimated(spec.model_copy(update=own), dataset)
 
 
-def _kept(spec: TrainSpec, manifest: Manifest, cache: Cache) -> Kept:
-    """Which of the run's inputs the cache holds already."""
-    on = network(spec.backbone)
-    weights = on.weights_row(spec.weights)
-    pixels = pixels_key(manifest, size=spec.image_size, interpolation=weights.interpolation)
-    features = features_key(manifest, on, weights.name, spec.image_size)
-    return Kept(cache.get("pixels", pixels) is not None, cache.get("features", features) is not None)
+class _Input(NamedTuple):
+    """Pictures as a network takes them, of which a job has computed the features."""
+
+    dataset: str
+    backbone: str
+    weights: str
+    image_size: int
+
+    @property
+    def interpolation(self) -> str:
+        return network(self.backbone).weights_row(self.weights).interpolation
+
+
+def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
+    """Which of the run's inputs the cache holds, and jobs of this workspace have computed; for a public sample, whoever did."""
+    manifest, (wanted,) = dataset.manifest(), _inputs(spec)
+    pixels = pixels_key(manifest, size=wanted.image_size, interpolation=wanted.interpolation)
+    features = features_key(manifest, network(wanted.backbone), wanted.weights, wanted.image_size)
+    held = Kept(cache.get("pixels", pixels) is not None, cache.get("features", features) is not None)
+    source = dataset.spec()
+    if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):
+        return held
+    used = [one for one in _used(Workspace(dataset.path.parents[1])) if _same_pictures(one.dataset, dataset)]
+    return Kept(
+        pixels=held.pixels
+        and any((one.image_size, one.interpolation) == (wanted.image_size, wanted.interpolation) for one in used),
+        features=held.features and any(one[1:] == wanted[1:] for one in used),
+    )
+
+
+def _used(workspace: Workspace) -> Iterator[_Input]:
+    """What jobs of `workspace` that succeeded had as inputs."""
+    for job in (*workspace.runs(), *workspace.questions()):
+        with suppress(GraftError):
+            if job.status().state == "succeeded":
+                yield from _inputs(job.spec())
+
+
+def _inputs(spec: JobSpec) -> list[_Input]:
+    match spec:
+        case TrainSpec():
+            return [_Input(spec.dataset, spec.backbone, spec.weights, spec.image_size)]
+        case LearningRateSpec():
+            return _inputs(spec.train)
+        case RankSpec():
+            rows = [(name, network(name).weights_row()) for name in spec.backbones]
+            return [_Input(spec.dataset, name, weights.name, weights.input_size) for name, weights in rows]
+        case _:
+            return []
+
+
+def _same_pictures(other: str, dataset: DatasetFolder) -> bool:
+    """Whether the data set with the id `other`, of the same workspace, has the pictures of `dataset`."""
+    if other == dataset.id:
+        return True
+    with suppress(GraftError):
+        return origin(Workspace(dataset.path.parents[1]).dataset(other).manifest()) == origin(dataset.manifest())
+    return False

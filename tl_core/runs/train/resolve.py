@@ -17,7 +17,6 @@ from tl_core.errors import GraftError, SpecError
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import estimated
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
@@ -70,7 +69,7 @@ def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
         expected = settled(spec, dataset, device=expected_device(spec.device))
         if expected.strategy == AUTO:
             return Outlook()
-        found = estimated(expected, dataset.manifest(), Store(dataset.path.parents[3]).cache)
+        found = estimated(expected, dataset)
     except GraftError:
         # The worker meets the same and says it.
         return Outlook()
@@ -138,5 +137,5 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
 
 
 def _with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
-    found = estimated(spec, dataset.manifest(), Store(dataset.path.parents[3]).cache)
+    found = estimated(spec, dataset)
     return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})
