@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sysconfig
@@ -9,6 +10,7 @@ import tempfile
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tl_core.children import SOURCE
 from tl_core.errors import GraftError
@@ -44,6 +46,24 @@ def shortened_log(text: str) -> str:
 def without_tokens(text: str) -> str:
     """`text` with … for whatever could be the token of a workspace."""
     return _TOKEN.sub("…", text)
+
+
+def keep_tokens_out_of_logs() -> None:
+    """From now on no message and no traceback that this process logs holds a token: others than a workspace's owner read them."""
+    make = logging.getLogRecordFactory()
+
+    def without(*given: Any, **more: Any) -> logging.LogRecord:
+        record = make(*given, **more)
+        # A message that does not fit its arguments is left to the handler, which says so.
+        with suppress(TypeError, ValueError, KeyError):
+            if _TOKEN.search(record.getMessage()):
+                record.msg, record.args = without_tokens(record.getMessage()), None
+        if record.exc_info:
+            # Formatters take this text in place of one that they would make.
+            record.exc_text = without_tokens(logging.Formatter().formatException(record.exc_info))
+        return record
+
+    logging.setLogRecordFactory(without)
 
 
 @lru_cache(maxsize=16)

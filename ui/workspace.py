@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,7 +25,6 @@ from ui import live, tour
 from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
 from ui.server import asgi
 from ui.server.password import LOGOUT
-from ui.server_paths import without_tokens
 from ui.words import plain
 
 BUG = (
@@ -62,8 +60,7 @@ def page(place: Place) -> Iterator[Here]:
         except GraftError as error:
             st.error(plain(error.message, longest=2000), icon=":material/error:")
         except Exception:  # noqa: BLE001 - the last place where a bug can become a sentence
-            # The server's log is read by others than the owner of the workspace.
-            _LOG.error("page %s\n%s", place.name, without_tokens(traceback.format_exc()))
+            _LOG.exception("page %s", place.name)
             st.error(BUG, icon=":material/bug_report:")
 
 

@@ -14,6 +14,7 @@ from streamlit.web.bootstrap import load_config_options
 
 from tl_core import settings
 from ui.server.asgi import application
+from ui.server_paths import keep_tokens_out_of_logs
 
 GRACE = 5
 """Seconds that an answer which is being sent has left when the server is told to end."""
@@ -53,6 +54,7 @@ def uvicorn_options() -> dict[str, Any]:
 
 
 def main(host: str, port: int) -> None:
+    keep_tokens_out_of_logs()
     load_config_options(options(host, port))
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
     signal.signal(signal.SIGTERM, _ended)
