@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_core.disk import appearing, write_atomically
+from tl_core.disk import appearing, in_words, size_of, write_atomically
 
 
 def test_a_file_does_not_delete_the_folder_that_has_its_name(tmp_path: Path) -> None:
@@ -77,3 +77,17 @@ def _holding(name: str, where: Path) -> Path:
     folder.mkdir()
     (folder / name).write_text(name)
     return folder
+
+
+def test_sizes_are_read_as_people_write_them() -> None:
+    sizes = (400, 65_536, 999_600, 45_000_000, 2 * 10**9, 3_240_000_000, 1_234_500_000_000)
+    assert [in_words(size) for size in sizes] == ["0 kB", "66 kB", "1 MB", "45 MB", "2 GB", "3.2 GB", "1,234.5 GB"]
+
+
+def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "one" / "inner").mkdir(parents=True)
+    (tmp_path / "one" / "inner" / "file").write_bytes(b"x" * 1000)
+    assert size_of(tmp_path) == size_of(tmp_path / "one" / "inner" / "file") == 1000
+    (tmp_path / "two").hardlink_to(tmp_path / "one" / "inner" / "file")
+    assert (size_of(tmp_path), size_of(tmp_path / "two")) == (1000, 500)
+    assert size_of(tmp_path / "none") == 0

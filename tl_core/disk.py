@@ -140,13 +140,8 @@ def _share(file: Path | os.DirEntry[str]) -> int:
 
 def in_words(size: int) -> str:
     """`size` bytes as people read them: `3.2 GB`, `45 MB`."""
-    return (
-        f"{size / 1e9:,.1f} GB"
-        if size >= 999_500_000
-        else f"{size / 1e6:,.0f} MB"
-        if size >= 999_500
-        else f"{size / 1e3:,.0f} kB"
-    )
+    unit, name = next((row for row in ((1e9, "GB"), (1e6, "MB")) if size >= 0.9995 * row[0]), (1e3, "kB"))
+    return f"{round(size / unit, 1 if name == 'GB' else None):,g} {name}"
 
 
 def modified(path: Path) -> float:

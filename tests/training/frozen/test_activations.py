@@ -13,6 +13,7 @@ from tests.training.helpers import finish
 from tests.training.twin import pictures, spec, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
+from tl_core.errors import OverBudget
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import ONNX_NAME
 from tl_core.training.frozen import activations
@@ -102,6 +103,17 @@ def test_one_pass_gives_the_features_too(exported: Path, tmp_path: Path) -> None
     with torch.inference_mode():
         wanted = backbone.embed(backbone.normalise(torch.from_numpy(PIXELS))).numpy()
     assert np.allclose(found, wanted, atol=1e-4)
+
+
+def test_a_cache_without_room_for_the_features_keeps_the_activations(exported: Path, tmp_path: Path) -> None:
+    class Narrow(Cache):
+        def entry(self, kind, *given, **more):  # type: ignore[no-untyped-def]
+            if kind == "features":
+                raise OverBudget("no room")
+            return super().entry(kind, *given, **more)
+
+    found, _ = _frozen(exported, Narrow(tmp_path / "cache", 10**8))
+    assert np.allclose(found.plain, _by_torch(PIXELS), atol=5e-3)
 
 
 def test_features_that_are_there_are_not_computed_again(

@@ -18,8 +18,10 @@ from tl_core.runs.store.usage import used
 
 _PATIENCE = 30.0
 """Seconds to wait for another upload of the same workspace, which is written to the disk just now."""
-_NEXT_LOOK = 64_000_000
-"""Bytes that a job writes before it looks again at what others wrote."""
+_DISK_LOOK = 64_000_000
+"""Bytes that a job writes before it looks again at the space of the disk."""
+_BUDGET_LOOKS = 20
+"""How often a job that fills a whole budget looks at what other jobs of the workspace wrote: measuring all files takes a while."""
 
 
 def require_free(store: Store, needed: int = 0) -> None:
@@ -67,22 +69,27 @@ class Allowance:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
-        self._left = 0
+        self._on_disk = self._in_budget = 0
+        """Bytes that may be written before the next look."""
 
     def __call__(self, size: int) -> None:
         """Note that `size` bytes are about to be written. Raises OverBudget, DiskFull."""
         with self._lock:
-            if size > self._left:
+            if size > self._on_disk:
                 require_free(Store(self._workspace.path.parents[1]), size)
-                self._left = min(_NEXT_LOOK + size, require_budget(self._workspace, size))
-            self._left -= size
+                self._on_disk = size + _DISK_LOOK
+            if size > self._in_budget:
+                left = require_budget(self._workspace, size)
+                self._in_budget = min(left, size + settings.current().workspace_bytes // _BUDGET_LOOKS)
+            self._on_disk -= size
+            self._in_budget -= size
 
 
 def require_budget(workspace: Workspace, needed: int = 0) -> int:
     """The bytes that `workspace` may still take, which are at least `needed`. Raises OverBudget."""
     budget = settings.current().workspace_bytes
     if not budget:
-        return needed + _NEXT_LOOK
+        return needed
     use = used(workspace)
     left = budget - use.total
     if left < needed:
