@@ -30,7 +30,7 @@ MAX_ARRAY = 1 << 31
 """The most bytes of one array between two operators, for `BATCH` pictures."""
 MAX_LIVE = 1 << 32
 """The most bytes of all arrays that are in memory at the same time."""
-LIVE_A_BYTE = 1024
+LIVE_A_BYTE = 640
 """The most bytes of them for each byte of the pictures. EfficientNet-B7 has 190."""
 _LIVE_ANYWAY = 64_000_000
 """Bytes of arrays that are taken whatever the size of the pictures."""
