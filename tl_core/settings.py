@@ -95,6 +95,14 @@ class Settings(BaseSettings):
         title="any name; only those of the machine itself if the app listens on 127.0.0.1",
     )
     password: str = _setting("a password that the app asks for before it shows or sends anything", "", title="none")
+    login: Literal["none", "openid"] = _setting(
+        "`openid` asks for a login at the OpenID provider that `.streamlit/secrets.toml` names", "none"
+    )
+    login_emails: str = _setting(
+        "e-mail addresses that may use the app after such a login, with commas between them; `@example.org` stands for all of a domain",
+        "",
+        title="everybody whom the provider knows",
+    )
     proxies: str = _setting(
         "addresses or networks of your proxies, with commas between them: what they say in `X-Forwarded-For` and "
         "`X-Forwarded-Proto` is believed",
@@ -160,6 +168,10 @@ class Settings(BaseSettings):
     @property
     def host_names(self) -> tuple[str, ...]:
         return _parts(self.hosts)
+
+    @property
+    def emails(self) -> tuple[str, ...]:
+        return _parts(self.login_emails)
 
     @property
     def proxy_networks(self) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
 from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
 from ui.server import asgi
-from ui.server.password import LOGOUT
 from ui.words import plain
 
 BUG = (
@@ -76,9 +75,9 @@ def _settle(name: str) -> None:
 
 
 def _open(place: Place) -> Here:
-    if settings.current().password and not asgi.guarded():
+    if asgi.logout() and not asgi.guarded():
         raise SpecError(
-            "This app has a password, which is not asked for when it is started in this way. Start it with python -m tl_core app."
+            "This app asks for a login, but not when it is started in this way. Start it with python -m tl_core app."
         )
     sweep_hourly(Store.default(), settings.current().keep_days)
     workspace = Store.default().workspace(_token())
@@ -164,9 +163,9 @@ def _steps(here: Here) -> None:
             if place in steps[1:]:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
             here.link(place, f"**{place.name}**" if place is here.place else None)
-        if settings.current().password:
+        if logout := asgi.logout():
             st.space("stretch")
-            st.html(f'<a href="{LOGOUT[1:]}" target="_self" style="color: inherit">Log out</a>', width="content")
+            st.html(f'<a href="{logout[1:]}" target="_self" style="color: inherit">Log out</a>', width="content")
     opened = ((DATA.icon, "Data set", here.dataset), (TRAIN.icon, "Run", here.run))
     named = [f"{icon} {what} **{plain(job.name)}**" for icon, what, job in opened if job]
     if named and here.place is not HOME:

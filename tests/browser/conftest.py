@@ -37,12 +37,16 @@ ARGUMENTS = [
 Look = Callable[["Page", str], None]
 
 
-@contextmanager
-def serving(store: Path, **environment: str) -> Iterator[str]:
-    """The app's address, while it runs."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def serving(store: Path, port: int | None = None, **environment: str) -> Iterator[str]:
+    """The app's address, while it runs."""
+    port = port or free_port()
     store.parent.mkdir(parents=True, exist_ok=True)
     log = (store.parent / "server.log").open("wb")
     # The one variable that is the tests' and no setting of Graft.

@@ -9,8 +9,8 @@ from streamlit import config
 from streamlit.starlette import App
 
 from tl_core import settings
+from ui.server import openid, password
 from ui.server.hosts import Hosts
-from ui.server.password import Password, signing_key
 from ui.server.response_headers import ResponseHeaders
 from ui.server.upload_ceiling import UploadCeiling
 
@@ -40,6 +40,17 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
     ]
     login = []
     if chosen.password:
-        key = signing_key(settings.store_folder(), chosen.password)
-        login = [Middleware(Password, password=chosen.password, key=key)]
+        key = password.signing_key(settings.store_folder(), chosen.password)
+        login = [Middleware(password.Password, password=chosen.password, key=key)]
+    if chosen.login == "openid":
+        openid.check()
+        login.append(Middleware(openid.OpenId, allowed=chosen.emails))
     return [*first, *login, Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total)]
+
+
+def logout() -> str | None:
+    """The path that ends a visitor's login; None where no login is asked for."""
+    chosen = settings.current()
+    if chosen.login == "openid":
+        return openid.LOGOUT
+    return password.LOGOUT if chosen.password else None

@@ -13,6 +13,7 @@ from streamlit import config
 from streamlit.web.bootstrap import load_config_options
 
 from tl_core import settings
+from tl_core.errors import GraftError
 from ui.server.asgi import application
 from ui.server_paths import keep_tokens_out_of_logs
 
@@ -58,7 +59,11 @@ def main(host: str, port: int) -> None:
     load_config_options(options(host, port))
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
     signal.signal(signal.SIGTERM, _ended)
-    uvicorn.run(application(), host=host, port=port, **uvicorn_options())
+    try:
+        app = application()
+    except GraftError as error:
+        sys.exit(error.message)
+    uvicorn.run(app, host=host, port=port, **uvicorn_options())
 
 
 def _ended(number: int, frame: FrameType | None) -> None:
