@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import PictureFolder, picture
 from tests.data.work import finish, ingested, spec
-from tl_core.data import ingest as module
 from tl_core.data.checks import findings
 from tl_core.data.extending import name_with
 from tl_core.data.ingest import ingest
@@ -41,14 +40,10 @@ def extended(data: Path, source: Path, into: Path, **changes: object) -> Manifes
     return finish(ingest(asked, into, staging=into.parent / "staging", extended=data))[1]
 
 
-def test_the_old_pictures_come_first_and_are_not_decoded_again(
-    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_old_pictures_come_first_and_are_not_decoded_again(old: Path, tmp_path: Path, decoded: list[int]) -> None:
     drawn(tmp_path / "more" / "cup", 0, range(100, 104))
     drawn(tmp_path / "more" / "bowl", 2, range(3))
-    decoded: list[int] = []
-    original = module.decode
-    monkeypatch.setattr(module, "decode", lambda content: (decoded.append(1), original(content))[1])
+    decoded.clear()
     before = Manifest.read(old / "manifest.json")
     manifest = extended(old, tmp_path / "more", tmp_path / "new")
     assert len(decoded) == 7

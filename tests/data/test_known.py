@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import PictureFolder, picture
 from tests.data.work import NEARLY_BLACK, black, finish, ingested, spec
-from tl_core.data import checks, guarded, reading
+from tl_core.data import checks
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest
 
@@ -19,28 +19,14 @@ def again(source: Path, into: Path, *known: Path) -> Manifest:
     return finish(ingest(spec(source), into, staging=into.parent / "staging", known=known))[1]
 
 
-@pytest.fixture
-def no_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Counts the pictures that are decoded, in the process of the test."""
-    decoded: list[int] = []
-
-    class Counting:
-        def make_copy(self, content: bytes, **options: bool) -> reading.Copy:
-            decoded.append(1)
-            return reading.make_copy(content, **options)
-
-    monkeypatch.setattr(guarded, "shared", Counting)
-    return decoded
-
-
 def test_the_same_folder_is_neither_decoded_nor_copied_again(
-    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int]
 ) -> None:
     source = picture_folder({"cat": 4, "dog": 3}, size=(1300, 900))
     first = ingested(source, tmp_path / "one")
-    decoded = len(no_decoding)
+    before = len(decoded)
     second = again(source, tmp_path / "two", tmp_path / "one")
-    assert len(no_decoding) == decoded == 7
+    assert len(decoded) == before == 7
     assert second.images == first.images
     for entry in second.images:
         for folder, name in (("images", entry.file), ("thumbnails", f"{entry.file[:6]}.jpg")):
@@ -51,7 +37,7 @@ def test_the_same_folder_is_neither_decoded_nor_copied_again(
 
 
 def test_what_is_new_among_known_pictures_is_decoded(
-    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int]
 ) -> None:
     source = picture_folder({"cat": 3, "dog": 3})
     ingested(source, tmp_path / "one")
@@ -61,15 +47,15 @@ def test_what_is_new_among_known_pictures_is_decoded(
     (moved / "bird").mkdir()
     for number in range(2):
         picture(2, number).save(moved / "bird" / f"{number}.jpg")
-    no_decoding.clear()
+    decoded.clear()
     manifest = again(moved, tmp_path / "two", tmp_path / "one")
-    assert len(no_decoding) == 2
+    assert len(decoded) == 2
     assert manifest.counts() == {"bird": 2, "dog": 3, "lion": 3}
     assert {image.file for image in manifest.images} == {path.name for path in (tmp_path / "two" / "images").iterdir()}
 
 
 def test_a_damaged_or_missing_copy_is_made_anew(
-    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int]
 ) -> None:
     source = picture_folder({"cat": 3, "dog": 3})
     first = ingested(source, tmp_path / "one")
@@ -77,66 +63,66 @@ def test_a_damaged_or_missing_copy_is_made_anew(
     damaged.write_bytes(damaged.read_bytes()[:-20])
     missing.unlink()
     (tmp_path / "one" / "thumbnails" / f"{bare.stem}.jpg").unlink()
-    no_decoding.clear()
+    decoded.clear()
     assert again(source, tmp_path / "two", tmp_path / "one") == first.model_copy(
         update={"created": Manifest.read(tmp_path / "two" / "manifest.json").created}
     )
-    assert len(no_decoding) == 3
+    assert len(decoded) == 3
     assert len(list((tmp_path / "two" / "thumbnails").iterdir())) == 6
 
 
 def test_unfinished_and_older_data_sets_are_passed_over(
-    picture_folder: PictureFolder, tmp_path: Path, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int]
 ) -> None:
     source = picture_folder({"cat": 3, "dog": 3})
     older = ingested(source, tmp_path / "older").model_copy(update={"copies": 0})
     older.write(tmp_path / "older" / "manifest.json")
     ingested(source, tmp_path / "unfinished")
     (tmp_path / "unfinished" / "manifest.json").write_text("{")
-    no_decoding.clear()
+    decoded.clear()
     again(source, tmp_path / "two", tmp_path / "older", tmp_path / "unfinished", tmp_path / "nowhere")
-    assert len(no_decoding) == 6
+    assert len(decoded) == 6
 
 
 def test_what_was_measured_of_a_picture_is_taken_over_with_it(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
     source = picture_folder({"cat": 3, "dog": 3})
     black(source / "cat" / "night.jpg")
     first = ingested(source, tmp_path / "one")
-    no_decoding.clear()
+    decoded.clear()
     second = again(source, tmp_path / "two", tmp_path / "one")
-    assert not no_decoding
+    assert not decoded
     assert second.images == first.images
     assert [finding.files for finding in checks.findings(second) if finding.kind == "dark"] == [("cat/night.jpg",)]
 
 
 def test_pictures_from_before_a_check_existed_are_looked_at_again(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     source = picture_folder({"cat": 3, "dog": 3})
     black(source / "cat" / "night.jpg")
     ingested(source, tmp_path / "one")
-    no_decoding.clear()
+    decoded.clear()
     monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
     second = again(source, tmp_path / "two", tmp_path / "one")
-    assert len(no_decoding) == 7
+    assert len(decoded) == 7
     assert "dark" in {finding.kind for finding in checks.findings(second)}
 
 
 def test_without_links_the_copies_are_copied(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     source = picture_folder({"cat": 3, "dog": 3})
     first = ingested(source, tmp_path / "one")
-    no_decoding.clear()
+    decoded.clear()
     monkeypatch.setattr(os, "link", refuse)
     assert again(source, tmp_path / "two", tmp_path / "one").images == first.images
-    assert not no_decoding
+    assert not decoded
     for image in first.images:
         old, new = (tmp_path / place / "images" / image.file for place in ("one", "two"))
         assert old.read_bytes() == new.read_bytes()

@@ -1,0 +1,21 @@
+"""Counts decoded pictures for the tests of data sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from tl_core.data import guarded, reading
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the pictures that are decoded, in the process of the test."""
+    counted: list[int] = []
+
+    class Counting:
+        def make_copy(self, content: bytes, **options: bool) -> reading.Copy:
+            counted.append(1)
+            return reading.make_copy(content, **options)
+
+    monkeypatch.setattr(guarded, "shared", Counting)
+    return counted
