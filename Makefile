@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | bench | registry | options | screenshots | format | clean
+# make app | demo | check | test | test-all | soak | bench | registry | options | screenshots | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all bench registry options screenshots format clean
+.PHONY: app demo check test test-all soak bench registry options screenshots format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -23,6 +23,10 @@ test: .venv/dev
 
 test-all: .venv/dev
 	$(BIN)/pytest -rs -n 2 --dist loadfile
+
+# hostile files, killed processes, full disks and too little memory: about an hour; make soak ARGUMENTS="kills --seed 7" does a part
+soak: .venv/dev
+	$(BIN)/python -m tests.soak $(ARGUMENTS)
 
 # make bench FOLDER=pictures TITLE="their name and source" takes half an hour for three seeds on two cores; run nothing else meanwhile
 bench: .venv-bench/ready

@@ -1,0 +1,220 @@
+"""The disk runs full at seeded moments: while a job is made, in each of its stages, and while a picture is uploaded.
+
+The store lies on a small file system in memory, in a mount namespace of a process of its own. What runs must end in words, what was
+finished must stay whole, and the next run must work once there is space again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tests.conftest import picture
+from tests.soak import ground as look
+from tests.soak.ground import Ground, Outcome, Part, ended
+from tests.soak.kills import FITTED, LEARNT, Finished, _finish, begun
+from tl_core.errors import DiskFull, GraftError
+from tl_core.runs.store.job_folder import JobFolder
+from ui.data_page.uploads import Draft
+
+MOMENTS = 30
+_MEGABYTES = 600
+"""Size of the file system."""
+_LEFT = (0, 4_096, 70_000, 1_000_000)
+"""Bytes that are left free when the disk runs full."""
+
+
+def why_not() -> str | None:
+    """Why there can be no mount namespace here; None where there can."""
+    if not shutil.which("unshare"):
+        return "there is no unshare"
+    tried = subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True)
+    return tried.stderr.strip() or "it was refused" if tried.returncode else None
+
+
+def run(ground: Ground, count: int = MOMENTS) -> Part:
+    """`count` moments, in a process of its own that sees the file system."""
+    refused = why_not()
+    if refused:
+        yield f"skipped: no mount namespace here: {refused}"
+        return Outcome({"skipped": refused})
+    shutil.rmtree(ground.store, ignore_errors=True)
+    ground.store.mkdir()
+    mount = f'mount -t tmpfs -o size={_MEGABYTES}m tmpfs "$0" && exec "$@"'
+    inside = [sys.executable, "-m", "tests.soak.full_disk", str(ground.root), str(ground.seed), str(count)]
+    process = subprocess.Popen(
+        ["unshare", "-Urm", "sh", "-c", mount, str(ground.store), *inside],
+        cwd=look.PROJECT,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "GRAFT_FREE_GB": "0"},
+        text=True,
+    )
+    last = ""
+    for line in process.stdout or ():
+        if last:
+            yield last
+        last = line.rstrip("\n")
+    if process.wait() != 0:
+        return Outcome(violations=[f"the process inside the namespace ended with {process.returncode}: {last}"])
+    return Outcome(**json.loads(last))
+
+
+def _inside(ground: Ground, count: int) -> Part:
+    outcome, kinds = Outcome(), Counter[str]()
+    finished = yield from _finish(ground, outcome)
+    ways = list(WAYS.items())
+    for number in range(count):
+        name, way = ways[number % len(ways)]
+        left = ground.random.choice(_LEFT)
+        problems, said = [], ""
+        try:
+            said = way(ground, finished, left)
+        except GraftError as error:
+            said = f"refused: {error.message}"
+            if not isinstance(error, DiskFull):
+                problems.append(said)
+        except Exception as error:
+            problems.append(f"{type(error).__name__}: {error}")
+        _empty(ground)
+        kinds[name] += 1
+        problems += _problems(ground, finished)
+        outcome.violations += [
+            f"moment {number} ({name}, {left} bytes left: {said}): {problem}" for problem in problems
+        ]
+        yield f"moment {number}: {name}, {left} bytes left: {said}{'' if not problems else ': ' + problems[0]}"
+    outcome.figures |= {"moments": count, **kinds}
+    return outcome
+
+
+def _problems(ground: Ground, finished: Finished) -> list[str]:
+    problems = look.settled(ground.store) + look.documents(ground.workspace)
+    for job in (*ground.workspace.datasets(), *ground.workspace.runs()):
+        problems += filter(None, [look.said_in_words(job)])
+        failure = job.status().failure
+        if failure and failure.kind != "disk_full":
+            problems.append(f"{job.what} {job.id} says {failure.kind}: {failure.message}")
+    if ground.predict(finished.run) != finished.answers:
+        problems.append("the finished classifier answers otherwise")
+    for job in (*ground.workspace.runs(), *ground.workspace.datasets()):
+        if job not in (finished.data, finished.run):
+            job.delete()
+    following = ground.train(finished.data, **FITTED)
+    problems += filter(None, [ended(following)])
+    if following.status().state != "succeeded":
+        problems.append(f"the next run is {following.status().state}: {following.log(2_000)}")
+    following.delete()
+    return problems
+
+
+def _fill(ground: Ground, left: int) -> None:
+    """Leave `left` bytes of the file system free."""
+    with (ground.store / "ballast").open("ab") as file:
+        found = os.statvfs(ground.store)
+        size = max(0, found.f_bavail * found.f_frsize - left)
+        with suppress(OSError):
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+
+
+def _empty(ground: Ground) -> None:
+    (ground.store / "ballast").unlink(missing_ok=True)
+
+
+def _in_a_stage(ground: Ground, finished: Finished, left: int, job: JobFolder, kind: str) -> str:
+    title, seconds = ground.random.choice(finished.known[kind])
+    wait = ground.random.random() * seconds
+    while job.alive() and not begun(job, title):
+        time.sleep(0.005)
+    time.sleep(wait)
+    _fill(ground, left)
+    problem = ended(job)
+    if problem:
+        raise AssertionError(problem)
+    return f"{wait:.2f} s into {title!r}, {job.status().state}"
+
+
+def _reading(ground: Ground, finished: Finished, left: int) -> str:
+    return _in_a_stage(ground, finished, left, ground.read(), "reading")
+
+
+def _fitting(ground: Ground, finished: Finished, left: int) -> str:
+    return _in_a_stage(ground, finished, left, ground.train(finished.data, **FITTED), "fitted")
+
+
+def _learning(ground: Ground, finished: Finished, left: int) -> str:
+    return _in_a_stage(ground, finished, left, ground.train(finished.data, **LEARNT), "learnt")
+
+
+def _starting(ground: Ground, finished: Finished, left: int) -> str:
+    _fill(ground, left)
+    job = ground.read() if ground.random.random() < 0.5 else ground.train(finished.data, **FITTED)
+    problem = ended(job)
+    if problem:
+        raise AssertionError(problem)
+    return f"a job was made, {job.status().state}"
+
+
+class _Upload(io.BytesIO):
+    """A picture in the form in which Streamlit hands it over."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name, self.size = name, len(content)
+
+
+def _uploading(ground: Ground, finished: Finished, left: int) -> str:
+    del finished
+    content = io.BytesIO()
+    picture(0, 1, (1600, 1200)).save(content, "JPEG", quality=98)
+    draft = Draft(ground.workspace.staging())
+    try:
+        _fill(ground, left)
+        draft.add([_Upload(content.getvalue(), f"{number}.jpg") for number in range(3)])
+        return f"{len(draft.waiting())} pictures were kept"
+    finally:
+        shutil.rmtree(draft.folder, ignore_errors=True)
+
+
+def _renaming(ground: Ground, finished: Finished, left: int) -> str:
+    _fill(ground, left)
+    before = finished.data.name
+    try:
+        finished.data.rename(f"Crockery {ground.random.randrange(1000)}")
+    except DiskFull:
+        if finished.data.name != before:
+            raise AssertionError("the old name is gone") from None
+        raise
+    return "renamed"
+
+
+WAYS: Mapping[str, Callable[[Ground, Finished, int], str]] = {
+    "reading": _reading,
+    "fitting a head": _fitting,
+    "learning": _learning,
+    "starting a job": _starting,
+    "uploading": _uploading,
+    "renaming": _renaming,
+}
+
+
+def _main(root: str, seed: str, count: str) -> None:
+    ground = Ground(Path(root), int(seed))
+    part: Generator[str, None, Outcome] = _inside(ground, int(count))
+    while True:
+        try:
+            print(next(part), flush=True)
+        except StopIteration as end:
+            print(json.dumps({"figures": end.value.figures, "violations": end.value.violations}))
+            return
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,303 @@
+"""What the parts of the campaign share: a store of its own with a trained classifier, a look at processes, and what must hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import picture
+from tl_core import load
+from tl_core.documents.events import StageStarted
+from tl_core.errors import GraftError
+from tl_core.runs.process import local
+from tl_core.runs.start import jobs
+from tl_core.runs.store import locks
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store, Workspace
+
+PROJECT = Path(__file__).parents[2]
+TOKEN = "50a4" * 8
+SIZE = 96
+"""Pixels; few, so that a moment of the campaign costs seconds."""
+PATIENCE = 600.0
+"""Seconds after which something counts as hanging."""
+CLASSES = ("cup", "plate", "bowl")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MB = 1_000_000
+Answers = list[dict[str, Any]]
+
+
+@dataclass
+class Outcome:
+    """What a part measured, and what it found that must not be."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+
+Part = Generator[str, None, Outcome]
+"""Yields a line for each thing that it did."""
+
+
+@dataclass
+class Ground:
+    """A folder in which the campaign is at work. Everything that Graft writes must stay below it."""
+
+    root: Path
+    seed: int
+
+    @cached_property
+    def random(self) -> random.Random:
+        return random.Random(self.seed)
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def workspace(self) -> Workspace:
+        return Store(self.store).workspace(TOKEN)
+
+    @property
+    def pictures(self) -> Path:
+        return self.root / "pictures"
+
+    @property
+    def new(self) -> list[Path]:
+        """Pictures that no classifier has learned from."""
+        return sorted((self.root / "new").iterdir())
+
+    def prepare(self) -> None:
+        """Make the folders and the pictures, and use them in this process and all that it starts from now on."""
+        for name in ("home", "tmp", "new"):
+            (self.root / name).mkdir(parents=True)
+        os.environ |= {
+            "GRAFT_STORE": str(self.store),
+            "HOME": str(self.root / "home"),
+            "TMPDIR": str(self.root / "tmp"),
+        }
+        write_pictures(self.pictures, each=20)
+        for label in range(len(CLASSES)):
+            picture(label, 900).save(self.root / "new" / f"{label}.jpg", quality=92)
+
+    def train(self, dataset: DatasetFolder, **options: Any) -> RunFolder:
+        options = {"image_size": SIZE, "device": "cpu", "seed": 3, **options}
+        return jobs.submit_training(self.workspace, dataset, **options)
+
+    def read(self, source: Path | None = None, name: str = "Crockery") -> DatasetFolder:
+        return jobs.submit_ingest(self.workspace, source_kind="folder", source=source or self.pictures, name=name)
+
+    def predict(self, run: RunFolder) -> Answers:
+        return load(run.path).predict(self.new)
+
+    def command(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """`python -m tl_core ...`, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tl_core", *map(str, arguments)],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+
+def write_pictures(folder: Path, *, each: int, first: int = 0) -> None:
+    """`each` healthy pictures of every class, numbered from `first`."""
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(first, first + each):
+            picture(label, number).save(folder / name / f"{number:04}.jpg", quality=92)
+
+
+def ended(job: JobFolder) -> str | None:
+    """Wait for the end of `job`. What is wrong with how it ended; None where it succeeded or says in words why not."""
+    deadline = time.monotonic() + PATIENCE
+    for _ in jobs.follow(job):
+        if time.monotonic() > deadline:
+            return f"{job.what} {job.id} did not end within {PATIENCE:.0f} seconds"
+    return said_in_words(job)
+
+
+def said_in_words(job: JobFolder) -> str | None:
+    """What is wrong with the end of `job`; None where it succeeded, or says in words why not."""
+    status = job.status()
+    if not status.final:
+        return f"{job.what} {job.id} is {status.state} and nobody works on it"
+    if "Traceback" in job.log(1_000_000) or (status.failure and status.failure.kind == "bug"):
+        return f"{job.what} {job.id}: {status.failure and status.failure.message}\n{job.log(1_500)}"
+    return None
+
+
+def worker_of(job: JobFolder) -> int | None:
+    """The process of `job`, if this process started it and it has not ended."""
+    worker = local._workers.get(job.path)
+    return worker.pid if worker else None
+
+
+def kill(process: int) -> None:
+    """End `process` as the kernel does when memory runs out."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def stages(job: JobFolder) -> list[tuple[str, float]]:
+    """The titles of the stages of a job that has ended, in their order, and how long each took, seconds."""
+    events, _ = job.events()
+    starts = [(event.title, event.time) for event in events if isinstance(event, StageStarted)]
+    ends = [*(start for _, start in starts[1:]), events[-1].time]
+    return [(title, end - start) for (title, start), end in zip(starts, ends, strict=True)]
+
+
+# What must hold
+
+
+def left_running(store: Path) -> list[int]:
+    """Processes that work on `store`, but for this one."""
+    wanted = f"GRAFT_STORE={store}\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                ended = b"State:\tZ" in (entry / "status").read_bytes()
+                if not ended and wanted in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+    return found
+
+
+def left_locked(store: Path) -> list[Path]:
+    """Lock files of `store` that somebody holds."""
+    names = ("lock*", "submitted", "in_use")
+    return [path for name in names for path in store.rglob(name) if path.is_file() and _held(path)]
+
+
+def _held(path: Path) -> bool:
+    descriptor = locks.take(path, patience=0.0)
+    if descriptor is None:
+        return True
+    locks.release([descriptor])
+    return False
+
+
+def settled(store: Path, *, patience: float = 60.0) -> list[str]:
+    """What is still at work in `store` although it should have ended: processes and locks."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        processes, locked = left_running(store), left_locked(store)
+        if not processes and not locked:
+            return []
+        time.sleep(0.05)
+    said = [f"process {process} is left: {_command(process)}" for process in left_running(store)]
+    return said + [f"a lock is left: {path.relative_to(store)}" for path in left_locked(store)]
+
+
+def documents(workspace: Workspace) -> list[str]:
+    """Documents of `workspace` that cannot be read, and jobs that say they succeeded and lack what they made."""
+    problems = []
+    for job in (*workspace.datasets(), *workspace.runs(), *workspace.questions()):
+        try:
+            job.spec()
+            job.events()
+            if job.status().state == "succeeded":
+                problems += _whole(job)
+        except GraftError as error:
+            problems.append(f"{job.what} {job.id}: {error.message}")
+    return problems
+
+
+def _whole(job: JobFolder) -> list[str]:
+    if isinstance(job, RunFolder):
+        job.report()
+        load(job.path)
+    if not isinstance(job, DatasetFolder):
+        return []
+    return [
+        f"data set {job.id}: the copy of {image.name} is damaged"
+        for image in job.manifest().images
+        if not job.image(image).is_file() or zlib.crc32(job.image(image).read_bytes()) != image.crc32
+    ]
+
+
+# Processes
+
+
+class Watch(threading.Thread):
+    """Looks at all descendants of this process, twenty times a second, as long as it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._done = threading.Event()
+        self.most_mb: dict[str, float] = {}
+        """Largest resident memory of one process, by what it does, megabytes."""
+        self.beyond: set[str] = set()
+        """Processes that had more memory than they may map."""
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._done.wait(0.05):
+            for process in descendants(os.getpid()):
+                with suppress(OSError, ValueError, IndexError):
+                    self._look(process)
+
+    def _look(self, process: int) -> None:
+        what = _kind(_command(process))
+        resident = int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
+        self.most_mb[what] = max(self.most_mb.get(what, 0.0), round(resident / _MB, 1))
+        limit = next(
+            line.split()[3]
+            for line in Path(f"/proc/{process}/limits").read_text().splitlines()
+            if "address space" in line
+        )
+        if limit.isdigit() and resident > int(limit):
+            self.beyond.add(f"{what} {process}: {resident / _MB:.0f} MB of {int(limit) / _MB:.0f}")
+
+
+def _kind(command: str) -> str:
+    return next(
+        (kind for kind in ("decoder", "worker", "predict", "train") if f" {kind}" in command.replace(".", " ")), "other"
+    )
+
+
+def _command(process: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:300]
+    return "(it has ended)"
+
+
+def descendants(process: int) -> list[int]:
+    children = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            children += map(int, (task / "children").read_text().split())
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
+def answer(process: subprocess.Popen[bytes]) -> tuple[int, Any, str]:
+    """Exit code, the JSON document on standard output (None where there is none) and standard error of a command."""
+    out, err = process.communicate(timeout=PATIENCE)
+    try:
+        document = json.loads(out)
+    except ValueError:
+        document = None
+    return process.returncode, document, err.decode(errors="replace")

@@ -1,0 +1,212 @@
+"""SIGKILL at seeded moments: the worker, then the program that started it, in every stage of every kind of job.
+
+Nothing that was finished may be lost or half there, the next run must work, and no process and no lock may be left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.soak import ground as look
+from tests.soak.ground import Answers, Ground, Outcome, Part, ended, kill, stages, worker_of, write_pictures
+from tl_core.documents.events import StageStarted
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store
+from tl_core.runs.store.sweep import sweep
+
+MOMENTS = 100
+FITTED: Mapping[str, Any] = {"strategy": "feature_extraction"}
+LEARNT: Mapping[str, Any] = {"strategy": "partial_fine_tuning", "stages": 1, "epochs": 3}
+_DELETED = 2_000
+"""Pictures of a data set that is deleted, so that it takes a while."""
+
+
+@dataclass
+class Finished:
+    """What was finished before anything is killed, and must stay so."""
+
+    data: DatasetFolder
+    run: RunFolder
+    answers: Answers
+    known: dict[str, list[tuple[str, float]]]
+    """The stages of each kind of job and how long they took when nobody killed it."""
+
+
+def run(ground: Ground, count: int = MOMENTS) -> Part:
+    """`count` moments, whose kinds take turns."""
+    outcome, kinds = Outcome(), Counter[str]()
+    finished = yield from _finish(ground, outcome)
+    ways = list(WAYS.items())
+    for number in range(count):
+        name, way = ways[number % len(ways)]
+        said = way(ground, finished)
+        kinds[name] += 1
+        problems = _problems(ground, finished)
+        outcome.violations += [f"moment {number} ({name}: {said}): {problem}" for problem in problems]
+        yield f"moment {number}: {name}: {said}{'' if not problems else ': ' + problems[0]}"
+    outcome.figures |= {"moments": count, **kinds}
+    return outcome
+
+
+def _finish(ground: Ground, outcome: Outcome) -> Part:
+    """A data set and a run of each kind, not killed."""
+    data = ground.read()
+    outcome.violations += filter(None, [ended(data)])
+    run = ground.train(data, **FITTED)
+    learnt = ground.train(data, **LEARNT)
+    outcome.violations += filter(None, [ended(run), ended(learnt)])
+    # A second time, with what the first one left in the cache: so it is when it is killed.
+    again = ground.train(data, **FITTED)
+    outcome.violations += filter(None, [ended(again)])
+    known = {"reading": stages(data), "fitted": stages(again), "learnt": stages(learnt)}
+    for job in (again, learnt):
+        job.delete()
+    yield "a data set and a run are finished"
+    return Finished(data, run, ground.predict(run), known)
+
+
+def _problems(ground: Ground, finished: Finished) -> list[str]:
+    """What is not as it must be after a moment."""
+    problems = look.settled(ground.store)
+    problems += look.documents(ground.workspace)
+    for job in (*ground.workspace.datasets(), *ground.workspace.runs()):
+        problems += filter(None, [look.said_in_words(job)])
+    if finished.data.status().state != "succeeded" or finished.run.status().state != "succeeded":
+        problems.append("what was finished is finished no more")
+    elif ground.predict(finished.run) != finished.answers:
+        problems.append("the finished classifier answers otherwise")
+    for job in (*ground.workspace.runs(), *ground.workspace.datasets()):
+        if job not in (finished.data, finished.run):
+            job.delete()
+    sweep(Store(ground.store), 0)
+    left = list(ground.workspace.path.rglob(".deleted-*"))
+    problems += [f"half a deletion is left: {path.name}" for path in left]
+    following = ground.train(finished.data, **FITTED)
+    problems += filter(None, [ended(following)])
+    if following.status().state != "succeeded":
+        problems.append(f"the next run is {following.status().state}: {following.log(2_000)}")
+    following.delete()
+    return problems
+
+
+def _kill_in(ground: Ground, finished: Finished, job: JobFolder, kind: str) -> str:
+    """Kill the worker of `job` in one of its stages, at random, at a random moment of it."""
+    title, seconds = ground.random.choice(finished.known[kind])
+    wait = ground.random.random() * seconds
+    while job.alive() and not begun(job, title):
+        time.sleep(0.005)
+    time.sleep(wait)
+    worker = worker_of(job)
+    if worker is None:
+        return f"it had ended before {wait:.2f} s of {title!r}"
+    kill(worker)
+    while job.alive():
+        time.sleep(0.01)
+    return f"{wait:.2f} s into {title!r}, {job.status().state}"
+
+
+def begun(job: JobFolder, title: str) -> bool:
+    return any(isinstance(event, StageStarted) and event.title == title for event in job.events()[0])
+
+
+def _reading(ground: Ground, finished: Finished) -> str:
+    return _kill_in(ground, finished, ground.read(), "reading")
+
+
+def _adding(ground: Ground, finished: Finished) -> str:
+    more = ground.root / "more"
+    shutil.rmtree(more, ignore_errors=True)
+    write_pictures(more, each=5, first=ground.random.randrange(2_000, 1_000_000))
+    job = jobs.submit_ingest(
+        ground.workspace, source_kind="folder", source=more, name=finished.data.name, extends=finished.data
+    )
+    return _kill_in(ground, finished, job, "reading")
+
+
+def _fitting(ground: Ground, finished: Finished) -> str:
+    return _kill_in(ground, finished, ground.train(finished.data, **FITTED), "fitted")
+
+
+def _learning(ground: Ground, finished: Finished) -> str:
+    return _kill_in(ground, finished, ground.train(finished.data, **LEARNT), "learnt")
+
+
+def _starter(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
+    """Kill the command that reads and trains, and first its worker or not: the worker must end by itself."""
+
+    def do(ground: Ground, finished: Finished) -> str:
+        whole = sum(seconds for kind in ("reading", "fitted") for _, seconds in finished.known[kind])
+        starter = ground.command(
+            "train", ground.pictures, "--workspace", look.TOKEN, "--image-size", str(look.SIZE), "--device", "cpu"
+        )
+        while starter.poll() is None and not look.descendants(starter.pid):
+            time.sleep(0.01)
+        wait = ground.random.random() * whole
+        time.sleep(wait)
+        workers = look.descendants(starter.pid)
+        if worker_first:
+            for worker in workers:
+                kill(worker)
+            time.sleep(ground.random.random() * 0.2)
+        kill(starter.pid)
+        starter.communicate()
+        return f"{wait:.2f} s after its first worker began, {len(workers)} processes below it"
+
+    return do
+
+
+def _predicting(ground: Ground, finished: Finished) -> str:
+    process = ground.command("predict", finished.run.path, ground.root / "new", "--json")
+    wait = ground.random.random() * 2.0
+    time.sleep(wait)
+    kill(process.pid)
+    process.communicate()
+    return f"after {wait:.2f} s"
+
+
+def _deleting(ground: Ground, finished: Finished) -> str:
+    """Kill a process that deletes a large data set."""
+    doomed = ground.read(name="Doomed")
+    for problem in filter(None, [ended(doomed)]):
+        return problem
+    one = next((doomed.path / "images").iterdir())
+    for number in range(_DELETED):
+        os.link(one, doomed.path / "images" / f"more-{number}.jpg")
+    script = (
+        "import sys, tl_core.data.cache, tl_core.data.pixels; from pathlib import Path\n"
+        "from tl_core.runs.store.folders import DatasetFolder\n"
+        "print('now', flush=True); DatasetFolder(Path(sys.argv[1])).delete()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(doomed.path)], cwd=look.PROJECT, stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    process.stdout.readline()
+    wait = ground.random.random() * 0.06
+    time.sleep(wait)
+    kill(process.pid)
+    process.wait()
+    return f"after {wait * 1000:.0f} ms, {'still there' if doomed.exists else 'gone'}"
+
+
+WAYS: Mapping[str, Callable[[Ground, Finished], str]] = {
+    "worker, reading": _reading,
+    "worker, fitting a head": _fitting,
+    "worker, learning": _learning,
+    "worker, adding": _adding,
+    "starter": _starter(worker_first=False),
+    "worker, then starter": _starter(worker_first=True),
+    "prediction": _predicting,
+    "deletion": _deleting,
+}
+"""What is killed, by its name."""
