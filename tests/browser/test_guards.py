@@ -32,7 +32,7 @@ def closed(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _log_in(page: Page, address: str) -> None:
     page.goto(address)
-    page.keyboard.type(PASSWORD)
+    page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Show me")).to_be_visible()
 
