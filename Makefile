@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | soak | bench | registry | options | screenshots | format | clean
+# make app | demo | check | test | test-all | soak | lowest | bench | registry | options | screenshots | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all soak bench registry options screenshots format clean
+.PHONY: app demo check test test-all soak lowest bench registry options screenshots format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -27,6 +27,10 @@ test-all: .venv/dev
 # hostile files, killed processes, full disks and too little memory: about an hour; make soak ARGUMENTS="kills --seed 7" does a part
 soak: .venv/dev
 	$(BIN)/python -m tests.soak $(ARGUMENTS)
+
+# before a release: the tests with the lowest version of each requirement, beside the newest PyTorch, since its floors are gigabytes
+lowest: .venv-lowest/ready
+	.venv-lowest/bin/pytest -rs -n 2 --dist loadfile -m "not slow and not gpu and not browser"
 
 # make bench FOLDER=pictures TITLE="their name and source" takes half an hour for three seeds on two cores; run nothing else meanwhile
 bench: .venv-bench/ready
@@ -62,5 +66,14 @@ format: .venv/dev
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@
 
+# without import-linter, which needs a newer rich than Graft and which no test uses
+.venv-lowest/ready: requirements-dev.txt requirements.txt
+	$(PYTHON) -m venv --clear .venv-lowest
+	sed -n -e '/^torch/d' -e 's/>=/==/p' requirements.txt >.venv-lowest/lowest.txt
+	grep -v -e '^-r' -e '^import-linter' requirements-dev.txt >.venv-lowest/tools.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r requirements.txt -r .venv-lowest/tools.txt -c .venv-lowest/lowest.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench .venv-lowest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
