@@ -27,6 +27,7 @@ from tl_core.runs.store.sweep import sweep
 MOMENTS = 100
 FITTED: Mapping[str, Any] = {"strategy": "feature_extraction"}
 LEARNT: Mapping[str, Any] = {"strategy": "partial_fine_tuning", "stages": 1, "epochs": 3}
+_TRIES = 4
 _DELETED = 2_000
 """Pictures of a data set that is deleted, so that it takes a while."""
 
@@ -63,13 +64,13 @@ def _finish(ground: Ground, outcome: Outcome) -> Part:
     data = ground.read()
     outcome.violations += filter(None, [ended(data)])
     run = ground.train(data, **FITTED)
-    learnt = ground.train(data, **LEARNT)
-    outcome.violations += filter(None, [ended(run), ended(learnt)])
-    # A second time, with what the first one left in the cache: so it is when it is killed.
-    again = ground.train(data, **FITTED)
-    outcome.violations += filter(None, [ended(again)])
-    known = {"reading": stages(data), "fitted": stages(again), "learnt": stages(learnt)}
-    for job in (again, learnt):
+    outcome.violations += filter(None, [ended(run)])
+    known = {"reading": stages(data)}
+    # With what the first run left in the cache: so it is when they are killed.
+    for kind, options in (("fitted", FITTED), ("learnt", LEARNT)):
+        job = ground.train(data, **options)
+        outcome.violations += filter(None, [ended(job)])
+        known[kind] = stages(job)
         job.delete()
     yield "a data set and a run are finished"
     return Finished(data, run, ground.predict(run), known)
@@ -99,20 +100,25 @@ def _problems(ground: Ground, finished: Finished) -> list[str]:
     return problems
 
 
-def _kill_in(ground: Ground, finished: Finished, job: JobFolder, kind: str) -> str:
-    """Kill the worker of `job` in one of its stages, at random, at a random moment of it."""
-    title, seconds = ground.random.choice(finished.known[kind])
-    wait = ground.random.random() * seconds
-    while job.alive() and not begun(job, title):
-        time.sleep(0.005)
-    time.sleep(wait)
-    worker = worker_of(job)
-    if worker is None:
-        return f"it had ended before {wait:.2f} s of {title!r}"
-    kill(worker)
-    while job.alive():
-        time.sleep(0.01)
-    return f"{wait:.2f} s into {title!r}, {job.status().state}"
+def _kill_in(ground: Ground, finished: Finished, start: Callable[[], JobFolder], kind: str) -> str:
+    """Start a job and kill its worker in one of its stages, at random, at a random moment of it; again where it was too quick."""
+    said = ""
+    for _ in range(_TRIES):
+        job = start()
+        title, seconds = ground.random.choice(finished.known[kind])
+        wait = ground.random.random() * seconds
+        while job.alive() and not begun(job, title):
+            time.sleep(0.005)
+        time.sleep(wait)
+        worker = worker_of(job)
+        if worker is None:
+            said = f"{said}it had ended before {wait:.2f} s of {title!r}; "
+            continue
+        kill(worker)
+        while job.alive():
+            time.sleep(0.01)
+        return f"{said}{wait:.2f} s into {title!r}, {job.status().state}"
+    return said
 
 
 def begun(job: JobFolder, title: str) -> bool:
@@ -120,25 +126,28 @@ def begun(job: JobFolder, title: str) -> bool:
 
 
 def _reading(ground: Ground, finished: Finished) -> str:
-    return _kill_in(ground, finished, ground.read(), "reading")
+    return _kill_in(ground, finished, ground.read, "reading")
 
 
 def _adding(ground: Ground, finished: Finished) -> str:
     more = ground.root / "more"
     shutil.rmtree(more, ignore_errors=True)
     write_pictures(more, each=5, first=ground.random.randrange(2_000, 1_000_000))
-    job = jobs.submit_ingest(
-        ground.workspace, source_kind="folder", source=more, name=finished.data.name, extends=finished.data
-    )
-    return _kill_in(ground, finished, job, "reading")
+
+    def start() -> JobFolder:
+        return jobs.submit_ingest(
+            ground.workspace, source_kind="folder", source=more, name=finished.data.name, extends=finished.data
+        )
+
+    return _kill_in(ground, finished, start, "reading")
 
 
 def _fitting(ground: Ground, finished: Finished) -> str:
-    return _kill_in(ground, finished, ground.train(finished.data, **FITTED), "fitted")
+    return _kill_in(ground, finished, lambda: ground.train(finished.data, **FITTED), "fitted")
 
 
 def _learning(ground: Ground, finished: Finished) -> str:
-    return _kill_in(ground, finished, ground.train(finished.data, **LEARNT), "learnt")
+    return _kill_in(ground, finished, lambda: ground.train(finished.data, **LEARNT), "learnt")
 
 
 def _starter(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
