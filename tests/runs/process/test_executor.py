@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +13,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, Keeping
 from tl_core.documents.questions import DescribeSpec, RankSpec
-from tl_core.errors import InUse, SpecError, UnknownName
+from tl_core.errors import DiskFull, InUse, SpecError, UnknownName
 from tl_core.runs.process import executor
 from tl_core.runs.process.executor import EXECUTORS, cancel, chosen, forget_lost
 from tl_core.runs.process.local import LocalProcesses
@@ -166,6 +168,19 @@ def test_one_that_waits_can_be_claimed_by_nobody_and_one_that_ended_once(waiting
     first = waiting.claim()
     assert first is not None
     assert waiting.claim() is None
+
+
+def test_a_disk_that_is_full_when_a_job_takes_its_place_is_said_and_nothing_is_left(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.delenv("GRAFT_EXECUTOR", raising=False)
+    monkeypatch.setattr("tl_core.runs.process.queue.Ticket.tell", full)
+    with pytest.raises(DiskFull, match="no space is left for a new job"):
+        jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="x")
+    assert workspace.datasets() == []
 
 
 def test_the_setting_names_a_row_or_a_class_and_all_else_lists_the_rows(

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Protocol, cast, runtime_checkable
 
 from tl_core import settings
+from tl_core.disk import disk_full_said
 from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
 from tl_core.runs.process.devices import DEVICES, resolve_device
@@ -100,12 +101,16 @@ def hand_over(job: JobFolder, claim: int, *, store: Path, undo: Callable[[], Non
 
     If the executor refuses it, or the setting names none, `undo` is called before anybody else can claim the job; without
     `undo`, its folder is removed.
+
+    Raises:
+        DiskFull: no space is left for what the executor writes, such as a place in a queue.
     """
     try:
-        chosen().submit(job, store=store)
-        # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file.
-        if os.fstat(claim).st_nlink:
-            os.write(claim, b"accepted")
+        with disk_full_said("a new job"):
+            chosen().submit(job, store=store)
+            # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file.
+            if os.fstat(claim).st_nlink:
+                os.write(claim, b"accepted")
     except BaseException:
         # The folder may be one that its owner has mounted, and cannot be removed then.
         with suppress(OSError):
