@@ -10,7 +10,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import picture
-from ui import grids, prediction
+from tl_core.data.reading import make_input
+from ui import grids
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -72,7 +73,7 @@ def test_a_picture_that_is_asked_about_keeps_sharp_edges_up_to_a_larger_size_tha
     stripes.paste("white", (30, 0, 60, 60))
     content = io.BytesIO()
     stripes.save(content, "PNG")
-    shown = _opened(prediction._small(content.getvalue()))
+    shown = _opened(make_input(content.getvalue(), 224, "bicubic", shown=320).shown)
     assert shown.width >= 160
     edge = shown.width // 2
     assert [shown.convert("L").getpixel((x, 80)) for x in (edge - 9, edge + 8)] == [0, 255]

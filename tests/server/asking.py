@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Told = TypeVar("Told")
 
 
 @dataclass
@@ -81,4 +84,10 @@ async def aask(
 
 def ask(app: ASGIApp, target: str = "/", **how: Any) -> Answer:
     """`aask`, for a test that asks one thing at a time."""
-    return asyncio.run(aask(app, target, **how))
+    return run(aask(app, target, **how))
+
+
+def run(story: Coroutine[Any, Any, Told]) -> Told:
+    """What `story` returns. It runs in a thread of its own, because Playwright leaves an event loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, story).result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tests.server.asking import Answer, aask, ask, inner
+from tests.server.asking import Answer, aask, ask, inner, run
 from ui.server.attempts import Attempts
 from ui.server.password import Password, signing_key
 
@@ -122,7 +121,7 @@ def test_who_logs_out_is_out_in_every_tab(app: Password) -> None:
         await aask(open_tab, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
         return heard
 
-    assert asyncio.run(story()) == ["websocket.receive", "websocket.disconnect"]
+    assert run(story()) == ["websocket.receive", "websocket.disconnect"]
     assert ask(app, headers=login).status == 401
     assert ask(app, headers=cookie_of(typed(app, SECRET))).status == 200
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tests.browser.conftest import serving
-from tests.server.asking import Answer, aask, ask, inner
+from tests.server.asking import Answer, aask, ask, inner, run
 from tests.server.visiting import visiting
 from ui.server.upload_ceiling import UploadCeiling
 
@@ -62,7 +62,7 @@ def test_what_is_still_on_its_way_counts_and_no_byte_of_the_rest_is_read() -> No
         assert [(await first).status, (await second).status] == [200, 200]
         assert (await _put(app, "c", 4 * MB, client="203.0.113.3")).status == 200
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_visitors_from_one_place_leave_room_for_the_others() -> None:
@@ -84,7 +84,7 @@ def test_visitors_from_one_place_leave_room_for_the_others() -> None:
         arrived.set()
         assert [(await task).status for task in (*many, other)] == [200, 200, 200]
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_an_upload_without_its_size_is_refused() -> None:
