@@ -24,7 +24,7 @@ test: .venv/dev
 test-all: .venv/dev
 	$(BIN)/pytest -rs -n 2 --dist loadfile
 
-# hostile files, killed processes, full disks and too little memory: about an hour; make soak ARGUMENTS="kills --seed 7" does a part
+# hostile files, killed processes, full disks, too little memory and many sessions at once: about an hour and a half; make soak ARGUMENTS="kills --seed 7" does a part
 soak: .venv/dev
 	$(BIN)/python -m tests.soak $(ARGUMENTS)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from tests.soak import files, full_disk, kills, memory
+from tests.soak import files, full_disk, kills, memory, sessions
 from tests.soak.ground import Ground, Outcome, Part
 from tl_core.cli.show import line
 
@@ -36,6 +36,7 @@ PARTS: Mapping[str, Row] = MappingProxyType(
         "kills": Row(kills.run, kills.MOMENTS),
         "full_disk": Row(full_disk.run, full_disk.MOMENTS),
         "memory": Row(memory.run, memory.LEVELS),
+        "sessions": Row(sessions.run, sessions.SESSIONS),
     }
 )
 
@@ -49,11 +50,14 @@ def soak(
         int | None, typer.Option(help="The same seed gives the same campaign; by default a new one.")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(help="How many files, moments or levels, in place of the whole number.")
+        int | None, typer.Option(help="How many files, moments, levels or sessions, in place of the whole number.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help=f"How long the sessions act, in place of {sessions.MINUTES:g} minutes.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
 ) -> None:
-    """Attack Graft with hostile files, kill its processes, and take away its disk and its memory."""
+    """Attack Graft with hostile files, kill its processes, and take away its disk and its memory; then be many at once."""
     unknown = set(parts or ()) - PARTS.keys()
     if unknown:
         raise typer.BadParameter(f"There is no part {', '.join(sorted(unknown))}. There are {', '.join(PARTS)}.")
@@ -64,7 +68,9 @@ def soak(
         row = PARTS[name]
         line(f"{name}, seed {seed}: {count or row.count} of {row.count}")
         started = time.monotonic()
-        outcome = _carried_out(row, seed, count or row.count)
+        outcome = _carried_out(
+            row, Ground(Path(tempfile.mkdtemp(prefix="graft-soak-")), seed, minutes), count or row.count
+        )
         figures[name] = {
             "seed": seed,
             "count": count or row.count,
@@ -81,10 +87,8 @@ def soak(
     raise typer.Exit(1 if violations else 0)
 
 
-def _carried_out(row: Row, seed: int, count: int) -> Outcome:
-    root = Path(tempfile.mkdtemp(prefix="graft-soak-"))
+def _carried_out(row: Row, ground: Ground, count: int) -> Outcome:
     try:
-        ground = Ground(root, seed)
         ground.prepare()
         part = row.run(ground, count)
         while True:
@@ -93,7 +97,7 @@ def _carried_out(row: Row, seed: int, count: int) -> Outcome:
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(ground.root, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class Ground:
 
     root: Path
     seed: int
+    minutes: float | None = None
+    """How long a part lasts that goes by time; None for its whole time."""
 
     @cached_property
     def random(self) -> random.Random:
