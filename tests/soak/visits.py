@@ -81,6 +81,7 @@ class Visit:
     _timers: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Seconds between two reruns of a fragment, and when the next is due, by its id."""
     _page: str = ""
+    """The address of the open page."""
     _session: str = ""
     _met: set[bytes] = field(default_factory=set)
     _text: bytearray = field(default_factory=bytearray)
@@ -185,10 +186,8 @@ class Visit:
     async def _rerun(self, kind: str, *states: WidgetState, page: str | None = None) -> None:
         """Rerun the open page, or open `page`, and wait for its end."""
         message = self._message()
-        if page is None:
-            message.rerun_script.page_script_hash = self._page
-        else:
-            message.rerun_script.page_name = page
+        self._page = self._page if page is None else page
+        message.rerun_script.page_name = self._page
         message.rerun_script.widget_states.widgets.extend(states)
         self._widgets.clear()
         self._timers.clear()
@@ -218,7 +217,7 @@ class Visit:
                 if due <= loop.time() and self._ended.is_set():
                     self._timers[fragment] = (interval, loop.time() + interval)
                     message = self._message()
-                    message.rerun_script.page_script_hash = self._page
+                    message.rerun_script.page_name = self._page
                     message.rerun_script.fragment_id = fragment
                     message.rerun_script.is_auto_rerun = True
                     self.seen.counts["timed reruns of fragments"] += 1
@@ -248,7 +247,6 @@ class Visit:
         kind = message.WhichOneof("type")
         if kind == "new_session":
             self._session = message.new_session.initialize.session_id
-            self._page = message.new_session.page_script_hash
         elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
             self._take_element(message.delta.new_element)
         elif kind == "auto_rerun":
