@@ -9,6 +9,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Plotly uses pandas as soon as another thread has begun to import it; here each thread waits until it is whole.
+import pandas as pd  # noqa: F401
 import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st  # its import registers the template that follows the page's theme
