@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from tl_core import settings
 from tl_core.disk import in_words, modified, remove
 from tl_core.documents.base import Document
@@ -132,7 +134,7 @@ def begin(record: Downloaded, origin: Origin) -> list[Origin]:
         DiskFull: the record cannot be written.
     """
     _folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _one_at_a_time():
+    with FileLock(_folder() / "lock", mode=0o600):
         removed = _make_room(record, origin)
         record.hold()
         origin.write(record.path)
@@ -204,15 +206,5 @@ def _alone(lock: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    descriptor = os.open(_folder() / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
     finally:
         os.close(descriptor)
