@@ -136,27 +136,6 @@ def regularisation_curve(strengths: Sequence[float], train: Sequence[float], val
     return figure
 
 
-def answer_bars(names: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
-    """The likeliest classes of one picture, the first on top."""
-    figure = _figure("", 34 * len(names) + 16)
-    colours = [TRAINABLE] + [FROZEN] * (len(names) - 1)
-    figure.add_bar(
-        y=list(range(len(names))),
-        x=list(probabilities),
-        orientation="h",
-        marker={"color": colours},
-        text=[f"{label(name, longest=26)}: {percent(value)}" for name, value in zip(names, probabilities, strict=True)],
-        textposition=["inside" if value > 0.6 else "outside" for value in probabilities],
-        insidetextanchor="start",
-        cliponaxis=False,
-        hoverinfo="skip",
-    )
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, bargap=0.25, showlegend=False)
-    figure.update_xaxes(range=[0, 1.02], visible=False)
-    figure.update_yaxes(visible=False, autorange="reversed")
-    return figure
-
-
 def share(fraction: float) -> str:
     """0.0312 as "3.1 %": two digits, however small."""
     return f"{100 * fraction:.2g}{NARROW}%"

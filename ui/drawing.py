@@ -1,6 +1,7 @@
-"""The picture of a network as SVG: its stages from stem to head, how large each is, whether it learns and how fast.
+"""What pages draw as HTML and SVG of their own: a network, and the answer to a picture.
 
-There are two shapes: small, for a card, and large, with names, numbers of parameters and learning rates.
+A network is drawn as its stages from stem to head: how large each is, whether it learns and how fast. There are two shapes: small, for
+a card, and large, with names, numbers of parameters and learning rates.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tl_core.models.registry import Network
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.strategies import Strategy, stage_rates
 from ui.charts import FROZEN, TRAINABLE
-from ui.words import count, plural
+from ui.words import count, percent, plural, short
 
 Learns = Literal["no", "part", "perhaps", "yes"]
 """What learns in a stage. `no`: nothing; `part`: a small part of every layer; `perhaps`: everything, if this stage is the one that
@@ -24,6 +25,8 @@ the strategy finds; `yes`: everything."""
 NARROW_LARGE, WIDE_LARGE = 360, 1000
 GREY = "#77857E"
 """A grey that can be read on a light and on a dark page."""
+MUTED = "rgba(128,140,134,0.14)"
+"""What is behind a bar."""
 _SMALL = (240, 72)
 _MOST_LABELS = 15
 """Largest number of stages that are named side by side; in a deeper network only some have their name."""
@@ -255,6 +258,21 @@ def _svg(width: float, height: float, kind: str, shapes: str, words: str) -> str
         f'<line x1="0" y1="0" x2="0" y2="6" stroke="{FROZEN}" stroke-width="3"/></pattern></defs>'
         f"{shapes}{words}</svg>"
     )
+
+
+def answer_bars(names: Sequence[str], probabilities: Sequence[float]) -> str:
+    """HTML of the likeliest classes of one picture, a bar with words for each, the first on top.
+
+    A page shows a dozen of these, and a Plotly figure for each would take more time than the rest of the page.
+    """
+    rows = "".join(
+        f'<div style="position:relative;height:1.6rem;border-radius:5px;overflow:hidden;background:{MUTED}">'
+        f'<div style="height:100%;width:{100 * value:.1f}%;background:{colour};opacity:.6"></div>'
+        '<div style="position:absolute;inset:0;padding:0 .5rem;line-height:1.6rem;white-space:nowrap;font-size:.875rem">'
+        f"{html.escape(short(name, longest=26))}: {percent(value)}</div></div>"
+        for name, value, colour in zip(names, probabilities, [TRAINABLE] + [FROZEN] * (len(names) - 1), strict=True)
+    )
+    return f'<div class="graft-bars" style="display:grid;gap:.35rem">{rows}</div>'
 
 
 def totals(drawn: Sequence[Block]) -> str:

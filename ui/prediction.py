@@ -25,7 +25,7 @@ from tl_core.errors import GraftError, NotFound, UnreadableImage
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.predictor import Predictor
-from ui import charts, grids
+from ui import drawing, grids
 from ui.taking import take_pictures
 from ui.words import percent, plain, plural, short, sureness
 
@@ -174,16 +174,14 @@ def show(kept: Answers) -> None:
     if not kept.named:
         return
     st.caption(f"{kept.milliseconds:.0f} ms a picture")
-    # Counted from the oldest on, so that a picture's key stays when newer ones come.
-    numbered = list(zip(range(len(kept.named), 0, -1), kept.named, strict=True))
-    place, shown = grids.paged(numbered, key="answers", page_size=12)
+    place, shown = grids.paged(kept.named, key="answers", page_size=12)
     with place, st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:
-        for number, named in shown:
+        for named in shown:
             with tiles.cell():
-                _card(named, f"{number}")
+                _card(named)
 
 
-def _card(named: Named, key: str) -> None:
+def _card(named: Named) -> None:
     answer = named.answer
     if "error" in answer:
         st.error(
@@ -206,11 +204,6 @@ def _card(named: Named, key: str) -> None:
             else f":orange[:material/close: wrong, it was {plain(named.truth, longest=30)}]"
         )
         st.markdown(f"Never seen in training: {sign}")
-    charts.show(
-        charts.answer_bars(
-            [entry["label"] for entry in answer["top"]], [entry["probability"] for entry in answer["top"]]
-        ),
-        key=f"bars-{key}",
-        alt=f"Likeliest: {short(answer['label'])}, {percent(answer['probability'])}",
-    )
+    top = answer["top"]
+    st.html(drawing.answer_bars([entry["label"] for entry in top], [entry["probability"] for entry in top]))
     st.caption(plain(named.name))

@@ -64,3 +64,10 @@ def test_a_small_stem_is_seen_beside_millions_and_names_are_text() -> None:
 
 def test_rates_are_written_as_people_write_them() -> None:
     assert [drawing.rate_text(rate) for rate in (3e-4, 0.00041, 1.0)] == ["3e-4", "4.1e-4", "1e0"]
+
+
+def test_the_bars_of_an_answer_are_as_long_as_they_say_and_a_class_name_is_text() -> None:
+    drawn = drawing.answer_bars(["<script>", "a" * 60], [0.934, 0.0004])
+    rows = list(ElementTree.fromstring(drawn))
+    assert [bar.get("style", "").partition("width:")[2].partition(";")[0] for bar, _ in rows] == ["93.4%", "0.0%"]
+    assert [words.text for _, words in rows] == ["<script>: 93\u202f%", "a" * 25 + "…: under 1\u202f%"]

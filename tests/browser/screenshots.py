@@ -109,7 +109,7 @@ def tour(page: Page, address: str, folder: Path) -> None:
     page.get_by_role("link", name="Predict").click()
     page.get_by_role("button", name="Try three held-out pictures").click()
     page.get_by_text("Never seen in training").first.wait_for()
-    bars = page.locator(".js-plotly-plot")
+    bars = page.locator(".graft-bars")
     take(page, folder / "predict.png", WIDE, until=bars.last)
     take(page, folder / "phone.png", PHONE, until=bars.first)
     page.get_by_role("link", name="Graft").click()
