@@ -47,6 +47,8 @@ def app(
         show.aside(f"Graft is on {url} and keeps its data in {settings.store_folder()}. Ctrl-C ends it.")
     sys.stdout.flush()
     os.chdir(ROOT)
+    # Each rerun has a thread, and with an arena for each glibc keeps much more memory than is in use.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # In place of this process, so that the container's and the terminal's signals reach the server itself.
     os.execv(sys.executable, command)  # noqa: S606 - this interpreter, with arguments of our own
 
