@@ -13,12 +13,12 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tests.runs.executors import KEEPING, Keeping
+from tl_core import locks
 from tl_core.documents.status import Failure
 from tl_core.errors import InUse
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
-from tl_core.runs.store import locks
 from tl_core.runs.store.store import Workspace
 from ui import actions
 from ui.evaluate_page import results

@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import ROOT, Open, text
 from tests.conftest import PATIENCE
+from tl_core import locks
 from tl_core.documents.questions import FeatureMapsSpec, QuestionSpec, RankSpec
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.store import new_id
 from ui import places

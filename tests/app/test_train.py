@@ -9,10 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
+from tl_core import locks
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import keep, network
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store, new_id
 from tl_core.training.strategies.strategies import strategies

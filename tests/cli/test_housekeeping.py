@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.app import records
+from tl_core import locks
 from tl_core.cli import main
 from tl_core.models.weights import downloaded
 from tl_core.models.weights.downloaded import Downloaded, Origin, begin, downloads, record_of
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
 

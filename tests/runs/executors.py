@@ -10,10 +10,10 @@ import pytest
 
 from tests.runs import scratch
 from tests.runs.served import Served
+from tl_core import locks
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import Executor
 from tl_core.runs.process.run_job import Held, JobFunction, run
-from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 

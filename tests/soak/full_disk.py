@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.conftest import picture
 from tests.soak import ground as look
 from tests.soak.ground import Ground, Outcome, Part, ended
-from tests.soak.kills import FITTED, LEARNT, Finished, _finish, begun
+from tests.soak.kills import FITTED, LEARNT, Finished, begun, finish, next_run
 from tl_core.errors import DiskFull, GraftError
 from tl_core.runs.store.job_folder import JobFolder
 from ui.data_page.uploads import Draft
@@ -70,7 +70,7 @@ def run(ground: Ground, count: int = MOMENTS) -> Part:
 
 def _inside(ground: Ground, count: int) -> Part:
     outcome, kinds = Outcome(), Counter[str]()
-    finished = yield from _finish(ground, outcome)
+    finished = yield from finish(ground, outcome)
     ways = list(WAYS.items())
     for number in range(count):
         name, way = ways[number % len(ways)]
@@ -104,15 +104,7 @@ def _problems(ground: Ground, finished: Finished) -> list[str]:
             problems.append(f"{job.what} {job.id} says {failure.kind}: {failure.message}")
     if ground.predict(finished.run) != finished.answers:
         problems.append("the finished classifier answers otherwise")
-    for job in (*ground.workspace.runs(), *ground.workspace.datasets()):
-        if job not in (finished.data, finished.run):
-            job.delete()
-    following = ground.train(finished.data, **FITTED)
-    problems += filter(None, [ended(following)])
-    if following.status().state != "succeeded":
-        problems.append(f"the next run is {following.status().state}: {following.log(2_000)}")
-    following.delete()
-    return problems
+    return problems + next_run(ground, finished)
 
 
 def _fill(ground: Ground, left: int) -> None:

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import picture
-from tl_core import load
+from tl_core import load, locks
 from tl_core.documents.events import StageStarted
 from tl_core.errors import GraftError
 from tl_core.runs.process import local
 from tl_core.runs.start import jobs
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace

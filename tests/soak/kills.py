@@ -1,10 +1,11 @@
-"""SIGKILL at seeded moments: the worker, then the program that started it, in every stage of every kind of job.
+"""SIGKILL at seeded moments: the worker, and the app or the command that started it, in every stage of every kind of job.
 
 Nothing that was finished may be lost or half there, the next run must work, and no process and no lock may be left.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -12,17 +13,23 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
+
+from websockets.exceptions import ConnectionClosed
 
 from tests.soak import ground as look
 from tests.soak.ground import Answers, Ground, Outcome, Part, ended, kill, stages, worker_of, write_pictures
+from tests.soak.served import App, serving
+from tests.soak.visits import Seen, Visit
 from tl_core.documents.events import StageStarted
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.store.sweep import sweep
+from ui.places import TRAIN
 
 MOMENTS = 100
 FITTED: Mapping[str, Any] = {"strategy": "feature_extraction"}
@@ -41,12 +48,14 @@ class Finished:
     answers: Answers
     known: dict[str, list[tuple[str, float]]]
     """The stages of each kind of job and how long they took when nobody killed it."""
+    told: list[str] = field(default_factory=list)
+    """What a session of the app met since the last look that nobody may meet."""
 
 
 def run(ground: Ground, count: int = MOMENTS) -> Part:
     """`count` moments, whose kinds take turns."""
     outcome, kinds = Outcome(), Counter[str]()
-    finished = yield from _finish(ground, outcome)
+    finished = yield from finish(ground, outcome)
     ways = list(WAYS.items())
     for number in range(count):
         name, way = ways[number % len(ways)]
@@ -59,7 +68,7 @@ def run(ground: Ground, count: int = MOMENTS) -> Part:
     return outcome
 
 
-def _finish(ground: Ground, outcome: Outcome) -> Part:
+def finish(ground: Ground, outcome: Outcome) -> Part:
     """A data set and a run of each kind, not killed."""
     data = ground.read()
     outcome.violations += filter(None, [ended(data)])
@@ -80,18 +89,25 @@ def _problems(ground: Ground, finished: Finished) -> list[str]:
     """What is not as it must be after a moment."""
     problems = look.settled(ground.store)
     problems += look.documents(ground.workspace)
+    problems += finished.told
+    finished.told.clear()
     for job in (*ground.workspace.datasets(), *ground.workspace.runs()):
         problems += filter(None, [look.said_in_words(job)])
     if finished.data.status().state != "succeeded" or finished.run.status().state != "succeeded":
         problems.append("what was finished is finished no more")
     elif ground.predict(finished.run) != finished.answers:
         problems.append("the finished classifier answers otherwise")
+    return problems + next_run(ground, finished)
+
+
+def next_run(ground: Ground, finished: Finished) -> list[str]:
+    """What is wrong with another run, and with what is left once all but what was finished is deleted."""
     for job in (*ground.workspace.runs(), *ground.workspace.datasets()):
         if job not in (finished.data, finished.run):
             job.delete()
     sweep(Store(ground.store), 0)
     left = list(ground.workspace.path.rglob(".deleted-*"))
-    problems += [f"half a deletion is left: {path.name}" for path in left]
+    problems = [f"half a deletion is left: {path.name}" for path in left]
     following = ground.train(finished.data, **FITTED)
     problems += filter(None, [ended(following)])
     if following.status().state != "succeeded":
@@ -174,6 +190,42 @@ def _starter(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
     return do
 
 
+def _app(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
+    """Have a session of the served app train, and kill the app, with its worker first or not."""
+
+    def do(ground: Ground, finished: Finished) -> str:
+        with serving(ground) as app:
+            said = asyncio.run(_train_and_kill(app, ground, finished, worker_first=worker_first))
+            before, found, after = app.log.read_text().partition("Traceback")
+            if found:
+                finished.told.append(f"the app's log has a traceback: {before[-500:]}{found}{after[:3_000]}")
+        return said
+
+    return do
+
+
+async def _train_and_kill(app: App, ground: Ground, finished: Finished, *, worker_first: bool) -> str:
+    visit = Visit(app.address, look.TOKEN, frozenset(), b"", Seen(), ground.random)
+    started, wait = False, ground.random.random() * 3 * sum(seconds for _, seconds in finished.known["fitted"])
+    with suppress(ConnectionClosed):
+        async with visit.opened():
+            started = await visit.press(TRAIN, "Start")
+            while not (workers := look.descendants(app.process.pid)) and app.process.poll() is None:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(wait)
+            finished.told += visit.seen.violations
+            if worker_first:
+                for worker in workers:
+                    kill(worker)
+                await asyncio.sleep(ground.random.random() * 2.0)
+            workers = look.descendants(app.process.pid)
+            kill(app.process.pid)
+            app.process.wait()
+    if not started:
+        finished.told.append("the page Train had no button Start")
+    return f"{wait:.2f} s after its first worker began, {len(workers)} processes below it"
+
+
 def _predicting(ground: Ground, finished: Finished) -> str:
     process = ground.command("predict", finished.run.path, ground.root / "new", "--json")
     wait = ground.random.random() * 2.0
@@ -215,6 +267,8 @@ WAYS: Mapping[str, Callable[[Ground, Finished], str]] = {
     "worker, adding": _adding,
     "starter": _starter(worker_first=False),
     "worker, then starter": _starter(worker_first=True),
+    "app": _app(worker_first=False),
+    "worker, then app": _app(worker_first=True),
     "prediction": _predicting,
     "deletion": _deleting,
 }

@@ -11,7 +11,8 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.server.visiting import XSRF
-from ui.places import DATA, EVALUATE, HOME, PREDICT, TRAIN
+from ui.places import DATA, EVALUATE, HOME, PREDICT, TRAIN, Place
 from ui.workspace import BUG
 
 PREFIX = "50a4"
@@ -95,36 +96,48 @@ class Visit:
         """Open the app after `first` seconds and do something about `every` seconds until that moment of the event loop's clock."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(first)
-        url = self.address.replace("http", "ws") + "/_stcore/stream"
         try:
-            async with (
-                httpx.AsyncClient(base_url=self.address, timeout=_LONGEST) as self._http,
-                connect(
-                    url, subprotocols=[Subprotocol("streamlit")], origin=self.address, max_size=None, compression=None
-                ) as self._socket,  # type: ignore[arg-type]
-            ):
-                self._ended = asyncio.Event()
-                self._urls: asyncio.Queue[Any] = asyncio.Queue()
-                helpers = [asyncio.create_task(self._listen(self._socket)), asyncio.create_task(self._tick())]
-                try:
-                    await self._rerun("opening")
-                    while loop.time() < until:
-                        begun = loop.time()
-                        await self._something()
-                        rest = begun + every * self.random.uniform(0.7, 1.3) - loop.time()
-                        await asyncio.sleep(max(0.0, min(rest, until - loop.time())))
-                finally:
-                    for helper in helpers:
-                        helper.cancel()
-                    for ended in await asyncio.gather(*helpers, return_exceptions=True):
-                        if isinstance(ended, Exception):
-                            self.seen.violations.append(
-                                f"session {self.mark} broke off: {type(ended).__name__} {ended}"
-                            )
+            async with self.opened():
+                while loop.time() < until:
+                    begun = loop.time()
+                    await self._something()
+                    rest = begun + every * self.random.uniform(0.7, 1.3) - loop.time()
+                    await asyncio.sleep(max(0.0, min(rest, until - loop.time())))
         except (ConnectionClosed, OSError, httpx.HTTPError, TimeoutError) as error:
             self.seen.violations.append(f"session {self.mark} broke off: {type(error).__name__} {error}")
         if self.mark.encode() not in self._met:
             self.seen.violations.append(f"session {self.mark} never saw its own workspace, so the search says nothing")
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """The session, which has opened Home."""
+        url = self.address.replace("http", "ws") + "/_stcore/stream"
+        async with (
+            httpx.AsyncClient(base_url=self.address, timeout=_LONGEST) as self._http,
+            connect(
+                url, subprotocols=[Subprotocol("streamlit")], origin=self.address, max_size=None, compression=None
+            ) as self._socket,  # type: ignore[arg-type]
+        ):
+            self._ended = asyncio.Event()
+            self._urls: asyncio.Queue[Any] = asyncio.Queue()
+            helpers = [asyncio.create_task(self._listen(self._socket)), asyncio.create_task(self._tick())]
+            try:
+                await self._rerun("opening")
+                yield
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                for ended in await asyncio.gather(*helpers, return_exceptions=True):
+                    if isinstance(ended, Exception):
+                        self.seen.violations.append(f"session {self.mark} broke off: {type(ended).__name__} {ended}")
+
+    async def press(self, page: Place, label: str) -> bool:
+        """Open `page` and press its button `label`; whether there is one."""
+        await self._rerun("reading", page=pathname(page.file))
+        button = self._widgets.get(("button", label))
+        if button:
+            await self._rerun("reading", WidgetState(id=button, trigger_value=True))
+        return button is not None
 
     async def _something(self) -> None:
         what = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
@@ -145,10 +158,7 @@ class Visit:
             self.seen.counts["told to wait"] += _BUSY in self._text
 
     async def _upload(self) -> None:
-        await self._rerun("reading", page=pathname(DATA.file))
-        bring = self._widgets.get(("button", "Bring other pictures"))
-        if bring:
-            await self._rerun("reading", WidgetState(id=bring, trigger_value=True))
+        await self.press(DATA, "Bring other pictures")
         self._number += 1
         folder = f"{self.mark}-{self._number}"
         given = await self._given("A folder", [f"{folder}/{kind}/{n}.jpg" for kind in ("cup", "bowl") for n in (1, 2)])

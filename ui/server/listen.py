@@ -32,9 +32,6 @@ def options(host: str, port: int) -> dict[str, Any]:
         # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
         "server.enableXsrfProtection": not settings.on_space(),
         "browser.gatherUsageStats": False,
-        # Streamlit would search all of Python's objects for garbage after every rerun, which takes a tenth of a second and holds up
-        # everyone else's; Python itself does it when there is reason to.
-        "runner.postScriptGC": False,
     }
 
 

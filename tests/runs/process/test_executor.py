@@ -12,6 +12,7 @@ import pytest
 
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, Keeping
+from tl_core import locks
 from tl_core.documents.questions import DescribeSpec, RankSpec
 from tl_core.errors import DiskFull, InUse, SpecError, UnknownName
 from tl_core.runs.process import executor
@@ -19,7 +20,6 @@ from tl_core.runs.process.executor import EXECUTORS, cancel, chosen, forget_lost
 from tl_core.runs.process.local import LocalProcesses
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace

@@ -16,13 +16,13 @@ import pytest
 from tests.conftest import PATIENCE, until
 from tests.runs.conftest import TOKEN
 from tests.runs.executors import LocalScratch
+from tl_core import locks
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.errors import LimitReached
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.process.queue import Ticket, drop_ticket, require_room, take_ticket, wait_for_turn
 from tl_core.runs.start import jobs
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
@@ -291,7 +291,7 @@ def test_a_dropped_ticket_leaves_the_line(store: object) -> None:
 
 def test_a_lock_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from tl_core.runs.store import locks\n"
+        "import os, sys; from pathlib import Path; from tl_core import locks\n"
         "os.close(0); taken = locks.take(Path(sys.argv[1])); assert taken > 2; print(locks.held(Path(sys.argv[1])))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")], capture_output=True, text=True)

@@ -14,6 +14,7 @@ from tests.conftest import until
 from tests.runs import scratch
 from tests.runs.conftest import end_all
 from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
+from tl_core import locks
 from tl_core.documents.options import Device, TrainingOptions
 from tl_core.documents.questions import DescribeSpec, MeasureSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
@@ -22,7 +23,6 @@ from tl_core.runs.questions import ask as asking
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import rate_question
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, open_job
 from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.store.sweep import sweep

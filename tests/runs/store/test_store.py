@@ -11,11 +11,11 @@ import pytest
 
 from tests.runs.conftest import HERE
 from tests.runs.executors import by
+from tl_core import locks
 from tl_core.documents.events import EVENT, Notice
 from tl_core.documents.status import Status
 from tl_core.errors import InUse, NotFound, StoreError
 from tl_core.runs.start import jobs
-from tl_core.runs.store import locks
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id, new_token
 from tl_core.runs.store.sweep import sweep, sweep_hourly

@@ -7,22 +7,22 @@ long as it lives; a record that is locked is not removed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.disk import in_words, modified, remove
 from tl_core.documents.base import Document
 from tl_core.errors import DocumentError, InUse, NotFound, OverBudget
 
 _FOLDER = "downloaded"
+_REMOVAL = 30.0
+"""Seconds within which the files of a download are removed."""
 _held: dict[Path, int] = {}
 """Descriptors of the locks that this process has, by the file that is locked."""
 
@@ -71,15 +71,18 @@ class Downloaded:
     @property
     def in_use(self) -> bool:
         """Whether a process, perhaps this one, uses it or brings it."""
-        with _alone(self._lock) as alone:
-            return not alone
+        descriptor = locks.take(self._lock, patience=0.0)
+        if descriptor is None:
+            return True
+        locks.release([descriptor])
+        return False
 
     def hold(self) -> None:
-        """Keep it from being removed until this process has ended."""
+        """Keep it from being removed until this process has ended. Raises InUse where it is being removed."""
         if self._lock not in _held:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            descriptor = locks.take(self._lock, shared=True, patience=_REMOVAL)
+            if descriptor is None:
+                raise InUse("These weights are being removed. Try again in a minute.")
             _held[self._lock] = descriptor
 
     def touch(self) -> None:
@@ -89,9 +92,10 @@ class Downloaded:
 
     def remove(self) -> int:
         """Remove its file and its record; the bytes that are free then. Raises InUse."""
-        with _alone(self._lock) as alone:
-            if not alone:
-                raise InUse("These weights are in use by a job. Wait until it has ended.")
+        descriptor = locks.take(self._lock, patience=0.0)
+        if descriptor is None:
+            raise InUse("These weights are in use by a job. Wait until it has ended.")
+        try:
             freed = 0
             with suppress(NotFound, DocumentError):
                 origin = self.origin
@@ -102,6 +106,8 @@ class Downloaded:
                     remove(blob)
             self.path.unlink(missing_ok=True)
             return freed
+        finally:
+            locks.release([descriptor])
 
     @property
     def _lock(self) -> Path:
@@ -189,22 +195,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
-    """Whether nobody has the lock; during the block nobody gets it then."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield True
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

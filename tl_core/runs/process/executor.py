@@ -12,13 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast, runtime_checkable
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.disk import disk_full_said
 from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
 from tl_core.runs.process.devices import DEVICES, resolve_device
 from tl_core.runs.process.local import LocalProcesses
-from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.job import Outlook
@@ -29,7 +29,6 @@ from tl_core.documents.spec import Queue
 from tl_core.errors import Cancelled, LimitReached
 from tl_core.hardware import available_mb
 from tl_core.runs.process.devices import resolve_device
-from tl_core.runs.store import locks
 from tl_core.settings import Settings
 
 _POLL = 0.1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, NoReturn
 
+from tl_core import locks
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, Notice, drive
 from tl_core.documents.job import needs
@@ -18,7 +19,6 @@ from tl_core.runs.process.devices import DEVICES
 from tl_core.runs.process.queue import Ticket, drop_ticket, name_of, take_ticket, wait_for_turn
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.process.watch import Watch
-from tl_core.runs.store import locks
 from tl_core.runs.store.budgets import require_free
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from tl_core import locks
 from tl_core.documents.events import Event
 from tl_core.documents.questions import Answer, DescribeSpec, QuestionSpec
 from tl_core.documents.spec import IngestSpec
@@ -20,7 +21,6 @@ from tl_core.models.weights.obtain import identity
 from tl_core.runs.process.executor import forget_lost, hand_over, known_device
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start import jobs
-from tl_core.runs.store import locks
 from tl_core.runs.store.budgets import require_budget, require_free
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve

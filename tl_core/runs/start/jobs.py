@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from tl_core import locks
 from tl_core.disk import remove, write_atomically
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec
@@ -19,7 +20,6 @@ from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
-from tl_core.runs.store import locks
 from tl_core.runs.store.budgets import require_free, room_for
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve

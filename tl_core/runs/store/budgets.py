@@ -9,10 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.disk import in_words, require_spare, spare
 from tl_core.errors import InUse, OverBudget
-from tl_core.runs.store import locks
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import used
 

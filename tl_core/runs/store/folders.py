@@ -12,14 +12,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import Answer, Question, QuestionSpec
 from tl_core.documents.report import Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
-from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import DIED, JobFolder
 from tl_core.serving.bundle_files import FOLDER
 

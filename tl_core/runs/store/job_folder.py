@@ -20,6 +20,7 @@ from typing import ClassVar, TypeVar
 
 from pydantic import ValidationError
 
+from tl_core import locks
 from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event
@@ -27,7 +28,6 @@ from tl_core.documents.job import JobSpec, Outlook, SpecFile
 from tl_core.documents.spec import Label
 from tl_core.documents.status import Failure, State, Status
 from tl_core.errors import DocumentError, InUse, NotFound
-from tl_core.runs.store import locks
 
 _Spec = TypeVar("_Spec", bound=Document)
 RESERVE_BYTES = 65_536

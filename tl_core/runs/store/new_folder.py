@@ -8,11 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.disk import disk_full_said
 from tl_core.documents.job import JobSpec
 from tl_core.errors import InUse, NotEmpty, SpecError, StoreError
-from tl_core.runs.store import locks
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.store import Store, Workspace, new_id
 from tl_core.runs.store.sweep import sweep_hourly

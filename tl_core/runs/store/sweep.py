@@ -7,9 +7,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tl_core import locks
 from tl_core.disk import modified
 from tl_core.errors import GraftError, InUse
-from tl_core.runs.store import locks
 from tl_core.runs.store.store import KINDS, Store, Workspace, children
 
 _HOUR, _DAY = 3_600.0, 86_400.0
