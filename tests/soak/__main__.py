@@ -1,4 +1,4 @@
-"""`python -m tests.soak [PART...]`: a campaign of attacks and accidents on a store of its own, which takes about an hour.
+"""`python -m tests.soak [PART...]`: a campaign of attacks and accidents on a store of its own, which takes about an hour and a half.
 
 Each part prints what it did. A violation of what must hold makes the exit code 1. The same seed gives the same campaign.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests import hostile
 from tests.soak.ground import CLASSES, Ground, Outcome, Part, Watch, answer, ended, write_pictures
-from tests.soak.mutator import ARCHIVES, MUTATIONS, zipped
+from tests.soak.mutator import ARCHIVES, ESCAPED, MUTATIONS, zipped
 from tl_core.data.formats import READ
 from tl_core.disk import remove
 from tl_core.runs.start import jobs
@@ -49,7 +49,7 @@ def run(ground: Ground, count: int = FILES) -> Part:
             yield from _archive(ground, number, name, make(), outcome, kinds)
     if _tree(ground.root / "canary") != canary:
         outcome.violations.append("the files beside the store were changed")
-    outcome.violations += sorted(watch.beyond)
+    outcome.violations += watch.problems()
     outcome.figures |= {"files": count - archives, "archives": archives, **kinds}
     outcome.figures["largest process, MB"] = watch.most_mb
     return outcome
@@ -176,13 +176,14 @@ def _archive(ground: Ground, number: int, name: str, content: bytes, outcome: Ou
 
 
 def _strays(ground: Ground, known: set[str]) -> list[str]:
-    """What lies beside the store that nobody put there."""
+    """What lies beside the store that nobody put there, or anywhere under a name that an archive tried to write."""
     places = {"canary", "home", "new", "pictures", "store", "tmp"} | known
     found = [path for path in ground.root.iterdir() if path.name not in places]
     found += [path for name in ("home", "tmp") for path in (ground.root / name).rglob("*") if path.is_file()]
+    found += [path for path in ground.root.rglob(f"*{ESCAPED}*") if path not in found]
     for path in found:
         remove(path)  # so that each is told once
-    return [f"{path.relative_to(ground.root)} was written outside of the store" for path in found]
+    return [f"{path.relative_to(ground.root)} was written where it must not" for path in found]
 
 
 def _tree(folder: Path) -> dict[str, str]:

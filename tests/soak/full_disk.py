@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.conftest import picture
 from tests.soak import ground as look
 from tests.soak.ground import Ground, Outcome, Part, ended
-from tests.soak.kills import FITTED, LEARNT, Finished, begun, finish, next_run
+from tests.soak.kills import FITTED, LEARNT, Finished, Moment, begun, finish, next_run
 from tl_core.errors import DiskFull, GraftError
 from tl_core.runs.store.job_folder import JobFolder
 from ui.data_page.uploads import Draft
@@ -69,15 +69,15 @@ def run(ground: Ground, count: int = MOMENTS) -> Part:
 
 
 def _inside(ground: Ground, count: int) -> Part:
-    outcome, kinds = Outcome(), Counter[str]()
+    outcome, kinds, hits = Outcome(), Counter[str](), 0
     finished = yield from finish(ground, outcome)
     ways = list(WAYS.items())
     for number in range(count):
         name, way = ways[number % len(ways)]
         left = ground.random.choice(_LEFT)
-        problems, said = [], ""
+        problems, said, hit = [], "", True
         try:
-            said = way(ground, finished, left)
+            said, hit = way(ground, finished, left)
         except GraftError as error:
             said = f"refused: {error.message}"
             if not isinstance(error, DiskFull):
@@ -86,12 +86,15 @@ def _inside(ground: Ground, count: int) -> Part:
             problems.append(f"{type(error).__name__}: {error}")
         _empty(ground)
         kinds[name] += 1
+        hits += hit
         problems += _problems(ground, finished)
         outcome.violations += [
             f"moment {number} ({name}, {left} bytes left: {said}): {problem}" for problem in problems
         ]
         yield f"moment {number}: {name}, {left} bytes left: {said}{'' if not problems else ': ' + problems[0]}"
-    outcome.figures |= {"moments": count, **kinds}
+    outcome.figures |= {"moments": count, "at which something was at work": hits, **kinds}
+    if hits < count / 2:
+        outcome.violations.append(f"only at {hits} of {count} moments something was at work: that shows little")
     return outcome
 
 
@@ -120,38 +123,39 @@ def _empty(ground: Ground) -> None:
     (ground.store / "ballast").unlink(missing_ok=True)
 
 
-def _in_a_stage(ground: Ground, finished: Finished, left: int, job: JobFolder, kind: str) -> str:
+def _in_a_stage(ground: Ground, finished: Finished, left: int, job: JobFolder, kind: str) -> Moment:
     title, seconds = ground.random.choice(finished.known[kind])
     wait = ground.random.random() * seconds
     while job.alive() and not begun(job, title):
         time.sleep(0.005)
     time.sleep(wait)
     _fill(ground, left)
+    hit = job.alive()
     problem = ended(job)
     if problem:
         raise AssertionError(problem)
-    return f"{wait:.2f} s into {title!r}, {job.status().state}"
+    return Moment(f"{wait:.2f} s into {title!r}, {job.status().state}", hit)
 
 
-def _reading(ground: Ground, finished: Finished, left: int) -> str:
+def _reading(ground: Ground, finished: Finished, left: int) -> Moment:
     return _in_a_stage(ground, finished, left, ground.read(), "reading")
 
 
-def _fitting(ground: Ground, finished: Finished, left: int) -> str:
+def _fitting(ground: Ground, finished: Finished, left: int) -> Moment:
     return _in_a_stage(ground, finished, left, ground.train(finished.data, **FITTED), "fitted")
 
 
-def _learning(ground: Ground, finished: Finished, left: int) -> str:
+def _learning(ground: Ground, finished: Finished, left: int) -> Moment:
     return _in_a_stage(ground, finished, left, ground.train(finished.data, **LEARNT), "learnt")
 
 
-def _starting(ground: Ground, finished: Finished, left: int) -> str:
+def _starting(ground: Ground, finished: Finished, left: int) -> Moment:
     _fill(ground, left)
     job = ground.read() if ground.random.random() < 0.5 else ground.train(finished.data, **FITTED)
     problem = ended(job)
     if problem:
         raise AssertionError(problem)
-    return f"a job was made, {job.status().state}"
+    return Moment(f"a job was made, {job.status().state}", hit=True)
 
 
 class _Upload(io.BytesIO):
@@ -162,7 +166,7 @@ class _Upload(io.BytesIO):
         self.name, self.size = name, len(content)
 
 
-def _uploading(ground: Ground, finished: Finished, left: int) -> str:
+def _uploading(ground: Ground, finished: Finished, left: int) -> Moment:
     del finished
     content = io.BytesIO()
     picture(0, 1, (1600, 1200)).save(content, "JPEG", quality=98)
@@ -170,12 +174,12 @@ def _uploading(ground: Ground, finished: Finished, left: int) -> str:
     try:
         _fill(ground, left)
         draft.add([_Upload(content.getvalue(), f"{number}.jpg") for number in range(3)])
-        return f"{len(draft.waiting())} pictures were kept"
+        return Moment(f"{len(draft.waiting())} pictures were kept", hit=True)
     finally:
         shutil.rmtree(draft.folder, ignore_errors=True)
 
 
-def _renaming(ground: Ground, finished: Finished, left: int) -> str:
+def _renaming(ground: Ground, finished: Finished, left: int) -> Moment:
     _fill(ground, left)
     before = finished.data.name
     try:
@@ -184,10 +188,10 @@ def _renaming(ground: Ground, finished: Finished, left: int) -> str:
         if finished.data.name != before:
             raise AssertionError("the old name is gone") from None
         raise
-    return "renamed"
+    return Moment("renamed", hit=True)
 
 
-WAYS: Mapping[str, Callable[[Ground, Finished, int], str]] = {
+WAYS: Mapping[str, Callable[[Ground, Finished, int], Moment]] = {
     "reading": _reading,
     "fitting a head": _fitting,
     "learning": _learning,

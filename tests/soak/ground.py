@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -182,8 +184,9 @@ def left_running(store: Path) -> list[int]:
 
 def left_locked(store: Path) -> list[Path]:
     """Lock files of `store` that somebody holds."""
-    names = ("lock*", "submitted", "in_use")
-    return [path for name in names for path in store.rglob(name) if path.is_file() and _held(path)]
+    names = ("lock*", "*.lock", "submitted", "in_use", "budget", "swept", "queue/*", "queue/*/*")
+    found = {path for name in names for path in store.rglob(name) if path.is_file()}
+    return sorted(path for path in found if _held(path))
 
 
 def _held(path: Path) -> bool:
@@ -202,7 +205,7 @@ def settled(store: Path, *, patience: float = 60.0) -> list[str]:
         if not processes and not locked:
             return []
         time.sleep(0.05)
-    said = [f"process {process} is left: {_command(process)}" for process in left_running(store)]
+    said = [f"process {process} is left: {command(process)}" for process in left_running(store)]
     return said + [f"a lock is left: {path.relative_to(store)}" for path in left_locked(store)]
 
 
@@ -236,6 +239,10 @@ def _whole(job: JobFolder) -> list[str]:
 # Processes
 
 
+MOST_MB: Mapping[str, float] = {"decoder": 300, "worker": 300, "predict": 700}
+"""Resident memory that a process which reads hostile files may have, by what it does, megabytes."""
+
+
 class Watch(threading.Thread):
     """Looks at all descendants of this process, twenty times a second, as long as it is entered."""
 
@@ -244,8 +251,8 @@ class Watch(threading.Thread):
         self._done = threading.Event()
         self.most_mb: dict[str, float] = {}
         """Largest resident memory of one process, by what it does, megabytes."""
-        self.beyond: set[str] = set()
-        """Processes that had more memory than they may map."""
+        self._limited: set[str] = set()
+        """What the processes do that had a limit on the memory that they map."""
 
     def __enter__(self) -> Watch:
         self.start()
@@ -255,6 +262,14 @@ class Watch(threading.Thread):
         self._done.set()
         self.join()
 
+    def problems(self) -> list[str]:
+        """What of the processes was not as it must be."""
+        return [f"no {what} had a limit on its memory" for what in ("decoder",) if what not in self._limited] + [
+            f"a {what} had {most:.0f} MB of memory, more than {MOST_MB[what]:.0f}"
+            for what, most in self.most_mb.items()
+            if most > MOST_MB.get(what, math.inf)
+        ]
+
     def run(self) -> None:
         while not self._done.wait(0.05):
             for process in descendants(os.getpid()):
@@ -262,25 +277,28 @@ class Watch(threading.Thread):
                     self._look(process)
 
     def _look(self, process: int) -> None:
-        what = _kind(_command(process))
-        resident = int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
-        self.most_mb[what] = max(self.most_mb.get(what, 0.0), round(resident / _MB, 1))
-        limit = next(
-            line.split()[3]
-            for line in Path(f"/proc/{process}/limits").read_text().splitlines()
-            if "address space" in line
-        )
-        if limit.isdigit() and resident > int(limit):
-            self.beyond.add(f"{what} {process}: {resident / _MB:.0f} MB of {int(limit) / _MB:.0f}")
+        what = kind(command(process))
+        self.most_mb[what] = max(self.most_mb.get(what, 0.0), round(resident(process), 1))
+        if resource.prlimit(process, resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+            self._limited.add(what)
 
 
-def _kind(command: str) -> str:
+def resident(process: int) -> float:
+    """Resident memory of `process`, megabytes; 0 if it has ended."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE / _MB
+    return 0.0
+
+
+def kind(command: str) -> str:
+    """What the process with this command does."""
     return next(
         (kind for kind in ("decoder", "worker", "predict", "train") if f" {kind}" in command.replace(".", " ")), "other"
     )
 
 
-def _command(process: int) -> str:
+def command(process: int) -> str:
+    """The first 300 characters of the command of `process`."""
     with suppress(OSError):
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:300]
     return "(it has ended)"

@@ -1,4 +1,4 @@
-"""SIGKILL at seeded moments: the worker, and the app or the command that started it, in every stage of every kind of job.
+"""SIGKILL at seeded moments: the worker of a reading, an addition or a run, in every stage, and the app or the command that started it.
 
 Nothing that was finished may be lost or half there, the next run must work, and no process and no lock may be left.
 """
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from websockets.exceptions import ConnectionClosed
 
@@ -49,22 +49,34 @@ class Finished:
     known: dict[str, list[tuple[str, float]]]
     """The stages of each kind of job and how long they took when nobody killed it."""
     told: list[str] = field(default_factory=list)
-    """What a session of the app met since the last look that nobody may meet."""
+    """What was met since the last look that nobody may meet."""
+
+
+class Moment(NamedTuple):
+    said: str
+    hit: bool
+    """Whether something was at work then."""
+
+
+Way = Callable[[Ground, Finished], Moment]
 
 
 def run(ground: Ground, count: int = MOMENTS) -> Part:
     """`count` moments, whose kinds take turns."""
-    outcome, kinds = Outcome(), Counter[str]()
+    outcome, kinds, hits = Outcome(), Counter[str](), 0
     finished = yield from finish(ground, outcome)
     ways = list(WAYS.items())
     for number in range(count):
         name, way = ways[number % len(ways)]
-        said = way(ground, finished)
+        said, hit = way(ground, finished)
         kinds[name] += 1
+        hits += hit
         problems = _problems(ground, finished)
         outcome.violations += [f"moment {number} ({name}: {said}): {problem}" for problem in problems]
         yield f"moment {number}: {name}: {said}{'' if not problems else ': ' + problems[0]}"
-    outcome.figures |= {"moments": count, **kinds}
+    outcome.figures |= {"moments": count, "at which something was killed": hits, **kinds}
+    if hits < count / 2:
+        outcome.violations.append(f"only at {hits} of {count} moments something was killed: that shows little")
     return outcome
 
 
@@ -116,7 +128,7 @@ def next_run(ground: Ground, finished: Finished) -> list[str]:
     return problems
 
 
-def _kill_in(ground: Ground, finished: Finished, start: Callable[[], JobFolder], kind: str) -> str:
+def _kill_in(ground: Ground, finished: Finished, start: Callable[[], JobFolder], kind: str) -> Moment:
     """Start a job and kill its worker in one of its stages, at random, at a random moment of it; again where it was too quick."""
     said = ""
     for _ in range(_TRIES):
@@ -133,19 +145,19 @@ def _kill_in(ground: Ground, finished: Finished, start: Callable[[], JobFolder],
         kill(worker)
         while job.alive():
             time.sleep(0.01)
-        return f"{said}{wait:.2f} s into {title!r}, {job.status().state}"
-    return said
+        return Moment(f"{said}{wait:.2f} s into {title!r}, {job.status().state}", hit=True)
+    return Moment(said, hit=False)
 
 
 def begun(job: JobFolder, title: str) -> bool:
     return any(isinstance(event, StageStarted) and event.title == title for event in job.events()[0])
 
 
-def _reading(ground: Ground, finished: Finished) -> str:
+def _reading(ground: Ground, finished: Finished) -> Moment:
     return _kill_in(ground, finished, ground.read, "reading")
 
 
-def _adding(ground: Ground, finished: Finished) -> str:
+def _adding(ground: Ground, finished: Finished) -> Moment:
     more = ground.root / "more"
     shutil.rmtree(more, ignore_errors=True)
     write_pictures(more, each=5, first=ground.random.randrange(2_000, 1_000_000))
@@ -158,18 +170,18 @@ def _adding(ground: Ground, finished: Finished) -> str:
     return _kill_in(ground, finished, start, "reading")
 
 
-def _fitting(ground: Ground, finished: Finished) -> str:
+def _fitting(ground: Ground, finished: Finished) -> Moment:
     return _kill_in(ground, finished, lambda: ground.train(finished.data, **FITTED), "fitted")
 
 
-def _learning(ground: Ground, finished: Finished) -> str:
+def _learning(ground: Ground, finished: Finished) -> Moment:
     return _kill_in(ground, finished, lambda: ground.train(finished.data, **LEARNT), "learnt")
 
 
-def _starter(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
+def _starter(*, worker_first: bool) -> Way:
     """Kill the command that reads and trains, and first its worker or not: the worker must end by itself."""
 
-    def do(ground: Ground, finished: Finished) -> str:
+    def do(ground: Ground, finished: Finished) -> Moment:
         whole = sum(seconds for kind in ("reading", "fitted") for _, seconds in finished.known[kind])
         starter = ground.command(
             "train", ground.pictures, "--workspace", look.TOKEN, "--image-size", str(look.SIZE), "--device", "cpu"
@@ -185,15 +197,16 @@ def _starter(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
             time.sleep(ground.random.random() * 0.2)
         kill(starter.pid)
         starter.communicate()
-        return f"{wait:.2f} s after its first worker began, {len(workers)} processes below it"
+        said = f"{wait:.2f} s after its first worker began, {len(workers)} processes below it"
+        return Moment(said, hit=starter.returncode < 0)
 
     return do
 
 
-def _app(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
+def _app(*, worker_first: bool) -> Way:
     """Have a session of the served app train, and kill the app, with its worker first or not."""
 
-    def do(ground: Ground, finished: Finished) -> str:
+    def do(ground: Ground, finished: Finished) -> Moment:
         with serving(ground) as app:
             said = asyncio.run(_train_and_kill(app, ground, finished, worker_first=worker_first))
             before, found, after = app.log.read_text().partition("Traceback")
@@ -204,42 +217,40 @@ def _app(*, worker_first: bool) -> Callable[[Ground, Finished], str]:
     return do
 
 
-async def _train_and_kill(app: App, ground: Ground, finished: Finished, *, worker_first: bool) -> str:
+async def _train_and_kill(app: App, ground: Ground, finished: Finished, *, worker_first: bool) -> Moment:
     visit = Visit(app.address, look.TOKEN, frozenset(), b"", Seen(), ground.random)
     started, wait = False, ground.random.random() * 3 * sum(seconds for _, seconds in finished.known["fitted"])
     with suppress(ConnectionClosed):
         async with visit.opened():
             started = await visit.press(TRAIN, "Start")
-            while not (workers := look.descendants(app.process.pid)) and app.process.poll() is None:
+            while not look.descendants(app.process.pid) and app.process.poll() is None:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(wait)
             finished.told += visit.seen.violations
             if worker_first:
-                for worker in workers:
+                for worker in look.descendants(app.process.pid):
                     kill(worker)
                 await asyncio.sleep(ground.random.random() * 2.0)
-            workers = look.descendants(app.process.pid)
             kill(app.process.pid)
             app.process.wait()
     if not started:
         finished.told.append("the page Train had no button Start")
-    return f"{wait:.2f} s after its first worker began, {len(workers)} processes below it"
+    return Moment(f"{wait:.2f} s after its first worker began", hit=app.process.returncode < 0)
 
 
-def _predicting(ground: Ground, finished: Finished) -> str:
+def _predicting(ground: Ground, finished: Finished) -> Moment:
     process = ground.command("predict", finished.run.path, ground.root / "new", "--json")
     wait = ground.random.random() * 2.0
     time.sleep(wait)
     kill(process.pid)
     process.communicate()
-    return f"after {wait:.2f} s"
+    return Moment(f"after {wait:.2f} s", hit=process.returncode < 0)
 
 
-def _deleting(ground: Ground, finished: Finished) -> str:
+def _deleting(ground: Ground, finished: Finished) -> Moment:
     """Kill a process that deletes a large data set."""
     doomed = ground.read(name="Doomed")
-    for problem in filter(None, [ended(doomed)]):
-        return problem
+    finished.told += filter(None, [ended(doomed)])
     one = next((doomed.path / "images").iterdir())
     for number in range(_DELETED):
         os.link(one, doomed.path / "images" / f"more-{number}.jpg")
@@ -257,10 +268,12 @@ def _deleting(ground: Ground, finished: Finished) -> str:
     time.sleep(wait)
     kill(process.pid)
     process.wait()
-    return f"after {wait * 1000:.0f} ms, {'still there' if doomed.exists else 'gone'}"
+    return Moment(
+        f"after {wait * 1000:.0f} ms, {'still there' if doomed.exists else 'gone'}", hit=process.returncode < 0
+    )
 
 
-WAYS: Mapping[str, Callable[[Ground, Finished], str]] = {
+WAYS: Mapping[str, Way] = {
     "worker, reading": _reading,
     "worker, fitting a head": _fitting,
     "worker, learning": _learning,

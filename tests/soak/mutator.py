@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
 import stat
@@ -75,6 +76,8 @@ MUTATIONS: Mapping[str, Mutation] = {
     "mixed": lambda content, _, random: hostile.mutated(content, random),
 }
 
+ESCAPED = "escaped-the-archive"
+"""In the name of each file that an archive tries to write elsewhere; no file may have it once the archive was read."""
 Archive = Callable[[dict[str, bytes], random.Random], bytes]
 """Takes healthy pictures by their paths, and random numbers."""
 
@@ -117,7 +120,7 @@ _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 
 
 def _two_ends(files: dict[str, bytes], random: random.Random) -> bytes:
-    good, other = zipped(files), zipped({"../climbs.jpg": random.randbytes(100)})
+    good, other = zipped(files), zipped({f"../{ESCAPED}.jpg": random.randbytes(100)})
     return good + other[other.index(_CENTRAL) :]
 
 
@@ -130,8 +133,11 @@ def _zip64(files: dict[str, bytes], _: random.Random) -> bytes:
 
 
 ARCHIVES: Mapping[str, Archive] = {
-    "paths that climb": _named("../../../climbs.jpg", "cup/../../climbs.jpg", "..\\climbs.jpg"),
-    "absolute paths": _named("/tmp/absolute.jpg"),
+    "paths that climb": _named(
+        *(f"{'../' * steps}{ESCAPED}.jpg" for steps in range(1, 10)), f"cup/../../{ESCAPED}.jpg"
+    ),
+    "paths that climb with backslashes": _named(*("..\\" * steps + f"{ESCAPED}.jpg" for steps in range(1, 10))),
+    "absolute paths": lambda files, random: _named(f"{os.environ['TMPDIR']}/{ESCAPED}.jpg")(files, random),
     "paths of another system": _named("C:\\absolute.jpg", "\\\\server\\share\\x.jpg"),
     "names with control characters": _named("cup/\x1b[2J\u202egpj.jpg", "cu\x7fp/\u2066x.jpg"),
     "names of 4,000 characters": _named("cup/" + "x" * 4_000 + ".jpg", "y" * 4_000 + "/1.jpg"),

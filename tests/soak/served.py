@@ -29,18 +29,12 @@ class App:
     def memory(self) -> tuple[float, float]:
         """Resident memory of the app and of all its decoders, megabytes."""
         children = look.descendants(self.process.pid)
-        decoders = [child for child in children if look._kind(look._command(child)) == "decoder"]
-        return _resident(self.process.pid), sum(map(_resident, decoders))
+        decoders = [child for child in children if look.kind(look.command(child)) == "decoder"]
+        return look.resident(self.process.pid), sum(map(look.resident, decoders))
 
     def processor_seconds(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(process: int) -> float:
-    with suppress(OSError):
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * look._PAGE / look._MB
-    return 0.0
 
 
 @contextmanager

@@ -92,15 +92,17 @@ class Visit:
     def mark(self) -> str:
         return marks(self.token)[0]
 
-    async def act(self, *, every: float, first: float, until: float) -> None:
-        """Open the app after `first` seconds and do something about `every` seconds until that moment of the event loop's clock."""
-        loop = asyncio.get_running_loop()
+    async def act(self, *, every: float, first: float, until: float, least: int) -> None:
+        """Open the app after `first` seconds and do something about `every` seconds until that moment of the event loop's clock, and
+        at least `least` times."""
+        loop, times = asyncio.get_running_loop(), 0
         await asyncio.sleep(first)
         try:
             async with self.opened():
-                while loop.time() < until:
+                while loop.time() < until or times < least:
                     begun = loop.time()
                     await self._something()
+                    times += 1
                     rest = begun + every * self.random.uniform(0.7, 1.3) - loop.time()
                     await asyncio.sleep(max(0.0, min(rest, until - loop.time())))
         except (ConnectionClosed, OSError, httpx.HTTPError, TimeoutError) as error:
@@ -154,8 +156,10 @@ class Visit:
         if given:
             await self._rerun("predicting", given)
             answered = b"called " in self._text and name.encode() in self._text
-            self.seen.counts["pictures answered" if answered else "pictures not answered"] += 1
-            self.seen.counts["told to wait"] += _BUSY in self._text
+            waits = _BUSY in self._text
+            self.seen.counts[
+                "pictures answered" if answered else "told to wait" if waits else "pictures not answered"
+            ] += 1
 
     async def _upload(self) -> None:
         await self.press(DATA, "Bring other pictures")
