@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from tl_core.data.pixels import read_bytes
 from tl_core.data.split import assign
 from tl_core.errors import GraftError, NotFound, UnreadableImage
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import ONNX
+from tl_core.serving.graph_check import Ends, check_graph
 from tl_core.serving.predictor import Predictor
 from ui import drawing, grids
 from ui.taking import take_pictures
@@ -67,8 +69,14 @@ class Answers:
 
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
 def _predictor(folder: str, version: float) -> Predictor:
+    return Predictor(read_bundle(Path(folder), check=lambda graph, ends: _check(graph, version, ends)))
+
+
+@lru_cache(maxsize=1000)
+def _check(graph: Path, version: float, ends: Ends) -> None:
+    """Check the graph of a bundle once, as long as it does not change: that takes as long as opening it."""
     del version  # part of the cache's key
-    return Predictor(Path(folder))
+    check_graph(graph, ends)
 
 
 def predictor(run: RunFolder) -> Predictor:

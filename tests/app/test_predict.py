@@ -23,6 +23,7 @@ from tests.serving.conftest import bundle, graph
 from tl_core.data.guarded import Pool, Pools
 from tl_core.runs.store.store import Store
 from tl_core.serving.bundle import Bundle
+from tl_core.serving.bundle_files import ONNX
 from ui import prediction
 
 __all__ = ["bundle", "graph"]
@@ -74,6 +75,15 @@ def test_a_broken_and_a_hostile_picture_are_named_and_the_other_is_answered(
     assert "### red" in said
     assert "0.png: The picture is damaged" in said
     assert "2.png: The file is not a picture" in said
+
+
+def test_a_classifier_that_changed_is_checked_again(predict: Callable[[str], AppTest], pools: Pools) -> None:
+    app = bring(predict(A), red())
+    assert "### red" in text(app)
+    (run,) = Store.default().workspace(A).runs()
+    (run.bundle / ONNX).write_bytes(b"no graph")
+    os.utime(run.bundle / ONNX, (1, 1))
+    assert "is damaged or no ONNX file" in text(bring(app, red(), red()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
