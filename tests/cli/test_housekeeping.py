@@ -14,8 +14,9 @@ from tl_core import locks
 from tl_core.cli import main
 from tl_core.models.weights import downloaded
 from tl_core.models.weights.downloaded import Downloaded, Origin, begin, downloads, record_of
+from tl_core.runs.store.accounts import CLEARINGS
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.store import Store, Workspace, new_token
 
 OLD = 1_000_000
 
@@ -127,6 +128,23 @@ def test_idle_workspaces_and_forgotten_uploads_go_by_their_age(capsys: pytest.Ca
     assert [row["what"] for row in found["removed"]] == ["cccccc"]
     assert [row["what"] for row in found["kept"]] == ["eeeeee"]
     assert (idle.exists, busy.exists, fresh.exists) == (False, True, True)
+
+
+@pytest.mark.parametrize("what", ["idle", "uploads"])
+def test_a_workspace_that_is_made_while_the_operator_looks_is_left_out(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, listed = Store.default(), Store.workspaces
+
+    def one_more(found: Store) -> list[Workspace]:
+        before = listed(found)
+        upload = _workspace(new_token())[0].staging()
+        os.utime(upload, (OLD, OLD))
+        return before
+
+    _workspace("c" * 32)[0].staging()
+    monkeypatch.setattr(Store, "workspaces", one_more)
+    assert [one.name.split()[-1] for one in CLEARINGS[what].find(store, float("inf"))] == ["cccccc"]
 
 
 def test_the_cache_goes_but_for_what_jobs_at_work_may_use(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,6 +215,26 @@ def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder
     assert not half_made.exists()
 
 
+@pytest.mark.parametrize("days", [0, 2])
+def test_a_job_whose_spec_cannot_be_read_stops_no_sweep_and_keeps_the_uploads_beside_it(
+    workspace: Workspace, dataset: DatasetFolder, days: int
+) -> None:
+    store, other = Store.default(), Store.default().workspace(new_token())
+    foreign, upload = _read(other), other.staging()
+    os.utime(upload, (time.time() - 2 * _DAY,) * 2)
+    foreign.submitted.write_text("accepted")
+    (foreign.path / "spec.json").write_text('{"schema": 99}')
+    _age(other, foreign, 3 * _DAY)
+    half_deleted = workspace.path / "datasets" / ".deleted-0123"
+    half_deleted.mkdir()
+    assert sweep(store, days) == []
+    assert upload.exists()
+    assert not half_deleted.exists()
+    foreign.submitted.unlink()
+    sweep(store, 0)
+    assert not upload.exists()
+
+
 def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace, dataset: DatasetFolder) -> None:
     busy = _read(workspace)
     lock = locks.take(busy.lock)

@@ -111,16 +111,18 @@ def _common(one: str, other: str) -> int:
 
 
 def _idle(store: Store, since: float) -> list[Removable]:
-    names = _names(store.workspaces())
-    idle = [workspace for workspace in store.workspaces() if workspace.last_used() < since]
+    workspaces = store.workspaces()
+    names = _names(workspaces)
+    idle = [workspace for workspace in workspaces if workspace.last_used() < since]
     return [Removable(names[one.token], used(one).total, one.delete) for one in idle]
 
 
 def _uploads(store: Store, since: float) -> list[Removable]:
-    names = _names(store.workspaces())
+    workspaces = store.workspaces()
+    names = _names(workspaces)
     return [
         Removable(f"an upload of {names[workspace.token]}", size_of(upload), partial(remove_upload, workspace, upload))
-        for workspace in store.workspaces()
+        for workspace in workspaces
         for upload in unread_uploads(workspace, since=since)
     ]
 

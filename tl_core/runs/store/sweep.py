@@ -37,12 +37,13 @@ def sweep(store: Store, keep_days: float) -> list[str]:
     now = time.time()
     removed = []
     for workspace in store.workspaces():
-        if keep_days and now - workspace.last_used() > keep_days * _DAY:
-            with suppress(InUse):
+        # What is wrong with one workspace is met by whoever uses it, and by nobody else.
+        with suppress(GraftError):
+            if keep_days and now - workspace.last_used() > keep_days * _DAY:
                 workspace.delete()
                 removed.append(workspace.token)
-        else:
-            _clear(workspace, now)
+            else:
+                _clear(workspace, now)
     for path in children(store.root / "workspaces"):
         if path.name.startswith(".deleted-"):
             shutil.rmtree(path, ignore_errors=True)
@@ -72,8 +73,14 @@ def _clear(workspace: Workspace, now: float) -> None:
 
 
 def unread_uploads(workspace: Workspace, *, since: float) -> list[Path]:
-    """Folders of uploads that nobody added to since then (seconds since the epoch), and that no job at work reads."""
-    needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
+    """Folders of uploads that nobody added to since then (seconds since the epoch), and that no job at work reads.
+
+    None while the spec of a job at work cannot be read: it may be that of another version, or of a data set that is being deleted.
+    """
+    try:
+        needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
+    except GraftError:
+        return []
     return [
         path
         for path in children(workspace.path / "staging")
