@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -287,6 +288,23 @@ def test_a_dropped_ticket_leaves_the_line(store: object) -> None:
     assert locks.held(ticket.path)
     drop_ticket(ticket)
     assert not ticket.path.exists()
+
+
+def test_a_ticket_that_finds_no_space_leaves_neither_a_file_nor_an_open_descriptor(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def full(descriptor: int, *_: object) -> None:
+        opened.append(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        _ticket("cpu")
+    assert list((store / "queue" / "cpu").iterdir()) == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 def test_a_lock_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:

@@ -137,13 +137,17 @@ def take_ticket(queue: Path, name: str, workspace: str, outlook: Outlook) -> Tic
     descriptor = locks.take(unseen)
     if descriptor is None:
         raise RuntimeError(f"somebody else holds the fresh ticket {unseen}")
-    live = _live(folder)
-    now = min((seen.round for seen in live), default=0)
-    turn = max([now, *(seen.round + 1 for seen in live if seen.tag == tag)])
     ticket = Ticket(path=unseen, descriptor=descriptor)
-    ticket.tell(outlook)
-    name = f"{time.time_ns():020}-{secrets.token_hex(4)}-{turn:06}-{tag}"
-    return ticket.model_copy(update={"path": unseen.rename(folder / name)})
+    try:
+        live = _live(folder)
+        now = min((seen.round for seen in live), default=0)
+        turn = max([now, *(seen.round + 1 for seen in live if seen.tag == tag)])
+        ticket.tell(outlook)
+        name = f"{time.time_ns():020}-{secrets.token_hex(4)}-{turn:06}-{tag}"
+        return ticket.model_copy(update={"path": unseen.rename(folder / name)})
+    except BaseException:
+        drop_ticket(ticket)
+        raise
 
 
 def drop_ticket(ticket: Ticket) -> None:
