@@ -127,8 +127,10 @@ def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction]
 
     def end(reason: LimitReached) -> None:
         failure = failure_of(reason)
-        recorder.end("failed", failure.message, failure)
-        end_process_group()
+        try:
+            recorder.end("failed", failure.message, failure)
+        finally:
+            end_process_group()
 
     watch = Watch(ticket, recorder.memory, end)
     recorder.sample(watch.look, _LOOK_EVERY)

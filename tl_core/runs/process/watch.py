@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from tl_core import settings
 from tl_core.documents.events import Event, Progress
@@ -86,7 +87,9 @@ class Watch:
                         f"It has {own / 1000:.1f} GB, and only {left / 1000:.1f} GB are left on this machine."
                     )
                 )
-            self._ticket.tell(self._outlook(own, now - self._begun))
+            # A full disk must not end the watch: what others learn may be old, the limits of this job hold.
+            with suppress(OSError):
+                self._ticket.tell(self._outlook(own, now - self._begun))
 
     def close(self) -> None:
         """Let the process live on."""

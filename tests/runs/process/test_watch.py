@@ -1,0 +1,72 @@
+"""The limits of a job that works hold whatever cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+
+from tests.conftest import PATIENCE
+from tests.runs.conftest import TOKEN
+from tests.runs.executors import InProcess, by
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.job import Outlook
+from tl_core.documents.status import Failure
+from tl_core.errors import LimitReached
+from tl_core.hardware import PeakMemory
+from tl_core.runs.process import run_job, watch
+from tl_core.runs.process.queue import drop_ticket, take_ticket
+from tl_core.runs.process.recorder import Recorder
+from tl_core.runs.start import jobs
+from tl_core.runs.store.job_folder import JobFolder
+from tl_core.runs.store.store import Store, Workspace
+
+
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job has more memory than it may have, and as much time as it likes."""
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "0.001")
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "0")
+    monkeypatch.setenv("GRAFT_SMALL_JOB_MINUTES", "0")
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_does_not_end_the_watch_over_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: list[LimitReached] = []
+    ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook())
+    watched = watch.Watch(ticket, PeakMemory(), reasons.append)
+    monkeypatch.setattr(watch, "_EVERY", 0.0)
+    monkeypatch.setattr(os, "pwrite", _full)
+    watched.look()
+    watched.look()
+    drop_ticket(ticket)
+    assert ["It needs more than 0.0 GB" in reason.message for reason in reasons] == [True, True]
+
+
+def test_a_job_beyond_its_limit_ends_also_where_its_end_cannot_be_written(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, end = threading.Event(), Recorder.end
+
+    def refused(
+        recorder: Recorder, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None
+    ) -> None:
+        if failure is not None:
+            _full()
+        end(recorder, state, message, failure)
+
+    def work(job: JobFolder) -> Iterator[Event]:
+        yield StageStarted(stage="reading", title="Reading pictures")
+        assert ended.wait(PATIENCE)
+
+    monkeypatch.setattr(run_job, "end_process_group", ended.set)
+    monkeypatch.setattr(Recorder, "end", refused)
+    by(InProcess({"ingest": work}), jobs.submit_ingest, workspace, source_kind="sample", source="x", name="large")
+    assert ended.is_set()
