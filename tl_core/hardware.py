@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -21,7 +22,9 @@ _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
 _NOT_LIMITED = 1 << 60
 """Bytes: cgroup v1 says "no limit" with a number about as large."""
 _CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-_STATM = Path("/proc/self/statm")
+_STATM, _THREADS = Path("/proc/self/statm"), Path("/proc/self/task")
+_LISTED_EVERY = 1.0
+"""Seconds for which a list of this process's children is used: each of its threads has a list of its own."""
 _MEMORY = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
@@ -88,21 +91,28 @@ def peak_resident_mb() -> float:
 
 
 class PeakMemory:
-    """The largest resident memory of this process without mapped files, of all readings.
+    """The largest resident memory of this process and its children without mapped files, of all readings.
 
     Mapped files, such as the pixels of a data set, do not count: the system takes their pages back when memory is needed.
-    Only Linux tells them apart; elsewhere everything resident counts.
+    Only Linux tells them apart; elsewhere everything resident counts, and children do not.
     """
 
     def __init__(self) -> None:
         self._most = 0
+        self._children: list[Path] = []
+        self._listed = float("-inf")
 
     def look(self) -> float:
         """Take a reading, megabytes."""
         if not _STATM.exists():
             return peak_resident_mb()
-        _, resident, shared, *_ = _STATM.read_text().split()
-        now = (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+        if time.monotonic() - self._listed >= _LISTED_EVERY:
+            self._children, self._listed = _children(), time.monotonic()
+        now = _unmapped(_STATM)
+        for child in self._children:
+            # It may have ended since.
+            with suppress(OSError):
+                now += _unmapped(child)
         self._most = max(self._most, now)
         return now / _MB
 
@@ -124,6 +134,22 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(_NO_PIECES_OF_THEIR_OWN, 0)) and bool(mallopt(_NEVER_TRIM, -1))
+
+
+def _unmapped(statm: Path) -> int:
+    """Bytes that the process of that file has resident, without mapped files."""
+    _, resident, shared, *_ = statm.read_text().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _children() -> list[Path]:
+    """The `statm` files of the processes that this one has started, by any of its threads; none where the system keeps no lists."""
+    found: list[str] = []
+    for thread in _THREADS.iterdir():
+        # It may have ended since; then another thread has its children.
+        with suppress(OSError):
+            found += (thread / "children").read_text().split()
+    return [Path(f"/proc/{child}/statm") for child in found]
 
 
 def _said(file: Path, name: str) -> str:

@@ -131,7 +131,10 @@ class Settings(BaseSettings):
         "minutes that a job may take that reads pictures or needs no device; 0 sets no limit", 0, 120, 30, ge=0
     )
     job_memory_gb: float = _setting(
-        "memory that one job may have, in gigabytes; 0 is four fifths of what the machine or its container has", 0, ge=0
+        "memory that one job may have, with the processes that decode its pictures, in gigabytes; 0 is four fifths of what the "
+        "machine or its container has",
+        0,
+        ge=0,
     )
     job_needs_mb: float = _setting(
         "memory that must be free before a job starts beside another one, in megabytes, where nothing better is known of it",
