@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +68,14 @@ class Begun:
         ]
 
 
-def begin(data: Path, into: Path) -> Generator[Event, None, Begun]:
+def begin(data: Path, into: Path, *, room: Callable[[int], None]) -> Generator[Event, None, Begun]:
     """Take over all pictures of the data set folder `data` into `into`, under the numbers of their rows. None is decoded.
+
+    `room` is asked before bytes are written, with their number, which a hard link has none of.
 
     Raises:
         NotFound, DocumentError: `data` was not read to the end.
+        GraftError: there is no room.
         OSError: no space is left.
     """
     manifest = Manifest.read(data / "manifest.json")
@@ -81,7 +84,7 @@ def begin(data: Path, into: Path) -> Generator[Event, None, Begun]:
 
     def one(row: int) -> ImageEntry | None:
         image = manifest.images[row]
-        file = take_over(KnownPicture(data, image), into, f"{row:06}", checked=checked)
+        file = take_over(KnownPicture(data, image), into, f"{row:06}", room=room, checked=checked)
         return image.model_copy(update={"file": file}) if file else None
 
     pace = Pace("reading", len(manifest.images))

@@ -63,7 +63,7 @@ def ingest(
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
-        begun = (yield from begin(extended, into)) if extended else None
+        begun = (yield from begin(extended, into, room=room)) if extended else None
         keep = _Writer(into, known_pictures(known), first=len(begun.images) if begun else 0, room=room)
         manifest = yield from read(spec, staging=staging, keep=keep, begun=begun)
         manifest.write(into / "manifest.json")
@@ -107,7 +107,7 @@ class _Writer:
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
         """The entry of the picture with that hash, copied from another data set; None where none has it."""
         known = self._known.get(sha256)
-        file = take_over(known, self._into, self._stem(row)) if known else None
+        file = take_over(known, self._into, self._stem(row), room=self.room) if known else None
         return known.image.model_copy(update={"file": file}) if known and file else None
 
     def write(self, row: int, made: Copy) -> str:

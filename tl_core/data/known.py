@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -48,15 +48,19 @@ def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
     return pictures
 
 
-def take_over(known: KnownPicture, into: Path, stem: str, *, checked: bool = True) -> str | None:
+def take_over(
+    known: KnownPicture, into: Path, stem: str, *, room: Callable[[int], None], checked: bool = True
+) -> str | None:
     """Put the copy and the thumbnail of `known` into the data set folder `into`; returns the name of the new file.
 
     `checked` False: the copy is so old that its checksum was not kept.
 
     Returns None where they were deleted or damaged since. The new files are hard links where the file system has them, which
-    is safe because a copy is never written to; deleting one data set leaves the files of the other.
+    is safe because a copy is never written to; deleting one data set leaves the files of the other. Elsewhere they are copies, and
+    `room` is asked before each is written, with its bytes.
 
     Raises:
+        GraftError: there is no room.
         OSError: no space is left.
     """
     old = known.folder / "images" / known.image.file
@@ -71,14 +75,15 @@ def take_over(known: KnownPicture, into: Path, stem: str, *, checked: bool = Tru
         return None
     if not small.endswith(b"\xff\xd9"):  # the end of a whole JPEG
         return None
-    _place(old, new, content)
-    _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small)
+    _place(old, new, content, room)
+    _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small, room)
     return new.name
 
 
-def _place(old: Path, new: Path, content: bytes) -> None:
+def _place(old: Path, new: Path, content: bytes, room: Callable[[int], None]) -> None:
     try:
         os.link(old, new)
     except OSError:
         # Another file system, one without links, or a file with too many of them.
+        room(len(content))
         new.write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -69,6 +70,22 @@ def test_reading_stops_where_the_budget_of_the_workspace_ends_and_leaves_no_pict
         whole = by(READING, jobs.submit_ingest, workspace, source_kind=kind, source=place, name=kind)
         assert whole.manifest().counts() == {"cat": 12, "dog": 12}
         whole.delete()
+
+
+@pytest.mark.parametrize("extends", [False, True])
+def test_copies_of_pictures_that_the_workspace_has_count_where_the_disk_has_no_links(
+    workspace: Workspace, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, extends: bool
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    source = picture_folder({"cat": 6, "dog": 6}, size=(640, 480))
+    first = by(READING, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="first")
+    monkeypatch.setattr(os, "link", no_links)
+    _megabytes(monkeypatch, 1.5 * used(workspace).total / 1e6)
+    old = first if extends else None
+    again = by(READING, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="again", extends=old)
+    assert _failure(again).kind == OverBudget.kind
 
 
 def test_an_upload_that_does_not_fit_is_refused_with_what_takes_most(
