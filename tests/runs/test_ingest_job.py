@@ -90,13 +90,16 @@ def test_a_folder_without_pictures_fails_in_words_and_its_upload_goes(workspace:
     assert not upload.exists()
 
 
-def test_an_ingest_that_is_killed_leaves_no_half_data_set(workspace: Workspace, many_large: Path) -> None:
+def test_an_ingest_that_is_killed_leaves_no_half_data_set_and_no_pictures(
+    workspace: Workspace, many_large: Path
+) -> None:
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
     until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
     os.kill(local._workers[dataset.path].pid, signal.SIGKILL)
     until(lambda: not dataset.alive())
     assert dataset.status().state == "interrupted"
     assert not (dataset.path / "manifest.json").exists()
+    until(lambda: not {"images", "thumbnails", "staging"} & {path.name for path in dataset.path.iterdir()})
     dataset.delete()
     assert workspace.datasets() == []
 

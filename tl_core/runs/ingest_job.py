@@ -30,8 +30,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         if extended:
             folder.write_spec(spec.model_copy(update={"name": manifest.name}))
     except BaseException:
-        for half_full in ("images", "thumbnails"):
-            shutil.rmtree(folder.path / half_full, ignore_errors=True)
+        folder.discard_pictures()
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)

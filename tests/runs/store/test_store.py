@@ -215,6 +215,23 @@ def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder
     assert not half_made.exists()
 
 
+def test_pictures_of_a_data_set_that_was_not_read_to_the_end_are_swept_once_its_job_has_ended(
+    workspace: Workspace, dataset: DatasetFolder
+) -> None:
+    broken_off = _read(workspace)
+    broken_off.manifest_file.unlink()
+    lock = locks.take(broken_off.lock)
+    assert lock is not None
+    left = [folder.path / "images" for folder in (dataset, broken_off)]
+    for images in left:
+        images.mkdir()
+    sweep(Store.default(), 0)
+    assert [images.exists() for images in left] == [True, True]
+    locks.release([lock])
+    sweep(Store.default(), 0)
+    assert [images.exists() for images in left] == [True, False]
+
+
 @pytest.mark.parametrize("days", [0, 2])
 def test_a_job_whose_spec_cannot_be_read_stops_no_sweep_and_keeps_the_uploads_beside_it(
     workspace: Workspace, dataset: DatasetFolder, days: int

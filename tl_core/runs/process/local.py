@@ -132,7 +132,7 @@ def _kill_group(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _reap(job: JobFolder, worker: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of `worker`, end what it left running, and write into the log which signal ended it."""
+    """Wait for the end of `worker`, end what it left running, clear away what it left half made, and log which signal ended it."""
     code = worker.wait()
     _kill_group(worker)
     if worker.stdin is not None:
@@ -142,6 +142,7 @@ def _reap(job: JobFolder, worker: subprocess.Popen[bytes]) -> None:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  The worker was ended by {_signal_words(-code)}.\n")
     if _workers.get(job.path) is worker:
         del _workers[job.path]
+    job.tidy()
 
 
 def _signal_words(number: int) -> str:

@@ -7,6 +7,7 @@ result.json   (question) the answer, written last
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -36,6 +37,10 @@ class DatasetFolder(JobFolder):
     def use_lock(self) -> Path:
         return self.path / "in_use"
 
+    @property
+    def manifest_file(self) -> Path:
+        return self.path / "manifest.json"
+
     def delete(self) -> None:
         """Remove it for good, and what the cache keeps of its pictures. Raises InUse, in words, where a job needs it."""
         origins = self.origins()
@@ -51,17 +56,26 @@ class DatasetFolder(JobFolder):
         except (NotFound, DocumentError):
             return []
 
+    def tidy(self) -> None:
+        # In this order: a worker that has ended between the two looks has written the manifest, or never will.
+        if not self.alive() and not self.manifest_file.exists():
+            self.discard_pictures()
+
+    def discard_pictures(self) -> None:
+        """Remove its pictures, and what was unpacked for them."""
+        for folder in ("images", "thumbnails", "staging"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
     def spec(self) -> IngestSpec:
         return self.spec_as(IngestSpec)
 
     def manifest(self) -> Manifest:
         """Raises NotFound where it was not read to the end, DocumentError."""
-        file = self.path / "manifest.json"
         try:
-            found = file.stat()
+            found = self.manifest_file.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return Manifest.read(file)
-        return _manifest(file, found.st_mtime_ns, found.st_ino)
+            return Manifest.read(self.manifest_file)
+        return _manifest(self.manifest_file, found.st_mtime_ns, found.st_ino)
 
     def require_read(self) -> None:
         """Raises SpecError where it was not read to the end."""

@@ -188,6 +188,9 @@ class JobFolder:
         failure = None if asked else Failure(kind="worker_died", message=self._died(), exit_code=1)
         return status.model_copy(update={"state": state, "failure": failure})
 
+    def tidy(self) -> None:
+        """Remove what lies here of work that broke off and that nothing can be made of any more."""
+
     def _died(self) -> str:
         return DIED
 

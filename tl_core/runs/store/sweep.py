@@ -61,12 +61,16 @@ def _marker(store: Store) -> Path:
 
 
 def _clear(workspace: Workspace, now: float) -> None:
-    """Remove half-deleted and half-made jobs, questions that nobody needs, and uploads that nobody read within a day."""
+    """Remove half-deleted and half-made jobs, pictures of data sets that were not read to the end, questions that nobody needs, and
+    uploads that nobody read within a day.
+    """
     for kind in KINDS:
         for path in children(workspace.path / kind):
             half_made = path.name.startswith(".new-") and now - modified(path) > 3600
             if path.name.startswith(".deleted-") or half_made:
                 shutil.rmtree(path, ignore_errors=True)
+    for dataset in workspace.datasets():
+        dataset.tidy()
     _clear_questions(workspace, now)
     for upload in unread_uploads(workspace, since=now - _DAY):
         shutil.rmtree(upload, ignore_errors=True)
