@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import PATIENCE
 from tl_core.data.cache import Cache, holds_array
+from tl_core.disk import size_of
 from tl_core.errors import DiskFull, OverBudget
 
 
@@ -49,7 +50,7 @@ def test_the_entry_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert cache.get("pixels", "old")
     assert cache.get("pixels", "young")
     assert cache.get("features", "new")
-    assert cache.size() <= 250
+    assert size_of(tmp_path) <= 250
 
 
 def test_what_was_just_used_is_spared(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_half_written_entry_is_never_seen(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         cache.make("pixels", "a", fails)
     assert cache.get("pixels", "a") is None
-    assert cache.size() == 0
+    assert size_of(tmp_path) == 0
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_an_entry_that_turns_out_larger_than_the_cache_does_not_stay(tmp_path: P
     with pytest.raises(OverBudget, match="GRAFT_CACHE_GB"):
         cache.make("pixels", "large", write(50_000))
     assert [entry.path for entry in cache.entries()] == [other]
-    assert cache.size() == 400
+    assert size_of(tmp_path) == 400
 
 
 def test_no_more_goes_than_has_to_go(tmp_path: Path) -> None:

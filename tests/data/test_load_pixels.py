@@ -12,6 +12,7 @@ from tests.data.work import finish
 from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.pixels import read_input
+from tl_core.disk import size_of
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DataError
 
@@ -50,7 +51,7 @@ def test_a_missing_copy_is_said_in_words_and_leaves_no_half_array(tmp_path: Path
     cache = Cache(tmp_path / "cache", 10**9)
     with pytest.raises(DataError, match="missing or damaged"):
         finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
-    assert cache.size() == 0
+    assert size_of(cache.root) == 0
 
 
 def test_a_run_that_is_closed_half_way_leaves_no_half_array(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_run_that_is_closed_half_way_leaves_no_half_array(tmp_path: Path) -> N
     next(generator)
     next(generator)
     generator.close()
-    assert cache.size() == 0
+    assert size_of(cache.root) == 0
     _, array = finish(load_pixels(tmp_path / "d", manifest, size=32, interpolation="bicubic", cache=cache))
     assert array.any(axis=(1, 2, 3)).all()
 

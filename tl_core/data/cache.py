@@ -167,11 +167,6 @@ class Cache:
                 return entry.commit()
             return entry.path
 
-    def size(self) -> int:
-        """Bytes that all entries take now, with those that are being filled."""
-        entries, filling = self._look()
-        return sum(entry.bytes for entry in entries) + filling
-
     def entries(self) -> list[Kept]:
         """Every finished entry, the least recently used first."""
         return self._look()[0]
