@@ -281,16 +281,21 @@ def _title(line: Line, ahead: list[Outlook], places: int) -> str:
     time = ""
     if known:
         more = "about" if len(known) == len(ahead) else "more than"
-        time = f", for {more} {_in_words(sum(known) / places)}"
+        time = f", for {more} {_roughly(sum(known) / places)}"
     return f"Waiting for its turn: {jobs} before it{line.where}{time}"
 
 
-def _in_words(seconds: float) -> str:
+def _roughly(seconds: float) -> str:
     """A time in words that do not change every moment."""
-    minutes = seconds / 60
-    if minutes < 1.5:
+    if seconds < 90:
         return "a minute"
-    if minutes < 90:
-        return f"{round(minutes) if minutes < 10 else round(minutes / 5) * 5} minutes"
-    hours = round(minutes / 60)
-    return "an hour" if hours == 1 else f"{hours} hours"
+    step = 60 if seconds < 600 else 300 if seconds < 5400 else 3600
+    return in_words(step * round(seconds / step))
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it: `1.5 hours`, `20 minutes`, `0.36 seconds`."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} seconds"

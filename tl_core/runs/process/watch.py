@@ -16,7 +16,7 @@ from tl_core.documents.events import Event, Progress
 from tl_core.documents.job import Outlook
 from tl_core.errors import LimitReached
 from tl_core.hardware import PeakMemory, available_mb, total_mb
-from tl_core.runs.process.queue import Ticket
+from tl_core.runs.process.queue import Ticket, in_words
 
 _GRACE = 60.0
 """Seconds that a job has to stop by itself when its time is up; where it may work for less than that, as long again."""
@@ -52,7 +52,7 @@ class Watch:
     @property
     def allowed(self) -> str:
         """How long the job may work, in words."""
-        return _in_words(self._allowed)
+        return in_words(self._allowed)
 
     def late(self) -> bool:
         """Whether the time is up."""
@@ -113,10 +113,3 @@ class Watch:
 
     def _too_large(self, found: str) -> LimitReached:
         return LimitReached(f"It was stopped before the machine's memory ran out. {found} {self._ticket.line.lighter}")
-
-
-def _in_words(seconds: float) -> str:
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} seconds"
