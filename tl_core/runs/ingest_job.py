@@ -25,7 +25,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
             path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
         ]
         extended = folder.path.with_name(spec.extends.dataset) if spec.extends else None
-        room = Allowance(Workspace(folder.path.parents[1]))
+        room = Allowance(Workspace(folder.workspace_folder))
         manifest = yield from ingest(spec, folder.path, staging=staging, known=others, extended=extended, room=room)
         if extended:
             folder.write_spec(spec.model_copy(update={"name": manifest.name}))
@@ -40,7 +40,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
 
 def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:
     """Remove the upload's folder below `staging/` of the workspace, and nothing anywhere else."""
-    staging = folder.path.parents[1] / "staging"
+    staging = folder.workspace_folder / "staging"
     source = Path(spec.source)
     if staging in source.parents:
         shutil.rmtree(staging / source.relative_to(staging).parts[0], ignore_errors=True)

@@ -61,7 +61,7 @@ class Held(Record):
         about, queue = needs(job.spec())
         dataset, ticket = self.dataset, self.ticket
         if ticket is None:
-            owner = about.workspace if about else job.path.parents[1].name
+            owner = about.workspace if about else job.workspace_folder.name
             ticket = take_ticket(store.queue, name_of(queue), owner, job.expected())
         try:
             if about and dataset is None:

@@ -35,7 +35,7 @@ def describe_job(question: QuestionFolder) -> Generator[Event, None, None]:
 
     # It is looked at anew where another workspace has added it, which nobody learns from the time that it takes.
     row = yield from describe_network(question.spec_as(DescribeSpec).network)
-    Workspace(question.path.parents[1]).add_backbone(row.name)
+    Workspace(question.workspace_folder).add_backbone(row.name)
 
 
 def preview_job(question: QuestionFolder) -> Generator[Event, None, None]:

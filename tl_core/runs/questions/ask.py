@@ -149,7 +149,7 @@ def _used(question: QuestionFolder) -> bool:
 
 def _answered(question: QuestionFolder, spec: QuestionSpec) -> bool:
     """Whether the answer is there, and would be the same today."""
-    described, workspace = spec.handling.describes, Workspace(question.path.parents[1])
+    described, workspace = spec.handling.describes, Workspace(question.workspace_folder)
     if question.status().state != "succeeded" or (described and described not in workspace.backbones()):
         return False
     if spec.answer is None:

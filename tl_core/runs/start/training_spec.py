@@ -113,7 +113,7 @@ def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None 
         {
             **options.model_dump(exclude={"recipe"}, exclude_none=True),
             "name": " ".join((name or dataset.name).split())[:200] or "Untitled",
-            "workspace": dataset.path.parents[1].name,
+            "workspace": dataset.workspace_folder.name,
             "dataset": dataset.id,
             "weights": weights.name,
             "strategy": options.strategy or DEFAULT,

@@ -47,7 +47,7 @@ def room_for(workspace: Workspace, needed: int = 0, *, promised: int = 0) -> Ite
         DiskFull: they do not fit the disk.
         InUse: an upload of this workspace is written at the same time, and takes long.
     """
-    require_free(Store(workspace.path.parents[1]), needed)
+    require_free(workspace.store, needed)
     if not settings.current().workspace_bytes:
         yield
         return
@@ -75,7 +75,7 @@ class Allowance:
         """Note that `size` bytes are about to be written. Raises OverBudget, DiskFull."""
         with self._lock:
             if size > self._on_disk:
-                require_free(Store(self._workspace.path.parents[1]), size)
+                require_free(self._workspace.store, size)
                 self._on_disk = size + _DISK_LOOK
             if size > self._in_budget:
                 left = require_budget(self._workspace, size)

@@ -45,7 +45,7 @@ class DatasetFolder(JobFolder):
         """Remove it for good, and what the cache keeps of its pictures. Raises InUse, in words, where a job needs it."""
         origins = self.origins()
         super().delete()
-        forget(self.path.parents[3], origins)
+        forget(self.workspace_folder.parents[1], origins)
 
     def origins(self) -> list[str]:
         """Prefixes of the cache keys of all that was computed from its pictures. Empty for a sample, whose pictures are public."""
@@ -106,7 +106,7 @@ class DatasetFolder(JobFolder):
     def _needed_by(self) -> list[tuple[Path, str]]:
         problem = f"A job that has not ended needs {self.name!r}. Cancel the run, or wait until it ended."
         # A job that waits in an executor has no worker yet that could hold the lock.
-        for submitted in self.path.parents[1].glob("*/*/submitted"):
+        for submitted in self.workspace_folder.glob("*/*/submitted"):
             job = JobFolder(submitted.parent)
             about = needs(job.spec())[0] if job.waits() else None
             if about and about.dataset == self.id:

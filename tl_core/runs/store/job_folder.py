@@ -60,6 +60,11 @@ class JobFolder:
         return self.path.name
 
     @property
+    def workspace_folder(self) -> Path:
+        """The folder of the workspace in which it lies."""
+        return self.path.parents[1]
+
+    @property
     def lock(self) -> Path:
         return self.path / "lock"
 

@@ -19,10 +19,9 @@ from tl_core.runs.store.sweep import sweep_hourly
 
 def swept(workspace: Workspace) -> Store:
     """Mark `workspace` as used, sweep its store if nobody did so within the hour, and return the store."""
-    store = Store(workspace.path.parents[1])
     workspace.touch()
-    sweep_hourly(store, settings.current().keep_days)
-    return store
+    sweep_hourly(workspace.store, settings.current().keep_days)
+    return workspace.store
 
 
 def identifier(key: str | None) -> str:

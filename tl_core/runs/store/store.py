@@ -57,6 +57,11 @@ class Workspace:
         return self.path.name
 
     @property
+    def store(self) -> Store:
+        """The store in which it lies."""
+        return Store(self.path.parents[1])
+
+    @property
     def exists(self) -> bool:
         return self.path.is_dir()
 
@@ -135,11 +140,11 @@ class Workspace:
                 held.enter_context(job.idle())
             origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
             vanish(self.path, self.path.with_name(f".deleted-{new_id()}"))
-            forget(self.path.parents[1], origins)
+            forget(self.store.root, origins)
 
     def make(self) -> None:
         """Make its folder, for its owner only. Raises StoreError where that cannot be done."""
-        Store(self.path.parents[1]).make()
+        self.store.make()
         self.path.mkdir(exist_ok=True, mode=0o700)
 
 

@@ -15,7 +15,7 @@ from tl_core.errors import GraftError
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import computes, expected_device
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.store import Workspace
 from tl_core.training.frozen.features import features_key
 from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
@@ -51,7 +51,7 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
     not tell that somebody else has the same pictures. `prepared`: this run has prepared its pictures.
     """
     manifest = dataset.manifest()
-    asked, cache = measure_question(spec, len(manifest.classes)), Store(dataset.path.parents[3]).cache
+    asked, cache = measure_question(spec, len(manifest.classes)), Workspace(dataset.workspace_folder).store.cache
     kept = _kept(spec, dataset, cache)
     return estimate(
         spec,
@@ -91,7 +91,7 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
     source = dataset.spec()
     if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):
         return held
-    used = [one for one in _used(Workspace(dataset.path.parents[1])) if _same_pictures(one.dataset, dataset)]
+    used = [one for one in _used(Workspace(dataset.workspace_folder)) if _same_pictures(one.dataset, dataset)]
     return Kept(
         pixels=held.pixels
         and any((one.image_size, one.interpolation) == (wanted.image_size, wanted.interpolation) for one in used),
@@ -125,5 +125,5 @@ def _same_pictures(other: str, dataset: DatasetFolder) -> bool:
     if other == dataset.id:
         return True
     with suppress(GraftError):
-        return origin(Workspace(dataset.path.parents[1]).dataset(other).manifest()) == origin(dataset.manifest())
+        return origin(Workspace(dataset.workspace_folder).dataset(other).manifest()) == origin(dataset.manifest())
     return False
