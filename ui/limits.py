@@ -8,10 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from ipaddress import ip_network
 
 from tl_core import settings
 from tl_core.errors import LimitReached
@@ -30,35 +27,25 @@ class Hourly:
 
     def __init__(self, words: str, most: Callable[[Settings], int]) -> None:
         self.words, self._most = words, most
-        self._moments: dict[str, deque[float]] = {}
+        self._moments: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
     def wait(self, address: str, now: float) -> float:
         """Seconds until it may happen again; 0 where it may now."""
         most = self._most(settings.current())
         with self._lock:
-            moments = self._moments.get(address, deque())
-            while moments and now - moments[0] >= _HOUR:
-                moments.popleft()
-            return _HOUR - (now - moments[-most]) if 0 < most <= len(moments) else 0.0
+            moments = self._recent(address, now)
+        return _HOUR - (now - moments[-most]) if 0 < most <= len(moments) else 0.0
 
     def count(self, address: str, now: float) -> None:
         """Note that it happens now."""
         with self._lock:
-            self._moments.setdefault(address, deque()).append(now)
+            self._moments[address] = [*self._recent(address, now), now]
             if len(self._moments) > _CROWDED:
-                self._moments = {
-                    known: moments for known, moments in self._moments.items() if now - moments[-1] < _HOUR
-                }
+                self._moments = {known: recent for known in self._moments if (recent := self._recent(known, now))}
 
-
-def _address() -> str | None:
-    """The visitor's address; None where it is that of a Space's own proxy, which everybody comes through."""
-    address = visitor.address()
-    with suppress(ValueError):
-        if settings.on_space() and address and ip_network(address).is_private:
-            return None
-    return address
+    def _recent(self, address: str, now: float) -> list[float]:
+        return [moment for moment in self._moments.get(address, ()) if now - moment < _HOUR]
 
 
 STARTS = Hourly("jobs", lambda found: found.starts_an_hour)
@@ -71,7 +58,7 @@ def enter(workspace: Workspace, *, job: bool) -> None:
     Raises:
         LimitReached: the visitor's address has had its share; then nothing was counted.
     """
-    address, now = _address(), time.monotonic()
+    address, now = visitor.address(), time.monotonic()
     limits = [limit for limit, used in ((STARTS, job), (WORKSPACES, not workspace.exists)) if used]
     if address is None or not limits:
         return

@@ -25,10 +25,11 @@ def origin(host: str | None) -> str | None:
     """The text by which visitors from one place are counted together: an IPv4 address, or the /64 network of an IPv6 address,
     because one line gets such a network whole.
 
-    None where it is not known or says nothing: without a connection, on this machine itself, and in a Space whose proxy the
-    operator does not name, because there all visitors come from that proxy.
+    None where it is not known or says nothing: without a connection, on this machine itself, and in a Space where it is that of a
+    proxy, which all visitors come from: any address if the operator names no proxy, and otherwise a private one.
     """
-    if not host or (settings.on_space() and not settings.current().proxies):
+    on_space = settings.on_space()
+    if not host or (on_space and not settings.current().proxies):
         return None
     try:
         found: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(host)
@@ -36,7 +37,7 @@ def origin(host: str | None) -> str | None:
         return UNREADABLE
     if isinstance(found, ipaddress.IPv6Address):
         found = found.ipv4_mapped or found
-    if found.is_loopback:
+    if found.is_loopback or (on_space and found.is_private):
         return None
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((found, 64), strict=False))

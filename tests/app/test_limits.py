@@ -80,24 +80,18 @@ def test_the_owner_of_a_machine_is_not_limited_and_a_space_is(monkeypatch: pytes
     assert limits.STARTS.wait(HERE, 100.0) > 0.0
 
 
-def test_visitors_behind_the_proxy_of_a_space_do_not_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPACE_ID", "someone/graft")
-    monkeypatch.setenv("GRAFT_STARTS_AN_HOUR", "1")
-    workspace = records.workspace()
-    workspace.make()
-    come_from(monkeypatch, "10.1.2.3")
-    for _ in range(2):
-        actions.check_start(workspace)
-    come_from(monkeypatch, "198.41.0.4")
-    actions.check_start(workspace)
-    with pytest.raises(LimitReached):
-        actions.check_start(workspace)
-
-
 def test_addresses_that_did_nothing_within_the_hour_are_forgotten() -> None:
     for number in range(2000):
         limits.STARTS.count(f"address {number}", float(number * 10))
     assert len(limits.STARTS._moments) <= 1000
+
+
+def test_an_address_that_waited_out_its_hour_does_not_stop_the_starts_of_others() -> None:
+    for number in range(1001):
+        limits.STARTS.count(f"address {number}", 0.0)
+    assert limits.STARTS.wait("address 7", 3600.0) == 0.0
+    limits.STARTS.count(HERE, 3600.0)
+    assert list(limits.STARTS._moments) == [HERE]
 
 
 def test_photos_that_no_workspace_may_be_made_for_stay_and_are_taken_by_a_press(

@@ -24,11 +24,15 @@ def test_one_line_is_one_origin(host: str | None, origin: str | None) -> None:
     assert visitor.origin(host) == origin
 
 
-def test_in_a_space_the_address_is_the_proxy_s_unless_the_operator_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_space_an_address_of_a_proxy_says_nothing_about_a_visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert visitor.origin("10.16.1.1") == "10.16.1.1"
     monkeypatch.setenv("SPACE_ID", "someone/graft")
-    assert visitor.origin("10.16.1.1") is None
+    assert visitor.origin("198.41.0.4") is None
     monkeypatch.setenv("GRAFT_PROXIES", "10.16.0.0/12")
-    assert visitor.origin("203.0.113.7") == "203.0.113.7"
+    assert visitor.origin("198.41.0.4") == "198.41.0.4"
+    # A proxy before the named one, or a named one that forwards no address.
+    assert visitor.origin("10.200.1.1") is None
+    assert visitor.origin("fd00::1") is None
 
 
 def test_without_a_connection_no_address_is_known() -> None:
