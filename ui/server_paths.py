@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import sysconfig
 import tempfile
+import threading
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +31,7 @@ _DECIDE = (
 )
 """Variables on which the folders depend."""
 _TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
+_LOG = logging.getLogger(__name__)
 
 
 def shortened(text: str) -> str:
@@ -49,21 +52,37 @@ def without_tokens(text: str) -> str:
 
 
 def keep_tokens_out_of_logs() -> None:
-    """From now on no message and no traceback that this process logs holds a token: others than a workspace's owner read them."""
+    """From now on no message and no traceback that this process logs holds a token: others than a workspace's owner read them.
+
+    What Python itself would print, an error that nothing catches, is logged.
+    """
     make = logging.getLogRecordFactory()
 
     def without(*given: Any, **more: Any) -> logging.LogRecord:
         record = make(*given, **more)
-        # A message that does not fit its arguments is left to the handler, which says so.
-        with suppress(TypeError, ValueError, KeyError):
-            if _TOKEN.search(record.getMessage()):
-                record.msg, record.args = without_tokens(record.getMessage()), None
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            # It does not fit its arguments, and the handler would print both as they are.
+            message = record.msg = f"{record.msg} {record.args}"
+            record.args = None
+        if _TOKEN.search(message):
+            record.msg, record.args = without_tokens(message), None
         if record.exc_info:
             # Formatters take this text in place of one that they would make.
             record.exc_text = without_tokens(logging.Formatter().formatException(record.exc_info))
         return record
 
+    def in_thread(given: threading.ExceptHookArgs) -> None:
+        if given.exc_type is not SystemExit:
+            _LOG.error("a thread ended with an error", exc_info=given.exc_value)
+
     logging.setLogRecordFactory(without)
+    threading.excepthook = in_thread
+    sys.excepthook = lambda kind, error, trace: _LOG.critical("the server ended with an error", exc_info=error)
+    sys.unraisablehook = lambda given: _LOG.error(
+        "%s %r", given.err_msg or "ignored in", given.object, exc_info=given.exc_value
+    )
 
 
 @lru_cache(maxsize=16)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,22 +16,51 @@ TOKEN = "0123456789abcdef" * 2
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    before, logger, written = logging.getLogRecordFactory(), logging.getLogger("of this test"), io.StringIO()
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged from now on."""
+    before, written = logging.getLogRecordFactory(), io.StringIO()
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
     handler = logging.StreamHandler(written)
-    logger.addHandler(handler)
+    logging.getLogger().addHandler(handler)
     keep_tokens_out_of_logs()
     yield written
     logging.setLogRecordFactory(before)
-    logger.removeHandler(handler)
+    logging.getLogger().removeHandler(handler)
+
+
+def fail() -> None:
+    raise OSError(f"/store/workspaces/{TOKEN}/runs is full")
 
 
 def test_no_token_of_a_workspace_is_logged(log: io.StringIO) -> None:
     try:
-        raise OSError(f"/store/workspaces/{TOKEN}/runs is full")
+        fail()
     except OSError:
         logging.getLogger("of this test").exception("page %s of %s", "Train", TOKEN)
     logging.getLogger("of this test").warning("%d runs", 3)
+    logging.getLogger("of this test").warning("%d runs of", TOKEN)
     assert TOKEN not in log.getvalue()
     assert "page Train of …\nTraceback" in log.getvalue()
-    assert "OSError: /store/workspaces/…/runs is full\n3 runs\n" in log.getvalue()
+    assert "OSError: /store/workspaces/…/runs is full\n3 runs\n%d runs of ('…',)\n" in log.getvalue()
+
+
+class Failing:
+    def __del__(self) -> None:
+        fail()
+
+
+def test_an_error_that_nothing_catches_is_logged_without_the_token(
+    log: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    Failing()
+    try:
+        fail()
+    except OSError as error:
+        sys.excepthook(OSError, error, error.__traceback__)
+    assert log.getvalue().count("OSError: /store/workspaces/…/runs is full") == 3
+    assert TOKEN not in log.getvalue() + capsys.readouterr().err
