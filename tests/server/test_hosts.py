@@ -52,7 +52,9 @@ def test_a_listed_name_is_answered_also_on_this_machine() -> None:
     assert ask(behind_a_proxy, headers={"host": "other.example.org"}).status == 421
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:9999", "http://localhost"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:9999", "http://localhost", "http://[x"]
+)
 def test_what_a_page_of_another_site_sends_is_refused(origin: str) -> None:
     app = Hosts(inner, "127.0.0.1", ())
     answer = ask(app, "/_stcore/stream", websocket=True, headers={"origin": origin})

@@ -69,7 +69,10 @@ def loopback(name: str) -> bool:
 
 def same(origin: str, host: str) -> bool:
     """Whether a page of `origin` (`https://name:port`, or `null`) is this server's own, which was asked as `host`."""
-    return urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _matches(name: str, pattern: str) -> bool:

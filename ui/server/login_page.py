@@ -13,8 +13,9 @@ _PARTS = {
     "ground": "backgroundColor",
     "field": "secondaryBackgroundColor",
     "ink": "textColor",
+    "line": "borderColor",
+    "wrong": "redColor",
 }
-_PARTS |= {"line": "borderColor", "wrong": "redColor"}
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
