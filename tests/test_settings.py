@@ -63,3 +63,11 @@ def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_KEEP_DAYS", "")
     assert settings.check().keep_days == 0
+
+
+def test_a_list_of_who_may_log_in_needs_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_LOGIN_EMAILS", "@office.example")
+    with pytest.raises(SpecError, match="nobody is asked to log in"):
+        settings.check()
+    monkeypatch.setenv("GRAFT_LOGIN", "openid")
+    assert settings.check().emails == ("@office.example",)

@@ -6,6 +6,7 @@ The tables in README.md and docs/deploy.md are written from it by `make options`
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import ip_network
@@ -99,7 +100,7 @@ class Settings(BaseSettings):
         "`openid` asks for a login at the OpenID provider that `.streamlit/secrets.toml` names", "none"
     )
     login_emails: str = _setting(
-        "e-mail addresses that may use the app after such a login, with commas between them; `@example.org` stands for all of a domain",
+        "verified e-mail addresses that may use the app after such a login, with commas between them; `@example.org` stands for all of a domain",
         "",
         title="everybody whom the provider knows",
     )
@@ -221,14 +222,15 @@ def current() -> Settings:
     return _of(tuple(sorted(given.items())))
 
 
-def check() -> Settings:
-    """`current`, after a look at all that can be wrong before a server starts: values, folders, and names that are no setting.
+def check(*more: Callable[[], object]) -> Settings:
+    """`current`, after a look at all that can be wrong before a server starts: values, folders, names that are no setting, and what
+    each of `more` looks at.
 
     Raises:
-        SpecError: with all problems at once.
+        SpecError: with all problems at once, also those that `more` raises.
     """
     problems = [_unknown(name) for name in sorted(os.environ) if name.startswith(PREFIX) and name not in variables()]
-    for look in (current, store_folder, weights_folder):
+    for look in (current, store_folder, weights_folder, _list_without_login, *more):
         try:
             look()
         except SpecError as error:
@@ -278,6 +280,15 @@ def weights_folder() -> Path | None:
     if not folder.is_dir():
         raise SpecError(f"GRAFT_WEIGHTS_DIR is {folder}, which is no folder. Name one that is there.")
     return folder
+
+
+def _list_without_login() -> None:
+    """Raises SpecError where GRAFT_LOGIN_EMAILS has no effect, because it would seem to close a server that is open."""
+    if current().login_emails and current().login == "none":
+        raise SpecError(
+            "GRAFT_LOGIN_EMAILS lists who may use the app after a login, but GRAFT_LOGIN is none, so nobody is asked to log in. "
+            "Set GRAFT_LOGIN=openid, or leave the list out."
+        )
 
 
 def on_space() -> bool:

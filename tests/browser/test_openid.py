@@ -59,4 +59,4 @@ def test_who_may_use_the_app_logs_in_at_the_provider_and_nobody_else_gets_a_byte
 
             provider.verified = False
             page.get_by_role("link", name="Log in").click()
-            expect(page.get_by_text("ann@example.org may not use this server.")).to_be_visible()
+            expect(page.get_by_text("does not say that this address is verified")).to_be_visible()

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.conftest import ROOT, command, environment
 from tests.conftest import PATIENCE, until
-from tl_core.cli import main, show
+from tl_core.cli import main, service, show
 from tl_core.documents.events import EpochEnded, Notice, Progress, StageStarted
 
 
@@ -89,6 +89,22 @@ def test_a_setting_that_is_no_number_is_named_at_the_start(
         port = free.getsockname()[1]
     assert main(["app", "--port", str(port)]) == 2
     assert variable in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # which also undoes that the command goes to its own folder
+    for name, value in {"EXECUTOR": "slurm", "LOGIN": "openid", "FREE_GB": "1", "STORES": "/data"}.items():
+        monkeypatch.setenv(f"GRAFT_{name}", value)
+    assert main(["app"]) == 2
+    said = capsys.readouterr().err
+    assert "Graft is on" not in said
+    for words in ("GRAFT_STORES is no setting", "no executor called 'slurm'", "GRAFT_LOGIN is openid", "secrets.toml"):
+        assert words in said
+    monkeypatch.setattr(service, "find_spec", lambda name: None)
+    assert main(["app"]) == 2
+    assert "pip install authlib httpx" in capsys.readouterr().err
 
 
 def test_a_taken_port_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:

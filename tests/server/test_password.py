@@ -117,13 +117,20 @@ def test_who_logs_out_is_out_in_every_tab(app: Password) -> None:
             assert "max-age=0" in left.headers["set-cookie"].lower()
             heard.append((await receive())["type"])
 
-        open_tab = Password(tab, SECRET, app.key, app.attempts, app._left)
+        open_tab = Password(tab, SECRET, app.key, app.attempts, app.logouts)
         await aask(open_tab, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
         return heard
 
     assert run(story()) == ["websocket.receive", "websocket.disconnect"]
     assert ask(app, headers=login).status == 401
     assert ask(app, headers=cookie_of(typed(app, SECRET))).status == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"<methodCall>", b"user=admin&pwd=1234", b"{" + b" " * 10_000])
+def test_a_form_without_a_password_is_no_guess(app: Password, body: bytes) -> None:
+    for _ in range(10):
+        assert ask(app, "/xmlrpc.php", method="POST", body=[body]).status == 400
+    assert typed(app, SECRET).status == 303
 
 
 def test_guessing_becomes_slower_and_slower_from_one_place(app: Password, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,8 @@ def app(
     from tl_core.runs.store.store import Store
     from tl_core.runs.store.sweep import sweep
 
+    # The server works there: relative paths mean the same here, and the secrets of a login are found.
+    os.chdir(ROOT)
     command = serve_command(host, port)
     _check_free(host, port)
     if not (ROOT / "streamlit_app.py").is_file():
@@ -46,7 +49,6 @@ def app(
     else:
         show.aside(f"Graft is on {url} and keeps its data in {settings.store_folder()}. Ctrl-C ends it.")
     sys.stdout.flush()
-    os.chdir(ROOT)
     # Each rerun has a thread, and with an arena for each glibc keeps much more memory than is in use.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # In place of this process, so that the container's and the terminal's signals reach the server itself.
@@ -60,9 +62,29 @@ def serve_command(host: str, port: int) -> list[str]:
         SpecError: settings that cannot be used, all of them at once.
     """
     from tl_core import settings
+    from tl_core.runs.process import executor
 
-    settings.check()
+    settings.check(executor.chosen, _check_login)
     return [sys.executable, "-m", "ui.server.listen", host, str(port)]
+
+
+def _check_login() -> None:
+    """Raises SpecError where GRAFT_LOGIN=openid cannot work: without its packages, or without the provider's entry."""
+    from tl_core import settings
+
+    if settings.current().login != "openid":
+        return
+    if any(find_spec(name) is None for name in ("authlib", "httpx")):
+        raise SpecError("GRAFT_LOGIN is openid, which needs two packages more: pip install authlib httpx")
+    from streamlit.auth_util import validate_auth_credentials
+    from streamlit.errors import StreamlitAuthError
+
+    try:
+        validate_auth_credentials("default")
+    except StreamlitAuthError as error:
+        raise SpecError(
+            f"GRAFT_LOGIN is openid. {' '.join(str(error).split())} docs/deploy.md has an example."
+        ) from None
 
 
 def _check_free(host: str, port: int) -> None:

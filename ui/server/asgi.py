@@ -43,7 +43,6 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
         key = password.signing_key(settings.store_folder(), chosen.password)
         login = [Middleware(password.Password, password=chosen.password, key=key)]
     if chosen.login == "openid":
-        openid.check()
         login.append(Middleware(openid.OpenId, allowed=chosen.emails))
     return [*first, *login, Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total)]
 

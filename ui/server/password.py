@@ -18,12 +18,13 @@ from urllib.parse import parse_qs
 from itsdangerous import BadSignature, TimestampSigner
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tl_core.disk import appearing
 from ui import visitor
 from ui.server import login_page
 from ui.server.attempts import Attempts
+from ui.server.logouts import Logouts
 from ui.server.refusing import HEALTH, give, header, path_of, sentence
 
 LOGOUT = "/logout"
@@ -52,8 +53,7 @@ class Password:
     password: str
     key: bytes
     attempts: Attempts = field(default_factory=Attempts)
-    _left: set[str] = field(default_factory=set)
-    """Logins that were ended before their time."""
+    logouts: Logouts = field(default_factory=Logouts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = path_of(scope) if scope["type"] != "lifespan" else HEALTH
@@ -63,12 +63,12 @@ class Password:
         login = self._login(scope)
         if path == LOGOUT:
             if login:
-                self._left.add(login)
+                self.logouts.end(login)
             answer: Response = RedirectResponse("./", 303)
             answer.delete_cookie(self._cookie)
             await give(answer, scope, receive, send)
         elif login:
-            await self.app(scope, self._while_in(login, receive), send)
+            await self.app(scope, self.logouts.while_in(login, receive), send)
         elif scope["type"] == "http" and scope["method"] == "POST":
             await give(await self._answer(scope, receive), scope, receive, send)
         elif scope["type"] == "http" and "text/html" in (header(scope, "accept") or ""):
@@ -94,20 +94,12 @@ class Password:
             login = self._signer.unsign(cookie, max_age=_DAYS * 86_400).decode()
         except BadSignature:
             return None
-        return None if login in self._left else login
-
-    def _while_in(self, login: str, receive: Receive) -> Receive:
-        """What the browser sends, until it logs out: then its open WebSockets end with the next thing that they send."""
-
-        async def checked() -> Message:
-            message = await receive()
-            ended = login in self._left and message["type"] == "websocket.receive"
-            return {"type": "websocket.disconnect", "code": 1008} if ended else message
-
-        return checked
+        return None if login in self.logouts else login
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         typed = await _typed(receive)
+        if typed is None:
+            return sentence(400, "This server asks for a password first, in a form with the field 'password'.")
         client = scope.get("client")
         origin = visitor.origin(client[0] if client else None)
         # From here to the end nothing waits, so that of many passwords at once no more are looked at than of as many in turn.
@@ -133,16 +125,15 @@ class Password:
         return answer
 
 
-async def _typed(receive: Receive) -> str:
-    """The password in a form; empty where there is none, or the form is longer than a form can be."""
+async def _typed(receive: Receive) -> str | None:
+    """The password in the first bytes of a form; None where there is none."""
     body, more = b"", True
     while more and len(body) <= _LONGEST:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    if len(body) > _LONGEST:
-        return ""
-    return parse_qs(body.decode(errors="replace")).get("password", [""])[0].strip()
+    found = parse_qs(body[:_LONGEST].decode(errors="replace"), keep_blank_values=True).get("password")
+    return found[0].strip() if found else None
 
 
 def _digest(text: str) -> bytes:
