@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ def test_photos_of_a_class_that_is_there_and_of_a_new_one_become_a_data_set_besi
     assert "1 photo, a new class" in text(app)
     app = open_page(PAGE, dataset=data.id)
     assert "1 photo, a new class" in text(app), "they wait through a reload"
+    # A day later, when the next sweep is due.
+    store = records.workspace().path.parents[1]
+    for folder in (store / "swept", records.workspace().path / "staging" / data.id):
+        os.utime(folder, (0, 0))
     app.button(key="add").click().run()
     (new,) = [found for found in records.workspace().datasets() if found != data]
     spec = new.spec()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
 
-from tl_core.errors import DataError, LayoutError
+from tl_core.errors import DataError, DiskFull, LayoutError
+from tl_core.runs.store.store import Store, new_token
+from tl_core.runs.store.sweep import unread_uploads
 from ui.data_page import uploads
 
 
@@ -79,6 +83,37 @@ def test_photos_are_added_class_by_class_and_a_class_can_be_dropped(tmp_path: Pa
     assert all(tmp_path in path.parents for files in draft.classes().values() for path in files)
     draft.drop("cup\u2215mug")
     assert list(draft.classes()) == ["\u2215plate"]
+
+
+class _Unwritable(Sent):
+    def read(self, *size: int | None) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_photos_that_the_disk_has_no_room_for_leave_nothing(tmp_path: Path) -> None:
+    draft = uploads.Draft(tmp_path / "draft")
+    draft.add([Sent("a.jpg")])
+    draft.add([Sent("a.jpg")], "cup")
+    for name in (None, "cup", "plate"):
+        with pytest.raises(DiskFull):
+            draft.add([Sent("b.jpg"), _Unwritable("c.jpg")], name)
+    assert _inside(tmp_path) == ["draft/classes/cup/00000.jpg", "draft/waiting/00000.jpg"]
+    assert list(draft.classes()) == ["cup"]
+
+
+def test_a_draft_that_somebody_adds_to_is_not_removed_as_forgotten() -> None:
+    workspace = Store.default().workspace(new_token())
+    draft = uploads.Draft(workspace.staging())
+    for change in (
+        lambda: draft.add([Sent("a.jpg")]),
+        lambda: draft.add([Sent("b.jpg")]),
+        lambda: draft.close_class("cup"),
+        lambda: draft.add([Sent("c.jpg")], "cup"),
+        lambda: draft.drop("cup"),
+    ):
+        os.utime(draft.folder, (0, 0))
+        change()
+        assert unread_uploads(workspace, since=1.0) == []
 
 
 @pytest.mark.parametrize("name", ["", "   ", "...", "\x00\n"])

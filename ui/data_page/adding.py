@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core.errors import GraftError, NotFound
 from tl_core.runs.start import jobs
@@ -106,17 +107,17 @@ def _names(data: DatasetFolder) -> dict[str, str]:
     return {uploads.component(name) or name: name for name in data.manifest().classes}
 
 
-def _take(here: Here, data: DatasetFolder, name: str, files: list[uploads.Upload]) -> None:
-    draft = _draft(here, data)
+def _take(here: Here, data: DatasetFolder, name: str, files: list[UploadedFile]) -> None:
     try:
-        draft.add(files)
-        draft.close_class(name)
+        _draft(here, data).add(files, name)
     except GraftError as error:
         st.session_state["upload-problem"] = error.message
 
 
 def _read(here: Here, data: DatasetFolder) -> None:
-    waiting = _draft(here, data).folder
+    draft = _draft(here, data)
+    waiting = draft.folder
+    draft.touch()
     # The second click of two finds nothing to read.
     taken = waiting.with_name(new_id())
     try:

@@ -255,6 +255,7 @@ def _read_draft(here: Here) -> None:
     if draft is None:
         return
     name = ", ".join(draft.classes())
+    draft.touch()
     try:
         job = actions.once(
             here.workspace,

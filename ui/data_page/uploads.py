@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -63,8 +64,8 @@ def save_zip(upload: Upload, staging: Path) -> Path:
         OverBudget, DiskFull: the workspace or the disk has no room for it.
     """
     target = staging / "upload.zip"
-    with _storing([upload], staging):
-        _copy(upload, target)
+    with _storing([upload], staging), target.open("xb") as file:
+        _copy(upload, file)
     return target
 
 
@@ -80,14 +81,15 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
         root.mkdir()
         for number, upload in enumerate(uploads):
             parts = [part for part in re.split(r"[/\\]", upload.name) if part not in ("", ".", "..")]
-            *folders, file = parts or ["nameless"]
+            *folders, last = parts or ["nameless"]
             safe = [name for name in (component(part, keep_dots=True) for part in folders) if name]
             folder = root.joinpath(*safe)
             folder.mkdir(parents=True, exist_ok=True)
-            target = folder / (component(file, keep_dots=True) or f"{number}")
+            target = folder / (component(last, keep_dots=True) or f"{number}")
             if target.exists():
                 target = target.with_name(f"{number}-{target.name}"[:_LONGEST])
-            _copy(upload, target)
+            with target.open("xb") as file:
+                _copy(upload, file)
     return root
 
 
@@ -105,19 +107,26 @@ class Draft:
         self.waiting_folder = folder / "waiting"
         self.root = folder / "classes"
 
-    def add(self, uploads: Sequence[Upload]) -> None:
-        """Keep photos for the class that is named next.
+    def add(self, uploads: Sequence[Upload], name: str | None = None) -> None:
+        """Keep photos of the class `name`, or of the one that is named next: all of them, or none if that fails.
 
         Raises:
+            LayoutError: the name is not usable.
             DataError: the data set grows too large.
             OverBudget, DiskFull: the workspace or the disk has no room for them.
         """
-        with _storing(uploads, self.folder, already=size_of(self.folder)):
-            self.waiting_folder.mkdir(parents=True, exist_ok=True)
-            start = len(self.waiting())
-            for number, upload in enumerate(uploads, start):
+        folder = self.waiting_folder if name is None else self._class_folder(name)
+        self.touch()
+        with _storing(uploads, self.folder, already=size_of(self.folder)), ExitStack() as undo:
+            folder.mkdir(parents=True, exist_ok=True)
+            undo.callback(_remove_empty, folder)
+            for number, upload in enumerate(uploads, sum(1 for _ in folder.iterdir())):
                 suffix = _SUFFIX.search(upload.name)
-                _copy(upload, self.waiting_folder / f"{number:05}{suffix.group().lower() if suffix else '.jpg'}")
+                path = folder / f"{number:05}{suffix.group().lower() if suffix else '.jpg'}"
+                with path.open("xb") as file:
+                    undo.callback(path.unlink)
+                    _copy(upload, file)
+            undo.pop_all()
 
     def waiting(self) -> list[Path]:
         """Photos that have no class yet."""
@@ -129,10 +138,8 @@ class Draft:
         Raises:
             LayoutError: the name is not usable.
         """
-        safe = component(name)
-        if safe is None:
-            raise LayoutError("A class needs a name: type what is on these photos, for example cup.")
-        folder = self.root / safe
+        folder = self._class_folder(name)
+        self.touch()
         folder.mkdir(parents=True, exist_ok=True)
         start = sum(1 for _ in folder.iterdir())
         for number, path in enumerate(self.waiting(), start):
@@ -147,7 +154,19 @@ class Draft:
     def drop(self, name: str) -> None:
         """Delete a class and its photos."""
         if name in self.classes():
+            self.touch()
             shutil.rmtree(self.root / name)
+
+    def touch(self) -> None:
+        """Note that somebody is at work on it: a draft that nobody touched for a day is removed."""
+        with suppress(FileNotFoundError):
+            os.utime(self.folder)
+
+    def _class_folder(self, name: str) -> Path:
+        safe = component(name)
+        if safe is None:
+            raise LayoutError("A class needs a name: type what is on these photos, for example cup.")
+        return self.root / safe
 
 
 @contextmanager
@@ -171,7 +190,11 @@ def _storing(uploads: Sequence[Upload], staging: Path, *, already: int = 0) -> I
         ) from error
 
 
-def _copy(upload: Upload, target: Path) -> None:
+def _copy(upload: Upload, file: BinaryIO) -> None:
     upload.seek(0)
-    with target.open("xb") as file:
-        shutil.copyfileobj(cast(BinaryIO, upload), file, 1 << 20)
+    shutil.copyfileobj(cast(BinaryIO, upload), file, 1 << 20)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
