@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from tl_core.errors import LimitReached
 from ui import bundle_download, prediction, runview, workspace
 from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
@@ -24,11 +25,14 @@ with workspace.page(PREDICT) as here:
             "Try three held-out pictures",
             icon=":material/casino:",
             help="Pictures of your data set that it never learned from",
+            key="held-out",
         )
         if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
             kept.named.clear()
     if known and (wanted or (touring() and not kept.named)):
-        prediction.ask(run, prediction.held_out(run, known))
-    prediction.waiting(run)
+        try:
+            prediction.ask(run, prediction.held_out(run, known))
+        except LimitReached as error:
+            st.warning(error.message, icon=":material/hourglass_empty:")
     prediction.show(kept)
     bundle_download.take_home(run)

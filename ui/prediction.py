@@ -21,7 +21,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core.data.guarded import Pool, Pools
 from tl_core.data.pixels import read_bytes
 from tl_core.data.split import assign
-from tl_core.errors import GraftError, NotFound, UnreadableImage
+from tl_core.errors import GraftError, LimitReached, NotFound, UnreadableImage
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import ONNX
@@ -29,7 +29,7 @@ from tl_core.serving.graph_check import Ends, check_graph
 from tl_core.serving.predictor import Predictor
 from ui import drawing, grids
 from ui.taking import take_pictures
-from ui.words import percent, plain, plural, short, sureness
+from ui.words import percent, plain, short, sureness
 
 MOST = 40
 """The most pictures at a time; the command line takes more."""
@@ -41,7 +41,6 @@ _LONGEST = 60.0
 """Seconds after which no further picture is decoded for a workspace, so that others get their turn."""
 _POOLS = Pools([Pool(2) for _ in range(4)])
 """As many workspaces can ask at the same time, each with decoders of its own; a decoder takes 40 MB."""
-_WAITING = "predict-waiting"
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,16 @@ def answers(run: RunFolder) -> Answers:
 def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
     """Classify pictures, given as (display name, file content, true class or None); one that cannot be read gets an error.
 
-    If too many others ask, the pictures are kept for `waiting`.
+    Raises:
+        LimitReached: too many others ask.
+        NotFound: the run has no bundle.
     """
     kept = answers(run)
     model = predictor(run)
     shown: dict[bytes, bytes] = {}
     with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
         if pool is None:
-            st.session_state[_WAITING] = (run.id, items)
-            return
+            raise LimitReached("Others are asking at this moment. Nothing here is lost: try again in a moment.")
         start = time.perf_counter()
 
         def read(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
@@ -129,24 +129,6 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
     kept.named = (fresh + kept.named)[: 2 * MOST]
 
 
-def waiting(run: RunFolder) -> None:
-    """Where pictures wait because too many others asked: say so, and offer to try again."""
-    asked, items = st.session_state.get(_WAITING, (None, []))
-    if asked != run.id:
-        return
-    st.warning(
-        f"Others are asking at this moment. Your {plural(len(items), 'picture')} {'waits' if len(items) == 1 else 'wait'} "
-        "here: try again in a moment.",
-        icon=":material/hourglass_empty:",
-    )
-    st.button("Try again", icon=":material/refresh:", on_click=_again, args=(run,))
-
-
-def _again(run: RunFolder) -> None:
-    _, items = st.session_state.pop(_WAITING)
-    _asked(run, items)
-
-
 def bring(run: RunFolder) -> None:
     """The controls that take pictures: a file chooser and the camera."""
     take_pictures("Pictures", "predict", partial(_take, run))
@@ -157,15 +139,12 @@ def _take(run: RunFolder, files: list[UploadedFile]) -> None:
         st.session_state["predict-problem"] = (
             f"{len(files)} pictures were dropped; the first {MOST} were named. For many, use the command line."
         )
-    _asked(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
-
-
-def _asked(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
-    """`ask` from a callback, where an error is kept for the page."""
     try:
-        ask(run, items)
+        ask(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
     except GraftError as error:
         st.session_state["predict-problem"] = error.message
+        if isinstance(error, LimitReached):
+            raise
 
 
 def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:

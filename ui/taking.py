@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core import settings
 from tl_core.data.formats import READ
@@ -23,33 +25,56 @@ data set is read.
 """
 
 
-def take_pictures(label: str, key: str, take: Callable[[list[Any]], None]) -> None:
+def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], None]) -> None:
     """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
 
-    Both then begin anew under another key, so that no upload stays in memory. Files stay where `take` raises LimitReached, and a
-    button offers them again.
+    The files then leave the app's memory, and where they came from begins anew under another key. Files stay where `take` raises
+    LimitReached, and a button offers them again.
     """
     say_refused()
-    turn = f"{key}-turn"
-    chooser, shot = (f"{name}-{st.session_state.setdefault(turn, 0)}" for name in (key, f"{key}-shot"))
+    shot = f"{key}-shot"
 
-    def taken(widget: str) -> None:
-        given = st.session_state[widget]
-        files = given if isinstance(given, list) else [given] if given else []
+    def taken(name: str) -> None:
+        files = held(chooser_key(name))
         if files:
-            st.session_state[turn] += 1
-            try:
+            with suppress(LimitReached):
+                # A rerun can break in wherever the session's state is used; in this order it loses no file and takes none twice.
                 take(files)
-            except LimitReached:
-                st.session_state[turn] -= 1
+                free(files)
+                st.session_state[f"{name}-turn"] += 1
+
+    def offer(name: str) -> None:
+        if held(chooser_key(name)):
+            st.button("Take them now", key=f"{name}-again", icon=":material/refresh:", on_click=taken, args=(name,))
 
     st.file_uploader(
-        label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser, on_change=taken, args=(chooser,)
+        label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser_key(key), on_change=taken, args=(key,)
     )
-    if st.session_state.get(chooser):
-        st.button("Take them now", key=f"{key}-again", icon=":material/refresh:", on_click=taken, args=(chooser,))
+    offer(key)
     if st.toggle("Use the camera", key=f"{key}-camera"):
-        st.camera_input("Take a photo", key=shot, on_change=taken, args=(shot,), label_visibility="collapsed")
+        st.camera_input(
+            "Take a photo", key=chooser_key(shot), on_change=taken, args=(shot,), label_visibility="collapsed"
+        )
+        offer(shot)
+
+
+def chooser_key(name: str) -> str:
+    """The key of the file chooser or camera `name`: another one after each time that its files were taken."""
+    return f"{name}-{st.session_state.setdefault(f'{name}-turn', 0)}"
+
+
+def held(widget: str) -> list[UploadedFile]:
+    """The files of a file chooser or camera that are in the app's memory; the browser may still name some that were freed."""
+    value = st.session_state.get(widget)
+    return [file for file in (value if isinstance(value, list) else [value]) if isinstance(file, UploadedFile)]
+
+
+def free(files: Iterable[UploadedFile]) -> None:
+    """Remove files from the app's memory, where Streamlit keeps them until the session ends, also under a new key."""
+    context = get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        for file in files:
+            context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def say_refused() -> None:

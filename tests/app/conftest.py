@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest
 
 from tests.app.records import TOKEN
@@ -34,6 +35,19 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
         return app
 
     return page
+
+
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The names of the uploads that are still in memory after a page was run."""
+    made: list[MemoryUploadedFileManager] = []
+
+    def make(endpoint: str) -> MemoryUploadedFileManager:
+        made.append(MemoryUploadedFileManager(endpoint))
+        return made[-1]
+
+    monkeypatch.setattr("streamlit.testing.v1.local_script_runner.MemoryUploadedFileManager", make)
+    return lambda: [record.name for files in made[-1].file_storage.values() for record in files.values()]
 
 
 def text(app: AppTest) -> str:

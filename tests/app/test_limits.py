@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_an_address_that_waited_out_its_hour_does_not_stop_the_starts_of_others(
 
 
 def test_photos_that_no_workspace_may_be_made_for_stay_and_are_taken_by_a_press(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, in_memory: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "1")
     limits.enter(Store.default().workspace(new_token()), job=False)
@@ -103,14 +104,16 @@ def test_photos_that_no_workspace_may_be_made_for_stay_and_are_taken_by_a_press(
     app.segmented_control(key="way").set_value("Class by class").run()
     app.file_uploader(key="photos-0").set_value([("cup.jpg", b"x", "image/jpeg")]).run()
     assert "As many workspaces as this server allows" in app.error[0].value
+    assert in_memory() == ["cup.jpg"]
     monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "0")
     app.button(key="photos-again").click().run()
     assert not app.error
+    assert in_memory() == []
     assert "1 photo waiting for a name" in app.button(key="close-class").label
 
 
 def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, in_memory: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
@@ -121,7 +124,9 @@ def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
     app = open_page(DATA.file)
     app.file_uploader(key="zip-0").set_value(("pictures.zip", content.getvalue(), "application/zip")).run()
     assert "Try again in a few minutes" in app.error[0].value
+    assert in_memory() == ["pictures.zip"]
     drop_ticket(somebody)
     app.button(key="again-zip").click().run()
     assert not app.error
+    assert in_memory() == []
     assert records.workspace().datasets()

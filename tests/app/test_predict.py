@@ -104,17 +104,24 @@ def test_a_workspace_is_answered_while_the_pictures_of_another_one_take_for_ever
 
 
 def test_while_others_ask_the_page_says_so_and_keeps_the_pictures(
-    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+    predict: Callable[[str], AppTest],
+    pools: Pools,
+    in_memory: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(prediction, "_PATIENCE", 0)
     app = predict(A)
     with pools.lent("one", 0), pools.lent("two", 0):
         bring(app, red(), red())
-        assert "Others are asking at this moment. Your 2 pictures wait here" in app.warning[0].value
+        assert "Others are asking at this moment" in app.error[0].value
         assert "### red" not in text(app)
-    next(button for button in app.button if button.label == "Try again").click().run()
+        assert in_memory() == ["0.png", "1.png"], "where GRAFT_UPLOADS_GB counts them"
+        app.button(key="held-out").click().run()
+        assert "Others are asking at this moment" in app.warning[0].value
+    app.button(key="predict-again").click().run()
     assert "### red" in text(app)
-    assert not app.warning
+    assert not app.error
+    assert in_memory() == []
 
 
 def test_a_workspace_asks_once_at_a_time(
@@ -123,7 +130,7 @@ def test_a_workspace_asks_once_at_a_time(
     monkeypatch.setattr(prediction, "_PATIENCE", 0)
     one, other = predict(A), predict(B)
     with pools.lent(A, 0):
-        assert bring(one, red()).warning
+        assert bring(one, red()).error
         assert "### red" in text(bring(other, red()))
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from tests.browser.conftest import serving
 from tests.server.asking import Answer, aask, ask, inner, run
 from tests.server.visiting import visiting
+from ui.server import upload_ceiling
 from ui.server.upload_ceiling import UploadCeiling
 
 MB = 1_000_000
@@ -23,6 +27,17 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+def test_an_upload_that_its_page_took_leaves_memory_and_is_not_taken_again(address: str) -> None:
+    with visiting(address) as visitor:
+        visitor.open("Data")
+        state = visitor.bring("A folder", bytes(6 * MB))
+        assert visitor.upload(bytes(6 * MB)) == 204
+        visitor.remove()
+        # As from a browser whose page was drawn anew meanwhile.
+        visitor.open("Data", state)
+        assert not visitor.broken
+
+
 def test_a_session_is_refused_past_its_limit_and_all_past_theirs_until_there_is_room(address: str) -> None:
     with visiting(address) as first, visiting(address) as second, visiting(address) as third:
         assert [first.upload(bytes(5 * MB)) for _ in range(4)] == [204, 204, 413, 413]
@@ -33,9 +48,11 @@ def test_a_session_is_refused_past_its_limit_and_all_past_theirs_until_there_is_
         assert third.upload(bytes(6 * MB)) == 204
 
 
-def _put(app: UploadCeiling, session: str, size: int | None, **how: str) -> asyncio.Task[Answer]:
+def _put(
+    app: UploadCeiling, session: str, size: int | None, *, file: str | None = None, **how: str
+) -> asyncio.Task[Answer]:
     headers = {} if size is None else {"content-length": str(size)}
-    path = f"/_stcore/upload_file/{session}/file-{size}"
+    path = f"/_stcore/upload_file/{session}/{file or f'file-{size}'}"
     return asyncio.ensure_future(aask(app, path, method="PUT", headers=headers, **how))
 
 
@@ -61,6 +78,29 @@ def test_what_is_still_on_its_way_counts_and_no_byte_of_the_rest_is_read() -> No
         arrived.set()
         assert [(await first).status, (await second).status] == [200, 200]
         assert (await _put(app, "c", 4 * MB, client="203.0.113.3")).status == 200
+
+    run(story())
+
+
+def test_a_file_that_is_sent_several_times_at_once_counts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = MemoryUploadedFileManager("")
+    kept.add_file("a", UploadedFileRec("file", "cup.jpg", "image/jpeg", bytes(3 * MB)))
+    there = SimpleNamespace(exists=lambda: True, get_instance=lambda: SimpleNamespace(uploaded_file_mgr=kept))
+    monkeypatch.setattr(upload_ceiling, "runtime", there)
+    monkeypatch.setattr(upload_ceiling, "_tell", lambda session, text: None)
+
+    async def story() -> None:
+        arrived = asyncio.Event()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            await arrived.wait()
+            await inner(scope, receive, send)
+
+        app = UploadCeiling(slow, session=10 * MB, total=20 * MB)
+        reading = [_put(app, "a", 3 * MB, file="file") for _ in range(3)]
+        await asyncio.sleep(0)
+        arrived.set()
+        assert [(await task).status for task in reading] == [200, 200, 413]
 
     run(story())
 

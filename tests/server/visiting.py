@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -45,9 +46,44 @@ def ask(
 class Visitor:
     address: str
     socket: ClientConnection
-    session: str
     cookie: str
+    session: str = ""
     taken: list[str] = field(default_factory=list)
+    choosers: dict[str, str] = field(default_factory=dict)
+    """The ids of the open page's file choosers, by label."""
+    broken: list[str] = field(default_factory=list)
+    """What the pages said of exceptions."""
+
+    def open(self, page: str = "", *states: WidgetState) -> None:
+        """Run a page, Home if none is named, with the new states of its widgets, and follow where it leads."""
+        message = BackMsg()
+        message.rerun_script.query_string = ""
+        message.rerun_script.page_name = page
+        message.rerun_script.widget_states.widgets.extend(states)
+        self.socket.send(message.SerializeToString())
+        while True:
+            found = ForwardMsg()
+            found.ParseFromString(self.socket.recv(PATIENCE))  # type: ignore[arg-type]
+            kind = found.WhichOneof("type")
+            if kind == "new_session":
+                self.session = found.new_session.initialize.session_id
+                self.choosers.clear()
+            elif kind == "delta":
+                chooser = found.delta.new_element.file_uploader
+                self.choosers |= {chooser.label: chooser.id} if chooser.id else {}
+                self.broken += filter(None, [found.delta.new_element.exception.message])
+            elif kind == "script_finished" and found.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
+                return
+
+    def bring(self, chooser: str, content: bytes) -> WidgetState:
+        """Upload a file by a chooser of Data, which is open; the chooser's state that its page was then run with."""
+        assert self.upload(content) == 204
+        state = WidgetState(id=self.choosers[chooser])
+        state.file_uploader_state_value.uploaded_file_info.add(
+            name="f.jpg", size=len(content), file_id=self.taken.pop().rpartition("/")[2]
+        )
+        self.open("Data", state)
+        return state
 
     def upload(self, content: bytes) -> int:
         """The status that the server answers to an upload of this session."""
@@ -78,16 +114,7 @@ def visiting(address: str, *, cookie: str = "", **headers: str) -> Iterator[Visi
     url = address.replace("http", "ws") + "/_stcore/stream"
     given = {"Cookie": cookie, **headers} if cookie else headers
     with connect(url, subprotocols=[Subprotocol("streamlit")], additional_headers=given, max_size=None) as socket:
-        message = BackMsg()
-        message.rerun_script.query_string = ""
-        socket.send(message.SerializeToString())
-        session = None
-        while True:
-            found = ForwardMsg()
-            found.ParseFromString(socket.recv(PATIENCE))  # type: ignore[arg-type]
-            if found.WhichOneof("type") == "new_session":
-                session = found.new_session.initialize.session_id
-            if found.WhichOneof("type") == "script_finished":
-                break
-        assert session
-        yield Visitor(address, socket, session, cookie)
+        visitor = Visitor(address, socket, cookie)
+        visitor.open()
+        assert visitor.session
+        yield visitor

@@ -1,18 +1,18 @@
 """The three ways to bring pictures: a zip or folder, class by class (with a phone, too), or a sample.
 
-Every upload is written to disk at once, and its uploader is replaced by an empty one under a new key, so that no upload stays in
-memory.
+Every upload is written to disk at once and removed from memory, and its uploader is replaced by an empty one under a new key.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core import settings
 from tl_core.data import samples
@@ -23,7 +23,7 @@ from tl_core.runs.store.folders import DatasetFolder
 from ui import actions, places
 from ui.data_page import uploads
 from ui.places import DATA, Here
-from ui.taking import keeping, say_refused, take_pictures
+from ui.taking import chooser_key, free, held, keeping, say_refused, take_pictures
 from ui.words import plain, plural
 
 
@@ -58,10 +58,6 @@ def limits() -> None:
     st.caption(f":material/lock: {keeping()} One upload takes {settings.current().max_upload_bytes / 1e6:,.0f} MB.")
 
 
-def _key(name: str) -> str:
-    return f"{name}-{st.session_state.setdefault(f'{name}-turn', 0)}"
-
-
 def _folder_or_zip(here: Here) -> None:
     st.markdown("One folder for each class, named after it, with its pictures inside.")
     choosers(here)
@@ -75,14 +71,18 @@ def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
         st.file_uploader(
             "A folder",
             accept_multiple_files="directory",
-            key=_key("folder"),
+            key=chooser_key("folder"),
             on_change=_take_folder,
-            args=(here, _key("folder"), extends),
+            args=(here, chooser_key("folder"), extends),
         )
         _again(here, "folder", _take_folder, extends)
     with right:
         st.file_uploader(
-            "A zip of it", type="zip", key=_key("zip"), on_change=_take_zip, args=(here, _key("zip"), extends)
+            "A zip of it",
+            type="zip",
+            key=chooser_key("zip"),
+            on_change=_take_zip,
+            args=(here, chooser_key("zip"), extends),
         )
         _again(here, "zip", _take_zip, extends)
     with st.expander("How folders are read", icon=":material/account_tree:"):
@@ -107,36 +107,36 @@ def _again(
     extends: DatasetFolder | None,
 ) -> None:
     """A button for an upload that was refused because too much is at work: it stays in its field."""
-    if st.session_state.get(_key(kind)):
+    if held(chooser_key(kind)):
         st.button(
             "Read it now",
             key=f"again-{kind}",
             icon=":material/refresh:",
             on_click=take,
-            args=(here, _key(kind), extends),
+            args=(here, chooser_key(kind), extends),
         )
 
 
 def _take_folder(here: Here, key: str, extends: DatasetFolder | None) -> None:
-    files = st.session_state[key]
+    files = held(key)
     if files:
-        _take(here, "folder", partial(uploads.save_tree, files), uploads.tree_name(files), extends)
+        _take(here, "folder", files, partial(uploads.save_tree, files), uploads.tree_name(files), extends)
 
 
 def _take_zip(here: Here, key: str, extends: DatasetFolder | None) -> None:
-    file = st.session_state[key]
-    if file is not None:
-        _take(here, "zip", partial(uploads.save_zip, file), Path(file.name).stem, extends)
+    for file in held(key):
+        _take(here, "zip", [file], partial(uploads.save_zip, file), Path(file.name).stem, extends)
 
 
 def _take(
     here: Here,
     kind: Literal["folder", "zip"],
+    files: Sequence[UploadedFile],
     save: Callable[[Path], Path],
     name: str,
     extends: DatasetFolder | None,
 ) -> None:
-    """Copy an upload to disk by `save`, start reading it, and clear the uploader; where no job may start now, it stays there."""
+    """Copy an upload, `files`, to disk by `save`, start reading it, and free it; where no job may start now, it stays."""
     classes_from = cast(ClassesFrom, st.session_state.get("classes-from") or "first")
     try:
         actions.check_start(here.workspace)
@@ -161,6 +161,8 @@ def _take(
             shutil.rmtree(staging, ignore_errors=True)
         st.session_state["upload-problem"] = error.message
         return
+    finally:
+        free(files)
     st.session_state["upload-opened"] = job.id
 
 
@@ -224,7 +226,7 @@ def _class_by_class(here: Here) -> None:
         )
 
 
-def _take_photos(here: Here, files: list[uploads.Upload]) -> None:
+def _take_photos(here: Here, files: list[UploadedFile]) -> None:
     draft = _draft(here)
     try:
         if draft is None:

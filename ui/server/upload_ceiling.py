@@ -1,7 +1,7 @@
 """How much of uploads lies in the app's memory: of one session, of one place, and of all together.
 
-Streamlit keeps an upload in memory until its session ends or its page has taken it. What is over a limit is refused before a byte of
-it is read, and its page says why.
+An upload is in memory until its page has taken it, its user removes it, or its session ends. What is over a limit is refused before
+a byte of it is read, and its page says why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from ui import visitor
 from ui.server.refusing import give, header, path_of, sentence
 
-_PATH = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
+_PATH = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/[^/]+")
 _FRAMING = 10_000
 """Bytes by which a request is larger than the file in it, at most."""
 _SHARE = 0.5
@@ -42,8 +42,8 @@ class UploadCeiling:
     """Bytes that one session may have in memory."""
     total: int
     """Bytes of all sessions together."""
-    _coming: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Bytes of the uploads that are being read, by session and file."""
+    _coming: dict[object, tuple[str, int]] = field(default_factory=dict)
+    """The session and the bytes of each request that is being read; several may send one file."""
     _origins: dict[str, str | None] = field(default_factory=dict)
     """Where each session that has uploads comes from."""
 
@@ -52,7 +52,7 @@ class UploadCeiling:
         if upload is None:
             await self.app(scope, receive, send)
             return
-        session, file = upload["session"], upload["file"]
+        session = upload["session"]
         length = header(scope, "content-length") or ""
         if not length.isdecimal():
             await give(sentence(411, "An upload must say its size: Content-Length is missing."), scope, receive, send)
@@ -67,11 +67,12 @@ class UploadCeiling:
             return
         _refused.pop(session, None)
         self._origins[session] = origin
-        self._coming[session, file] = int(length)
+        request = object()
+        self._coming[request] = session, int(length)
         try:
             await self.app(scope, receive, send)
         finally:
-            del self._coming[session, file]
+            del self._coming[request]
 
     def _problem(self, session: str, origin: str | None, size: int) -> tuple[int, str] | None:
         """The status and the sentence with which `size` bytes more are refused."""
@@ -93,11 +94,11 @@ class UploadCeiling:
         manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
         stored = manager.file_storage if isinstance(manager, MemoryUploadedFileManager) else {}
         held: dict[str, int] = {}
-        for (session, _), size in self._coming.items():
+        for session, size in self._coming.values():
             held[session] = held.get(session, 0) + size
         # Copies, because the threads of other sessions remove files meanwhile.
         for session, files in list(stored.items()):
-            sizes = [len(record.data) for file, record in list(files.items()) if (session, file) not in self._coming]
+            sizes = [len(record.data) for record in list(files.values())]
             if sizes:
                 held[session] = held.get(session, 0) + sum(sizes)
         return held
