@@ -174,6 +174,25 @@ def test_a_broken_zip_is_said_in_words(tmp_path: Path, spoil: Callable[[bytes], 
     refused(tmp_path, zip_path, "is no zip, or a damaged one")
 
 
+@pytest.mark.parametrize("moved", [-50, 1 << 63])
+def test_an_entry_that_lies_outside_of_the_file_is_said_in_words(tmp_path: Path, moved: int) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("cup/1.jpg", b"x")
+        archive.infolist()[0].header_offset += max(0, moved)
+    content = buffer.getvalue()
+    if moved < 0:
+        # The directory seems to begin earlier than its place, as if the zip lacked its first bytes.
+        end = content.rindex(b"PK\x05\x06")
+        (start,) = struct.unpack_from("<I", content, end + 16)
+        content = content[: end + 16] + struct.pack("<I", start - moved) + content[end + 20 :]
+    path = tmp_path / "moved.zip"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="a damaged one"):
+        extract(path, tmp_path / "out", max_bytes=10**9)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_password_is_said_in_words(tmp_path: Path) -> None:
     zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": b"x" * 50})
     content = bytearray(zip_path.read_bytes())

@@ -188,6 +188,12 @@ class _Guarded(io.BufferedReader):
             raise self.refusal
         return super().read(size)
 
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As of any file; what the directory says lies before its first byte, or where no file has bytes, is a damaged zip."""
+        if whence == 0 and not 0 <= offset < 1 << 63:
+            raise zipfile.BadZipFile("an entry lies outside of the file")
+        return super().seek(offset, whence)
+
 
 @contextmanager
 def opened(path: Path, *, most_files: int, refusal: GraftError) -> Iterator[zipfile.ZipFile]:
