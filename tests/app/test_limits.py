@@ -112,6 +112,20 @@ def test_photos_that_no_workspace_may_be_made_for_stay_and_are_taken_by_a_press(
     assert "1 photo waiting for a name" in app.button(key="close-class").label
 
 
+def test_a_photo_of_the_camera_that_may_not_be_taken_now_stays_and_is_taken_by_a_press(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "1")
+    limits.enter(Store.default().workspace(new_token()), job=False)
+    app = open_page(DATA.file)
+    app.segmented_control(key="way").set_value("Class by class").run()
+    app.toggle(key="photos-camera").set_value(True).run()
+    app.camera_input[0].upload("cup.jpg", b"x", "image/jpeg").run()
+    monkeypatch.setenv("GRAFT_WORKSPACES_AN_HOUR", "0")
+    app.button(key="photos-shot-again").click().run()
+    assert "1 photo waiting for a name" in app.button(key="close-class").label
+
+
 def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
     open_page: Open, in_memory: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
