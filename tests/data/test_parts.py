@@ -104,6 +104,13 @@ def scan_of_ten_thousand_rows(**options: object) -> bytes:
     [
         pytest.param(lambda: hostile.jpeg_in_scans(generator(), more=60), id="optimised JPEG with 70 scans"),
         photo_before_a_film,
+        pytest.param(
+            lambda: hostile.jpeg_in_scans(generator())[:-2] + b"\xff" * 5_000_000 + b"\xd9",
+            id="JPEG in scans with 5 MB of fill bytes before its end",
+        ),
+        pytest.param(
+            lambda: hostile.jpeg_in_scans(generator()) + b"\xff" * 5_000_000, id="JPEG in scans before 5 MB of 0xff"
+        ),
         phone_photo_with_a_depth_map,
         pytest.param(
             lambda: encoded(noise(generator()), "MPO", save_all=True, append_images=[picture(0, n) for n in range(3)]),

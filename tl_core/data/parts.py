@@ -56,8 +56,9 @@ def at_most(most: int, count: int, parts: str) -> None:
         )
 
 
-_MARKER = re.compile(rb"\xff\xff*([^\xff])", re.DOTALL)
-_MARKER_IN_SCAN = re.compile(rb"\xff\xff*([^\xff\0\xd0-\xd7])", re.DOTALL)
+# Any number of 0xff stands before a marker. Only the last one is looked for: the time of a search grows with the bytes, not their square.
+_MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
+_MARKER_IN_SCAN = re.compile(rb"\xff([^\xff\0\xd0-\xd7])", re.DOTALL)
 _ALONE = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 """Markers of a JPEG that no length follows."""
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -98,6 +99,7 @@ def jpeg(content: bytes) -> None:
                 at_most(MOST_SAMPLES, samples, "values in its scans")
                 at_most(MOST_SCANS, _scans(content, at), "scans")
             return
+    at_most(MOST_BETWEEN, between + len(content) - at, "bytes outside its parts")
 
 
 def _samples(frame: bytes) -> int:
