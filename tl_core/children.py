@@ -103,12 +103,15 @@ def receive(stream: IO[bytes], *, most: int | None = None) -> tuple[dict[str, An
 
     Raises:
         EOFError: the other end is gone.
-        ValueError: it sent more, or no JSON.
+        ValueError: it sent more, or a header that is no JSON object.
     """
     header, content = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
     if most is not None and header + content > most:
         raise ValueError(f"a message has {header + content:,} bytes; {most:,} are allowed")
-    return json.loads(_exactly(stream, header)), _exactly(stream, content)
+    said, rest = json.loads(_exactly(stream, header)), _exactly(stream, content)
+    if not isinstance(said, dict):
+        raise ValueError("the header of a message is no JSON object")
+    return said, rest
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import struct
 import sys
 import time
 from pathlib import Path
@@ -59,6 +60,12 @@ def nonsense(_: str) -> None:
     os.write(0, b"\0\0\0\5hello")
 
 
+def answer(text: str) -> None:
+    """Send a message whose header is `text`, with the bytes of 32 x 32 pixels."""
+    pixels = bytes(32 * 32 * 3)
+    os.write(0, struct.pack("<IQ", len(text), len(pixels)) + text.encode() + pixels)
+
+
 def nothing(_: str) -> None:
     pass
 
@@ -68,7 +75,7 @@ def hold(file: str) -> None:
     Path(file).touch(exist_ok=False)
 
 
-DOES = {function.__name__: function for function in (spin, wait, hog, leak, die, die_if, nonsense, hold)}
+DOES = {function.__name__: function for function in (spin, wait, hog, leak, die, die_if, nonsense, answer, hold)}
 
 
 def _strange(image: Image.Image, longest: int, scales: bool) -> Image.Image:

@@ -111,6 +111,17 @@ def test_a_picture_that_breaks_its_decoder_is_refused_as_damaged(pool: Pool, do:
     assert copy(pool, GOOD).width == 64
 
 
+@linux
+@pytest.mark.parametrize("header", ["[]", '{"pixels": Infinity}'])
+def test_a_decoder_whose_answer_cannot_be_used_is_ended_and_its_picture_refused(header: str) -> None:
+    before = decoders_of(os.getpid())
+    pool = Pool(1, module=STRANGE)
+    with pytest.raises(UnreadableImage):
+        pool.make_input(telling(f"answer {header}"), 32, "bicubic")
+    assert decoders_of(os.getpid()) <= before
+    pool.close()
+
+
 def test_a_picture_whose_decoder_is_killed_is_given_to_another_one(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "kill").touch()
     assert copy(pool, telling(f"die_if {tmp_path / 'kill'}")).width == 256

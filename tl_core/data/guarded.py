@@ -107,7 +107,7 @@ class Pool:
         try:
             header, given = child.ask(task, content)
             made = _problem(header) or read(header, given)
-        except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (EOFError, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # Nothing came, or nonsense: such a child is not asked again.
             raise child.refusal() from None
         except BaseException:
