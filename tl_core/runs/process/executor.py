@@ -74,7 +74,7 @@ def chosen() -> Executor:
 def _named(name: str) -> Executor:
     first, colon, rest = name.partition(":")
     if not colon and name not in EXECUTORS:
-        raise UnknownName.among("executor", name, (*EXECUTORS, "MODULE:CLASS"))
+        raise UnknownName.among("executor (setting GRAFT_EXECUTOR)", name, (*EXECUTORS, "MODULE:CLASS"))
     try:
         row = EXECUTORS.get(first)
         made = row(*filter(None, [rest])) if row else getattr(import_module(first), rest)()
