@@ -369,7 +369,9 @@ HOSTILE: dict[str, Hostile] = {
     "JPEG with 500,000 empty segments": Hostile("JPEG", _jpeg_with(segment(0xFE) * 500_000)),
     "JPEG with a million markers of its end": Hostile("JPEG", _jpeg_with(b"\xff\xd9" * 1_000_000)),
     "JPEG with 5 MB of fill bytes": Hostile("JPEG", _jpeg_with(b"\xff" * 5_000_000)),
-    "JPEG that ends in 5 MB of fill bytes": Hostile("JPEG", lambda _: b"\xff\xd8" + segment(0xFE) + b"\xff" * 5_000_000),
+    "JPEG that ends in 5 MB of fill bytes": Hostile(
+        "JPEG", lambda _: b"\xff\xd8" + segment(0xFE) + b"\xff" * 5_000_000
+    ),
     "JPEG with 5 MB of nothing": Hostile("JPEG", _jpeg_with(bytes(5_000_000))),
     "PNG with 300,000 empty chunks": Hostile("PNG", _png_with(b"IDAT", chunk(b"abCd") * 300_000)),
     "PNG with 300,000 texts after the pixels": Hostile("PNG", _png_with(b"IEND", chunk(b"tEXt", b"a\0b") * 300_000)),
