@@ -100,7 +100,12 @@ def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_
     assert main(["app"]) == 2
     said = capsys.readouterr().err
     assert "Graft is on" not in said
-    for words in ("GRAFT_STORES is no setting", "executor (setting GRAFT_EXECUTOR) called 'slurm'", "GRAFT_LOGIN is openid", "secrets.toml"):
+    for words in (
+        "GRAFT_STORES is no setting",
+        "executor (setting GRAFT_EXECUTOR) called 'slurm'",
+        "GRAFT_LOGIN is openid",
+        "secrets.toml",
+    ):
         assert words in said
     monkeypatch.setattr(service, "find_spec", lambda name: None)
     assert main(["app"]) == 2
