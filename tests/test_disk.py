@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
 
-from tl_core.disk import appearing, in_words, size_of, write_atomically
+from tests.conftest import deep_folder
+from tl_core import disk
+from tl_core.disk import appearing, in_words, remove, size_of, write_atomically
 
 
 def test_a_file_does_not_delete_the_folder_that_has_its_name(tmp_path: Path) -> None:
@@ -34,13 +36,13 @@ def test_the_old_folder_is_removed_only_when_the_new_one_stands_in_its_place(
 ) -> None:
     folder = _holding("old", tmp_path)
     seen: list[list[str]] = []
-    really = shutil.rmtree
+    really = disk.remove
 
-    def remove(path: Path, **options: bool) -> None:
+    def remove(path: Path) -> None:
         seen.append([file.name for file in folder.iterdir()])
-        really(path, **options)
+        really(path)
 
-    monkeypatch.setattr(shutil, "rmtree", remove)
+    monkeypatch.setattr(disk, "remove", remove)
     with appearing(folder, "the bundle") as temporary:
         temporary.mkdir()
         (temporary / "new").write_text("new")
@@ -91,3 +93,47 @@ def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
     (tmp_path / "two").hardlink_to(tmp_path / "one" / "inner" / "file")
     assert (size_of(tmp_path), size_of(tmp_path / "two")) == (1000, 500)
     assert size_of(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize("levels", [1_500, 3_000])
+def test_folders_deeper_than_calls_and_paths_may_be_are_measured_and_removed(tmp_path: Path, levels: int) -> None:
+    top = tmp_path / "top"
+    deep_folder(top, levels)
+    (top / "a" / "beside").mkdir()
+    (top / "a" / "beside" / "file").write_bytes(b"x" * 500)
+    descriptors = len(list(Path("/dev/fd").iterdir()))
+    assert size_of(top) == 1500
+    remove(top)
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors
+
+
+def test_what_a_link_leads_to_is_neither_measured_nor_removed(tmp_path: Path) -> None:
+    kept, top = tmp_path / "kept", tmp_path / "top"
+    for folder in (kept, top):
+        folder.mkdir()
+    (kept / "file").write_bytes(b"x" * 1000)
+    for name in ("folder", "file", "nothing"):
+        (top / name).symlink_to(kept / name if name != "folder" else kept)
+    assert size_of(top) < 1000
+    remove(top)
+    (tmp_path / "link").symlink_to(kept)
+    remove(tmp_path / "link")
+    assert list(tmp_path.rglob("*")) == [kept, kept / "file"]
+
+
+def test_what_cannot_be_removed_stays_and_the_rest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path / "top"
+    for folder in ("one", "two"):
+        (top / folder).mkdir(parents=True)
+        (top / folder / f"{folder}.jpg").touch()
+    really = os.unlink
+
+    def unlink(name: str, *, dir_fd: int | None = None) -> None:
+        if name == "one.jpg":
+            raise PermissionError("refused")
+        really(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    remove(top)
+    assert sorted(path.name for path in top.rglob("*")) == ["one", "one.jpg"]

@@ -6,14 +6,15 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tl_core.errors import DiskFull
 
 _LARGEST_FLOOR = 20
 """What has to stay free is at most this part of a disk, so that a small one can be used, too."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @contextmanager
@@ -117,13 +118,10 @@ def unlimited(size: int) -> None:
 def size_of(path: Path) -> int:
     """Bytes of the file or folder at `path`. A file with several names (hard links) counts in equal parts under each of them.
 
-    What goes away meanwhile counts nothing.
+    What goes away meanwhile counts nothing, and neither does what may not be read.
     """
     try:
-        with os.scandir(path) as inner:
-            return sum(
-                size_of(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else _share(entry) for entry in inner
-            )
+        return sum(_share(entry) for _, entry, folder in _below(path) if not folder)
     except NotADirectoryError:
         return _share(path)
     except FileNotFoundError:
@@ -136,6 +134,63 @@ def _share(file: Path | os.DirEntry[str]) -> int:
     except FileNotFoundError:
         return 0
     return found.st_size // max(1, found.st_nlink)
+
+
+def _below(top: Path) -> Iterator[tuple[int, os.DirEntry[str], bool]]:
+    """What lies in the folder `top` and its inner folders, which come behind what is in them; links are not followed.
+
+    Each entry comes with a descriptor of the folder in which it lies, open until the next one, and whether it is a folder itself.
+    However deep the folders are, no call, no descriptor and no longer path is needed for one more level.
+
+    Raises:
+        OSError: `top` is no folder that can be opened, or folders were moved or removed meanwhile.
+    """
+    here = os.open(top, _FOLDER)
+    above: list[tuple[tuple[int, int], os.DirEntry[str], list[os.DirEntry[str]]]] = []
+    """For each level that is left: its identity, the folder that was entered, and those that are entered next."""
+    try:
+        folders = yield from _files(here)
+        while folders or above:
+            if folders:
+                folder = folders.pop()
+                try:
+                    inner = os.open(folder.name, _FOLDER, dir_fd=here)
+                except OSError:
+                    yield here, folder, True
+                    continue
+                above.append((_identity(here), folder, folders))
+                os.close(here)
+                here = inner
+                folders = yield from _files(here)
+            else:
+                identity, folder, folders = above.pop()
+                outer = os.open("..", _FOLDER, dir_fd=here)
+                os.close(here)
+                here = outer
+                if _identity(here) != identity:
+                    raise FileNotFoundError(errno.ENOENT, "a folder was moved meanwhile", folder.name)
+                yield here, folder, True
+    finally:
+        os.close(here)
+
+
+def _files(here: int) -> Generator[tuple[int, os.DirEntry[str], bool], None, list[os.DirEntry[str]]]:
+    """The files of the open folder `here`; returns its inner folders. There are none where it may not be read."""
+    entries: list[os.DirEntry[str]] = []
+    with suppress(OSError), os.scandir(here) as inner:
+        entries += inner
+    folders: list[os.DirEntry[str]] = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry)
+        else:
+            yield here, entry, False
+    return folders
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    found = os.fstat(folder)
+    return found.st_dev, found.st_ino
 
 
 def in_words(size: int) -> str:
@@ -162,8 +217,15 @@ def vanish(path: Path, gone: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file or folder at `path`, if there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    """Remove the file or folder at `path`, if there is one, however deep the folder is. What cannot be removed from a folder stays.
+
+    `shutil.rmtree` of Python 3.11 calls itself for each level, and a stranger's folders may lie deeper than it can.
+    """
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        for holder, entry, folder in _below(path):
+            with suppress(OSError):
+                (os.rmdir if folder else os.unlink)(entry.name, dir_fd=holder)
+        path.rmdir()

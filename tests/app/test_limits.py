@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tl_core.errors import LimitReached
 from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.store.store import Store, new_token
 from ui import actions, limits
+from ui.data_page import uploads
 from ui.places import DATA
 
 HERE, THERE = "203.0.113.7", "203.0.113.8"
@@ -144,3 +146,16 @@ def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
     assert not app.error
     assert in_memory() == []
     assert records.workspace().datasets()
+
+
+def test_an_upload_that_the_app_fails_to_keep_leaves_nothing_on_the_disk(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: object, staging: Path) -> Path:
+        (staging / "upload.zip").write_bytes(b"half of it")
+        raise RecursionError
+
+    monkeypatch.setattr(uploads, "save_zip", fail)
+    app = open_page(DATA.file)
+    app.file_uploader(key="zip-0").set_value(("pictures.zip", b"x", "application/zip")).run()
+    assert list((records.workspace().path / "staging").iterdir()) == []

@@ -66,6 +66,27 @@ def test_hidden_files_stay_hidden(tmp_path: Path) -> None:
     assert _inside(root) == ["p/.thumbs/a.jpg", "p/cat/.DS_Store"]
 
 
+def test_a_folder_with_more_levels_than_are_read_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    # No level of a path is made twice by one call, so seven files make folders as deep as a path can be long.
+    files = [Sent("a/" * levels + "b.jpg") for levels in (100, 300, 600, 900, 1_200, 1_500, 1_997)]
+    with pytest.raises(LayoutError, match=r"300 deep inside one another; 100 are read\. Nothing was kept"):
+        uploads.save_tree(files, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (path,) = _inside(uploads.save_tree(files[:1], tmp_path))
+    assert path.count("/") == 100
+
+
+def test_a_folder_with_more_files_and_folders_than_are_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_FILES", 6)
+    for files in ([Sent(f"p/{number}.jpg") for number in range(6)], [Sent("p/a/b/1.jpg"), Sent("p/c/d/2.jpg")]):
+        with pytest.raises(DataError, match=r"more than 6 files and folders\. Nothing was kept"):
+            uploads.save_tree(files, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    assert len(_inside(uploads.save_tree([Sent(f"p/{number}.jpg") for number in range(4)], tmp_path))) == 4
+
+
 def test_an_upload_over_the_limit_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_MAX_UPLOAD_MB", "0.001")
     with pytest.raises(DataError, match="one upload takes"):

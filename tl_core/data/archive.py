@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import stat
 import struct
 import zipfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from tl_core.data.pixels import MAX_FILE_BYTES
 from tl_core.data.sources import DEEPEST, SourceFile, shortened, shown
-from tl_core.disk import disk_full_said, unlimited
+from tl_core.disk import disk_full_said, remove, unlimited
 from tl_core.errors import DataError, GraftError, UnsafeArchive
 
 MAX_FILES = 50_000
@@ -65,12 +64,12 @@ def extract(zip_path: Path, into: Path, *, max_bytes: int, room: Callable[[int],
         ):
             return _Unpacking(name, into, zip_path.stat().st_size, max_bytes, room).run(archive)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError) as error:
-        shutil.rmtree(into, ignore_errors=True)
+        remove(into)
         raise DataError(
             f"{name} is no zip, or a damaged one ({shown(str(error)) or 'it ends too early'}). Make it again and try once more."
         ) from error
     except BaseException:
-        shutil.rmtree(into, ignore_errors=True)
+        remove(into)
         raise
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -27,7 +26,7 @@ from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
 from tl_core.data.sources import SourceFile, shown
-from tl_core.disk import disk_full_said, unlimited
+from tl_core.disk import disk_full_said, remove, unlimited
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
@@ -89,7 +88,7 @@ def read(
         readings = yield from _read_all(placed, keep)
         return _manifest(spec, placed, readings, found, keep, begun)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        remove(place)
 
 
 class _Writer:

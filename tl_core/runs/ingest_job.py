@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+from tl_core.disk import remove
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
 from tl_core.runs.store.budgets import Allowance
@@ -33,7 +33,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         folder.discard_pictures()
         raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        remove(staging)
         if spec.remove_source:
             _remove_upload(spec, folder)
 
@@ -43,4 +43,4 @@ def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:
     staging = folder.workspace_folder / "staging"
     source = Path(spec.source)
     if staging in source.parents:
-        shutil.rmtree(staging / source.relative_to(staging).parts[0], ignore_errors=True)
+        remove(staging / source.relative_to(staging).parts[0])

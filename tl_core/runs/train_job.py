@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
+from tl_core.disk import remove
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.store.folders import RunFolder
@@ -33,12 +33,12 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     if not run.finishing:
         yield from _say_what_it_takes(plan)
     workshop = run.path / "workshop"
-    shutil.rmtree(workshop, ignore_errors=True)
+    remove(workshop)
     try:
         learned = yield from learn(plan, pixels, workshop)
         yield from deliver(plan, pixels, learned, workshop)
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        remove(workshop)
     run.finish_file.unlink(missing_ok=True)
     run.best.unlink(missing_ok=True)
 

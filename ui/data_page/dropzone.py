@@ -5,7 +5,6 @@ Every upload is written to disk at once and removed from memory, and its uploade
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core import settings
 from tl_core.data import samples
+from tl_core.disk import remove
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import GraftError, LimitReached, NotFound
 from tl_core.runs.start import jobs
@@ -156,9 +156,11 @@ def _take(
             remove_source=True,
             extends=extends,
         )
-    except GraftError as error:
+    except BaseException as error:
         if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+            remove(staging)
+        if not isinstance(error, GraftError):
+            raise
         st.session_state["upload-problem"] = error.message
         return
     finally:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tl_core import settings
-from tl_core.disk import disk_full_said, size_of
+from tl_core.data.archive import MAX_FILES
+from tl_core.data.sources import DEEPEST
+from tl_core.disk import disk_full_said, remove, size_of
 from tl_core.errors import DataError, LayoutError
 from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.store import Workspace
@@ -73,24 +75,45 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
     """Copy an uploaded folder with its inner folders to `staging` and return its path.
 
     Raises:
-        DataError: it is too large, or its names cannot be kept.
+        LayoutError: folders lie too deep inside one another.
+        DataError: it is too large, has too many files, or its names cannot be kept.
         OverBudget, DiskFull: the workspace or the disk has no room for it.
     """
     root = staging / "folder"
+    targets = _targets(uploads, root)
     with _storing(uploads, staging):
         root.mkdir()
-        for number, upload in enumerate(uploads):
-            parts = [part for part in re.split(r"[/\\]", upload.name) if part not in ("", ".", "..")]
-            *folders, last = parts or ["nameless"]
-            safe = [name for name in (component(part, keep_dots=True) for part in folders) if name]
-            folder = root.joinpath(*safe)
-            folder.mkdir(parents=True, exist_ok=True)
-            target = folder / (component(last, keep_dots=True) or f"{number}")
+        for number, (upload, target) in enumerate(zip(uploads, targets, strict=True)):
+            target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 target = target.with_name(f"{number}-{target.name}"[:_LONGEST])
             with target.open("xb") as file:
                 _copy(upload, file)
     return root
+
+
+def _targets(uploads: Sequence[Upload], root: Path) -> list[Path]:
+    """Where below `root` each file of an uploaded folder goes. Raises LayoutError, DataError for more folders than are read."""
+    targets: list[Path] = []
+    folders = {root}
+    for number, upload in enumerate(uploads):
+        parts = [part for part in re.split(r"[/\\]", upload.name) if part not in ("", ".", "..")]
+        *above, last = parts or ["nameless"]
+        if len(above) > DEEPEST:
+            raise LayoutError(
+                f"In this upload, folders lie {len(above):,} deep inside one another; {DEEPEST} are read. Nothing was kept. Choose a "
+                "folder whose pictures lie less deep."
+            )
+        folder = root.joinpath(*filter(None, (component(part, keep_dots=True) for part in above)))
+        targets.append(folder / (component(last, keep_dots=True) or f"{number}"))
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.parent
+        if len(uploads) + len(folders) > MAX_FILES:
+            raise DataError(
+                f"This upload has more than {MAX_FILES:,} files and folders. Nothing was kept. Choose fewer pictures."
+            )
+    return targets
 
 
 def tree_name(uploads: Sequence[Upload]) -> str:
@@ -155,7 +178,7 @@ class Draft:
         """Delete a class and its photos."""
         if name in self.classes():
             self.touch()
-            shutil.rmtree(self.root / name)
+            remove(self.root / name)
 
     def touch(self) -> None:
         """Note that somebody is at work on it: a draft that nobody touched for a day is removed."""

@@ -252,6 +252,34 @@ def test_a_job_whose_spec_cannot_be_read_stops_no_sweep_and_keeps_the_uploads_be
     assert not upload.exists()
 
 
+def test_a_workspace_with_a_mistake_in_it_stops_no_sweep_and_is_not_tried_again_by_every_page(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store.default()
+    half_deleted = [place / ".deleted-0123" for place in (workspace.path / "datasets", store.root / "workspaces")]
+    for folder in half_deleted:
+        folder.mkdir()
+    broken, sees = store.workspace(new_token()), DatasetFolder.tidy
+    met = _read(broken)
+
+    def tidy(folder: DatasetFolder) -> None:
+        if folder == met:
+            raise RecursionError(f"in {folder.path}")
+        sees(folder)
+
+    monkeypatch.setattr(DatasetFolder, "tidy", tidy)
+    _hours_pass(2)
+    assert sweep_hourly(store, 0) == []
+    assert [folder.exists() for folder in half_deleted] == [False, False]
+    (line,) = caplog.messages
+    assert broken.token[:6] in line
+    assert "RecursionError" in line
+    assert broken.token not in caplog.text
+    caplog.clear()
+    sweep_hourly(store, 0)
+    assert not caplog.messages
+
+
 def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace, dataset: DatasetFolder) -> None:
     busy = _read(workspace)
     lock = locks.take(busy.lock)

@@ -5,10 +5,10 @@ What a job computes with is imported when the job runs, because several need tor
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Generator, Mapping
 from typing import get_args
 
+from tl_core.disk import remove
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import (
     DescribeSpec,
@@ -80,7 +80,7 @@ def learning_rate_job(question: QuestionFolder) -> Generator[Event, None, None]:
     pixels = yield from prepare(plan)
     answer = yield from rate_curve(plan, pixels)
     answer.write(question.result_file)
-    shutil.rmtree(run.path, ignore_errors=True)
+    remove(run.path)
 
 
 def measure_job(question: QuestionFolder) -> Generator[Event, None, None]:

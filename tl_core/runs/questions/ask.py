@@ -6,12 +6,12 @@ The class of each kind in `documents.questions` says how its job is handled.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
 from tl_core import locks
+from tl_core.disk import remove
 from tl_core.documents.events import Event
 from tl_core.documents.questions import Answer, DescribeSpec, QuestionSpec
 from tl_core.documents.spec import IngestSpec
@@ -177,7 +177,7 @@ def _claimed_again(question: QuestionFolder, spec: QuestionSpec) -> int | None:
             return None
         for path in question.path.iterdir():
             if path.name not in _KEPT:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
         keep_reserve(question.reserve)
     except BaseException:
         locks.release([claim])

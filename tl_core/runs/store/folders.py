@@ -7,13 +7,13 @@ result.json   (question) the answer, written last
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from tl_core import locks, settings
+from tl_core.disk import remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import Answer, Question, QuestionSpec
@@ -64,7 +64,7 @@ class DatasetFolder(JobFolder):
     def discard_pictures(self) -> None:
         """Remove its pictures, and what was unpacked for them."""
         for folder in ("images", "thumbnails", "staging"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
+            remove(self.path / folder)
 
     def spec(self) -> IngestSpec:
         return self.spec_as(IngestSpec)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 from tl_core import locks, settings
-from tl_core.disk import disk_full_said
+from tl_core.disk import disk_full_said, remove
 from tl_core.documents.job import JobSpec
 from tl_core.errors import InUse, NotEmpty, SpecError, StoreError
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
@@ -42,13 +41,13 @@ def make(folder: Path, spec: JobSpec) -> tuple[Path, int | None]:
             fresh.mkdir(parents=True)
         claim = _fill(fresh, spec)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove(fresh)
         raise
     try:
         fresh.rename(folder)
     except OSError as error:
         locks.release([claim])
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove(fresh)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return folder, None
         raise

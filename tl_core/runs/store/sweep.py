@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tl_core import locks
-from tl_core.disk import modified
+from tl_core.disk import modified, remove
 from tl_core.errors import GraftError, InUse
 from tl_core.runs.store.store import KINDS, Store, Workspace, children
 
 _HOUR, _DAY = 3_600.0, 86_400.0
+_DIGITS = 6
+"""Digits of a token that are logged, which open nothing."""
+_LOG = logging.getLogger(__name__)
 
 
 def sweep_hourly(store: Store, keep_days: float) -> list[str]:
@@ -36,23 +40,41 @@ def sweep(store: Store, keep_days: float) -> list[str]:
     """
     now = time.time()
     removed = []
-    for workspace in store.workspaces():
-        # What is wrong with one workspace is met by whoever uses it, and by nobody else.
-        with suppress(GraftError):
-            if keep_days and now - workspace.last_used() > keep_days * _DAY:
-                workspace.delete()
-                removed.append(workspace.token)
-            else:
-                _clear(workspace, now)
-    for path in children(store.root / "workspaces"):
-        if path.name.startswith(".deleted-"):
-            shutil.rmtree(path, ignore_errors=True)
-    for ticket in store.queue.glob("*/.new-*"):
-        # Its job was killed while it joined the queue.
-        if now - modified(ticket) > _HOUR:
-            ticket.unlink(missing_ok=True)
-    _marker(store).touch(0o600)
+    try:
+        for workspace in store.workspaces():
+            with _by_itself(f"workspace {workspace.token[:_DIGITS]}"):
+                if keep_days and now - workspace.last_used() > keep_days * _DAY:
+                    workspace.delete()
+                    removed.append(workspace.token)
+                else:
+                    _clear(workspace, now)
+        for path in children(store.root / "workspaces"):
+            if path.name.startswith(".deleted-"):
+                with _by_itself(path.name):
+                    remove(path)
+        for ticket in store.queue.glob("*/.new-*"):
+            # Its job was killed while it joined the queue.
+            if now - modified(ticket) > _HOUR:
+                with _by_itself(ticket.name):
+                    ticket.unlink(missing_ok=True)
+    finally:
+        # Also after an error: otherwise every page would begin the sweep again.
+        _marker(store).touch(0o600)
     return removed
+
+
+@contextmanager
+def _by_itself(name: str) -> Iterator[None]:
+    """Go on after whatever is wrong with what is called `name` and holds what strangers brought: the sweep belongs to everybody."""
+    try:
+        yield
+    except GraftError:
+        # Whoever uses the workspace meets it, in words.
+        pass
+    except Exception as error:  # noqa: BLE001 - something unforeseen in one workspace must not stop the app for all others
+        # Its text could hold the workspace's token.
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        _LOG.error("The sweep left %s as it is: %s", name, reason)
 
 
 def _marker(store: Store) -> Path:
@@ -68,12 +90,12 @@ def _clear(workspace: Workspace, now: float) -> None:
         for path in children(workspace.path / kind):
             half_made = path.name.startswith(".new-") and now - modified(path) > 3600
             if path.name.startswith(".deleted-") or half_made:
-                shutil.rmtree(path, ignore_errors=True)
+                remove(path)
     for dataset in workspace.datasets():
         dataset.tidy()
     _clear_questions(workspace, now)
     for upload in unread_uploads(workspace, since=now - _DAY):
-        shutil.rmtree(upload, ignore_errors=True)
+        remove(upload)
 
 
 def unread_uploads(workspace: Workspace, *, since: float) -> list[Path]:
@@ -96,7 +118,7 @@ def remove_upload(workspace: Workspace, upload: Path) -> None:
     """Remove the folder of an upload. Raises InUse where a job reads it by now."""
     if upload.exists() and upload not in unread_uploads(workspace, since=float("inf")):
         raise InUse("A job reads this upload. Wait until it has ended.")
-    shutil.rmtree(upload, ignore_errors=True)
+    remove(upload)
 
 
 def _clear_questions(workspace: Workspace, now: float) -> None:
