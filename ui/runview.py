@@ -35,7 +35,7 @@ def badge(state: str, *, running: str = "training") -> None:
 def accuracy(run: RunFolder) -> str | None:
     """The headline of a finished run; None where it has no report."""
     try:
-        test = run.report().test
+        test = run.headline()
     except GraftError:
         return None
     return headline(test.accuracy, *test.interval, test.images)
@@ -194,7 +194,7 @@ def chooser(here: Here) -> RunFolder:
 
 def _choice(run: RunFolder) -> str:
     try:
-        test = run.report().test
+        test = run.headline()
         result = f", {percent(test.accuracy)} right ({interval(*test.interval)})"
     except GraftError:
         result = ""

@@ -23,6 +23,7 @@ from tl_core.runs.store.store import Workspace
 from ui import actions
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PLACES, PREDICT, TRAIN, Here
+from ui.words import percent
 
 PAGES = [place.file for place in PLACES.values()]
 OPENS_NO_BUNDLE = [file for file in PAGES if "Predict" not in file]
@@ -276,6 +277,24 @@ def test_a_run_that_was_cancelled_while_it_waited_is_listed_in_words(open_page: 
     where = records.workspace()
     records.run(where, records.dataset(where), state="cancelled", strategy="default")
     assert "efficientnet\\_lite0\\, the default strategy" in text(open_page())
+
+
+def test_a_list_of_runs_reads_a_report_again_only_when_it_changed(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    records.run(records.workspace(), data)
+    home, ideas = open_page(), open_page("pages/5_Ideas.py", dataset=data.id)
+    read: list[str] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    assert text(home.run()).count("pictures it had never seen") == 2
+    assert "Your own numbers" in text(ideas.run())
+    assert "report.json" not in read
+    report = run.report()
+    report.model_copy(update={"test": report.test.model_copy(update={"accuracy": 0.5})}).write(run.report_file)
+    assert f"{percent(0.5)} right" in text(home.run())
 
 
 def test_home_says_how_much_of_its_budget_a_workspace_takes(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:

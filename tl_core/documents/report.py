@@ -43,6 +43,25 @@ class SplitMetrics(Measured):
     """Counts of answers; rows: true class, columns: predicted class, in class order."""
 
 
+class Accuracy(Record):
+    """How many of the test pictures were answered rightly."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    images: int
+    accuracy: float
+    interval: tuple[float, float]
+    """95 % Wilson score interval of the accuracy, fractions."""
+
+
+class Headline(Document):
+    """The few numbers of report.json by which runs are listed: the rest of a report of many classes has megabytes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    test: Accuracy
+
+
 class ImageAnswer(Record):
     """The bundle's answer to one held-out image."""
 

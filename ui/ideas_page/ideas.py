@@ -7,7 +7,7 @@ from contextlib import suppress
 import streamlit as st
 
 from tl_core.documents.options import DEFAULT_NETWORK
-from tl_core.documents.report import SplitMetrics
+from tl_core.documents.report import Accuracy
 from tl_core.errors import GraftError, UnknownName
 from tl_core.models.registry import Network, network
 from tl_core.runs.store.folders import RunFolder
@@ -121,11 +121,11 @@ def numbers(here: Here) -> None:
     )
 
 
-def _finished(here: Here) -> list[tuple[RunFolder, SplitMetrics]]:
+def _finished(here: Here) -> list[tuple[RunFolder, Accuracy]]:
     """Runs on the open data set with what the test gave, the best first, at most `_MOST_RUNS`."""
     found = []
     for run in succeeded(here.workspace.runs()):
         if here.dataset is not None and run.spec().dataset == here.dataset.id:
             with suppress(GraftError):
-                found.append((run, run.report().test))
+                found.append((run, run.headline()))
     return sorted(found, key=lambda entry: -entry[1].accuracy)[:_MOST_RUNS]

@@ -295,7 +295,7 @@ def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace,
 def test_a_folder_that_is_no_job_says_so(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert not run.alive()
-    for look in (run.status, run.spec, run.report):
+    for look in (run.status, run.spec, run.report, run.headline):
         with pytest.raises(NotFound):
             look()
     assert run.events() == ([], 0)

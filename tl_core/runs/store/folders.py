@@ -17,7 +17,7 @@ from tl_core.disk import remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import Answer, Question, QuestionSpec
-from tl_core.documents.report import Report
+from tl_core.documents.report import Accuracy, Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, JobFolder
@@ -123,9 +123,21 @@ class RunFolder(JobFolder):
     def spec(self) -> TrainSpec:
         return self.spec_as(TrainSpec)
 
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.json"
+
     def report(self) -> Report:
         """Raises NotFound where it did not end well, DocumentError."""
-        return Report.read(self.path / "report.json")
+        return Report.read(self.report_file)
+
+    def headline(self) -> Accuracy:
+        """How good it is, for a list of runs. Raises NotFound where it did not end well, DocumentError."""
+        try:
+            found = self.report_file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return Headline.read(self.report_file).test
+        return _headline(self.report_file, found.st_mtime_ns, found.st_ino)
 
     @cached_property
     def bundle(self) -> Path:
@@ -204,3 +216,10 @@ def _manifest(file: Path, moment: int, inode: int) -> Manifest:
     """Read once while it is the same file: a page asks at every rerun, and that of 50,000 pictures takes a quarter of a second."""
     del moment, inode  # the cache's key
     return Manifest.read(file)
+
+
+@lru_cache(maxsize=1000)
+def _headline(file: Path, moment: int, inode: int) -> Accuracy:
+    """Read once while it is the same file: a page asks for that of every run at every rerun."""
+    del moment, inode  # the cache's key
+    return Headline.read(file).test
