@@ -14,6 +14,8 @@ from tl_core.errors import DiskFull
 
 _LARGEST_FLOOR = 20
 """What has to stay free is at most this part of a disk, so that a small one can be used, too."""
+BLOCK = 4_096
+"""Bytes that a file or folder takes of most disks at least, however little is in it."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -92,12 +94,19 @@ def spare(folder: Path, floor: int) -> int:
 
     It is negative where fewer are free. On a small disk the floor is a twentieth of it.
     """
-    usage = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists()))
+    usage = shutil.disk_usage(_nearest(folder))
     return usage.free - min(floor, usage.total // _LARGEST_FLOOR)
+
+
+def _nearest(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def require_spare(folder: Path, floor: int, needed: int, what: str) -> None:
     """Check that the disk of `folder` has room for `needed` bytes of `what` beside `floor` bytes that stay free.
+
+    Where the file system has a number of files that it can hold, as many files have to stay free as small ones fit into `floor`, at
+    most a twentieth of that number.
 
     Raises:
         DiskFull: it has not.
@@ -109,31 +118,39 @@ def require_spare(folder: Path, floor: int, needed: int, what: str) -> None:
             f"The disk is full: {in_words(max(0, left))} are left for {what}{size}, beside the space that stays free "
             "(GRAFT_FREE_GB). Free some space, for example delete data sets and runs that nobody needs, and start again."
         )
+    found = os.statvfs(_nearest(folder))
+    kept = min(floor // BLOCK, found.f_files // _LARGEST_FLOOR)
+    # Some file systems have no such number and give 0.
+    if found.f_files and found.f_favail < kept:
+        raise DiskFull(
+            f"The disk is full of files: room for {found.f_favail:,} more is left, and for {kept:,} has to stay free (GRAFT_FREE_GB), "
+            f"so there is none for {what}. Delete data sets and runs that nobody needs, and start again."
+        )
 
 
 def unlimited(size: int) -> None:
     """A limit that is never reached: what asks for room to write `size` bytes may write them."""
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Path, *, least: int = 0) -> int:
     """Bytes of the file or folder at `path`. A file with several names (hard links) counts in equal parts under each of them.
 
-    What goes away meanwhile counts nothing, and neither does what may not be read.
+    Each file counts with at least `least` bytes, and each inner folder with as many. What goes away meanwhile counts nothing, and neither does what may not be read.
     """
     try:
-        return sum(_share(entry) for _, entry, folder in _below(path) if not folder)
+        return sum(least if folder else _share(entry, least) for _, entry, folder in _below(path))
     except NotADirectoryError:
-        return _share(path)
+        return _share(path, least)
     except FileNotFoundError:
         return 0
 
 
-def _share(file: Path | os.DirEntry[str]) -> int:
+def _share(file: Path | os.DirEntry[str], least: int) -> int:
     try:
         found = file.stat(follow_symlinks=False)
     except FileNotFoundError:
         return 0
-    return found.st_size // max(1, found.st_nlink)
+    return max(found.st_size, least) // max(1, found.st_nlink)
 
 
 def _below(top: Path) -> Iterator[tuple[int, os.DirEntry[str], bool]]:

@@ -113,9 +113,12 @@ class _Writer:
         """Write the copy and the thumbnail; returns the generated file name."""
         stem = self._stem(row)
         file = f"{stem}{made.extension}"
-        self.room(len(made.content) + len(made.thumbnail))
-        (self._into / "images" / file).write_bytes(made.content)
-        (self._into / "thumbnails" / f"{stem}.jpg").write_bytes(made.thumbnail)
+        for path, content in (
+            (self._into / "images" / file, made.content),
+            (self._into / "thumbnails" / f"{stem}.jpg", made.thumbnail),
+        ):
+            self.room(len(content))
+            path.write_bytes(content)
         return file
 
     def _stem(self, row: int) -> str:

@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol, cast
 from tl_core import settings
 from tl_core.data.archive import MAX_FILES
 from tl_core.data.sources import DEEPEST
-from tl_core.disk import disk_full_said, remove, size_of
+from tl_core.disk import BLOCK, disk_full_said, remove, size_of
 from tl_core.errors import DataError, LayoutError
 from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.store import Workspace
@@ -80,8 +80,8 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
         OverBudget, DiskFull: the workspace or the disk has no room for it.
     """
     root = staging / "folder"
-    targets = _targets(uploads, root)
-    with _storing(uploads, staging):
+    targets, folders = _targets(uploads, root)
+    with _storing(uploads, staging, folders=folders):
         root.mkdir()
         for number, (upload, target) in enumerate(zip(uploads, targets, strict=True)):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +92,13 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
     return root
 
 
-def _targets(uploads: Sequence[Upload], root: Path) -> list[Path]:
-    """Where below `root` each file of an uploaded folder goes. Raises LayoutError, DataError for more folders than are read."""
+def _targets(uploads: Sequence[Upload], root: Path) -> tuple[list[Path], int]:
+    """Where below `root` each file of an uploaded folder goes, and how many folders that takes.
+
+    Raises:
+        LayoutError: folders lie too deep inside one another.
+        DataError: there are too many files and folders.
+    """
     targets: list[Path] = []
     folders = {root}
     for number, upload in enumerate(uploads):
@@ -113,7 +118,7 @@ def _targets(uploads: Sequence[Upload], root: Path) -> list[Path]:
             raise DataError(
                 f"This upload has more than {MAX_FILES:,} files and folders. Nothing was kept. Choose fewer pictures."
             )
-    return targets
+    return targets, len(folders)
 
 
 def tree_name(uploads: Sequence[Upload]) -> str:
@@ -193,8 +198,10 @@ class Draft:
 
 
 @contextmanager
-def _storing(uploads: Sequence[Upload], staging: Path, *, already: int = 0) -> Iterator[None]:
-    """The block copies `uploads` into the folder `staging` of a workspace, which holds `already` bytes, once they fit."""
+def _storing(uploads: Sequence[Upload], staging: Path, *, already: int = 0, folders: int = 0) -> Iterator[None]:
+    """The block copies `uploads` into the folder `staging` of a workspace, which holds `already` bytes, once they fit, and makes
+    `folders` in it.
+    """
     size, limit = sum(upload.size for upload in uploads), settings.current().max_upload_bytes
     if already + size > limit:
         raise DataError(
@@ -202,7 +209,8 @@ def _storing(uploads: Sequence[Upload], staging: Path, *, already: int = 0) -> I
             "smaller ones: 1,000 pixels on the longest side are enough."
         )
     try:
-        with room_for(Workspace(staging.parents[1]), size), disk_full_said("this upload"):
+        taken = BLOCK * folders + sum(max(upload.size, BLOCK) for upload in uploads)
+        with room_for(Workspace(staging.parents[1]), taken), disk_full_said("this upload"):
             yield
     except OSError as error:
         if error.errno not in _NAMES:

@@ -20,6 +20,7 @@ from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.process.run_job import Held, run
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
+from tl_core.runs.store.budgets import Allowance
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
@@ -168,3 +169,51 @@ def test_the_cache_makes_way_before_a_job_is_refused(
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 0, free()))
     by(WAITING, jobs.submit_training, workspace, dataset, name="next", device="cpu")
     assert not path.exists()
+
+
+def test_tiny_files_count_with_the_block_of_the_disk_that_each_takes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _megabytes(monkeypatch, 1)
+    tiny = [Sent(f"p/{number}/1.jpg", b"x") for number in range(150)]
+    staging = workspace.staging()
+    with pytest.raises(OverBudget, match="this takes 1 MB more"):
+        uploads.save_tree(tiny, staging)
+    assert list(staging.iterdir()) == []
+    draft = uploads.Draft(workspace.staging())
+    for _ in range(2):
+        draft.add(tiny[:100], "cup")
+    with pytest.raises(OverBudget, match=r"takes 8\d\d kB of the 1 MB"):
+        draft.add(tiny[:100], "cup")
+    _megabytes(monkeypatch, used(workspace).total / 1e6 + 0.01)
+    left = Allowance(workspace)
+    for name in "ab":
+        left(1)
+        (staging / name).write_bytes(b"x")
+    with pytest.raises(OverBudget):
+        left(1)
+
+
+def test_where_the_disk_has_room_for_few_more_files_no_upload_is_taken_and_no_job_starts(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.statvfs(workspace.path)
+
+    def files(in_all: int, free: int) -> None:
+        numbers = [*found]
+        numbers[5:8] = in_all, free, free
+        monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(numbers))
+
+    files(1_000_000, 49_999)
+    staging = workspace.staging()
+    with pytest.raises(
+        DiskFull, match=r"room for 49,999 more is left, and for 50,000 has to stay free \(GRAFT_FREE_GB\)"
+    ):
+        uploads.save_zip(Sent("a.zip"), staging)
+    with pytest.raises(DiskFull, match="full of files"):
+        by(WAITING, jobs.submit_training, workspace, dataset, device="cpu")
+    assert list(staging.iterdir()) == []
+    assert workspace.runs() == []
+    for in_all, free in ((1_000_000, 50_000), (0, 0)):
+        files(in_all, free)
+        uploads.save_zip(Sent("a.zip"), workspace.staging())

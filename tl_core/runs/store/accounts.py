@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 
-from tl_core.disk import size_of
+from tl_core.disk import BLOCK, size_of
 from tl_core.errors import NotFound, SpecError
 from tl_core.models.weights.downloaded import downloads
 from tl_core.runs.store.job_folder import JobFolder
@@ -121,7 +121,11 @@ def _uploads(store: Store, since: float) -> list[Removable]:
     workspaces = store.workspaces()
     names = _names(workspaces)
     return [
-        Removable(f"an upload of {names[workspace.token]}", size_of(upload), partial(remove_upload, workspace, upload))
+        Removable(
+            f"an upload of {names[workspace.token]}",
+            size_of(upload, least=BLOCK),
+            partial(remove_upload, workspace, upload),
+        )
         for workspace in workspaces
         for upload in unread_uploads(workspace, since=since)
     ]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tl_core import locks, settings
-from tl_core.disk import in_words, require_spare, spare
+from tl_core.disk import BLOCK, in_words, require_spare, spare
 from tl_core.errors import InUse, OverBudget
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import used
@@ -30,9 +30,8 @@ def require_free(store: Store, needed: int = 0) -> None:
         DiskFull: it does not.
     """
     floor = settings.current().free_bytes
-    if spare(store.root, floor) >= needed:
-        return
-    store.cache.make_way(needed)
+    if spare(store.root, floor) < needed:
+        store.cache.make_way(needed)
     require_spare(store.root, floor, needed, "new data sets and jobs")
 
 
@@ -72,7 +71,8 @@ class Allowance:
         """Bytes that may be written before the next look."""
 
     def __call__(self, size: int) -> None:
-        """Note that `size` bytes are about to be written. Raises OverBudget, DiskFull."""
+        """Note that a file of `size` bytes, or a part of one, is about to be written. Raises OverBudget, DiskFull."""
+        size = max(size, BLOCK)
         with self._lock:
             if size > self._on_disk:
                 require_free(self._workspace.store, size)

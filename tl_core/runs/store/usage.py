@@ -1,4 +1,7 @@
-"""How many bytes a workspace takes on the disk. What does not change any more is measured once in a process."""
+"""How many bytes a workspace takes on the disk. What does not change any more is measured once in a process.
+
+Each file and folder counts with at least one block of the disk: otherwise a budget would hold tiny files without end.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tl_core.disk import size_of
+from tl_core.disk import BLOCK, size_of
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError
 from tl_core.runs.store.folders import RunFolder
@@ -49,7 +52,7 @@ def used(workspace: Workspace) -> Use:
     jobs |= {job: _bytes(job, ()) for job in (*workspace.runs(), *workspace.questions())}
     counted = {job.path for job in jobs}
     others = [path for folder in children(workspace.path) for path in children(folder) if path not in counted]
-    return Use(jobs, sum(size_of(path) for path in others))
+    return Use(jobs, sum(size_of(path, least=BLOCK) for path in others))
 
 
 def expected_bytes(spec: TrainSpec) -> int:
@@ -62,7 +65,7 @@ def expected_bytes(spec: TrainSpec) -> int:
 def _bytes(job: JobFolder, beside: tuple[str, ...] | None) -> int:
     if beside is not None and not job.alive():
         return _at_rest(job.path, _moment(job.path), _moment(job.path / "status.json"), beside)
-    found = size_of(job.path)
+    found = size_of(job.path, least=BLOCK)
     if isinstance(job, RunFolder):
         with suppress(GraftError):
             return max(found, expected_bytes(job.spec()))
@@ -73,7 +76,7 @@ def _bytes(job: JobFolder, beside: tuple[str, ...] | None) -> int:
 def _at_rest(folder: Path, changed: int, ended: int, beside: tuple[str, ...]) -> int:
     """Bytes of the folder of a job that does not work, as long as it does not work again."""
     del changed, ended, beside  # the cache's key
-    return size_of(folder)
+    return size_of(folder, least=BLOCK)
 
 
 def _moment(path: Path) -> int:
