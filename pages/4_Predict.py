@@ -8,6 +8,7 @@ from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
 
 with workspace.page(PREDICT) as here:
+    prediction.get_ready()
     run = runview.chooser(here)
     problem = st.session_state.pop("predict-problem", None)
     if problem:

@@ -1,15 +1,18 @@
 """Classifies new pictures in the app process with the bundle of a run, and shows the answers.
 
-All users share one open predictor, which is never changed; that of another run replaces it. Child processes decode the pictures: a
-workspace that asks has a few of them for itself.
+All users share one open classifier, which is never changed; that of another run replaces it. Child processes decode the pictures: a
+workspace that asks has a few of them for itself. The network runs in the app process, so its memory and its time are limited: a large
+classifier takes fewer pictures at once, and one workspace at a time asks such a one.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,16 @@ from numpy.typing import NDArray
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core.data.guarded import Pool, Pools
+from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
 from tl_core.data.split import assign
-from tl_core.errors import GraftError, LimitReached, NotFound, UnreadableImage
+from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
+from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.serving.bundle import read_bundle
+from tl_core.serving.bundle import Bundle, read_bundle
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.graph_check import Ends, check_graph
+from tl_core.serving.onnx_session import OnnxSession, too_long
 from tl_core.serving.predictor import Predictor
 from ui import drawing, grids
 from ui.taking import take_pictures
@@ -38,8 +44,14 @@ _SIDE = 320
 _PATIENCE = 10.0
 """Seconds that a workspace waits while others ask."""
 _LONGEST = 60.0
-"""Seconds after which no further picture is decoded for a workspace, so that others get their turn."""
-_POOLS = Pools([Pool(2) for _ in range(4)])
+"""Seconds after which a workspace gets no further answer, so that others get their turn."""
+_ARRAYS = 100_000_000
+"""Bytes of the arrays between two operators up to which pictures go through the network together."""
+_LARGE = 300_000_000
+"""Bytes of memory above which a classifier is asked by one workspace at a time."""
+_ONE_LARGE = threading.Lock()
+_DECODERS = 2
+_POOLS = Pools([Pool(_DECODERS) for _ in range(4)])
 """As many workspaces can ask at the same time, each with decoders of its own; a decoder takes 40 MB."""
 
 
@@ -66,25 +78,106 @@ class Answers:
     """The time per picture of the last batch, decoding included."""
 
 
+@dataclass(frozen=True)
+class _Classifier:
+    """A bundle that is open."""
+
+    bundle: Bundle
+    session: OnnxSession
+    batch: int
+    """Pictures that go through the network together."""
+    memory: int
+    """Bytes that the network takes while it runs."""
+
+
+@dataclass(frozen=True)
+class _UntilThen:
+    """The graph of a classifier, for one question that has to end."""
+
+    session: OnnxSession
+    end: float
+    """On the clock `time.monotonic`, seconds."""
+
+    def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]:
+        """As `OnnxSession.run`. Raises BundleError also where the time is up."""
+        if not len(batch):
+            # This gives back memory, which takes no time.
+            return self.session.run(output, batch, last=last)
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise too_long(_LONGEST, len(batch))
+        return self.session.run(output, batch, last=last, longest=left)
+
+
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
-def _predictor(folder: str, version: float) -> Predictor:
-    return Predictor(read_bundle(Path(folder), check=lambda graph, ends: _check(graph, version, ends)))
+def _opened(folder: str, version: float) -> _Classifier:
+    arrays = 0
+
+    def check(graph: Path, ends: Ends) -> None:
+        nonlocal arrays
+        arrays = _check(graph, version, ends)
+
+    bundle = read_bundle(Path(folder), check=check)
+    batch = min(BATCH, max(1, BATCH * _ARRAYS // arrays))
+    # ONNX Runtime takes memory in powers of two.
+    return _Classifier(
+        bundle, OnnxSession(bundle.onnx), batch, bundle.onnx.stat().st_size + 2 * arrays * batch // BATCH
+    )
 
 
 @lru_cache(maxsize=1000)
-def _check(graph: Path, version: float, ends: Ends) -> None:
-    """Check the graph of a bundle once, as long as it does not change: that takes as long as opening it."""
+def _check(graph: Path, version: float, ends: Ends) -> int:
+    """Check the graph of a bundle once, as long as it does not change: that takes as long as opening it. Returns as `check_graph`."""
     del version  # part of the cache's key
-    check_graph(graph, ends)
+    return check_graph(graph, ends)
 
 
-def predictor(run: RunFolder) -> Predictor:
-    """The open predictor of the run's bundle. Raises NotFound if there is no bundle."""
+@contextmanager
+def _open(run: RunFolder) -> Iterator[_Classifier]:
+    """The classifier of the run; while it is a large one, no other workspace has such a one.
+
+    Raises:
+        LimitReached: others do.
+        NotFound: there is no bundle.
+    """
     try:
-        moment = (run.bundle / ONNX).stat().st_mtime
+        found = (run.bundle / ONNX).stat()
     except FileNotFoundError:
         raise NotFound("This run has no bundle. Train again, or choose another run.") from None
-    return _predictor(str(run.bundle), moment)
+    with ExitStack() as held:
+        if found.st_size > _LARGE:
+            held.enter_context(_alone())
+        opened = _opened(str(run.bundle), found.st_mtime)
+        if found.st_size <= _LARGE < opened.memory:
+            held.enter_context(_alone())
+        yield opened
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    if not _ONE_LARGE.acquire(timeout=_PATIENCE):
+        raise _busy()
+    try:
+        yield
+    finally:
+        _ONE_LARGE.release()
+
+
+def _busy() -> LimitReached:
+    return LimitReached("Others are asking at this moment. Nothing here is lost: try again in a moment.")
+
+
+@cache
+def get_ready() -> None:
+    """Start the decoders of one workspace in the background, so that the first question need not wait for them."""
+    threading.Thread(target=_start_decoders, daemon=True).start()
+
+
+def _start_decoders() -> None:
+    # A decoder starts when it gets something to decode; it refuses this.
+    with _POOLS.lent("", 0) as pool, suppress(UnreadableImage):
+        if pool:
+            list(in_order(lambda _: pool.make_input(b"", 1, "bilinear"), _DECODERS))
 
 
 def answers(run: RunFolder) -> Answers:
@@ -96,37 +189,50 @@ def answers(run: RunFolder) -> Answers:
 
 
 def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
-    """Classify pictures, given as (display name, file content, true class or None); one that cannot be read gets an error.
+    """Classify pictures, given as (display name, file content, true class or None); one that gets no answer gets an error.
 
     Raises:
         LimitReached: too many others ask.
         NotFound: the run has no bundle.
+        BundleError: its bundle cannot be used.
     """
     kept = answers(run)
-    model = predictor(run)
     shown: dict[bytes, bytes] = {}
     with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
         if pool is None:
-            raise LimitReached("Others are asking at this moment. Nothing here is lost: try again in a moment.")
-        start = time.perf_counter()
+            raise _busy()
+        with _open(run) as opened:
+            start = time.monotonic()
+            end = start + _LONGEST
 
-        def read(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
-            if time.perf_counter() - start > _LONGEST:
-                raise UnreadableImage(
-                    f"The pictures before this one took {_LONGEST:g} s. Bring it again without them.", "too_costly"
-                )
-            content = read_bytes(source)
-            made = pool.make_input(content, size, interpolation, shown=_SIDE)
-            shown[content] = made.shown
-            return made.pixels
+            def read(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
+                if time.monotonic() >= end:
+                    raise _late()
+                content = read_bytes(source)
+                made = pool.make_input(content, size, interpolation, shown=_SIDE)
+                shown[content] = made.shown
+                return made.pixels
 
-        said = model.predict([content for _, content, _ in items], read=read)
-        kept.milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(items))
+            model = Predictor(opened.bundle, _UntilThen(opened.session, end), batch=opened.batch)
+            said: list[dict[str, Any]] = []
+            try:
+                for answer in model.answers([content for _, content, _ in items], read=read):
+                    said.append(answer)
+            except BundleError:
+                if time.monotonic() < end:
+                    raise
+            kept.milliseconds = (time.monotonic() - start) * 1000 / max(1, len(items))
+    said += [{"error": {"message": _late().message}}] * (len(items) - len(said))
     fresh = [
         Named(short(name), shown.get(content, b""), answer, truth)
         for (name, content, truth), answer in zip(items, said, strict=True)
     ]
     kept.named = (fresh + kept.named)[: 2 * MOST]
+
+
+def _late() -> UnreadableImage:
+    words = f"The pictures before this one took {_LONGEST:g} s, so it got no answer. Bring fewer at a time."
+    return UnreadableImage(words, "too_costly")
 
 
 def bring(run: RunFolder) -> None:

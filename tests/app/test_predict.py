@@ -9,14 +9,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tests.conftest import until
+from tests.conftest import PATIENCE, until
 from tests.data.strange import telling
 from tests.data.test_guarded import STRANGE, decoders_of
 from tests.serving.conftest import bundle, graph
@@ -24,11 +29,13 @@ from tl_core.data.guarded import Pool, Pools
 from tl_core.runs.store.store import Store
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.bundle_files import ONNX
+from tl_core.serving.onnx_session import OnnxSession
 from ui import prediction
 
 __all__ = ["bundle", "graph"]
 
 A, B = "a" * 32, "b" * 32
+GET_READY = prediction.get_ready
 
 
 @pytest.fixture
@@ -138,4 +145,67 @@ def test_pictures_after_slow_ones_are_left_out_so_that_others_get_their_turn(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction, "_LONGEST", 0.0)
-    assert "Bring it again without them" in text(bring(predict(A), red())).replace("\\", "")
+    assert "Bring fewer at a time" in text(bring(predict(A), red())).replace("\\", "")
+
+
+def test_a_slow_network_has_no_more_time_than_slow_pictures(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, now = predict(A), [0.0]
+
+    def slow(session: OnnxSession, output: str, batch: NDArray[np.uint8], **how: Any) -> NDArray[np.float32]:
+        found = run(session, output, batch, **how)
+        now[0] += 45 * len(batch)
+        return found
+
+    run = OnnxSession.run
+    monkeypatch.setattr(OnnxSession, "run", slow)
+    monkeypatch.setattr(prediction, "_ARRAYS", 1)
+    monkeypatch.setattr(prediction, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    said = text(bring(app, red(), red(), red()))
+    assert said.count("### red") == 2
+    assert said.count("Bring fewer at a time") == 1
+    assert now[0] == 90
+
+
+def test_pictures_go_one_by_one_through_a_network_that_takes_much_memory(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    run = OnnxSession.run
+
+    def noted(session: OnnxSession, output: str, batch: NDArray[np.uint8], **how: Any) -> NDArray[np.float32]:
+        sizes.append(len(batch))
+        return run(session, output, batch, **how)
+
+    monkeypatch.setattr(OnnxSession, "run", noted)
+    monkeypatch.setattr(prediction, "_ARRAYS", 1)
+    assert text(bring(predict(A), red(), red(), red())).count("### red") == 3
+    assert max(sizes) == 1
+
+
+@pytest.mark.parametrize("large", ["file", "arrays"])
+def test_one_workspace_at_a_time_asks_a_large_classifier(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch, large: str
+) -> None:
+    monkeypatch.setattr(prediction, "_PATIENCE", 0.001)
+    mine, theirs = predict(A), predict(B)
+    (run,) = Store.default().workspace(A).runs()
+    with prediction._alone():
+        assert "### red" in text(bring(theirs, red()))
+        size = (run.bundle / ONNX).stat().st_size
+        monkeypatch.setattr(prediction, "_LARGE", size - 1 if large == "file" else size)
+        assert "Others are asking at this moment" in bring(mine, red()).error[0].value
+    assert "### red" in text(mine.button(key="predict-again").click().run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_decoders_start_once_when_the_page_is_first_opened(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "get_ready", cache(GET_READY.__wrapped__))
+    before = decoders_of(os.getpid())
+    predict(A), predict(B)
+    until(lambda: len(decoders_of(os.getpid()) - before) == 2)
+    with pools.lent("one", PATIENCE), pools.lent("two", PATIENCE):
+        assert len(decoders_of(os.getpid()) - before) == 2

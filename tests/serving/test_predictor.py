@@ -12,7 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from tests.serving.conftest import CLASSES, WEIGHT, bundle_info
+from tests.serving.conftest import CLASSES, SIZE, WEIGHT, bundle_info
 from tl_core.errors import BundleError, NotFound
 from tl_core.evaluation.metrics import probabilities
 from tl_core.serving import onnx_session as module
@@ -174,6 +174,9 @@ def test_a_graph_that_takes_for_ever_is_stopped(bundle: Bundle, known_beforehand
     predictor = Predictor(read_bundle(bundle.folder), OnnxSession(path, longest=0.3))
     with pytest.raises(BundleError, match=r"took more than 0\.3 s for 1"):
         predictor.predict([Image.new("RGB", (40, 40), "red")])
+    picture = np.zeros((1, SIZE, SIZE, 3), dtype=np.uint8)
+    with pytest.raises(BundleError, match=r"took more than 0\.2 s for 1"):
+        OnnxSession(path).run("logits", picture, last=True, longest=0.2)
 
 
 def test_one_picture_object_may_stand_in_many_places(bundle: Bundle, tmp_path: Path) -> None:

@@ -30,10 +30,13 @@ class OnnxSession:
         self._session = _open(path)
         self._longest = longest
 
-    def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]:
+    def run(
+        self, output: str, batch: NDArray[np.uint8], *, last: bool, longest: float | None = None
+    ) -> NDArray[np.float32]:
         """The array `output` of the graph for the pictures `batch` uint8 (N, S, S, 3).
 
-        `last`: no further call follows soon, so the memory that ONNX Runtime took is returned.
+        `last`: no further call follows soon, so the memory that ONNX Runtime took is returned. `longest`: seconds after which
+        this batch is stopped, instead of those that hold for all.
 
         Raises:
             BundleError: the graph cannot be run, or takes too long.
@@ -42,14 +45,15 @@ class OnnxSession:
 
         options = _run_options(give_memory_back=last)
         # No signal reaches Python while the graph runs, so a hostile graph could block the program for days.
-        alarm = threading.Timer(self._longest, setattr, (options, "terminate", True))
+        longest = self._longest if longest is None else longest
+        alarm = threading.Timer(longest, setattr, (options, "terminate", True))
         alarm.daemon = True
         alarm.start()
         try:
             (given,) = self._session.run([output], {"images": batch}, options)
         except (Fail, InvalidArgument, RuntimeException) as error:
             if options.terminate:
-                raise too_long(self._longest, len(batch)) from error
+                raise too_long(longest, len(batch)) from error
             if memory_ran_out(error):
                 raise rules.too_much(ONNX) from error
             raise BundleError(f"{ONNX} cannot be run. Export it again.") from error

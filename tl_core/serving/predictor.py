@@ -51,16 +51,17 @@ class Session(Protocol):
 class Predictor:
     """A trained classifier, ready to classify pictures. Safe to share between threads."""
 
-    def __init__(self, bundle: Bundle | Path | str, session: Session | None = None) -> None:
+    def __init__(self, bundle: Bundle | Path | str, session: Session | None = None, *, batch: int = BATCH) -> None:
         """Open a run folder, a bundle folder, a bundle zip, or a bundle that was read already.
 
-        `session` runs the bundle's graph; without one, this process does.
+        `session` runs the bundle's graph, for `batch` pictures at once; without one, this process does.
 
         Raises:
             NotFound, BundleError: as `read_bundle`.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle).expanduser())
         self._session = session or OnnxSession(self.bundle.onnx)
+        self._batch = batch
 
     @property
     def info(self) -> BundleInfo:
@@ -93,8 +94,8 @@ class Predictor:
             self._giving_back(),
             closing(in_order(lambda number: self._read(items[number], read), len(items), ahead=BATCH)) as reading,
         ):
-            for start in range(0, len(items), BATCH):
-                chunk = items[start : start + BATCH]
+            for start in range(0, len(items), self._batch):
+                chunk = items[start : start + self._batch]
                 given = list(islice(reading, len(chunk)))
                 pixels = [each for each in given if isinstance(each, np.ndarray)]
                 rows = iter(self._probabilities(pixels))
@@ -212,9 +213,9 @@ class Predictor:
         """
         parts: list[NDArray[np.float32]] = []
         # Without pictures the graph is run once, too, because it knows the shape of the output.
-        for start in range(0, max(len(pixels), 1), BATCH):
-            batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            part = self._session.run(output, batch, last=last and start + BATCH >= len(pixels))
+        for start in range(0, max(len(pixels), 1), self._batch):
+            batch = np.ascontiguousarray(pixels[start : start + self._batch])
+            part = self._session.run(output, batch, last=last and start + self._batch >= len(pixels))
             if len(part) != len(batch) or (shape is not None and part.shape[1:] != shape):
                 raise BundleError(
                     f"The graph of the bundle {self.info.name!r} gives {part.shape} for {output}; "
