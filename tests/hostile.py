@@ -337,6 +337,15 @@ def _heic_in_stream(random: random.Random) -> bytes:
     return iso(b"heic", [Item(kind=b"hvc1", data=data, properties=small.properties)])
 
 
+def _heic_in_sets(random: random.Random) -> bytes:
+    """A picture of 64 x 64 whose configuration holds a million empty parameter sets."""
+    small = coded("HEIF", random, side=64)
+    configuration, size = small.properties
+    sets = struct.pack(">BH", 33, 62_500) + bytes(2 * 62_500)
+    more = box(b"hvcC", configuration[8:30], bytes((16,)), sets * 16)
+    return iso(b"heic", [Item(kind=b"hvc1", data=small.data, properties=(more, size))])
+
+
 def _one_tile_again_and_again(format: str) -> Make:
     """A grid of 31 x 31 tiles, all the same item, behind a picture of 64 x 64."""
 
@@ -393,6 +402,7 @@ HOSTILE: dict[str, Hostile] = {
     "TIFF with 20,000 tags": Hostile("TIFF", _tiff_tags),
     "HEIC with 1100 x 1100 behind 64 x 64": Hostile("HEIF", _iso_of("HEIF", side=1100, declared=64)),
     "HEIC with 1100 x 1100 inside a stream of 64 x 64": Hostile("HEIF", _heic_in_stream),
+    "HEIC with a million parameter sets": Hostile("HEIF", _heic_in_sets),
     "HEIC with a grid of 961 times the same tile": Hostile("HEIF", _one_tile_again_and_again("HEIF")),
     "HEIC with 900 notes made of the same megabyte": Hostile("HEIF", _iso_of("HEIF", _NOTES, *[_SAME_NOTES] * 900)),
     "HEIC with a note in 20,000 places": Hostile(

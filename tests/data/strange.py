@@ -8,6 +8,7 @@ import signal
 import struct
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -71,19 +72,33 @@ def nothing(_: str) -> None:
 
 
 def hold(file: str) -> None:
-    """Fail where `file` exists; `_strange` removes it when the picture is decoded."""
+    """Fail where `file` exists; `release` removes it when the picture is decoded."""
     Path(file).touch(exist_ok=False)
 
 
-DOES = {function.__name__: function for function in (spin, wait, hog, leak, die, die_if, nonsense, answer, hold)}
+def release(file: str) -> None:
+    Path(file).unlink()
+
+
+def fill(_: str) -> None:
+    """Take the memory that is allowed, but for less than 100 kilobytes."""
+    for size in (100_000_000, 1_000_000, 100_000):
+        with suppress(MemoryError):
+            while True:
+                _LOST.append(bytearray(size))
+
+
+BEFORE = {function.__name__: function for function in (spin, wait, hog, leak, die, die_if, nonsense, answer, hold)}
+"""What is done before the picture is decoded."""
+AFTER = {"hold": release, "fill": fill}
+"""What is done after it."""
 
 
 def _strange(image: Image.Image, longest: int, scales: bool) -> Image.Image:
     name, _, given = image.info.get("do", "").partition(" ")
-    DOES.get(name, nothing)(given)
+    BEFORE.get(name, nothing)(given)
     result = _upright_rgb(image, longest, scales)
-    if name == "hold":
-        Path(given).unlink()
+    AFTER.get(name, nothing)(given)
     return result
 
 

@@ -20,11 +20,13 @@ from tests.data.work import ingested
 from tl_core import children
 from tl_core.data import guarded, reading
 from tl_core.data.guarded import Pool
+from tl_core.data.pixels import MAX_FILE_BYTES
 from tl_core.documents.manifest import Manifest
 from tl_core.errors import UnreadableImage
 
 GOOD = encoded(picture(1, 1), "JPEG")
 STRANGE = "tests.data.strange"
+limited = pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not keep a limit on memory")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -80,7 +82,7 @@ def test_a_child_refuses_with_the_same_words(pool: Pool) -> None:
         )
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not keep a limit on memory")
+@limited
 def test_a_picture_may_take_as_much_memory_as_its_size_needs_and_no_more(pool: Pool) -> None:
     small, large = Image.new("L", (64, 48)), Image.new("1", (5000, 4000))
     said = refusal(pool, telling("hog 400", small))
@@ -88,6 +90,25 @@ def test_a_picture_may_take_as_much_memory_as_its_size_needs_and_no_more(pool: P
     assert said.reason == "too_costly"
     assert copy(pool, telling("hog 400", large)).width == 1024
     assert copy(pool, GOOD).extension == ".jpg"
+
+
+def test_one_of_the_largest_files_is_read_after_a_small_picture() -> None:
+    pool = Pool(1)
+    largest = GOOD + bytes(MAX_FILE_BYTES - len(GOOD))
+    for content in (GOOD, largest):
+        assert pool.make_copy(content, keep=True, measure=True).width == 64
+    pool.close()
+
+
+@limited
+def test_a_picture_that_leaves_little_memory_is_kept_as_any_other(pool: Pool) -> None:
+    assert copy(pool, telling("fill", Image.new("RGB", (1024, 1024)))).width == 1024
+
+
+@limited
+def test_an_input_that_takes_too_much_memory_is_refused(pool: Pool) -> None:
+    with pytest.raises(UnreadableImage, match="more memory"):
+        pool.make_input(GOOD, 20_000, "bicubic")
 
 
 def test_a_picture_that_takes_processor_time_without_end_is_refused() -> None:

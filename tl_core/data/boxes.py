@@ -24,7 +24,9 @@ MOST_FRAMES = 100_000
 MOST_CODED = 128_000_000
 """Pixels that are decoded for one picture. Tiles reach over its edges, and its transparency is a picture of its own."""
 MOST_UNITS = 10_000
-"""Units of an AV1 picture, which has up to 4,096 tiles."""
+"""Units of a picture: one of AV1 has up to 4,096 tiles, and one of HEVC up to 600 slices."""
+MOST_SETS = 100
+"""Parameter sets in the configuration of an HEVC picture: the standard has numbers for 96, and encoders write three."""
 
 _SMALL = 1_000_000
 """Pixels, and bytes, that cost too little to be compared with what is declared, and with the size of the file."""
@@ -44,8 +46,8 @@ class _Item:
     bytes_at: list[Span] = field(default_factory=list)
     declared: int = 0
     """Pixels, as width times height of its property `ispe`."""
-    configuration: bytes = b""
-    """Its property `hvcC`."""
+    configuration: Span = (0, 0)
+    """Where its property `hvcC` is."""
     made_of: list[int] = field(default_factory=list)
     """Numbers of the items that are decoded with it: the tiles of a grid, and the transparency."""
 
@@ -220,7 +222,7 @@ def _read_sizes(content: bytes, span: Span, items: dict[int, _Item]) -> None:
                     width, height = struct.unpack_from(">II", content, value[0] + 4)
                     item.declared = width * height
                 elif name == b"hvcC":
-                    item.configuration = content[value[0] : value[1]]
+                    item.configuration = value
 
 
 def _decoded(content: bytes, items: dict[int, _Item], number: int, known: dict[int, int], depth: int = 0) -> int:
@@ -235,7 +237,7 @@ def _decoded(content: bytes, items: dict[int, _Item], number: int, known: dict[i
         if item.kind == b"av01":
             own = max(own, _coded_av1(stream))
         elif stream:
-            own = max(own, _coded_hevc(item.configuration, stream))
+            own = max(own, _coded_hevc(content, item.configuration, stream))
         known[number] = own + sum(_decoded(content, items, part, known, depth + 1) for part in item.made_of)
     return known[number]
 
@@ -291,16 +293,17 @@ def _coded_av1(units: bytes) -> int:
     return most
 
 
-def _coded_hevc(configuration: bytes, stream: bytes) -> int:
+def _coded_hevc(content: bytes, configuration: Span, stream: bytes) -> int:
     """The most pixels of a picture by the sequence parameter sets of its configuration (box `hvcC`) and of its stream."""
     sets = []
-    numbers = _Numbers(configuration, (21, len(configuration)))
+    numbers = _Numbers(content, (configuration[0] + 21, configuration[1]))
     length_size = (numbers.next(1) & 3) + 1
     for _ in range(numbers.next(1)):
         numbers.next(1)
         for _ in range(numbers.next(2)):
             length = numbers.next(2)
-            sets.append(configuration[numbers.at : numbers.at + length])
+            sets.append(content[numbers.at : numbers.at + min(length, 1024)])
+            at_most(MOST_SETS, len(sets), "parameter sets")
             numbers.next(length)
     at = 0
     while at + length_size < len(stream):

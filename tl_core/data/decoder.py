@@ -27,7 +27,7 @@ from PIL import AvifImagePlugin
 
 from tl_core import children
 from tl_core.data import reading
-from tl_core.data.pixels import ONE_AT_A_TIME, Room
+from tl_core.data.pixels import MAX_FILE_BYTES, ONE_AT_A_TIME, Room, unreadable
 from tl_core.errors import UnreadableImage
 
 OPENING = 600_000_000
@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> None:
         last = False
         with suppress(EOFError):
             while not last:
+                # What was allowed for the picture before may be less than this one has bytes.
+                children.allow_memory(OPENING + MAX_FILE_BYTES)
                 header, content = _answered(*children.receive(given), seconds, partial(_room, given, back))
                 last = children.mapped() > at_first + GROWN
                 children.send(back, {**header, "last": last}, content)
@@ -74,8 +76,9 @@ def _answered(task: dict[str, Any], content: bytes, seconds: float, room: Callab
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         return TASKS[task.pop("task")](content, room=partial(room, len(content)), **task)
-    except UnreadableImage as error:
-        return {"refused": error.reason, "message": error.message}, b""
+    except (UnreadableImage, MemoryError) as error:
+        refused = unreadable(error)
+        return {"refused": refused.reason, "message": refused.message}, b""
     except Exception:  # noqa: BLE001 - a bug, which the other side reports
         return {"bug": traceback.format_exc()}, b""
     finally:
@@ -84,12 +87,19 @@ def _answered(task: dict[str, Any], content: bytes, seconds: float, room: Callab
 
 @contextmanager
 def _room(given: IO[bytes], back: IO[bytes], beside: int, pixels: int) -> Iterator[None]:
-    """Wait for a turn, if the picture is one of the largest, and take as much memory as its size allows."""
+    """Wait for a turn, if the picture is one of the largest, and take as much memory as its size allows.
+
+    `beside`: bytes of its file.
+    """
     if pixels > ONE_AT_A_TIME:
         children.send(back, {"pixels": pixels})
         children.receive(given)
     children.allow_memory(BESIDE + beside + A_PIXEL * pixels)
-    yield
+    try:
+        yield
+    finally:
+        # A picture that took nearly all of it leaves enough for what is made of it.
+        children.allow_memory(BESIDE)
 
 
 def _copy(content: bytes, room: Room, **options: Any) -> Answer:

@@ -32,7 +32,9 @@ WALL_SECONDS = 60.0
 """Time on the clock after which a decoder is ended."""
 
 _LONGEST_ANSWER = 20_000_000
+"""Bytes that a decoder may answer; the largest input has three million."""
 _FAREWELL = 5.0
+"""Seconds in which a decoder ends by itself, once nobody asks it any more."""
 _AGAIN = "Save it again with another program."
 _TOO_SLOW = f"The picture takes more time to decode than any picture needs. {_AGAIN}"
 _KILLED = (

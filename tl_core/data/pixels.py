@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 200_000_000
 MAX_PIXELS = 120_000_000
 """Most pixels that a header may claim where the decoder scales while it reads. Phone cameras go up to 108 million."""
 MAX_PIXELS_UNSCALED = 64_000_000
-"""Most pixels that any other header may claim: those pictures are decoded whole, at up to 16 bytes per pixel."""
+"""Most pixels that any other header may claim: those pictures are decoded whole, at up to 18 bytes per pixel."""
 ONE_AT_A_TIME = 24_000_000
 """Pixels above which a picture is decoded alone: two such at once would need more memory than the whole program may take."""
 MIN_SIDE = 4
@@ -75,7 +75,7 @@ def decode(source: bytes | Path, *, longest: int = LONGEST, room: Room = alone) 
         with room(image.width * image.height):
             return _upright_rgb(image, longest, scales)
     except Exception as error:  # a decoder that is fed broken or hostile bytes may raise anything
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def read_bytes(source: bytes | Path) -> bytes:
@@ -122,7 +122,7 @@ def _open(content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _unidentified(known) from error
     except Exception as error:  # as above: header parsers meet hostile bytes first
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     most = MAX_PIXELS if known.scales else MAX_PIXELS_UNSCALED
     if width * height > most:
         raise UnreadableImage(
@@ -185,7 +185,8 @@ def _unidentified(known: ImageFormat) -> UnreadableImage:
     return UnreadableImage("The file is not a picture, whatever its name says.", "not_an_image")
 
 
-def _unreadable(error: Exception) -> UnreadableImage:
+def unreadable(error: Exception) -> UnreadableImage:
+    """What is said of a picture whose decoder raised `error`."""
     if isinstance(error, UnreadableImage):
         return error
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):

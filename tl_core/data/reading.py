@@ -25,7 +25,7 @@ _TINY = 128
 """Pixels; a thumbnail of a picture whose longest side is shorter is larger than the picture."""
 _LOSSLESS_PIXELS = 512 * 512
 _TINY_SHOWN = 64
-"""The same for the small copy beside an input."""
+"""Pixels; the small copy beside an input is enlarged where the picture's longest side is shorter."""
 
 
 class Copy(NamedTuple):
