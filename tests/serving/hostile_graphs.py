@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def numbers(model: onnx.ModelProto, **constants: list[int]) -> None:
+def numbers(model: onnx.ModelProto, **constants: int | list[int] | list[list[int]]) -> None:
     """Add constants of whole numbers."""
     model.graph.initializer.extend(
         numpy_helper.from_array(np.array(value, np.int64), name) for name, value in constants.items()
@@ -59,6 +59,22 @@ def greedy_in_secret(model: onnx.ModelProto) -> None:
     model.graph.node.insert(2, helper.make_node("NonZero", ["larger"], ["where"]))
     model.graph.node.insert(3, helper.make_node("Squeeze", ["where"], ["some"]))
     model.graph.node.insert(4, helper.make_node("ConstantOfShape", ["some"], ["zeros"]))
+
+
+def greedy_by_a_row(model: onnx.ModelProto) -> None:
+    """A shape that is the second row of a table."""
+    numbers(model, table=[[1, 1], [1 << 20, 1 << 20]], second=1)
+    model.graph.node.append(helper.make_node("Gather", ["table", "second"], ["huge"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["huge"], ["zeros"]))
+
+
+def greedy_by_rounding(model: onnx.ModelProto) -> None:
+    """A shape that is nothing where it is computed with numbers of 53 bits."""
+    numbers(model, large=[(1 << 60) + 100], one=[1], less=[1 << 60], times=[1 << 24])
+    model.graph.node.append(helper.make_node("Div", ["large", "one"], ["same"]))
+    model.graph.node.append(helper.make_node("Sub", ["same", "less"], ["hundred"]))
+    model.graph.node.append(helper.make_node("Mul", ["hundred", "times"], ["huge"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["huge"], ["zeros"]))
 
 
 def greedy_by_what_it_sees(model: onnx.ModelProto) -> None:
@@ -287,6 +303,8 @@ REFUSED: dict[Callable[[onnx.ModelProto], None], str] = {
     greedy_in_secret: "more memory",
     greedy_by_what_it_sees: "more memory",
     greedy_by_the_dozen: "more memory",
+    greedy_by_a_row: "more memory",
+    greedy_by_rounding: "more memory",
     words: "numbers of 32 bits",
     other_input: "one input",
     float_input: "one input|takes pictures",

@@ -71,12 +71,13 @@ _FOLDED: Mapping[str, Callable[[Values, Mapping[str, Any]], NDArray[Any]]] = {
     "Add": lambda given, _: np.add(*given),
     "Sub": lambda given, _: np.subtract(*given),
     "Mul": lambda given, _: np.multiply(*given),
-    "Div": lambda given, _: np.trunc(np.true_divide(*given)),
+    "Div": lambda given, _: (given[0] - np.fmod(*given)) // given[1],
     "Concat": lambda given, _: np.concatenate(given),
-    "Gather": lambda given, _: np.take(given[0], given[1]),
+    "Gather": lambda given, attributes: np.take(given[0], given[1], attributes.get("axis", 0)),
     "Slice": lambda given, _: given[0][int(given[1][0]) : int(given[2][0]) : int(given[4][0]) if len(given) > 4 else 1],
 }
-"""How the few whole numbers that a shape is computed from go through an operator; what is given has at most one dimension."""
+"""How the few whole numbers that a shape is computed from go through an operator. Of what is given, constants may have more than one
+dimension."""
 
 
 def check(model: ModelProto, name: str, size: int) -> int:
