@@ -60,17 +60,6 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def limit_memory(limit: int) -> None:
-    """Let this process map at most `limit` bytes from now on; asking for more raises MemoryError, or ends the process.
-
-    macOS accepts the limit and does not keep it.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    if most != resource.RLIM_INFINITY:
-        limit = min(limit, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
-
-
 def allow_memory(more: int) -> None:
     """Let this process map `more` bytes beyond what it maps now; asking for more raises MemoryError, or ends the process.
 
@@ -78,7 +67,9 @@ def allow_memory(more: int) -> None:
     """
     now = mapped()
     if now:
-        limit_memory(now + more)
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        limit = now + more if most == resource.RLIM_INFINITY else min(now + more, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 
 def mapped() -> int:

@@ -24,6 +24,7 @@ from tests.serving.hostile_graphs import (
     endless_inside,
     greedy_by_the_dozen,
     greedy_inside,
+    old_operators,
     shape_without_values,
     sides_without_end,
     sixty_thousand_operators,
@@ -75,7 +76,9 @@ def test_no_hostile_graph_takes_much_memory(bundle: Bundle) -> None:
         with pytest.raises(BundleError, match=REFUSED[spoil]):
             session.open(spoilt(bundle, spoil), ENDS)
     (peak,) = (
-        int(line.split()[1]) for line in Path(f"/proc/{session.pid}/status").read_text().splitlines() if "VmHWM" in line
+        int(line.split()[1])
+        for line in Path(f"/proc/{session._child.pid}/status").read_text().splitlines()
+        if "VmHWM" in line
     )
     assert peak < 250_000, "kilobytes"
 
@@ -103,16 +106,27 @@ def test_a_process_that_was_killed_is_replaced(bundle: Bundle) -> None:
     session = ChildSession()
     session.open(bundle.onnx, ENDS)
     before = session.run("logits", PICTURES, last=True)
-    killed = session.pid
+    killed = session._child.pid
     os.kill(killed, signal.SIGKILL)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
     assert np.array_equal(session.run("logits", PICTURES, last=True), before)
-    assert session.pid != killed
+    assert session._child.pid != killed
+
+
+def test_a_graph_that_was_refused_is_not_run_and_no_other_in_its_place(bundle: Bundle) -> None:
+    session = ChildSession()
+    with pytest.raises(BundleError, match="not opened"):
+        session.run("logits", PICTURES, last=True)
+    session.open(bundle.onnx, ENDS)
+    with pytest.raises(BundleError, match="versions"):
+        session.open(spoilt(bundle, old_operators), ENDS)
+    with pytest.raises(BundleError, match="not opened"):
+        session.run("logits", PICTURES, last=True)
 
 
 def test_the_process_ends_with_the_classifier(bundle: Bundle) -> None:
     session = ChildSession()
-    pid = session.pid
+    pid = session._child.pid
     del session
     gc.collect()
     with pytest.raises(ProcessLookupError):

@@ -50,9 +50,13 @@ def main(longest: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.2 * longest + 1)
         try:
             if "path" in asked:
+                # Where this graph is refused, that of an earlier question must not answer in its place.
+                session = None
                 session = _open(Path(asked["path"]), Ends(**asked["ends"]), longest)
                 send(answers, {})
-            elif session is not None:
+            elif session is None:
+                send(answers, {"error": f"{ONNX} was not opened."})
+            else:
                 pictures = np.frombuffer(content, dtype=np.uint8).reshape(asked["shape"])
                 found = np.ascontiguousarray(session.run(asked["output"], pictures, last=asked["last"]))
                 send(answers, {"shape": found.shape}, found.data)

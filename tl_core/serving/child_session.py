@@ -39,11 +39,6 @@ class ChildSession:
         self._child = _start(longest)
         self._end = weakref.finalize(self, _end, self._child)
 
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        return self._child.pid
-
     def open(self, path: Path, ends: Ends) -> None:
         """Check and open the graph at `path`.
 
