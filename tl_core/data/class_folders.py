@@ -52,8 +52,9 @@ def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first", *, in
     """Say which file is a picture of which class, and in which of the user's own splits.
 
     The class is the first folder below the root (`first`) or the last one above the picture (`innermost`). Folders that wrap
-    everything are passed through, unless a data set that the pictures are added to (`into`) has a class or split of that name. `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only
-    where all folders at that level are such and each holds class folders.
+    everything are passed through, unless a data set that the pictures are added to (`into`) has a class or split of that name.
+    `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only where all folders at that
+    level are such and each holds class folders.
 
     Raises:
         LayoutError: no picture lies in a class folder.

@@ -1,7 +1,7 @@
 """The tables of families and of networks: the rows of backbones.json, and networks that were added by name in this store.
 
 `tl_core.models.metadata.write` makes backbones.json from the libraries' metadata; `tl_core.models.metadata.describe` makes the
-row of a network of timm that is added by hand. Imports no torch.
+row of a network of timm that is added by name. Imports no torch.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Network(Record):
     weights: tuple[WeightsRow, ...]
     default_weights: str
     own_layout: Family | None = None
-    """How a network that was added by hand is put together; None where the table of families says it."""
+    """How a network that was added by name is put together; None where the table of families says it."""
 
     @property
     def layout(self) -> Family:
@@ -154,9 +154,9 @@ class Network(Record):
 
 
 class Backbones(Document):
-    """The file backbones.json, and the file of one network that was added by hand.
+    """The file backbones.json, and the file of one network that was added by name.
 
-    In version 1 a network that was added by hand may lack `linear_blocks`.
+    In version 1 a network that was added by name may lack `linear_blocks`.
     """
 
     schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
@@ -192,7 +192,7 @@ def check_name(name: str) -> None:
 
 
 def added_file(name: str) -> Path:
-    """The file that holds the network `name` if it was added by hand.
+    """The file that holds the network `name` if it was added by name.
 
     Raises:
         SpecError: `name` cannot be the name of a network.
