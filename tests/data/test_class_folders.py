@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import picture
+from tl_core.data import class_folders
 from tl_core.data.class_folders import Layout, find
-from tl_core.data.sources import SourceFile, shown, walk
+from tl_core.data.sources import SourceFile, shortened, shown, walk
 from tl_core.errors import LayoutError
 
 
@@ -203,3 +204,21 @@ def test_a_bmp_without_an_extension_is_passed_over_since_its_first_bytes_say_too
     layout = find(walk(tmp_path))
     assert [item.name for item in layout.items] == ["cat/drawing.bmp"]
     assert layout.passed_over == 1
+
+
+def test_classes_that_begin_alike_are_told_apart_without_a_search_from_the_beginning_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut: list[str] = []
+    monkeypatch.setattr(class_folders, "shortened", lambda text: cut.append(text) or shortened(text))
+    layout = find(files(*(f"{'a' * 100}{number:03}/1.jpg" for number in range(500))))
+    names = [item.class_name for item in layout.items]
+    short = "a" * 99 + "…"
+    assert names == [short, *(f"{short} ({number})" for number in range(2, 501))]
+    assert len(cut) == 500
+
+
+def test_a_folder_that_is_called_like_a_numbered_class_stays_apart_from_it() -> None:
+    short = "a" * 99 + "…"
+    layout = find(files(f"{short} (2)/1.jpg", f"{short}/1.jpg", f"{'a' * 101}/1.jpg", f"{'a' * 102}/1.jpg"))
+    assert len(layout.classes) == 4

@@ -4,6 +4,7 @@ picture.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -161,12 +162,13 @@ def _display_names(keys: set[str]) -> dict[str, str]:
     """Names that are short enough to be shown and still differ from one another."""
     names: dict[str, str] = {}
     taken: set[str] = set()
+    # Of each shortened name, the last number that was tried: thousands of names can begin alike.
+    numbers: Counter[str] = Counter()
     for key in sorted(keys):
-        name = shortened(key)
-        number = 2
+        name = short = shortened(key)
         while name in taken:
-            name = f"{shortened(key)} ({number})"
-            number += 1
+            numbers[short] += 1
+            name = f"{short} ({numbers[short] + 1})"
         taken.add(name)
         names[key] = name
     return names
