@@ -14,13 +14,15 @@ _ACTIVE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+MOST_READ = 10_000
+"""Characters of a text that are looked at, however long it is; no page shows as many of one text."""
 _JOINER = "\u2060"
 """A character without width, at which nothing breaks and which belongs to no address and no name."""
 
 
 def short(text: str, *, longest: int = 48) -> str:
     """One line of at most `longest` characters, without control characters."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[:MOST_READ]).split())
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
@@ -35,4 +37,4 @@ def literal(text: str, *, longest: int = 48) -> str:
 
 def code(text: str, *, longest: int = 80) -> str:
     """`text`, shortened to one line, as a code span, in which nothing is active."""
-    return f"`{short(text.replace('`', ' '), longest=longest)}`"
+    return f"`{short(text[:MOST_READ].replace('`', ' '), longest=longest)}`"

@@ -9,7 +9,7 @@ import html
 import re
 import time
 
-from tl_core.markdown import literal
+from tl_core.markdown import MOST_READ, literal
 from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
 from ui.server_paths import shortened
@@ -28,7 +28,8 @@ def plain(text: str, *, longest: int = 48) -> str:
 
     Paths of the server are shortened.
     """
-    return literal(shortened(text), longest=longest)
+    # Cut first: a text of megabytes would hold up the page for seconds.
+    return literal(shortened(text[:MOST_READ]), longest=longest)
 
 
 def label(text: str, *, longest: int = 20) -> str:

@@ -76,6 +76,22 @@ def test_photos_of_a_class_that_is_there_and_of_a_new_one_become_a_data_set_besi
     cancel(new)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("/a" * 5_000, "at most 200 characters"), ("...", "needs a name")], ids=["long", "dots"]
+)
+def test_a_name_that_can_be_no_class_is_refused_and_forgotten(
+    open_page: Open, data: DatasetFolder, name: str, said: str
+) -> None:
+    app = open_page(PAGE, dataset=data.id)
+    next(button for button in app.button if button.label == "Add to these").click().run()
+    box = app.selectbox(key=f"adding-class-{data.id}")
+    box.options.append(name)
+    box.select(name).run()
+    assert said in app.error[0].value
+    assert app.selectbox(key=f"adding-class-{data.id}").value is None
+    assert not app.file_uploader
+
+
 def test_what_was_added_is_counted_and_shown(open_page: Open, data: DatasetFolder) -> None:
     manifest = data.manifest()
     former = {"images": 40, "classes": ["a/b cup", "plate"]}

@@ -137,6 +137,15 @@ def test_a_draft_that_somebody_adds_to_is_not_removed_as_forgotten() -> None:
         assert unread_uploads(workspace, since=1.0) == []
 
 
+def test_a_class_with_a_name_longer_than_any_class_has_is_asked_for_a_shorter_one(tmp_path: Path) -> None:
+    draft = uploads.Draft(tmp_path)
+    draft.add([Sent("a.jpg")])
+    for name in ("x" * 201, "/a" * 1_000_000):
+        with pytest.raises(LayoutError, match="at most 200 characters"):
+            draft.close_class(name)
+    assert draft.classes() == {}
+
+
 @pytest.mark.parametrize("name", ["", "   ", "...", "\x00\n"])
 def test_a_class_without_a_name_is_asked_for_one(tmp_path: Path, name: str) -> None:
     draft = uploads.Draft(tmp_path)

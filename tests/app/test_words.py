@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_no_path_of_the_server_and_no_token_is_shown(
         assert kept in shown
     assert "cat/1.jpg or https://example.org/tmp/x" in shown
     assert token not in words.plain(f"There is no {job}/x.", longest=400)
+
+
+def test_of_a_name_of_megabytes_only_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    monkeypatch.setattr(words, "shortened", lambda text: looked_at.append(len(text)) or text)
+    assert words.plain("/a" * 1_000_000, longest=5) == "\\/a\\/a…"
+    assert looked_at == [10_000]
+
+    class Long(str):
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError("all of it is looked at")
+
+    assert words.label(Long("a" * 20_000), longest=3) == "aa…"
 
 
 def test_the_headline_tells_number_pictures_and_range() -> None:

@@ -71,16 +71,19 @@ def _folder_or_zip(here: Here, data: DatasetFolder) -> None:
 def _class_by_class(here: Here, data: DatasetFolder) -> None:
     draft, names = _draft(here, data), _names(data)
     photos = draft.classes()
+    field = f"adding-class-{data.id}"
     chosen = st.selectbox(
         "Which class is on the photos?",
         [*names.values(), *(folder for folder in photos if folder not in names)],
         index=None,
         placeholder="Choose a class, or type the name of a new one",
         accept_new_options=True,
-        key=f"adding-class-{data.id}",
+        key=field,
         persist_state="session",
+        on_change=_check_name,
+        args=(field,),
     )
-    if chosen and uploads.component(chosen):
+    if chosen:
         take_pictures(f"Photos of {plain(chosen, longest=24)}", f"adding-{data.id}", partial(_take, here, data, chosen))
     for number, (folder, files) in enumerate(photos.items()):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -105,6 +108,15 @@ def _class_by_class(here: Here, data: DatasetFolder) -> None:
 def _names(data: DatasetFolder) -> dict[str, str]:
     """The classes of `data`, by the name of the folder that stands for each in a draft."""
     return {uploads.component(name) or name: name for name in data.manifest().classes}
+
+
+def _check_name(field: str) -> None:
+    """Take back a typed name that can be no class: the browser would get it, however long it is, at each rerun."""
+    try:
+        uploads.class_component(st.session_state[field] or "none")
+    except GraftError as error:
+        st.session_state[field] = None
+        st.session_state["upload-problem"] = error.message
 
 
 def _take(here: Here, data: DatasetFolder, name: str, files: list[UploadedFile]) -> None:

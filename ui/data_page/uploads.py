@@ -27,6 +27,8 @@ from tl_core.runs.store.store import Workspace
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _LONGEST = 150
 """Length of the longest path component, bytes; well under the limit of every file system."""
+_LONGEST_CLASS = 200
+"""Characters of the name of a class; those of data sets have fewer."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
@@ -56,6 +58,18 @@ def component(text: str, *, keep_dots: bool = False) -> str | None:
         digest = hashlib.sha256(raw).hexdigest()[:8]
         name = f"{raw[: _LONGEST - 9].decode(errors='ignore')}~{digest}"
     return name
+
+
+def class_component(name: str) -> str:
+    """The name of the folder for photos of the class `name`. Raises LayoutError where that can be no class."""
+    if len(name) > _LONGEST_CLASS:
+        raise LayoutError(
+            f"The name of a class has at most {_LONGEST_CLASS} characters; this one has {len(name):,}. Type a shorter one."
+        )
+    safe = component(name)
+    if safe is None:
+        raise LayoutError("A class needs a name: type what is on these photos, for example cup.")
+    return safe
 
 
 def save_zip(upload: Upload, staging: Path) -> Path:
@@ -191,10 +205,7 @@ class Draft:
             os.utime(self.folder)
 
     def _class_folder(self, name: str) -> Path:
-        safe = component(name)
-        if safe is None:
-            raise LayoutError("A class needs a name: type what is on these photos, for example cup.")
-        return self.root / safe
+        return self.root / class_component(name)
 
 
 @contextmanager
