@@ -135,20 +135,21 @@ def unlimited(size: int) -> None:
 def size_of(path: Path, *, least: int = 0) -> int:
     """Bytes of the file or folder at `path`. A file with several names (hard links) counts in equal parts under each of them.
 
-    Each file counts with at least `least` bytes, and each inner folder with as many. What goes away meanwhile counts nothing, and neither does what may not be read.
+    Each file counts with at least `least` bytes, and each inner folder with as many. What goes away meanwhile or may not be read counts
+    nothing.
     """
+    if not path.is_dir() or path.is_symlink():
+        return _share(path, least)
     try:
         return sum(least if folder else _share(entry, least) for _, entry, folder in _below(path))
-    except NotADirectoryError:
-        return _share(path, least)
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
 def _share(file: Path | os.DirEntry[str], least: int) -> int:
     try:
         found = file.stat(follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return 0
     return max(found.st_size, least) // max(1, found.st_nlink)
 
