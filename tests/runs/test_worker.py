@@ -142,14 +142,14 @@ def test_the_time_of_a_job_begins_when_its_turn_has_come(train: Train, monkeypat
 def test_a_job_that_takes_too_much_memory_ends_in_words_and_keeps_its_best_state(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "0.3")
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "0.4")
     run = train("hungry")
     list(jobs.follow(run))
     status = run.status()
     assert status.state == "failed"
     assert status.failure is not None
     assert (status.failure.kind, status.failure.exit_code) == ("limit", 2)
-    assert "It needs more than 0.3 GB, the most that one job may have here." in status.failure.message
+    assert "It needs more than 0.4 GB, the most that one job may have here." in status.failure.message
     assert run.can_finish()
     with pytest.raises(LimitReached):
         jobs.finish(run, None)

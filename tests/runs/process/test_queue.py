@@ -21,6 +21,7 @@ from tl_core import locks
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.errors import LimitReached
+from tl_core.runs.process import queue
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.process.queue import Ticket, drop_ticket, require_room, take_ticket, wait_for_turn
 from tl_core.runs.start import jobs
@@ -241,25 +242,67 @@ def test_the_line_says_how_long_the_jobs_before_take_where_that_is_known(store: 
     assert said(None).endswith("one job is before it on this processor")
 
 
-def test_a_job_waits_for_memory_while_another_works_and_keeps_those_behind_it_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tl_core.runs.process.queue.available_mb", lambda device: 1000.0)
-    works = _ticket("cpu", outlook=Outlook(memory_mb=5000.0))
-    assert _let_in([works]) == [works], "alone it starts, whatever it needs"
-    works.tell(Outlook(memory_mb=300.0, running=True))
-    large, small = _ticket("reading", outlook=Outlook(memory_mb=800.0)), _ticket("questions")
-    turn = wait_for_turn(large, cancelled=lambda: False)
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the memory that the machine has left, megabytes; 1000 at first."""
+
+    def left(megabytes: float) -> None:
+        monkeypatch.setattr("tl_core.runs.process.queue.available_mb", lambda device: megabytes)
+
+    left(1000.0)
+    return left
+
+
+def _waits(turn: Generator[Event, None, int]) -> str:
     event = next(turn)
     assert isinstance(event, StageStarted)
-    assert event.title.startswith("Waiting for memory: about 0.8 GB are needed, and 0.7 GB are left")
+    return event.title
+
+
+@pytest.mark.parametrize(("first", "second"), [("reading", "questions"), ("cuda", "mps")])
+def test_a_job_waits_for_memory_while_another_works_and_keeps_those_behind_it_waiting(
+    first: str, second: str, free: Callable[[float], None]
+) -> None:
+    works = _ticket("cpu", outlook=Outlook(memory_mb=5000.0))
+    assert _let_in([works]) == [works], "alone it starts, whatever it needs"
+    works.tell(Outlook(memory_mb=0.0, running=True))
+    free(700.0)
+    large, small = _ticket(first, outlook=Outlook(memory_mb=800.0)), _ticket(second)
+    turn = wait_for_turn(large, cancelled=lambda: False)
+    assert _waits(turn).startswith("Waiting for memory: about 0.8 GB are needed, and 0.7 GB are left")
     assert _let_in([small]) == [], "jobs that need less do not pass for ever"
-    works.tell(Outlook(memory_mb=100.0, running=True))
+    free(1000.0)
     with pytest.raises(StopIteration):
         next(turn)
     assert _let_in([small]) == []
     large.tell(Outlook(memory_mb=0.0, running=True))
     assert _let_in([small]) == [small]
+
+
+def test_what_a_training_is_expected_to_take_is_kept_for_it_from_trainings_and_not_from_small_jobs(
+    free: Callable[[float], None],
+) -> None:
+    works, waits = _ticket("cpu"), _ticket("cuda")
+    assert _let_in([works]) == [works]
+    works.tell(Outlook(memory_mb=50_000.0, running=True))
+    turn = wait_for_turn(waits, cancelled=lambda: False)
+    assert _waits(turn).startswith("Waiting for memory: about 0.6 GB are needed, and 0.0 GB are left")
+    first, second = _ticket("reading"), _ticket("questions")
+    assert _let_in([first, second]) == [first], "0.4 GB are free beside what the first one may take"
+    free(1200.0)
+    assert _let_in([second]) == [second]
+
+
+def test_small_jobs_that_follow_one_another_do_not_keep_a_training_waiting_for_ever(
+    free: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, large = _ticket("reading"), _ticket("cpu", outlook=Outlook(memory_mb=5000.0))
+    assert _let_in([reading]) == [reading]
+    assert _let_in([large]) == []
+    monkeypatch.setattr(queue, "_YIELDS", 0.0)
+    assert _let_in([large]) == [large]
+    other = _ticket("cuda", outlook=Outlook(memory_mb=5000.0))
+    assert _let_in([other]) == [], "for another training it waits as long as that takes"
 
 
 def test_what_a_job_left_that_was_killed_while_it_joined_a_queue_is_swept(store: Path) -> None:

@@ -50,6 +50,24 @@ def test_a_full_disk_does_not_end_the_watch_over_a_job(monkeypatch: pytest.Monke
     assert ["It needs more than 0.0 GB" in reason.message for reason in reasons] == [True, True]
 
 
+def test_a_job_keeps_memory_from_others_by_what_it_had_once_it_has_worked_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "500")
+    monkeypatch.setattr(watch, "_EVERY", 0.0)
+    ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook(memory_mb=400_000.0))
+    memory = PeakMemory()
+    watched = watch.Watch(ticket, memory, pytest.fail)
+    watched.look()
+    assert (ticket.outlook().memory_mb or 0) > 300_000, "what is expected"
+    monkeypatch.setattr(watch, "_SETTLED", 0.0)
+    monkeypatch.setattr(memory, "look", lambda: 1000.0)
+    monkeypatch.setattr(memory, "megabytes", lambda: 3000.0)
+    watched.look()
+    assert ticket.outlook().memory_mb == pytest.approx(2300), "it may come to its peak again, and a tenth more"
+    drop_ticket(ticket)
+
+
 def test_a_job_beyond_its_limit_ends_also_where_its_end_cannot_be_written(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, by
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
-from tl_core.errors import DeviceError, InUse, NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.errors import DeviceError, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
@@ -20,6 +20,7 @@ from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.summary import summarise
+from tl_core.runs.train.resolve import outlook
 
 Train = Callable[..., RunFolder]
 
@@ -48,6 +49,24 @@ def test_all_wrong_options_are_said_at_once(workspace: Workspace, dataset: Datas
         assert part in caught.value.message
     assert not list((workspace.path / "runs").glob("*"))
     assert workspace.runs() == []
+
+
+def test_a_run_that_needs_far_more_memory_than_one_job_may_have_is_refused_where_the_machine_is_this_one(
+    train: Train, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {"backbone": "resnet50", "strategy": "full_fine_tuning", "image_size": 448, "executor": HERE}
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "4")
+    with pytest.raises(
+        LimitReached, match=r"about 11 GB of memory, and one job may have 4\.0 GB here\. It would fit with a"
+    ):
+        train("half second", **large)
+    assert not list((workspace.path / "runs").glob("*"))
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "8")
+    run = train("half second", **large)
+    assert run.expected().memory_mb == 8000, "an estimate may be too high"
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "4")
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    assert outlook(run.spec(), dataset).seconds, "another machine may have more"
 
 
 def test_one_wrong_option_is_raised_as_what_it_is() -> None:

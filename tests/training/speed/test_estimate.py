@@ -118,6 +118,19 @@ def test_a_transformer_is_expected_to_take_what_transformers_take_whatever_its_f
     assert found.memory_mb - 900 == pytest.approx((wanted.memory_mb - 900) * values / known_values, rel=0.4)
 
 
+def test_a_step_is_expected_to_take_memory_for_the_pictures_that_there_are() -> None:
+    resnet, whole = network("resnet50"), strategy("full_fine_tuning")
+
+    def memory(images: int, measured: Measurement | None = None, **changed: object) -> float:
+        return said(resnet, whole, images=images, measured=measured, image_size=448, **changed).memory_mb or 0.0
+
+    assert memory(600) > 12_000
+    assert memory(10) < 6_500, "7 of them train"
+    measured = expected(asked(resnet, whole, image_size=448)).model_copy(update={"memory_mb": 9_000.0})
+    assert memory(600, measured) == pytest.approx(9_000, rel=0.05)
+    assert memory(10, measured) < 5_000
+
+
 def test_what_does_not_fit_is_said_with_what_would() -> None:
     lite = network("efficientnet_lite0")
     whole = said(lite, strategy("full_fine_tuning"), images=600)

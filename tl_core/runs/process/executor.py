@@ -85,6 +85,11 @@ def _named(name: str) -> Executor:
     return made
 
 
+def works_here() -> bool:
+    """Whether jobs run on this machine."""
+    return bool(getattr(chosen(), "here", False))
+
+
 def known_device(wanted: str) -> Device:
     """`wanted` as far as it is known before the job runs: what it stands for here, or itself if jobs run elsewhere.
 
@@ -92,7 +97,7 @@ def known_device(wanted: str) -> Device:
         UnknownName: it is no device.
         DeviceError: jobs run on this machine, which does not have it.
     """
-    return resolve_device(wanted) if getattr(chosen(), "here", False) or wanted not in DEVICES else cast(Device, wanted)
+    return resolve_device(wanted) if works_here() or wanted not in DEVICES else cast(Device, wanted)
 
 
 def hand_over(job: JobFolder, claim: int, *, store: Path, undo: Callable[[], None] | None = None) -> None:

@@ -5,6 +5,9 @@ was taken, by which workspace (a hash of the token) and for which round; its con
 still. A place is a lock: a device has one, the queues of smaller jobs have as many as the settings say.
 
 Turns go round the workspaces: each further job that a workspace has in a queue belongs to a later round.
+
+A job also waits for memory. What a job on a device is expected to take is kept for it from others on devices, not from small jobs:
+these start with the memory that is free at the moment, and pass a job on a device that waits for more.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ _LISTENS = 0.5
 """Seconds between two looks whether the job was cancelled."""
 _SAID_EVERY = 20.0
 """Seconds for which a sentence about the line stands while the number of jobs before it is the same."""
+_YIELDS = 300.0
+"""Seconds after which a job on a device that is the next one no longer waits for the memory of small jobs: they may follow for ever."""
 _NAME = re.compile(r"\d{20}-[0-9a-f]{8}(?:-(?P<round>\d{6})-(?P<tag>[0-9a-f]{12}))?")
 """A ticket's name. One without round and workspace was taken by an earlier version."""
 _CONTENT = 200
@@ -57,6 +62,8 @@ class Line(NamedTuple):
     """Share of the machine's memory that must stay free beside them."""
     lighter: str
     """What the user can do where a job of this queue takes too long or too much memory."""
+    small: bool = False
+    """Whether its jobs are small: they do not wait for memory that jobs on devices may still take."""
 
 
 def _device(where: str) -> Line:
@@ -75,6 +82,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
             lambda found: found.small_job_minutes / 60,
             0.06,
             "Bring fewer pictures, or smaller ones.",
+            small=True,
         ),
         "questions": Line(
             "",
@@ -82,6 +90,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
             lambda found: found.small_job_minutes / 60,
             0.06,
             "Choose a smaller network or image size.",
+            small=True,
         ),
     }
 )
@@ -179,14 +188,18 @@ def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator
     """
     told, told_at, admission = ("", 0), 0.0, list[int]()
     places = ticket.line.places(settings.current())
+    door = ticket.path.parents[1] / ("admission-small" if ticket.line.small else "admission")
+    next_since: float | None = None
     try:
         while not cancelled():
             ahead = _ahead(ticket)
             short: str | None = None
             if len(ahead) < places:
-                # Jobs are let in one by one. Who waits for memory keeps the door: else smaller jobs would pass for ever.
-                admission += _taken(ticket.path.parents[1] / "admission", patience=0.25) if not admission else []
-                short = _short_of_memory(ticket) if admission else "another job has waited for it longer."
+                # Jobs are let in one by one. Who waits for memory keeps the door: else jobs that need less would pass for ever.
+                admission += _taken(door, patience=0.25) if not admission else []
+                next_since = time.monotonic() if next_since is None else next_since
+                waited = time.monotonic() - next_since
+                short = _short_of_memory(ticket, waited) if admission else "another job has waited for it longer."
                 for place in _taken(*_places(ticket, places)) if not short else []:
                     ticket.tell(ticket.outlook().model_copy(update={"running": True}))
                     return place
@@ -254,21 +267,28 @@ def _taken(*files: Path, patience: float = 0.0) -> list[int]:
     return []
 
 
-def _short_of_memory(ticket: Ticket) -> str | None:
-    """Why the job does not start yet; None where there is memory for it, or nothing to wait for because no other job works."""
-    others = [
-        outlook
-        for name in LINES
-        for outlook in (
-            _outlook(seen.path) for seen in _live(ticket.path.parents[1] / name) if seen.path != ticket.path
-        )
-        if outlook.running
+def _short_of_memory(ticket: Ticket, waited: float) -> str | None:
+    """Why the job, which has been the next one for `waited` seconds, does not start yet.
+
+    None where there is memory for it, or nothing to wait for: no other job works, or no other on a device for long enough.
+    """
+    queue, own = ticket.path.parents[1], ticket.line
+    outlooks = [
+        (line, _outlook(seen.path))
+        for name, line in LINES.items()
+        for seen in _live(queue / name)
+        if seen.path != ticket.path
     ]
+    others = [(line, outlook) for line, outlook in outlooks if outlook.running]
+    if not own.small and waited >= _YIELDS and all(line.small for line, _ in others):
+        return None
     free = available_mb("cpu") if others else None
     if free is None:
         return None
-    left = free - sum(outlook.memory_mb or 0.0 for outlook in others)
-    needed = ticket.outlook().memory_mb or settings.current().job_needs_mb
+    usual = settings.current().job_needs_mb
+    kept = [outlook.memory_mb for line, outlook in others if line.small or not own.small]
+    left = free - sum(usual if memory is None else memory for memory in kept)
+    needed = ticket.outlook().memory_mb or usual
     if left >= needed:
         return None
     return f"about {needed / 1000:.1f} GB are needed, and {max(0.0, left) / 1000:.1f} GB are left beside the jobs that work."

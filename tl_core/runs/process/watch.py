@@ -26,8 +26,18 @@ _LARGE = 0.1
 """Share of the machine's memory from which on a job is one that takes memory from others."""
 _EACH_JOB = 0.8
 """Share of the machine's memory that one job may have, where the operator does not say."""
+_SETTLED = 60.0
+"""Seconds at work after which the memory of a job is known from what it had, no longer from what was expected."""
+_GROWTH = 1.1
+"""The memory that a job may still come to, as a factor of the most that it had."""
 _EVERY = 1.0
 """Seconds between two looks at the machine's memory and two outlooks of the ticket."""
+
+
+def most_memory_mb() -> float:
+    """Memory that one job may have on this machine, megabytes; infinite where nobody says."""
+    total = total_mb()
+    return settings.current().job_memory_gb * 1000 or (_EACH_JOB * total if total else float("inf"))
 
 
 class Watch:
@@ -38,9 +48,8 @@ class Watch:
         self._expected = ticket.outlook()
         self._begun = self._looked = time.monotonic()
         self._seconds_left: float | None = None
-        found, total = settings.current(), total_mb()
-        self._total = total
-        self._most = found.job_memory_gb * 1000 or (_EACH_JOB * total if total else float("inf"))
+        found = settings.current()
+        self._total, self._most = total_mb(), most_memory_mb()
         self._allowed = ticket.line.hours(found) * 3600
         self._grace = min(_GRACE, self._allowed)
         self._extend(0.0)
@@ -109,6 +118,8 @@ class Watch:
         if self._expected.seconds is not None:
             known.append(max(0.0, self._expected.seconds - worked))
         needed = self._expected.memory_mb or settings.current().job_needs_mb
+        if worked >= _SETTLED:
+            needed = min(self._most, _GROWTH * self._memory.megabytes())
         return Outlook(seconds=max(known, default=None), memory_mb=max(0.0, needed - own), running=True)
 
     def _too_large(self, found: str) -> LimitReached:

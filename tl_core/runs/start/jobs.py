@@ -98,7 +98,7 @@ def submit_training(
         SpecError: options that are wrong, all at once; a data set that was not read to the end.
         DataError: pictures that no classifier can be trained on.
         NotEmpty: `out` holds something already.
-        LimitReached: too many jobs wait or work here.
+        LimitReached: too many jobs wait or work here, or it needs far more memory than one job may have.
         OverBudget: the workspace has no room for it.
         DiskFull: the disk has no room for it.
     """
@@ -109,6 +109,7 @@ def submit_training(
     dataset.require_read()
     require_trainable(dataset.manifest())
     spec = spec_of(wanted, dataset, name=name)
+    expected = outlook(spec, dataset)
     require_room(store.queue)
     inside = workspace.path / RunFolder.stored_in / identifier(key)
     if out is None:
@@ -119,7 +120,7 @@ def submit_training(
         path, claim = make_outside(out, spec)
     run = RunFolder(path)
     if claim is not None:
-        outlook(spec, dataset).write(run.expected_file)
+        expected.write(run.expected_file)
         hand_over(run, claim, store=store.root)
     return run
 

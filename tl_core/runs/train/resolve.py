@@ -13,13 +13,16 @@ from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.documents.spec import TrainSpec
-from tl_core.errors import GraftError, SpecError
+from tl_core.errors import GraftError, LimitReached, SpecError
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device
+from tl_core.runs.process.executor import works_here
+from tl_core.runs.process.watch import most_memory_mb
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.estimating import estimated
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
+from tl_core.training.speed.estimate import memory_refusal
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, default_strategy, misfit, strategy, tuned
 
 
@@ -64,7 +67,11 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
 
 
 def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
-    """What the run of `spec` is expected to take once its turn has come, as far as that is known on this machine now."""
+    """What the run of `spec` is expected to take once its turn has come, as far as that is known on this machine now.
+
+    Raises:
+        LimitReached: it runs on this machine, and needs far more memory than one job may have here.
+    """
     try:
         expected = settled(spec, dataset, device=expected_device(spec.device))
         if expected.strategy == AUTO:
@@ -73,9 +80,15 @@ def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
     except GraftError:
         # The worker meets the same and says it.
         return Outlook()
-    # On a GPU, the estimate is of the GPU's own memory.
-    memory = found.memory_mb if expected.device == "cpu" else None
-    return Outlook(seconds=round((found.low + found.high) / 2, 1), memory_mb=memory and round(memory))
+    seconds = round((found.low + found.high) / 2, 1)
+    if expected.device != "cpu" or found.memory_mb is None:
+        # On a GPU, the estimate is of the GPU's own memory.
+        return Outlook(seconds=seconds)
+    most = most_memory_mb()
+    refusal = memory_refusal(found, most) if works_here() else None
+    if refusal:
+        raise LimitReached(refusal)
+    return Outlook(seconds=seconds, memory_mb=round(min(found.memory_mb, most)))
 
 
 def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:

@@ -5,6 +5,7 @@ The sum rests on what this machine measured (`speed.measure`), else on a table o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ ROUGH = (0.6, 1.8)
 MEASURED = (0.75, 1.35)
 """Factors of the sum, from and to, where it rests on a measurement."""
 
+_SURELY = 1.5
+"""Factor by which a run must be expected to take more memory than it may, before it is refused: an estimate may be too high."""
 _DECODED_A_CORE = 240.0
 """Photos of about a megapixel that one core decodes and scales per second."""
 _FIT = 6e-8
@@ -106,6 +109,9 @@ def estimate(
     network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
     table = expected(asked)
     speed = measured or table
+    # A step of a few pictures keeps the outputs of these only.
+    train_images = max(1, math.ceil(TRAIN * images))
+    at_once = asked.model_copy(update={"micro_batch": min(asked.micro_batch, asked.batch_size, train_images)})
     patience = spec.recipe.patience if strategy.takes_steps else 0
     fewest = min(spec.epochs, patience + 1) if patience else spec.epochs
 
@@ -122,16 +128,16 @@ def estimate(
         return found + layout + judged + _steps(network, strategy, spec, speed, whole, images, epochs, asked.classes)
 
     low, high = MEASURED if measured else ROUGH
-    # Memory of a smaller choice is known from the table alone; a measurement shows by which factor the table is wrong here.
+    # Memory of another choice is known from the table alone; a measurement shows by which factor the table is wrong here.
     off = measured.memory_mb / table.memory_mb if measured else 1.0
     features = _features_mb(network, images, spec.solver) if asked.device == "cpu" else 0.0
     return Estimate(
         low=seconds(fewest) * low,
         high=seconds(spec.epochs) * high,
-        memory_mb=speed.memory_mb + features,
+        memory_mb=expected(at_once).memory_mb * off + features,
         measured=measured is not None,
         lighter=tuple(
-            Lighter(words, expected(smaller).memory_mb * off + features) for words, smaller in _lighter(asked)
+            Lighter(words, expected(smaller).memory_mb * off + features) for words, smaller in _lighter(at_once)
         ),
     )
 
@@ -146,11 +152,25 @@ def memory_warning(found: Estimate, available_mb: float | None) -> str | None:
     """A warning that names a choice that fits where `available_mb` is too little; None where it is enough or not known."""
     if found.memory_mb is None or available_mb is None or found.memory_mb <= available_mb:
         return None
-    wants = f"This needs about {_gigabytes(found.memory_mb)} of memory, and {_gigabytes(available_mb)} are free here."
-    better = next((one.words for one in found.lighter if one.memory_mb <= available_mb), None)
+    return f"{_needs(found.memory_mb)}, and {_gigabytes(available_mb)} are free here. {_fitting(found, available_mb, 'free some memory, or use another machine')}"
+
+
+def memory_refusal(found: Estimate, most_mb: float) -> str | None:
+    """Why the run is not started where it is expected to take far more than the `most_mb` that one job may have; else None."""
+    if found.memory_mb is None or found.memory_mb <= _SURELY * most_mb:
+        return None
+    return f"{_needs(found.memory_mb)}, and one job may have {_gigabytes(most_mb)} here. {_fitting(found, most_mb, 'use another machine')}"
+
+
+def _needs(memory_mb: float) -> str:
+    return f"This needs about {_gigabytes(memory_mb)} of memory"
+
+
+def _fitting(found: Estimate, most_mb: float, otherwise: str) -> str:
+    better = next((one.words for one in found.lighter if one.memory_mb <= most_mb), None)
     if better is None:
-        return f"{wants} Nothing that Graft could choose is small enough: free some memory, or use another machine."
-    return f"{wants} It would fit with {better}."
+        return f"Nothing that Graft could choose is small enough: {otherwise}."
+    return f"It would fit with {better}."
 
 
 def _fixed(network: Network, speed: Measurement, images: int, size: int) -> float:
