@@ -148,6 +148,16 @@ class Settings(BaseSettings):
     workspaces_an_hour: int = _setting(
         "workspaces that may be made within an hour from one network address; 0 sets no limit", 0, 200, 20, ge=0
     )
+    most_pages: int = _setting(
+        "pages of the app that may be open at the same time, over all visitors; each takes about 3 MB of the app's memory",
+        200,
+        400,
+        200,
+        ge=1,
+    )
+    pages_an_address: int = _setting(
+        "pages that may be open at the same time from one network address; 0 sets no limit", 0, 100, 20, ge=0
+    )
     network_millions: int = _setting(
         "parameters, in millions, of the largest network of timm that can be added by its name", 1000, 1000, 350, ge=1
     )

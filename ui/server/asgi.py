@@ -11,6 +11,8 @@ from streamlit.starlette import App
 from tl_core import settings
 from ui.server import openid, password
 from ui.server.hosts import Hosts
+from ui.server.messages import Messages
+from ui.server.open_pages import OpenPages
 from ui.server.response_headers import ResponseHeaders
 from ui.server.upload_ceiling import UploadCeiling
 
@@ -44,7 +46,13 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
         login = [Middleware(password.Password, password=chosen.password, key=key)]
     if chosen.login == "openid":
         login.append(Middleware(openid.OpenId, allowed=chosen.emails))
-    return [*first, *login, Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total)]
+    return [
+        *first,
+        *login,
+        Middleware(OpenPages, most=chosen.most_pages, here=chosen.pages_an_address),
+        Middleware(Messages),
+        Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total),
+    ]
 
 
 def logout() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import signal
 import sys
 from types import FrameType
@@ -19,6 +20,8 @@ from ui.server_paths import keep_tokens_out_of_logs
 
 GRACE = 5
 """Seconds that an answer which is being sent has left when the server is told to end."""
+
+_DESCRIPTORS = 10_240
 
 
 def options(host: str, port: int) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def uvicorn_options() -> dict[str, Any]:
         # Headers about the visitor's address are believed from here only.
         "forwarded_allow_ips": list(settings.current().proxy_networks),
         "ws": "websockets-sansio",
-        # Streamlit refuses larger messages from a browser, but only once they are in memory.
+        # Streamlit refuses larger messages from a browser, but only once they are in memory. The state of a chooser with as many files as
+        # a data set may have takes about 15 MB.
         "ws_max_size": config.get_option("server.maxWidgetStateSize") * 1_000_000 + 1,
         "ws_ping_interval": 30,
         "ws_ping_timeout": 30,
@@ -56,6 +60,7 @@ def uvicorn_options() -> dict[str, Any]:
 
 def main(host: str, port: int) -> None:
     keep_tokens_out_of_logs()
+    allow_descriptors()
     load_config_options(options(host, port))
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
     signal.signal(signal.SIGTERM, _ended)
@@ -64,6 +69,15 @@ def main(host: str, port: int) -> None:
     except GraftError as error:
         sys.exit(error.message)
     uvicorn.run(app, host=host, port=port, **uvicorn_options())
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many open files and connections as the system allows; many systems start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        # macOS says that it has no limit, and refuses more than this.
+        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _ended(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,125 @@
+"""A browser's messages are those that pages send, and no one of them stops everybody else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackMsg, DeferredFileRequestPayload, InstallSkillsRequestPayload
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+
+from tests.server.asking import run
+from ui.server import messages
+from ui.server.messages import MOST_PARTS, Messages
+
+
+def _told(*sent: bytes | str, most_files: int = 3) -> tuple[list[bytes], list[Message]]:
+    """What of the frames that a browser sends reaches Streamlit, and what the browser is answered."""
+    coming: list[Message] = [
+        {"type": "websocket.receive", "text" if isinstance(frame, str) else "bytes": frame} for frame in sent
+    ]
+    coming.append({"type": "websocket.disconnect"})
+    arrived: list[bytes] = []
+    answered: list[Message] = []
+
+    async def streamlit(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "websocket.receive":
+            arrived.append(message["bytes"])
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    run(Messages(streamlit, most_files=most_files)({"type": "websocket"}, receive, send))
+    return arrived, answered
+
+
+def _run(*files: str) -> bytes:
+    message = BackMsg()
+    state = message.rerun_script.widget_states.widgets.add(id="chooser").file_uploader_state_value
+    for name in files:
+        state.uploaded_file_info.add(name=name, size=1, file_id=name).file_urls.upload_url = f"/{name}"
+    message.rerun_script.cached_message_hashes.append("a")
+    return bytes(message.SerializeToString())
+
+
+def _backend(**operation: object) -> bytes:
+    message = BackMsg()
+    message.backend_operation_request.request_id = "1"
+    for name, payload in operation.items():
+        getattr(message.backend_operation_request, name).CopyFrom(payload)
+    return bytes(message.SerializeToString())
+
+
+def test_what_pages_send_arrives_as_it_was_and_nothing_else_does() -> None:
+    wanted = [
+        _run("cup.jpg"),
+        BackMsg(app_heartbeat=True).SerializeToString(),
+        BackMsg(stop_script=True).SerializeToString(),
+        _backend(deferred_file=DeferredFileRequestPayload(file_id="bundle")),
+    ]
+    unwanted = [
+        BackMsg(clear_cache=True).SerializeToString(),
+        BackMsg(load_git_info=True).SerializeToString(),
+        BackMsg(set_run_on_save=True).SerializeToString(),
+        BackMsg(debug_shutdown_runtime=True).SerializeToString(),
+        _backend(install_skills=InstallSkillsRequestPayload()),
+        _backend(),
+    ]
+    assert _told(*unwanted, *wanted) == (wanted, [])
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("text", 1003),
+        (b"", 1002),
+        (b"\xff" * 20, 1002),
+        (_run("cup.jpg")[:-1], 1002),
+        (BackMsg(stop_script=True).SerializeToString() + BackMsg(clear_cache=True).SerializeToString(), 1002),
+    ],
+)
+def test_what_is_no_message_ends_the_connection(frame: bytes | str, code: int) -> None:
+    arrived, answered = _told(frame, _run())
+    assert not arrived
+    assert answered == [{"type": "websocket.close", "code": code}]
+
+
+def test_a_page_may_name_as_many_files_as_an_upload_has_and_no_message_has_many_more_parts() -> None:
+    many = _run(*map(str, range(messages.MAX_FILES)))
+    assert _told(many) == ([many], [])
+    widgets, numbers = BackMsg(), BackMsg()
+    for _ in range(MOST_PARTS):
+        widgets.rerun_script.widget_states.widgets.add()
+    numbers.rerun_script.widget_states.widgets.add().int_array_value.data.extend([1] * (MOST_PARTS + 1))
+    for message in (widgets, numbers):
+        message.rerun_script.page_name = "Data"
+        assert _told(message.SerializeToString()) == ([], [{"type": "websocket.close", "code": 1009}])
+
+
+def _places(session: str, *names: str) -> ForwardMsg:
+    message = BackMsg()
+    message.file_urls_request.request_id = "7"
+    message.file_urls_request.session_id = session
+    message.file_urls_request.file_names.extend(names)
+    arrived, (answer,) = _told(message.SerializeToString())
+    assert not arrived
+    found = ForwardMsg()
+    found.ParseFromString(answer["bytes"])
+    assert found.file_urls_response.response_id == "7"
+    return found
+
+
+def test_a_chooser_is_told_where_to_send_its_files_and_of_too_many_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = SimpleNamespace(uploaded_file_mgr=MemoryUploadedFileManager("/up"), is_active_session="mine".__eq__)
+    monkeypatch.setattr(messages, "runtime", SimpleNamespace(get_instance=lambda: app))
+    urls = _places("mine", "a", "b", "a").file_urls_response.file_urls
+    assert [url.upload_url for url in urls] == [f"/up/mine/{url.file_id}" for url in urls]
+    assert len({url.file_id for url in urls}) == 3
+    for refused in (_places("mine", *["name"] * 4), _places("x" * 1000, "a")):
+        assert refused.file_urls_response.error_msg
+        assert not refused.file_urls_response.file_urls

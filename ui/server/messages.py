@@ -1,0 +1,126 @@
+"""What a browser may say over its WebSocket: the kinds of message that Graft's pages need, with no more parts than a large upload has.
+
+Streamlit reads messages in the loop that answers everybody, and does what any of them asks: empty the caches of all visitors, tell the
+names of the repository and its files, make a million addresses. So each message is looked at first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import runtime
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Common_pb2 import FileURLsRequest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from tl_core.data.archive import MAX_FILES
+from ui.server.message_parts import Unfit, check, fields, lists_of, only_field
+
+MOST_PARTS = MAX_FILES + 20_000
+"""Parts of one message: the files of a chooser, and the other values of a page."""
+_LARGEST_DOWNLOAD = 10_000
+"""Bytes of a message that asks for a download."""
+_LOG = logging.getLogger(__name__)
+
+_RUN = BackMsg.RERUN_SCRIPT_FIELD_NUMBER
+_FILES = BackMsg.FILE_URLS_REQUEST_FIELD_NUMBER
+_DOWNLOAD = BackMsg.BACKEND_OPERATION_REQUEST_FIELD_NUMBER
+_PARTS_OF_RUN = lists_of(ClientState.DESCRIPTOR)
+_BESIDE_NAMES = 2
+"""Parts of a chooser's question that are no file: its id and that of its session."""
+_PLAIN = {BackMsg.STOP_SCRIPT_FIELD_NUMBER, BackMsg.APP_HEARTBEAT_FIELD_NUMBER}
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Lets through what the pages need, answers a chooser that asks where to send its files, and drops other kinds."""
+
+    app: ASGIApp
+    most_files: int = MAX_FILES
+    """Files that a chooser may ask for at once."""
+    _naming: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def checked() -> Message:
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive":
+                    return message
+                try:
+                    if await self._passes(message.get("bytes"), send):
+                        return message
+                except Unfit as problem:
+                    _LOG.warning("the message of a browser was refused: %s", problem)
+                    await send({"type": "websocket.close", "code": problem.code})
+                    return {"type": "websocket.disconnect", "code": problem.code}
+
+        await self.app(scope, checked if scope["type"] == "websocket" else receive, send)
+
+    async def _passes(self, data: bytes | None, send: Send) -> bool:
+        """Whether a message goes on to Streamlit.
+
+        Raises:
+            Unfit: it is no message of a page.
+        """
+        if data is None:
+            raise Unfit(1003, "it is text")
+        number, first, end = only_field(data)
+        if number == _RUN:
+            check(_PARTS_OF_RUN, data, first, end, MOST_PARTS)
+            return True
+        if number == _DOWNLOAD:
+            return len(data) <= _LARGEST_DOWNLOAD and _decoded(data).backend_operation_request.HasField("deferred_file")
+        if number == _FILES:
+            await send({"type": "websocket.send", "bytes": await self._places(data, first, end)})
+        return number in _PLAIN
+
+    async def _places(self, data: bytes, first: int, end: int) -> bytes:
+        """The answer to a chooser that asks where to send its files; made beside the loop, and one at a time."""
+        answer = ForwardMsg()
+        answer.metadata.cacheable = False
+        try:
+            check({}, data, first, end, self.most_files + _BESIDE_NAMES)
+        except Unfit:
+            answer.file_urls_response.response_id = _request_id(data, first, end)
+            answer.file_urls_response.error_msg = f"One upload takes {self.most_files:,} files. Choose fewer pictures."
+            return _encoded(answer)
+        async with self._naming:
+            return await asyncio.to_thread(_placed, _decoded(data).file_urls_request, answer)
+
+
+def _placed(asked: FileURLsRequest, answer: ForwardMsg) -> bytes:
+    app = runtime.get_instance()
+    answer.file_urls_response.response_id = asked.request_id
+    if app.is_active_session(asked.session_id):
+        for place in app.uploaded_file_mgr.get_upload_urls(asked.session_id, asked.file_names):
+            answer.file_urls_response.file_urls.add(
+                file_id=place.file_id, upload_url=place.upload_url, delete_url=place.delete_url
+            )
+    else:
+        answer.file_urls_response.error_msg = "The page was opened anew meanwhile. Choose the files again."
+    return _encoded(answer)
+
+
+def _request_id(data: bytes, first: int, end: int) -> str:
+    """The id in a chooser's question, which browsers write first; empty where it is not there."""
+    number, first, end = next(fields(data, first, end))
+    return data[first:end].decode(errors="replace") if number == FileURLsRequest.REQUEST_ID_FIELD_NUMBER else ""
+
+
+def _encoded(answer: ForwardMsg) -> bytes:
+    encoded: bytes = answer.SerializeToString()
+    return encoded
+
+
+def _decoded(data: bytes) -> BackMsg:
+    message = BackMsg()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise Unfit(1002, "it cannot be decoded") from error
+    return message
