@@ -42,9 +42,13 @@ async def aask(
     client: str = "203.0.113.1",
     scheme: str = "http",
     body: Iterable[bytes] = (),
+    whole: bool = True,
     headers: dict[str, str] | None = None,
 ) -> Answer:
-    """What `app` answers. Of a WebSocket the status is 101 once it is accepted, and the body what it sends."""
+    """What `app` answers. Of a WebSocket the status is 101 once it is accepted, and the body what it sends.
+
+    A request that is not `whole` sends nothing after `body`, and stays open.
+    """
     path, _, query = target.partition("?")
     given = {"host": "localhost:8501", **(headers or {})}
     scope: Scope = {
@@ -63,10 +67,12 @@ async def aask(
         coming = [{"type": "websocket.receive", "bytes": part} for part in body] + [{"type": "websocket.disconnect"}]
     else:
         coming = [{"type": "http.request", "body": part, "more_body": True} for part in body]
-        coming.append({"type": "http.request", "body": b"", "more_body": False})
+        coming += [{"type": "http.request", "body": b"", "more_body": False}] if whole else []
     answer = Answer(None)
 
     async def receive() -> Message:
+        if not coming:
+            await asyncio.Event().wait()
         return coming.pop(0)
 
     async def send(message: Message) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
@@ -15,7 +19,7 @@ from tests.browser.conftest import serving
 from tests.server.asking import Answer, aask, ask, inner, run
 from tests.server.visiting import visiting
 from ui.server import upload_ceiling
-from ui.server.upload_ceiling import UploadCeiling
+from ui.server.upload_ceiling import Pace, UploadCeiling
 
 MB = 1_000_000
 
@@ -82,12 +86,26 @@ def test_what_is_still_on_its_way_counts_and_no_byte_of_the_rest_is_read() -> No
     run(story())
 
 
-def test_a_file_that_is_sent_several_times_at_once_counts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def _streamlit(monkeypatch: pytest.MonkeyPatch) -> MemoryUploadedFileManager:
+    """Where Streamlit keeps files, as the ceiling finds it after the first upload."""
     kept = MemoryUploadedFileManager("")
-    kept.add_file("a", UploadedFileRec("file", "cup.jpg", "image/jpeg", bytes(3 * MB)))
     there = SimpleNamespace(exists=lambda: True, get_instance=lambda: SimpleNamespace(uploaded_file_mgr=kept))
     monkeypatch.setattr(upload_ceiling, "runtime", there)
     monkeypatch.setattr(upload_ceiling, "_tell", lambda session, text: None)
+    assert (
+        ask(
+            UploadCeiling(inner, session=MB, total=MB),
+            "/_stcore/upload_file/a/b",
+            method="PUT",
+            headers={"content-length": "1"},
+        ).status
+        == 200
+    )
+    return kept
+
+
+def test_a_file_that_is_sent_several_times_at_once_counts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = _streamlit(monkeypatch)
 
     async def story() -> None:
         arrived = asyncio.Event()
@@ -97,6 +115,7 @@ def test_a_file_that_is_sent_several_times_at_once_counts_each_time(monkeypatch:
             await inner(scope, receive, send)
 
         app = UploadCeiling(slow, session=10 * MB, total=20 * MB)
+        kept.add_file("a", UploadedFileRec("file", "cup.jpg", "image/jpeg", bytes(3 * MB)))
         reading = [_put(app, "a", 3 * MB, file="file") for _ in range(3)]
         await asyncio.sleep(0)
         arrived.set()
@@ -125,6 +144,58 @@ def test_visitors_from_one_place_leave_room_for_the_others() -> None:
         assert [(await task).status for task in (*many, other)] == [200, 200, 200]
 
     run(story())
+
+
+def test_small_files_count_with_their_names_and_are_limited_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = _streamlit(monkeypatch)
+    app = UploadCeiling(inner, session=MB, total=2 * MB, files=100)
+
+    def status(session: str) -> int | None:
+        return ask(app, f"/_stcore/upload_file/{session}/x", method="PUT", headers={"content-length": "200"}).status
+
+    for number in range(60):
+        kept.add_file("names", UploadedFileRec(f"{number}", "n" * 20_000, "image/jpeg", b""))
+    for number in range(100):
+        kept.add_file("many", UploadedFileRec(f"{number}", "cup.jpg", "image/jpeg", b""))
+    for _ in range(1000):
+        kept.add_file("one", UploadedFileRec("again", "cup.jpg", "image/jpeg", bytes(500)))
+    assert [status(session) for session in ("names", "many", "one")] == [413, 413, 200]
+    for number in range(10):
+        kept.remove_file("many", f"{number}")
+    kept.remove_session_files("names")
+    assert [status(session) for session in ("names", "many")] == [200, 200]
+
+
+async def _read(request: Request) -> Response:
+    await request.body()
+    return Response("the app")
+
+
+@pytest.mark.parametrize("pace", [Pace(quiet=0.01), Pace(quiet=1000, free=0, slowest=1e9)])
+def test_an_upload_that_hardly_comes_is_ended_and_leaves_its_place(pace: Pace) -> None:
+    app = UploadCeiling(
+        Starlette(routes=[Route("/_stcore/upload_file/a/b", _read, methods=["PUT"])]), session=MB, total=MB, pace=pace
+    )
+    announced = {"content-length": str(MB)}
+    for _ in range(2):
+        ended = ask(app, "/_stcore/upload_file/a/b", method="PUT", headers=announced, body=[b"x"], whole=False)
+        assert ended.status == 408
+        assert "too slowly" in ended.body
+    assert ask(app, "/_stcore/upload_file/a/b", method="PUT", headers=announced).status == 200
+
+
+def test_a_slow_line_is_waited_for_and_a_large_upload_that_would_take_the_day_is_not() -> None:
+    pace = Pace()
+    assert pace.left(size=4 * MB, came=0, seconds=0) == 30
+    assert pace.left(size=4 * MB, came=MB, seconds=100) == 30
+    assert pace.left(size=500 * MB, came=MB, seconds=100) < 0
+    assert pace.left(size=4 * MB, came=MB, seconds=300) < 0
+
+
+def test_an_upload_that_does_not_hold_to_its_size_is_refused() -> None:
+    app = UploadCeiling(inner, session=MB, total=MB)
+    headers = {"content-length": "10", "transfer-encoding": "chunked"}
+    assert ask(app, "/_stcore/upload_file/a/b", method="PUT", headers=headers).status == 400
 
 
 def test_an_upload_without_its_size_is_refused() -> None:

@@ -1,26 +1,34 @@
 """How much of uploads lies in the app's memory: of one session, of one place, and of all together.
 
 An upload is in memory until its page has taken it, its user removes it, or its session ends. What is over a limit is refused before
-a byte of it is read, and its page says why.
+a byte of it is read, and its page says why. What is announced counts before it came, so an upload that hardly comes is ended.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from sys import getsizeof
+from typing import Any, cast
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
+from tl_core.data.archive import MAX_FILES
 from ui import visitor
 from ui.server.refusing import give, header, path_of, sentence
 
 _PATH = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/[^/]+")
 _FRAMING = 10_000
 """Bytes by which a request is larger than the file in it, at most."""
+_A_FILE = 2_000
+"""Bytes that a file takes in memory beside its content and its names."""
 _SHARE = 0.5
 """Share of all memory for uploads that visitors from one place may take."""
 _LOG = logging.getLogger(__name__)
@@ -34,14 +42,60 @@ def refusal(session: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How slowly an upload may come."""
+
+    quiet: float = 30
+    """Seconds in which something must come."""
+    free: float = 30
+    """Seconds before the whole of it is looked at."""
+    slowest: float = 5_000
+    """Bytes a second. A browser sends six files of a folder at once, over one line."""
+    longest: float = 7_200
+    """Seconds in which all of it must come."""
+
+    def left(self, size: int, came: int, seconds: float) -> float:
+        """For how many seconds more the next bytes of an upload of `size` bytes may be waited for."""
+        rate = max(self.slowest, size / self.longest)
+        return min(self.quiet, self.free + came / rate - seconds)
+
+
+class Files(dict[str, UploadedFileRec]):
+    """The files of one session, which Streamlit keeps here, with their size. Streamlit adds and removes them one at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+        """Bytes in memory."""
+
+    def __setitem__(self, name: str, file: UploadedFileRec) -> None:
+        self.pop(name, None)
+        super().__setitem__(name, file)
+        self.size += _size(file)
+
+    def pop(self, name: str, default: Any = None) -> Any:
+        file = super().pop(name, default)
+        if file is not None:
+            self.size -= _size(file)
+        return file
+
+
+def _size(file: UploadedFileRec) -> int:
+    return _A_FILE + sum(getsizeof(part) for part in (file.data, file.name, file.file_id, file.type))
+
+
+@dataclass(frozen=True)
 class UploadCeiling:
-    """Refuses an upload that does not fit."""
+    """Refuses an upload that does not fit, and ends one that hardly comes."""
 
     app: ASGIApp
     session: int
     """Bytes that one session may have in memory."""
     total: int
     """Bytes of all sessions together."""
+    files: int = MAX_FILES
+    """Files that one session may have in memory."""
+    pace: Pace = field(default_factory=Pace)
     _coming: dict[object, tuple[str, int]] = field(default_factory=dict)
     """The session and the bytes of each request that is being read; several may send one file."""
     _origins: dict[str, str | None] = field(default_factory=dict)
@@ -53,34 +107,63 @@ class UploadCeiling:
             await self.app(scope, receive, send)
             return
         session = upload["session"]
-        length = header(scope, "content-length") or ""
-        if not length.isdecimal():
-            await give(sentence(411, "An upload must say its size: Content-Length is missing."), scope, receive, send)
-            return
         client = scope.get("client")
         origin = visitor.origin(client[0] if client else None)
-        problem = self._problem(session, origin, int(length) - _FRAMING)
-        if problem:
-            status, text = problem
-            _tell(session, text)
+        length = header(scope, "content-length") or ""
+        if header(scope, "transfer-encoding") is not None:
+            # The server would read what comes in this encoding, and not as many bytes as Content-Length says.
+            refused: tuple[int, str] | None = 400, "An upload must be sent whole: Transfer-Encoding is not taken."
+        elif not length.isdecimal():
+            refused = 411, "An upload must say its size: Content-Length is missing."
+        else:
+            refused = self._problem(session, origin, int(length) - _FRAMING)
+            if refused:
+                _tell(session, refused[1])
+        if refused:
+            status, text = refused
             await give(sentence(status, text, **({"Retry-After": "60"} if status == 503 else {})), scope, receive, send)
             return
         _refused.pop(session, None)
         self._origins[session] = origin
         request = object()
-        self._coming[request] = session, int(length)
+        self._coming[request] = session, _A_FILE + int(length)
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, self._timely(receive, session, int(length)), send)
         finally:
             del self._coming[request]
+
+    def _timely(self, receive: Receive, session: str, size: int) -> Receive:
+        """What comes of an upload, as long as it keeps its pace; then an exception that Starlette answers with 408."""
+        clock = asyncio.get_running_loop().time
+        begun, came, more = clock(), 0, True
+
+        async def timely() -> Message:
+            nonlocal came, more
+            if not more:
+                return await receive()
+            try:
+                async with asyncio.timeout(self.pace.left(size, came, clock() - begun)):
+                    message = await receive()
+            except TimeoutError:
+                text = "An upload came too slowly, and was ended. Try again over a better connection, or with smaller pictures."
+                _tell(session, text)
+                raise HTTPException(408, text, {"Connection": "close"}) from None
+            came += len(message.get("body", b""))
+            more = message.get("more_body", False)
+            return message
+
+        return timely
 
     def _problem(self, session: str, origin: str | None, size: int) -> tuple[int, str] | None:
         """The status and the sentence with which `size` bytes more are refused."""
         held = self._held()
         for gone in set(self._origins) - set(held):
             del self._origins[gone]
-        mine, all_ = held.get(session, 0), sum(held.values())
-        here = sum(held[other] for other, where in self._origins.items() if where == origin)
+        files, mine = held.get(session, (0, 0))
+        all_ = sum(size for _, size in held.values())
+        here = sum(held[other][1] for other, where in self._origins.items() if where == origin)
+        if files >= self.files:
+            return 413, f"One upload takes {self.files:,} files. Choose fewer pictures."
         if mine + size > self.session:
             return 413, f"One upload takes {_megabytes(self.session)} in all. Choose fewer pictures, or smaller ones."
         if all_ + size > self.total:
@@ -89,19 +172,20 @@ class UploadCeiling:
             return 503, "Too much is being uploaded from your network just now. Wait a minute, then try again."
         return None
 
-    def _held(self) -> dict[str, int]:
-        """Bytes in memory or on their way there, by session."""
+    def _held(self) -> dict[str, tuple[int, int]]:
+        """Files and bytes in memory or on their way there, by session."""
         manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
-        stored = manager.file_storage if isinstance(manager, MemoryUploadedFileManager) else {}
-        held: dict[str, int] = {}
+        held: dict[str, tuple[int, int]] = {}
+        if isinstance(manager, MemoryUploadedFileManager):
+            stored = cast("defaultdict[str, Files]", manager.file_storage)
+            stored.default_factory = Files
+            # A copy, because the threads of other sessions remove theirs meanwhile.
+            for session, kept in list(stored.items()):
+                held[session] = len(kept), kept.size
         for session, size in self._coming.values():
-            held[session] = held.get(session, 0) + size
-        # Copies, because the threads of other sessions remove files meanwhile.
-        for session, files in list(stored.items()):
-            sizes = [len(record.data) for record in list(files.values())]
-            if sizes:
-                held[session] = held.get(session, 0) + sum(sizes)
-        return held
+            files, sum_ = held.get(session, (0, 0))
+            held[session] = files + 1, sum_ + size
+        return {session: of for session, of in held.items() if of[0]}
 
 
 def _megabytes(size: int) -> str:
