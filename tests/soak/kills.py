@@ -24,6 +24,7 @@ from tests.soak.ground import Answers, Ground, Outcome, Part, ended, kill, stage
 from tests.soak.served import App, serving
 from tests.soak.visits import Seen, Visit
 from tl_core.documents.events import StageStarted
+from tl_core.errors import InUse
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
@@ -116,7 +117,10 @@ def next_run(ground: Ground, finished: Finished) -> list[str]:
     """What is wrong with another run, and with what is left once all but what was finished is deleted."""
     for job in (*ground.workspace.runs(), *ground.workspace.datasets()):
         if job not in (finished.data, finished.run):
-            job.delete()
+            try:
+                job.delete()
+            except InUse as error:
+                return [f"{job.what} {job.id} cannot be deleted: {error.message}"]
     sweep(Store(ground.store), 0)
     left = list(ground.workspace.path.rglob(".deleted-*"))
     problems = [f"half a deletion is left: {path.name}" for path in left]
