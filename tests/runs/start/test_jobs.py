@@ -12,7 +12,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, by
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
-from tl_core.errors import DeviceError, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
@@ -131,6 +131,18 @@ def test_a_data_set_that_was_not_read_cannot_be_trained_on(workspace: Workspace)
     broken = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="mended")
     with pytest.raises(SpecError, match="not read to the end"):
         jobs.submit_training(workspace, broken, strategy="feature_extraction", device="cpu")
+    assert workspace.runs() == []
+
+
+def test_a_disk_that_is_full_when_a_run_is_made_leaves_nothing_of_it(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr("tl_core.documents.job.Outlook.write", full)
+    with pytest.raises(DiskFull):
+        jobs.submit_training(workspace, dataset)
     assert workspace.runs() == []
 
 

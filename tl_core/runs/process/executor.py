@@ -14,6 +14,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from tl_core import locks, settings
 from tl_core.disk import disk_full_said
+from tl_core.documents.job import Outlook
 from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
 from tl_core.runs.process.devices import DEVICES, resolve_device
@@ -100,17 +101,21 @@ def known_device(wanted: str) -> Device:
     return resolve_device(wanted) if works_here() or wanted not in DEVICES else cast(Device, wanted)
 
 
-def hand_over(job: JobFolder, claim: int, *, store: Path, undo: Callable[[], None] | None = None) -> None:
-    """Submit `job` and release `claim`, the right to submit it (`JobFolder.claim`).
+def hand_over(
+    job: JobFolder, claim: int, *, store: Path, expected: Outlook | None = None, undo: Callable[[], None] | None = None
+) -> None:
+    """Submit `job`, with what is `expected` of it, and release `claim`, the right to submit it (`JobFolder.claim`).
 
-    If the executor refuses it, or the setting names none, `undo` is called before anybody else can claim the job; without
-    `undo`, its folder is removed.
+    If that cannot be written, the executor refuses the job or the setting names none, `undo` is called before anybody else can claim
+    the job; without `undo`, its folder is removed.
 
     Raises:
-        DiskFull: no space is left for what the executor writes, such as a place in a queue.
+        DiskFull: no space is left for that, or for what the executor writes, such as a place in a queue.
     """
     try:
         with disk_full_said("a new job"):
+            if expected is not None:
+                expected.write(job.expected_file)
             chosen().submit(job, store=store)
             # A file `submitted` that is not empty marks the job as waiting. A worker that has taken the job removed the file.
             if os.fstat(claim).st_nlink:

@@ -120,8 +120,7 @@ def submit_training(
         path, claim = make_outside(out, spec)
     run = RunFolder(path)
     if claim is not None:
-        expected.write(run.expected_file)
-        hand_over(run, claim, store=store.root)
+        hand_over(run, claim, store=store.root, expected=expected)
     return run
 
 
