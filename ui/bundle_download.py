@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import streamlit as st
 
 from tl_core.runs.store.folders import RunFolder
-from tl_core.serving.bundle import to_zip
+from tl_core.serving.bundle import zip_parts
 from tl_core.serving.bundle_files import BUNDLE_FILES
+from ui.server.asgi import guarded
+from ui.server.bundle_zips import Offered
 from ui.words import file_stem
 
 
 def take_home(run: RunFolder) -> None:
-    """What the bundle holds, and a button that downloads it as a zip, which is made when it is clicked."""
+    """What the bundle holds, and a button that downloads it as a zip, which is made while it is sent."""
     st.subheader("Take it home", anchor=False)
     files = {name: row for name, row in BUNDLE_FILES.items() if (run.bundle / name).is_file()}
     if not files:
@@ -27,7 +26,7 @@ def take_home(run: RunFolder) -> None:
     )
     st.download_button(
         "Download the bundle",
-        lambda: _zipped(run),
+        lambda: zipped(run),
         file_name=f"{file_stem(run.name)}-bundle.zip",
         mime="application/zip",
         icon=":material/download:",
@@ -36,6 +35,7 @@ def take_home(run: RunFolder) -> None:
     )
 
 
-def _zipped(run: RunFolder) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return to_zip(run.bundle, Path(folder) / "bundle.zip").read_bytes()
+def zipped(run: RunFolder) -> bytes:
+    """The zip of the run's bundle, or what stands for it where this process serves the app with its guards."""
+    # Streamlit alone can send only what is whole in memory.
+    return Offered.of(run.bundle) if guarded() else b"".join(zip_parts(run.bundle))

@@ -53,6 +53,7 @@ async def aask(
     given = {"host": "localhost:8501", **(headers or {})}
     scope: Scope = {
         "type": "websocket" if websocket else "http",
+        "asgi": {"spec_version": "2.4"},
         "method": method,
         "path": path,
         "query_string": query.encode(),
@@ -82,7 +83,7 @@ async def aask(
             answer.status = message["status"]
             answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         else:
-            answer.body += (message.get("body") or message.get("bytes") or b"").decode()
+            answer.body += (message.get("body") or message.get("bytes") or b"").decode(errors="surrogateescape")
 
     await app(scope, receive, send)
     return answer

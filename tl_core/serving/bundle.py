@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from tl_core.serving.inspection import check_tensors, read_info
 from tl_core.serving.unpack import unpack
 
 _PICKLES = frozenset([".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"])
+
+_PART = 1 << 18
+"""Bytes of a file that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,53 @@ def to_zip(folder: Path, out: Path, *, check: Callable[[Path, Ends], object] = c
         DiskFull: no space is left.
     """
     bundle = read_bundle(folder, check=check)
-    with appearing(out, str(out)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with appearing(out, str(out)) as temporary, temporary.open("wb") as file:
+        file.writelines(zip_parts(bundle.folder))
+    return out
+
+
+def zip_parts(folder: Path) -> Iterator[bytes]:
+    """The zip of the bundle folder `folder`, part by part while its files are read; they are not checked.
+
+    The same bundle always gives the same bytes.
+    """
+    made = _Parts()
+    # Sizes stand after the content, since parts that were passed on cannot be changed. Programs that read a zip from its beginning
+    # find them there only if the content is deflated, so weights are deflated, too, in blocks that are stored as they are.
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, row in BUNDLE_FILES.items():
-            file = bundle.folder / name
+            file = folder / name
             if not file.is_file():
                 continue
-            # Without a date of its own an entry is of 1980.
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = 0o100644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED if row.compressed else zipfile.ZIP_STORED
-            entry.file_size = file.stat().st_size
-            with file.open("rb") as source, archive.open(entry, "w") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-    return out
+            archive.compresslevel = None if row.compressed else 0
+            with file.open("rb") as source, archive.open(name, "w") as target:
+                while content := source.read(_PART):
+                    target.write(content)
+                    yield made.taken()
+            archive.getinfo(name).external_attr = 0o100644 << 16
+    yield made.taken()
+
+
+class _Parts:
+    """A file to write a zip to, whose content is taken away again and again."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def write(self, content: bytes) -> int:
+        self._held += content
+        return len(content)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def taken(self) -> bytes:
+        found = bytes(self._held)
+        self._held.clear()
+        return found
 
 
 def _bundle_folder(path: Path) -> Path:

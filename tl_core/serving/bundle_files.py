@@ -28,7 +28,7 @@ class BundleFile:
     required: bool = False
     """Whether a bundle without it is refused; `bundle.write_bundle` writes these files."""
     compressed: bool = False
-    """Whether the zip compresses it: text shrinks, weights do not."""
+    """Whether it is made smaller in the zip: text shrinks, weights do not."""
 
 
 BUNDLE_FILES: Mapping[str, BundleFile] = {

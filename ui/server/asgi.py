@@ -10,6 +10,7 @@ from streamlit.starlette import App
 
 from tl_core import settings
 from ui.server import openid, password
+from ui.server.bundle_zips import BundleZips
 from ui.server.hosts import Hosts
 from ui.server.messages import Messages
 from ui.server.open_pages import OpenPages
@@ -52,6 +53,7 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
         Middleware(OpenPages, most=chosen.most_pages, here=chosen.pages_an_address),
         Middleware(Messages),
         Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total),
+        Middleware(BundleZips),
     ]
 
 
