@@ -66,11 +66,10 @@ format: .venv/dev
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@
 
-# without import-linter, which needs a newer rich than Graft and which no test uses
 .venv-lowest/ready: requirements-dev.txt requirements.txt
 	$(PYTHON) -m venv --clear .venv-lowest
 	sed -n -e '/^torch/d' -e 's/>=/==/p' requirements.txt >.venv-lowest/lowest.txt
-	grep -v -e '^-r' -e '^import-linter' requirements-dev.txt >.venv-lowest/tools.txt
+	grep -v '^-r' requirements-dev.txt >.venv-lowest/tools.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r .venv-lowest/tools.txt -c .venv-lowest/lowest.txt
 	touch $@
