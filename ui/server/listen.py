@@ -22,6 +22,7 @@ GRACE = 5
 """Seconds that an answer which is being sent has left when the server is told to end."""
 
 _DESCRIPTORS = 10_240
+"""Open files that are asked for where the system names no limit."""
 
 
 def options(host: str, port: int) -> dict[str, Any]:
