@@ -76,10 +76,7 @@ class _Input(NamedTuple):
     backbone: str
     weights: str
     image_size: int
-
-    @property
-    def interpolation(self) -> str:
-        return network(self.backbone).weights_row(self.weights).interpolation
+    interpolation: str
 
 
 def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
@@ -91,7 +88,9 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
     source = dataset.spec()
     if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):
         return held
-    used = [one for one in _used(Workspace(dataset.workspace_folder)) if _same_pictures(one.dataset, dataset)]
+    used = list(_used(Workspace(dataset.workspace_folder)))
+    same = {other for other in {one.dataset for one in used} if _same_pictures(other, dataset)}
+    used = [one for one in used if one.dataset in same]
     return Kept(
         pixels=held.pixels
         and any((one.image_size, one.interpolation) == (wanted.image_size, wanted.interpolation) for one in used),
@@ -108,14 +107,19 @@ def _used(workspace: Workspace) -> Iterator[_Input]:
 
 
 def _inputs(spec: JobSpec) -> list[_Input]:
+    """Raises UnknownName for a network that is no longer known."""
     match spec:
         case TrainSpec():
-            return [_Input(spec.dataset, spec.backbone, spec.weights, spec.image_size)]
+            interpolation = network(spec.backbone).weights_row(spec.weights).interpolation
+            return [_Input(spec.dataset, spec.backbone, spec.weights, spec.image_size, interpolation)]
         case LearningRateSpec():
             return _inputs(spec.train)
         case RankSpec():
             rows = [(name, network(name).weights_row()) for name in spec.backbones]
-            return [_Input(spec.dataset, name, weights.name, weights.input_size) for name, weights in rows]
+            return [
+                _Input(spec.dataset, name, weights.name, weights.input_size, weights.interpolation)
+                for name, weights in rows
+            ]
         case _:
             return []
 
