@@ -146,6 +146,22 @@ def test_a_disk_that_is_full_when_a_run_is_made_leaves_nothing_of_it(
     assert workspace.runs() == []
 
 
+def test_a_disk_that_is_full_leaves_the_users_own_folder_free_for_the_next_attempt(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(path: Path) -> None:
+        path.write_bytes(b"a part")
+        raise DiskFull("The disk is full.")
+
+    out = tmp_path / "run"
+    out.mkdir()
+    monkeypatch.setattr("tl_core.runs.store.new_folder.keep_reserve", full)
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            jobs.submit_training(workspace, dataset, out=out)
+    assert not list(tmp_path.glob("run/*"))
+
+
 def test_a_double_click_starts_one_job(workspace: Workspace, dataset: DatasetFolder, train: Train) -> None:
     found: list[RunFolder] = []
     clicks = [threading.Thread(target=lambda: found.append(train("half second", key="form 17"))) for _ in range(4)]

@@ -81,7 +81,12 @@ def make_outside(folder: Path, spec: JobSpec) -> tuple[Path, int]:
         raise _taken(folder) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
-    return folder, _fill(folder, spec)
+    try:
+        return folder, _fill(folder, spec)
+    except BaseException:
+        # Else it would hold something at the next attempt.
+        remove(folder)
+        raise
 
 
 def _taken(folder: Path) -> NotEmpty:
