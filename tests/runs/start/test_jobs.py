@@ -162,6 +162,26 @@ def test_a_disk_that_is_full_leaves_the_users_own_folder_free_for_the_next_attem
     assert not list(tmp_path.glob("run/*"))
 
 
+def test_on_a_full_disk_the_record_of_a_run_that_cannot_be_finished_has_the_space_that_was_set_aside(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_full_disk(path: Path, content: bytes) -> None:
+        if run.reserve.exists():
+            raise DiskFull("The disk is full.")
+        path.write_bytes(content)
+
+    run = train("mended")
+    list(jobs.follow(run))
+    run.best.write_text("the best so far")
+    before = run.status()
+    monkeypatch.setenv("GRAFT_EXECUTOR", "no-such")
+    monkeypatch.setattr(jobs, "write_atomically", on_full_disk)
+    with pytest.raises(SpecError):
+        jobs.finish_with_best(run)
+    assert run.status() == before
+    assert run.can_finish()
+
+
 def test_a_double_click_starts_one_job(workspace: Workspace, dataset: DatasetFolder, train: Train) -> None:
     found: list[RunFolder] = []
     clicks = [threading.Thread(target=lambda: found.append(train("half second", key="form 17"))) for _ in range(4)]

@@ -168,9 +168,10 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
         raise
 
     def undo() -> None:
+        # First, because on a full disk there is no other space for the record.
+        remove(run.reserve)
         for file, content in before.items():
             remove(file) if content is None else write_atomically(file, content)
-        remove(run.reserve)
 
     hand_over(run, claim, store=store.root, undo=undo)
     return run
