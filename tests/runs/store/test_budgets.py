@@ -120,6 +120,19 @@ def test_a_run_is_refused_where_its_bundle_would_not_fit_and_one_that_waits_coun
     by(WAITING, jobs.submit_training, workspace, dataset, name="second", device="cpu")
 
 
+def test_a_run_is_finished_with_its_best_state_only_where_its_bundle_fits(
+    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = by(HERE, jobs.submit_training, workspace, dataset, name="mended", device="cpu")
+    stopped.best.write_bytes(b"x" * 1_000_000)
+    _megabytes(monkeypatch, 50)
+    with pytest.raises(OverBudget, match="56 MB of the 50 MB that it may have"):
+        by(WAITING, jobs.finish_with_best, stopped)
+    assert stopped.can_finish()
+    _megabytes(monkeypatch, 60)
+    assert by(WAITING, jobs.finish_with_best, stopped).alive()
+
+
 def test_pictures_that_two_data_sets_share_count_once(workspace: Workspace, dataset: DatasetFolder) -> None:
     (dataset.path / "1.jpg").write_bytes(b"x" * 700_000)
     before = used(workspace).total

@@ -134,6 +134,8 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
         NotFound: it wrote none, or its data set is gone.
         DeviceError: its device is not here any more.
         LimitReached: too many jobs wait or work here.
+        OverBudget: the workspace has no room for its bundle.
+        DiskFull: the disk has no room for it.
     """
     spec = run.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
@@ -158,7 +160,9 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
         # Nobody else submits or runs it now, so what the last worker left may be changed.
         record = (run.finish_file, run.cancel_file, run.expected_file, run.path / "status.json")
         before = {file: file.read_bytes() if file.exists() else None for file in record}
-        keep_reserve(run.reserve)
+        # A run that is claimed counts with all that it is expected to write.
+        with room_for(workspace):
+            keep_reserve(run.reserve)
         run.finish_file.touch()
         run.expected_file.unlink(missing_ok=True)
         run.cancel_file.unlink(missing_ok=True)
