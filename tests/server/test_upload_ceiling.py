@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
@@ -190,6 +191,32 @@ def test_a_slow_line_is_waited_for_and_a_large_upload_that_would_take_the_day_is
     assert pace.left(size=4 * MB, came=MB, seconds=100) == 30
     assert pace.left(size=500 * MB, came=MB, seconds=100) < 0
     assert pace.left(size=4 * MB, came=MB, seconds=300) < 0
+
+
+def test_a_folder_whose_files_come_all_at_once_over_a_slow_line_is_taken() -> None:
+    files = 100
+
+    async def story() -> list[int | None]:
+        loop, passed, together = asyncio.get_running_loop(), 0.0, asyncio.Barrier(files)
+        monotonic = loop.time
+        loop.time = lambda: monotonic() + passed  # type: ignore[method-assign]
+
+        app = UploadCeiling(inner, session=10 * MB, total=20 * MB)
+
+        async def slow_line(scope: Scope, receive: Receive, send: Send) -> None:
+            async def part() -> Message:
+                nonlocal passed
+                if await together.wait() == 0:
+                    passed += 20
+                return await receive()
+
+            await app(scope, part, send)
+
+        how: dict[str, Any] = {"method": "PUT", "headers": {"content-length": "48000"}, "body": [bytes(4_000)] * 12}
+        uploads = (aask(slow_line, f"/_stcore/upload_file/a/{number}", **how) for number in range(files))
+        return [answer.status for answer in await asyncio.gather(*uploads)]
+
+    assert run(story()) == [200] * files
 
 
 def test_an_upload_that_does_not_hold_to_its_size_is_refused() -> None:

@@ -50,13 +50,13 @@ class Pace:
     free: float = 30
     """Seconds before the whole of it is looked at."""
     slowest: float = 5_000
-    """Bytes a second. A browser sends six files of a folder at once, over one line."""
+    """Bytes a second, of all uploads together that a session sends at once. A browser sends up to 250 files of a folder over one line."""
     longest: float = 7_200
     """Seconds in which all of it must come."""
 
-    def left(self, size: int, came: int, seconds: float) -> float:
-        """For how many seconds more the next bytes of an upload of `size` bytes may be waited for."""
-        rate = max(self.slowest, size / self.longest)
+    def left(self, size: int, came: int, seconds: float, *, together: int = 1) -> float:
+        """For how many seconds more the next bytes of an upload of `size` bytes may be waited for, one of `together` that share a line."""
+        rate = max(self.slowest / together, size / self.longest)
         return min(self.quiet, self.free + came / rate - seconds)
 
 
@@ -96,8 +96,8 @@ class UploadCeiling:
     files: int = MAX_FILES
     """Files that one session may have in memory."""
     pace: Pace = field(default_factory=Pace)
-    _coming: dict[object, tuple[str, int]] = field(default_factory=dict)
-    """The session and the bytes of each request that is being read; several may send one file."""
+    _coming: dict[str, dict[object, int]] = field(default_factory=dict)
+    """The bytes of each request of a session that is being read; several may send one file."""
     _origins: dict[str, str | None] = field(default_factory=dict)
     """Where each session that has uploads comes from."""
 
@@ -125,24 +125,28 @@ class UploadCeiling:
             return
         _refused.pop(session, None)
         self._origins[session] = origin
-        request = object()
-        self._coming[request] = session, _A_FILE + int(length)
+        request, coming = object(), self._coming.setdefault(session, {})
+        coming[request] = _A_FILE + int(length)
         try:
             await self.app(scope, self._timely(receive, session, int(length)), send)
         finally:
-            del self._coming[request]
+            del coming[request]
+            if not coming:
+                del self._coming[session]
 
     def _timely(self, receive: Receive, session: str, size: int) -> Receive:
         """What comes of an upload, as long as it keeps its pace; then an exception that Starlette answers with 408."""
         clock = asyncio.get_running_loop().time
-        begun, came, more = clock(), 0, True
+        begun, came, more, together = clock(), 0, True, 1
 
         async def timely() -> Message:
-            nonlocal came, more
+            nonlocal came, more, together
             if not more:
                 return await receive()
+            # Also where the others have come meanwhile: what came so far shared the line with them.
+            together = max(together, len(self._coming.get(session, ())))
             try:
-                async with asyncio.timeout(self.pace.left(size, came, clock() - begun)):
+                async with asyncio.timeout(self.pace.left(size, came, clock() - begun, together=together)):
                     message = await receive()
             except TimeoutError:
                 text = "An upload came too slowly, and was ended. Try again over a better connection, or with smaller pictures."
@@ -182,9 +186,9 @@ class UploadCeiling:
             # A copy, because the threads of other sessions remove theirs meanwhile.
             for session, kept in list(stored.items()):
                 held[session] = len(kept), kept.size
-        for session, size in self._coming.values():
+        for session, coming in self._coming.items():
             files, sum_ = held.get(session, (0, 0))
-            held[session] = files + 1, sum_ + size
+            held[session] = files + len(coming), sum_ + sum(coming.values())
         return {session: of for session, of in held.items() if of[0]}
 
 
