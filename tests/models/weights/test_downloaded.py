@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.models.conftest import result_of
 from tests.models.sites import COMMIT, CONTENT, PROXIES, SHA256, Site, hub_row, serving, torch_row
@@ -70,6 +71,25 @@ def test_weights_that_jobs_use_stay_and_the_next_ones_are_refused_before_anythin
         downloads()[0].remove()
     assert _names() == {"resnet18", "resnet34"}
     assert len(site.paths) == asked
+
+
+def test_weights_that_another_job_brought_meanwhile_stay_while_they_are_used(site: Site, tmp_path: Path) -> None:
+    row = torch_row(site)
+    _, file = result_of(fetch(row))
+    _processes_end()
+    (record,) = downloads()
+    for path in (file, record.path):
+        path.rename(tmp_path / path.name)
+    with FileLock(file.with_suffix(f"{file.suffix}.lock")):
+        waiting = fetch(row)
+        while not isinstance(next(waiting), Notice):
+            continue
+        for path in (file, record.path):
+            (tmp_path / path.name).rename(path)
+    assert result_of(waiting)[1] == file
+    with pytest.raises(InUse, match="in use by a job"):
+        record.remove()
+    assert file.exists()
 
 
 def test_weights_that_are_larger_than_all_that_may_be_kept_are_refused_before_a_job_is_made(

@@ -48,10 +48,6 @@ class Downloaded:
     """The record."""
 
     @property
-    def exists(self) -> bool:
-        return self.path.is_file()
-
-    @property
     def origin(self) -> Origin:
         """Raises NotFound, DocumentError."""
         return Origin.read(self.path)
@@ -85,10 +81,12 @@ class Downloaded:
                 raise InUse("These weights are being removed. Try again in a minute.")
             _held[self._lock] = descriptor
 
-    def touch(self) -> None:
-        """Note that it is used now."""
-        with suppress(FileNotFoundError):
-            os.utime(self.path)
+    def use(self) -> None:
+        """As `hold`, and note that it is used now; nothing where there is no such download. Raises InUse."""
+        if self.path.is_file():
+            self.hold()
+            with suppress(FileNotFoundError):
+                os.utime(self.path)
 
     def remove(self) -> int:
         """Remove its file and its record; the bytes that are free then. Raises InUse."""

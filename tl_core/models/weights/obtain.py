@@ -124,6 +124,7 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
         SpecError: GRAFT_WEIGHTS_DIR names no folder.
         WeightsUnavailable: it is not here and the server cannot be reached; the message lists what works now.
         DownloadFailed: the file is damaged or incomplete.
+        InUse: it is being removed.
         OverBudget: it does not fit what Graft may download.
         DiskFull: no space is left.
     """
@@ -133,10 +134,8 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
     name = hub.file.replace("/", "--") if hub else known.file
     part = folder / f"{name}.part"
     record = record_of(part)
-    if record.exists:
-        # From here on nobody removes the file.
-        record.hold()
-        record.touch()
+    # From here on nobody removes the file.
+    record.use()
     damaged: list[Path] = []
     for found in candidates(network, known):
         if found.place == "operator's folder":
@@ -162,6 +161,7 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
     yield from _wait_for(lock, known)
     try:
         # Another job may have brought it meanwhile.
+        record.use()
         brought = (found.path for found in candidates(network, known) if found.place != "operator's folder")
         found_now = next((path for path in brought if _is_intact(path, known)), None)
         if found_now is not None:
