@@ -12,6 +12,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import by
 from tl_core import locks
+from tl_core.disk import remove
 from tl_core.documents.events import EVENT, Notice
 from tl_core.documents.status import Status
 from tl_core.errors import InUse, NotFound, StoreError
@@ -278,6 +279,18 @@ def test_a_workspace_with_a_mistake_in_it_stops_no_sweep_and_is_not_tried_again_
     caplog.clear()
     sweep_hourly(store, 0)
     assert not caplog.messages
+
+
+def test_a_folder_that_somebody_else_removes_at_the_same_moment_is_removed(
+    dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed_meanwhile(job: DatasetFolder) -> bool:
+        remove(job.path)
+        return False
+
+    monkeypatch.setattr(DatasetFolder, "waits", removed_meanwhile)
+    dataset.delete()
+    assert not dataset.path.exists()
 
 
 def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace, dataset: DatasetFolder) -> None:

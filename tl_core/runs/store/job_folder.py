@@ -242,7 +242,10 @@ class JobFolder:
         descriptors: list[int] = []
         try:
             for path, problem in self._needed_by():
-                descriptor = locks.take(path) if self.path.is_dir() and not self.waits() else None
+                descriptor = None
+                # Where somebody else has removed the folder, there is nothing to hold.
+                with suppress(FileNotFoundError):
+                    descriptor = None if self.waits() else locks.take(path)
                 if descriptor is None and self.path.is_dir():
                     raise InUse(problem)
                 descriptors.extend([] if descriptor is None else [descriptor])
