@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 _RETRY = 0.02
+_DESCRIPTORS = 10_240
+"""Open files that are asked for where the system names no limit."""
 
 
 def take(path: Path, *, shared: bool = False, patience: float = 0.25) -> int | None:
@@ -68,3 +71,12 @@ def release(descriptors: Iterable[int]) -> None:
     """Close `descriptors`; a lock ends when the last process that has one closed it."""
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many open files, locks and connections as the system allows; many systems start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        # macOS says that it has no limit, and refuses more than this.
+        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

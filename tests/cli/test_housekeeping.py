@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,23 @@ def test_a_workspace_goes_by_its_first_digits_unless_a_job_works_in_it(capsys: p
         "neither idle, uploads, cache, weights" in _store(capsys, "--clear", "ddd", "--yes", code=2)["error"]["message"]
     )
     assert _store(capsys, "--clear", "cccccc", "--yes", code=2)["error"]["kind"] == "not_found"
+
+
+def test_a_workspace_goes_also_where_it_has_more_jobs_than_a_process_may_have_open_files_at_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    workspace, dataset = _workspace("c" * 32)
+    for number in range(100):
+        (folder := dataset.path.with_name(f"{number:016}")).mkdir()
+        shutil.copyfile(dataset.path / "spec.json", folder / "spec.json")
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = max(int(path.name) for path in Path("/dev/fd").iterdir())
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 30, kept[1]))
+        _store(capsys, "--clear", "cccccc", "--yes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+    assert not workspace.exists
 
 
 def test_idle_workspaces_and_forgotten_uploads_go_by_their_age(capsys: pytest.CaptureFixture[str]) -> None:

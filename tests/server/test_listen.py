@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -32,16 +30,6 @@ def test_a_forwarded_address_counts_only_from_a_proxy_that_the_operator_names(mo
     # The last address is the proxy's own word; those before it are what the browser claimed.
     assert _client("10.0.0.1", said) == "203.0.113.7"
     assert _client("192.0.2.1", said) == "192.0.2.1"
-
-
-def test_the_app_may_have_as_many_connections_as_the_system_allows() -> None:
-    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (512, kept[1]))
-        listen.allow_descriptors()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
 
 
 def _client(peer: str, headers: dict[str, str]) -> str:

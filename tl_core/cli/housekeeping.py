@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tl_core import locks
 from tl_core.cli import show
 from tl_core.cli.parameters import Json
 from tl_core.errors import InUse, SpecError
@@ -47,6 +48,8 @@ def store(
         else:
             _tell(found)
         return
+    # A workspace is removed while the locks of all its jobs are held.
+    locks.allow_descriptors()
     _clear(place, clear, older_than, yes=yes, json=json)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import signal
 import sys
 from types import FrameType
@@ -13,16 +12,13 @@ import uvicorn
 from streamlit import config
 from streamlit.web.bootstrap import load_config_options
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.errors import GraftError
 from ui.server.asgi import application
 from ui.server_paths import keep_tokens_out_of_logs
 
 GRACE = 5
 """Seconds that an answer which is being sent has left when the server is told to end."""
-
-_DESCRIPTORS = 10_240
-"""Open files that are asked for where the system names no limit."""
 
 
 def options(host: str, port: int) -> dict[str, Any]:
@@ -61,7 +57,7 @@ def uvicorn_options() -> dict[str, Any]:
 
 def main(host: str, port: int) -> None:
     keep_tokens_out_of_logs()
-    allow_descriptors()
+    locks.allow_descriptors()
     load_config_options(options(host, port))
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
     signal.signal(signal.SIGTERM, _ended)
@@ -70,15 +66,6 @@ def main(host: str, port: int) -> None:
     except GraftError as error:
         sys.exit(error.message)
     uvicorn.run(app, host=host, port=port, **uvicorn_options())
-
-
-def allow_descriptors() -> None:
-    """Let this process have as many open files and connections as the system allows; many systems start with 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY:
-        # macOS says that it has no limit, and refuses more than this.
-        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _ended(number: int, frame: FrameType | None) -> None:
