@@ -35,21 +35,21 @@ def test_all_problems_are_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path
         monkeypatch.setenv(f"GRAFT_{name}", value)
     with pytest.raises(SpecError) as error:
         settings.check()
-    assert error.value.message.splitlines() == [
-        "The environment variable GRAFT_KEEP_DAY is no setting of Graft. Did you mean GRAFT_KEEP_DAYS?",
-        "The environment variable GRAFT_PRESET is 'cloud'; it takes person, office, space.",
-        "The environment variable GRAFT_KEEP_DAYS is '-1'; it takes a number from 0 up.",
-        "The environment variable GRAFT_MAX_UPLOAD_MB is 'much'; it takes a number from 0 up.",
-        "The environment variable GRAFT_CACHE_GB is 'inf'; it takes a number from 0 up.",
-    ]
+    assert error.value.message == (
+        "The environment variable GRAFT_KEEP_DAY is no setting of Graft. Did you mean GRAFT_KEEP_DAYS? "
+        "The environment variable GRAFT_PRESET is 'cloud'; it takes person, office, space. "
+        "The environment variable GRAFT_KEEP_DAYS is '-1'; it takes a number from 0 up. "
+        "The environment variable GRAFT_MAX_UPLOAD_MB is 'much'; it takes a number from 0 up. "
+        "The environment variable GRAFT_CACHE_GB is 'inf'; it takes a number from 0 up."
+    )
     for name in ("PRESET", "KEEP_DAYS", "CACHE_GB", "MAX_UPLOAD_MB", "KEEP_DAY"):
         monkeypatch.delenv(f"GRAFT_{name}")
     with pytest.raises(SpecError) as error:
         settings.check()
-    assert error.value.message.splitlines() == [
-        f"GRAFT_STORE is {a_file}/store, but {a_file} is a file. Name a folder.",
-        f"GRAFT_WEIGHTS_DIR is {a_file}, which is no folder. Name one that is there.",
-    ]
+    assert error.value.message == (
+        f"GRAFT_STORE is {a_file}/store, but {a_file} is a file. Name a folder. "
+        f"GRAFT_WEIGHTS_DIR is {a_file}, which is no folder. Name one that is there."
+    )
 
 
 def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,7 +246,7 @@ def check(*more: Callable[[], object]) -> Settings:
         except SpecError as error:
             problems.append(error.message)
     if problems:
-        raise SpecError("\n".join(dict.fromkeys(problems)))
+        raise SpecError.of(dict.fromkeys(problems))
     return current()
 
 
@@ -312,7 +312,7 @@ def _of(given: tuple[tuple[str, str], ...]) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SpecError("\n".join(_problem(dict(found)) for found in error.errors())) from None
+        raise SpecError.of(_problem(dict(found)) for found in error.errors()) from None
 
 
 def _problem(found: dict[str, Any]) -> str:

@@ -107,6 +107,7 @@ def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_
         "secrets.toml",
     ):
         assert words in said
+    assert "\\" not in said
     monkeypatch.setattr(service, "find_spec", lambda name: None)
     assert main(["app"]) == 2
     assert "pip install authlib httpx" in capsys.readouterr().err
