@@ -43,8 +43,8 @@ BACKBONE = "efficientnet_lite0"
 STAGES = 2
 HEAD = """# Strategies, measured
 
-Written by `benchmarks/strategies.py`. Each strategy ran with its defaults on EfficientNet-Lite0 at 224 px, and all were judged on the same
-held-out pictures. "Right on held-out" is the accuracy on pictures that took no part in training, the mean of the seeds, with the 95 % Wilson
+Written by `benchmarks/strategies.py`. Each strategy that fits EfficientNet-Lite0 (all but lora, which needs a transformer) ran on it with its
+defaults at 224 px, and all were judged on the same held-out pictures. "Right on held-out" is the accuracy on pictures that took no part in training, the mean of the seeds, with the 95 % Wilson
 interval for that many pictures. Seconds and memory are those of the worker of one run, the median of the seeds, with decoded pixels and frozen
 features of earlier runs in the cache. Memory is without mapped files.
 """
