@@ -50,6 +50,8 @@ _ARRAYS = 100_000_000
 _LARGE = 300_000_000
 """Bytes of memory above which a classifier is asked by one workspace at a time."""
 _ONE_LARGE = threading.Lock()
+_OPENING = threading.Lock()
+"""Held while a classifier is opened: several at once would take no less time, and glibc would keep twice the memory after them."""
 _DECODERS = 2
 _POOLS = Pools([Pool(_DECODERS) for _ in range(4)])
 """As many workspaces can ask at the same time, each with decoders of its own; a decoder takes 40 MB."""
@@ -146,21 +148,22 @@ def _open(run: RunFolder) -> Iterator[_Classifier]:
         raise NotFound("This run has no bundle. Train again, or choose another run.") from None
     with ExitStack() as held:
         if found.st_size > _LARGE:
-            held.enter_context(_alone())
-        opened = _opened(str(run.bundle), found.st_mtime)
+            held.enter_context(_held(_ONE_LARGE))
+        with _held(_OPENING):
+            opened = _opened(str(run.bundle), found.st_mtime)
         if found.st_size <= _LARGE < opened.memory:
-            held.enter_context(_alone())
+            held.enter_context(_held(_ONE_LARGE))
         yield opened
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    if not _ONE_LARGE.acquire(timeout=_PATIENCE):
+def _held(lock: threading.Lock) -> Iterator[None]:
+    if not lock.acquire(timeout=_PATIENCE):
         raise _busy()
     try:
         yield
     finally:
-        _ONE_LARGE.release()
+        lock.release()
 
 
 def _busy() -> LimitReached:

@@ -24,6 +24,10 @@ PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.cho
 data set is read.
 """
 
+_KEYS = 8
+"""Of a chooser, used one after another: what Streamlit notes about a key stays until the session ends, its files only as long as the
+page shows that key."""
+
 
 def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], None]) -> None:
     """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
@@ -60,7 +64,7 @@ def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], Non
 
 def chooser_key(name: str) -> str:
     """The key of the file chooser or camera `name`: another one after each time that its files were taken."""
-    return f"{name}-{st.session_state.setdefault(f'{name}-turn', 0)}"
+    return f"{name}-{st.session_state.setdefault(f'{name}-turn', 0) % _KEYS}"
 
 
 def held(widget: str) -> list[UploadedFile]:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +31,7 @@ from tl_core.runs.store.store import Store
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.bundle_files import ONNX
 from tl_core.serving.onnx_session import OnnxSession
-from ui import prediction
+from ui import prediction, taking
 
 __all__ = ["bundle", "graph"]
 
@@ -131,6 +132,37 @@ def test_while_others_ask_the_page_says_so_and_keeps_the_pictures(
     assert in_memory() == []
 
 
+def test_one_classifier_is_opened_at_a_time(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_PATIENCE", 0)
+    mine, theirs = predict(A), predict(B)
+    said = []
+
+    def opened(path: Path) -> OnnxSession:
+        if not said:
+            said.append(bring(theirs, red()).error[0].value)
+        return OnnxSession(path)
+
+    monkeypatch.setattr(prediction, "OnnxSession", opened)
+    assert "### red" in text(bring(mine, red()))
+    assert "Others are asking at this moment" in said[0]
+    assert "### red" in text(theirs.button(key="predict-again").click().run())
+
+
+def test_the_keys_of_the_chooser_come_round(
+    predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "_KEYS", 2)
+    app, ids = predict(A), set()
+    for answers in range(1, 6):
+        ids.add(app.file_uploader[0].proto.id)
+        bring(app, red())
+        assert text(app).count("### red") == answers, "each picture is taken once"
+        assert app.file_uploader[0].value == []
+    assert len(ids) == 2, "Streamlit notes each until the session ends"
+
+
 def test_a_workspace_asks_once_at_a_time(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +223,7 @@ def test_one_workspace_at_a_time_asks_a_large_classifier(
     monkeypatch.setattr(prediction, "_PATIENCE", 0.001)
     mine, theirs = predict(A), predict(B)
     (run,) = Store.default().workspace(A).runs()
-    with prediction._alone():
+    with prediction._held(prediction._ONE_LARGE):
         assert "### red" in text(bring(theirs, red()))
         size = (run.bundle / ONNX).stat().st_size
         monkeypatch.setattr(prediction, "_LARGE", size - 1 if large == "file" else size)

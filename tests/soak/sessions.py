@@ -39,7 +39,7 @@ _LEAST = 10
 _TRAINED = {"strategy": "full_fine_tuning", "epochs": 1000, "image_size": 224}
 _EACH = 150
 """Pictures of each class that the job learns from: it takes longer than the campaign."""
-_SAMPLE = 10.0
+_SAMPLE = 2.0
 """Seconds between two looks at the memory."""
 _SLOWER, _GROWTH = 300.0, 5.0
 """Limits: milliseconds of the 95th percentile beyond that of a session alone; percent of memory in the second half."""
@@ -133,7 +133,7 @@ def _phase(
         while not all(task.done() for task in acting):
             runner.run(asyncio.wait(acting, timeout=_SAMPLE))
             memory.append(app.memory())
-            if len(memory) % 6 == 0:
+            if len(memory) % 30 == 0:
                 yield f"{len(tokens)} sessions, {len(seen.reruns)} reruns, the app has {memory[-1][0]:.0f} MB"
         for task in acting:
             task.result()
