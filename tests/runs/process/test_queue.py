@@ -226,6 +226,14 @@ def test_jobs_without_a_device_wait_as_well_and_as_many_as_the_operator_says_wor
     assert _let_in(tickets[2:]) == [], "its place is left only after its ticket"
 
 
+def test_a_job_that_works_counts_as_before_one_whose_turn_would_come_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_READING_AT_ONCE", "2")
+    assert len(_let_in([_ticket("reading", "a" * 32) for _ in range(2)])) == 2
+    waiting = _asked(wait_for_turn(_ticket("reading", "b" * 32), cancelled=lambda: False))
+    assert isinstance(waiting, StageStarted)
+    assert "2 jobs are before it" in waiting.title
+
+
 def test_the_line_says_how_long_the_jobs_before_take_where_that_is_known(store: object) -> None:
     def said(*before: float | None) -> str:
         ahead = [_ticket("cpu", f"{number:032}", Outlook(seconds=seconds)) for number, seconds in enumerate(before)]

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import PATIENCE
 from tests.runs.conftest import TOKEN
 from tests.runs.executors import InProcess, by
-from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.events import Event, Progress, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.documents.status import Failure
 from tl_core.errors import LimitReached
@@ -65,6 +65,21 @@ def test_a_job_keeps_memory_from_others_by_what_it_had_once_it_has_worked_for_a_
     monkeypatch.setattr(memory, "megabytes", lambda: 3000.0)
     watched.look()
     assert ticket.outlook().memory_mb == pytest.approx(2300), "it may come to its peak again, and a tenth more"
+    drop_ticket(ticket)
+
+
+def test_those_who_wait_learn_how_long_a_job_still_takes_from_what_was_expected_and_from_its_progress(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "500")
+    monkeypatch.setattr(watch, "_EVERY", 0.0)
+    ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook(seconds=50_000.0))
+    watched = watch.Watch(ticket, PeakMemory(), pytest.fail)
+    watched.look()
+    assert 40_000 < (ticket.outlook().seconds or 0) < 50_000
+    watched.take(Progress(stage="training", done=1, total=10, seconds_left=90_000.0))
+    watched.look()
+    assert ticket.outlook().seconds == 90_000
     drop_ticket(ticket)
 
 
