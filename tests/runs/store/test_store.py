@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -15,7 +16,7 @@ from tl_core import locks
 from tl_core.disk import remove
 from tl_core.documents.events import EVENT, Notice
 from tl_core.documents.status import Status
-from tl_core.errors import InUse, NotFound, StoreError
+from tl_core.errors import DiskFull, InUse, NotFound, StoreError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id, new_token
@@ -279,6 +280,24 @@ def test_a_workspace_with_a_mistake_in_it_stops_no_sweep_and_is_not_tried_again_
     caplog.clear()
     sweep_hourly(store, 0)
     assert not caplog.messages
+
+
+def test_a_disk_that_is_full_makes_no_workspace_says_so_and_lets_pages_open(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        if workspace.path in (path, *path.parents):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    workspace.store.make()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        for make in (workspace.make, workspace.staging):
+            with pytest.raises(DiskFull):
+                make()
+    workspace.make()
+    monkeypatch.setattr(Path, "touch", full)
+    workspace.touch()
 
 
 def test_a_folder_that_somebody_else_removes_at_the_same_moment_is_removed(

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,10 +110,11 @@ class Workspace:
         return _newest_first([job for job in (*self.datasets(), *self.runs(), *self.questions()) if job.alive()])
 
     def staging(self) -> Path:
-        """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again."""
+        """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again. Raises as `make`."""
         folder = self.path / "staging" / new_id()
         self.make()
-        folder.mkdir(parents=True)
+        with disk_full_said("an upload"):
+            folder.mkdir(parents=True)
         return folder
 
     def holds_staged(self, path: Path) -> bool:
@@ -122,8 +123,10 @@ class Workspace:
 
     def touch(self) -> None:
         """Note that somebody was here; a workspace that holds nothing stays unwritten."""
-        if self.exists:
-            (self.path / "touched").touch()
+        # On a full disk the pages open all the same.
+        with suppress(OSError):
+            if self.exists:
+                (self.path / "touched").touch()
 
     def last_used(self) -> float:
         """Seconds since the epoch."""
@@ -143,9 +146,10 @@ class Workspace:
             forget(self.store.root, origins)
 
     def make(self) -> None:
-        """Make its folder, for its owner only. Raises StoreError where that cannot be done."""
+        """Make its folder, for its owner only. Raises StoreError, of which DiskFull is one, where that cannot be done."""
         self.store.make()
-        self.path.mkdir(exist_ok=True, mode=0o700)
+        with disk_full_said("a new workspace"):
+            self.path.mkdir(exist_ok=True, mode=0o700)
 
 
 class Store:
