@@ -3,6 +3,7 @@
 import streamlit as st
 
 from tl_core.data.checks import problem
+from tl_core.errors import GraftError
 from tl_core.runs.start import jobs
 from ui import actions, runview, workspace
 from ui.places import TRAIN
@@ -31,9 +32,13 @@ with workspace.page(TRAIN) as here:
         if untrainable:
             st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
         elif startline.show(here, proposal, parts["train"]):
-            started = actions.once(
-                here.workspace,
-                f"train {dataset.id} {proposal.options}",
-                lambda: jobs.submit_training(here.workspace, dataset, **proposal.asked),
-            )
-            here.go(TRAIN, run=started.id)
+            try:
+                started = actions.once(
+                    here.workspace,
+                    f"train {dataset.id} {proposal.options}",
+                    lambda: jobs.submit_training(here.workspace, dataset, **proposal.asked),
+                )
+            except GraftError as error:
+                st.error(plain(error.message, longest=2000), icon=":material/error:")
+            else:
+                here.go(TRAIN, run=started.id)

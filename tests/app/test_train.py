@@ -109,6 +109,14 @@ def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
     assert not app.exception
 
 
+def test_what_keeps_a_run_from_starting_is_said_at_the_button(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_WORKSPACE_GB", "0.000001")
+    app.button(key="start").click().run()
+    shown = [element.type for element in app.main if element.type in ("error", "selectbox")]
+    assert "This workspace takes" in app.error[0].value
+    assert shown.index("error") < shown.index("selectbox")
+
+
 def test_a_backbone_with_fewer_stages_forgets_how_many_were_to_learn(app: AppTest) -> None:
     app.button(key="choose-partial_fine_tuning").click().run()
     app.number_input(key="set-stages").set_value(8).run()
