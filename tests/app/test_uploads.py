@@ -56,6 +56,15 @@ def test_no_name_leads_out_of_staging(tmp_path: Path, name: str) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file() and root not in path.parents] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"), [("cups.zip", "cups.zip"), ("../../cups.zip", "\u2215..\u2215cups.zip"), ("..", "upload.zip")]
+)
+def test_a_zip_keeps_its_name_so_that_what_is_wrong_with_it_is_said_under_it(
+    tmp_path: Path, name: str, kept: str
+) -> None:
+    assert uploads.save_zip(Sent(name), tmp_path) == tmp_path / kept
+
+
 def test_two_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
     root = uploads.save_tree([Sent("p/a.jpg", b"1"), Sent("p/a.jpg", b"2")], tmp_path)
     assert len(_inside(root)) == 2

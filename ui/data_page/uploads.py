@@ -73,13 +73,13 @@ def class_component(name: str) -> str:
 
 
 def save_zip(upload: Upload, staging: Path) -> Path:
-    """Copy an uploaded zip to `staging` and return its path.
+    """Copy an uploaded zip to `staging`, under its own name, which messages about it say, and return its path.
 
     Raises:
         DataError: it is too large.
         OverBudget, DiskFull: the workspace or the disk has no room for it.
     """
-    target = staging / "upload.zip"
+    target = staging / (component(upload.name) or "upload.zip")
     with _storing([upload], staging), target.open("xb") as file:
         _copy(upload, file)
     return target
