@@ -32,6 +32,7 @@ def test_a_page_that_finds_no_place_is_told_so_and_finds_one_when_another_is_clo
         page = await aask(app, "/Data?workspace=1", client="203.0.113.1", headers={"accept": "text/html"})
         assert page.status == 503
         assert "from your network" in page.body
+        assert "Log in" not in page.body
         assert (await aask(app, "/media/a.png", client="203.0.113.1")).status == 200
 
         elsewhere = opening("198.51.100.9")

@@ -137,7 +137,7 @@ def test_guessing_becomes_slower_and_slower_from_one_place(app: Password, clock:
     assert [typed(app, "guess").status for _ in range(6)] == [401, 401, 401, 401, 429, 429]
     answer = typed(app, SECRET)
     assert (answer.status, answer.headers["retry-after"]) == (429, "1")
-    assert "Wait 1 seconds" in answer.body
+    assert "Wait 1 second, then" in answer.body
     # Somebody else is not held up.
     assert typed(app, SECRET, client="198.51.100.9").status == 303
     waited = 0

@@ -22,7 +22,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Log in · Graft</title>
+<title>{title} · Graft</title>
 <link rel="icon" href="data:,">
 <style>
 :root {{ {light} }}
@@ -71,16 +71,16 @@ def form(status: int, wrong: str = "", **headers: str) -> HTMLResponse:
     described = ' aria-describedby="wrong" aria-invalid="true"' if wrong else ""
     host = os.environ.get("SPACE_HOST", "")
     note = _FRAMED.format(host=escape(host)) if host else ""
-    return _page(_FORM.format(said=said, described=described, note=note), status, headers)
+    return _page("Log in", _FORM.format(said=said, described=described, note=note), status, headers)
 
 
 def link(status: int, text: str, href: str, label: str) -> HTMLResponse:
     """A page with a sentence and a button that leads to `href`."""
-    return _page(_LINK.format(text=escape(text), href=escape(href), label=escape(label)), status, {})
+    return _page(label, _LINK.format(text=escape(text), href=escape(href), label=escape(label)), status, {})
 
 
-def _page(content: str, status: int, headers: dict[str, str]) -> HTMLResponse:
-    page = _PAGE.format(light=_colours("light"), dark=_colours("dark"), content=content)
+def _page(title: str, content: str, status: int, headers: dict[str, str]) -> HTMLResponse:
+    page = _PAGE.format(title=escape(title), light=_colours("light"), dark=_colours("dark"), content=content)
     # With no-referrer, which is the rule elsewhere, a browser would not say that the form is of this site.
     kept = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
     return HTMLResponse(page, status, {**kept, **headers})

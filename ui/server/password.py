@@ -105,7 +105,8 @@ class Password:
         # From here to the end nothing waits, so that of many passwords at once no more are looked at than of as many in turn.
         wait = math.ceil(self.attempts.wait(origin))
         if wait:
-            text = f"There were too many wrong passwords. Wait {wait} seconds, then try again."
+            time = "1 second" if wait == 1 else f"{wait} seconds"
+            text = f"There were too many wrong passwords. Wait {time}, then try again."
             return login_page.form(429, text, **{"Retry-After": str(wait)})
         if not hmac.compare_digest(_digest(typed), _digest(self.password)):
             self.attempts.wrong(origin)
