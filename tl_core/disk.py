@@ -113,9 +113,9 @@ def require_spare(folder: Path, floor: int, needed: int, what: str) -> None:
     """
     left = spare(folder, floor)
     if left < needed:
-        size = f", {in_words(needed)}" if needed else ""
+        size = f", and this takes {in_words(needed)}" if needed else ""
         raise DiskFull(
-            f"The disk is full: {in_words(max(0, left))} are left for {what}{size}, beside the space that stays free "
+            f"The disk is full: {in_words(max(0, left))} are left for {what}{size}. Some space always stays free "
             "(GRAFT_FREE_GB). Free some space, for example delete data sets and runs that nobody needs, and start again."
         )
     found = os.statvfs(_nearest(folder))
