@@ -71,9 +71,9 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
             marker={"color": shades[split], "line": {"width": 0}},
             hovertemplate="%{x} " + SPLIT_WORDS[split] + "<extra></extra>",
         )
-    figure.update_layout(
-        barmode="stack", bargap=0.35, legend={"traceorder": "normal", "y": 1, "yanchor": "bottom"}, margin={"t": 74}
-    )
+    # In the figure's own bottom, which makes room for as many lines as a narrow screen needs.
+    below = {"traceorder": "normal", "yref": "container", "y": 0, "yanchor": "bottom"}
+    figure.update_layout(barmode="stack", bargap=0.35, legend=below)
     figure.update_yaxes(
         tickvals=list(range(len(classes))),
         ticktext=[label(name) for name in classes],
