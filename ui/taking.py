@@ -82,11 +82,18 @@ def free(files: Iterable[UploadedFile]) -> None:
 
 
 def say_refused() -> None:
-    """Say why the server refused this session's last upload, where it did: the chooser itself shows a number only."""
+    """Say why the server refused a file of those that were chosen last, where it did: the chooser itself shows a number only."""
+    # Also without a sentence it has its place: a chooser that moved down would begin anew, and lose what it is sending.
+    with st.container():
+        reason = refused()
+        if reason:
+            st.warning(reason, icon=":material/hourglass_top:")
+
+
+def refused() -> str | None:
+    """Why a file was refused of those that this session's user chose last; None where none was."""
     context = get_script_run_ctx()
-    reason = refusal(context.session_id) if context else None
-    if reason:
-        st.warning(reason, icon=":material/hourglass_top:")
+    return refusal(context.session_id) if context else None
 
 
 def keeping() -> str:

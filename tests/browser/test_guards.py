@@ -99,3 +99,23 @@ def test_the_page_says_why_an_upload_was_refused(page: Page, closed: str, tmp_pa
     page.locator("input[type=file]").last.set_input_files(large)
     expect(page.get_by_text("One upload takes 1 MB in all. Choose fewer pictures, or smaller ones.")).to_be_visible()
     look(page, "upload-refused")
+
+
+def test_of_a_folder_that_did_not_come_whole_nothing_is_kept_and_the_next_upload_has_room(
+    page: Page, closed: str, tmp_path: Path, look: Look
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / "cup").mkdir(parents=True)
+    for number in range(12):
+        (folder / "cup" / f"{number}.jpg").write_bytes(bytes(300_000))
+    small = tmp_path / "small.zip"
+    with zipfile.ZipFile(small, "w") as archive:
+        archive.writestr("cup/1.jpg", bytes(900_000))
+    _log_in(page, closed)
+    page.get_by_role("button", name="Use my pictures").click()
+    page.locator("input[type=file][webkitdirectory]").set_input_files(folder)
+    expect(page.get_by_text("Not all of this folder came, so nothing of it was kept.")).to_be_visible()
+    expect(page.get_by_text("One upload takes 1 MB in all. Choose fewer pictures, or smaller ones.")).to_be_visible()
+    look(page, "folder-refused")
+    page.locator("input[type=file]").last.set_input_files(small)
+    expect(page.get_by_role("heading", name="small")).to_be_visible()

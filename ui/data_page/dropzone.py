@@ -23,7 +23,7 @@ from tl_core.runs.store.folders import DatasetFolder
 from ui import actions, places
 from ui.data_page import uploads
 from ui.places import DATA, Here
-from ui.taking import chooser_key, free, held, keeping, say_refused, take_pictures
+from ui.taking import chooser_key, free, held, keeping, refused, say_refused, take_pictures
 from ui.words import plain, plural
 
 
@@ -119,7 +119,12 @@ def _again(
 
 def _take_folder(here: Here, key: str, extends: DatasetFolder | None) -> None:
     files = held(key)
-    if files:
+    if files and refused():
+        # What came of it would be read as if it were all.
+        st.session_state["folder-turn"] += 1
+        free(files)
+        st.session_state["upload-problem"] = "Not all of this folder came, so nothing of it was kept."
+    elif files:
         _take(here, "folder", files, partial(uploads.save_tree, files), uploads.tree_name(files), extends)
 
 

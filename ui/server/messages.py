@@ -20,6 +20,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tl_core.data.archive import MAX_FILES
 from ui.server.message_parts import Unfit, check, fields, lists_of, only_field
+from ui.server.upload_ceiling import chosen_anew
 
 MOST_PARTS = MAX_FILES + 20_000
 """Parts of one message: the files of a chooser, and the other values of a page."""
@@ -97,6 +98,7 @@ def _placed(asked: FileURLsRequest, answer: ForwardMsg) -> bytes:
     app = runtime.get_instance()
     answer.file_urls_response.response_id = asked.request_id
     if app.is_active_session(asked.session_id):
+        chosen_anew(asked.session_id)
         for place in app.uploaded_file_mgr.get_upload_urls(asked.session_id, asked.file_names):
             answer.file_urls_response.file_urls.add(
                 file_id=place.file_id, upload_url=place.upload_url, delete_url=place.delete_url

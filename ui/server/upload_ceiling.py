@@ -33,12 +33,17 @@ _SHARE = 0.5
 """Share of all memory for uploads that visitors from one place may take."""
 _LOG = logging.getLogger(__name__)
 _refused: dict[str, str] = {}
-"""Why the last upload of a session was refused, by the session."""
+"""Why a file of a session was refused, by the session; of those that were chosen last."""
 
 
 def refusal(session: str) -> str | None:
-    """Why the last upload of this session was refused; None after one was taken."""
+    """Why a file was refused that this session sends or sent; None where none of those was that were chosen last."""
     return _refused.get(session)
+
+
+def chosen_anew(session: str) -> None:
+    """Note that other files of this session are sent from now on."""
+    _refused.pop(session, None)
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,6 @@ class UploadCeiling:
             status, text = refused
             await give(sentence(status, text, **({"Retry-After": "60"} if status == 503 else {})), scope, receive, send)
             return
-        _refused.pop(session, None)
         self._origins[session] = origin
         request, coming = object(), self._coming.setdefault(session, {})
         coming[request] = _A_FILE + int(length)
