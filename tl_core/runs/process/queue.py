@@ -174,7 +174,9 @@ def require_room(queue: Path) -> None:
     """Raises LimitReached where as many jobs wait or work on this machine as may; each is a process."""
     most = settings.current().most_jobs
     if sum(crowd(queue, name) for name in LINES) >= most:
-        raise LimitReached(f"As many jobs as may ({most}) wait or work here. Try again in a few minutes.")
+        raise LimitReached(
+            f"As many jobs wait or work on this server as it takes ({most}). Try again in a few minutes."
+        )
 
 
 def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator[Event, None, int]:
