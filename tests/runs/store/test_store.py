@@ -20,7 +20,7 @@ from tl_core.errors import DiskFull, InUse, NotFound, StoreError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id, new_token
-from tl_core.runs.store.sweep import sweep, sweep_hourly
+from tl_core.runs.store.sweep import remove_upload, sweep, sweep_hourly
 
 _DAY = 86_400
 
@@ -215,6 +215,24 @@ def test_broken_off_work_is_cleared(workspace: Workspace, dataset: DatasetFolder
     assert not stale.exists()
     assert not half_deleted.exists()
     assert not half_made.exists()
+
+
+@pytest.mark.parametrize("inner", ["", "upload.zip"])
+def test_an_upload_that_a_job_at_work_reads_is_neither_swept_nor_cleared_however_old_it_is(
+    workspace: Workspace, dataset: DatasetFolder, inner: str
+) -> None:
+    upload = workspace.staging()
+    dataset.write_spec(dataset.spec().model_copy(update={"source": str(upload / inner)}))
+    os.utime(upload, (time.time() - 2 * _DAY,) * 2)
+    lock = locks.take(dataset.lock)
+    assert lock is not None
+    sweep(Store.default(), 0)
+    with pytest.raises(InUse, match="reads this upload"):
+        remove_upload(workspace, upload)
+    assert upload.exists()
+    locks.release([lock])
+    sweep(Store.default(), 0)
+    assert not upload.exists()
 
 
 def test_pictures_of_a_data_set_that_was_not_read_to_the_end_are_swept_once_its_job_has_ended(
