@@ -10,12 +10,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from safetensors.numpy import save_file
 
 from tests.serving.conftest import WEIGHT
 from tests.serving.hostile_graphs import REFUSED
 from tl_core.errors import BundleError, ModelError
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import Bundle, read_bundle
+from tl_core.serving.inspection import head_name
 from tl_core.serving.predictor import Predictor
 
 
@@ -74,6 +76,16 @@ def test_weights_that_begin_with_a_long_list_are_refused(bundle: Bundle) -> None
     header = json.dumps({f"tensor{number}": entry for number in range(30_000)}).encode()
     (bundle.folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(BundleError, match="begins with a list"):
+        read_bundle(bundle.folder)
+
+
+def test_a_head_may_be_a_convolution_of_one_position_only(bundle: Bundle) -> None:
+    name, shape = head_name(bundle.info), (len(bundle.info.classes), bundle.info.embedding_size)
+    assert name is not None
+    save_file({name: np.zeros((*shape, 1, 1), np.float32)}, bundle.tensors)
+    read_bundle(bundle.folder)
+    save_file({name: np.zeros((*shape, 1, 3), np.float32)}, bundle.tensors)
+    with pytest.raises(BundleError, match=rf"the head {name} is .*1, 3"):
         read_bundle(bundle.folder)
 
 
