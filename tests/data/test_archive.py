@@ -226,6 +226,12 @@ def test_strange_names_never_reach_the_disk(tmp_path: Path) -> None:
     assert all(name.isdigit() for name in everything(tmp_path / "into"))
 
 
+def test_an_entry_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.zip", {"cat/a.jpg": b"one", "n": b"two"})
+    path.write_bytes(path.read_bytes().replace(b"n", b"\0"))
+    assert [file.parts for file in extract(path, tmp_path / "into", max_bytes=MB)] == [("cat", "a.jpg")]
+
+
 def test_folders_without_end_are_refused(tmp_path: Path) -> None:
     name = "cat/" + "a/" * 30_000 + "x.jpg"
     error = refused(tmp_path, make(tmp_path / "a.zip", {name: b"x"}), "more than 100 folders deep")

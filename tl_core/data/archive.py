@@ -90,7 +90,7 @@ class _Unpacking:
         named = [(entry, self._checked_parts(entry)) for entry in entries]
         found = []
         for number, (entry, parts) in enumerate(named):
-            if entry.is_dir() or not parts:
+            if _is_folder(entry) or not parts:
                 continue
             path = self._into / f"{number:06}"
             self._copy(archive, entry, path, parts)
@@ -119,7 +119,7 @@ class _Unpacking:
             raise DataError(
                 f"{self._name} is packed by a method that is not read here. Make it again as an ordinary zip."
             )
-        if _ARCHIVES.search(raw) and not entry.is_dir() and not parts[0].startswith("__MACOSX"):
+        if _ARCHIVES.search(raw) and not _is_folder(entry) and not parts[0].startswith("__MACOSX"):
             raise self._nested(tuple(parts))
         return tuple(parts)
 
@@ -169,6 +169,11 @@ def _original_name(entry: zipfile.ZipInfo) -> str:
         return entry.filename.encode("cp437").decode("utf-8")
     except UnicodeError:
         return entry.filename
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    # `entry.is_dir()` breaks on an entry without a name.
+    return entry.filename.endswith("/")
 
 
 class _Guarded(io.BufferedReader):
