@@ -220,7 +220,11 @@ class RunOptions(Record):
     seed: Annotated[
         int,
         Field(ge=0, le=2**32 - 1),
-        Option(title="Seed", help="The same seed gives the same split and the same result.", tab="Training"),
+        Option(
+            title="Seed",
+            help="The same seed gives the same split; with the same versions on the same machine it also gives the same result.",
+            tab="Training",
+        ),
     ] = 0
     device: Annotated[
         Device,

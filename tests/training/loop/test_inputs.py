@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tl_core.errors import DeviceError
-from tl_core.training.loop.inputs import Copies, Inputs, Stream, torch_device
+from tl_core.training.loop.inputs import Copies, Inputs, Stream, give_memory_back, torch_device, wait_for
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -20,6 +20,17 @@ def test_a_gpu_that_torch_cannot_use_is_said_in_words(name: str, monkeypatch: py
 
 def test_the_processor_is_always_there() -> None:
     assert torch_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_gpu_is_waited_for_and_gives_its_memory_back(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    for name in ("cuda", "mps"):
+        monkeypatch.setattr(getattr(torch, name), "synchronize", lambda *_, name=name: done.append(f"{name} waited"))
+        monkeypatch.setattr(getattr(torch, name), "empty_cache", lambda name=name: done.append(f"{name} emptied"))
+    wait_for(torch.device(device))
+    give_memory_back(torch.device(device))
+    assert done == [f"{device} waited", f"{device} emptied"]
 
 
 def _with_views() -> Inputs:

@@ -189,6 +189,26 @@ def test_the_stage_that_is_pulled_hardest_is_found(planted: int) -> None:
     assert [pulls[stage] for stage in others] == pytest.approx([before[stage] for stage in others], rel=0.2)
 
 
+def test_the_pull_needs_no_float64_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPUs have none."""
+    to_host, to_double = Tensor.cpu, Tensor.double
+    on_host: list[Tensor] = []
+
+    def cpu(tensor: Tensor) -> Tensor:
+        on_host.append(to_host(tensor))
+        return on_host[-1]
+
+    def double(tensor: Tensor) -> Tensor:
+        assert any(tensor is moved for moved in on_host)
+        return to_double(tensor)
+
+    wanted = _pulls(tower())
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    monkeypatch.setattr(Tensor, "double", double)
+    assert _pulls(tower()) == wanted
+    assert on_host
+
+
 def test_looking_for_the_stage_moves_nothing_and_repeats() -> None:
     backbone = tower()
     start = {key: tensor.clone() for key, tensor in backbone.tensors().items()}

@@ -25,7 +25,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DiskFull, OverBudget
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.edit import stage_name
-from tl_core.training.frozen.eager import View, run_eager
+from tl_core.training.frozen.eager import View, full_precision, run_eager
 from tl_core.training.frozen.features import computed_key
 from tl_core.training.frozen.keeping import Costs, measured_costs
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, cut_graph, open_session, run_graph
@@ -186,7 +186,7 @@ class _Run:
             )[0]
             return found
         part = self._backbone.to(self.spec.device).eval().prefix(self._frozen)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             images = torch.from_numpy(np.array(pictures)).to(self.spec.device)
             return np.asarray(part(self._backbone.normalise(images)).cpu().numpy())
 

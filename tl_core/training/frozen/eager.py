@@ -5,7 +5,8 @@ It gives the same outputs in the same files as `onnx_runtime.run_graph`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,24 @@ from tl_core.documents.events import Event
 from tl_core.documents.options import Level
 from tl_core.errors import memory_ran_out
 from tl_core.models.build import Backbone
-from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, write_outputs
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, PART_BYTES, Pictures, Wanted, write_outputs
+from tl_core.training.loop.inputs import give_memory_back
 from tl_core.training.regularisation.augment import view
 
-GPU_BATCH = 256
-"""Images per batch; halved until they fit the device's memory."""
+GPU_BATCH = 32
+"""Images of the first batch; the next ones double as long as they fit the device's memory."""
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """A context in which a GPU computes float32 as such, without TF32, also where the environment makes TF32 PyTorch's default."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @dataclass(frozen=True)
@@ -63,8 +77,8 @@ def run_eager(
 
     Events, errors, `pace` and `before` are those of `onnx_runtime.run_graph`.
 
-    Batches become smaller where memory runs out. All is computed in float32 without TF32, since the values stand for those of the
-    exported graph, from which bfloat16 would differ by more than 1e-3.
+    Batches are as large as fit the device's memory. All is computed in full precision, since the values stand for those of the exported
+    graph, from which bfloat16 would differ by more than 1e-3.
     """
     backbone.to(device).eval()
     first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
@@ -74,7 +88,7 @@ def run_eager(
             batch = pictures.on(device, part)
         else:
             batch = torch.from_numpy(np.array(pictures[part])).to(device)
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with torch.inference_mode(), full_precision():
             x = first(backbone.normalise(batch))
             found = {one.output: x for one in wanted}
             if EMBEDDING in found and frozen < len(backbone.stages):
@@ -83,6 +97,19 @@ def run_eager(
                 found[EMBEDDING] = backbone.pool(x)
             return [found[one.output].float().cpu().numpy() for one in wanted]
 
+    def too_large(error: RuntimeError) -> bool:
+        if not memory_ran_out(error):
+            return False
+        give_memory_back(torch.device(device))
+        return True
+
     yield from write_outputs(
-        wanted, outputs, len(pictures), GPU_BATCH, pace=pace, before=before, too_large=memory_ran_out
+        wanted,
+        outputs,
+        len(pictures),
+        GPU_BATCH,
+        pace=pace,
+        before=before,
+        largest=PART_BYTES // max(1, pictures[:1].nbytes),
+        too_large=too_large,
     )

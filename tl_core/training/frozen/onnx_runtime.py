@@ -29,6 +29,8 @@ BATCH = 8
 """Images per call: more take more memory and are not faster on a CPU."""
 
 _FLOAT16_MAX = 65504.0
+PART_BYTES = 256_000_000
+"""Bytes of the images of one part, and of its outputs, that the host's memory holds at once."""
 
 
 class Pictures(Protocol):
@@ -76,11 +78,13 @@ def write_outputs(
     *,
     pace: Pace | None,
     before: int,
+    largest: int = 0,
     too_large: Callable[[RuntimeError], bool] = lambda error: False,
 ) -> Generator[Event, None, None]:
     """Write what `outputs` gives for each part of `count` images, `size` of them at a time, to the files of `wanted`.
 
-    Where an error is `too_large` for the device's memory, the part is halved. Yields and raises as `run_graph`.
+    Parts double up to `largest` images as long as their outputs have at most `PART_BYTES`. Where an error is `too_large` for the
+    device's memory, the part is halved, and they double no more. Yields and raises as `run_graph`.
     """
     pace = pace or Pace("features", count)
     arrays: list[np.memmap[Any, Any]] = []
@@ -91,7 +95,7 @@ def write_outputs(
         except RuntimeError as error:
             if size == 1 or not too_large(error):
                 raise
-            size //= 2
+            size = largest = size // 2
             continue
         if not arrays:
             arrays = [
@@ -100,6 +104,8 @@ def write_outputs(
         for rows, some in zip(arrays, values, strict=True):
             write_rows(rows, start, some)
         start = min(start + size, count)
+        if 2 * size <= largest and 2 * sum(some.nbytes for some in values) <= PART_BYTES:
+            size *= 2
         yield from pace.at(before + start)
     for rows in arrays:
         rows.flush()

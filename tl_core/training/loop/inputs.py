@@ -65,6 +65,16 @@ def wait_for(device: torch.device) -> None:
     """Return when the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def give_memory_back(device: torch.device) -> None:
+    """Return the memory that torch keeps for later to the device, whose pieces may be too small for what is tried next."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def on_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -48,13 +48,18 @@ def stage_pulls(
     for stage in range(len(backbone.stages)):
         gradient, weight = 0.0, 0.0
         for parameter in backbone.stage_parameters(stage):
-            weight += float(parameter.detach().double().square().sum())
+            weight += _square(parameter)
             if parameter.grad is not None:
-                gradient += float(parameter.grad.detach().double().square().sum())
+                gradient += _square(parameter.grad)
         found.append((gradient / weight) ** 0.5 if weight else 0.0)
     for parameter in backbone.parameters():
         parameter.grad = None
     return tuple(found)
+
+
+def _square(tensor: Tensor) -> float:
+    """The squared norm of `tensor`, summed on the processor: Apple's GPUs have no float64."""
+    return float(tensor.detach().cpu().double().square().sum())
 
 
 def stage_movement(

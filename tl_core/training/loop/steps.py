@@ -19,7 +19,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import calibrated_loss
-from tl_core.training.loop.inputs import Inputs
+from tl_core.training.loop.inputs import Inputs, give_memory_back
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
@@ -269,8 +269,7 @@ class Trainer:
                 if self.micro_batch == 1:
                     raise DeviceError.of_memory(error) from error
             self._optimizer.zero_grad(set_to_none=True)
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+            give_memory_back(self._device)
             self.micro_batch //= 2
             yield Notice(
                 level="warning",
