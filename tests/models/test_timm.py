@@ -87,7 +87,9 @@ def test_the_exported_graph_of_a_whole_network_answers_as_torch_does(name: str, 
 
 
 @pytest.mark.parametrize(
-    "name", [TOKENS, MOBILENET, *(pytest.param(name, marks=pytest.mark.slow) for name in (ROPE, CONVNEXT))]
+    "name",
+    # Not the smallest ConvNeXt of version 2: it has convolutions of size 1 in place of linear layers, which change the estimate alone.
+    [TOKENS, MOBILENET, *(pytest.param(name, marks=pytest.mark.slow) for name in (ROPE, "convnextv2_tiny"))],
 )
 def test_the_table_of_families_says_what_is_found_by_looking(name: str) -> None:
     row = network(name)
