@@ -46,13 +46,14 @@ def little_memory() -> Iterator[None]:
     torch.cuda.empty_cache()
 
 
-def test_bfloat16_learns_and_the_same_spec_gives_the_same_metrics() -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_lower_precision_learns_and_the_same_spec_gives_the_same_metrics(precision: str) -> None:
     curves = []
     for _ in range(2):
         backbone, (pixels, labels) = twin(), pictures()
         row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
         inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
-        plan = spec(epochs=8, precision="bfloat16", recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
+        plan = spec(epochs=8, precision=precision, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
         _, events = finish(
             fit(
                 backbone,

@@ -19,7 +19,7 @@ from tl_core.documents.options import (
 )
 
 ClassesFrom = Literal["first", "innermost"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Queue = Device | Literal["reading", "questions"]
 """What a job waits for: a device, which one job has at a time, or a place among the smaller jobs of one kind."""
 

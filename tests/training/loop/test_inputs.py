@@ -130,11 +130,12 @@ def test_frozen_stages_compute_in_the_runs_precision_and_give_float32() -> None:
     frozen.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), dtype=np.uint8)
     found = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float16"):
         inputs = Inputs(
             pixels, frozen, lambda images: images.flatten(1) / 255.0, torch.device("cpu"), precision=precision
         )
         found[precision] = inputs.batch(np.arange(4))
         assert found[precision].dtype == torch.float32
-    assert seen == [torch.float32, torch.bfloat16]
-    assert torch.allclose(found["float32"], found["bfloat16"], atol=0.05)
+    assert seen == [torch.float32, torch.bfloat16, torch.float16]
+    for lower in ("bfloat16", "float16"):
+        assert torch.allclose(found["float32"], found[lower], atol=0.05)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ _PART = 4_096
 """Rows that are copied to the device at a time, so that an array on the disk never is in the host's memory as a whole."""
 AHEAD = 2
 """Batches that are read ahead."""
+_AUTOCAST: Mapping[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types in which torch computes what a network's precision leaves to it; in float32 it leaves nothing."""
 
 
 def torch_device(name: str) -> torch.device:
@@ -59,6 +61,16 @@ def fits_device(size: int, device: torch.device) -> bool:
     # Memory that torch keeps for later is free, too.
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return size < RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """A context in which networks on `device` compute in `precision`.
+
+    In bfloat16 and float16, torch chooses the operations for which that is exact enough; weights stay float32.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_AUTOCAST[precision])
 
 
 def wait_for(device: torch.device) -> None:
@@ -203,8 +215,7 @@ class Inputs:
         prepared = self.normalise(changed)
         if self.frozen is None:
             return prepared
-        lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
-        with torch.no_grad(), lower:
+        with torch.no_grad(), autocast(self.device, self.precision):
             return torch.cat([self.frozen(part) for part in torch.split(prepared, at_once or len(prepared))]).float()
 
     def _views(self, rows: NDArray[np.integer], generator: torch.Generator | None) -> Tensor:

@@ -19,7 +19,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import calibrated_loss
-from tl_core.training.loop.inputs import Inputs, give_memory_back
+from tl_core.training.loop.inputs import Inputs, autocast, give_memory_back
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
@@ -28,6 +28,9 @@ from tl_core.training.strategies.strategies import Strategy
 from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer_parts, stage_groups
 
 Result = TypeVar("Result")
+
+LOWEST_SCALE = 1.0
+"""A gradient that is not finite although the loss is multiplied by this or less is not finite for its scale."""
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Trainer:
         )
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
         self._average = Average(spec.recipe.ema) if spec.recipe.ema else None
+        # In float16, gradients that are small become zero unless the loss is multiplied (arXiv 1710.03740).
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
         if strategy.parameters == "lora" and not lora.parameters(backbone):
             lora.insert(backbone, spec.recipe.lora_rank, spec.seed)
         backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
@@ -123,15 +128,15 @@ class Trainer:
             self._learning += group.parameters
         for parameter in self._learning:
             parameter.requires_grad_(True)
+        self._statistics = [
+            buffer
+            for module in self._network.modules()
+            if self._keeps_statistics(module)
+            for buffer in module.buffers(recurse=False)
+        ]
         if self._average is not None:
             self._average.follow(self._learning)
-            self._average.follow(
-                buffer
-                for module in self._network.modules()
-                if self._keeps_statistics(module)
-                for buffer in module.buffers(recurse=False)
-                if buffer.is_floating_point()
-            )
+            self._average.follow(one for one in self._statistics if one.is_floating_point())
 
     def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
         """Announce the next calls of `step`, with the same array objects in this order."""
@@ -142,18 +147,17 @@ class Trainer:
     ) -> Generator[Event, None, None]:
         """One step of the optimizer on the images `rows`, in as many parts as memory requires.
 
-        `draw` are the seeds of everything that is random in the step. If the loss is not finite, neither are the weights from
-        then on; `running.loss` shows it.
+        `draw` are the seeds of everything that is random in the step. In float16, a gradient that is too large for its scale is
+        computed again with a smaller one, and only then the step is taken. If the loss is not finite, or the gradient at every
+        scale, training has diverged: `running.loss` is not finite, either, and in other precisions nor are the weights from then on.
         """
         for group in self._optimizer.param_groups:
             joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
             group["lr"] = group["peak"] * factor * joined
-            group["age"] += 1
         self.head_rate = self._optimizer.param_groups[0]["lr"]
-        loss_sum, correct = yield from self._retry(lambda: self._gradient(rows, draw))
-        take_step(self._optimizer, self._recipe)
-        if self._average is not None:
-            self._average.update()
+        loss_sum, correct, finite = yield from self._finite_gradient(rows, draw)
+        if finite:
+            self._move()
         running.images += len(rows)
         running.loss_sum = running.loss_sum + loss_sum
         running.correct = running.correct + correct
@@ -180,7 +184,39 @@ class Trainer:
 
     def pull(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
         """Set the parameters' gradients to those of the mean loss on the unchanged images `rows`, without a step."""
-        yield from self._retry(lambda: self._gradient(rows, None))
+        yield from self._finite_gradient(rows, None)
+
+    def _move(self) -> None:
+        take_step(self._optimizer, self._recipe)
+        for group in self._optimizer.param_groups:
+            group["age"] += 1
+        if self._average is not None:
+            self._average.update()
+
+    def _finite_gradient(
+        self, rows: NDArray[np.integer], draw: list[int] | None
+    ) -> Generator[Event, None, tuple[Tensor, Tensor, bool]]:
+        """What `_gradient` returns, and False where no scale of the loss gives a finite gradient; the sum of the loss is NaN then.
+
+        Without a scale, in float32 and bfloat16, gradients are not looked at and the answer is True. However often the gradient is
+        computed, statistics of batch norm follow the images once.
+        """
+        before = [statistic.clone() for statistic in self._statistics]
+
+        def compute() -> tuple[Tensor, Tensor]:
+            for statistic, value in zip(self._statistics, before, strict=True):
+                statistic.copy_(value)
+            return self._gradient(rows, draw)
+
+        while True:
+            loss_sum, correct = yield from self._retry(compute)
+            scale = self._scaler.get_scale()
+            self._scaler.unscale_(self._optimizer)
+            self._scaler.update()
+            if self._scaler.get_scale() >= scale:
+                return loss_sum, correct, True
+            if scale <= LOWEST_SCALE or not math.isfinite(float(loss_sum)):
+                return torch.full_like(loss_sum, math.nan), correct, False
 
     def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
         """The sum of the plain loss, and how many are right; `draw` None: no augmentation."""
@@ -213,7 +249,7 @@ class Trainer:
                 label_smoothing=self._recipe.label_smoothing,
                 reduction="sum",
             )
-            torch.autograd.backward(loss / len(rows))
+            torch.autograd.backward(self._scaler.scale(loss / len(rows)))
             loss_sum += functional.cross_entropy(logits.detach(), labels[chosen], reduction="sum")
             correct += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
         return loss_sum, correct
@@ -236,8 +272,7 @@ class Trainer:
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:
             images = images.contiguous(memory_format=self._layout)
-        bfloat16 = self._spec.precision == "bfloat16"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        with autocast(self._device, self._spec.precision):
             return torch.as_tensor(self._network(images)).float()
 
     def _train_mode(self, smallest: int) -> None:

@@ -129,7 +129,7 @@ def _memory_mb(asked: MeasureSpec, network: Network, strategy: Strategy, frozen:
     if not strategy.takes_steps:
         largest = max(math.prod(shape) for shape in network.stage_shapes) * 4e-6 * scale
         return base + 2 * weights + 4 * BATCH * largest
-    bytes_a_value = 2 if asked.precision == "bfloat16" else 4
+    bytes_a_value = 4 if asked.precision == "float32" else 2
     kept = sum(_kept(network, stage) for stage in range(frozen, len(network.stages))) * scale * bytes_a_value / 1e6
     learning = sum(network.stage_parameters[frozen:]) + network.head_parameters(asked.classes)
     moments = 3 * 4e-6 * (learning if strategy.parameters == "all" else learning / 50)

@@ -15,7 +15,7 @@ from tl_core.data.cache import Cache
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import memory_ran_out
 from tl_core.models.build import Backbone
-from tl_core.training.loop.inputs import wait_for
+from tl_core.training.loop.inputs import autocast, wait_for
 from tl_core.training.timing import answer_key, remembered, timed
 
 CPU_BATCH = 8
@@ -65,7 +65,7 @@ def _seconds(backbone: Backbone, spec: TrainSpec, frozen: int, layout: torch.mem
     learning.train()
 
     def step() -> None:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bfloat16"):
+        with autocast(device, spec.precision):
             outputs = learning(images)
         torch.autograd.backward(outputs.float().square().mean())
         wait_for(device)
