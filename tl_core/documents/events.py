@@ -80,6 +80,16 @@ class Notice(_Event):
     message: str
 
 
+class ReadingTimed(_Event):
+    """How fast this machine read pictures, for the estimates of runs on them."""
+
+    type: Literal["reading_timed"] = "reading_timed"
+    machine: str
+    """The processor and its cores, as `hardware.machine` names them."""
+    slowness: float = Field(gt=0)
+    """Time that a picture took, divided by its time on the machine of the table of speeds: the median of the pictures."""
+
+
 class Ended(_Event):
     """The last event of a job."""
 
@@ -89,7 +99,8 @@ class Ended(_Event):
 
 
 Event = Annotated[
-    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | Ended, Field(discriminator="type")
+    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | ReadingTimed | Ended,
+    Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

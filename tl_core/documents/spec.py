@@ -54,14 +54,25 @@ class IngestSpec(Document):
     """The data set whose pictures come first in this one; None: all pictures come from `source`."""
 
 
+class ExpectedSeconds(Record):
+    """What a run was expected to take stage by stage, before that was scaled by what earlier runs took."""
+
+    machine: str
+    """The machine and device, as `hardware.machine` names them."""
+    measured: bool
+    """Whether the speeds were measured on this machine; else they are those of the table."""
+    seconds: dict[str, float]
+    """Seconds by stage, named as in `Status.seconds`."""
+
+
 class TrainSpec(RunOptions, Document):
     """Train one classifier on one data set: the options of the run with what they come to.
 
     `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with. In version 1
-    they never were: it had no `auto` device, and no strategy `default`.
+    they never were: it had no `auto` device, and no strategy `default`. Before version 3 it had no `expected`.
     """
 
-    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3] = 3  # type: ignore[assignment]
     job: Literal["train"] = "train"
     name: str
     workspace: str
@@ -99,6 +110,8 @@ class TrainSpec(RunOptions, Document):
     the run names those without effect."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run is expected to take, from and to; written when it starts to run."""
+    expected: ExpectedSeconds | None = None
+    """The sum from which `estimated_seconds` were made; written with them."""
 
     @field_serializer("changes")
     def _changes_on_disk(self, changes: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,10 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     pixels = yield from prepare(plan)
     yield from resolve(plan, pixels)
     yield from _say_what_has_no_effect(plan.spec)
-    if not run.finishing:
+    if run.finishing:
+        # It takes no steps, so later estimates must not learn from its time.
+        plan.take(plan.spec.model_copy(update={"expected": None}))
+    else:
         yield from _say_what_it_takes(plan)
     workshop = run.path / "workshop"
     remove(workshop)

@@ -7,16 +7,40 @@ from pathlib import Path
 
 import pytest
 
+from tl_core.documents.events import EVENT, ReadingTimed
 from tl_core.documents.manifest import Manifest
+from tl_core.documents.spec import ExpectedSeconds
+from tl_core.hardware import machine
 from tl_core.runs.store import folders
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
-from tl_core.runs.train.estimating import estimated
+from tl_core.runs.train import estimating
+from tl_core.runs.train.estimating import estimated, with_estimate
+
+
+def forget_what_it_took(run: RunFolder) -> None:
+    run.write_spec(run.spec().model_copy(update={"expected": None}))
+
+
+def former_run(like: RunFolder, number: int, slower: float, **changed: object) -> RunFolder:
+    """A run like that one which took `slower` times as long as was expected, in every stage."""
+    run = RunFolder(like.path.with_name(f"{number:016}"))
+    shutil.copytree(like.path, run.path)
+    seconds = {"preparing": 10.0, "features": 20.0, "training": 5.0, "export": 5.0, "evaluation": 5.0}
+    expected = ExpectedSeconds.model_validate(
+        {"machine": machine("cpu"), "measured": False, "seconds": seconds, **changed}
+    )
+    run.write_spec(like.spec().model_copy(update={"expected": expected}))
+    taken = {stage: slower * value for stage, value in seconds.items()}
+    status = like.status().model_copy(update={"seconds": {**taken, "total": sum(taken.values())}})
+    status.write(run.path / "status.json")
+    return run
 
 
 def test_an_estimate_does_not_tell_that_somebody_else_has_the_same_pictures(
     store: Path, pets: DatasetFolder, pets_run: RunFolder
 ) -> None:
+    forget_what_it_took(pets_run)
     own = estimated(pets_run.spec(), pets)
     other = Store.default().workspace(new_token())
     theirs = DatasetFolder(other.path / "datasets" / pets.id)
@@ -65,3 +89,59 @@ def test_an_estimate_reads_each_data_set_once_however_many_runs_there_are(
     monkeypatch.setattr(folders, "_manifest", lambda file, *_: read.append(file) or Manifest.read(file))
     estimated(pets_run.spec(), pets)
     assert len([file for file in read if file.parent != pets.path]) == 3
+
+
+def test_an_estimate_learns_from_the_latest_runs_of_this_machine(pets: DatasetFolder, pets_run: RunFolder) -> None:
+    forget_what_it_took(pets_run)
+    (pets.path / "events.jsonl").unlink()
+    spec = pets_run.spec()
+    table = estimated(spec, pets)
+    for number, slower in enumerate((4.0, 4.0, 200.0)):
+        former_run(pets_run, number, slower)
+    former_run(pets_run, 3, 0.3, machine="cuda: Another")
+    former_run(pets_run, 4, 0.3, measured=True)
+    found = estimated(spec, pets)
+    assert found.high / table.high == pytest.approx(4, rel=0.01), (
+        "the median; one odd run and other machines do not count"
+    )
+    assert found.low / table.low == pytest.approx(4, rel=0.01)
+    noted = with_estimate(spec, pets).expected
+    assert noted
+    assert sum(noted.seconds.values()) < found.low, "what is noted is the sum before it was scaled"
+
+
+def test_a_first_run_is_expected_to_take_as_long_as_its_pictures_were_slow_to_read(
+    pets: DatasetFolder, pets_run: RunFolder
+) -> None:
+    forget_what_it_took(pets_run)
+    spec, events = pets_run.spec(), pets.path / "events.jsonl"
+
+    def said(here: str, slowness: float) -> float:
+        events.write_bytes(EVENT.dump_json(ReadingTimed(machine=here, slowness=slowness)) + b"\n")
+        return estimated(spec, pets).high
+
+    usual = said(machine("cpu"), 1.0)
+    assert said(machine("cpu"), 5.0) == pytest.approx(5 * usual)
+    assert said(machine("cpu"), 1e6) == pytest.approx(16 * usual)
+    assert said("cpu: Another, 64 cores", 5.0) == usual
+    former_run(pets_run, 0, 2.0)
+    assert said(machine("cpu"), 5.0) == pytest.approx(2 * usual, rel=0.01), "what runs took tells more"
+
+
+def test_an_estimate_reads_a_run_that_has_ended_once(
+    pets: DatasetFolder, pets_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former_run(pets_run, 0, 4.0)
+    estimated(pets_run.spec(), pets)
+    made: list[object] = []
+    monkeypatch.setattr(estimating, "Former", lambda *values: made.append(values))
+    estimated(pets_run.spec(), pets)
+    assert made == []
+
+
+def test_the_export_of_the_backbone_counts_where_it_is_still_to_come(
+    store: Path, pets: DatasetFolder, pets_run: RunFolder
+) -> None:
+    before = estimated(pets_run.spec(), pets).stages["preparing"]
+    shutil.rmtree(store / "cache" / "backbones")
+    assert estimated(pets_run.spec(), pets).stages["preparing"] > before + 5

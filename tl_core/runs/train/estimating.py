@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import origin, pixels_key
+from tl_core.documents.events import ReadingTimed
 from tl_core.documents.job import JobSpec
 from tl_core.documents.questions import LearningRateSpec, Measurement, MeasureSpec, RankSpec
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.spec import ExpectedSeconds, TrainSpec
 from tl_core.errors import GraftError
+from tl_core.hardware import machine
+from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import computes, expected_device
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.training.frozen.features import features_key
 from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
+from tl_core.training.speed.learned import MOST_RUNS, Former, factors
 from tl_core.training.strategies.strategies import strategy, tuned
 
 
@@ -49,16 +57,32 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
 
     What the cache holds already takes no time, as far as jobs of this workspace have computed it: how long a run takes must
     not tell that somebody else has the same pictures. `prepared`: this run has prepared its pictures.
+
+    The sum is scaled by what the latest runs of this workspace took on the same machine and device. Without any, that of the table is
+    scaled by how fast the pictures were read.
     """
     manifest = dataset.manifest()
     asked, cache = measure_question(spec, len(manifest.classes)), Workspace(dataset.workspace_folder).store.cache
-    kept = _kept(spec, dataset, cache)
+    kept, known = _kept(spec, dataset, cache), measure.known(asked, cache)
+    here = machine(asked.device)
+    former = islice(_former_runs(Workspace(dataset.workspace_folder), here, measured=known is not None), MOST_RUNS)
     return estimate(
         spec,
         asked,
         images=len(manifest.images),
-        measured=measure.known(asked, cache),
-        kept=Kept(pixels=prepared or kept.pixels, features=kept.features),
+        measured=known,
+        kept=replace(kept, pixels=prepared or kept.pixels),
+        factors=factors(list(former), slowness=None if known else _slowness(dataset), device=asked.device),
+    )
+
+
+def with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
+    """`spec`, whose strategy is a row of the table, with what the run is expected to take on this machine."""
+    found = estimated(spec, dataset)
+    seconds = {stage: round(expected, 3) for stage, expected in found.stages.items()}
+    expected = ExpectedSeconds(machine=machine(expected_device(spec.device)), measured=found.measured, seconds=seconds)
+    return spec.model_copy(
+        update={"estimated_seconds": (round(found.low, 1), round(found.high, 1)), "expected": expected}
     )
 
 
@@ -67,6 +91,48 @@ def estimated_with(spec: TrainSpec, name: str, dataset: DatasetFolder) -> Estima
     other = tuned(strategy(name), network(spec.backbone))
     own = {"strategy": name, "epochs": other.epochs or 1, "recipe": other.recipe, "solver": "logistic"}
     return estimated(spec.model_copy(update=own), dataset)
+
+
+def _former_runs(workspace: Workspace, here: str, *, measured: bool) -> Iterator[Former]:
+    """Runs of `workspace` that succeeded on the machine and device `here`, the latest first, whose sum was `measured` or not."""
+    for run in workspace.runs():
+        with suppress(OSError):
+            found = (run.path / "status.json").stat()
+            known = _former(run.path, found.st_mtime_ns, found.st_ino)
+            if known and (known[0].machine, known[0].measured) == (here, measured):
+                yield known[1]
+
+
+@lru_cache(maxsize=1024)
+def _former(run: Path, moment: int, inode: int) -> tuple[ExpectedSeconds, Former] | None:
+    """What the run in that folder was expected to take and took; None where it has not succeeded, or that was not noted."""
+    del moment, inode
+    with suppress(GraftError):
+        folder = RunFolder(run)
+        status, spec = folder.status(), folder.spec()
+        if status.state == "succeeded" and spec.expected:
+            taken = dict(status.seconds)
+            if spec.recipe.patience and strategy(spec.strategy).takes_steps:
+                # It may have stopped before the epochs that were expected.
+                taken.pop("training", None)
+            return spec.expected, Former(spec.expected.seconds, taken)
+    return None
+
+
+def _slowness(dataset: DatasetFolder) -> float | None:
+    """How many times as long as expected this machine took for the pictures of `dataset`; None where it was not timed here."""
+    with suppress(OSError):
+        found = (dataset.path / "events.jsonl").stat()
+        timed = _reading_timed(dataset.path, found.st_mtime_ns, found.st_ino)
+        return timed.slowness if timed and timed.machine == machine("cpu") else None
+    return None
+
+
+@lru_cache(maxsize=64)
+def _reading_timed(dataset: Path, moment: int, inode: int) -> ReadingTimed | None:
+    del moment, inode
+    events, _ = DatasetFolder(dataset).events()
+    return next((event for event in reversed(events) if isinstance(event, ReadingTimed)), None)
 
 
 class _Input(NamedTuple):
@@ -84,7 +150,13 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
     manifest, (wanted,) = dataset.manifest(), _inputs(spec)
     pixels = pixels_key(manifest, size=wanted.image_size, interpolation=wanted.interpolation)
     features = features_key(manifest, network(wanted.backbone), wanted.weights, wanted.image_size)
-    held = Kept(cache.get("pixels", pixels) is not None, cache.get("features", features) is not None)
+    # A backbone is made of public weights alone, so it is no secret whether it was exported.
+    backbone = backbone_key(network(wanted.backbone), wanted.weights, wanted.image_size)
+    held = Kept(
+        pixels=cache.get("pixels", pixels) is not None,
+        features=cache.get("features", features) is not None,
+        backbone=cache.get("backbones", backbone) is not None,
+    )
     source = dataset.spec()
     if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):
         return held
@@ -95,6 +167,7 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
         pixels=held.pixels
         and any((one.image_size, one.interpolation) == (wanted.image_size, wanted.interpolation) for one in used),
         features=held.features and any(one[1:] == wanted[1:] for one in used),
+        backbone=held.backbone,
     )
 
 

@@ -19,7 +19,7 @@ from tl_core.runs.process.devices import RealDevice, computes, expected_device, 
 from tl_core.runs.process.executor import works_here
 from tl_core.runs.process.watch import most_memory_mb
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.train.estimating import estimated
+from tl_core.runs.train.estimating import estimated, with_estimate
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
 from tl_core.training.speed.estimate import memory_refusal
@@ -63,7 +63,7 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
         images = int((assign(dataset.manifest(), spec.seed) == "train").sum())
         choice = default_strategy(device, images)
         spec = with_strategy(spec, choice.name, reason=choice.reason)
-    return spec if spec.strategy == AUTO or spec.estimated_seconds else _with_estimate(spec, dataset)
+    return spec if spec.strategy == AUTO or spec.estimated_seconds else with_estimate(spec, dataset)
 
 
 def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
@@ -145,10 +145,5 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
         similar = found.similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
     chosen = advice.strategy or HEAD_ONLY
-    plan.take(_with_estimate(with_strategy(plan.spec, chosen, reason=advice.reason), plan.dataset))
+    plan.take(with_estimate(with_strategy(plan.spec, chosen, reason=advice.reason), plan.dataset))
     yield Notice(message=f"The strategy is {strategy(chosen).title!r} ({chosen}). {advice.reason}")
-
-
-def _with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
-    found = estimated(spec, dataset)
-    return spec.model_copy(update={"estimated_seconds": (round(found.low, 1), round(found.high, 1))})

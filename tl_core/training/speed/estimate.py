@@ -1,13 +1,15 @@
 """How long a run will take and how much memory it needs, before it starts. Imports no torch.
 
-The sum rests on what this machine measured (`speed.measure`), else on a table of speeds (`speed.expected`).
+The sum rests on what this machine measured (`speed.measure`), else on a table of speeds (`speed.expected`). Each of its stages is
+scaled by what earlier runs took here (`speed.learned`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions import Measurement, MeasureSpec
@@ -34,6 +36,8 @@ _DECODED_A_CORE = 240.0
 """Photos of about a megapixel that one core decodes and scales per second."""
 _FIT = 6e-8
 """Seconds of the logistic fit for each training image, feature and class, with all penalties of its path."""
+_BACKBONE, _BACKBONE_MILLION = 6.0, 0.03
+"""Seconds for importing torch and exporting a pretrained backbone, and further ones for each million of its parameters."""
 _TORCH = 4.0
 """Seconds for importing torch, where only the head's gradient steps need it."""
 _ADAM = 2e-9
@@ -50,6 +54,8 @@ class Kept:
 
     pixels: bool
     features: bool
+    backbone: bool = False
+    """The pretrained backbone, exported for this image size."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Estimate:
     """Whether the estimate rests on a measurement of this machine."""
     lighter: tuple[Lighter, ...] = ()
     """Choices that take less memory, the smallest change first."""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by stage, named as in `Status.seconds`, with all epochs and before they are scaled by what earlier runs took."""
 
     def __str__(self) -> str:
         """The time in words, such as "20 to 60 seconds" or "2 to 5 minutes"."""
@@ -97,11 +105,12 @@ def estimate(
     images: int,
     measured: Measurement | None,
     kept: Kept,
+    factors: Mapping[str, float] = MappingProxyType({}),
 ) -> Estimate:
     """Seconds and memory of the run of `spec` on `images` images in all, 70 % of them for training.
 
     `asked` is what this machine is asked to measure for the run, `measured` its answer where there is one, and `kept` what the
-    cache has already. With early stopping the range begins with the smallest possible number of epochs.
+    cache has already. `factors`, by stage: how many times as long as in the sum it takes here, as `learned.factors` finds. With early stopping the range begins with the smallest possible number of epochs.
 
     Raises:
         UnknownName: there is no such network or strategy.
@@ -115,17 +124,28 @@ def estimate(
     patience = spec.recipe.patience if strategy.takes_steps else 0
     fewest = min(spec.epochs, patience + 1) if patience else spec.epochs
 
-    def seconds(epochs: int) -> float:
+    def stages(epochs: int) -> dict[str, float]:
         found = _fixed(network, speed, images, spec.image_size)
-        found += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
+        found["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
+        if not kept.backbone and (not strategy.takes_steps or strategy.head_start == "fitted"):
+            found["preparing"] += _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
         if not strategy.takes_steps:
-            found += 0.0 if kept.features else images * speed.frozen_seconds
-            return found + _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
-        layout = 0.0 if measured else _LAYOUT_IMAGES * table.step_seconds
-        judged = 2 * HELD_OUT * images * speed.frozen_seconds if asked.device == "cpu" else 0.0
+            found["features"] = 0.0 if kept.features else images * speed.frozen_seconds
+            found["training"] = _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
+            return found
+        found["preparing"] += 0.0 if measured else _LAYOUT_IMAGES * table.step_seconds
+        if asked.device == "cpu":
+            judged = HELD_OUT * images * speed.frozen_seconds
+            found["export"] += judged
+            found["evaluation"] += judged
         # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
         whole = speed.prefix_seconds if kept.features else speed.frozen_seconds
-        return found + layout + judged + _steps(network, strategy, spec, speed, whole, images, epochs, asked.classes)
+        found["features"] = _passes(strategy, spec, speed, whole, images, epochs)
+        found["training"] = _steps(network, strategy, speed, images, epochs, asked.classes)
+        return found
+
+    def seconds(epochs: int) -> float:
+        return sum(factors.get(stage, 1.0) * found for stage, found in stages(epochs).items())
 
     low, high = MEASURED if measured else ROUGH
     # Memory of another choice is known from the table alone; a measurement shows by which factor the table is wrong here.
@@ -136,6 +156,7 @@ def estimate(
         high=seconds(spec.epochs) * high,
         memory_mb=expected(at_once).memory_mb * off + features,
         measured=measured is not None,
+        stages=stages(spec.epochs),
         lighter=tuple(
             Lighter(words, expected(smaller).memory_mb * off + features) for words, smaller in _lighter(at_once)
         ),
@@ -173,13 +194,11 @@ def _fitting(found: Estimate, most_mb: float, otherwise: str) -> str:
     return f"It would fit with {better}."
 
 
-def _fixed(network: Network, speed: Measurement, images: int, size: int) -> float:
-    """Seconds of what every run does once: start, write the classifier, judge it."""
-    seconds = speed.start_seconds + speed.export_seconds
-    if speed.device != "cpu":
-        # The finished classifier is judged as it is delivered: by ONNX Runtime on the CPU.
-        seconds += 2 * HELD_OUT * images * forward_seconds(network, size, "cpu")
-    return seconds
+def _fixed(network: Network, speed: Measurement, images: int, size: int) -> dict[str, float]:
+    """Seconds by stage of what every run does once: start, write the classifier, judge it."""
+    # On a GPU, too, the finished classifier is judged as it is delivered: by ONNX Runtime on the CPU.
+    judged = 0.0 if speed.device == "cpu" else HELD_OUT * images * forward_seconds(network, size, "cpu")
+    return {"preparing": speed.start_seconds, "export": speed.export_seconds + judged, "evaluation": judged}
 
 
 def _head(network: Network, images: int, classes: int, epochs: int) -> float:
@@ -188,28 +207,28 @@ def _head(network: Network, images: int, classes: int, epochs: int) -> float:
     return values * epochs * _ADAM + _TORCH if epochs else values * _FIT
 
 
-def _steps(
-    network: Network,
-    strategy: Strategy,
-    spec: TrainSpec,
-    speed: Measurement,
-    frozen_seconds: float,
-    images: int,
-    epochs: int,
-    classes: int,
+def _passes(
+    strategy: Strategy, spec: TrainSpec, speed: Measurement, frozen_seconds: float, images: int, epochs: int
 ) -> float:
-    """Seconds of the steps and of what is computed before them; `frozen_seconds` per image through the frozen network."""
+    """Seconds of what frozen stages compute before the steps; `frozen_seconds` per image through the frozen network."""
     seconds = images * speed.prefix_seconds
     if strategy.head_start == "fitted":
         # Where the output of a prefix is kept, the rest of the network is computed in the same pass.
-        rest = max(0.0, frozen_seconds - speed.prefix_seconds) if not strategy.thaws else frozen_seconds
-        seconds += images * rest + TRAIN * images * network.embedding_size * classes * _FIT
+        seconds += images * (max(0.0, frozen_seconds - speed.prefix_seconds) if not strategy.thaws else frozen_seconds)
     if spec.recipe.augmentation != "none" and speed.prefix_seconds:
         copies = min(spec.recipe.views, max(2, epochs)) - 1
         seconds += copies * TRAIN * images * speed.prefix_seconds
+    return seconds
+
+
+def _steps(network: Network, strategy: Strategy, speed: Measurement, images: int, epochs: int, classes: int) -> float:
+    """Seconds of the steps, and of the fit and the look at gradients that come before them."""
+    seconds = images * (epochs * (TRAIN * speed.step_seconds + HELD_OUT * speed.score_seconds))
+    if strategy.head_start == "fitted":
+        seconds += TRAIN * images * network.embedding_size * classes * _FIT
     if strategy.learns == "one":
         seconds += _LOOKED_AT * 1.5 * speed.step_seconds
-    return seconds + images * (epochs * (TRAIN * speed.step_seconds + HELD_OUT * speed.score_seconds))
+    return seconds
 
 
 def _lighter(asked: MeasureSpec) -> Iterator[tuple[str, MeasureSpec]]:
