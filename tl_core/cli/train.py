@@ -53,13 +53,13 @@ def tell_strategy(result: dict[str, Any]) -> None:
     from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.store.store import Store
     from tl_core.runs.train.estimating import estimated_with
-    from tl_core.training.strategies.strategies import default_strategy
+    from tl_core.training.strategies.advice import default_strategy
 
     if result["chosen_by"] == "user":
         return
     show.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
     choice = default_strategy(result["device"], result["train_images"])
-    if result["chosen_by"] == "default" and choice.longer and result["strategy"] == choice.name:
+    if result["chosen_by"] == "default" and result["strategy"] == choice.name:
         # The run has ended well. Its data set may be gone, or its device may be that of another machine.
         with suppress(GraftError):
             store, spec = Store.default(), RunFolder(Path(result["run_dir"])).spec()

@@ -12,7 +12,7 @@ from tl_core.errors import GraftError, UnknownName
 from tl_core.models.registry import Network, network
 from tl_core.runs.store.folders import RunFolder
 from tl_core.training.strategies.advice import LARGE_ABOVE, RULE, SMALL_BELOW, band
-from tl_core.training.strategies.strategies import strategies
+from tl_core.training.strategies.strategies import HEAD_ONLY, strategies
 from ui import charts
 from ui.places import Here, succeeded
 from ui.train_page import cards
@@ -80,6 +80,12 @@ def rule(train_images: int | None, similar: bool | None) -> None:
         "It depends on how many pictures there are to learn from, and on whether they are like what the network learned "
         "before. Whether they are is measured, not guessed: “Which backbone suits my data?” on the Train page does it."
     )
+    st.markdown(
+        "Each box has the rule as courses teach it, which is also what “auto” takes; what the Train page proposes, which has not "
+        "looked at the pictures; and what Graft measured itself, on one small backbone, which does not always agree. On a "
+        f"processor, without a GPU, the page always proposes “{strategies()[HEAD_ONLY].title}”: it takes seconds there, and "
+        "anything else minutes to hours."
+    )
     table = strategies()
     for case in RULE:
         badge = ""
@@ -92,6 +98,8 @@ def rule(train_images: int | None, similar: bool | None) -> None:
         with st.container(border=True):
             st.markdown(f"{_BANDS[case.band].capitalize()}, {likeness}: **{table[case.strategy].title}**{badge}")
             st.caption(f"{case.reason[0].upper()}{case.reason[1:]}")
+            st.caption(f"Proposed on a GPU: “{table[case.proposed].title}”.")
+            st.caption(f":material/science: Measured: {case.measured}")
             st.caption(f"Also worth a try: {', '.join(table[name].title for name, _ in case.alternatives)}.")
 
 

@@ -14,8 +14,8 @@ from tl_core.runs.process.devices import detect_device
 from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.strategies.advice import auto_says
-from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies, tuned
+from tl_core.training.strategies.advice import auto_says, default_strategy
+from tl_core.training.strategies.strategies import AUTO, strategies, tuned
 from ui import drawing
 from ui.places import IDEAS, Here, succeeded
 from ui.train_page import advanced, backbone_ranking, backbones, cards, previews, ratefinder, startline
@@ -65,7 +65,7 @@ def strategy(
     case = Case(network, weights, taken, frozenset({"always"}) if name == AUTO else known)
     proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
     st.subheader("How much of it to re-train", anchor=False)
-    st.caption(f"The strategy. {plain(proposed.reason, longest=300)}")
+    st.caption(f"The strategy. {plain(proposed.reason, longest=500)}")
     cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed.name), name)
     cards.auto(name, startline.auto_says(proposal))
     _picture(proposal)

@@ -10,7 +10,8 @@ from tl_core.runs.process.devices import detect_device
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measured
 from tl_core.training.speed.estimate import Estimate, memory_warning
-from tl_core.training.strategies.strategies import AUTO, default_strategy, strategies
+from tl_core.training.strategies.advice import default_strategy
+from tl_core.training.strategies.strategies import AUTO, strategies
 from ui import drawing
 from ui.places import Here
 from ui.train_page import measuring
@@ -47,7 +48,7 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     elif not found.measured:
         measuring.keep_trying(here, proposal)
     longer = default_strategy(device, train_images)
-    if longer.longer and longer.longer_reason and proposal.chosen == longer.name:
+    if proposal.chosen == longer.name:
         title, reason = strategies()[longer.longer].title, plain(longer.longer_reason, longest=300)
         st.caption(f"{reason} “{title}” would take {proposal.estimate(longer.longer)}.")
     return False

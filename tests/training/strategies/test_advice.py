@@ -6,7 +6,7 @@ import pytest
 
 from tl_core.documents.questions import RankedBackbone, Ranking
 from tl_core.models.registry import network
-from tl_core.training.strategies.advice import RULE, Advice, advise, auto_says, needs_similarity
+from tl_core.training.strategies.advice import RULE, Advice, advise, auto_says, default_strategy, needs_similarity
 from tl_core.training.strategies.strategies import strategies
 
 LITE = network("efficientnet_lite0")
@@ -80,6 +80,35 @@ def test_a_ranking_of_the_same_pictures_answers_for_the_backbones_in_it() -> Non
     assert auto_says(300, ranking, network("resnet18")).strategy is None
     assert auto_says(300, None, LITE).strategy is None
     assert auto_says(3_000, None, LITE).strategy == "partial_fine_tuning"
+
+
+@pytest.mark.parametrize("images", [30, 1_000, 100_000])
+def test_a_processor_gets_the_fitted_head_whatever_the_size(images: int) -> None:
+    choice = default_strategy("cpu", images)
+    assert choice.name == "feature_extraction"
+    assert choice.longer == "partial_fine_tuning"
+    assert "without a GPU" in choice.reason
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+@pytest.mark.parametrize("images", [50, 500, 999, 1_000, 10_000, 10_001, 20_000])
+def test_a_gpu_is_proposed_what_the_rule_takes(device: str, images: int) -> None:
+    """It was the last stages from 200 pictures and the whole network from 2,000, against the rule on the Ideas page."""
+    choice = default_strategy(device, images)  # type: ignore[arg-type]
+    if needs_similarity(images):
+        assert choice.name == "feature_extraction"
+        assert choice.name == advise(images, True, LITE).strategy
+        assert "not looked at" in choice.reason
+    else:
+        assert choice.name == advise(images, None, LITE).strategy
+    assert choice.longer != choice.name
+
+
+def test_what_was_measured_against_the_rule_stands_beside_it() -> None:
+    large = next(row for row in RULE if row.band == "large")
+    assert "against what is taught" in large.measured
+    assert _others(advise(50_000, None, LITE))[0] == "lp_ft"
+    assert default_strategy("cuda", 50_000).longer == "lp_ft"
 
 
 def _others(advice: Advice) -> list[str]:

@@ -8,7 +8,6 @@ from tl_core.errors import UnknownName
 from tl_core.models.registry import network
 from tl_core.training.strategies.strategies import (
     WITHOUT_BATCH_NORM,
-    default_strategy,
     frozen_stages,
     misfit,
     stage_rates,
@@ -84,20 +83,6 @@ def test_what_does_not_fit_a_backbone_says_why() -> None:
     whole = resnet.model_copy(update={"stages": ("all",)})
     for name in ("surgical", "gradual_unfreezing"):
         assert "seen as one" in str(misfit(strategy(name), whole, 1))
-
-
-@pytest.mark.parametrize("images", [30, 1_000, 100_000])
-def test_a_processor_gets_the_fitted_head_whatever_the_size(images: int) -> None:
-    choice = default_strategy("cpu", images)
-    assert choice.name == "feature_extraction"
-    assert choice.longer == "partial_fine_tuning"
-    assert "GPU" in choice.reason
-
-
-@pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_gpu_follows_the_number_of_images(device: str) -> None:
-    names = [default_strategy(device, images).name for images in (50, 1_000, 20_000)]  # type: ignore[arg-type]
-    assert names == ["feature_extraction", "partial_fine_tuning", "full_fine_tuning"]
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "vgg11", "vit_small_patch14_dinov2.lvd142m"])

@@ -23,7 +23,8 @@ from tl_core.runs.train.estimating import estimated, with_estimate
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
 from tl_core.training.speed.estimate import memory_refusal
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, default_strategy, misfit, strategy, tuned
+from tl_core.training.strategies.advice import default_strategy
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, misfit, strategy, tuned
 
 
 def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) -> TrainSpec:

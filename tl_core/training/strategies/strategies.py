@@ -19,10 +19,6 @@ Learns = Literal["head", "last", "one", "all"]
 Parameters = Literal["all", "bias_and_norm", "lora"]
 HeadStart = Literal["fitted", "new"]
 
-FEW_IMAGES_A_GPU = 200
-"""With fewer training images than these, fine-tuning is not proposed, whatever the device."""
-MANY_IMAGES_A_GPU = 2_000
-"""With so many training images or more, the whole network can be trained."""
 WITHOUT_BATCH_NORM = 0.1
 """Factor of the stages' learning rates in networks without batch norm: published recipes fine-tune vision transformers and
 ConvNeXt with AdamW at 1e-5 to 1e-4, and EfficientNets at 1e-3."""
@@ -186,7 +182,7 @@ _ROWS = (
 )
 
 DEFAULT = "default"
-"""Stands for the strategy that `default_strategy` names for the device of the run and its number of pictures."""
+"""Stands for the strategy that `advice.default_strategy` names for the device of the run and its number of pictures."""
 AUTO = "auto"
 """Stands for the strategy that the rule of `strategies.advice` takes after it has looked at the pictures."""
 HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK = "feature_extraction", "partial_fine_tuning", "full_fine_tuning"
@@ -279,45 +275,3 @@ def misfit(strategy: Strategy, network: Network, stages: int) -> str | None:
     if strategy.learns == "last" and stages > total:
         return f"The number of stages is {stages}, and {network.name} has {total}. Choose 1 to {total}."
     return None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The strategy that is proposed."""
-
-    name: str
-    reason: str
-    """Why, a sentence for the user."""
-    longer: str | None
-    """Name of a slower strategy that may do better; None where none is likely to."""
-    longer_reason: str | None
-    """What the slower strategy may gain, a sentence for the user."""
-
-
-def default_strategy(device: Literal["cpu", "cuda", "mps"], images: int) -> Choice:
-    """What to propose for `images` training images on `device`: the fitted head on a CPU, by the number of images on a GPU."""
-    gain = "Letting the last stages adapt often gains a few points where the pictures look unlike everyday photos."
-    if device == "cpu":
-        return Choice(
-            HEAD_ONLY,
-            "On a processor, without a GPU, a fitted head on frozen features takes seconds.",
-            LAST_STAGES,
-            gain,
-        )
-    if images < FEW_IMAGES_A_GPU:
-        return Choice(
-            HEAD_ONLY,
-            f"With {images} pictures to learn from, a fitted head on frozen features is the safest choice.",
-            LAST_STAGES,
-            gain,
-        )
-    if images < MANY_IMAGES_A_GPU:
-        return Choice(
-            LAST_STAGES,
-            f"A GPU is here, and {images} pictures are enough for the last stages to adapt.",
-            WHOLE_NETWORK,
-            "Training the whole network may gain a little more; with this many pictures it can also lose a little.",
-        )
-    return Choice(
-        WHOLE_NETWORK, f"A GPU is here, and {images} pictures are enough to train the whole network.", None, None
-    )
