@@ -42,11 +42,13 @@ _NO_MEMORY = (
     "bad allocation",
     "std::bad_alloc",
     "alloc failed",
+    "STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
     "failed to map segment",
     "can't start new thread",
 )
-"""What PyTorch on a CPU, Metal, ONNX Runtime, Protocol Buffers and the system, also where it loads a library or starts a thread, say
-when memory ran out."""
+"""What PyTorch on a CPU, Metal, cuBLAS and cuDNN, ONNX Runtime, Protocol Buffers and the system, also where it loads a library or
+starts a thread, say when memory ran out."""
 
 
 def memory_ran_out(error: BaseException) -> bool:
@@ -186,7 +188,9 @@ class DeviceError(GraftError):
     @classmethod
     def of_memory(cls, error: BaseException) -> DeviceError:
         """What the user is told where memory ran out (`memory_ran_out(error)`)."""
-        on_gpu = any(word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "CUDA", "MPS"))
+        on_gpu = any(
+            word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "CUDA", "CUDNN", "CUBLAS", "MPS")
+        )
         return cls(
             f"There is not enough memory{' on this GPU' if on_gpu else ''} for this. Choose a smaller image size or backbone, "
             "or fewer stages, then start again."

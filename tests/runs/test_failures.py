@@ -76,9 +76,12 @@ def test_too_little_memory_says_what_to_do() -> None:
         ImportError("libx265-4883ecb5.so.217: failed to map segment from shared object"),
         RuntimeError("can't start new thread"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ):
         failure = failure_of(error)
-        assert ("on this GPU" in failure.message) == ("CUDA" in str(error) or "MPS" in str(error))
+        assert ("on this GPU" in failure.message) == any(word in str(error) for word in ("CUDA", "CUDNN", "MPS"))
         assert (failure.kind, failure.exit_code) == ("device", 2)
         assert "smaller image size" in failure.message
 

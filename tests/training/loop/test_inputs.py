@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tl_core.errors import DeviceError
+from tl_core.training.loop import inputs as inputs_module
 from tl_core.training.loop.inputs import Copies, Inputs, Stream, give_memory_back, torch_device, wait_for
 
 
@@ -98,15 +99,19 @@ def test_no_more_pictures_go_through_frozen_stages_together_than_are_allowed() -
     assert torch.allclose(whole, parts)
 
 
-def test_a_copy_on_the_device_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tl_core.training.loop import inputs
-
-    monkeypatch.setattr(inputs, "_PART", 3)
-    for dtype in (np.uint8, np.float16):
-        array = np.arange(20, dtype=dtype).reshape(10, 2)
-        copied = inputs.on_device(array, torch.device("cpu"))
-        assert (copied.numpy() == array).all()
-        assert copied.numpy().dtype == dtype
+@pytest.mark.parametrize(("dtype", "most", "rows"), [(np.uint8, 6, [3, 3, 3, 1]), (np.float16, 3, [1] * 10)])
+def test_a_copy_on_the_device_is_made_in_parts_of_so_many_bytes(
+    monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic], most: int, rows: list[int]
+) -> None:
+    parts: list[int] = []
+    read = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda part: parts.append(len(part)) or read(part))
+    monkeypatch.setattr(inputs_module, "PART_BYTES", most)
+    array = np.arange(20, dtype=dtype).reshape(10, 2)
+    copied = inputs_module.on_device(array, torch.device("cpu"))
+    assert (copied.numpy() == array).all()
+    assert copied.numpy().dtype == dtype
+    assert [part for part in parts if part] == rows
 
 
 def test_memory_that_cannot_be_pinned_is_read_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,3 +54,24 @@ def test_timing_that_runs_out_of_memory_goes_on_with_fewer_pictures(
     faster = channels_last_is_faster(twin(), spec(micro_batch=4), frozen=0, cache=cache)
     assert counts == tried
     assert faster is (fits > 0)
+
+
+def test_one_picture_alone_is_timed_though_it_has_no_batch_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    real = memory_layout._seconds
+
+    def little_memory(*given: object) -> float:
+        counts.append(int(str(given[-1])))
+        if counts[-1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        real(*given)  # type: ignore[arg-type]
+        return {torch.contiguous_format: 2.0, torch.channels_last: 1.0}[given[-2]]
+
+    backbone = twin()
+    # A norm of one value a picture, as the last stage of a network on small pictures has it.
+    backbone.stages[-1][1].append(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(16)))
+    monkeypatch.setattr(memory_layout, "_seconds", little_memory)
+    assert channels_last_is_faster(backbone, spec(), frozen=0, cache=Cache(tmp_path / "cache", 10**8))
+    assert counts[-2:] == [1, 1]

@@ -24,11 +24,12 @@ from tl_core.errors import DeviceError
 from tl_core.hardware import keep_freed_memory
 from tl_core.models.build import Backbone
 from tl_core.training.regularisation.augment import augment
+from tl_core.training.transfer import to_device
 
 RESIDENT_SHARE = 0.4
 """Share of the device's free memory that the array may take."""
-_PART = 4_096
-"""Rows that are copied to the device at a time, so that an array on the disk never is in the host's memory as a whole."""
+PART_BYTES = 2**28
+"""Bytes that are copied to the device at a time, so that an array on the disk never is in the host's memory as a whole."""
 AHEAD = 2
 """Batches that are read ahead."""
 _AUTOCAST: Mapping[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,10 +91,11 @@ def give_memory_back(device: torch.device) -> None:
 
 
 def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A copy of `array` (N, ...) on `device`, copied part by part."""
+    """A copy of `array` (N, ...) on `device`, copied in parts of at most `PART_BYTES`, or of one row where a row is larger."""
     whole = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, dtype=array.dtype)).dtype, device=device)
-    for start in range(0, len(array), _PART):
-        whole[start : start + _PART] = torch.from_numpy(np.array(array[start : start + _PART]))
+    rows = max(1, PART_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        whole[start : start + rows] = torch.from_numpy(np.array(array[start : start + rows]))
     return whole
 
 
@@ -231,13 +233,13 @@ class Inputs:
             parts.append(self._take(int(view), rows[chosen] if view == 0 else places[chosen]))
         back = np.empty(len(rows), dtype=np.int64)
         back[order] = np.arange(len(rows))
-        return torch.cat(parts)[torch.from_numpy(back).to(self.device)]
+        return torch.cat(parts)[to_device(torch.from_numpy(back), self.device)]
 
     def _take(self, source: int, rows: NDArray[np.integer]) -> Tensor:
         array = self._sources[source]
         if isinstance(array, Tensor):
-            return array[torch.from_numpy(rows).to(self.device)]
+            return array[to_device(torch.from_numpy(rows), self.device)]
         read = self._stream.take(rows) if self._stream is not None and source == 0 else None
         if read is not None:
             return read.to(self.device, non_blocking=True)
-        return torch.from_numpy(np.ascontiguousarray(array[rows])).to(self.device)
+        return to_device(torch.from_numpy(np.ascontiguousarray(array[rows])), self.device)

@@ -26,6 +26,7 @@ from tl_core.training.strategies import lora
 from tl_core.training.strategies.optimizers import optimizer, take_step
 from tl_core.training.strategies.strategies import Strategy
 from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer_parts, stage_groups
+from tl_core.training.transfer import to_device
 
 Result = TypeVar("Result")
 
@@ -82,7 +83,7 @@ class Trainer:
         self.scores = Scores(math.inf, 0.0)
         self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
         self._device = inputs.device
-        self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self._device)
+        self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
         self._classes = int(self._labels.max()) + 1
         self._class_weights = (
             None if class_weights is None else torch.from_numpy(np.float32(class_weights)).to(self._device)
@@ -221,7 +222,7 @@ class Trainer:
     def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
         """The sum of the plain loss, and how many are right; `draw` None: no augmentation."""
         self._optimizer.zero_grad(set_to_none=True)
-        images, labels = self._batch(rows, draw), self._labels[torch.from_numpy(rows).to(self._device)]
+        images, labels = self._batch(rows, draw), to_device(self._labels[torch.from_numpy(rows)], self._device)
         targets, mixes = labels, draw is not None and self.mixes
         if mixes:
             images, targets = mix(
@@ -266,8 +267,7 @@ class Trainer:
         self._inputs.expect(parts)
         with torch.inference_mode():
             logits = torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
-            truth = self._labels[torch.from_numpy(np.asarray(rows)).to(self._device)]
-        return logits.cpu().numpy(), truth.cpu().numpy()
+        return logits.cpu().numpy(), self._labels[torch.from_numpy(np.asarray(rows))].numpy()
 
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from tl_core.documents.options import Level
 from tl_core.table import covering
+from tl_core.training.transfer import to_device
 
 VERSION = 1
 """Part of the key of kept views. Raise it whenever the levels change."""
@@ -91,9 +92,10 @@ def _changed(images: Tensor, level: Level, draw: Tensor) -> Tensor:
         return pictures
     centred = draw * 2 - 1
     changed = _warp(pictures.permute(0, 3, 1, 2), centred[:, :4], ranges)
-    changed = _recolour(changed, centred[:, 4:7].to(images.device), ranges)
+    drawn = to_device(torch.cat([centred[:, 4:7], draw[:, 7:]], dim=1), images.device)
+    changed = _recolour(changed, drawn[:, :3], ranges)
     if ranges.hidden:
-        changed = _hide(changed, draw[:, 7:], ranges)
+        changed = _hide(changed, drawn[:, 3:], ranges)
     return changed.permute(0, 2, 3, 1)
 
 
@@ -106,7 +108,7 @@ def _warp(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
     matrix = torch.stack([torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)], 1)
     # On Metal, grid_sample cannot mirror.
     place = torch.device("cpu") if pictures.device.type == "mps" else pictures.device
-    grid = functional.affine_grid(matrix.to(place), list(pictures.shape), align_corners=False)
+    grid = functional.affine_grid(to_device(matrix, place), list(pictures.shape), align_corners=False)
     warped = functional.grid_sample(
         pictures.to(place), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -120,11 +122,11 @@ def _hide(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:
     oblong = torch.exp((draw[:, 2] * 2 - 1) * math.log(ASPECT) / 2)
     half_down, half_right = torch.sqrt(area) * oblong / 2, torch.sqrt(area) / oblong / 2
     down, right = (half + (1 - 2 * half) * draw[:, i] for half, i in ((half_down, 3), (half_right, 4)))
-    rows = (torch.arange(height) + 0.5) / height - down[:, None]
-    columns = (torch.arange(width) + 0.5) / width - right[:, None]
+    rows = (torch.arange(height, device=draw.device) + 0.5) / height - down[:, None]
+    columns = (torch.arange(width, device=draw.device) + 0.5) / width - right[:, None]
     patch = (rows.abs() < half_down[:, None])[:, :, None] & (columns.abs() < half_right[:, None])[:, None, :]
     patch &= (draw[:, 0] < ranges.hidden)[:, None, None]
-    return torch.where(patch[:, None].to(pictures.device), pictures.mean(dim=(2, 3), keepdim=True), pictures)
+    return torch.where(patch[:, None], pictures.mean(dim=(2, 3), keepdim=True), pictures)
 
 
 def _recolour(pictures: Tensor, draw: Tensor, ranges: Ranges) -> Tensor:

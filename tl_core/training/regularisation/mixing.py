@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from tl_core.training.transfer import to_device
+
 
 def mix(
     batch: Tensor, labels: Tensor, *, classes: int, mixup: float, cutmix: float, generator: np.random.Generator
@@ -19,18 +21,19 @@ def mix(
     (arXiv 1905.04899) needs images (N, K, H, W). At least one alpha must be above 0.
     """
     count = len(batch)
-    partners = torch.from_numpy(generator.permutation(count)).to(batch.device)
+    partners = to_device(torch.from_numpy(generator.permutation(count)), batch.device)
     cut = bool(cutmix) and (not mixup or generator.random() < 0.5)
     alpha = cutmix if cut else mixup
     shares = generator.beta(alpha, alpha, size=count)
     if cut:
         inside, shares = _boxes(shares, batch.shape[-2], batch.shape[-1], generator)
-        mixed = torch.where(torch.from_numpy(inside).to(batch.device).unsqueeze(1), batch[partners], batch)
-    else:
-        own = torch.as_tensor(shares, dtype=batch.dtype, device=batch.device).view(-1, *[1] * (batch.dim() - 1))
-        mixed = own * batch + (1 - own) * batch[partners]
+        mixed = torch.where(to_device(torch.from_numpy(inside), batch.device).unsqueeze(1), batch[partners], batch)
+    own = to_device(torch.from_numpy(shares).float(), batch.device)
+    if not cut:
+        rest = own.to(batch.dtype).view(-1, *[1] * (batch.dim() - 1))
+        mixed = rest * batch + (1 - rest) * batch[partners]
     truth = functional.one_hot(labels, classes).float()
-    own = torch.as_tensor(shares, dtype=truth.dtype, device=truth.device).unsqueeze(1)
+    own = own.unsqueeze(1)
     return mixed, own * truth + (1 - own) * truth[partners]
 
 

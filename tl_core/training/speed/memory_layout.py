@@ -16,6 +16,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.errors import memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.loop.inputs import autocast, wait_for
+from tl_core.training.strategies.what_learns import BATCH_NORMS
 from tl_core.training.timing import answer_key, remembered, timed
 
 CPU_BATCH = 8
@@ -63,6 +64,11 @@ def _seconds(backbone: Backbone, spec: TrainSpec, frozen: int, layout: torch.mem
     if images.dim() == 4:
         images = images.contiguous(memory_format=layout)
     learning.train()
+    if count == 1:
+        # A single image has no batch statistics.
+        for module in learning.modules():
+            if isinstance(module, BATCH_NORMS):
+                module.eval()
 
     def step() -> None:
         with autocast(device, spec.precision):
