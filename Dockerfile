@@ -1,10 +1,12 @@
 FROM python:3.11-slim
 
-# The package index that PyTorch is installed from. If it is empty, that is PyPI, whose wheels for Linux contain CUDA. For a smaller
-# image without a GPU:
+# The package index that PyTorch is installed from. CUDA 12.6 runs with NVIDIA's driver 525 or later and on cards up to the H100. For cards
+# that are newer, or for another version of CUDA:
+#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+# For a smaller image without a GPU:
 #   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-# For another version of CUDA, for example: https://download.pytorch.org/whl/cu126
-ARG TORCH_INDEX=""
+# If it is empty, that is PyPI, whose wheels for Linux contain the newest CUDA.
+ARG TORCH_INDEX="https://download.pytorch.org/whl/cu126"
 
 # Hugging Face Spaces run a container as user 1000.
 RUN useradd --create-home --uid 1000 user

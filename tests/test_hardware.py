@@ -5,87 +5,51 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pynvml
 import pytest
 
+from tests.gpus import Driver, FakeGpu
 from tl_core import hardware
-
-
-class Driver:
-    """`pynvml` on a machine with two GPUs, an old one and a new one."""
-
-    NVMLError = pynvml.NVMLError
-    names, generations, free = ("Old GPU", "New GPU"), (7, 9), (4_000_000_000, 8_000_000_000)
-
-    def __init__(self) -> None:
-        self.open = 0
-
-    def nvmlInit(self) -> None:  # noqa: N802 - the library's name
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.open -= 1
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
-        if index > 1:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
-        return index
-
-    def nvmlDeviceGetHandleByUUID(self, name: str) -> int:  # noqa: N802
-        if name != "GPU-new":
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
-        return 1
-
-    def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
-        return self.names[handle]
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:  # noqa: N802
-        return self.generations[handle], 0
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
-        return SimpleNamespace(free=self.free[handle])
 
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
-    made = Driver()
+    """A machine with two GPUs, an old one and a new one."""
+    made = Driver(FakeGpu("GPU-old", "Old GPU", 4.0), FakeGpu("GPU-new", "New GPU", 8.0))
     monkeypatch.setitem(sys.modules, "pynvml", made)
     hardware.machine.cache_clear()
     return made
 
 
 @pytest.mark.parametrize(
-    ("visible", "count", "name", "generation", "free"),
+    ("visible", "names", "free"),
     [
-        (None, 2, "Old GPU", 7, 4000.0),
-        ("1", 1, "New GPU", 9, 8000.0),
-        (" GPU-new , 0", 2, "New GPU", 9, 8000.0),
-        ("1,-1,0", 1, "New GPU", 9, 8000.0),
-        ("5", 1, "unknown", 0, None),
-        ("", 0, "unknown", 0, None),
-        ("-1", 0, "unknown", 0, None),
+        (None, ["Old GPU", "New GPU"], 4000.0),
+        ("1", ["New GPU"], 8000.0),
+        (" GPU-new , 0", ["New GPU", "Old GPU"], 8000.0),
+        ("GPU-n", ["New GPU"], 8000.0),
+        ("1,-1,0", ["New GPU"], 8000.0),
+        ("GPU-", [], None),
+        ("5", [], None),
+        ("1,5,0", ["New GPU"], 8000.0),
+        ("", [], None),
+        ("-1", [], None),
     ],
 )
 def test_the_gpu_is_the_one_that_torch_would_take(
     driver: Driver,
     monkeypatch: pytest.MonkeyPatch,
     visible: str | None,
-    count: int,
-    name: str,
-    generation: int,
+    names: list[str],
     free: float | None,
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = hardware.gpu_count(), hardware.machine("cuda"), hardware.gpu_generation(), hardware.available_mb("cuda")
+    found = [gpu.name for gpu in hardware.gpus()], hardware.machine("cuda"), hardware.available_mb("cuda")
     hardware.machine.cache_clear()
-    assert found == (count, f"cuda: {name}", generation, free)
+    assert found == (names, f"cuda: {names[0] if names else 'unknown'}", free)
     assert driver.open == 0, "the library is closed again"
 
 
@@ -95,7 +59,16 @@ def test_without_a_driver_no_gpu_is_claimed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(pynvml, "CDLL", missing)
     monkeypatch.setattr(pynvml, "nvmlLib", None)
-    assert (hardware.gpu_count(), hardware.gpu_generation(), hardware.available_mb("cuda")) == (0, 0, None)
+    assert (hardware.gpus(), hardware.driver_version(), hardware.available_mb("cuda")) == ([], ("", 0), None)
+
+
+def test_of_a_gpu_that_is_split_each_instance_counts(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.cards[0].instances += [FakeGpu("MIG-a", "Slice A", 2.0), FakeGpu("MIG-b", "Slice B", 1.0)]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [gpu.uuid for gpu in hardware.gpus()] == ["MIG-a", "MIG-b", "GPU-new"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b")
+    assert [gpu.name for gpu in hardware.gpus()] == ["Slice B"]
+    assert hardware.available_mb("cuda") == 1000.0
 
 
 def test_the_tightest_limit_of_the_control_groups_counts(tmp_path: Path) -> None:

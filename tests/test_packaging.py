@@ -50,7 +50,7 @@ def test_the_container_runs_as_user_1000_who_owns_what_is_copied() -> None:
     assert any("HOME=/home/user" in rest for rest in rows("ENV"))
     assert any("GRAFT_STORE=/home/user/" in rest for rest in rows("ENV"))
     assert "/_stcore/health" in rows("HEALTHCHECK")[0]
-    assert rows("ARG") == ['TORCH_INDEX=""']
+    assert rows("ARG") == ['TORCH_INDEX="https://download.pytorch.org/whl/cu126"']
 
 
 def as_user_1000() -> list[str]:

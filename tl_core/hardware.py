@@ -9,12 +9,12 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _MB = 1e6
 _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
@@ -22,6 +22,7 @@ _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
 _NOT_LIMITED = 1 << 60
 """Bytes: cgroup v1 says "no limit" with a number about as large."""
 _CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STATM, _THREADS = Path("/proc/self/statm"), Path("/proc/self/task")
 _LISTED_EVERY = 1.0
 """Seconds for which a list of this process's children is used: each of its threads has a list of its own."""
@@ -69,16 +70,44 @@ def total_mb() -> float | None:
     return min((known for known in found if known is not None), default=None)
 
 
-def gpu_count() -> int:
-    """GPUs that this process may use; 0 where there is none or the driver does not say."""
-    count, visible = _ask_driver(lambda driver: driver.nvmlDeviceGetCount()) or 0, _visible_gpus()
-    return count if visible is None else min(count, len(visible))
+class Gpu(NamedTuple):
+    """A GPU, or one instance of a GPU that is split (MIG)."""
+
+    uuid: str
+    """Its id for the driver and for CUDA_VISIBLE_DEVICES: `GPU-...` or `MIG-...`."""
+    name: str
 
 
-def gpu_generation() -> int:
-    """Major compute capability of the first GPU; 0 where there is none or the driver does not say."""
-    major, _ = ask_gpu("nvmlDeviceGetCudaComputeCapability") or (0, 0)
-    return int(major)
+def gpus() -> list[Gpu]:
+    """The GPUs that this process may use, in the order of CUDA_VISIBLE_DEVICES, else of the PCI bus; empty where the driver names none.
+
+    Numbers in CUDA_VISIBLE_DEVICES are read in the order of the PCI bus.
+    """
+
+    def ask(driver: Any) -> list[Gpu]:
+        return [Gpu(driver.nvmlDeviceGetUUID(one), driver.nvmlDeviceGetName(one)) for one in _handles(driver)]
+
+    return _ask_driver(ask) or []
+
+
+def use_gpu(uuid: str) -> None:
+    """Let this process, which has not imported torch yet, see no other GPU than that one."""
+    os.environ |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": uuid}
+    machine.cache_clear()
+
+
+def driver_version() -> tuple[str, int]:
+    """The version of NVIDIA's driver, such as "535.104.05", and the newest CUDA that it can run, such as 12020 for 12.2; ("", 0) if none."""
+    return _ask_driver(
+        lambda driver: (driver.nvmlSystemGetDriverVersion(), driver.nvmlSystemGetCudaDriverVersion())
+    ) or ("", 0)
+
+
+def boot_id() -> str:
+    """A text that is another one after each start of the machine; empty where the system has none."""
+    with suppress(OSError):
+        return _BOOT_ID.read_text().strip()
+    return ""
 
 
 def peak_resident_mb() -> float:
@@ -227,16 +256,44 @@ def ask_gpu(question: str, *more: Any) -> Any:
 
     `question` is a function of `pynvml` whose first argument is the GPU; `more` are its other arguments.
     """
-    visible = _visible_gpus()
-    if visible == []:
-        return None
-    first = visible[0] if visible else "0"
 
     def ask(driver: Any) -> Any:
-        by_index, by_uuid = driver.nvmlDeviceGetHandleByIndex, driver.nvmlDeviceGetHandleByUUID
-        return getattr(driver, question)(by_index(int(first)) if first.isdigit() else by_uuid(first), *more)
+        first = next(_handles(driver), None)
+        return None if first is None else getattr(driver, question)(first, *more)
 
     return _ask_driver(ask)
+
+
+def _handles(driver: Any) -> Iterator[Any]:
+    """The driver's handles of the GPUs that this process may use; of a GPU that is split, those of its instances."""
+    cards = [driver.nvmlDeviceGetHandleByIndex(number) for number in range(driver.nvmlDeviceGetCount())]
+    visible = _visible_gpus()
+    for entry in map(str, range(len(cards))) if visible is None else visible:
+        if entry.startswith("MIG-"):
+            yield driver.nvmlDeviceGetHandleByUUID(entry)
+            continue
+        # CUDA, too, takes the first characters of an id for the whole, and reads no further than the first name that it does not know.
+        named = [card for card in cards if driver.nvmlDeviceGetUUID(card).startswith(entry)]
+        if entry.isdigit():
+            named = cards[int(entry) : int(entry) + 1]
+        if len(named) != 1:
+            return
+        yield from _instances(driver, named[0])
+
+
+def _instances(driver: Any, card: Any) -> Iterator[Any]:
+    """The instances of `card` where it is split, else the card itself."""
+    try:
+        split, _ = driver.nvmlDeviceGetMigMode(card)
+    except driver.NVMLError:
+        # Most GPUs cannot be split.
+        split = 0
+    if not split:
+        yield card
+        return
+    for number in range(driver.nvmlDeviceGetMaxMigDeviceCount(card)):
+        with suppress(driver.NVMLError):
+            yield driver.nvmlDeviceGetMigDeviceHandleByIndex(card, number)
 
 
 def _ask_driver(question: Callable[[Any], Any]) -> Any:

@@ -47,7 +47,7 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
     assert asked == [], "somebody who only passes by is not waited for"
     measuring._try(here, _spec(strategy="lp_ft"), False)
     assert asked == []
-    somebody = take_ticket(Store.default().queue, measuring.detect_device(), "f" * 32, Outlook())
+    somebody = take_ticket(Store.default().queue, "cpu", "f" * 32, Outlook())
     measuring._try(here, _spec(strategy="lp_ft"), False)
     assert asked == [], "who has the device or waits for it comes first"
     drop_ticket(somebody)

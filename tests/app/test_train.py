@@ -10,9 +10,11 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
+from tl_core.documents.card import Card
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import keep, network
+from tl_core.runs.process import devices
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store, new_id
 from tl_core.training.strategies.strategies import strategies
@@ -95,6 +97,30 @@ def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> Non
     assert not keys() & {"solver", "lora_rank", "momentum"}
     app.selectbox(key="set-optimizer").select("sgd").run()
     assert "momentum" in keys()
+
+
+def test_every_device_that_works_can_be_chosen(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = records.workspace()
+    dataset = records.dataset(where)
+    app = open_page(TRAIN, dataset=dataset.id)
+    assert not [widget for widget in app.selectbox if widget.key == "set-device"], "the processor alone is no choice"
+    card = Card(uuid="GPU-1", capability=(9, 0), precisions=("float32", "bfloat16"))
+    monkeypatch.setattr(devices, "working_cards", lambda: (card,))
+    app = open_page(TRAIN, dataset=dataset.id)
+    assert "on this GPU" in text(app)
+    assert app.selectbox(key="set-device").options == ["auto", "cuda", "cpu"]
+    app.selectbox(key="set-device").select("cpu").run()
+    assert "on this processor (CPU)" in text(app)
+    assert not app.error
+
+
+def test_a_gpu_that_pytorch_cannot_use_is_said_where_the_device_is_shown(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.train_page.startline.unusable_gpu", lambda: "PyTorch cannot use the Tesla T4; update.")
+    where = records.workspace()
+    app = open_page(TRAIN, dataset=records.dataset(where).id)
+    assert "PyTorch cannot use the Tesla T4; update." in text(app).replace("\\", "")
 
 
 def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
@@ -218,8 +244,8 @@ def test_a_network_that_another_workspace_added_by_name_is_not_offered(open_page
     Store.default().workspace("f" * 32).make()
     Store.default().workspace("f" * 32).add_backbone("typed_elsewhere")
     data = records.dataset(records.workspace())
-    app = open_page("pages/2_Train.py", dataset=data.id)
+    app = open_page(TRAIN, dataset=data.id)
     assert not [option for option in app.selectbox(key="any-backbone").options if "typed_elsewhere" in option]
     records.workspace().add_backbone("typed_elsewhere")
-    app = open_page("pages/2_Train.py", dataset=data.id)
+    app = open_page(TRAIN, dataset=data.id)
     assert [option for option in app.selectbox(key="any-backbone").options if "typed_elsewhere" in option]

@@ -32,6 +32,8 @@ def app(
 ) -> None:
     """Serve the app."""
     from tl_core import settings
+    from tl_core.runs.process.devices import unusable_gpu
+    from tl_core.runs.process.executor import works_here
     from tl_core.runs.store.store import Store
     from tl_core.runs.store.sweep import sweep
 
@@ -44,6 +46,10 @@ def app(
     store = Store.default()
     store.make()
     sweep(store, settings.current().keep_days)
+    # Each card is tried now, so that no page waits for it.
+    unused = unusable_gpu() if works_here() else None
+    if unused:
+        show.aside(unused)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
     if json:

@@ -229,7 +229,10 @@ class RunOptions(Record):
     device: Annotated[
         Device,
         Option(
-            title="Device", help="Where to train; auto takes the fastest device that is here.", tab=None, folded=False
+            title="Device",
+            help="Where to train; auto takes the fastest device that is here.",
+            tab="Training",
+            folded=False,
         ),
     ] = "auto"
 

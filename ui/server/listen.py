@@ -14,6 +14,8 @@ from streamlit.web.bootstrap import load_config_options
 
 from tl_core import locks, settings
 from tl_core.errors import GraftError
+from tl_core.runs.process.devices import detect_device
+from tl_core.runs.process.executor import works_here
 from ui.server.asgi import application
 from ui.server_paths import keep_tokens_out_of_logs
 
@@ -59,6 +61,9 @@ def main(host: str, port: int) -> None:
     keep_tokens_out_of_logs()
     locks.allow_descriptors()
     load_config_options(options(host, port))
+    if works_here():
+        # The answer is known from now on, so that no page waits while a card is tried.
+        detect_device()
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
     signal.signal(signal.SIGTERM, _ended)
     try:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from tl_core.documents.options import OPTIONS, Condition, Option
 from tl_core.models.registry import Network
+from tl_core.runs.process.executor import offered_devices
 from tl_core.runs.start.training_spec import unchanged
 from tl_core.training.strategies.strategies import Strategy
 from ui.drawing import rate_text
@@ -37,7 +38,16 @@ class Case:
 
     def options(self, tab: str) -> list[Option]:
         """The options in `tab` that have an effect."""
-        return [option for option in OPTIONS.values() if option.tab == tab and option.when in self.conditions]
+        return [
+            option
+            for option in OPTIONS.values()
+            if option.tab == tab and option.when in self.conditions and (option.name != "device" or _several_devices())
+        ]
+
+
+def _several_devices() -> bool:
+    """Whether there is a device to choose beside the processor."""
+    return len(offered_devices()) > 2
 
 
 def set_value(name: str) -> Any:
@@ -83,7 +93,8 @@ def _widget(case: Case, option: Option) -> None:
     if _switch(option):
         st.toggle(option.title, bool(own), **common)
     elif option.choices or option.words:
-        words = {choice: (option.words or {}).get(choice, str(choice)) for choice in option.choices or (True, False)}
+        choices = offered_devices() if option.name == "device" else option.choices or (True, False)
+        words = {choice: (option.words or {}).get(choice, str(choice)) for choice in choices}
         st.selectbox(
             option.title, list(words), index=None, format_func=words.__getitem__,
             placeholder=f"{words.get(own, own)} (default)", **common,

@@ -10,7 +10,7 @@ from tl_core.data.split import DEFAULT_SEED, assign
 from tl_core.documents.manifest import Manifest
 from tl_core.models.graphs.export import STRUCTURE_NAME, backbone_key
 from tl_core.models.registry import Network
-from tl_core.runs.process.devices import detect_device
+from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
@@ -53,7 +53,8 @@ def strategy(
     here: Here, dataset: DatasetFolder, network: Network, weights: str, manifest: Manifest, train_images: int
 ) -> Proposal:
     """The third decision: how much of the network to re-train, its picture, and the folded settings."""
-    proposed = default_strategy(detect_device(), train_images)
+    device = expected_device(advanced.set_value("device") or "auto")
+    proposed = default_strategy(device, train_images)
     name = cards.chosen_name(proposed.name)
     advice = auto_says(train_images, backbone_ranking.answer(here), network)
     taken = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)

@@ -12,7 +12,6 @@ import streamlit as st
 
 from tl_core.documents.questions import MeasureSpec
 from tl_core.errors import GraftError
-from tl_core.runs.process.devices import detect_device
 from tl_core.runs.process.queue import crowd
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder
@@ -44,7 +43,7 @@ def _try(here: Here, spec: MeasureSpec, began: bool) -> None:
     seen: tuple[MeasureSpec | None, float] = st.session_state.get("to-measure", (None, 0.0))
     if seen[0] != spec:
         st.session_state["to-measure"] = (spec, time.monotonic())
-    elif time.monotonic() - seen[1] >= PATIENCE and _idle(here):
+    elif time.monotonic() - seen[1] >= PATIENCE and _idle(here, spec):
         # Nobody pressed anything, so nobody reads why it cannot be; and it does not count as a start of the visitor's.
         with suppress(GraftError):
             check_crowd(here.workspace)
@@ -63,6 +62,6 @@ def _running(here: Here) -> list[QuestionFolder]:
     return [question for question in live if isinstance(question.spec(), MeasureSpec)]
 
 
-def _idle(here: Here) -> bool:
+def _idle(here: Here, spec: MeasureSpec) -> bool:
     """Whether nobody has the device or waits for it, and nothing of this workspace is at work."""
-    return not crowd(Store.default().queue, detect_device()) and not here.workspace.live()
+    return not crowd(Store.default().queue, spec.device) and not here.workspace.live()

@@ -6,7 +6,8 @@ import streamlit as st
 
 from tl_core.hardware import available_mb
 from tl_core.models.weights import obtain
-from tl_core.runs.process.devices import detect_device
+from tl_core.runs.process.devices import expected_device, unusable_gpu
+from tl_core.runs.process.executor import works_here
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measured
 from tl_core.training.speed.estimate import Estimate, memory_warning
@@ -24,7 +25,7 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
 
     Where `auto` looks at the pictures before it chooses, the times of both choices are said.
     """
-    device = detect_device()
+    device = expected_device(proposal.options.device)
     problems = proposal.problems()
     found = proposal.estimate()
     with st.container(horizontal=True, vertical_alignment="center", key="start-line"):
@@ -47,6 +48,9 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
     elif not found.measured:
         measuring.keep_trying(here, proposal)
+    unused = unusable_gpu() if works_here() else None
+    if unused:
+        st.caption(f":material/developer_board_off: {plain(unused, longest=800)}")
     longer = default_strategy(device, train_images)
     if proposal.chosen == longer.name:
         title, reason = strategies()[longer.longer].title, plain(longer.longer_reason, longest=300)

@@ -3,32 +3,159 @@
 from __future__ import annotations
 
 import importlib.util
-import platform
+import os
+import sys
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
-from tl_core.errors import UnknownName
+from tests.gpus import Driver, FakeGpu, write_torch
+from tl_core.documents.card import Card
+from tl_core.errors import DeviceError, UnknownName
 from tl_core.runs.process import devices
+
+T4 = {"capability": (7, 5), "precisions": ["float32", "float16", "bfloat16"]}
+L4 = {"capability": (8, 9), "precisions": ["float32", "float16", "bfloat16"]}
+P100 = {"capability": (6, 0), "precisions": []}
+Machine = Callable[..., Path]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """`machine({"GPU-1": T4})` is a machine with these cards, as the driver and PyTorch see them; returns PyTorch's folder."""
+
+    def made(cards: dict[str, dict[str, object]], *, cuda: str | None = "13.0", driver: Driver | None = None) -> Path:
+        package = write_torch(tmp_path, cards, cuda=cuda)
+        found = driver or Driver(*(FakeGpu(uuid, f"Card {uuid[-1]}") for uuid in cards))
+        monkeypatch.setitem(sys.modules, "pynvml", found)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        torch = ModuleSpec("torch", None, origin=str(package / "__init__.py"))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: torch)
+        forget()
+        return package
+
+    yield made
+    forget()
+
+
+def forget() -> None:
+    """Be as a process that has asked nothing yet."""
+    devices._cards.cache_clear()
+    devices.unusable_gpu.cache_clear()
+
+
+def imported(package: Path) -> list[str]:
+    """Which cards PyTorch was imported for, as far as the environment says."""
+    log = package / "imported"
+    return sorted(log.read_text().splitlines()) if log.exists() else []
+
+
+def test_a_card_is_tried_once_in_a_process_of_its_own_and_the_answer_is_kept(machine: Machine) -> None:
+    package = machine({"GPU-1": T4, "GPU-2": L4})
+    assert devices.detect_device() == "cuda"
+    assert [card.uuid for card in devices.working_cards()] == ["GPU-1", "GPU-2"]
+    assert imported(package) == ["GPU-1 PCI_BUS_ID", "GPU-2 PCI_BUS_ID"]
+    first = devices.working_cards()[0]
+    assert (first.name, first.capability, first.memory_mb) == ("Card 1", (7, 5), 16000.0)
+    forget()
+    assert devices.working_cards()[0] == first
+    assert devices.unusable_gpu() is None
+    assert len(imported(package)) == 2
+
+
+@pytest.mark.parametrize("changed", ["boot", "driver", "torch"])
+def test_a_start_of_the_machine_another_driver_or_another_pytorch_make_a_new_trial(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    package = machine({"GPU-1": T4})
+    devices.detect_device()
+    if changed == "boot":
+        monkeypatch.setattr(devices, "boot_id", lambda: "another")
+    elif changed == "driver":
+        monkeypatch.setattr(sys.modules["pynvml"], "version", "590.1")
+    else:
+        (package / "version.py").write_text("__version__ = '2.14.0'\ncuda = '13.0'\n")
+    forget()
+    devices.detect_device()
+    assert len(imported(package)) == 2
+
+
+@pytest.mark.parametrize("has", ["no card", "no CUDA in PyTorch"])
+def test_nothing_is_tried_where_the_driver_has_no_card_or_pytorch_was_built_without_cuda(
+    machine: Machine, has: str
+) -> None:
+    package = machine({} if has == "no card" else {"GPU-1": T4}, cuda="13.0" if has == "no card" else None)
+    assert devices.detect_device() != "cuda"
+    assert imported(package) == []
+    said = devices.unusable_gpu()
+    assert said is None if has == "no card" else "was installed without CUDA" in str(said)
+
+
+def test_a_driver_that_is_too_old_leaves_the_processor_and_one_sentence(machine: Machine) -> None:
+    reason = "The NVIDIA driver on your system is too old (found version 12020)."
+    old = Driver(FakeGpu("GPU-1", "Tesla T4"), version="535.104.05", cuda=12020)
+    machine({"GPU-1": {"unseen": reason}}, driver=old)
+    assert devices.resolve_device("auto") == devices.devices_here()[0] != "cuda"
+    with pytest.raises(DeviceError) as refused:
+        devices.resolve_device("cuda")
+    said = refused.value.message
+    assert said == devices.unusable_gpu()
+    for words in ("PyTorch 2.13.0", "Tesla T4", "built for CUDA 13.0", "driver 535.104.05 is too old", "whl/cu126"):
+        assert words in said
+
+
+def test_a_card_for_which_pytorch_has_no_kernels_is_not_used(machine: Machine) -> None:
+    machine({"GPU-1": P100})
+    assert devices.detect_device() != "cuda"
+    assert "older than what it was built for" in str(devices.unusable_gpu())
 
 
 @pytest.mark.parametrize(
-    ("built_for", "gpus", "device"),
-    [("cuda: str | None = '12.8'", 1, "cuda"), ("cuda: str | None = '12.8'", 0, "cpu"), ("cuda = None", 1, "cpu")],
+    ("card", "said"),
+    [
+        ({"dies": True}, "ended with code 11"),
+        ({"capability": (9, 0), "precisions": ["float32"], "wrong": ["float32"]}, "its results are wrong"),
+        ({"unseen": "CUDA error: system not yet initialized"}, "system not yet initialized"),
+    ],
 )
-def test_a_gpu_is_taken_where_the_driver_has_one_and_pytorch_was_built_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_for: str, gpus: int, device: str
+def test_whatever_happens_when_a_card_is_tried_is_said_and_it_is_tried_again_after_an_hour(
+    machine: Machine, store: Path, card: dict[str, object], said: str
 ) -> None:
-    (tmp_path / "version.py").write_text(f"__version__ = '2.9'\n{built_for}\n")
-    torch = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: torch)
-    monkeypatch.setattr(devices, "gpu_count", lambda: gpus)
-    monkeypatch.setattr(platform, "system", lambda: "Linux")
-    devices.detect_device.cache_clear()
-    found = devices.resolve_device("auto")
-    devices.detect_device.cache_clear()
-    assert found == device
+    package = machine({"GPU-1": card})
+    assert devices.detect_device() != "cuda"
+    assert said in str(devices.unusable_gpu())
+    forget()
+    devices.detect_device()
+    assert len(imported(package)) == 1
+    os.utime(store / "gpus" / "GPU-1.json", (0, 0))
+    forget()
+    devices.detect_device()
+    assert len(imported(package)) == 2
+
+
+def test_a_card_whose_memory_others_have_counts_as_one_of_its_generation_and_is_tried_again(machine: Machine) -> None:
+    package = machine({"GPU-1": {**L4, "full": True}})
+    assert devices.computes("cuda").precision == "bfloat16"
+    forget()
+    devices.detect_device()
+    assert len(imported(package)) == 2
+
+
+def test_a_store_that_cannot_be_written_to_keeps_no_answer(machine: Machine, store: Path) -> None:
+    machine({"GPU-1": T4})
+    store.mkdir()
+    (store / "gpus").write_text("a file where the folder should be")
+    assert devices.detect_device() == "cuda"
+
+
+def test_of_mixed_cards_those_that_work_are_used(machine: Machine) -> None:
+    machine({"GPU-1": P100, "GPU-2": L4})
+    assert [card.uuid for card in devices.working_cards()] == ["GPU-2"]
+    assert devices.computes("cuda").precision == "bfloat16"
+    assert devices.unusable_gpu() is None
 
 
 def test_an_unknown_device_is_named_with_the_known_ones() -> None:
@@ -37,12 +164,20 @@ def test_an_unknown_device_is_named_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("generation", "precision"), [(9, "bfloat16"), (8, "bfloat16"), (7, "float32"), (0, "float32")]
+    ("capability", "works", "precision"),
+    [
+        ((9, 0), ("float32", "bfloat16"), "bfloat16"),
+        ((8, 0), ("float32", "bfloat16"), "bfloat16"),
+        ((8, 0), ("float32",), "float32"),
+        ((7, 5), ("float32", "float16", "bfloat16"), "float16"),
+        ((7, 0), ("float32", "float16"), "float16"),
+        ((7, 5), ("float32", "bfloat16"), "float32"),
+        ((6, 1), ("float32", "float16"), "float32"),
+    ],
 )
-def test_a_gpu_without_bfloat16_computes_in_float32(
-    monkeypatch: pytest.MonkeyPatch, generation: int, precision: str
+def test_a_gpu_computes_in_the_fastest_precision_that_it_has_in_hardware(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], works: tuple[str, ...], precision: str
 ) -> None:
-    devices.computes.cache_clear()
-    monkeypatch.setattr(devices, "gpu_generation", lambda: generation)
+    card = Card.model_validate({"uuid": "GPU-1", "capability": capability, "precisions": works})
+    monkeypatch.setattr(devices, "working_cards", lambda: (card,))
     assert devices.computes("cuda").precision == precision
-    devices.computes.cache_clear()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tl_core.documents.card import Card
+from tl_core.documents.events import Notice
 from tl_core.documents.options import TrainingOptions
 from tl_core.errors import DeviceError, SpecError
 from tl_core.runs.process import devices
 from tl_core.runs.start.training_spec import spec_of
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.train import resolve
+from tl_core.runs.train.plan import Plan
 from tl_core.runs.train.resolve import settled, with_strategy
 from tl_core.training.strategies.strategies import strategy
 
@@ -17,15 +23,14 @@ def test_device_precision_and_batch_are_those_of_the_machine_that_runs_it(
     dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {}
-    monkeypatch.setattr(devices, "gpu_generation", lambda: 9)
-    devices.computes.cache_clear()
+    card = Card(uuid="GPU-1", capability=(9, 0), precisions=("float32", "bfloat16"))
+    monkeypatch.setattr(devices, "working_cards", lambda: (card,))
     waiting = spec_of(TrainingOptions(strategy="full_fine_tuning"), dataset)
     assert waiting.device == "auto"
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
         spec = settled(waiting, dataset)
         found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
-    devices.computes.cache_clear()
     assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
 
 
@@ -69,3 +74,15 @@ def test_auto_waits_for_the_pictures_and_keeps_what_the_user_changed(dataset: Da
     assert (own.epochs, own.recipe) == (strategy("lp_ft").epochs, strategy("lp_ft").recipe)
     with pytest.raises(SpecError, match="transformer"):
         with_strategy(spec, "lora")
+
+
+def test_a_run_that_takes_the_processor_beside_a_gpu_says_why(
+    dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "unusable_gpu", lambda: "The driver is too old.")
+    monkeypatch.setattr(resolve, "load_pixels", lambda *pictures, **size: iter(()))
+    for device, said in (("auto", ["The driver is too old."]), ("cpu", [])):
+        run = RunFolder(tmp_path / device)
+        run.write_spec(spec_of(TrainingOptions(device=device), dataset))
+        events = list(resolve.prepare(Plan(run)))
+        assert [event.message for event in events if isinstance(event, Notice)] == said

@@ -1,24 +1,45 @@
-"""Which device training uses here, and how it computes, found without torch: PyTorch's version file says what it was built for."""
+"""Which device training uses here, and how it computes, found without torch in this process.
+
+Whether PyTorch can use a GPU is known only when it was tried: a driver may be too old for the installed PyTorch, a card too old or too
+new. So each card is tried once, in a process of its own (`probe`), and the store keeps the answer until the machine is started again or
+another driver or PyTorch is installed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import platform
 import re
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
+from tl_core import children, locks, settings
+from tl_core.disk import modified
+from tl_core.documents.card import Card
 from tl_core.documents.options import Device
 from tl_core.documents.spec import Precision
-from tl_core.errors import DeviceError, UnknownName
-from tl_core.hardware import gpu_count, gpu_generation
+from tl_core.errors import DeviceError, DocumentError, GraftError, NotFound, UnknownName
+from tl_core.hardware import Gpu, boot_id, driver_version, gpus, use_gpu
 
 RealDevice = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
 
-BFLOAT16_SINCE = 8
-"""Major compute capability (Ampere) of the first GPUs that compute in bfloat16; older ones imitate it, slowly."""
+_TIME_LIMIT = 120.0
+"""Seconds that trying one card may take: importing torch from a slow disk takes most of it."""
+_AT_ONCE = 4
+"""Cards that are tried at the same time; each process takes one or two gigabytes of memory."""
+_FAILED_FOR = 3600.0
+"""Seconds after which a card that did not work is tried again: its driver may have been starting."""
+_WHEELS = "https://download.pytorch.org/whl/cu126"
+"""PyTorch for CUDA 12.6, the one that runs with most drivers and on most cards."""
+_OLDEST_CARD = (7, 5)
+"""Compute capability of the oldest cards that PyTorch for CUDA 13 runs on."""
 
 
 class Computes(NamedTuple):
@@ -28,20 +49,24 @@ class Computes(NamedTuple):
     micro_batch: int
 
 
-@cache
 def computes(device: RealDevice) -> Computes:
-    """How `device` computes here. On a processor half a batch at once takes half the memory."""
+    """How `device` computes here, on the first card that works. On a processor half a batch at once takes half the memory."""
     if device == "cuda":
-        return Computes("bfloat16" if gpu_generation() >= BFLOAT16_SINCE else "float32", 32)
+        card = next(iter(working_cards()), None)
+        return Computes(card.fastest if card else "float32", 32)
     return Computes("float32", 16 if device == "cpu" else 32)
 
 
-@cache
 def detect_device() -> RealDevice:
-    """The fastest device that PyTorch could use in a worker started from here."""
-    if _built_for_cuda() and gpu_count() > 0:
+    """The fastest device that PyTorch can use in a worker started from here."""
+    if working_cards():
         return "cuda"
     return "mps" if platform.system() == "Darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def devices_here() -> tuple[RealDevice, ...]:
+    """Every device that PyTorch can use here, the fastest first."""
+    return tuple(dict.fromkeys((detect_device(), "cpu")))
 
 
 def resolve_device(wanted: str) -> RealDevice:
@@ -49,7 +74,7 @@ def resolve_device(wanted: str) -> RealDevice:
 
     Raises:
         UnknownName: it is none of those.
-        DeviceError: it is not on this machine.
+        DeviceError: it is not on this machine, or PyTorch cannot use it; then it says why and what to do.
     """
     if wanted not in DEVICES:
         raise UnknownName.among("device", wanted, DEVICES)
@@ -57,7 +82,10 @@ def resolve_device(wanted: str) -> RealDevice:
     if wanted in ("auto", here):
         return here
     if wanted != "cpu":
-        raise DeviceError(f"There is no {wanted!r} device here that PyTorch can use. Choose 'auto' or {here!r}.")
+        reason = unusable_gpu() if wanted == "cuda" else None
+        raise DeviceError(
+            reason or f"There is no {wanted!r} device here that PyTorch can use. Choose 'auto' or {here!r}."
+        )
     return cast(RealDevice, wanted)
 
 
@@ -66,12 +94,132 @@ def expected_device(wanted: Device) -> RealDevice:
     return detect_device() if wanted == "auto" else wanted
 
 
-def _built_for_cuda() -> bool:
+def working_cards() -> tuple[Card, ...]:
+    """The GPUs that PyTorch can use in a worker started from here, in the order of the driver; the first call may take a minute."""
+    return tuple(card for card in _cards() if card.works)
+
+
+def take_card(card: Card) -> None:
+    """Let this process, which has not imported torch yet, use no other GPU than `card`."""
+    use_gpu(card.uuid)
+    _cards.cache_clear()
+
+
+@cache
+def unusable_gpu() -> str | None:
+    """Why no GPU is used although the driver has one, a sentence that says what to do; None where one is used or none is here."""
+    here, (version, cuda) = gpus(), _installed()
+    if not here or working_cards():
+        return None
+    install = f"pip install --force-reinstall torch torchvision --index-url {_WHEELS}"
+    driver, newest = driver_version()
+    found = f"PyTorch {version} cannot use the {here[0].name} of this machine"
+    if cuda is None:
+        return f"{found}, because it was installed without CUDA; install one for CUDA 12.6 ({install})."
+    card = _cards()[0]
+    if newest and newest // 1000 < int(cuda.split(".")[0]):
+        return (
+            f"{found}, because it was built for CUDA {cuda} and driver {driver} is too old for that; update the driver, or install "
+            f"PyTorch for CUDA 12.6 ({install})."
+        )
+    if card.capability != (0, 0) and card.capability < _OLDEST_CARD:
+        return (
+            f"{found}, because the card is older than what it was built for; install PyTorch for CUDA 12.6, which may still "
+            f"know it ({install})."
+        )
+    return f"{found} (driver {driver}, CUDA {cuda}): {(card.problem or '').rstrip('.')}; see whether nvidia-smi works, and start Graft again."
+
+
+@cache
+def _cards() -> tuple[Card, ...]:
+    """Each GPU that this process may use, as it was found when PyTorch tried it; empty where PyTorch was not built for CUDA."""
+    here = gpus() if _installed().cuda else []
+    if not here:
+        return ()
+    folder = settings.store_folder() / "gpus"
+    known = [_kept(folder, gpu) for gpu in here]
+    if all(known):
+        return tuple(filter(None, known))
+    turn: list[int] = []
+    # Without a store that can be written to, nothing is kept.
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = locks.take(folder / "lock", patience=_TIME_LIMIT * len(here))
+        turn = [] if descriptor is None else [descriptor]
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return tuple(pool.map(lambda gpu: _kept(folder, gpu) or _tried(folder, gpu), here))
+    finally:
+        locks.release(turn)
+
+
+def _tried(folder: Path, gpu: Gpu) -> Card:
+    """Let PyTorch try `gpu` in a process of its own, and keep the answer."""
+    seen = children.environment(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu.uuid)
+    try:
+        done = subprocess.run(
+            children.command("tl_core.runs.process.probe"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=seen,
+            timeout=_TIME_LIMIT,
+            check=False,
+        )
+        # Libraries may have written something before.
+        card = Card.parse(done.stdout.splitlines()[-1] if done.stdout else b"", "What the trial of a GPU printed")
+    except subprocess.TimeoutExpired:
+        card = Card(problem=f"it did not answer within {_TIME_LIMIT:.0f} seconds")
+    except DocumentError:
+        card = Card(problem=f"the process that tried it ended with code {done.returncode}")
+    card = card.model_copy(update={"uuid": gpu.uuid, "name": gpu.name, "found_with": _found_with()})
+    if card.tried:
+        with suppress(OSError, GraftError):
+            card.write(_file(folder, gpu))
+    return card
+
+
+def _kept(folder: Path, gpu: Gpu) -> Card | None:
+    """What was found of `gpu` since the machine was started, with this driver and PyTorch; None where it has to be tried."""
+    file = _file(folder, gpu)
+    try:
+        card = Card.read(file)
+    except (OSError, NotFound, DocumentError):
+        return None
+    fresh = card.works or time.time() - modified(file) < _FAILED_FOR
+    return card if fresh and card.found_with == _found_with() else None
+
+
+def _file(folder: Path, gpu: Gpu) -> Path:
+    return folder / f"{plain_id(gpu.uuid)}.json"
+
+
+def plain_id(uuid: str) -> str:
+    """The id of a GPU as a part of a file's name: older drivers name an instance `MIG-GPU-.../1/0`."""
+    return re.sub(r"[^\w-]", "_", uuid)
+
+
+def _found_with() -> str:
+    text = "\n".join(map(str, (boot_id(), driver_version(), _installed())))
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+class _PyTorch(NamedTuple):
+    """What the version file of the installed PyTorch says."""
+
+    version: str
+    cuda: str | None
+    """The version of CUDA that it was built for, such as "12.6"."""
+
+
+def _installed() -> _PyTorch:
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
-        return False
+        return _PyTorch("", None)
     try:
         text = (Path(found.origin).parent / "version.py").read_text()
     except OSError:
-        return False
-    return re.search(r"^cuda\b[^=\n]*=\s*['\"]", text, re.MULTILINE) is not None
+        return _PyTorch("", None)
+    version, cuda = (
+        re.search(rf"^{name}\b[^=\n]*=\s*['\"]([^'\"]+)", text, re.MULTILINE) for name in ("__version__", "cuda")
+    )
+    return _PyTorch(version[1] if version else "", cuda[1] if cuda else None)

@@ -17,7 +17,7 @@ from tl_core.disk import disk_full_said
 from tl_core.documents.job import Outlook
 from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
-from tl_core.runs.process.devices import DEVICES, resolve_device
+from tl_core.runs.process.devices import DEVICES, devices_here, resolve_device
 from tl_core.runs.process.local import LocalProcesses
 from tl_core.runs.store.job_folder import JobFolder
 
@@ -99,6 +99,11 @@ def known_device(wanted: str) -> Device:
         DeviceError: jobs run on this machine, which does not have it.
     """
     return resolve_device(wanted) if works_here() or wanted not in DEVICES else cast(Device, wanted)
+
+
+def offered_devices() -> tuple[str, ...]:
+    """What a user can choose as the device of a run: every one that works here; if jobs run elsewhere, any."""
+    return ("auto", *devices_here()) if works_here() else DEVICES
 
 
 def hand_over(

@@ -15,7 +15,7 @@ from tl_core.documents.job import Outlook
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device
+from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device, unusable_gpu
 from tl_core.runs.process.executor import works_here
 from tl_core.runs.process.watch import most_memory_mb
 from tl_core.runs.store.folders import DatasetFolder
@@ -100,7 +100,11 @@ def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
         DataError: no classifier can be trained on the pictures, or a copy is missing or damaged.
         DiskFull: no space is left.
     """
+    asked = plan.spec.device
     plan.take(settled(plan.spec, plan.dataset))
+    unused = unusable_gpu() if asked == "auto" else None
+    if unused:
+        yield Notice(level="warning", message=unused)
     require_trainable(plan.manifest)
     return (
         yield from load_pixels(

@@ -1,0 +1,77 @@
+"""Tries the GPU that this process sees: `python -m tl_core.runs.process.probe` prints a `Card` as one line of JSON.
+
+It is a process of its own because an error in CUDA ends every later use of the GPU in the process, and so that who asks needs no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, get_args
+
+import numpy as np
+
+from tl_core.documents.card import BFLOAT16_SINCE, Card
+from tl_core.documents.spec import Precision
+from tl_core.errors import memory_ran_out
+
+_TOLERANCE = 0.01
+"""Largest error of a result, as a share of its largest value; rounding to bfloat16 alone gives 0.004."""
+_BUSY = "busy or unavailable"
+"""What CUDA says of a GPU that another process has for itself."""
+
+
+def probed() -> Card:
+    """The first GPU that torch sees: what it is, and in which precisions it computes."""
+    card = Card()
+    try:
+        torch: Any = import_module("torch")
+        torch.cuda.init()
+        found = torch.cuda.get_device_properties(0)
+        card = Card(
+            name=found.name, capability=(found.major, found.minor), memory_mb=round(found.total_memory / 1e6, 1)
+        )
+        works = tuple(precision for precision in get_args(Precision) if _computes(torch, precision))
+    except Exception as error:  # noqa: BLE001 - whatever torch raises is the answer
+        if card.name and (memory_ran_out(error) or _BUSY in str(error)):
+            return card.model_copy(update={"precisions": _of_generation(card.capability), "tried": False})
+        return card.model_copy(update={"problem": _first_line(error)})
+    problem = None if works else "its results are wrong"
+    return card.model_copy(update={"precisions": works, "problem": problem})
+
+
+def _computes(torch: Any, precision: Precision) -> bool:
+    """Whether a matrix product and a convolution in `precision` give what NumPy gives. In float32, torch's error is raised."""
+    generator = np.random.default_rng(0)
+    left, right = generator.integers(-3, 4, (2, 64, 64)).astype(np.float64)
+    images, kernels = generator.integers(-3, 4, (2, 8, 16, 16)), generator.integers(-3, 4, (8, 8, 3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), axis=(2, 3))
+    expected = left @ right, np.einsum("nchwij,ocij->nohw", windows, kernels)
+
+    def on_card(array: Any) -> Any:
+        return torch.tensor(array.tolist(), dtype=getattr(torch, precision), device="cuda")
+
+    try:
+        product = on_card(left) @ on_card(right)
+        convolved = torch.nn.functional.conv2d(on_card(images), on_card(kernels))
+        found = [np.asarray(result.float().cpu().tolist()) for result in (product, convolved)]
+    except RuntimeError as error:
+        if precision == "float32" or memory_ran_out(error):
+            raise
+        return False
+    return all(
+        np.abs(own - right_one).max() <= _TOLERANCE * np.abs(right_one).max()
+        for own, right_one in zip(found, expected, strict=True)
+    )
+
+
+def _of_generation(capability: tuple[int, int]) -> tuple[Precision, ...]:
+    return tuple(one for one in get_args(Precision) if one != "bfloat16" or capability >= BFLOAT16_SINCE)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.stdout.write(probed().model_dump_json() + "\n")
