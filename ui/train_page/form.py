@@ -18,7 +18,7 @@ from tl_core.training.strategies.advice import auto_says, default_strategy
 from tl_core.training.strategies.strategies import AUTO, strategies, tuned
 from ui import drawing
 from ui.places import IDEAS, Here, succeeded
-from ui.train_page import advanced, backbone_ranking, backbones, cards, previews, ratefinder, startline
+from ui.train_page import advanced, backbone_ranking, backbones, cards, in_python, previews, ratefinder, startline
 from ui.train_page.advanced import Case
 from ui.train_page.proposal import Proposal
 from ui.words import SPLIT_WORDS, distinct, plain, plural
@@ -70,6 +70,7 @@ def strategy(
     cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed.name), name)
     cards.auto(name, startline.auto_says(proposal))
     _picture(proposal)
+    _in_python(proposal)
     _structure(proposal)
     here.link(IDEAS, "How do these differ, and when to use which?")
     with st.expander("Advanced", icon=":material/tune:", key="advanced"):
@@ -93,6 +94,25 @@ def _picture(proposal: Proposal) -> None:
     ink = {"light": "#1E2A24", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
     st.html(drawing.large(drawn, ink=ink))
     st.caption(drawing.legend(drawn))
+
+
+def _in_python(proposal: Proposal) -> None:
+    """The head by its name, and folded: how the library loads the backbone, and what the optimizer gets."""
+    network, weights = proposal.network, proposal.case.weights
+    head = in_python.head_line(network, len(proposal.manifest.classes))
+    st.caption(f"The new last layer (head): {head}.")
+    with st.expander("In Python, and what learns by name", icon=":material/code:", key="in-python"):
+        call = in_python.load_call(network, weights) if proposal.strategy.pretrained else None
+        if call:
+            st.code(call, language="python", wrap_lines=True)
+        names = in_python.learning_modules(network, proposal.strategy, proposal.spec.stages)
+        only = {
+            "all": "The optimizer gets only the parameters of these modules:",
+            "bias_and_norm": "The optimizer gets only the biases and norm layers of these modules, and the whole head:",
+            "lora": "The optimizer gets only low-rank updates of the linear layers of these modules, and the whole head:",
+        }[proposal.strategy.parameters]
+        one = " Of the stages, the run chooses one." if proposal.strategy.learns == "one" else ""
+        st.caption(f"{only} {', '.join(f'`{name}`' for name in names)}.{one}")
 
 
 def _structure(proposal: Proposal) -> None:
