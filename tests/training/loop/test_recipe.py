@@ -242,3 +242,22 @@ def test_the_optimizer_that_was_chosen_is_used() -> None:
     adam, _, _ = _fit({}, epochs=1)
     sgd, _, _ = _fit({"optimizer": "sgd"}, epochs=1)
     assert adam.val_loss != sgd.val_loss
+
+
+@pytest.mark.parametrize("recipe", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0}])
+def test_the_optimizer_has_its_state_before_the_first_gradient_and_steps_as_without(recipe: dict[str, object]) -> None:
+    found = []
+    for early in (True, False):
+        trainer, backbone = _trainer(recipe)
+        trainer._has_state = not early
+        sizes: list[int] = []
+        backbone.stages[0][1].register_forward_pre_hook(
+            lambda module, given, trainer=trainer, sizes=sizes: sizes.append(
+                sum(value is not None for state in trainer._optimizer.state.values() for value in state.values())
+            )
+        )
+        for number in range(2):
+            _step(trainer, number)
+        assert sizes[0] == (sizes[1] if early else 0)
+        found.append(backbone.tensors())
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())

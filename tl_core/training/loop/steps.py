@@ -23,7 +23,7 @@ from tl_core.training.loop.inputs import Inputs, autocast, give_memory_back
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.optimizers import optimizer, take_step
+from tl_core.training.strategies.optimizers import give_state, optimizer, take_step
 from tl_core.training.strategies.strategies import Strategy
 from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer_parts, stage_groups
 from tl_core.training.transfer import to_device
@@ -122,6 +122,7 @@ class Trainer:
 
     def _begin(self, inputs: Inputs, frozen: int, stages: Collection[int], warm_up: int) -> None:
         self._inputs, self._frozen = inputs, frozen
+        self._has_state = False
         self._network = self._backbone.suffix(frozen)
         for group in stage_groups(self._backbone, self._strategy, self._spec, stages):
             for part in optimizer_parts(group, self._recipe):
@@ -152,6 +153,9 @@ class Trainer:
         computed again with a smaller one, and only then the step is taken. If the loss is not finite, or the gradient at every
         scale, training has diverged: `running.loss` is not finite, either, and in other precisions nor are the weights from then on.
         """
+        if not self._has_state:
+            give_state(self._optimizer)
+            self._has_state = True
         for group in self._optimizer.param_groups:
             joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
             group["lr"] = group["peak"] * factor * joined

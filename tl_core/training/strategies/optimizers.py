@@ -34,6 +34,29 @@ def optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optim
     return OPTIMIZERS[recipe.optimizer](groups, recipe)
 
 
+def give_state(of: torch.optim.Optimizer) -> None:
+    """Give each parameter that has no state yet that of before its first step, so that its memory is taken now.
+
+    Gradients are removed; no weight changes. Momentum and moments are zeros, as if the optimizer had made them in its first step.
+    """
+    of.zero_grad(set_to_none=True)
+    new = [one for group in of.param_groups for one in group["params"] if one not in of.state]
+    rates = [group["lr"] for group in of.param_groups]
+    for one in new:
+        one.grad = torch.zeros_like(one)
+    # A step at rate 0, along no gradient, is what makes the state in every optimizer of torch.
+    for group in of.param_groups:
+        group["lr"] = 0.0
+    of.step()
+    for group, rate in zip(of.param_groups, rates, strict=True):
+        group["lr"] = rate
+    for one in new:
+        for value in of.state[one].values():
+            if isinstance(value, torch.Tensor):
+                value.zero_()
+    of.zero_grad(set_to_none=True)
+
+
 def take_step(of: torch.optim.Optimizer, recipe: Recipe) -> None:
     """One step along the gradients of the optimizer's parameters, which are clipped first if the recipe says so."""
     if recipe.clip:
