@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.models.conftest import result_of
 from tests.models.table import CHECKS, make, make_shallow, pictures
@@ -127,6 +128,40 @@ def test_blocks_that_add_almost_nothing_at_first_are_not_left_out() -> None:
     assert [stage.name for stage in found.stages] == ["body"]
     assert "blocks" in found.stages[0].modules[0]
     assert "blocks" not in found.tail[0]
+
+
+@pytest.mark.parametrize("name", [ROPE, "vit_small_patch16_dinov3"])
+def test_all_blocks_share_one_rotary_grid_and_answer_as_with_one_each(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = network(name)
+    kind = type(make_shallow(row).module.rope)
+    compute, computed = kind.get_embed, []
+
+    def counted(rope: nn.Module, *given: object, **options: object) -> Tensor:
+        computed.append(rope)
+        return compute(rope, *given, **options)
+
+    monkeypatch.setattr(kind, "get_embed", counted)
+    backbone = make_shallow(row)
+    images = backbone.normalise(pictures(row, 2))
+    with torch.inference_mode():
+        answers = backbone(images)
+    assert computed == [backbone.module.rope]
+
+    backbone.train()(images).sum().backward()
+    assert len(computed) == 1, "a grid from inference mode serves gradient steps"
+
+    other = copy.deepcopy(backbone).double().eval()
+    other(images.double())
+    assert computed[1:] == [other.module.rope], "a grid is that of its own network, device and type"
+
+    backbone.eval()
+    for rope in (None, partial(compute, backbone.module.rope)):
+        if rope is not None:
+            monkeypatch.setattr(backbone.module.rope, "get_embed", rope)
+        with torch.no_grad():
+            assert torch.equal(backbone(images), answers)
 
 
 def test_positions_are_resampled_so_that_weights_of_another_size_load_unchanged() -> None:

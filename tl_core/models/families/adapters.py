@@ -9,6 +9,7 @@ network itself, unregistered, and call its own methods.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -118,19 +119,48 @@ class Tokens(Part):
         network = self.network
         tokens = network._pos_embed(network.patch_embed(x))  # type: ignore[operator]
         if isinstance(tokens, tuple):
-            # EVA returns the rotary embedding beside the tokens; `RopeBlock` computes it again for each block.
+            # EVA returns the rotary embedding beside the tokens; each `RopeBlock` asks for it again.
             return cast(Tensor, network.norm_pre(tokens[0]))  # type: ignore[operator]
         return cast(Tensor, network.norm_pre(network.patch_drop(tokens)))  # type: ignore[operator]
+
+
+class KeptGrids:
+    """`get_embed` of timm's rotary embedding `rope`, which computes the grid of a shape once for each device and type.
+
+    timm computes it on the CPU at each call, which a GPU would wait for. `rope` must have no parameters. A grid that is augmented is
+    drawn anew at each call. A grid that is exported is computed in the graph, since what is kept would be a constant there.
+    """
+
+    def __init__(self, rope: nn.Module) -> None:
+        self._rope = rope
+        self._compute = cast(Callable[..., Tensor], rope.get_embed)
+        self._kept: dict[tuple[object, ...], Tensor] = {}
+
+    def __call__(self, shape: Sequence[int] | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        augmented = self._rope.training and getattr(self._rope, "aug_active", False)
+        if shape is None or augmented or torch.compiler.is_compiling():
+            return self._compute(shape=shape, dtype=dtype)
+        key = (*shape, dtype, *((own.device, own.dtype) for own in self._rope.buffers()))
+        if key not in self._kept:
+            # Gradient steps could not use a tensor that was made in inference mode.
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept[key] = self._compute(shape=shape, dtype=dtype)
+        return self._kept[key]
 
 
 class RopeBlock(Adapter):
     """One block whose attention needs the rotary position embedding: (N, T, D) to (N, T, D).
 
-    Images are squares, so the number of tokens gives the shape of the grid.
+    Images are squares, so the number of tokens gives the shape of the grid. All blocks, and `Tokens`, share one grid (`KeptGrids`),
+    unless each block learns its own.
     """
 
     def __init__(self, network: nn.Module, holds: str = "") -> None:
         super().__init__(network)
+        rope = cast(nn.Module, network.rope)
+        if not isinstance(rope.get_embed, KeptGrids) and next(rope.parameters(), None) is None:
+            # An object and not a function: a copy of the network gets one of its own.
+            rope.get_embed = KeptGrids(rope)  # type: ignore[assignment]
         self.block = network.get_submodule(holds)
         self._network = (network,)
         self._number = int(holds.rpartition(".")[2])
