@@ -37,6 +37,8 @@ class Status(Document):
     """The largest memory of the worker at one time, megabytes; mapped files do not count."""
     device: str | None = None
     """The device that the job has or had, by the queue that it joined; None for jobs that need none."""
+    gpu: str | None = None
+    """Name and id of the GPU that the job works or worked on; None for other devices."""
     failure: Failure | None = None
 
     @property

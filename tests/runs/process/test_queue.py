@@ -18,6 +18,7 @@ from tests.conftest import PATIENCE, until
 from tests.runs.conftest import TOKEN
 from tests.runs.executors import LocalScratch
 from tl_core import locks
+from tl_core.documents.card import Card
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.errors import LimitReached
@@ -365,3 +366,14 @@ def test_a_lock_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_on_several_gpus_each_job_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = tuple(Card(uuid=f"GPU-{one}", capability=(9, 0), precisions=("float32",)) for one in "ab")
+    taken: list[str] = []
+    monkeypatch.setattr(queue, "working_cards", lambda: cards)
+    monkeypatch.setattr(queue, "take_card", lambda card: taken.append(card.uuid))
+    monkeypatch.setattr(queue, "available_mb", lambda device: None)
+    tickets = [_ticket("cuda") for _ in range(3)]
+    assert _let_in(tickets) == tickets[:2]
+    assert taken == ["GPU-a", "GPU-b"]

@@ -31,7 +31,7 @@ from tl_core.documents.job import Outlook
 from tl_core.documents.spec import Queue
 from tl_core.errors import Cancelled, LimitReached
 from tl_core.hardware import available_mb
-from tl_core.runs.process.devices import resolve_device
+from tl_core.runs.process.devices import plain_id, resolve_device, take_card, working_cards
 from tl_core.settings import Settings
 
 _POLL = 0.1
@@ -189,7 +189,8 @@ def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator
         Cancelled: before the turn came.
     """
     told, told_at, admission = ("", 0), 0.0, list[int]()
-    places = ticket.line.places(settings.current())
+    locks_of_places = _places(ticket)
+    places = len(locks_of_places)
     door = ticket.path.parents[1] / ("admission-small" if ticket.line.small else "admission")
     next_since: float | None = None
     try:
@@ -202,7 +203,7 @@ def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator
                 next_since = time.monotonic() if next_since is None else next_since
                 waited = time.monotonic() - next_since
                 short = _short_of_memory(ticket, waited) if admission else "another job has waited for it longer."
-                for place in _taken(*_places(ticket, places)) if not short else []:
+                for place in _place(ticket, locks_of_places) if not short else []:
                     ticket.tell(ticket.outlook().model_copy(update={"running": True}))
                     return place
             if not short:
@@ -255,8 +256,24 @@ def _outlook(path: Path) -> Outlook:
         return Outlook()
 
 
-def _places(ticket: Ticket, places: int) -> list[Path]:
-    """The locks of the places in the queue of `ticket`."""
+def _place(ticket: Ticket, places: list[Path]) -> list[int]:
+    """The descriptor of the first of `places` that is free; from then on this process uses no other GPU than the one of that place."""
+    for number, file in enumerate(places):
+        taken = _taken(file)
+        if taken:
+            cards = working_cards() if ticket.queue == "cuda" else ()
+            if cards:
+                take_card(cards[number])
+            return taken
+    return []
+
+
+def _places(ticket: Ticket) -> list[Path]:
+    """The locks of the places in the queue of `ticket`: on GPUs, one for each card that works."""
+    cards = working_cards() if ticket.queue == "cuda" else ()
+    if cards:
+        return [ticket.path.with_name(f"lock-{plain_id(card.uuid)}") for card in cards]
+    places = ticket.line.places(settings.current())
     return [ticket.path.with_name("lock" if number == 1 else f"lock-{number}") for number in range(1, places + 1)]
 
 

@@ -73,9 +73,11 @@ class Recorder:
                 self.log(event.message)
             self._append(event)
 
-    def device(self, device: str) -> None:
-        """Note in the next status which device the job has."""
-        self._status = self._status.model_copy(update={"device": device})
+    def device(self, device: str, *, gpu: str | None = None) -> None:
+        """Note in the next status which device the job has; of several GPUs, name and id of the one that it works on."""
+        self._status = self._status.model_copy(update={"device": device, "gpu": gpu})
+        if gpu:
+            self.log(f"It works on {gpu}.")
 
     def end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
         """Write how the job ended, once. On a full disk, the space that was set aside is used; raises OSError if it is too little."""

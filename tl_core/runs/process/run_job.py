@@ -15,7 +15,7 @@ from tl_core.documents.events import Event, Notice, drive
 from tl_core.documents.job import needs
 from tl_core.errors import Cancelled, InUse, LimitReached
 from tl_core.runs.failures import failure_of
-from tl_core.runs.process.devices import DEVICES
+from tl_core.runs.process.devices import DEVICES, working_cards
 from tl_core.runs.process.queue import Ticket, drop_ticket, name_of, take_ticket, wait_for_turn
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.process.watch import Watch
@@ -95,6 +95,10 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
             if ticket.queue in DEVICES:
                 recorder.device(ticket.queue)
             place = drive(wait_for_turn(ticket, cancelled=job.cancel_file.exists), recorder.write)
+            if ticket.queue == "cuda":
+                # From now on the process sees only the card of its place.
+                for card in working_cards()[:1]:
+                    recorder.device(ticket.queue, gpu=f"{card.name} ({card.uuid})")
             require_free(store)
             _work(job, recorder, find, ticket)
         except Cancelled:
