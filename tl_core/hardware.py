@@ -41,6 +41,12 @@ def cores() -> int:
     return min(mine, _container_cores() or mine)
 
 
+def quota_threads() -> dict[str, str]:
+    """The variable by which OpenMP and BLAS start no more threads than the container's quota has cores; empty where that takes none away."""
+    quota = _container_cores()
+    return {"OMP_NUM_THREADS": str(cores())} if quota is not None and cores() == quota else {}
+
+
 @cache
 def machine(device: str) -> str:
     """A name for what the speed of `device` (`cpu`, `cuda`, `mps`) depends on: the GPU, or the processor and its cores."""

@@ -23,6 +23,7 @@ from typing import IO, cast
 from tl_core import children
 from tl_core.documents.job import pretrained
 from tl_core.errors import GraftError
+from tl_core.hardware import quota_threads
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import available
 from tl_core.runs.process.run_job import Held, end_process_group
@@ -60,7 +61,9 @@ class LocalProcesses:
                     pass_fds=held.descriptors(),
                     start_new_session=True,
                     cwd=job.path,
-                    env=_THREADS | children.environment(hub_tokens=_downloads(job), GRAFT_STORE=str(store)),
+                    env=_THREADS
+                    | quota_threads()
+                    | children.environment(hub_tokens=_downloads(job), GRAFT_STORE=str(store)),
                 )
             _tell(worker, held)
         finally:
