@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
-from tl_core.documents.card import Card
+from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import keep, network

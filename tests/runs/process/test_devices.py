@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.gpus import Driver, FakeGpu, write_torch
-from tl_core.documents.card import Card
+from tl_core.documents.gpu_card import Card
 from tl_core.errors import DeviceError, UnknownName
 from tl_core.runs.process import devices
 

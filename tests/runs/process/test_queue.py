@@ -18,8 +18,8 @@ from tests.conftest import PATIENCE, until
 from tests.runs.conftest import TOKEN
 from tests.runs.executors import LocalScratch
 from tl_core import locks
-from tl_core.documents.card import Card
 from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.gpu_card import Card
 from tl_core.documents.job import Outlook
 from tl_core.errors import LimitReached
 from tl_core.runs.process import queue

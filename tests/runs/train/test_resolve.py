@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tl_core.documents.card import Card
 from tl_core.documents.events import Notice
+from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import TrainingOptions
 from tl_core.errors import DeviceError, SpecError
 from tl_core.runs.process import devices

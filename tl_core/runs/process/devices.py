@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, cast
 
 from tl_core import children, locks, settings
 from tl_core.disk import modified
-from tl_core.documents.card import Card
+from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import Device
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError, DocumentError, GraftError, NotFound, UnknownName

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tl_core.documents.card import BFLOAT16_SINCE, Card
+from tl_core.documents.gpu_card import BFLOAT16_SINCE, Card
 from tl_core.documents.spec import Precision
 from tl_core.errors import memory_ran_out
 
