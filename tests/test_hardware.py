@@ -112,7 +112,7 @@ def test_the_tightest_quota_of_processor_time_counts_as_whole_cores(
     assert hardware._container_cores(root, own) == 3
     (old / "cpu.cfs_quota_us").write_text("50000\n")
     assert hardware._container_cores(root, own) == 1
-    for quota, cores, threads in ((None, 4, {}), (2, 2, {"OMP_NUM_THREADS": "2"}), (64, 4, {})):
+    for quota, cores, threads in ((None, 4, {}), (2, 2, {"OMP_NUM_THREADS": "2"}), (4, 4, {}), (64, 4, {})):
         monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
         monkeypatch.setattr(hardware, "_container_cores", lambda quota=quota: quota)
         assert hardware.cores() == cores

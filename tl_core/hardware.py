@@ -37,14 +37,18 @@ _CPU = {1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), 2: ("cpu.max",)}
 
 def cores() -> int:
     """Processor cores that this process may use: not more than the time that the container may take amounts to."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    mine = _own_cores()
     return min(mine, _container_cores() or mine)
 
 
 def quota_threads() -> dict[str, str]:
     """The variable by which OpenMP and BLAS start no more threads than the container's quota has cores; empty where that takes none away."""
-    quota = _container_cores()
-    return {"OMP_NUM_THREADS": str(cores())} if quota is not None and cores() == quota else {}
+    return {"OMP_NUM_THREADS": str(cores())} if cores() < _own_cores() else {}
+
+
+def _own_cores() -> int:
+    """Processor cores on which the system lets this process run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
