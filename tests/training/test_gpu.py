@@ -23,6 +23,7 @@ from tl_core.training.loop import inputs as inputs_module
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_pulls
+from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import first_learning
 
@@ -135,6 +136,28 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
         )
     )
     assert smaller_batches(events)
+
+
+def test_scoring_fills_the_gpu_and_gives_what_the_processor_gives(little_memory: None) -> None:
+    row, full = network("efficientnet_lite0"), strategy("full_fine_tuning")
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (700, SIZE, SIZE, 3), dtype=np.uint8)
+    labels, losses = generator.integers(0, 2, len(pixels)), {}
+    for device in ("cuda", "cpu"):
+        backbone = build(
+            row, weights=row.default_weights, weights_file=find(row, row.default_weights).path, classes=2, seed=0
+        )
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device(device), level="none")
+        trainer = Trainer(backbone, inputs, labels, spec=spec(device=device), strategy=full, frozen=0)
+        rows = np.arange(len(pixels) if device == "cuda" else 64)
+        _, events = finish(trainer.evaluate(rows))
+        if device == "cuda":
+            assert trainer._scored.size > trainer.micro_batch
+            assert trainer._scored.size == trainer._scored.largest, "the memory was full once"
+            finish(trainer.evaluate(rows[:64]))
+        assert (trainer.micro_batch, events) == (16, [])
+        losses[device] = trainer.scores.loss
+    assert losses["cuda"] == pytest.approx(losses["cpu"], abs=1e-2)
 
 
 @pytest.mark.parametrize("name", [name for name, row in strategies().items() if row.takes_steps])

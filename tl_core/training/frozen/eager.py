@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.options import Level
-from tl_core.errors import memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, PART_BYTES, Pictures, Wanted, write_outputs
 from tl_core.training.loop.inputs import give_memory_back
+from tl_core.training.parts import PartSize
 from tl_core.training.regularisation.augment import view
 
 GPU_BATCH = 32
@@ -75,7 +75,7 @@ def run_eager(
 ) -> Generator[Event, None, None]:
     """Write the `wanted` outputs for all `pictures` in one pass: `EMBEDDING`, or by any other name the output of the first `frozen` stages.
 
-    Events, errors, `pace` and `before` are those of `onnx_runtime.run_graph`.
+    Events, errors, `pace` and `before` are those of `onnx_runtime.run_graph`; DeviceError: not even one image fits the device's memory.
 
     Batches are as large as fit the device's memory. All is computed in full precision, since the values stand for those of the exported
     graph, from which bfloat16 would differ by more than 1e-3.
@@ -97,19 +97,12 @@ def run_eager(
                 found[EMBEDDING] = backbone.pool(x)
             return [found[one.output].float().cpu().numpy() for one in wanted]
 
-    def too_large(error: RuntimeError) -> bool:
-        if not memory_ran_out(error):
-            return False
-        give_memory_back(torch.device(device))
-        return True
-
     yield from write_outputs(
         wanted,
         outputs,
         len(pictures),
-        GPU_BATCH,
+        PartSize(GPU_BATCH, largest=PART_BYTES // max(1, pictures[:1].nbytes)),
         pace=pace,
         before=before,
-        largest=PART_BYTES // max(1, pictures[:1].nbytes),
-        too_large=too_large,
+        make_room=lambda: give_memory_back(torch.device(device)),
     )

@@ -22,6 +22,7 @@ from tl_core.errors import ModelError
 from tl_core.hardware import cores
 from tl_core.models.graphs.edit import cut, holds_graph
 from tl_core.models.graphs.export import ONNX_NAME
+from tl_core.training.parts import PartSize, in_parts
 
 EMBEDDING = "embedding"
 """Name of the graph's output that is the embedding."""
@@ -67,45 +68,39 @@ def run_graph(
         found: list[NDArray[np.floating[Any]]] = session.run(names, {"images": np.ascontiguousarray(pictures[part])})
         return found
 
-    yield from write_outputs(wanted, outputs, len(pictures), BATCH, pace=pace, before=before)
+    yield from write_outputs(wanted, outputs, len(pictures), PartSize(BATCH), pace=pace, before=before)
 
 
 def write_outputs(
     wanted: Sequence[Wanted],
     outputs: Callable[[slice], list[NDArray[np.floating[Any]]]],
     count: int,
-    size: int,
+    images: PartSize,
     *,
     pace: Pace | None,
     before: int,
-    largest: int = 0,
-    too_large: Callable[[RuntimeError], bool] = lambda error: False,
+    make_room: Callable[[], None] | None = None,
 ) -> Generator[Event, None, None]:
-    """Write what `outputs` gives for each part of `count` images, `size` of them at a time, to the files of `wanted`.
+    """Write what `outputs` gives for each part of `count` images to the files of `wanted`.
 
-    Parts double up to `largest` images as long as their outputs have at most `PART_BYTES`. Where an error is `too_large` for the
-    device's memory, the part is halved, and they double no more. Yields and raises as `run_graph`.
+    The size of the parts, `images`, doubles as long as their outputs have at most `PART_BYTES`; `make_room` is that of `in_parts`. Yields
+    and raises as `run_graph`.
     """
+
+    def may_double(values: list[NDArray[np.floating[Any]]]) -> bool:
+        return 2 * sum(some.nbytes for some in values) <= PART_BYTES
+
     pace = pace or Pace("features", count)
     arrays: list[np.memmap[Any, Any]] = []
     start = 0
-    while start < count:
-        try:
-            values = outputs(slice(start, start + size))
-        except RuntimeError as error:
-            if size == 1 or not too_large(error):
-                raise
-            size = largest = size // 2
-            continue
+    for end, values in in_parts(outputs, count, images, make_room=make_room, may_double=may_double):
         if not arrays:
             arrays = [
                 new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
             ]
         for rows, some in zip(arrays, values, strict=True):
             write_rows(rows, start, some)
-        start = min(start + size, count)
-        if 2 * size <= largest and 2 * sum(some.nbytes for some in values) <= PART_BYTES:
-            size *= 2
+        start = end
         yield from pace.at(before + start)
     for rows in arrays:
         rows.flush()

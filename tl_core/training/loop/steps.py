@@ -19,7 +19,8 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import calibrated_loss
-from tl_core.training.loop.inputs import Inputs, autocast, give_memory_back
+from tl_core.training.loop.inputs import PART_BYTES, Inputs, autocast, give_memory_back
+from tl_core.training.parts import PartSize, in_parts
 from tl_core.training.regularisation.averaging import Average
 from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
@@ -30,6 +31,8 @@ from tl_core.training.transfer import to_device
 
 Result = TypeVar("Result")
 
+STEADY = ("cpu",)
+"""Devices on which images are scored by micro-batches; on others by the largest parts that fit the memory."""
 LOWEST_SCALE = 1.0
 """A gradient that is not finite although the loss is multiplied by this or less is not finite for its scale."""
 
@@ -123,6 +126,7 @@ class Trainer:
     def _begin(self, inputs: Inputs, frozen: int, stages: Collection[int], warm_up: int) -> None:
         self._inputs, self._frozen = inputs, frozen
         self._has_state = False
+        self._scored = PartSize(self.micro_batch, largest=PART_BYTES // max(1, inputs.rows[:1].nbytes))
         self._network = self._backbone.suffix(frozen)
         for group in stage_groups(self._backbone, self._strategy, self._spec, stages):
             for part in optimizer_parts(group, self._recipe):
@@ -176,14 +180,20 @@ class Trainer:
         return {name: tensor.clone() for name, tensor in lora.folded(self._backbone).items()}
 
     def evaluate(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
-        """Set `scores` to those on the images `rows`, which are not augmented."""
-        logits, truth = yield from self._retry(lambda: self._answers(rows))
+        """Set `scores` to those on the images `rows`, which are not augmented.
+
+        On a GPU as many go through the network together as fit its memory, which the first call finds by doubling.
+
+        Raises:
+            DeviceError: not even one image fits the device's memory.
+        """
+        logits, truth = yield from self._answers(rows)
         accuracy = float((logits.argmax(axis=1) == truth).mean())
         self.scores = Scores(calibrated_loss(logits, truth), accuracy)
 
     def look_back(self, rows: NDArray[np.integer]) -> Generator[Event, None, Running]:
         """Loss and accuracy on the unchanged training images `rows`, where training saw only mixtures."""
-        logits, truth = yield from self._retry(lambda: self._answers(rows))
+        logits, truth = yield from self._answers(rows)
         loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth), reduction="sum")
         return Running(len(rows), float(loss), int((logits.argmax(axis=1) == truth).sum()))
 
@@ -265,13 +275,38 @@ class Trainer:
         seed = int(np.random.default_rng(draw).integers(2**62))
         return self._inputs.batch(rows, torch.Generator().manual_seed(seed), at_once=self.micro_batch)
 
-    def _answers(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _answers(
+        self, rows: NDArray[np.integer]
+    ) -> Generator[Event, None, tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Logits (M, C) and labels (M,) of the images `rows`, which are not augmented."""
+        logits = yield from self._logits(rows)
+        return logits.cpu().numpy(), self._labels[torch.from_numpy(np.asarray(rows))].numpy()
+
+    def _logits(self, rows: NDArray[np.integer]) -> Generator[Event, None, Tensor]:
         self._network.eval()
+        if self._device.type in STEADY:
+            return (yield from self._retry(lambda: self._scored_by_micro_batches(rows)))
+        return self._scored_by_largest_parts(rows)
+
+    @torch.inference_mode()
+    def _scored_by_micro_batches(self, rows: NDArray[np.integer]) -> Tensor:
         parts = np.array_split(rows, math.ceil(len(rows) / self.micro_batch))
         self._inputs.expect(parts)
-        with torch.inference_mode():
-            logits = torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
-        return logits.cpu().numpy(), self._labels[torch.from_numpy(np.asarray(rows))].numpy()
+        return torch.cat([self._forward(self._inputs.batch(part)) for part in parts])
+
+    @torch.inference_mode()
+    def _scored_by_largest_parts(self, rows: NDArray[np.integer]) -> Tensor:
+        size = self._scored.size
+        expected = {start: rows[start : start + size] for start in range(0, len(rows), size)}
+        self._inputs.expect(list(expected.values()))
+
+        def work(part: slice) -> Tensor:
+            # While the size changes, the parts are others than those that are read ahead.
+            changed = part.stop - part.start != size
+            return self._forward(self._inputs.batch(rows[part] if changed else expected[part.start]))
+
+        parts = in_parts(work, len(rows), self._scored, make_room=lambda: give_memory_back(self._device))
+        return torch.cat([logits for _, logits in parts])
 
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:
