@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-import pynvml
+T4: dict[str, object] = {"capability": (7, 5), "precisions": ["float32", "float16", "bfloat16"]}
+L4: dict[str, object] = {"capability": (8, 9), "precisions": ["float32", "float16", "bfloat16"]}
+"""What `write_torch` is told of two cards."""
+
+
+class NVMLError(Exception):
+    """What the driver raises for a card that it does not know."""
 
 
 @dataclass
@@ -22,7 +28,7 @@ class FakeGpu:
 class Driver:
     """`pynvml` on a machine with `cards`."""
 
-    NVMLError = pynvml.NVMLError
+    NVMLError = NVMLError
 
     def __init__(self, *cards: FakeGpu, version: str = "580.65.06", cuda: int = 13000) -> None:
         self.cards, self.version, self.cuda = cards, version, cuda
@@ -51,7 +57,7 @@ class Driver:
             for known in (card, *card.instances):
                 if known.uuid == uuid:
                     return known
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        raise NVMLError("Not Found")
 
     def nvmlDeviceGetUUID(self, card: FakeGpu) -> str:  # noqa: N802
         return card.uuid
@@ -64,7 +70,7 @@ class Driver:
 
     def nvmlDeviceGetMigMode(self, card: FakeGpu) -> list[int]:  # noqa: N802
         if not card.instances:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+            raise NVMLError("Not Supported")
         return [1, 1]
 
     def nvmlDeviceGetMaxMigDeviceCount(self, card: FakeGpu) -> int:  # noqa: N802
@@ -72,7 +78,7 @@ class Driver:
 
     def nvmlDeviceGetMigDeviceHandleByIndex(self, card: FakeGpu, index: int) -> FakeGpu:  # noqa: N802
         if index >= len(card.instances):
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+            raise NVMLError("Not Found")
         return card.instances[index]
 
 
@@ -154,3 +160,9 @@ def write_torch(folder: Path, cards: dict[str, dict[str, object]], *, cuda: str 
     (package / "version.py").write_text(f"__version__ = '2.13.0'\ncuda: str | None = {cuda!r}\n")
     (package / "__init__.py").write_text(_TORCH.replace("{cards!r}", repr(cards)))
     return package
+
+
+def write_driver(folder: Path, *cards: FakeGpu) -> None:
+    """Write a module `pynvml` into `folder` by which child processes that find it first see `cards`."""
+    text = f"import sys\nfrom tests.gpus import Driver, FakeGpu\n\nsys.modules[__name__] = Driver(*{list(cards)!r})\n"
+    (folder / "pynvml.py").write_text(text)

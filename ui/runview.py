@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tl_core.documents.status import Status
 from tl_core.errors import GraftError
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start import jobs
@@ -64,7 +65,7 @@ def _watch(here: Here, run: RunFolder) -> None:
     followed = live.follow(run)
     with st.container(border=True, key="live"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}]", width="stretch")
+            st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{_gpu(status)}]", width="stretch")
             badge(status.state)
         _why(run)
         if status.state == "queued" and not run.finishing:
@@ -94,7 +95,7 @@ def ended(here: Here, run: RunFolder) -> None:
     status = run.status()
     with st.container(border=True, key="ended"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            taken = _taken(run, status.seconds.get("total"))
+            taken = _taken(run, status)
             when = f", {ago(status.ended)}" if status.ended else ""
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{taken}{when}]", width="stretch")
             badge(status.state)
@@ -121,12 +122,18 @@ def ended(here: Here, run: RunFolder) -> None:
         live.log(run)
 
 
-def _taken(run: RunFolder, seconds: float | None) -> str:
-    """How long it took, and how long it was said to take before."""
-    said = run.spec().estimated_seconds
+def _taken(run: RunFolder, status: Status) -> str:
+    """How long it took, on which GPU, and how long it was said to take before."""
+    seconds, said = status.seconds.get("total"), run.spec().estimated_seconds
     if not seconds:
-        return ""
-    return f", {duration(seconds)}" + (f" (said: {Estimate(*said)})" if said else "")
+        return _gpu(status)
+    gpu = _gpu(status).removeprefix(",")
+    return f", {duration(seconds)}{gpu}" + (f" (said: {Estimate(*said)})" if said else "")
+
+
+def _gpu(status: Status) -> str:
+    """Which GPU the job has or had; empty on other devices."""
+    return f", on {plain(str(status.gpu), longest=120)}" if status.gpu else ""
 
 
 def _why(run: RunFolder) -> None:

@@ -13,12 +13,14 @@ from tl_core import locks
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.status import UsedGpu
 from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import Store, new_id
 from tl_core.training.strategies.strategies import strategies
 from ui.train_page.advanced import TABS
+from ui.words import NARROW
 
 TRAIN = "pages/2_Train.py"
 WIDGETS = {"button", "selectbox", "number_input", "text_input", "toggle", "radio", "checkbox", "slider", "pills"}
@@ -222,6 +224,21 @@ def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: O
     said = text(open_page(TRAIN, run=run.id)).replace("\\", "")
     assert "With 42 training images, few." in said
     assert "(said: 10 to 25 seconds)" in said
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said"),
+    [
+        (None, f"19{NARROW}s (said: 10 to 25 seconds)"),
+        (UsedGpu(name="NVIDIA L4", uuid="GPU-1"), f"19{NARROW}s on NVIDIA L4 (said: 10 to 25 seconds)"),
+        (UsedGpu(name="NVIDIA L4", uuid="GPU-1", one_of_several=True), f"19{NARROW}s on NVIDIA L4 (GPU-1) (said"),
+    ],
+)
+def test_a_run_says_on_which_gpu_it_took_how_long(open_page: Open, gpu: UsedGpu | None, said: str) -> None:
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    run.write_spec(run.spec().model_copy(update={"estimated_seconds": (12.0, 24.0)}))
+    run.status().model_copy(update={"gpu": gpu}).write(run.path / "status.json")
+    assert said in text(open_page(TRAIN, run=run.id)).replace("\\", "")
 
 
 def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> None:

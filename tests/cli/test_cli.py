@@ -13,9 +13,12 @@ import pytest
 from tests.cli.conftest import Trained, run
 from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
-from tl_core.cli.train import tell_strategy
+from tl_core.cli.train import tell, tell_strategy
 from tl_core.documents.options import Recipe
+from tl_core.documents.status import UsedGpu
+from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.summary import summarise
 from tl_core.training.strategies.strategies import Strategy, strategy
 
 
@@ -24,7 +27,7 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     assert set(result) == {
         "run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy",
         "test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy",
-        "chosen_by", "reason", "solver", "device", "seed", "trainable_parameters", "total_parameters", "estimated_seconds",
+        "chosen_by", "reason", "solver", "device", "gpu", "seed", "trainable_parameters", "total_parameters", "estimated_seconds",
     }  # fmt: skip
     assert Path(result["run_dir"]) == trained.run_dir
     assert result["classes"] == ["<b>Birne", "Kirsche", "apple"]
@@ -40,6 +43,18 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     assert all(value > 0 for value in seconds.values())
     assert seconds["total"] >= sum(value for name, value in seconds.items() if name != "total") - 0.1
     assert 100 < result["peak_memory_mb"] < 2000
+
+
+def test_train_says_on_which_gpu_it_was(trained: Trained, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(trained.run_dir, tmp_path / "run"))
+    tell(summarise(run).model_dump(mode="json"))
+    assert " s on cpu, " in capsys.readouterr().out
+    on_gpu = {"device": "cuda", "gpu": UsedGpu(name="NVIDIA L4", uuid="GPU-1", one_of_several=True)}
+    run.status().model_copy(update=on_gpu).write(run.path / "status.json")
+    result = summarise(run).model_dump(mode="json")
+    tell(result)
+    assert (result["device"], result["gpu"]) == ("cuda", "NVIDIA L4 (GPU-1)")
+    assert " s on NVIDIA L4 (GPU-1), " in capsys.readouterr().out
 
 
 def test_train_says_its_stages_on_stderr(trained: Trained) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
 
 from tests.conftest import lend, picture, until
+from tests.gpus import Driver, FakeGpu, write_driver, write_torch
 from tests.runs import scratch
 from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
+from tl_core import hardware
 from tl_core.models.build import build
 from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.metadata.describe import describe_network
 from tl_core.models.registry import network
+from tl_core.runs.process import devices
 from tl_core.runs.process.executor import Executor, chosen
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -26,6 +32,7 @@ from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 
 SCRATCH = "tests.runs.executors:LocalScratch"
+Machine = Callable[..., Path]
 BOTH = pytest.mark.parametrize("place", [SCRATCH, "tests.runs.executors:ServedScratch"], indirect=True)
 """Runs a test with the local executor and with another one."""
 SIZE = 96
@@ -117,6 +124,37 @@ def workspace(store: Path) -> Workspace:
 def dataset(workspace: Workspace) -> DatasetFolder:
     """A data set that was read, of two classes with ten pictures each."""
     return by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="scratch", name="dataset")
+
+
+def forget() -> None:
+    """Be as a process that has asked nothing of its GPUs yet."""
+    devices._cards.cache_clear()
+    devices.unusable_gpu.cache_clear()
+    hardware.machine.cache_clear()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """`machine({"GPU-1": T4})` is a machine with these cards, as the driver and PyTorch see them; returns PyTorch's folder.
+
+    The jobs that the test starts are on it, too. `driver`: another one than that which names the cards `Card 1` and so on.
+    """
+    find = importlib.util.find_spec
+
+    def made(cards: dict[str, dict[str, object]], *, cuda: str | None = "13.0", driver: Driver | None = None) -> Path:
+        package = write_torch(tmp_path, cards, cuda=cuda)
+        found = driver or Driver(*(FakeGpu(uuid, f"Card {uuid[-1]}") for uuid in cards))
+        write_driver(tmp_path, *found.cards)
+        torch = ModuleSpec("torch", None, origin=str(package / "__init__.py"))
+        monkeypatch.setitem(sys.modules, "pynvml", found)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: torch if name == "torch" else find(name))
+        forget()
+        return package
+
+    yield made
+    forget()
 
 
 @pytest.fixture

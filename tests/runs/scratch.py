@@ -47,6 +47,12 @@ def _slow(job: JobFolder) -> Job:
         yield Progress(stage="training", done=step + 1, total=60_000)
 
 
+def _on_a_card(job: JobFolder) -> Job:
+    """As `_slow`, on a GPU; notes which GPUs CUDA would see in this process."""
+    (job.path / "sees").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['CUDA_DEVICE_ORDER']}")
+    yield from _slow(job)
+
+
 def _deaf(job: JobFolder) -> Job:
     """Work with no word in between, for longer than any test waits."""
     yield StageStarted(stage="training", title="Training")
@@ -151,6 +157,7 @@ def _says_nice(job: JobFolder) -> Job:
 _DOES: dict[str, Callable[[JobFolder], Job]] = {
     "dataset": _dataset,
     "slow": _slow,
+    "on a card": _on_a_card,
     "deaf": _deaf,
     "stuck": _stuck,
     "helped": _helped,

@@ -74,6 +74,7 @@ def tell(result: dict[str, Any]) -> None:
     show.line(f"{said} that it had never seen.")
     if result["refused_files"]:
         show.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
-    show.line(f"Time: {result['seconds']['total']:.1f} s on {result['device']}, {result['peak_memory_mb']:,.0f} MB.")
+    device = result["gpu"] or result["device"]
+    show.line(f"Time: {result['seconds']['total']:.1f} s on {device}, {result['peak_memory_mb']:,.0f} MB.")
     show.line(f"Run: {result['run_dir']}")
     show.line(f"Bundle: {Path(result['run_dir']) / FOLDER}")

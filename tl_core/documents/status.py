@@ -23,6 +23,20 @@ class Failure(Record):
     exit_code: int
 
 
+class UsedGpu(Record):
+    """The GPU that a job works or worked on."""
+
+    name: str
+    """As the driver calls it: `NVIDIA L4`."""
+    uuid: str
+    """Its id for the driver: `GPU-...` or `MIG-...`."""
+    one_of_several: bool = False
+    """Whether the machine has more GPUs of this name that work, so that only the id tells which one it was."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.uuid})" if self.one_of_several else self.name
+
+
 class Status(Document):
     """The state of a job, and what it took so far."""
 
@@ -37,8 +51,8 @@ class Status(Document):
     """The largest memory of the worker at one time, megabytes; mapped files do not count."""
     device: str | None = None
     """The device that the job has or had, by the queue that it joined; None for jobs that need none."""
-    gpu: str | None = None
-    """Name and id of the GPU that the job works or worked on; None for other devices."""
+    gpu: UsedGpu | None = None
+    """The GPU that the job works or worked on; None for other devices."""
     failure: Failure | None = None
 
     @property

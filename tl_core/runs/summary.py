@@ -46,6 +46,8 @@ class RunSummary(Measured):
     """Why this strategy was taken; None where the user chose it."""
     solver: str
     device: str
+    gpu: str | None
+    """Name of the GPU, with its id where the machine has more of that name; None on other devices."""
     seed: int
     trainable_parameters: int
     total_parameters: int
@@ -92,6 +94,7 @@ def summarise(run: RunFolder) -> RunSummary:
         reason=spec.reason,
         solver=spec.solver,
         device=status.device or spec.device,
+        gpu=str(status.gpu) if status.gpu else None,
         seed=spec.seed,
         trainable_parameters=report.trainable_parameters,
         total_parameters=report.total_parameters,

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
-from tests.gpus import Driver, FakeGpu, write_torch
+from tests.gpus import L4, T4, Driver, FakeGpu
+from tests.runs.conftest import Machine, forget
 from tl_core.documents.gpu_card import Card
 from tl_core.errors import DeviceError, UnknownName
 from tl_core.runs.process import devices
 
-T4 = {"capability": (7, 5), "precisions": ["float32", "float16", "bfloat16"]}
-L4 = {"capability": (8, 9), "precisions": ["float32", "float16", "bfloat16"]}
 P100 = {"capability": (6, 0), "precisions": []}
-Machine = Callable[..., Path]
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """`machine({"GPU-1": T4})` is a machine with these cards, as the driver and PyTorch see them; returns PyTorch's folder."""
-
-    def made(cards: dict[str, dict[str, object]], *, cuda: str | None = "13.0", driver: Driver | None = None) -> Path:
-        package = write_torch(tmp_path, cards, cuda=cuda)
-        found = driver or Driver(*(FakeGpu(uuid, f"Card {uuid[-1]}") for uuid in cards))
-        monkeypatch.setitem(sys.modules, "pynvml", found)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        torch = ModuleSpec("torch", None, origin=str(package / "__init__.py"))
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: torch)
-        forget()
-        return package
-
-    yield made
-    forget()
-
-
-def forget() -> None:
-    """Be as a process that has asked nothing yet."""
-    devices._cards.cache_clear()
-    devices.unusable_gpu.cache_clear()
 
 
 def imported(package: Path) -> list[str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PATIENCE, until
-from tests.runs.conftest import TOKEN
+from tests.gpus import T4, Driver, FakeGpu
+from tests.runs.conftest import TOKEN, Machine
 from tests.runs.executors import LocalScratch
 from tl_core import locks
 from tl_core.documents.events import Event, StageStarted
@@ -377,3 +378,28 @@ def test_on_several_gpus_each_job_has_a_card_of_its_own(monkeypatch: pytest.Monk
     tickets = [_ticket("cuda") for _ in range(3)]
     assert _let_in(tickets) == tickets[:2]
     assert taken == ["GPU-a", "GPU-b"]
+
+
+def test_workers_see_one_card_each_and_the_card_of_a_killed_one_goes_to_the_next(
+    machine: Machine, train: Train, place: LocalScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_NEEDS_MB", "0")
+    package = machine({"GPU-1": T4, "GPU-2": T4}, driver=Driver(FakeGpu("GPU-1", "T4"), FakeGpu("GPU-2", "T4")))
+    first, second, third = (train("on a card", device="cuda") for _ in range(3))
+
+    def has(run: JobFolder) -> str:
+        until(lambda: run.status().state != "queued")
+        gpu = run.status().gpu
+        assert gpu is not None, run.log()
+        assert (run.path / "sees").read_text() == f"{gpu.uuid} PCI_BUS_ID"
+        assert str(gpu) == f"T4 ({gpu.uuid})", "only the id tells the two apart"
+        return gpu.uuid
+
+    taken = [has(first), has(second)]
+    assert sorted(taken) == ["GPU-1", "GPU-2"]
+    until(lambda: "2 jobs are before it" in third.log())
+    assert third.status().gpu is None
+    os.killpg(place.process(second), signal.SIGKILL)
+    assert has(third) == taken[1]
+    assert first.status().state == "running"
+    assert len((package / "imported").read_text().splitlines()) == 2, "no worker tries a card again"

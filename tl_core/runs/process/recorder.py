@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Literal
 
 from tl_core.documents.events import EVENT, Ended, Event, Notice, Stage, StageStarted
-from tl_core.documents.status import Failure, Status
+from tl_core.documents.status import Failure, Status, UsedGpu
 from tl_core.hardware import PeakMemory
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store.job_folder import JobFolder
@@ -73,11 +73,11 @@ class Recorder:
                 self.log(event.message)
             self._append(event)
 
-    def device(self, device: str, *, gpu: str | None = None) -> None:
-        """Note in the next status which device the job has; of several GPUs, name and id of the one that it works on."""
+    def device(self, device: str, *, gpu: UsedGpu | None = None) -> None:
+        """Note in the next status which device the job has; of several GPUs, the one that it works on."""
         self._status = self._status.model_copy(update={"device": device, "gpu": gpu})
         if gpu:
-            self.log(f"It works on {gpu}.")
+            self.log(f"It works on {gpu.name} ({gpu.uuid}).")
 
     def end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
         """Write how the job ended, once. On a full disk, the space that was set aside is used; raises OSError if it is too little."""

@@ -13,6 +13,7 @@ from tl_core import locks
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, Notice, drive
 from tl_core.documents.job import needs
+from tl_core.documents.status import UsedGpu
 from tl_core.errors import Cancelled, InUse, LimitReached
 from tl_core.runs.failures import failure_of
 from tl_core.runs.process.devices import DEVICES, working_cards
@@ -94,11 +95,13 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
             assert ticket is not None
             if ticket.queue in DEVICES:
                 recorder.device(ticket.queue)
+            cards = working_cards() if ticket.queue == "cuda" else ()
             place = drive(wait_for_turn(ticket, cancelled=job.cancel_file.exists), recorder.write)
-            if ticket.queue == "cuda":
+            if cards:
                 # From now on the process sees only the card of its place.
-                for card in working_cards()[:1]:
-                    recorder.device(ticket.queue, gpu=f"{card.name} ({card.uuid})")
+                own = working_cards()[0]
+                several = sum(card.name == own.name for card in cards) > 1
+                recorder.device(ticket.queue, gpu=UsedGpu(name=own.name, uuid=own.uuid, one_of_several=several))
             require_free(store)
             _work(job, recorder, find, ticket)
         except Cancelled:
