@@ -94,7 +94,8 @@ class TrainSpec(RunOptions, Document):
     """Passes over the training images; the fitted head has none."""
     image_size: ImageSize
     micro_batch: int = Field(default=32, ge=1)
-    """Images that go through the network together; `batch_size` is reached by accumulation."""
+    """Images that go through the network together in a training step; the gradients of several such parts are added up to that of
+    `batch_size`. When the device's memory runs out, a smaller number is written here."""
     precision: Precision = "float32"
     channels_last: bool | None = None
     """Memory layout of activations; None: chosen by a short trial, then written here."""

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess, by
-from tests.training.helpers import finish
+from tests.training.helpers import finish, smaller_batches
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
 from tl_core.documents.options import TrainingOptions
@@ -29,7 +29,9 @@ from tl_core.runs.summary import summarise
 from tl_core.runs.train import fine_tune as stepping
 from tl_core.runs.train.fine_tune import built
 from tl_core.runs.train.plan import Plan
+from tl_core.runs.train_job import train_job
 from tl_core.runs.worker import JOBS
+from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.strategies import strategy
 
 HERE = InProcess(JOBS)
@@ -173,6 +175,34 @@ def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
     again = trained(strategy="partial_fine_tuning", augmentation="none", seed=1)
     assert asked == [None]
     assert again.spec().views_kept == {frozen: 0}
+
+
+def test_how_many_pictures_fit_the_memory_stands_in_the_spec_and_is_followed_when_it_is_run_again(
+    trained: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = Trainer._forward
+
+    def little_memory(trainer: Trainer, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(trainer, images)
+
+    monkeypatch.setattr(Trainer, "_forward", little_memory)
+    first = trained(strategy="lp_ft")
+    assert max(sizes) > 6
+    found = first.spec()
+    assert found.micro_batch == 4
+    sizes.clear()
+    again = RunFolder(tmp_path / "again")
+    again.write_spec(found)
+    _, events = finish(train_job(again))
+    assert max(sizes) <= 4
+    assert again.spec() == found
+    assert smaller_batches(events) == []
+    curves = [[one.val_loss for one in some if isinstance(one, EpochEnded)] for some in (first.events()[0], events)]
+    assert curves[0] == curves[1]
 
 
 def test_deleting_pictures_deletes_what_was_computed_from_them(

@@ -25,13 +25,30 @@ def test_device_precision_and_batch_are_those_of_the_machine_that_runs_it(
     found = {}
     card = Card(uuid="GPU-1", capability=(9, 0), precisions=("float32", "bfloat16"))
     monkeypatch.setattr(devices, "working_cards", lambda: (card,))
-    waiting = spec_of(TrainingOptions(strategy="full_fine_tuning"), dataset)
+    waiting = spec_of(TrainingOptions(strategy="full_fine_tuning", batch_size=96), dataset)
     assert waiting.device == "auto"
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
         spec = settled(waiting, dataset)
         found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
-    assert found == {"cpu": ("float32", 32, 16), "cuda": ("bfloat16", 32, 32)}
+    assert found == {"cpu": ("float32", 96, 16), "cuda": ("bfloat16", 96, 96)}
+
+
+def test_what_a_run_found_out_is_followed_when_its_spec_is_run_again_on_such_a_machine(
+    dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Card(uuid="GPU-1", capability=(7, 5), precisions=("float32", "float16"))
+    monkeypatch.setattr(devices, "working_cards", lambda: (card,))
+    monkeypatch.setattr(devices, "detect_device", lambda: "cuda")
+    first = settled(spec_of(TrainingOptions(strategy="full_fine_tuning"), dataset), dataset)
+    assert (first.precision, first.micro_batch) == ("float16", 32)
+    assert first.expected is not None
+    found = {"precision": "float32", "micro_batch": 4, "channels_last": True, "views_kept": {1: 0}}
+    ran = first.model_copy(update=found)
+    assert settled(ran, dataset) == ran
+    elsewhere = ran.model_copy(update={"expected": first.expected.model_copy(update={"machine": "cuda: another one"})})
+    again = settled(elsewhere, dataset)
+    assert (again.precision, again.micro_batch) == ("float16", 32)
 
 
 def test_a_device_that_is_not_on_the_machine_that_runs_it_is_refused_in_words(

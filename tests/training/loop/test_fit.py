@@ -37,12 +37,22 @@ def _train(
     *,
     frozen: int = 0,
     save_best: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
+    adapted: Callable[[int], None] = lambda micro_batch: None,
 ) -> list[Event]:
     pixels, labels = pictures()
     inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=plan.recipe.augmentation)
     rows = np.arange(len(labels))
     steps = fit(
-        backbone, inputs, labels, rows[:54], rows[54:], spec=plan, strategy=row, frozen=frozen, save_best=save_best
+        backbone,
+        inputs,
+        labels,
+        rows[:54],
+        rows[54:],
+        spec=plan,
+        strategy=row,
+        frozen=frozen,
+        save_best=save_best,
+        adapted=adapted,
     )
     return finish(steps)[1]
 
@@ -195,9 +205,9 @@ def test_a_full_memory_halves_the_micro_batch_and_keeps_the_gradient() -> None:
     # Batch norm that learns sees the micro-batch, so the same gradient needs it fixed.
     roomy, tight = twin(), twin()
     _small_memory(tight, 5)
-    plan = spec(epochs=2, recipe=STILL)
-    wanted, events = _train(roomy, plan), _train(tight, plan)
-    assert smaller_batches(events) == [8, 4]
+    plan, told = spec(epochs=2, recipe=STILL), list[int]()
+    wanted, events = _train(roomy, plan, adapted=told.append), _train(tight, plan, adapted=told.append)
+    assert smaller_batches(events) == told == [8, 4]
     assert not any(isinstance(event, Notice) for event in wanted)
     assert best_of(events).val_loss == pytest.approx(best_of(wanted).val_loss, rel=1e-3)
     for name, tensor in roomy.tensors().items():

@@ -31,12 +31,13 @@ def said(
     **changed: object,
 ) -> Estimate:
     """The estimate of a run with the strategy's own settings, but for `changed`."""
-    question = asked(network, strategy, **{key: changed[key] for key in ("image_size", "device") if key in changed})
+    question = asked(network, strategy, **{key: changed[key] for key in ASKED if key in changed})
     own = {"epochs": strategy.epochs, "recipe": strategy.recipe, **question.model_dump(include=SAME), **changed}
     run = TrainSpec.model_validate({"name": "", "workspace": "", "dataset": "", **own})
     return estimate(run, question, images=images, measured=measured, kept=kept)
 
 
+ASKED = ("image_size", "device", "batch_size", "micro_batch")
 SAME = {"backbone", "weights", "strategy", "image_size", "device", "batch_size", "micro_batch"}
 
 
@@ -88,6 +89,17 @@ def test_what_is_measured_takes_the_place_of_the_table_and_narrows_the_range() -
     assert found.memory_mb is not None
     assert rough.memory_mb is not None
     assert found.memory_mb > 1.5 * rough.memory_mb
+
+
+def test_a_large_batch_on_a_gpu_needs_no_more_memory_because_fewer_pictures_go_together_where_it_does_not_fit() -> None:
+    lite, row = network("efficientnet_lite0"), strategy("full_fine_tuning")
+    needs = {
+        (device, batch): said(lite, row, images=6000, device=device, batch_size=batch, micro_batch=batch).memory_mb
+        for device in ("cuda", "cpu")
+        for batch in (32, 256)
+    }
+    assert needs["cuda", 256] == needs["cuda", 32]
+    assert needs["cpu", 256] != needs["cpu", 32]
 
 
 def test_early_stopping_opens_the_range_downwards() -> None:

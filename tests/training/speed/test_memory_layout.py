@@ -56,6 +56,15 @@ def test_timing_that_runs_out_of_memory_goes_on_with_fewer_pictures(
     assert faster is (fits > 0)
 
 
+def test_a_large_batch_is_not_timed_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(memory_layout, "_seconds", lambda *given: counts.append(given[-1]) or 1.0)
+    monkeypatch.setattr(memory_layout, "answer_key", lambda name, device, *asked: f"{name}-{device}")
+    run = spec(micro_batch=512, batch_size=512, device="cuda")
+    channels_last_is_faster(twin(), run, frozen=0, cache=Cache(tmp_path / "cache", 10**8))
+    assert counts == [32, 32]
+
+
 def test_one_picture_alone_is_timed_though_it_has_no_batch_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

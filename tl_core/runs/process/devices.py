@@ -36,6 +36,8 @@ _AT_ONCE = 4
 """Cards that are tried at the same time; each process takes one or two gigabytes of memory."""
 _FAILED_FOR = 3600.0
 """Seconds after which a card that did not work is tried again: its driver may have been starting."""
+_CPU_AT_ONCE = 16
+"""Images that go through a network together on a processor."""
 _WHEELS = "https://download.pytorch.org/whl/cu126"
 """PyTorch for CUDA 12.6, the one that runs with most drivers and on most cards."""
 _OLDEST_CARD = (7, 5)
@@ -49,12 +51,14 @@ class Computes(NamedTuple):
     micro_batch: int
 
 
-def computes(device: RealDevice) -> Computes:
-    """How `device` computes here, on the first card that works. On a processor half a batch at once takes half the memory."""
-    if device == "cuda":
-        card = next(iter(working_cards()), None)
-        return Computes(card.fastest if card else "float32", 32)
-    return Computes("float32", 16 if device == "cpu" else 32)
+def computes(device: RealDevice, batch_size: int) -> Computes:
+    """How `device` computes batches of `batch_size` images here, on the first card that works.
+
+    A GPU takes the whole batch at once, or as much of it as training finds to fit. On a processor, which tells of too little memory too
+    late, half of the usual batch takes half the memory.
+    """
+    card = next(iter(working_cards()), None) if device == "cuda" else None
+    return Computes(card.fastest if card else "float32", _CPU_AT_ONCE if device == "cpu" else batch_size)
 
 
 def detect_device() -> RealDevice:

@@ -43,7 +43,7 @@ def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
         device=device,
         batch_size=spec.batch_size,
         lora_rank=spec.recipe.lora_rank,
-        **computes(device)._asdict(),
+        **computes(device, spec.batch_size)._asdict(),
     )
 
 

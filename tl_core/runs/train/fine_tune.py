@@ -124,6 +124,7 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         frozen=frozen,
         save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
         thaw=thaw,
+        adapted=lambda micro_batch: plan.take(plan.spec.model_copy(update={"micro_batch": micro_batch})),
     )
 
 

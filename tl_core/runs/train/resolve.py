@@ -14,6 +14,7 @@ from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
+from tl_core.hardware import machine
 from tl_core.models.registry import network
 from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device, unusable_gpu
 from tl_core.runs.process.executor import works_here
@@ -51,13 +52,16 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
     `device`: the one to expect where the run will run on another machine.
 
     `auto` stays, for only the pictures decide it (`resolve`), and then there is no estimate yet. An estimate that is there
-    already, as in a run that is finished with its best state, is kept.
+    already, as in a run that is finished with its best state, is kept. Precision and micro-batch of a spec that has run on such a
+    machine and device are kept, too: training may have found that others do not fit.
 
     Raises:
         DeviceError: the device is not on this machine.
     """
     device = device or resolve_device(spec.device)
-    spec = spec.model_copy(update={"device": device, **computes(device)._asdict()})
+    spec = spec.model_copy(update={"device": device})
+    if spec.expected is None or spec.expected.machine != machine(device):
+        spec = spec.model_copy(update=computes(device, spec.batch_size)._asdict())
     if spec.strategy == DEFAULT and spec.solver != "logistic":
         spec = with_strategy(spec, HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")
     elif spec.strategy == DEFAULT:

@@ -58,6 +58,7 @@ def fit(
     frozen: int,
     save_best: Callable[[dict[str, Tensor]], None],
     thaw: Thaw | None = None,
+    adapted: Callable[[int], None] = lambda micro_batch: None,
 ) -> Generator[Event, None, None]:
     """Train the head and the stages that the strategy trains; keep the state with the lowest validation loss.
 
@@ -71,8 +72,8 @@ def fit(
     one, `thaw` gives the output of the stages that are still frozen. `save_best` is called with each better state; nothing is
     written here. In the end the backbone has the best state, on the CPU in eval mode. Close the generator to cancel.
 
-    When the device's memory runs out, the micro-batch is halved and the step is repeated. The batch, and so the gradient, stays
-    the same, except with batch norm that learns, which sees the smaller micro-batch.
+    When the device's memory runs out, the micro-batch is halved and the step is repeated; `adapted` is called with the new one. The
+    batch, and so the gradient, stays the same, except with batch norm that learns, which sees the smaller micro-batch.
 
     Raises:
         DeviceError: not even one image fits the device's memory.
@@ -93,6 +94,7 @@ def fit(
         strategy=strategy,
         frozen=frozen,
         class_weights=class_weights(labels[train_rows]) if recipe.class_weights else None,
+        adapted=adapted,
     )
     if recipe.cutmix and frozen:
         yield Notice(message=_NO_CUTMIX)

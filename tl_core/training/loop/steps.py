@@ -77,12 +77,16 @@ class Trainer:
         strategy: Strategy,
         frozen: int,
         class_weights: NDArray[np.floating] | None = None,
+        adapted: Callable[[int], None] = lambda micro_batch: None,
     ) -> None:
         """`inputs` give the output of the first `frozen` stages; `class_weights` (C,) are the classes' weights in the loss.
+
+        `adapted` is called with each smaller micro-batch that memory asks for.
 
         For a strategy with low-rank updates, they are inserted into `backbone`; `lora.fold` removes them.
         """
         self.micro_batch = min(spec.micro_batch, spec.batch_size)
+        self._adapted = adapted
         self.scores = Scores(math.inf, 0.0)
         self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
         self._device = inputs.device
@@ -345,6 +349,7 @@ class Trainer:
             self._optimizer.zero_grad(set_to_none=True)
             give_memory_back(self._device)
             self.micro_batch //= 2
+            self._adapted(self.micro_batch)
             yield Notice(
                 level="warning",
                 message=(

@@ -44,6 +44,8 @@ _ADAM = 2e-9
 """Seconds of the head's gradient steps for each training image, feature, class and epoch."""
 _LAYOUT_IMAGES = 48
 """Images in the steps that choose a memory layout, where no measurement chose it before."""
+_GPU_TOGETHER = 32
+"""Images that go through the network together on a GPU for which the memory is said."""
 _LOOKED_AT = 128
 """Images whose gradient decides which one stage is trained."""
 
@@ -118,9 +120,10 @@ def estimate(
     network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
     table = expected(asked)
     speed = measured or table
-    # A step of a few pictures keeps the outputs of these only.
+    # A step of a few pictures keeps the outputs of these only; on a GPU, more go together where they fit, and fewer where they do not.
     train_images = max(1, math.ceil(TRAIN * images))
-    at_once = asked.model_copy(update={"micro_batch": min(asked.micro_batch, asked.batch_size, train_images)})
+    most = asked.batch_size if asked.device == "cpu" else min(asked.batch_size, _GPU_TOGETHER)
+    at_once = asked.model_copy(update={"micro_batch": min(asked.micro_batch, most, train_images)})
     patience = spec.recipe.patience if strategy.takes_steps else 0
     fewest = min(spec.epochs, patience + 1) if patience else spec.epochs
 
