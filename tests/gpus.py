@@ -141,7 +141,7 @@ def conv2d(images, kernels):
 cuda = types.SimpleNamespace(
     init=init,
     get_device_properties=lambda number: types.SimpleNamespace(
-        name="As PyTorch calls it", major=own()["capability"][0], minor=own()["capability"][1], total_memory=16_000_000_000
+        name="As PyTorch calls it", major=own()["capability"][0], minor=own()["capability"][1], total_memory=own().get("memory", 16_000_000_000)
     ),
 )
 nn = types.SimpleNamespace(functional=types.SimpleNamespace(conv2d=conv2d))
@@ -151,8 +151,8 @@ nn = types.SimpleNamespace(functional=types.SimpleNamespace(conv2d=conv2d))
 def write_torch(folder: Path, cards: dict[str, dict[str, object]], *, cuda: str | None = "13.0") -> Path:
     """Write a package `torch` into `folder` that was built for `cuda` and answers as on `cards`, by their ids. Returns its folder.
 
-    A card says its `capability`, the `precisions` in which it computes, and those of them that it computes `wrong`; whether its memory
-    is `full`, whether the process `dies` at the first touch, or the reason why it is `unseen`. The file `imported` in the
+    A card says its `capability`, the `precisions` in which it computes, and those of them that it computes `wrong`; its `memory` in bytes,
+    if that is not 16 GB; whether it is `full`, whether the process `dies` at the first touch, or the reason why it is `unseen`. The file `imported` in the
     package has a line for each import: the values of CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER.
     """
     package = folder / "torch"

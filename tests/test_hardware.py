@@ -22,6 +22,12 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     return made
 
 
+def test_free_memory_is_that_of_the_gpu_that_is_named(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = [hardware.available_mb("cuda", gpu=gpu) for gpu in (None, "GPU-new", "GPU-gone")]
+    assert found == [4000.0, 8000.0, None]
+
+
 @pytest.mark.parametrize(
     ("visible", "names", "free"),
     [

@@ -55,18 +55,24 @@ def _own_cores() -> int:
 def machine(device: str) -> str:
     """A name for what the speed of `device` (`cpu`, `cuda`, `mps`) depends on: the GPU, or the processor and its cores."""
     if device == "cuda":
-        return f"cuda: {ask_gpu('nvmlDeviceGetName') or 'unknown'}"
+        return gpu_machine(ask_gpu("nvmlDeviceGetName") or "unknown")
     processor = _said(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     return f"{device}: {processor}, {cores()} cores"
 
 
-def available_mb(device: str) -> float | None:
+def gpu_machine(name: str) -> str:
+    """What `machine` says of a GPU of that name."""
+    return f"cuda: {name}"
+
+
+def available_mb(device: str, *, gpu: str | None = None) -> float | None:
     """Memory that a new job on `device` can have here now, megabytes; None where that cannot be found out.
 
-    On a CPU it is what the system can give, or what is left of the container's limit where that is less.
+    On a CPU it is what the system can give, or what is left of the container's limit where that is less. Of several GPUs it is that of
+    the one whose id is `gpu`, or of the first.
     """
     if device == "cuda":
-        memory = ask_gpu("nvmlDeviceGetMemoryInfo")
+        memory = ask_gpu("nvmlDeviceGetMemoryInfo", gpu=gpu)
         return memory.free / _MB if memory else None
     if device != "cpu":
         return None
@@ -261,14 +267,15 @@ def _visible_gpus() -> list[str] | None:
     return list(takewhile(lambda gpu: gpu and gpu != "-1", map(str.strip, visible.split(","))))
 
 
-def ask_gpu(question: str, *more: Any) -> Any:
-    """What the driver says of the GPU that torch calls number 0; None where there is none.
+def ask_gpu(question: str, *more: Any, gpu: str | None = None) -> Any:
+    """What the driver says of the GPU that torch calls number 0, or of the one whose id is `gpu`; None where there is none.
 
     `question` is a function of `pynvml` whose first argument is the GPU; `more` are its other arguments.
     """
 
     def ask(driver: Any) -> Any:
-        first = next(_handles(driver), None)
+        asked = (one for one in _handles(driver) if gpu in (None, driver.nvmlDeviceGetUUID(one)))
+        first = next(asked, None)
         return None if first is None else getattr(driver, question)(first, *more)
 
     return _ask_driver(ask)

@@ -106,12 +106,12 @@ def test_what_was_measured_is_said_and_what_does_not_fit_is_warned_of(
         backbone="efficientnet_lite0", strategy="feature_extraction", device="cpu", frozen_seconds=0.5,
         prefix_seconds=0, step_seconds=0, score_seconds=0, start_seconds=3, export_seconds=0, memory_mb=700,
     )  # fmt: skip
-    monkeypatch.setattr(measure, "known", lambda spec, cache: found if spec.strategy == found.strategy else None)
-    monkeypatch.setattr("ui.train_page.startline.available_mb", lambda device: 1000.0)
+    monkeypatch.setattr(measure, "known", lambda spec, cache, here: found if spec.strategy == found.strategy else None)
+    monkeypatch.setattr("ui.train_page.startline.room_mb", lambda device: 1000.0)
     app = open_page(TRAIN.file, dataset=data.id)
     assert "as measured here, 0.7 GB of memory" in text(app)
     assert not app.warning
-    monkeypatch.setattr("ui.train_page.startline.available_mb", lambda device: 300.0)
+    monkeypatch.setattr("ui.train_page.startline.room_mb", lambda device: 300.0)
     app = open_page(TRAIN.file, dataset=data.id)
     assert "and 0.3 GB are free here" in app.warning[0].value.replace("\\", "")
     assert not app.button(key="start").disabled

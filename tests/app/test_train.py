@@ -125,6 +125,19 @@ def test_a_gpu_that_pytorch_cannot_use_is_said_where_the_device_is_shown(
     assert "PyTorch cannot use the Tesla T4; update." in text(app).replace("\\", "")
 
 
+@pytest.mark.parametrize("names", [("NVIDIA L4", "NVIDIA T4"), ("NVIDIA L4", "NVIDIA L4")])
+def test_on_mixed_gpus_the_page_says_of_which_it_speaks(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    cards = tuple(
+        Card(uuid=f"GPU-{number}", name=name, capability=(8, 9), memory_mb=24_000.0, precisions=("float32",))
+        for number, name in enumerate(names)
+    )
+    monkeypatch.setattr(devices, "working_cards", lambda: cards)
+    said = text(open_page(TRAIN, dataset=records.dataset(records.workspace()).id)).replace("\\", "")
+    assert ("Time and memory are those on NVIDIA L4." in said) == (len(set(names)) == 2)
+
+
 def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
     app.button(key="choose-lp_ft").click().run()
     app.text_input(key="set-learning_rate").set_value("fast")

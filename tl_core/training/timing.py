@@ -36,9 +36,12 @@ def timed(work: Callable[[], object], *, before: Callable[[], object] = lambda: 
     return min(once() for _ in range(ROUNDS))
 
 
-def answer_key(name: str, device: str, *asked: object) -> str:
-    """Cache key of what `name` finds on this machine's `device`, where it depends on `asked` and nothing else."""
-    text = "\n".join(map(str, (VERSION, machine(device), *asked)))
+def answer_key(name: str, device: str, *asked: object, here: str | None = None) -> str:
+    """Cache key of what `name` finds on this machine's `device`, where it depends on `asked` and nothing else.
+
+    `here`: what `machine` says of the device, where it is not the first of its kind.
+    """
+    text = "\n".join(map(str, (VERSION, here or machine(device), *asked)))
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.hardware import available_mb
 from tl_core.models.weights import obtain
-from tl_core.runs.process.devices import expected_device, unusable_gpu
+from tl_core.runs.process.devices import cards_differ, expected_card, expected_device, room_mb, unusable_gpu
 from tl_core.runs.process.executor import works_here
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.estimating import measured
@@ -43,7 +42,13 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
         # Before anything that may draw the page anew: the press would be lost with this run of the script.
         measuring.stop(here)
         return True
-    too_much = memory_warning(found, available_mb(device))
+    card = expected_card() if device == "cuda" and works_here() and cards_differ() else None
+    if card:
+        st.caption(
+            f":material/developer_board: The GPUs of this server differ, and a run takes the first that is free. Time and memory are those "
+            f"on {plain(card.name)}."
+        )
+    too_much = memory_warning(found, room_mb(device))
     if too_much:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
     elif not found.measured:

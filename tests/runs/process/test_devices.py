@@ -10,6 +10,7 @@ import pytest
 
 from tests.gpus import L4, T4, Driver, FakeGpu
 from tests.runs.conftest import Machine, forget
+from tl_core import locks
 from tl_core.documents.gpu_card import Card
 from tl_core.errors import DeviceError, UnknownName
 from tl_core.runs.process import devices
@@ -126,6 +127,31 @@ def test_of_mixed_cards_those_that_work_are_used(machine: Machine) -> None:
     assert [card.uuid for card in devices.working_cards()] == ["GPU-2"]
     assert devices.computes("cuda", 32).precision == "bfloat16"
     assert devices.unusable_gpu() is None
+
+
+def test_what_is_expected_of_mixed_cards_is_that_of_the_card_that_a_job_would_take(
+    machine: Machine, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = {"GPU-1": P100, "GPU-2": {**L4, "memory": 24_000_000_000}, "GPU-3": T4}
+    frees = (16.0, 20.0, 7.0)
+    named = (FakeGpu(uuid, uuid.replace("GPU", "Card"), free) for uuid, free in zip(cards, frees, strict=True))
+    machine(cards, driver=Driver(*named))
+    (store / "queue" / "cuda").mkdir(parents=True)
+
+    def expected() -> tuple[str, str, float | None]:
+        return devices.machine_of("cuda"), devices.computes("cuda", 32).precision, devices.room_mb("cuda")
+
+    assert devices.cards_differ()
+    assert expected() == ("cuda: Card-2", "bfloat16", 20_000.0)
+    large, small = devices.working_cards()
+    held = [locks.take(devices.place_of(large))]
+    assert expected() == ("cuda: Card-3", "float16", 7_000.0)
+    held.append(locks.take(devices.place_of(small)))
+    assert expected() == ("cuda: Card-3", "float16", 16_000.0), "it waits until the job there has ended"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2")
+    forget()
+    assert expected()[:2] == ("cuda: Card-2", "bfloat16"), "in a job it is the job's own"
+    locks.release(taken for taken in held if taken is not None)
 
 
 def test_an_unknown_device_is_named_with_the_known_ones() -> None:

@@ -25,7 +25,7 @@ from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import Device
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError, DocumentError, GraftError, NotFound, UnknownName
-from tl_core.hardware import Gpu, boot_id, driver_version, gpus, use_gpu
+from tl_core.hardware import Gpu, available_mb, boot_id, driver_version, gpu_machine, gpus, machine, use_gpu
 
 RealDevice = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
@@ -52,12 +52,12 @@ class Computes(NamedTuple):
 
 
 def computes(device: RealDevice, batch_size: int) -> Computes:
-    """How `device` computes batches of `batch_size` images here, on the first card that works.
+    """How `device` computes batches of `batch_size` images here, on the card of `expected_card`.
 
     A GPU takes the whole batch at once, or as much of it as training finds to fit. On a processor, which tells of too little memory too
     late, half of the usual batch takes half the memory.
     """
-    card = next(iter(working_cards()), None) if device == "cuda" else None
+    card = expected_card() if device == "cuda" else None
     return Computes(card.fastest if card else "float32", _CPU_AT_ONCE if device == "cpu" else batch_size)
 
 
@@ -101,6 +101,44 @@ def expected_device(wanted: Device) -> RealDevice:
 def working_cards() -> tuple[Card, ...]:
     """The GPUs that PyTorch can use in a worker started from here, in the order of the driver; the first call may take a minute."""
     return tuple(card for card in _cards() if card.works)
+
+
+def place_of(card: Card) -> Path:
+    """The file whose lock a job holds while it works on `card`."""
+    return settings.store_folder() / "queue" / "cuda" / f"lock-{plain_id(card.uuid)}"
+
+
+def expected_card() -> Card | None:
+    """The GPU on which a job would work that started now: the first free one, or the smallest where all are at work.
+
+    In a job on a GPU it is the job's own. None where no GPU works.
+    """
+    cards = working_cards()
+    free = (card for card in cards if not locks.held(place_of(card)))
+    return next(free, None) or min(cards, key=lambda card: card.memory_mb, default=None)
+
+
+def cards_differ() -> bool:
+    """Whether the GPUs that work here are not all of one kind."""
+    return len({(card.name, card.memory_mb) for card in working_cards()}) > 1
+
+
+def machine_of(device: RealDevice) -> str:
+    """`machine` of `device`; on a GPU, of the card of `expected_card`."""
+    card = expected_card() if device == "cuda" else None
+    return gpu_machine(card.name) if card else machine(device)
+
+
+def room_mb(device: RealDevice) -> float | None:
+    """Memory that a job which is started now will have on `device`, megabytes; None where that cannot be found out.
+
+    Of a GPU on which another job works it is all, because the new job waits until that one has ended.
+    """
+    card = expected_card() if device == "cuda" else None
+    if card is None:
+        return available_mb(device)
+    at_work = locks.held(place_of(card))
+    return card.memory_mb if at_work and card.memory_mb else available_mb(device, gpu=card.uuid)
 
 
 def take_card(card: Card) -> None:

@@ -31,7 +31,7 @@ from tl_core.documents.job import Outlook
 from tl_core.documents.spec import Queue
 from tl_core.errors import Cancelled, LimitReached
 from tl_core.hardware import available_mb
-from tl_core.runs.process.devices import plain_id, resolve_device, take_card, working_cards
+from tl_core.runs.process.devices import place_of, resolve_device, take_card, working_cards
 from tl_core.settings import Settings
 
 _POLL = 0.1
@@ -272,7 +272,7 @@ def _places(ticket: Ticket) -> list[Path]:
     """The locks of the places in the queue of `ticket`: on GPUs, one for each card that works."""
     cards = working_cards() if ticket.queue == "cuda" else ()
     if cards:
-        return [ticket.path.with_name(f"lock-{plain_id(card.uuid)}") for card in cards]
+        return [ticket.path.with_name(place_of(card).name) for card in cards]
     places = ticket.line.places(settings.current())
     return [ticket.path.with_name("lock" if number == 1 else f"lock-{number}") for number in range(1, places + 1)]
 

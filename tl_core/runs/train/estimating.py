@@ -20,7 +20,7 @@ from tl_core.errors import GraftError
 from tl_core.hardware import machine
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import computes, expected_device
+from tl_core.runs.process.devices import computes, expected_device, machine_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.training.frozen.features import features_key
@@ -49,7 +49,8 @@ def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
 
 def measured(spec: TrainSpec, classes: int, cache: Cache) -> Measurement | None:
     """What this machine measured before for the run of `spec`; None where it did not."""
-    return measure.known(measure_question(spec, classes), cache)
+    asked = measure_question(spec, classes)
+    return measure.known(asked, cache, here=machine_of(expected_device(spec.device)))
 
 
 def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False) -> Estimate:
@@ -63,8 +64,8 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
     """
     manifest = dataset.manifest()
     asked, cache = measure_question(spec, len(manifest.classes)), Workspace(dataset.workspace_folder).store.cache
-    kept, known = _kept(spec, dataset, cache), measure.known(asked, cache)
-    here = machine(asked.device)
+    here = machine_of(expected_device(spec.device))
+    kept, known = _kept(spec, dataset, cache), measure.known(asked, cache, here=here)
     former = islice(_former_runs(Workspace(dataset.workspace_folder), here, measured=known is not None), MOST_RUNS)
     return estimate(
         spec,
@@ -80,7 +81,9 @@ def with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
     """`spec`, whose strategy is a row of the table, with what the run is expected to take on this machine."""
     found = estimated(spec, dataset)
     seconds = {stage: round(expected, 3) for stage, expected in found.stages.items()}
-    expected = ExpectedSeconds(machine=machine(expected_device(spec.device)), measured=found.measured, seconds=seconds)
+    expected = ExpectedSeconds(
+        machine=machine_of(expected_device(spec.device)), measured=found.measured, seconds=seconds
+    )
     return spec.model_copy(
         update={"estimated_seconds": (round(found.low, 1), round(found.high, 1)), "expected": expected}
     )

@@ -14,9 +14,8 @@ from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
-from tl_core.hardware import machine
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import RealDevice, computes, expected_device, resolve_device, unusable_gpu
+from tl_core.runs.process.devices import RealDevice, computes, expected_device, machine_of, resolve_device, unusable_gpu
 from tl_core.runs.process.executor import works_here
 from tl_core.runs.process.watch import most_memory_mb
 from tl_core.runs.store.folders import DatasetFolder
@@ -60,7 +59,7 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
     """
     device = device or resolve_device(spec.device)
     spec = spec.model_copy(update={"device": device})
-    if spec.expected is None or spec.expected.machine != machine(device):
+    if spec.expected is None or spec.expected.machine != machine_of(device):
         spec = spec.model_copy(update=computes(device, spec.batch_size)._asdict())
     if spec.strategy == DEFAULT and spec.solver != "logistic":
         spec = with_strategy(spec, HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")

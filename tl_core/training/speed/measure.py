@@ -57,9 +57,12 @@ def measure(asked: MeasureSpec, cache: Cache) -> Generator[Event, None, Measurem
     return remembered(cache, _key(asked), Measurement, lambda _: found)
 
 
-def known(asked: MeasureSpec, cache: Cache) -> Measurement | None:
-    """What this machine measured for `asked` before; None where it did not, or the cache has dropped it. Imports no torch."""
-    return recalled(cache, _key(asked), Measurement)
+def known(asked: MeasureSpec, cache: Cache, *, here: str | None = None) -> Measurement | None:
+    """What this machine measured for `asked` before; None where it did not, or the cache has dropped it. Imports no torch.
+
+    `here`: what `hardware.machine` says of the device on which it was measured, where that is not the first of its kind.
+    """
+    return recalled(cache, _key(asked, here), Measurement)
 
 
 def _measure_head(
@@ -95,6 +98,6 @@ def _measure_head(
     )
 
 
-def _key(asked: MeasureSpec) -> str:
+def _key(asked: MeasureSpec, here: str | None = None) -> str:
     """The number of classes hardly matters, so it is not part of the key."""
-    return answer_key("measured", asked.device, asked.model_copy(update={"classes": 0}).model_dump_json())
+    return answer_key("measured", asked.device, asked.model_copy(update={"classes": 0}).model_dump_json(), here=here)
