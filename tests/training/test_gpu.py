@@ -73,6 +73,31 @@ def test_a_lower_precision_learns_and_the_same_spec_gives_the_same_metrics(preci
     assert curves[0] == curves[1]
 
 
+def test_a_network_that_is_too_large_for_float16_goes_on_in_float32() -> None:
+    curves, told = [], list[str]()
+    for precision in ("float16", "float32"):
+        backbone, (pixels, labels) = twin(), pictures()
+        backbone.stages[0][1][0][0].register_forward_hook(lambda module, given, out: out * 1e20 / 1e20)
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="none")
+        rows = np.arange(len(labels))
+        fitting = fit(
+            backbone,
+            inputs,
+            labels,
+            rows[:54],
+            rows[54:],
+            spec=spec(epochs=3, precision=precision, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3}),
+            strategy=strategy("full_fine_tuning"),
+            frozen=0,
+            save_best=lambda _: None,
+            adapted=lambda micro_batch, precision: told.append(precision),
+        )
+        _, events = finish(fitting)
+        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+    assert told == ["float32"]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+
+
 def test_pixels_that_are_streamed_train_as_those_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = []
     for share in (0.4, 0.0):
@@ -133,7 +158,7 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
             strategy=full,
             frozen=0,
             save_best=lambda _: None,
-            adapted=told.append,
+            adapted=lambda micro_batch, precision: told.append(micro_batch),
         )
     )
     assert smaller_batches(events) == told != []

@@ -97,6 +97,7 @@ class TrainSpec(RunOptions, Document):
     """Images that go through the network together in a training step; the gradients of several such parts are added up to that of
     `batch_size`. When the device's memory runs out, a smaller number is written here."""
     precision: Precision = "float32"
+    """Precision in which training computes what needs no more; float32 is written here where values are too large for float16."""
     channels_last: bool | None = None
     """Memory layout of activations; None: chosen by a short trial, then written here."""
     views_kept: dict[int, int] = Field(default_factory=dict)

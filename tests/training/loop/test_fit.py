@@ -37,7 +37,7 @@ def _train(
     *,
     frozen: int = 0,
     save_best: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
-    adapted: Callable[[int], None] = lambda micro_batch: None,
+    adapted: Callable[[int, str], None] = lambda micro_batch, precision: None,
 ) -> list[Event]:
     pixels, labels = pictures()
     inputs = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=CPU, level=plan.recipe.augmentation)
@@ -205,9 +205,10 @@ def test_a_full_memory_halves_the_micro_batch_and_keeps_the_gradient() -> None:
     # Batch norm that learns sees the micro-batch, so the same gradient needs it fixed.
     roomy, tight = twin(), twin()
     _small_memory(tight, 5)
-    plan, told = spec(epochs=2, recipe=STILL), list[int]()
-    wanted, events = _train(roomy, plan, adapted=told.append), _train(tight, plan, adapted=told.append)
-    assert smaller_batches(events) == told == [8, 4]
+    plan, told = spec(epochs=2, recipe=STILL), list[tuple[int, str]]()
+    wanted, events = (_train(one, plan, adapted=lambda *found: told.append(found)) for one in (roomy, tight))
+    assert smaller_batches(events) == [8, 4]
+    assert told == [(8, "float32"), (4, "float32")]
     assert not any(isinstance(event, Notice) for event in wanted)
     assert best_of(events).val_loss == pytest.approx(best_of(wanted).val_loss, rel=1e-3)
     for name, tensor in roomy.tensors().items():

@@ -12,7 +12,8 @@ from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Notice
 from tl_core.models.build import Backbone
 from tl_core.training.loop.fit import fit
-from tl_core.training.loop.steps import Running, Trainer
+from tl_core.training.loop.inputs import Inputs
+from tl_core.training.loop.steps import OVERFLOWS, Running, Trainer
 from tl_core.training.strategies.strategies import strategy
 
 pytestmark = pytest.mark.usefixtures("tower_family")
@@ -41,7 +42,8 @@ def _ages(trainer: Trainer) -> set[int]:
     return {group["age"] for group in trainer._optimizer.param_groups}
 
 
-def _fit(backbone: Backbone, precision: str) -> list[object]:
+def _fit(backbone: Backbone, precision: str, told: list[tuple[int, str]] | None = None) -> list[object]:
+    """All events; `told` gets what training goes on with where that was changed."""
     _, labels = pictures()
     rows = np.arange(len(labels))
     plan = spec(epochs=4, precision=precision, recipe={"optimizer": "sgd", "learning_rate": 0.1, "stage_rate": 1e-2})
@@ -55,6 +57,7 @@ def _fit(backbone: Backbone, precision: str) -> list[object]:
         strategy=strategy("lp_ft"),
         frozen=0,
         save_best=lambda _: None,
+        adapted=lambda *found: [] if told is None else told.append(found),
     )
     return list(finish(fitting)[1])
 
@@ -121,6 +124,49 @@ def test_a_run_whose_loss_is_no_number_ends_as_diverged() -> None:
     events = _fit(backbone, "float16")
     assert any(isinstance(event, Notice) and "diverged in epoch 2" in event.message for event in events)
     assert np.isfinite(best_of(events).val_loss)
+
+
+FAR = 1e20
+"""A factor that is too large for float16."""
+
+
+def _too_large_for_float16(backbone: Backbone, where: str) -> Backbone:
+    """`backbone`, in which values are too large for float16 on the way, in float32 not."""
+
+    def there_and_back(
+        module: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+    ) -> torch.Tensor | None:
+        if where == "gradient":
+            if out.requires_grad:
+                out.register_hook(lambda gradient: gradient * FAR / FAR)
+            return None
+        return out * FAR / FAR if module.training or where == "scores" else out
+
+    backbone.stages[0][1][0][0].register_forward_hook(there_and_back)
+    return backbone
+
+
+@pytest.mark.parametrize("where", ["scores", "steps", "gradient"])
+def test_a_network_that_is_too_large_for_float16_goes_on_in_float32_and_learns_as_there(where: str) -> None:
+    told: list[tuple[int, str]] = []
+    events = _fit(_too_large_for_float16(tower(), where), "float16", told)
+    wanted = _fit(_too_large_for_float16(tower(), where), "float32")
+    losses, right = ([one.val_loss for one in some if isinstance(one, EpochEnded)] for some in (events, wanted))
+    assert losses[1:] == pytest.approx(right[1:], rel=1e-4)
+    assert losses[0] == pytest.approx(right[0], rel=1e-2), "it is scored in float16 as long as that does"
+    assert [one.message for one in events if isinstance(one, Notice)] == [OVERFLOWS]
+    assert told == [(16, "float32")]
+
+
+def test_frozen_stages_that_are_too_large_for_float16_are_computed_in_float32_too() -> None:
+    backbone, (pixels, labels) = _too_large_for_float16(tower(), "scores"), pictures()
+    inputs = Inputs.of_pixels(backbone, pixels, frozen=1, device=torch.device("cpu"), level="none", precision="float16")
+    row = strategy("partial_fine_tuning")
+    trainer = Trainer(backbone, inputs, labels, spec=spec(precision="float16", stages=2), strategy=row, frozen=1)
+    _, events = finish(trainer.evaluate(np.arange(16)))
+    assert [one.message for one in events if isinstance(one, Notice)] == [OVERFLOWS]
+    assert np.isfinite(trainer.scores.loss)
+    assert np.isfinite(_step(trainer).loss)
 
 
 def test_the_pull_at_a_stage_has_no_scale() -> None:

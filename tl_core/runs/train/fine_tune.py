@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from tl_core.disk import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
+from tl_core.documents.spec import Precision
 from tl_core.errors import DownloadFailed, NotFound, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.export import exported_backbone
@@ -124,8 +126,13 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         frozen=frozen,
         save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
         thaw=thaw,
-        adapted=lambda micro_batch: plan.take(plan.spec.model_copy(update={"micro_batch": micro_batch})),
+        adapted=partial(_adapt, plan),
     )
+
+
+def _adapt(plan: Plan, micro_batch: int, precision: Precision) -> None:
+    """Write into the spec with what training goes on."""
+    plan.take(plan.spec.model_copy(update={"micro_batch": micro_batch, "precision": precision}))
 
 
 def _start_from_fitted(

@@ -19,7 +19,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.steps import Running, Scores, Trainer
+from tl_core.training.loop.steps import Adapted, Running, Scores, Trainer
 from tl_core.training.strategies import lora
 from tl_core.training.strategies.optimizers import DIVERGED
 from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_up_steps
@@ -58,7 +58,7 @@ def fit(
     frozen: int,
     save_best: Callable[[dict[str, Tensor]], None],
     thaw: Thaw | None = None,
-    adapted: Callable[[int], None] = lambda micro_batch: None,
+    adapted: Adapted = lambda micro_batch, precision: None,
 ) -> Generator[Event, None, None]:
     """Train the head and the stages that the strategy trains; keep the state with the lowest validation loss.
 
@@ -72,8 +72,9 @@ def fit(
     one, `thaw` gives the output of the stages that are still frozen. `save_best` is called with each better state; nothing is
     written here. In the end the backbone has the best state, on the CPU in eval mode. Close the generator to cancel.
 
-    When the device's memory runs out, the micro-batch is halved and the step is repeated; `adapted` is called with the new one. The
-    batch, and so the gradient, stays the same, except with batch norm that learns, which sees the smaller micro-batch.
+    When the device's memory runs out, the micro-batch is halved and the step is repeated. The batch, and so the gradient, stays the
+    same, except with batch norm that learns, which sees the smaller micro-batch. Where float16 is too small for the network's values,
+    training goes on in float32. `adapted` is called with what was changed.
 
     Raises:
         DeviceError: not even one image fits the device's memory.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tl_core.documents.events import Event, Notice
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.spec import Precision, TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import calibrated_loss
@@ -30,11 +30,14 @@ from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, opt
 from tl_core.training.transfer import to_device
 
 Result = TypeVar("Result")
+Adapted = Callable[[int, Precision], None]
+"""Is told the micro-batch and the precision with which training goes on, where memory or the range of float16 was too small."""
 
 STEADY = ("cpu",)
 """Devices on which images are scored by micro-batches; on others by the largest parts that fit the memory."""
 LOWEST_SCALE = 1.0
 """A gradient that is not finite although the loss is multiplied by this or less is not finite for its scale."""
+OVERFLOWS = "Some values in this network are too large for float16. Training goes on in float32, which is slower and needs more memory."
 
 
 @dataclass
@@ -77,15 +80,16 @@ class Trainer:
         strategy: Strategy,
         frozen: int,
         class_weights: NDArray[np.floating] | None = None,
-        adapted: Callable[[int], None] = lambda micro_batch: None,
+        adapted: Adapted = lambda micro_batch, precision: None,
     ) -> None:
         """`inputs` give the output of the first `frozen` stages; `class_weights` (C,) are the classes' weights in the loss.
 
-        `adapted` is called with each smaller micro-batch that memory asks for.
+        `adapted` is called when either of what it takes changes.
 
         For a strategy with low-rank updates, they are inserted into `backbone`; `lora.fold` removes them.
         """
         self.micro_batch = min(spec.micro_batch, spec.batch_size)
+        self.precision: Precision = spec.precision
         self._adapted = adapted
         self.scores = Scores(math.inf, 0.0)
         self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
@@ -159,7 +163,8 @@ class Trainer:
 
         `draw` are the seeds of everything that is random in the step. In float16, a gradient that is too large for its scale is
         computed again with a smaller one, and only then the step is taken. If the loss is not finite, or the gradient at every
-        scale, training has diverged: `running.loss` is not finite, either, and in other precisions nor are the weights from then on.
+        scale, float16 is given up for float32. If that mends nothing, training has diverged: `running.loss` is not finite, either, and
+        where a run began in another precision nor are the weights from then on.
         """
         if not self._has_state:
             give_state(self._optimizer)
@@ -215,10 +220,11 @@ class Trainer:
     def _finite_gradient(
         self, rows: NDArray[np.integer], draw: list[int] | None
     ) -> Generator[Event, None, tuple[Tensor, Tensor, bool]]:
-        """What `_gradient` returns, and False where no scale of the loss gives a finite gradient; the sum of the loss is NaN then.
+        """What `_gradient` returns, and whether the gradient is finite; where it is not, the sum of the loss is NaN.
 
-        Without a scale, in float32 and bfloat16, gradients are not looked at and the answer is True. However often the gradient is
-        computed, statistics of batch norm follow the images once.
+        In float16, the gradient is computed again with smaller scales of the loss, then in float32. In a run that begins in another
+        precision, it is not looked at and the answer is True. However often it is computed, statistics of batch norm follow the images
+        once.
         """
         before = [statistic.clone() for statistic in self._statistics]
 
@@ -235,7 +241,9 @@ class Trainer:
             if self._scaler.get_scale() >= scale:
                 return loss_sum, correct, True
             if scale <= LOWEST_SCALE or not math.isfinite(float(loss_sum)):
-                return torch.full_like(loss_sum, math.nan), correct, False
+                if self.precision != "float16":
+                    return torch.full_like(loss_sum, math.nan), correct, False
+                yield self._give_up_float16()
 
     def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
         """The sum of the plain loss, and how many are right; `draw` None: no augmentation."""
@@ -284,7 +292,16 @@ class Trainer:
     ) -> Generator[Event, None, tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Logits (M, C) and labels (M,) of the images `rows`, which are not augmented."""
         logits = yield from self._logits(rows)
+        if self.precision == "float16" and not logits.isfinite().all():
+            yield self._give_up_float16()
+            logits = yield from self._logits(rows)
         return logits.cpu().numpy(), self._labels[torch.from_numpy(np.asarray(rows))].numpy()
+
+    def _give_up_float16(self) -> Notice:
+        """Compute in float32 from now on; what to tell the user."""
+        self.precision = self._inputs.precision = "float32"
+        self._adapted(self.micro_batch, self.precision)
+        return Notice(level="warning", message=OVERFLOWS)
 
     def _logits(self, rows: NDArray[np.integer]) -> Generator[Event, None, Tensor]:
         self._network.eval()
@@ -315,7 +332,7 @@ class Trainer:
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:
             images = images.contiguous(memory_format=self._layout)
-        with autocast(self._device, self._spec.precision):
+        with autocast(self._device, self.precision):
             return torch.as_tensor(self._network(images)).float()
 
     def _train_mode(self, smallest: int) -> None:
@@ -349,7 +366,7 @@ class Trainer:
             self._optimizer.zero_grad(set_to_none=True)
             give_memory_back(self._device)
             self.micro_batch //= 2
-            self._adapted(self.micro_batch)
+            self._adapted(self.micro_batch, self.precision)
             yield Notice(
                 level="warning",
                 message=(
