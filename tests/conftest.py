@@ -17,6 +17,8 @@ from PIL import Image
 # The table of backbones is read while tests are collected, before any fixture: without what the user keeps in a store.
 os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.getpid()}")
 os.environ.pop("GRAFT_WEIGHTS_DIR", None)
+# An export beside each test that reads pictures would take longer than all tests.
+os.environ["GRAFT_EXPORT_AHEAD"] = "false"
 # The networks of the tests gain nothing from a second thread, and beside other processes wait for it twentyfold.
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -112,7 +112,9 @@ def train(
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
     request = checked(data, asked, classes, place, on_event, out=out, wrong=wrong)
-    dataset = jobs.submit_ingest(place, **request.source.model_dump(exclude={"job", "schema_version"}))
+    dataset = jobs.submit_ingest(
+        place, **request.source.model_dump(exclude={"job", "schema_version"}), likely=request.options
+    )
     made: list[JobFolder] = [dataset]
     try:
         jobs.finish(dataset, on_event)

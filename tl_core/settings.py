@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         600,
         ge=0,
     )
+    export_ahead: bool = _setting(
+        "on a machine without a GPU, the backbone of the first run is prepared while its pictures are read; this takes 0.6 GB of memory for "
+        "some seconds",
+        True,
+    )
     starts_an_hour: int = _setting(
         "jobs that may be started within an hour from one network address; 0 sets no limit", 0, 600, 60, ge=0
     )

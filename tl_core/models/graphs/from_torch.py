@@ -19,6 +19,7 @@ from tl_core.errors import BundleError, ModelError
 from tl_core.models.build import Backbone
 from tl_core.models.graphs import rules
 from tl_core.models.graphs.edit import stage_name, too_large
+from tl_core.models.graphs.fold import fold_batch_norms
 
 OPSET = 20
 TOLERANCE = 1e-3
@@ -56,6 +57,9 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
     stages = [stage_name(number) for number in range(len(backbone.stages))]
     module = _Features(_plain(backbone)).eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, image_size, image_size, 3), dtype=np.uint8)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(pictures))[: len(outputs)]
+    fold_batch_norms(module, torch.from_numpy(pictures[:1]))
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             module,
@@ -80,9 +84,7 @@ def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
             f"{backbone.network.name} cannot be used for pictures of {image_size} pixels, because a bundle with its graph "
             f"would be refused: {error.message} Choose a smaller image size, or another backbone."
         ) from error
-    with torch.no_grad():
-        wanted = module(torch.from_numpy(pictures))
-    _check(path, pictures, list(wanted[: len(outputs)]))
+    _check(path, pictures, list(wanted))
 
 
 def _plain(backbone: Backbone) -> Backbone:

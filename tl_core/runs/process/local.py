@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NoReturn, cast
 
 from tl_core import children
 from tl_core.documents.job import pretrained
@@ -95,11 +95,12 @@ def inherited() -> Held:
     held = Held.model_validate_json(told)
     for descriptor in held.descriptors():
         os.set_inheritable(descriptor, False)
-    threading.Thread(target=_watch_app, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     return held
 
 
-def _watch_app() -> None:
+def end_with_parent() -> NoReturn:
+    """Wait until the pipe on this process's stdin closes, whose other end its parent holds; then end it."""
     while os.read(0, 1024):
         continue
     end_process_group()

@@ -85,7 +85,7 @@ def ask_about(
     Raises:
         GraftError: the pictures cannot be read, or the question cannot be answered.
     """
-    dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version"}))
+    dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version"}), likely=None)
     made: list[JobFolder] = [dataset]
     try:
         jobs.finish(dataset, on_event)

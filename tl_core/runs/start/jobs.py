@@ -15,9 +15,11 @@ from typing import Any, Literal
 from tl_core import locks
 from tl_core.disk import remove, write_atomically
 from tl_core.documents.events import Event
+from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
-from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
+from tl_core.runs.process.ahead import export_ahead
+from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, works_here
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
@@ -27,6 +29,9 @@ from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import expected_bytes
 from tl_core.runs.train.resolve import outlook
+
+
+_DEFAULTS = TrainingOptions()
 
 
 def submit_ingest(
@@ -40,8 +45,9 @@ def submit_ingest(
     extends: DatasetFolder | None = None,
     class_names: Mapping[str, str] | None = None,
     key: str | None = None,
+    likely: TrainingOptions | None = _DEFAULTS,
 ) -> DatasetFolder:
-    """Start to read a folder, a zip or a sample into a data set.
+    """Start to read a folder, a zip or a sample into a data set, and to prepare the backbone of the run that is `likely` to follow.
 
     `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended. `extends` is a data set
     of this workspace, called `name`: the new one has all its pictures and those of the source. `class_names`: as in `Extended`.
@@ -78,6 +84,8 @@ def submit_ingest(
     dataset = DatasetFolder(path)
     if claim is not None:
         hand_over(dataset, claim, store=store.root)
+        if likely is not None and works_here():
+            export_ahead(store, likely.backbone, likely.weights, likely.image_size)
     return dataset
 
 
