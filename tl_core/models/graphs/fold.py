@@ -25,17 +25,16 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> None:
     norms = {id(norm.running_mean): norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)}
     for convolution in [part for part in module.modules() if isinstance(part, nn.Conv2d)]:
         norm = norms.get(reads.only_norm(convolution.weight))
-        rest = None if norm is None else _rest(norm)
-        if norm is not None and rest is not None:
+        if norm is not None and (rest := _rest(norm)) is not None:
             _fold(convolution, norm)
             norm.forward = rest.forward  # type: ignore[method-assign]
 
 
-class _Reads(TorchDispatchMode):
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which operations read the output of each convolution."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._outputs: dict[int, list[Tensor]] = {}
         """Of the convolutions with this weight (its id). They are kept, so that no later tensor gets the same id."""
         self._readers: dict[int, list[int]] = {}
@@ -75,7 +74,7 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module | None:
         from timm.layers import BatchNormAct2d
 
         if type(norm) is BatchNormAct2d:
-            return nn.Sequential(norm.drop, norm.act)
+            return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act"))
     return None
 
 

@@ -30,7 +30,6 @@ from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import expected_bytes
 from tl_core.runs.train.resolve import outlook
 
-
 _DEFAULTS = TrainingOptions()
 
 
