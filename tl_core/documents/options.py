@@ -222,7 +222,7 @@ class RunOptions(Record):
         Field(ge=0, le=2**32 - 1),
         Option(
             title="Seed",
-            help="The same seed gives the same split; with the same versions on the same machine it also gives the same result.",
+            help="The same seed gives the same split. On the same processor, with the same versions and number of threads, it also gives the same result; on a GPU, results may differ slightly.",
             tab="Training",
         ),
     ] = 0
