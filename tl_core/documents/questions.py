@@ -219,8 +219,10 @@ class LearningRateSpec(Question):
         )
 
     def canonical(self, resolve: Callable[[str], Device]) -> Self:
-        same = {"name": "", "chosen_by": "user", "reason": None, "estimated_seconds": None}
-        train = self.train.model_copy(update={**same, "device": resolve(self.train.device)})
+        # How the device computes is found again where the question is answered, maybe on another card.
+        same = ("name", "chosen_by", "reason", "estimated_seconds", "expected", "precision", "micro_batch")
+        own = {name: "" if name == "name" else TrainSpec.model_fields[name].default for name in same}
+        train = self.train.model_copy(update={**own, "device": resolve(self.train.device)})
         return self.model_copy(update={"train": train})
 
 

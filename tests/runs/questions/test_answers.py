@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import get_args
 
 import pytest
 from PIL import Image
 
-from tests.runs.conftest import SIZE, SMALL
+from tests.gpus import L4, T4
+from tests.runs.conftest import SIZE, SMALL, Machine, forget
 from tests.runs.executors import InProcess, by
-from tl_core.documents.events import StageStarted
+from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.options import TrainingOptions
 from tl_core.documents.questions import (
     DescribeSpec,
     FeatureMaps,
     FeatureMapsSpec,
+    Measurement,
+    MeasureSpec,
     PreviewSpec,
     Question,
     QuestionSpec,
     RateCurve,
 )
-from tl_core.errors import SpecError
+from tl_core.errors import DeviceError, SpecError
 from tl_core.models.registry import network, networks
-from tl_core.runs.questions.answers import QUESTION_JOBS, describe_job
+from tl_core.runs.process.executor import known_device
+from tl_core.runs.questions.answers import QUESTION_JOBS, describe_job, measure_job
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
-from tl_core.runs.start.training_spec import rate_question
+from tl_core.runs.start.training_spec import rate_question, spec_of
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.train.estimating import measure_question
+from tl_core.runs.train.resolve import settled
 
 
 def _answered(question: QuestionFolder) -> QuestionFolder:
@@ -80,6 +87,40 @@ def test_a_learning_rate_is_found_for_stages(workspace: Workspace, pets: Dataset
     assert len(curve.rates) == len(curve.losses) > 10
     assert curve.rates[0] < curve.suggested < 1
     assert not (question.path / "run").exists()
+
+
+def test_a_measurement_computes_as_the_card_does_that_it_was_given(
+    machine: Machine, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[MeasureSpec] = []
+
+    def measured(asked: MeasureSpec, cache: object) -> Generator[Event, None, Measurement]:
+        seen.append(asked)
+        raise DeviceError("Enough was seen.")
+        yield
+
+    monkeypatch.setattr("tl_core.training.speed.measure.measure", measured)
+    machine({"GPU-1": L4, "GPU-2": T4})
+    spec = measure_question(spec_of(TrainingOptions(device="cuda"), dataset), 2)
+    assert spec.precision == "bfloat16", "the page expects the first card"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2")
+    forget()
+    by(InProcess({"measure": measure_job}), ask, workspace, spec)
+    assert [(asked.device, asked.precision) for asked in seen] == [("cuda", "float16")]
+
+
+def test_a_rate_is_found_as_the_card_computes_that_the_test_was_given(
+    machine: Machine, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine({"GPU-1": L4, "GPU-2": T4})
+    options = TrainingOptions(strategy="lp_ft", device="cuda")
+    first = rate_question(options, dataset)
+    assert first.train.precision == "bfloat16"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2")
+    forget()
+    asked, other = (one.canonical(known_device) for one in (first, rate_question(options, dataset)))
+    assert asked == other, "one question, whichever card was expected"
+    assert settled(asked.train, dataset).precision == "float16"
 
 
 def test_no_rate_is_found_for_auto(pets: DatasetFolder) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.conftest import HERE
+from tests.runs.conftest import HERE, ended, until
 from tests.runs.executors import KEEPING, by
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
+from tl_core.runs.process.run_job import Held
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -90,17 +91,32 @@ def test_another_executor_may_have_a_device_that_is_not_here(monkeypatch: pytest
         training_options({"device": "tpu"})
 
 
+def test_a_run_whose_gpu_is_gone_is_finished_on_another_device(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("best")
+    until(lambda: run.best.exists() and run.best.read_text())
+    cancel(run)
+    run.write_spec(run.spec().model_copy(update={"device": "cuda"}))
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    jobs.finish_with_best(run)
+    assert ended(run) == "succeeded"
+    assert (run.spec().device, run.status().device) == ("auto", "cpu")
+
+
 def test_a_run_that_cannot_be_finished_here_keeps_its_record(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("No space is left.")
+
     run = train("mended")
     list(jobs.follow(run))
     run.best.write_text("the best so far")
     run.write_spec(run.spec().model_copy(update={"device": "cuda"}))
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
-    before, files = run.status(), sorted(path.name for path in run.path.iterdir())
+    monkeypatch.setattr(Held, "completed", full)
+    before, spec, files = run.status(), run.spec(), sorted(path.name for path in run.path.iterdir())
     assert before.state == "failed"
-    with pytest.raises(DeviceError):
+    with pytest.raises(DiskFull):
         jobs.finish_with_best(run)
-    assert run.status() == before
+    assert (run.status(), run.spec()) == (before, spec)
     assert sorted(path.name for path in run.path.iterdir()) == files
     assert run.can_finish()
 
@@ -170,13 +186,16 @@ def test_on_a_full_disk_the_record_of_a_run_that_cannot_be_finished_has_the_spac
             raise DiskFull("The disk is full.")
         path.write_bytes(content)
 
+    def refuse(*_: object) -> None:
+        raise LimitReached("As many jobs wait as may.")
+
     run = train("mended")
     list(jobs.follow(run))
     run.best.write_text("the best so far")
     before = run.status()
-    monkeypatch.setenv("GRAFT_EXECUTOR", "no-such")
+    monkeypatch.setattr(Held, "completed", refuse)
     monkeypatch.setattr(jobs, "write_atomically", on_full_disk)
-    with pytest.raises(SpecError):
+    with pytest.raises(LimitReached):
         jobs.finish_with_best(run)
     assert run.status() == before
     assert run.can_finish()
@@ -262,7 +281,7 @@ def test_the_summary_of_a_run_has_the_promised_fields_also_for_old_runs(train: T
     assert set(summary.model_dump()) == {
         *("run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy"),
         *("test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy"),
-        *("chosen_by", "reason", "solver", "device", "seed", "trainable_parameters", "total_parameters"),
+        *("chosen_by", "reason", "solver", "device", "gpu", "seed", "trainable_parameters", "total_parameters"),
         "estimated_seconds",
     }
     assert summary.value("macro_f1") == 0.6

@@ -9,6 +9,7 @@ import pytest
 from tl_core.documents.events import Notice
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import TrainingOptions
+from tl_core.documents.spec import ExpectedSeconds
 from tl_core.errors import DeviceError, SpecError
 from tl_core.runs.process import devices
 from tl_core.runs.start.training_spec import spec_of
@@ -103,3 +104,21 @@ def test_a_run_that_takes_the_processor_beside_a_gpu_says_why(
         run.write_spec(spec_of(TrainingOptions(device=device), dataset))
         events = list(resolve.prepare(Plan(run)))
         assert [event.message for event in events if isinstance(event, Notice)] == said
+
+
+@pytest.mark.parametrize(("trained_on", "said"), [("cuda: NVIDIA T4", True), ("cpu: another one, 8 cores", False)])
+def test_a_run_that_is_finished_on_another_device_says_so(
+    dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_on: str, said: bool
+) -> None:
+    monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
+    monkeypatch.setattr(resolve, "load_pixels", lambda *pictures, **size: iter(()))
+    expected = ExpectedSeconds(machine=trained_on, measured=False, seconds={})
+    was = {"expected": expected, "estimated_seconds": (1.0, 2.0), "precision": "float16"}
+    run = RunFolder(tmp_path / "run")
+    run.write_spec(spec_of(TrainingOptions(strategy="lp_ft"), dataset).model_copy(update=was))
+    events = list(resolve.prepare(Plan(run)))
+    assert (
+        any("another device (cuda: NVIDIA T4)" in event.message for event in events if isinstance(event, Notice))
+        == said
+    )
+    assert (run.spec().device, run.spec().precision) == ("cpu", "float32")

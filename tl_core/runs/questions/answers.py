@@ -84,11 +84,18 @@ def learning_rate_job(question: QuestionFolder) -> Generator[Event, None, None]:
 
 
 def measure_job(question: QuestionFolder) -> Generator[Event, None, None]:
-    """Two batches of a network and strategy timed on this machine, while no other job has the device."""
+    """Two batches of a network and strategy timed on this machine, while no other job has the device; on a GPU, as its card computes.
+
+    Raises:
+        DeviceError: the device is not here.
+    """
     yield StageStarted(stage="preparing", title="Timing two batches")
+    from tl_core.runs.process.devices import computes, resolve_device
     from tl_core.training.speed.measure import measure
 
-    answer = yield from measure(question.spec_as(MeasureSpec), Store.default().cache)
+    spec = question.spec_as(MeasureSpec)
+    precision = computes(resolve_device(spec.device), spec.batch_size).precision
+    answer = yield from measure(spec.model_copy(update={"precision": precision}), Store.default().cache)
     answer.write(question.result_file)
 
 

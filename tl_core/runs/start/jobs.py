@@ -19,7 +19,7 @@ from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
 from tl_core.runs.process.ahead import export_ahead
-from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, works_here
+from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices, works_here
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
@@ -135,16 +135,16 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
     """Take a run to a bundle from the best state that it wrote; one that still trains is stopped first.
 
     The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded, or that is
-    finishing already, is left alone. If it cannot be started, its record stays as it was.
+    finishing already, is left alone. If it cannot be started, its record stays as it was. Where its device is not here any more,
+    another one finishes it: no step is taken.
 
     Raises:
         NotFound: it wrote none, or its data set is gone.
-        DeviceError: its device is not here any more.
         LimitReached: too many jobs wait or work here.
         OverBudget: the workspace has no room for its bundle.
         DiskFull: the disk has no room for it.
     """
-    spec = run.spec()
+    spec, known = run.spec(), offered_devices()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = swept(workspace)
     require_free(store)
@@ -165,7 +165,7 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
                 "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
             )
         # Nobody else submits or runs it now, so what the last worker left may be changed.
-        record = (run.finish_file, run.cancel_file, run.expected_file, run.path / "status.json")
+        record = (run.finish_file, run.cancel_file, run.expected_file, run.path / "status.json", run.path / "spec.json")
         before = {file: file.read_bytes() if file.exists() else None for file in record}
         # A run that is claimed counts with all that it is expected to write.
         with room_for(workspace):
@@ -174,6 +174,9 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
         run.expected_file.unlink(missing_ok=True)
         run.cancel_file.unlink(missing_ok=True)
         (run.path / "status.json").unlink(missing_ok=True)
+        found = run.spec()
+        if found.device not in known:
+            run.write_spec(found.model_copy(update={"device": "auto"}))
     except BaseException:
         locks.release([claim])
         raise

@@ -103,11 +103,15 @@ def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
         DataError: no classifier can be trained on the pictures, or a copy is missing or damaged.
         DiskFull: no space is left.
     """
-    asked = plan.spec.device
+    asked, before = plan.spec.device, plan.spec.expected
     plan.take(settled(plan.spec, plan.dataset))
     unused = unusable_gpu() if asked == "auto" else None
     if unused:
         yield Notice(level="warning", message=unused)
+    if asked == "auto" and before and before.machine.partition(":")[0] != plan.spec.device:
+        yield Notice(
+            message=f"It was trained on another device ({before.machine}), which is not here now. It is finished on {plan.spec.device!r}."
+        )
     require_trainable(plan.manifest)
     return (
         yield from load_pixels(
