@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import streamlit as st
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.documents.spec import TrainSpec
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
-from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
+from tl_core.training.speed.left import seconds_left
 from ui import charts
 from ui.places import Here
 from ui.server_paths import shortened_log
@@ -27,12 +30,19 @@ class Followed:
     epochs: list[EpochEnded] = field(default_factory=list)
     tried: list[RegularisationTried] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    began: float = 0.0
+    """When the stage that runs now began, seconds since the epoch."""
+    taken: dict[str, float] = field(default_factory=dict)
+    """Seconds of the stages that have ended."""
+    spec: TrainSpec | None = None
+    """That of a training run, once it says how long the run should take."""
 
     def take(self, events: list[Event]) -> None:
         for event in events:
             match event:
                 case StageStarted():
-                    self.stage, self.progress = event, None
+                    self.taken = self._taken(event.time)
+                    self.stage, self.progress, self.began = event, None, event.time
                 case Progress():
                     self.progress = event
                 case EpochEnded():
@@ -41,6 +51,24 @@ class Followed:
                     self.tried.append(event)
                 case Notice():
                     self.notices.append(event)
+
+    def _taken(self, now: float) -> dict[str, float]:
+        """Seconds by stage, with those of the stage that runs, until `now`."""
+        if self.stage is None:
+            return {}
+        name = self.stage.stage
+        return {**self.taken, name: self.taken.get(name, 0.0) + now - self.began}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds that the job will still take; of a job other than a training run, its stage. None where that is not known."""
+        own = self.progress.seconds_left if self.progress and self.progress.done < self.progress.total else None
+        if self.spec is None or self.stage is None:
+            return own
+        expected, between = self.spec.expected, self.spec.estimated_seconds
+        if expected is None or between is None:
+            return own
+        return seconds_left(expected.seconds, between, self._taken(time.time()), self.stage.stage, own)
 
     @property
     def fraction(self) -> float:
@@ -55,10 +83,11 @@ class Followed:
         parts = [plain(self.stage.title, longest=120)]
         if self.progress:
             parts.append(f"{self.progress.done:,} of {self.progress.total:,}")
-            if self.progress.seconds_left is not None and self.progress.done < self.progress.total:
-                parts.append(f"{duration(self.progress.seconds_left)} left")
             if self.progress.images_per_second:
                 parts.append(f"{self.progress.images_per_second:,.0f} pictures/s")
+        left = self.seconds_left
+        if left is not None:
+            parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 
 
@@ -68,6 +97,9 @@ def follow(job: JobFolder) -> Followed:
     forget_lost(job)
     events, followed.offset = job.events(followed.offset)
     followed.take(events)
+    if followed.spec is None and isinstance(job, RunFolder) and followed.stage:
+        spec = job.spec()
+        followed.spec = spec if spec.expected else None
     return followed
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
+from tl_core import locks
 from tl_core.disk import disk_full_said, in_words, remove, size_of, spare, vanish
 from tl_core.errors import DiskFull, OverBudget
 
@@ -93,6 +94,10 @@ class Cache:
         except FileNotFoundError:
             return None
         return path
+
+    def filling(self, kind: str, key: str) -> bool:
+        """Whether some process fills that entry just now."""
+        return locks.held(self._lock_file(kind, key))
 
     @contextmanager
     def entry(
@@ -258,10 +263,13 @@ class Cache:
                 remove(leftover)
 
     def _lock(self, kind: str, key: str, *, timeout: float = -1) -> FileLock:
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        file = self._lock_file(kind, key)
+        file.parent.mkdir(parents=True, exist_ok=True)
         # A generator may be closed by another thread than the one that took the lock.
-        return FileLock(locks / f"{kind}-{key}.lock", timeout=timeout, thread_local=False)
+        return FileLock(file, timeout=timeout, thread_local=False)
+
+    def _lock_file(self, kind: str, key: str) -> Path:
+        return self.root / "locks" / f"{kind}-{key}.lock"
 
     def _path(self, kind: str, key: str) -> Path:
         if kind not in KINDS:

@@ -14,7 +14,7 @@ from tl_core.runs.store.store import Store
 from tl_core.training.strategies.strategies import strategy
 
 _STAGES = ("ingest", "features", "training", "export", "evaluation")
-_PART_OF = {"preparing": "features"}
+_PART_OF = {"preparing": "features", "backbone": "features"}
 
 
 class RunSummary(Measured):

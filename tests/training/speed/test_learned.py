@@ -25,6 +25,7 @@ def test_nothing_is_scaled_beyond_what_machines_differ_by() -> None:
 
 
 def test_what_reading_took_says_nothing_about_a_gpu() -> None:
-    assert factors([], slowness=3.0, device="cuda") == {"preparing": 3.0, "export": 3.0, "evaluation": 3.0}
+    slower = {"preparing": 3.0, "backbone": 3.0, "export": 3.0, "evaluation": 3.0}
+    assert factors([], slowness=3.0, device="cuda") == slower
     assert set(factors([], slowness=3.0).values()) == {3.0}
     assert factors([]) == {}

@@ -47,11 +47,15 @@ def exported_backbone(
         raise ModelError(problem)
     # The graph and the tensors hold each parameter once, at 4 bytes.
     needed = 2 * 4 * network.parameters
-    with cache.entry("backbones", backbone_key(network, known.name, image_size), whole=_whole, needed=needed) as entry:
+    key = backbone_key(network, known.name, image_size)
+    began = StageStarted(stage="backbone", title=f"Preparing {network.name} for this image size, once")
+    if cache.filling("backbones", key):
+        yield began
+    with cache.entry("backbones", key, whole=_whole, needed=needed) as entry:
         if entry.path is not None:
             return entry.path
         file = yield from fetch(network, known.name)
-        yield StageStarted(stage="preparing", title=f"Preparing {network.name} for this image size, once")
+        yield began
         _fill(network, known.name, file, image_size, entry.temporary)
         return entry.commit()
 

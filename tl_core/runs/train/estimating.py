@@ -155,10 +155,11 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
     features = features_key(manifest, network(wanted.backbone), wanted.weights, wanted.image_size)
     # A backbone is made of public weights alone, so it is no secret whether it was exported.
     backbone = backbone_key(network(wanted.backbone), wanted.weights, wanted.image_size)
+    exported = cache.get("backbones", backbone) is not None
     held = Kept(
         pixels=cache.get("pixels", pixels) is not None,
         features=cache.get("features", features) is not None,
-        backbone=cache.get("backbones", backbone) is not None,
+        backbone="yes" if exported else "soon" if cache.filling("backbones", backbone) else "no",
     )
     source = dataset.spec()
     if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):

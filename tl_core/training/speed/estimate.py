@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions import Measurement, MeasureSpec
@@ -56,8 +57,8 @@ class Kept:
 
     pixels: bool
     features: bool
-    backbone: bool = False
-    """The pretrained backbone, exported for this image size."""
+    backbone: Literal["no", "soon", "yes"] = "no"
+    """The pretrained backbone, exported for this image size; "soon": some process exports it just now."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,15 @@ def estimate(
     patience = spec.recipe.patience if strategy.takes_steps else 0
     fewest = min(spec.epochs, patience + 1) if patience else spec.epochs
 
+    reads_backbone = not strategy.takes_steps or strategy.head_start == "fitted"
+    exported = _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
+    waits = factors.get("backbone", 1.0) * exported if kept.backbone == "soon" and reads_backbone else 0.0
+
     def stages(epochs: int) -> dict[str, float]:
         found = _fixed(network, speed, images, spec.image_size)
         found["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
-        if not kept.backbone and (not strategy.takes_steps or strategy.head_start == "fitted"):
-            found["preparing"] += _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
+        if kept.backbone == "no" and reads_backbone:
+            found["backbone"] = exported
         if not strategy.takes_steps:
             found["features"] = 0.0 if kept.features else images * speed.frozen_seconds
             found["training"] = _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
@@ -156,7 +161,7 @@ def estimate(
     features = _features_mb(network, images, spec.solver) if asked.device == "cpu" else 0.0
     return Estimate(
         low=seconds(fewest) * low,
-        high=seconds(spec.epochs) * high,
+        high=(seconds(spec.epochs) + waits) * high,
         memory_mb=expected(at_once).memory_mb * off + features,
         measured=measured is not None,
         stages=stages(spec.epochs),

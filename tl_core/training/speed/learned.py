@@ -12,12 +12,12 @@ from dataclasses import dataclass
 MOST_RUNS = 8
 """Number of the latest runs that an estimate learns from."""
 
-_STAGES = ("preparing", "features", "training", "export", "evaluation")
-_ON_THE_PROCESSOR = ("preparing", "export", "evaluation")
+STAGES = ("preparing", "backbone", "features", "training", "export", "evaluation")
+_ON_THE_PROCESSOR = ("preparing", "backbone", "export", "evaluation")
 """Stages that a processor works at, too, where the network is computed on a GPU."""
 _LEAST, _MOST = 0.25, 16.0
 """Bounds of a factor: what lies beyond is no speed of a machine, but a mistake or a moment."""
-_PRIOR = 2.0
+PRIOR = 2.0
 """Seconds that are added to each stage at the pace of its whole run, so that a stage of a few milliseconds does not tell how long
 minutes of it will be."""
 
@@ -35,7 +35,7 @@ class Former:
         whole = _ratio(sum(self.taken[stage] for stage in both), sum(self.expected[stage] for stage in both), 1.0)
         return {
             stage: _ratio(self.taken[stage], self.expected[stage], whole) if stage in both else whole
-            for stage in _STAGES
+            for stage in STAGES
         }
 
 
@@ -47,14 +47,14 @@ def factors(former: Sequence[Former], *, slowness: float | None = None, device: 
     """
     if former:
         found = [run.factors() for run in former[:MOST_RUNS]]
-        return {stage: _bounded(statistics.median(one[stage] for one in found)) for stage in _STAGES}
+        return {stage: _bounded(statistics.median(one[stage] for one in found)) for stage in STAGES}
     if slowness is None:
         return {}
-    return dict.fromkeys(_STAGES if device == "cpu" else _ON_THE_PROCESSOR, _bounded(slowness))
+    return dict.fromkeys(STAGES if device == "cpu" else _ON_THE_PROCESSOR, _bounded(slowness))
 
 
 def _ratio(taken: float, expected: float, otherwise: float) -> float:
-    return (taken + _PRIOR * otherwise) / (expected + _PRIOR)
+    return (taken + PRIOR * otherwise) / (expected + PRIOR)
 
 
 def _bounded(factor: float) -> float:
