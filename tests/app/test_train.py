@@ -14,6 +14,8 @@ from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
 from tl_core.documents.status import UsedGpu
+from tl_core.models.build import build
+from tl_core.models.graphs.export import keep_structure
 from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
 from tl_core.runs.store.folders import QuestionFolder
@@ -71,6 +73,17 @@ def test_every_strategy_can_be_chosen_or_says_why_not(app: AppTest, name: str) -
     assert not app.button(key="start").disabled
     assert not app.error
     assert f"**{strategies()[name].title}**, from the first layers" in text(app)
+
+
+def test_every_layer_is_shown_as_text_once_a_run_has_trained_the_network(app: AppTest) -> None:
+    title, row = "Every layer of it, as text", network("efficientnet_lite0")
+    assert title not in [box.label for box in app.expander]
+    keep_structure(build(row, weights=None, classes=3), row.default_weights, 224, Store.default().cache)
+    app.session_state["layers"] = True
+    app.run()
+    assert not app.exception
+    assert title in [box.label for box in app.expander]
+    assert any("EfficientNet  # images (3, 224, 224)" in code.value for code in app.code)
 
 
 def test_low_rank_updates_fit_a_transformer_and_nothing_else(app: AppTest) -> None:

@@ -14,11 +14,14 @@ from tests.training.helpers import best_of, finish, smaller_batches
 from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.evaluation.metrics import probabilities
 from tl_core.models.build import Backbone, build
+from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
+from tl_core.runs.train.deliver import AGREEMENT
 from tl_core.training.frozen.eager import run_eager
-from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, embed_rows
 from tl_core.training.loop import inputs as inputs_module
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
@@ -132,6 +135,42 @@ def test_features_are_those_of_the_processor(tmp_path: Path) -> None:
         finish(run_eager(backbone, 0, device, [Wanted(EMBEDDING, tmp_path / device, np.float32)], pixels))
         found[device] = np.load(tmp_path / device)
     assert np.abs(found["cpu"] - found["cuda"]).max() < 1e-3 * np.abs(found["cpu"]).max()
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """A process in which float32 is computed as TF32 where nobody says otherwise."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "convnext_tiny", "vit_b_16"])
+def test_the_gpu_answers_pictures_as_the_exported_network_does(name: str, tf32: None, tmp_path: Path) -> None:
+    row = network(name)
+    backbone = build(row, weights=None, classes=None, seed=0)
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8)
+    export_backbone(backbone, SIZE, tmp_path / "graph.onnx")
+    wanted = embed_rows(tmp_path / "graph.onnx", pixels, np.arange(len(pixels)))
+    finish(run_eager(backbone, 0, DEVICE, [Wanted(EMBEDDING, tmp_path / "given.npy", np.float32)], pixels))
+    head = generator.normal(size=(10, row.embedding_size)) * 3 / np.linalg.norm(wanted, axis=1).mean()
+    given, expected = (probabilities(each @ head.T) for each in (np.load(tmp_path / "given.npy"), wanted))
+    assert np.abs(given - expected).max() <= AGREEMENT
+
+
+def test_pictures_are_answered_in_smaller_batches_where_the_gpu_is_full(tmp_path: Path, little_memory: None) -> None:
+    row = network("efficientnet_lite0")
+    backbone = build(row, weights=row.default_weights, weights_file=find(row, row.default_weights).path, classes=None)
+    few = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), dtype=np.uint8)
+    for name, pixels in (("few", few), ("many", np.tile(few, (256, 1, 1, 1)))):
+        finish(run_eager(backbone, 0, DEVICE, [Wanted(EMBEDDING, tmp_path / name, np.float32)], pixels))
+    once, many = np.load(tmp_path / "few"), np.load(tmp_path / "many")
+    assert len(many) == 2048
+    assert np.abs(many - np.tile(once, (256, 1))).max() < 1e-3 * np.abs(once).max()
 
 
 def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> None:

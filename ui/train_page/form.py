@@ -8,7 +8,7 @@ import streamlit as st
 
 from tl_core.data.split import DEFAULT_SEED, assign
 from tl_core.documents.manifest import Manifest
-from tl_core.models.graphs.export import STRUCTURE_NAME, backbone_key
+from tl_core.models.graphs.export import structure_file
 from tl_core.models.registry import Network
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start.training_spec import conditions
@@ -116,14 +116,13 @@ def _in_python(proposal: Proposal) -> None:
 
 
 def _structure(proposal: Proposal) -> None:
-    """Every layer as text, where this backbone was prepared before; read only while it is open."""
-    key = backbone_key(proposal.network, proposal.case.weights, proposal.spec.image_size)
-    folder = Store.default().cache.get("backbones", key)
-    if folder is None:
+    """Every layer as text, where this backbone was prepared or trained before; read only while it is open."""
+    file = structure_file(proposal.network, proposal.case.weights, proposal.spec.image_size, Store.default().cache)
+    if file is None:
         return
     with st.expander(
         "Every layer of it, as text", icon=":material/account_tree:", on_change="rerun", key="layers"
     ) as box:
         if box.open:
             st.caption("What PyTorch prints of the network, with the shape that each module gives for one picture.")
-            st.code((folder / STRUCTURE_NAME).read_text(encoding="utf-8"), language=None, height=420)
+            st.code(file.read_text(encoding="utf-8"), language=None, height=420)

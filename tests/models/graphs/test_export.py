@@ -23,7 +23,7 @@ from tl_core.errors import ModelError, SpecError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs import export, rules, structure
 from tl_core.models.graphs.edit import cut, stage_name
-from tl_core.models.graphs.export import backbone_key, exported_backbone
+from tl_core.models.graphs.export import backbone_key, exported_backbone, keep_structure, structure_file
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
@@ -104,6 +104,23 @@ def test_the_printed_structure_stands_beside_the_graph(lite0: tuple[Cache, Path]
     )
     assert "  (classifier): Linear(in_features=1280, out_features=number of classes), the new head" in lines
     assert len(lines) < 300
+
+
+def test_where_a_network_is_trained_without_its_graph_the_same_text_is_kept(
+    lite0: tuple[Cache, Path], tmp_path: Path
+) -> None:
+    store, exported = lite0
+    row = network("efficientnet_lite0")
+    assert structure_file(row, None, 224, store) == exported / "structure.txt"
+    other = Cache(tmp_path, 10**9)
+    assert structure_file(row, None, 224, other) is None
+    trained = build(row, weights=None, classes=5)
+    keep_structure(trained, row.default_weights, 224, other)
+    file = structure_file(row, None, 224, other)
+    assert file is not None
+    assert file.read_text() == (exported / "structure.txt").read_text()
+    keep_structure(trained, row.default_weights, 192, full := Cache(tmp_path / "full", 10))
+    assert structure_file(row, None, 192, full) is None
 
 
 def test_a_long_structure_is_folded(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +19,30 @@ from tests.training.helpers import finish, smaller_batches
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
 from tl_core.documents.options import TrainingOptions
+from tl_core.documents.report import Report
 from tl_core.documents.spec import TrainSpec
-from tl_core.errors import WeightsUnavailable
+from tl_core.errors import ModelError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
+from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
+from tl_core.models.head_tensors import head_of
 from tl_core.models.registry import network
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import spec_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
+from tl_core.runs.train import deliver as delivering
 from tl_core.runs.train import fine_tune as stepping
+from tl_core.runs.train.deliver import deliver
 from tl_core.runs.train.fine_tune import built
+from tl_core.runs.train.learn import Learned, learn
 from tl_core.runs.train.plan import Plan
+from tl_core.runs.train.resolve import prepare
 from tl_core.runs.train_job import train_job
 from tl_core.runs.worker import JOBS
+from tl_core.serving.bundle import read_bundle
+from tl_core.serving.predictor import Predictor
+from tl_core.training.frozen import onnx_runtime
 from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.strategies import strategy
 
@@ -76,6 +88,159 @@ def test_surgical_names_the_stage_it_found_and_moves_no_other(trained: Callable[
     (said,) = (message for message in _notices(run) if "pull hardest" in message)
     assert f"at {moved[stage].name}," in said
     assert all(f"{row.name} " in said for row in moved)
+
+
+CUDA = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")],
+)
+ON_ANOTHER_DEVICE = pytest.mark.parametrize("device", ["cpu:0", CUDA])
+"""Torch takes `cpu:0` for the processor, and Graft takes it for another device than `cpu`."""
+
+
+@dataclass
+class Work:
+    """A run in the middle of its work."""
+
+    plan: Plan
+    pixels: np.ndarray
+    folder: Path
+
+    def deliver(self, learned: Learned) -> tuple[Report, list[str]]:
+        """The report on what was learned, and the notices of delivering it."""
+        _, events = finish(deliver(self.plan, self.pixels, learned, self.folder))
+        return self.plan.run.report(), [event.message for event in events if isinstance(event, Notice)]
+
+
+@pytest.fixture
+def work(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Work]:
+    """Begins a run on the pets on a device that the spec may not know."""
+
+    def begin(device: str, name: str = "lp_ft") -> Work:
+        run = RunFolder(tmp_path / "run")
+        options = TrainingOptions(backbone=SMALL, strategy=name, image_size=SIZE, device="cpu", epochs=2)
+        run.write_spec(spec_of(options, pets))
+        plan = Plan(run)
+        pixels, _ = finish(prepare(plan))
+        plan.spec = plan.spec.model_copy(update={"device": device})
+        return Work(plan, pixels, tmp_path)
+
+    monkeypatch.setattr(Plan, "take", lambda plan, spec: setattr(plan, "spec", spec))
+    return begin
+
+
+@ON_ANOTHER_DEVICE
+def test_a_gpu_answers_the_held_out_pictures_itself_as_the_bundle_does_and_needs_no_exported_backbone(
+    device: str, work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch, pets: DatasetFolder
+) -> None:
+    doing = work(device, "gradual_unfreezing")
+    shutil.rmtree(doing.plan.cache.root / "backbones")
+    with monkeypatch.context() as patch:
+        patch.setattr(stepping, "exported_backbone", None)
+        patch.setattr(onnx_runtime, "embed_rows", None)
+        patch.setattr(Predictor, "ask", None)
+        learned, _ = finish(learn(doing.plan, doing.pixels, doing.folder))
+        report, said = doing.deliver(learned)
+    assert not said
+    key = backbone_key(doing.plan.network, doing.plan.weights.name, SIZE)
+    assert [path.name for path in (doing.plan.cache.root / "backbones").iterdir()] == [f"{key}-structure.txt"]
+    images = pets.manifest().images
+    own = Predictor(doing.plan.run.bundle).predict([pets.image(images[answer.row]) for answer in report.answers])
+    for answer, entry in zip(report.answers, own, strict=True):
+        assert entry["label"] == report.classes[answer.predicted]
+        assert entry["probability"] == pytest.approx(answer.probability, abs=1e-3)
+
+
+def _learned(plan: Plan) -> Learned:
+    """As if the network that the run begins with had been trained."""
+    exported, _ = finish(exported_backbone(plan.network, plan.weights.name, SIZE, plan.cache))
+    backbone, _ = finish(built(plan))
+    tensors = {name: tensor.numpy() for name, tensor in backbone.tensors().items()}
+    weight, bias = head_of(plan.network, tensors)
+    return Learned(
+        graph=exported / ONNX_NAME,
+        weight=weight,
+        bias=bias,
+        tensors=tensors,
+        trainable=1,
+        total=1,
+        features=None,
+        backbone=backbone,
+    )
+
+
+@ON_ANOTHER_DEVICE
+def test_where_a_gpu_answers_otherwise_than_the_bundle_the_report_is_about_the_bundle(
+    device: str, work: Callable[..., Work]
+) -> None:
+    doing = work(device)
+    learned = _learned(doing.plan)
+    wanted, _ = doing.deliver(replace(learned, backbone=None))
+    temperature = read_bundle(doing.plan.run.bundle).info.temperature
+    other = build(doing.plan.network, weights=None, classes=3, seed=1)
+    given, (said,) = doing.deliver(replace(learned, backbone=other))
+    assert given == wanted
+    assert read_bundle(doing.plan.run.bundle).info.temperature == temperature
+    assert said.startswith("For some held-out pictures the GPU and the exported network differ by ")
+
+
+@ON_ANOTHER_DEVICE
+@pytest.mark.parametrize(("asked_for", "times"), [("normalise", [8, 4, 2, 1]), ("to", [1])])
+def test_where_a_gpu_has_no_memory_left_the_bundle_answers_the_held_out_pictures(
+    device: str, asked_for: str, times: list[int], work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing = work(device)
+    learned = _learned(doing.plan)
+    wanted, _ = doing.deliver(replace(learned, backbone=None))
+    tried: list[int] = []
+
+    def full(backbone: Backbone, what: torch.Tensor | str) -> Backbone:
+        tried.append(1 if isinstance(what, str) else len(what))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Backbone, asked_for, full)
+    given, (said,) = doing.deliver(learned)
+    assert given == wanted
+    assert tried[-len(times) :] == times
+    assert said.startswith(
+        "The GPU has not enough memory left to answer the held-out pictures. So the exported classifier"
+    )
+
+
+@ON_ANOTHER_DEVICE
+def test_a_picture_on_a_tie_has_the_answer_of_the_bundle(
+    device: str, work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing, logits = work(device), Predictor.logits
+    learned = _learned(doing.plan)
+    tied = replace(learned, weight=np.zeros_like(learned.weight), bias=np.zeros_like(learned.bias))
+    nearly = np.array([0.0, 0.0, 1e-4], dtype=np.float32)
+    monkeypatch.setattr(Predictor, "logits", lambda *given: logits(*given) + nearly)
+    report, said = doing.deliver(tied)
+    assert not said
+    assert len(report.answers) == 9
+    # Of 9 validation and 9 test pictures, 16 are compared.
+    assert [answer.predicted for answer in report.answers].count(2) >= 7
+
+
+def test_the_pictures_nearest_to_a_tie_are_among_those_on_which_bundle_and_gpu_must_agree() -> None:
+    near = [3, 5, 8, 13, 41, 55, 77, 90]
+    logits = np.tile(np.array([4.0, 0.0, -1.0], dtype=np.float32), (100, 1))
+    logits[near, 1] = 3.9
+    found = delivering._compared(logits, ties=8)
+    assert len(found) == len(set(found)) == 16
+    assert set(near) <= set(found)
+    assert {0, 99} <= set(found)
+    assert sorted(delivering._compared(logits[:10], ties=8)) == list(range(10))
+    assert sorted(delivering._compared(logits[:5], ties=8)) == list(range(5))
+    assert len(delivering._compared(logits, ties=0)) == 8
+
+
+def test_a_network_that_fits_no_bundle_is_refused_before_it_is_trained(pets: DatasetFolder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_spec(spec_of(TrainingOptions(backbone="vit_h_14", strategy="lp_ft"), pets))
+    with pytest.raises(ModelError, match="vit_h_14 is too large"):
+        next(stepping.train(Plan(run), np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)))
 
 
 def test_stages_join_one_by_one(trained: Callable[..., RunFolder]) -> None:

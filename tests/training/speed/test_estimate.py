@@ -7,8 +7,8 @@ import pytest
 from tl_core.documents.questions import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network, network, networks
-from tl_core.training.speed.estimate import Estimate, Kept, estimate, memory_warning
-from tl_core.training.speed.expected import expected
+from tl_core.training.speed.estimate import HELD_OUT, Estimate, Kept, estimate, memory_warning
+from tl_core.training.speed.expected import expected, forward_seconds
 from tl_core.training.strategies.strategies import Strategy, strategies, strategy
 
 NOTHING = Kept(pixels=False, features=False)
@@ -75,6 +75,27 @@ def test_what_an_earlier_run_left_takes_no_time_again() -> None:
     )
     assert cold > decoded > known
     assert known < cold / 3
+
+
+@pytest.mark.parametrize("name", ["lp_ft", "full_fine_tuning"])
+def test_a_gpu_is_expected_to_answer_the_held_out_pictures_and_to_need_no_exported_backbone(name: str) -> None:
+    vit, row = network("vit_b_16"), strategy(name)
+    on_gpu, on_cpu = (said(vit, row, images=10_000, device=device).stages for device in ("cuda", "cpu"))
+    table = expected(asked(vit, row, device="cuda"))
+    judged = HELD_OUT * 10_000 * table.frozen_seconds
+    a_picture = forward_seconds(vit, 224, "cpu")
+    assert on_gpu["export"] == pytest.approx(table.export_seconds + judged)
+    assert on_gpu["evaluation"] == pytest.approx(judged + 16 * a_picture)
+    assert on_cpu["evaluation"] == pytest.approx(HELD_OUT * 10_000 * a_picture)
+    few = said(vit, row, images=20, device="cuda").stages
+    assert few["evaluation"] == pytest.approx(judged / 500 + 6 * a_picture)
+    assert "backbone" not in on_gpu
+    assert ("backbone" in on_cpu) == (row.head_start == "fitted")
+    soon = Kept(pixels=False, features=False, backbone="soon")
+    for device, waits in (("cuda", False), ("cpu", row.head_start == "fitted")):
+        missing, written = (said(vit, row, images=600, device=device, kept=kept) for kept in (NOTHING, soon))
+        ready = said(vit, row, images=600, device=device, kept=Kept(pixels=False, features=False, backbone="yes"))
+        assert (missing.high > ready.high) == (written.high > ready.high) == waits
 
 
 def test_what_is_measured_takes_the_place_of_the_table_and_narrows_the_range() -> None:

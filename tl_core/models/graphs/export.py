@@ -9,15 +9,19 @@ import gc
 import hashlib
 import json
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, StageStarted
-from tl_core.errors import ModelError
+from tl_core.errors import DiskFull, ModelError, OverBudget
 from tl_core.models.graphs.edit import holds_graph, too_large
 from tl_core.models.registry import Network
 from tl_core.models.weights.obtain import fetch, identity
+
+if TYPE_CHECKING:
+    from tl_core.models.build import Backbone
 
 ONNX_NAME = "backbone.onnx"
 TENSORS_NAME = "backbone.safetensors"
@@ -71,6 +75,34 @@ def backbone_key(network: Network, weights: str | None, image_size: int) -> str:
     made_from = [FORMAT, network.builder, identity(network, known.name), known.mean, known.std, image_size]
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     return f"{network.name}-{known.name}-{image_size}-{digest}"
+
+
+def structure_file(network: Network, weights: str | None, image_size: int, cache: Cache) -> Path | None:
+    """The printed network, where the backbone was exported for this image size or `keep_structure` kept it; else None.
+
+    Raises:
+        UnknownName, SpecError: as `backbone_key`.
+    """
+    key = backbone_key(network, weights, image_size)
+    exported = cache.get("backbones", key)
+    return exported / STRUCTURE_NAME if exported else cache.get("backbones", _structure_key(key))
+
+
+def keep_structure(backbone: Backbone, weights: str, image_size: int, cache: Cache) -> None:
+    """Keep `backbone` as text for `structure_file`, unless it is there or there is no room. Needs torch."""
+    if structure_file(backbone.network, weights, image_size, cache) is not None:
+        return
+    from tl_core.models.graphs.structure import structure
+
+    def write(path: Path) -> None:
+        path.write_text(structure(backbone, image_size), encoding="utf-8")
+
+    with suppress(OverBudget, DiskFull):
+        cache.make("backbones", _structure_key(backbone_key(backbone.network, weights, image_size)), write)
+
+
+def _structure_key(key: str) -> str:
+    return f"{key}-{STRUCTURE_NAME}"
 
 
 def _whole(folder: Path) -> bool:

@@ -4,53 +4,69 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.pace import Pace
 from tl_core.disk import write_atomically
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
-from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.report import Report
-from tl_core.errors import ModelError
+from tl_core.errors import DeviceError, ModelError, memory_ran_out
 from tl_core.runs.train.learn import Learned
 from tl_core.runs.train.plan import Plan
 from tl_core.version import __version__
 
-if TYPE_CHECKING:
-    from tl_core.serving.predictor import Predictor
-
 AGREEMENT = 1e-3
-"""The largest allowed difference between a probability computed from cached features and the bundle's own."""
+"""The largest allowed difference between a probability computed without the bundle's graph and the bundle's own."""
 _COMPARED = 8
-"""Pictures on which the two are compared."""
+"""Pictures on which the two are compared; where a GPU answers, as many again, those nearest to a tie."""
 
 
 def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """Calibrate the head, write the bundle, measure it on the held-out split, and write the report.
 
+    Where `learned` has a backbone, that one answers the held-out pictures on the plan's device. If the bundle does not agree with it,
+    or the device has too little memory, a notice says so, and the bundle's graph answers them: the report is always about the bundle.
+
     Raises:
         ModelError: the bundle answers differently from the features that it was made from.
         DiskFull: no space is left.
     """
+    if learned.backbone is not None:
+        try:
+            yield from _delivered(plan, pixels, learned, workshop)
+            return
+        except _NotByDevice as reason:
+            yield Notice(message=f"{reason} So the exported classifier answers all of them, on the processor.")
+    yield from _delivered(plan, pixels, replace(learned, backbone=None), workshop)
+
+
+class _NotByDevice(Exception):
+    """Why the device's answers to the held-out pictures cannot stand for the bundle's, in a sentence."""
+
+
+def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
+    """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
     from tl_core.evaluation.metrics import answers, probabilities, split_metrics
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
     from tl_core.serving.bundle_files import MODEL_CARD
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
-    from tl_core.training.frozen.onnx_runtime import embed_rows
     from tl_core.training.head.fitted import temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
     val, test = plan.rows("val"), plan.rows("test")
-    embeddings = embed_rows(learned.graph, pixels, val) if learned.features is None else learned.features[val]
+    embeddings = yield from _embeddings(plan, pixels, learned, val, workshop, "export")
     val_logits = embeddings @ learned.weight.T + learned.bias
     calibration = temperature(val_logits, plan.labels[val])
+    val_logits = val_logits / np.float32(calibration)
     graph = workshop / "classifier.onnx"
     attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)
     info = _info(plan, calibration)
@@ -58,11 +74,28 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
 
     yield StageStarted(stage="evaluation", title="Measuring it on pictures that it has never seen")
     predictor = Predictor(bundle)
-    if learned.features is None:
+    if learned.features is None and learned.backbone is None:
         test_logits = yield from predictor.ask(pixels, test)
     else:
-        test_logits = (learned.features[test] @ learned.weight.T + learned.bias) / np.float32(calibration)
-        _require_agreement(predictor, pixels, test, test_logits)
+        embeddings = yield from _embeddings(plan, pixels, learned, test, workshop, "evaluation")
+        test_logits = (embeddings @ learned.weight.T + learned.bias) / np.float32(calibration)
+        held_out, logits = np.concatenate([val, test]), np.concatenate([val_logits, test_logits])
+        compared = _compared(logits, ties=0 if learned.backbone is None else _COMPARED)
+        own = predictor.logits(pixels[held_out[compared]])
+        difference = float(np.abs(probabilities(own) - probabilities(logits[compared])).max(initial=0.0))
+        if learned.backbone is not None:
+            if not difference <= AGREEMENT:
+                raise _NotByDevice(
+                    f"For some held-out pictures the GPU and the exported network differ by {difference:.1e} in a probability."
+                )
+            # Near a tie, the smallest difference could give another class than the bundle's.
+            logits[compared] = own
+            val_logits, test_logits = logits[: len(val)], logits[len(val) :]
+        elif not difference <= AGREEMENT:
+            raise ModelError(
+                f"The exported classifier answers differently from the one that was measured (by {difference:.1e}). "
+                "Please report this, with the run's log."
+            )
     test_probabilities = probabilities(test_logits)
     report = Report(
         classes=plan.classes,
@@ -70,7 +103,7 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
         refused_files=len(plan.manifest.refused),
         own_split=plan.manifest.own_splits,
         test=split_metrics(test_probabilities, plan.labels[test], plan.classes),
-        val=split_metrics(probabilities(val_logits / calibration), plan.labels[val], plan.classes),
+        val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes),
         answers=answers(test_probabilities, plan.labels[test], test),
         trainable_parameters=learned.trainable,
         total_parameters=learned.total,
@@ -78,6 +111,56 @@ def deliver(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: P
     )
     write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
     report.write(plan.run.path / "report.json")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The images `rows` of `pixels`, read when they are needed."""
+
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.uint8]:
+        return self.pixels[self.rows[part]]
+
+
+def _embeddings(
+    plan: Plan, pixels: NDArray[np.uint8], learned: Learned, rows: NDArray[np.intp], workshop: Path, stage: Stage
+) -> Generator[Event, None, NDArray[np.float32]]:
+    """Embeddings (M, D) of the images `rows` (M,): known, else by the trained network on the plan's device, else by its graph.
+
+    Raises _NotByDevice where the network, or one image in it, does not fit the device's memory.
+    """
+    if learned.features is not None:
+        known: NDArray[np.float32] = learned.features[rows]
+        return known
+    from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, embed_rows
+
+    if learned.backbone is None:
+        return embed_rows(learned.graph, pixels, rows)
+    from tl_core.training.frozen.eager import run_eager
+
+    wanted, pace = Wanted(EMBEDDING, workshop / f"{stage}.npy", np.float32), Pace(stage, len(rows))
+    try:
+        yield from run_eager(learned.backbone, 0, plan.spec.device, [wanted], _Chosen(pixels, rows), pace=pace)
+    except (DeviceError, RuntimeError) as error:
+        if not isinstance(error, DeviceError) and not memory_ran_out(error):
+            raise
+        raise _NotByDevice("The GPU has not enough memory left to answer the held-out pictures.") from error
+    computed: NDArray[np.float32] = np.load(wanted.into, allow_pickle=False)
+    return computed
+
+
+def _compared(logits: NDArray[np.float32], *, ties: int) -> NDArray[np.intp]:
+    """Some rows of `logits` (M, C): the `ties` whose two likeliest classes are nearest to each other, and `_COMPARED` spread over the others."""
+    ordered = np.sort(logits, axis=1)
+    by_margin = np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")
+    others = np.sort(by_margin[ties:])
+    spread = np.linspace(0, len(others) - 1, min(_COMPARED, len(others))).astype(int)
+    return np.concatenate([by_margin[:ties], others[spread]])
 
 
 def _info(plan: Plan, calibration: float) -> BundleInfo:
@@ -102,23 +185,3 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
         created=time.time(),
         versions={"graft": __version__, **{name: version(name) for name in made_with}},
     )
-
-
-def _require_agreement(
-    predictor: Predictor, pixels: NDArray[np.uint8], rows: NDArray[np.intp], logits: NDArray[np.float32]
-) -> None:
-    """Check that the bundle gives `logits` (M, C), computed from cached features, for some of the pictures `rows` (M,).
-
-    Raises:
-        ModelError: the probabilities differ by more than `AGREEMENT`.
-    """
-    from tl_core.evaluation.metrics import probabilities
-
-    compared = np.linspace(0, len(rows) - 1, min(_COMPARED, len(rows))).astype(int)
-    own = probabilities(predictor.logits(pixels[rows[compared]]))
-    difference = float(np.abs(own - probabilities(logits[compared])).max(initial=0.0))
-    if not difference <= AGREEMENT:
-        raise ModelError(
-            f"The exported classifier answers differently from the one that was measured (by {difference:.1e}). "
-            "Please report this, with the run's log."
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +16,8 @@ if TYPE_CHECKING:
     from tl_core.training.head.fitted import Head
 
 
-def fitted_head(
-    plan: Plan, pixels: NDArray[np.uint8]
-) -> Generator[Event, None, tuple[Path, NDArray[np.float32], Head]]:
-    """The exported backbone's folder, its features of all rows, and the head on them, which the plan's solver finds.
+def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[NDArray[np.float32], Head]]:
+    """The frozen backbone's features (N, D) of all rows, and the head on them, which the plan's solver finds.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
@@ -28,17 +25,11 @@ def fitted_head(
         DiskFull: no space is left.
         ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
-    from tl_core.models.graphs.export import exported_backbone
-
-    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
     yield StageStarted(stage="features", title="Looking at every picture once")
     features = yield from frozen_features(
         pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()
     )
-    head = yield from _head(plan, features)
-    # Minutes may have passed, in which the cache may have dropped the backbone: it is marked as used, or exported again.
-    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
-    return exported, features, head
+    return features, (yield from _head(plan, features))
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:

@@ -16,9 +16,10 @@ from tl_core.disk import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
 from tl_core.documents.spec import Precision
-from tl_core.errors import DownloadFailed, NotFound, WeightsUnavailable
+from tl_core.errors import DownloadFailed, ModelError, NotFound, WeightsUnavailable
 from tl_core.models.build import Backbone, build
-from tl_core.models.graphs.export import exported_backbone
+from tl_core.models.graphs.edit import too_large
+from tl_core.models.graphs.export import exported_backbone, keep_structure
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.activations import frozen_activations
@@ -40,14 +41,20 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         DeviceError: not even one image fits the device's memory.
         DiskFull: no space is left.
-        ModelError: the backbone gives values that are not finite, or cannot be exported.
+        ModelError: the network is too large for a bundle, gives values that are not finite, or cannot be exported.
         NotFound: the saved state is damaged.
     """
+    problem = too_large(plan.network)
+    if problem:
+        raise ModelError(problem)
     saved = best_state(plan.run.best) if plan.run.finishing else None
     before: dict[str, Tensor] | None = None
     try:
         backbone = yield from built(plan)
         before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
+        if plan.spec.device != "cpu":
+            # Where the backbone is exported, its text is kept beside the graph.
+            keep_structure(backbone, plan.weights.name, plan.spec.image_size, plan.cache)
     except (WeightsUnavailable, DownloadFailed):
         if saved is None:
             raise
@@ -139,7 +146,8 @@ def _start_from_fitted(
     plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Give `backbone` the fitted head; the features that it was fitted on."""
-    _, features, head = yield from fitted_head(plan, pixels)
+    yield from _exported(plan)
+    features, head = yield from fitted_head(plan, pixels)
     set_fitted_head(backbone, head)
     return features
 
@@ -172,7 +180,7 @@ def _inputs(
     """
     spec, device = plan.spec, torch_device(plan.spec.device)
     if frozen:
-        exported = yield from exported_backbone(plan.network, plan.weights.name, spec.image_size, plan.cache)
+        exported = yield from _exported(plan)
         yield StageStarted(stage="features", title="Running the frozen stages once")
         activations = yield from frozen_activations(
             fresh or backbone,
@@ -193,6 +201,13 @@ def _inputs(
     return Inputs.of_pixels(
         backbone, pixels, frozen=frozen, device=device, level=spec.recipe.augmentation, precision=spec.precision
     )
+
+
+def _exported(plan: Plan) -> Generator[Event, None, Path | None]:
+    """The exported backbone, whose graph computes what is frozen on a CPU; None on other devices, where torch does."""
+    if plan.spec.device != "cpu":
+        return None
+    return (yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache))
 
 
 def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.report import StageMoved
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
+
+if TYPE_CHECKING:
+    from tl_core.models.build import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class Learned:
     total: int
     features: NDArray[np.float32] | None
     """(N, D), of all images, if the whole backbone stayed frozen; else None, and the graph has to be run."""
+    backbone: Backbone | None = None
+    """The trained network, where it answers the held-out pictures itself, on a device other than the CPU; else None."""
     moved: tuple[StageMoved, ...] = ()
     """The stages from the stem up; empty if the whole backbone stayed frozen."""
 
@@ -54,10 +60,13 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
     """Fit the head on the features of the frozen backbone."""
     from safetensors.numpy import load_file
 
-    from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
+    from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME, exported_backbone
     from tl_core.models.head_tensors import head_tensors
 
-    exported, features, head = yield from fitted_head(plan, pixels)
+    yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
+    features, head = yield from fitted_head(plan, pixels)
+    # Minutes may have passed, in which the cache may have dropped the backbone: it is marked as used, or exported again.
+    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
     trainable = plan.network.head_parameters(len(plan.classes))
     return Learned(
         graph=exported / ONNX_NAME,
@@ -92,5 +101,6 @@ def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[E
         trainable=trainable,
         total=total,
         features=None,
+        backbone=backbone if plan.spec.device != "cpu" else None,
         moved=moved,
     )

@@ -52,7 +52,7 @@ class Activations:
 
 def frozen_activations(
     backbone: Backbone,
-    exported: Path,
+    exported: Path | None,
     pixels: NDArray[np.uint8],
     *,
     spec: TrainSpec,
@@ -69,9 +69,9 @@ def frozen_activations(
     entry for `frozen`, that decides, without a notice: the number of views of each image, the unchanged one included; 0: nothing is
     kept.
 
-    `exported` is the folder that `exported_backbone` gave, by the cache's own path of it, because its name is part of a key; `key` names pixels and backbone, as for
-    `features.kept_features`: embeddings that are not in the cache under it are computed in the same pass and kept. Views are drawn by
-    the spec's seed and the image's number. `passes` is the number of epochs in which those stages stay frozen; there are at most
+    `exported` is the folder that `exported_backbone` gave, by the cache's own path of it, because its name is part of a key; only a CPU
+    needs it. `key` names pixels and backbone, as for `features.kept_features`: embeddings that are not in the cache under it are
+    computed in the same pass and kept. Views are drawn by the spec's seed and the image's number. `passes` is the number of epochs in which those stages stay frozen; there are at most
     max(2, passes) views. What is kept is computed in float32, as in the exported graph; `spec.precision` is that in which the
     frozen stages would be computed again.
 
@@ -136,7 +136,7 @@ class _Run:
     def __init__(
         self,
         backbone: Backbone,
-        exported: Path,
+        exported: Path | None,
         pixels: NDArray[np.uint8],
         frozen: int,
         spec: TrainSpec,
@@ -180,7 +180,7 @@ class _Run:
         """The output for a few images, computed in the way in which it is kept."""
         if self.spec.device == "cpu":
             if self._session is None:
-                self._session = open_session(cut_graph(self._exported, [self._output], self.cache))
+                self._session = open_session(self._graph([self._output]))
             found: NDArray[np.floating[Any]] = self._session.run(
                 [self._output], {"images": np.ascontiguousarray(pictures)}
             )[0]
@@ -189,6 +189,10 @@ class _Run:
         with torch.inference_mode(), full_precision():
             images = torch.from_numpy(np.array(pictures)).to(self.spec.device)
             return np.asarray(part(self._backbone.normalise(images)).cpu().numpy())
+
+    def _graph(self, outputs: Sequence[str]) -> Path:
+        assert self._exported is not None, "on a CPU the exported backbone is needed"
+        return cut_graph(self._exported, outputs, self.cache)
 
     def plain(self, pace: Pace) -> Generator[Event, None, NDArray[np.float16]]:
         """The output for every image, unchanged; embeddings that are not in the cache are computed and kept in the same pass."""
@@ -244,7 +248,7 @@ class _Run:
     ) -> Generator[Event, None, None]:
         run: Callable[..., Generator[Event, None, None]]
         if self.spec.device == "cpu":
-            run = partial(run_graph, cut_graph(self._exported, [one.output for one in wanted], self.cache))
+            run = partial(run_graph, self._graph([one.output for one in wanted]))
         else:
             run = partial(run_eager, self._backbone, self._frozen, self.spec.device)
         yield from run(wanted, pictures, pace=pace, before=before)

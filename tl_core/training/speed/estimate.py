@@ -47,6 +47,8 @@ _LAYOUT_IMAGES = 48
 """Images in the steps that choose a memory layout, where no measurement chose it before."""
 _GPU_TOGETHER = 32
 """Images that go through the network together on a GPU for which the memory is said."""
+_COMPARED = 16
+"""Held-out images that the delivered classifier answers on the processor, too, where a GPU answers all of them."""
 _LOOKED_AT = 128
 """Images whose gradient decides which one stage is trained."""
 
@@ -128,12 +130,14 @@ def estimate(
     patience = spec.recipe.patience if strategy.takes_steps else 0
     fewest = min(spec.epochs, patience + 1) if patience else spec.epochs
 
-    reads_backbone = not strategy.takes_steps or strategy.head_start == "fitted"
+    on_cpu = asked.device == "cpu"
+    # Where stages learn, a GPU computes by torch what the exported backbone computes on a processor.
+    reads_backbone = not strategy.takes_steps or (on_cpu and strategy.head_start == "fitted")
     exported = _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
     waits = factors.get("backbone", 1.0) * exported if kept.backbone == "soon" and reads_backbone else 0.0
 
     def stages(epochs: int) -> dict[str, float]:
-        found = _fixed(network, speed, images, spec.image_size)
+        found = {"preparing": speed.start_seconds, "export": speed.export_seconds, "evaluation": 0.0}
         found["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
         if kept.backbone == "no" and reads_backbone:
             found["backbone"] = exported
@@ -142,10 +146,11 @@ def estimate(
             found["training"] = _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
             return found
         found["preparing"] += 0.0 if measured else _LAYOUT_IMAGES * table.step_seconds
-        if asked.device == "cpu":
-            judged = HELD_OUT * images * speed.frozen_seconds
-            found["export"] += judged
-            found["evaluation"] += judged
+        held_out = HELD_OUT * images
+        found["export"] += held_out * speed.frozen_seconds
+        found["evaluation"] += held_out * speed.frozen_seconds
+        if not on_cpu:
+            found["evaluation"] += min(_COMPARED, 2 * held_out) * forward_seconds(network, spec.image_size, "cpu")
         # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
         whole = speed.prefix_seconds if kept.features else speed.frozen_seconds
         found["features"] = _passes(strategy, spec, speed, whole, images, epochs)
@@ -200,13 +205,6 @@ def _fitting(found: Estimate, most_mb: float, otherwise: str) -> str:
     if better is None:
         return f"Nothing that Graft could choose is small enough: {otherwise}."
     return f"It would fit with {better}."
-
-
-def _fixed(network: Network, speed: Measurement, images: int, size: int) -> dict[str, float]:
-    """Seconds by stage of what every run does once: start, write the classifier, judge it."""
-    # On a GPU, too, the finished classifier is judged as it is delivered: by ONNX Runtime on the CPU.
-    judged = 0.0 if speed.device == "cpu" else HELD_OUT * images * forward_seconds(network, size, "cpu")
-    return {"preparing": speed.start_seconds, "export": speed.export_seconds + judged, "evaluation": judged}
 
 
 def _head(network: Network, images: int, classes: int, epochs: int) -> float:
