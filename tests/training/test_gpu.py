@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tl_core.runs.train.deliver import AGREEMENT
 from tl_core.training.frozen.eager import run_eager
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, embed_rows
 from tl_core.training.loop import inputs as inputs_module
+from tl_core.training.loop import steps
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_pulls
@@ -201,6 +203,41 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
         )
     )
     assert smaller_batches(events) == told != []
+
+
+def test_a_gpu_that_is_full_while_weights_move_begins_the_epoch_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, curves, calls = steps.take_step, [], 0
+
+    def shaken(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        real(*given)
+        if calls == 3:
+            # More than any GPU has.
+            torch.empty(2**50, dtype=torch.uint8, device="cuda")
+
+    for take_step, micro_batch in ((real, 4), (shaken, 8)):
+        monkeypatch.setattr(steps, "take_step", take_step)
+        backbone, (pixels, labels) = twin(), pictures()
+        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
+        recipe: dict[str, object] = {"learning_rate": 1e-2, "stage_rate": 1e-3, "ema": 0.9}
+        rows = np.arange(len(labels))
+        _, events = finish(
+            fit(
+                backbone,
+                inputs,
+                labels,
+                rows[:54],
+                rows[54:],
+                spec=spec(epochs=3, micro_batch=micro_batch, precision="bfloat16", recipe=recipe),
+                strategy=strategy("full_fine_tuning"),
+                frozen=0,
+                save_best=lambda _: None,
+            )
+        )
+        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+    assert smaller_batches(events) == [4]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-2)
 
 
 def test_scoring_fills_the_gpu_and_gives_what_the_processor_gives(little_memory: None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -73,7 +74,8 @@ def fit(
     written here. In the end the backbone has the best state, on the CPU in eval mode. Close the generator to cancel.
 
     When the device's memory runs out, the micro-batch is halved and the step is repeated. The batch, and so the gradient, stays the
-    same, except with batch norm that learns, which sees the smaller micro-batch. Where float16 is too small for the network's values,
+    same, except with batch norm that learns, which sees the smaller micro-batch. When it runs out while weights are changed, the epoch
+    begins again from the state that it began with (on a CPU, where no copy of it is kept, the error is passed on). Where float16 is too small for the network's values,
     training goes on in float32. `adapted` is called with what was changed.
 
     Raises:
@@ -120,12 +122,13 @@ def fit(
             # Phases differ in speed, so the remaining time is estimated from the speed of the present phase.
             pace = Pace("training", len(train_rows) * spec.epochs, before=len(train_rows) * (epoch - 1))
         order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
-        running, done = Running(), len(train_rows) * (epoch - 1)
-        batches = np.array_split(order, steps_an_epoch)
-        trainer.expect(batches)
-        for step, rows in enumerate(batches):
-            yield from trainer.step(rows, next(factors), draw=[spec.seed, epoch, step], running=running)
-            yield from pace.at(done + running.images)
+        batches, rates = np.array_split(order, steps_an_epoch), list(islice(factors, steps_an_epoch))
+        trainer.keep()
+        running: Running | None = None
+        while running is None:
+            running = yield from _passed(
+                trainer, batches, rates, draw=[spec.seed, epoch], pace=pace, before=len(train_rows) * (epoch - 1)
+            )
         if not math.isfinite(running.loss):
             yield Notice(level="warning", message=DIVERGED.format(epoch=epoch))
             break
@@ -150,6 +153,25 @@ def fit(
     backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     backbone.load_tensors(best_tensors)
     backbone.eval().requires_grad_(True)
+
+
+def _passed(
+    trainer: Trainer,
+    batches: list[NDArray[np.integer]],
+    factors: list[float],
+    *,
+    draw: list[int],
+    pace: Pace,
+    before: int,
+) -> Generator[Event, None, Running | None]:
+    """One pass over the training images; None where it has to begin again, from the state that `trainer` kept and has again."""
+    running = Running()
+    trainer.expect(batches)
+    for step, (rows, factor) in enumerate(zip(batches, factors, strict=True)):
+        if not (yield from trainer.step(rows, factor, draw=[*draw, step], running=running)):
+            return None
+        yield from pace.at(before + running.images)
+    return running
 
 
 _NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."

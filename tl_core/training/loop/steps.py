@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,9 +34,15 @@ Adapted = Callable[[int, Precision], None]
 """Is told the micro-batch and the precision with which training goes on, where memory or the range of float16 was too small."""
 
 STEADY = ("cpu",)
-"""Devices on which images are scored by micro-batches; on others by the largest parts that fit the memory."""
+"""Devices whose memory is the host's: images are scored by micro-batches, elsewhere by the largest parts that fit; and no copy of what
+steps change is kept in the host's memory."""
 LOWEST_SCALE = 1.0
 """A gradient that is not finite although the loss is multiplied by this or less is not finite for its scale."""
+FEWER = "The device's memory ran out. Training goes on with {at_once} pictures at once; the batch stays the same, so it only takes longer."
+AGAIN = (
+    "The device's memory ran out while the weights were changed. They are again as they were at the start of this epoch, which begins "
+    "anew with {at_once} pictures at once."
+)
 OVERFLOWS = "Some values in this network are too large for float16. Training goes on in float32, which is slower and needs more memory."
 
 
@@ -65,6 +71,19 @@ class Scores:
     loss: float
     """Log loss after the best temperature."""
     accuracy: float
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A copy of all that steps change, in the host's memory."""
+
+    tensors: list[Tensor]
+    ages: list[int]
+    """Steps of each group of the optimizer's parameters."""
+    averaged: int
+    """Steps of the moving average."""
+    scaler: dict[str, Any]
+    """The scale of the loss, and how many steps it has been right for."""
 
 
 class Trainer:
@@ -101,6 +120,7 @@ class Trainer:
         )
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
         self._average = Average(spec.recipe.ema) if spec.recipe.ema else None
+        self._kept: _Kept | None = None
         # In float16, gradients that are small become zero unless the loss is multiplied (arXiv 1710.03740).
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
         if strategy.parameters == "lora" and not lora.parameters(backbone):
@@ -156,29 +176,51 @@ class Trainer:
         """Announce the next calls of `step`, with the same array objects in this order."""
         self._inputs.expect(batches)
 
+    def keep(self) -> None:
+        """Keep a copy of all that steps change: what learns, its averages, statistics of batch norm, the optimizer's state.
+
+        `step` goes back to it where memory runs out while weights are changed. On a CPU, nothing is kept: there the copy would take the
+        memory that is missing.
+        """
+        self._kept = None
+        if self._device.type in STEADY:
+            return
+        self._give_state()
+        self._kept = _Kept(
+            tensors=[tensor.detach().to("cpu", copy=True) for tensor in self._changing()],
+            ages=[group["age"] for group in self._optimizer.param_groups],
+            averaged=self._average.steps if self._average else 0,
+            scaler=self._scaler.state_dict(),
+        )
+
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
-    ) -> Generator[Event, None, None]:
+    ) -> Generator[Event, None, bool]:
         """One step of the optimizer on the images `rows`, in as many parts as memory requires.
+
+        False where memory ran out while weights were changed: they and all that belongs to them are again as they were when `keep` was
+        called, and the micro-batch is smaller. Where nothing was kept, the error is passed on.
 
         `draw` are the seeds of everything that is random in the step. In float16, a gradient that is too large for its scale is
         computed again with a smaller one, and only then the step is taken. If the loss is not finite, or the gradient at every
         scale, float16 is given up for float32. If that mends nothing, training has diverged: `running.loss` is not finite, either, and
         where a run began in another precision nor are the weights from then on.
+
+        Raises:
+            DeviceError: not even one image fits the device's memory.
         """
-        if not self._has_state:
-            give_state(self._optimizer)
-            self._has_state = True
+        self._give_state()
         for group in self._optimizer.param_groups:
             joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
             group["lr"] = group["peak"] * factor * joined
         self.head_rate = self._optimizer.param_groups[0]["lr"]
         loss_sum, correct, finite = yield from self._finite_gradient(rows, draw)
-        if finite:
-            self._move()
+        if finite and not (yield from self._moved()):
+            return False
         running.images += len(rows)
         running.loss_sum = running.loss_sum + loss_sum
         running.correct = running.correct + correct
+        return True
 
     def judged(self) -> AbstractContextManager[None]:
         """A context in which the network has the weights to be scored and kept: the moving average, if the recipe asks for one."""
@@ -210,6 +252,49 @@ class Trainer:
         """Set the parameters' gradients to those of the mean loss on the unchanged images `rows`, without a step."""
         yield from self._finite_gradient(rows, None)
 
+    def _moved(self) -> Generator[Event, None, bool]:
+        """Take the step; False where memory ran out meanwhile, and what was kept is back."""
+        try:
+            self._move()
+        except RuntimeError as error:
+            if self._kept is None or not memory_ran_out(error):
+                raise
+            if self.micro_batch == 1:
+                raise DeviceError.of_memory(error) from error
+        else:
+            return True
+        # Some weights have taken the step and others have not.
+        self._restore(self._kept)
+        self._halve()
+        yield Notice(level="warning", message=AGAIN.format(at_once=self.micro_batch))
+        return False
+
+    @torch.no_grad()
+    def _restore(self, kept: _Kept) -> None:
+        for tensor, value in zip(self._changing(), kept.tensors, strict=True):
+            tensor.copy_(value)
+        for group, age in zip(self._optimizer.param_groups, kept.ages, strict=True):
+            group["age"] = age
+        if self._average is not None:
+            self._average.steps = kept.averaged
+        self._scaler.load_state_dict(kept.scaler)
+
+    def _changing(self) -> list[Tensor]:
+        """The tensors that steps change."""
+        states = [value for state in self._optimizer.state.values() for value in state.values()]
+        averages = self._average.averages if self._average else []
+        return [
+            *self._learning,
+            *self._statistics,
+            *averages,
+            *(value for value in states if isinstance(value, Tensor)),
+        ]
+
+    def _give_state(self) -> None:
+        if not self._has_state:
+            give_state(self._optimizer)
+            self._has_state = True
+
     def _move(self) -> None:
         take_step(self._optimizer, self._recipe)
         for group in self._optimizer.param_groups:
@@ -231,12 +316,13 @@ class Trainer:
         def compute() -> tuple[Tensor, Tensor]:
             for statistic, value in zip(self._statistics, before, strict=True):
                 statistic.copy_(value)
-            return self._gradient(rows, draw)
+            found = self._gradient(rows, draw)
+            self._scaler.unscale_(self._optimizer)
+            return found
 
         while True:
             loss_sum, correct = yield from self._retry(compute)
             scale = self._scaler.get_scale()
-            self._scaler.unscale_(self._optimizer)
             self._scaler.update()
             if self._scaler.get_scale() >= scale:
                 return loss_sum, correct, True
@@ -363,14 +449,12 @@ class Trainer:
                     raise
                 if self.micro_batch == 1:
                     raise DeviceError.of_memory(error) from error
-            self._optimizer.zero_grad(set_to_none=True)
-            give_memory_back(self._device)
-            self.micro_batch //= 2
-            self._adapted(self.micro_batch, self.precision)
-            yield Notice(
-                level="warning",
-                message=(
-                    f"The device's memory ran out. Training goes on with {self.micro_batch} pictures at once; the batch "
-                    "stays the same, so it only takes longer."
-                ),
-            )
+            self._halve()
+            yield Notice(level="warning", message=FEWER.format(at_once=self.micro_batch))
+
+    def _halve(self) -> None:
+        """Halve the micro-batch, when memory ran out."""
+        self._optimizer.zero_grad(set_to_none=True)
+        give_memory_back(self._device)
+        self.micro_batch //= 2
+        self._adapted(self.micro_batch, self.precision)

@@ -16,23 +16,24 @@ class Average:
     def __init__(self, decay: float) -> None:
         """`decay` is the share of the average that remains at each step; it is smaller at first, so that the start is forgotten."""
         self._decay = decay
-        self._steps = 0
+        self.steps = 0
+        """Steps so far; with `averages`, all that `update` changes."""
+        self.averages: list[Tensor] = []
         self._tensors: list[Tensor] = []
-        self._averages: list[Tensor] = []
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
         """Average `tensors`, too, each from its present value on."""
         known = {id(tensor) for tensor in self._tensors}
         new = [tensor for tensor in tensors if id(tensor) not in known]
         self._tensors += new
-        self._averages += [tensor.detach().clone() for tensor in new]
+        self.averages += [tensor.detach().clone() for tensor in new]
 
     def update(self) -> None:
         """Move each average towards the present value of its tensor, by one step."""
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        self.steps += 1
+        decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         # On a GPU, all tensors move in a few launches of a kernel.
-        get_ema_multi_avg_fn(decay)(self._averages, self._tensors, self._steps)  # type: ignore[no-untyped-call]
+        get_ema_multi_avg_fn(decay)(self.averages, self._tensors, self.steps)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -45,7 +46,7 @@ class Average:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for tensor, average in zip(self._tensors, self._averages, strict=True):
+        for tensor, average in zip(self._tensors, self.averages, strict=True):
             kept = tensor.clone()
             tensor.copy_(average)
             average.copy_(kept)
