@@ -1,41 +1,82 @@
-"""The lines of Python that the Train page shows are those of the libraries."""
+"""The lines of Python that the Train page shows are those of the libraries, and the names are those of their networks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from tests.app import records
+from tests.app.conftest import Open, text
+from tests.conftest import lend
 from tl_core.models.registry import network, networks
+from tl_core.training.strategies.learning_names import learning_paths
 from tl_core.training.strategies.strategies import strategy
-from ui.train_page.in_python import head_line, learning_modules, load_call
+from ui.train_page.in_python import head_line, load_lines, parameter_list, with_parameters
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "call"),
+    ("name", "weights", "lines"),
     [
-        ("resnet50", "IMAGENET1K_V2", 'torchvision.models.resnet50(weights="IMAGENET1K_V2")'),
+        (
+            "resnet50",
+            "IMAGENET1K_V2",
+            "from torchvision.models import ResNet50_Weights, resnet50\n\n"
+            "network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)",
+        ),
         (
             "vit_base_patch16_clip_224",
             "laion2b",
-            'timm.create_model("vit_base_patch16_clip_224.laion2b", pretrained=True)',
+            'import timm\n\nnetwork = timm.create_model("vit_base_patch16_clip_224.laion2b", pretrained=True)',
         ),
         ("efficientnet_lite0", "IMAGENET1K", None),
     ],
 )
-def test_the_call_that_loads_the_weights_is_the_librarys(name: str, weights: str, call: str | None) -> None:
-    assert load_call(network(name), weights) == call
+def test_the_lines_that_load_the_weights_are_the_librarys(name: str, weights: str, lines: str | None) -> None:
+    assert load_lines(network(name), weights) == lines
 
 
-def test_every_set_of_torchvision_is_loaded_by_its_name() -> None:
+def test_torchvision_knows_what_the_lines_name() -> None:
     models = pytest.importorskip("torchvision").models
     for known in networks().values():
         if known.source == "torchvision":
-            sets = models.get_model_weights(known.builder)
-            assert all(row.name in sets.__members__ for row in known.weights if row.url)
+            assert known.weights_class
+            sets = getattr(models, known.weights_class)
+            assert models.get_model_weights(known.builder) is sets
+            assert all(row.name in sets.__members__ for row in known.weights)
+        else:
+            assert known.weights_class is None
 
 
-def test_the_head_and_what_learns_have_the_names_of_the_librarys_network() -> None:
+def test_the_head_has_the_name_of_the_librarys_network() -> None:
+    assert head_line(network("resnet50"), 5) == "`fc`, 2048 -> 5"
+
+
+def test_modules_without_parameters_are_left_out_where_the_parameters_are_known() -> None:
     resnet = network("resnet50")
-    assert head_line(resnet, 5) == "`fc`, 2048 -> 5"
-    assert learning_modules(resnet, strategy("feature_extraction"), 2) == ["fc"]
-    assert learning_modules(resnet, strategy("partial_fine_tuning"), 2) == ["layer3", "layer4", "fc"]
-    assert learning_modules(resnet, strategy("lp_ft"), 2)[:2] == ["conv1", "bn1"]
+    paths = learning_paths(resnet, strategy("partial_fine_tuning"), 1)
+    assert "avgpool" in paths
+    assert with_parameters(paths, {"layer4.0.conv1.weight": (), "fc.weight": ()}) == ["layer4", "fc"]
+
+
+def test_parameters_are_listed_in_columns() -> None:
+    assert parameter_list({"fc.weight": (5, 2048), "fc.bias": (5,)}) == "fc.weight  5 x 2048\nfc.bias    5"
+
+
+def test_each_parameter_that_learns_is_listed_once_the_backbone_was_exported(
+    open_page: Open, exported: Callable[[int], Path], store: Path
+) -> None:
+    data = records.dataset(records.workspace())
+    train = "pages/2_Train.py"
+    before = open_page(train, dataset=data.id)
+    assert "once the backbone was exported" in text(before)
+    assert "that the optimizer gets, by name" not in text(before)
+    lend(exported(224), store / "cache")
+    after = open_page(train, dataset=data.id)
+    assert "The 2 tensors that the optimizer gets, by name" in text(after)
+    after.button(key="choose-partial_fine_tuning").click().run()
+    said = text(after)
+    assert "once the backbone was exported" not in said
+    assert "`blocks.5`, `blocks.6`, `conv_head`, `bn2`, `classifier`." in said
+    assert not after.exception

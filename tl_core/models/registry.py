@@ -99,6 +99,8 @@ class Network(Record):
     """Whether the network takes only the image size of its weights."""
     weights: tuple[WeightsRow, ...]
     default_weights: str
+    weights_class: str | None = None
+    """The class that holds the sets of weights in torchvision, such as `ResNet50_Weights`; None in other libraries."""
     own_layout: Family | None = None
     """How a network that was added by name is put together; None where the table of families says it."""
 

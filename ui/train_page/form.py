@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 
 import streamlit as st
 
 from tl_core.data.split import DEFAULT_SEED, assign
 from tl_core.documents.manifest import Manifest
-from tl_core.models.graphs.export import structure_file
+from tl_core.errors import GraftError
+from tl_core.models.graphs.export import backbone_key, parameter_shapes, structure_file
 from tl_core.models.registry import Network
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.advice import auto_says, default_strategy
+from tl_core.training.strategies.learning_names import learning_parameters, learning_paths
 from tl_core.training.strategies.strategies import AUTO, strategies, tuned
 from ui import drawing
 from ui.places import IDEAS, Here, succeeded
 from ui.train_page import advanced, backbone_ranking, backbones, cards, in_python, previews, ratefinder, startline
 from ui.train_page.advanced import Case
 from ui.train_page.proposal import Proposal
-from ui.words import SPLIT_WORDS, distinct, plain, plural
+from ui.words import SPLIT_WORDS, count, distinct, plain, plural
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -98,21 +104,68 @@ def _picture(proposal: Proposal) -> None:
 
 def _in_python(proposal: Proposal) -> None:
     """The head by its name, and folded: how the library loads the backbone, and what the optimizer gets."""
-    network, weights = proposal.network, proposal.case.weights
-    head = in_python.head_line(network, len(proposal.manifest.classes))
+    network, weights, classes = proposal.network, proposal.case.weights, len(proposal.manifest.classes)
+    head = in_python.head_line(network, classes)
     st.caption(f"The new last layer (head): {head}.")
+    parameters = _learning(proposal)
     with st.expander("In Python, and what learns by name", icon=":material/code:", key="in-python"):
-        call = in_python.load_call(network, weights) if proposal.strategy.pretrained else None
-        if call:
-            st.code(call, language="python", wrap_lines=True)
-        names = in_python.learning_modules(network, proposal.strategy, proposal.spec.stages)
+        lines = in_python.load_lines(network, weights) if proposal.strategy.pretrained else None
+        package = network.weights_row(weights).package
+        if lines:
+            st.code(lines, language="python", wrap_lines=True)
+        elif package and proposal.strategy.pretrained:
+            st.caption(f"The weights come with the Python package `{package}`.")
+        names = learning_paths(network, proposal.strategy, proposal.spec.stages)
+        if parameters:
+            names = in_python.with_parameters(names, parameters)
         only = {
             "all": "The optimizer gets only the parameters of these modules:",
             "bias_and_norm": "The optimizer gets only the biases and norm layers of these modules, and the whole head:",
             "lora": "The optimizer gets only low-rank updates of the linear layers of these modules, and the whole head:",
         }[proposal.strategy.parameters]
         one = " Of the stages, the run chooses one." if proposal.strategy.learns == "one" else ""
-        st.caption(f"{only} {', '.join(f'`{name}`' for name in names)}.{one}")
+        later = (
+            "" if parameters else " Each parameter is listed here once the backbone was exported for this image size."
+        )
+        st.caption(f"{only} {', '.join(f'`{name}`' for name in names)}.{one}{later}")
+    if not parameters:
+        return
+    title = f"The {plural(len(parameters), 'tensor')} that the optimizer gets, by name"
+    with st.expander(title, icon=":material/list:", on_change="rerun", key="parameters") as box:
+        if box.open:
+            numbers = sum(math.prod(shape) for shape in parameters.values())
+            st.caption(f"Names and shapes in the library's network, {count(numbers)} parameters in all.{one}")
+            st.code(
+                in_python.parameter_list(parameters), language=None, height=420 if len(parameters) > 16 else "content"
+            )
+
+
+def _learning(proposal: Proposal) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters that may learn; empty where this backbone was not exported yet."""
+    folder = _prepared(proposal)
+    # The cache may drop it at any time.
+    with suppress(OSError, GraftError):
+        if folder is not None:
+            return learning_parameters(
+                proposal.network,
+                proposal.strategy,
+                proposal.spec.stages,
+                _shapes(folder),
+                classes=len(proposal.manifest.classes),
+                rank=proposal.spec.recipe.lora_rank,
+            )
+    return {}
+
+
+@lru_cache(maxsize=16)
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    return parameter_shapes(folder)
+
+
+def _prepared(proposal: Proposal) -> Path | None:
+    """The folder of the exported backbone; None where it was not exported for this image size yet."""
+    key = backbone_key(proposal.network, proposal.case.weights, proposal.spec.image_size)
+    return Store.default().cache.get("backbones", key)
 
 
 def _structure(proposal: Proposal) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.errors import UnknownName
+from tl_core.models.families.family import VIT_TOKENS
 
 
 class Adapter(nn.Module):
@@ -202,7 +203,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "@mean": Mean,
     "@relu": Relu,
     "@transform_input": TransformInput,
-    "@vit_tokens": VitTokens,
+    VIT_TOKENS: VitTokens,
     "@class_token": ClassToken,
     "@tokens": Tokens,
     "@rope_block": RopeBlock,

@@ -13,6 +13,18 @@ MapLayout = Literal["channels_first", "channels_last", "tokens"]
 FLATTEN = "@flatten"
 """A path that begins with @ names an adapter of `tl_core.models.families.adapters` instead of a module of the library: a step
 of the network's own forward function between its modules. This one flattens (N, K, 1, 1) to (N, K)."""
+VIT_TOKENS = "@vit_tokens"
+"""The adapter that makes tokens of patches in torchvision's ViT."""
+_HOLDS = {VIT_TOKENS: ("class_token", "encoder.pos_embedding")}
+"""What adapters hold of the library's network without a colon in their path."""
+
+
+def held(path: str) -> tuple[str, ...]:
+    """The modules and parameters of the library's network that are trained with the module or adapter at `path`, by their own paths."""
+    if not path.startswith("@"):
+        return (path,)
+    _, _, named = path.partition(":")
+    return tuple(named.split(",")) if named else _HOLDS.get(path, ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ Where the depth of a network changes its module paths, a small function writes t
 
 from __future__ import annotations
 
-from tl_core.models.families.family import FLATTEN, Auxiliary, Family, Stage, stages
+from tl_core.models.families.family import FLATTEN, VIT_TOKENS, Auxiliary, Family, Stage, stages
 
 
 def _features(*ranges: tuple[int, int]) -> tuple[tuple[str, ...], ...]:
@@ -93,7 +93,7 @@ def _vit(layers: int, networks: tuple[str, ...]) -> Family:
         architecture="vit",
         source="torchvision",
         networks=networks,
-        stages=_numbered("patches", "layer", ("conv_proj", "@vit_tokens", "encoder.dropout"), *encoder),
+        stages=_numbered("patches", "layer", ("conv_proj", VIT_TOKENS, "encoder.dropout"), *encoder),
         tail=("@class_token",),
         head="heads.head",
         linear_on_pooled=False,

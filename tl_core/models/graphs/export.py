@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ONNX_NAME = "backbone.onnx"
 TENSORS_NAME = "backbone.safetensors"
 STRUCTURE_NAME = "structure.txt"
+_BUFFERS = ("running_mean", "running_var", "relative_coords_table")
+"""Last parts of the names of tensors that are numbers, but not learned; counts and indices are whole numbers."""
 FORMAT = 3
 """Part of the cache's key. Raise it when the exported files change, so that older ones are not used."""
 
@@ -103,6 +105,28 @@ def keep_structure(backbone: Backbone, weights: str, image_size: int, cache: Cac
 
 def _structure_key(key: str) -> str:
     return f"{key}-{STRUCTURE_NAME}"
+
+
+def parameter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters in the folder of an exported backbone, without its head; only the file's header is read.
+
+    Raises:
+        OSError: there is no such file.
+        ModelError: it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / TENSORS_NAME, framework="numpy") as file:
+            names = file.keys()
+            tensors = {name: file.get_slice(name) for name in names}
+            return {
+                name: tuple(tensor.get_shape())
+                for name, tensor in tensors.items()
+                if tensor.get_dtype() == "F32" and name.rpartition(".")[2] not in _BUFFERS
+            }
+    except SafetensorError as error:
+        raise ModelError(f"The exported backbone is damaged: {error}.") from error
 
 
 def _whole(folder: Path) -> bool:

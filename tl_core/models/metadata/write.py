@@ -47,6 +47,8 @@ def torchvision_networks() -> Iterator[Network]:
 
 def torchvision_network(builder: str, family: Family) -> Network:
     """The row of one network, for the image size of its default weights."""
+    from torchvision.models import get_model_weights
+
     sets, default = torchvision_weights(builder)
     size = next(weights.input_size for weights in sets if weights.name == default)
     return Network(
@@ -58,6 +60,7 @@ def torchvision_network(builder: str, family: Family) -> Network:
         stages=family.stage_names,
         weights=sets,
         default_weights=default,
+        weights_class=get_model_weights(builder).__name__,
         **counted(builder, family, size),
     )
 
