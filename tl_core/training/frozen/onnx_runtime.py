@@ -22,7 +22,7 @@ from tl_core.errors import ModelError
 from tl_core.hardware import cores
 from tl_core.models.graphs.edit import cut, holds_graph
 from tl_core.models.graphs.export import ONNX_NAME
-from tl_core.training.parts import PartSize, in_parts
+from tl_core.training.part_sizes import PartSize, in_parts
 
 EMBEDDING = "embedding"
 """Name of the graph's output that is the embedding."""

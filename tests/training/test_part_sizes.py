@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tl_core.errors import DeviceError
-from tl_core.training.parts import PartSize, in_parts
+from tl_core.training.part_sizes import PartSize, in_parts
 
 FULL = "CUDA out of memory."
 
