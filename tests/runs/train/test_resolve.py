@@ -50,6 +50,8 @@ def test_what_a_run_found_out_is_followed_when_its_spec_is_run_again_on_such_a_m
     elsewhere = ran.model_copy(update={"expected": first.expected.model_copy(update={"machine": "cuda: another one"})})
     again = settled(elsewhere, dataset)
     assert (again.precision, again.micro_batch) == ("float16", 32)
+    assert again.expected is not None
+    assert again.expected.machine == first.expected.machine, "what this run finds out is that of this machine"
 
 
 def test_a_device_that_is_not_on_the_machine_that_runs_it_is_refused_in_words(

@@ -86,6 +86,26 @@ def test_a_scale_that_is_too_large_costs_no_step() -> None:
             assert torch.allclose(tensor, shaken.tensors()[name], atol=1e-4), name
 
 
+def test_memory_that_runs_out_while_the_scale_is_taken_out_costs_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    calm, shaken = _trainer({}), _trainer({})
+    calm.micro_batch = 8
+    real, calls = shaken._scaler.unscale_, 0
+
+    def full_once(optimizer: torch.optim.Optimizer) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            optimizer.param_groups[0]["params"][0].grad.zero_()
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        real(optimizer)
+
+    monkeypatch.setattr(shaken._scaler, "unscale_", full_once)
+    for trainer in (calm, shaken):
+        _step(trainer)
+    assert shaken.micro_batch == 8
+    assert all(torch.equal(tensor, shaken.tensors()[name]) for name, tensor in calm.tensors().items())
+
+
 def test_gradients_are_clipped_in_their_own_scale() -> None:
     trainer = _trainer({"clip": 0.01, "learning_rate": 1.0, "stage_rate": 1.0})
     before = trainer.tensors()

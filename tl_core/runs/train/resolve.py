@@ -51,15 +51,16 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
     `device`: the one to expect where the run will run on another machine.
 
     `auto` stays, for only the pictures decide it (`resolve`), and then there is no estimate yet. An estimate that is there
-    already, as in a run that is finished with its best state, is kept. Precision and micro-batch of a spec that has run on such a
-    machine and device are kept, too: training may have found that others do not fit.
+    already, as in a run that is finished with its best state, is kept, unless it is that of another machine. Precision and micro-batch of
+    a spec that has run on such a machine and device are kept, too: training may have found that others do not fit.
 
     Raises:
         DeviceError: the device is not on this machine.
     """
     device = device or resolve_device(spec.device)
     spec = spec.model_copy(update={"device": device})
-    if spec.expected is None or spec.expected.machine != machine_of(device):
+    elsewhere = spec.expected is not None and spec.expected.machine != machine_of(device)
+    if elsewhere or spec.expected is None:
         spec = spec.model_copy(update=computes(device, spec.batch_size)._asdict())
     if spec.strategy == DEFAULT and spec.solver != "logistic":
         spec = with_strategy(spec, HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")
@@ -67,7 +68,8 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
         images = int((assign(dataset.manifest(), spec.seed) == "train").sum())
         choice = default_strategy(device, images)
         spec = with_strategy(spec, choice.name, reason=choice.reason)
-    return spec if spec.strategy == AUTO or spec.estimated_seconds else with_estimate(spec, dataset)
+    known = spec.estimated_seconds is not None and not elsewhere
+    return spec if spec.strategy == AUTO or known else with_estimate(spec, dataset)
 
 
 def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:

@@ -75,8 +75,8 @@ def fit(
 
     When the device's memory runs out, the micro-batch is halved and the step is repeated. The batch, and so the gradient, stays the
     same, except with batch norm that learns, which sees the smaller micro-batch. When it runs out while weights are changed, the epoch
-    begins again from the state that it began with (on a CPU, where no copy of it is kept, the error is passed on). Where float16 is too small for the network's values,
-    training goes on in float32. `adapted` is called with what was changed.
+    begins again from the state that it began with; on a CPU, where no copy of that is kept, the error is passed on. Where values in
+    the network are too large for float16, training goes on in float32. `adapted` is called with what was changed.
 
     Raises:
         DeviceError: not even one image fits the device's memory.

@@ -307,9 +307,9 @@ class Trainer:
     ) -> Generator[Event, None, tuple[Tensor, Tensor, bool]]:
         """What `_gradient` returns, and whether the gradient is finite; where it is not, the sum of the loss is NaN.
 
-        In float16, the gradient is computed again with smaller scales of the loss, then in float32. In a run that begins in another
-        precision, it is not looked at and the answer is True. However often it is computed, statistics of batch norm follow the images
-        once.
+        In float16, the gradient is computed again with smaller scales of the loss, then in float32, and the device is waited for. In a
+        run that begins in another precision, it is not looked at and the answer is True. However often it is computed, statistics of
+        batch norm follow the images once.
         """
         before = [statistic.clone() for statistic in self._statistics]
 
