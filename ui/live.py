@@ -174,7 +174,7 @@ def log(job: JobFolder) -> None:
     """The end of the job's log, folded; without the server's paths."""
     text = shortened_log(chosen().log(job))
     with st.expander("Show log", icon=":material/article:"):
-        st.code(text or "The log is empty.", language=None, height=260)
+        st.code(text or "The log is empty.", language=None, height=260, wrap_lines=True)
 
 
 def others(here: Here) -> None:

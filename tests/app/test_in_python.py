@@ -71,12 +71,16 @@ def test_each_parameter_that_learns_is_listed_once_the_backbone_was_exported(
     train = "pages/2_Train.py"
     before = open_page(train, dataset=data.id)
     assert "once the backbone was exported" in text(before)
-    assert "that the optimizer gets, by name" not in text(before)
+    assert "that may learn, by name" not in text(before)
     lend(exported(224), store / "cache")
     after = open_page(train, dataset=data.id)
-    assert "The 2 tensors that the optimizer gets, by name" in text(after)
+    assert "The 2 tensors that may learn, by name" in text(after)
+    assert "The solver fits only the parameters of these modules: `classifier`." in text(after)
     after.button(key="choose-partial_fine_tuning").click().run()
     said = text(after)
     assert "once the backbone was exported" not in said
-    assert "`blocks.5`, `blocks.6`, `conv_head`, `bn2`, `classifier`." in said
+    assert (
+        "The optimizer gets only the parameters of these modules: `blocks.5`, `blocks.6`, `conv_head`, `bn2`, `classifier`."
+        in said
+    )
     assert not after.exception

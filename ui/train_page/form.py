@@ -119,18 +119,19 @@ def _in_python(proposal: Proposal) -> None:
         if parameters:
             names = in_python.with_parameters(names, parameters)
         only = {
-            "all": "The optimizer gets only the parameters of these modules:",
-            "bias_and_norm": "The optimizer gets only the biases and norm layers of these modules, and the whole head:",
-            "lora": "The optimizer gets only low-rank updates of the linear layers of these modules, and the whole head:",
+            "all": "the parameters of these modules:",
+            "bias_and_norm": "the biases and norm layers of these modules, and the whole head:",
+            "lora": "low-rank updates of the linear layers of these modules, and the whole head:",
         }[proposal.strategy.parameters]
+        whose = "The optimizer gets" if "gradient steps" in proposal.case.conditions else "The solver fits"
         one = " Of the stages, the run chooses one." if proposal.strategy.learns == "one" else ""
         later = (
             "" if parameters else " Each parameter is listed here once the backbone was exported for this image size."
         )
-        st.caption(f"{only} {', '.join(f'`{name}`' for name in names)}.{one}{later}")
+        st.caption(f"{whose} only {only} {', '.join(f'`{name}`' for name in names)}.{one}{later}")
     if not parameters:
         return
-    title = f"The {plural(len(parameters), 'tensor')} that the optimizer gets, by name"
+    title = f"The {plural(len(parameters), 'tensor')} that may learn, by name"
     with st.expander(title, icon=":material/list:", on_change="rerun", key="parameters") as box:
         if box.open:
             numbers = sum(math.prod(shape) for shape in parameters.values())
