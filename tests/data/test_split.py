@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tl_core.data.split import assign, split_counts, split_hashes
+from tl_core.data.split import assign, group_keys, split_counts, split_hashes
 from tl_core.documents.manifest import ImageEntry, Manifest, Split
 
 
@@ -92,3 +92,9 @@ def test_a_leak_across_the_users_splits_is_kept_where_it_lies() -> None:
     splits = assign(manifest(rows), 0)
     assert splits[-2:].tolist() == ["test", "test"]
     assert isinstance(splits, np.ndarray)
+
+
+def test_a_group_is_one_content_whatever_the_order() -> None:
+    rows = [(0, "c", None), (0, "a", None), (1, "c", None), (1, "b", None)]
+    assert group_keys(manifest(rows)).tolist() == [2, 0, 2, 1]
+    assert group_keys(manifest(rows[::-1])).tolist() == [1, 2, 0, 2]

@@ -42,6 +42,16 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
     return splits
 
 
+def group_keys(manifest: Manifest) -> NDArray[np.intp]:
+    """The group of each row, shape (N,): rows with the same number show one thing, and no part of a split or fold may divide them.
+
+    Byte-identical images are a group. The numbers are 0 to G - 1 in the order of content hashes, so that they depend on the images and
+    not on their order or names.
+    """
+    contents = np.array([image.sha256 for image in manifest.images], dtype=np.str_)
+    return np.unique(contents, return_inverse=True)[1].astype(np.intp)
+
+
 def split_hashes(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, str]:
     """For each split, SHA-256 over the sorted content hashes of its images; equal hashes mean that runs were judged on the same images."""
     return {
