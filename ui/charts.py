@@ -311,3 +311,58 @@ def clicked(selection: Any) -> tuple[int, int] | None:
         return None
     row, column = cells[0]["customdata"][:2]
     return int(row), int(column)
+
+
+def reliability(
+    confidences: Sequence[float],
+    accuracies: Sequence[float],
+    ranges: Sequence[tuple[float, float]],
+    images: Sequence[int],
+    before: Sequence[tuple[float, float]],
+    *,
+    title: str,
+) -> go.Figure:
+    """Share of right answers against how sure they are, one point with its range for each group of `images` answers.
+
+    `before`: confidence and accuracy of the same answers before scaling. The diagonal is where each probability holds.
+    """
+    figure = _figure(title, 360)
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", name="exactly as sure", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip"
+    )
+    if before:
+        figure.add_scatter(
+            x=[confidence for confidence, _ in before],
+            y=[accuracy for _, accuracy in before],
+            name="before scaling",
+            mode="lines+markers",
+            line={"color": FROZEN, "width": 1.5},
+            marker={"symbol": "circle-open", "size": 7},
+            cliponaxis=False,
+            hovertemplate="said %{x:.0%}, %{y:.0%} right<extra>before scaling</extra>",
+        )
+    figure.add_scatter(
+        x=list(confidences),
+        y=list(accuracies),
+        name="its answers",
+        mode="lines+markers",
+        line={"color": TRAINABLE, "width": 2.5},
+        marker={"size": 9},
+        cliponaxis=False,
+        customdata=[[number, *both] for number, both in zip(images, ranges, strict=True)],
+        error_y={
+            "type": "data",
+            "array": [high - value for value, (_, high) in zip(accuracies, ranges, strict=True)],
+            "arrayminus": [value - low for value, (low, _) in zip(accuracies, ranges, strict=True)],
+            "color": TRAINABLE,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hovertemplate="%{customdata[0]} pictures: said %{x:.0%}, %{y:.0%} right "
+        "(%{customdata[1]:.0%} to %{customdata[2]:.0%})<extra></extra>",
+    )
+    low = min((*confidences, *(low for low, _ in ranges), *(min(pair) for pair in before)), default=0.0)
+    ends = [max(0.0, low - 0.04), 1.02]
+    figure.update_xaxes(title={"text": "how sure it is", "standoff": 6}, tickformat=".0%", range=ends, showgrid=True)
+    figure.update_yaxes(title={"text": "how often it is right"}, tickformat=".0%", range=ends)
+    return figure

@@ -167,6 +167,22 @@ def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page
     assert app.dataframe[0].value["Pictures"].sum() == 9
 
 
+def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_page: Open) -> None:
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    answers = run.report().answers
+    for number, answer in enumerate(answers):
+        wrong = answer.predicted != answer.truth
+        unsure = answer.model_copy(update={"probability": 0.6 if wrong or number == len(answers) - 1 else 0.97})
+        answers = (*answers[:number], unsure, *answers[number + 1 :])
+    run.report().model_copy(update={"answers": answers}).write(run.path / "report.json")
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert f"{len(answers) - 2} of {len(answers)} held-out pictures; {len(answers) - 2} are right" in text(app)
+    app.slider(key=f"threshold-{run.id}").set_value(50).run()
+    assert f"{len(answers)} of {len(answers)} held-out pictures; {len(answers) - 1} are right" in text(app)
+    app.slider(key=f"threshold-{run.id}").set_value(99).run()
+    assert "No answer is 99\u202f% sure or more" in text(app)
+
+
 def test_evaluate_goes_on_without_the_pictures(open_page: Open) -> None:
     data = records.dataset(records.workspace())
     run = records.run(records.workspace(), data)

@@ -18,6 +18,7 @@ from tl_core import hardware as machine
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.errors import NotFound
+from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs import export
 from tl_core.runs.process import local
@@ -116,6 +117,23 @@ def test_steps_repeated_with_the_same_seed_give_the_same_metrics(workspace: Work
         assert ended(run) == "succeeded"
         reports.append(run.report())
     assert reports[0] == reports[1]
+
+
+def test_a_report_says_how_far_probabilities_held_before_and_after_they_were_scaled(
+    pets: DatasetFolder, pets_run: RunFolder
+) -> None:
+    report, predictor, entries = pets_run.report(), Predictor(pets_run.bundle), pets.manifest().images
+    shown = np.stack([predictor.pixels(pets.image(entries[answer.row])) for answer in report.answers])
+    truth, logits = np.array([answer.truth for answer in report.answers]), predictor.logits(shown)
+    assert report.calibration is not None
+    for said, scores in (
+        (report.calibration.after, logits),
+        (report.calibration.before, logits * predictor.info.temperature),
+    ):
+        again = reliability(*top_label(probabilities(scores), truth))
+        assert said.ece == pytest.approx(again.ece, abs=1e-3)
+    assert report.calibration.before != report.calibration.after
+    assert report.test.value("ece") == report.calibration.after.ece
 
 
 def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(

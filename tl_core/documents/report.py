@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict
 
 from tl_core.documents.base import Document, Record
+from tl_core.documents.calibration import Calibration
 from tl_core.documents.manifest import Split
 
 
@@ -100,6 +101,8 @@ class Report(Document):
     val: SplitMetrics
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
+    calibration: Calibration | None = None
+    """The reliability of `answers`; None in reports that were written before it was kept."""
     trainable_parameters: int
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.report import ImageAnswer, SplitMetrics
+from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.intervals import wilson_interval
 from tl_core.table import Table
 
@@ -122,6 +123,13 @@ METRICS: Table[Metric[float]] = Table(
             title="log loss",
             meaning="The mean of the negative logarithm of the true class's probability",
             compute=_log_loss,
+            form=None,
+        ),
+        Metric(
+            name="ece",
+            title="expected calibration error",
+            meaning="The mean distance between how sure the answers are and how often they are right",
+            compute=lambda judged: reliability(*top_label(judged.probabilities, judged.truth)).ece,
             form=None,
         ),
     ],

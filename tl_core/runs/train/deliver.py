@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tl_core.data.pace import Pace
 from tl_core.disk import write_atomically
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
+from tl_core.documents.calibration import Calibration
 from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.report import Report
@@ -53,6 +54,7 @@ class _NotByDevice(Exception):
 
 def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
+    from tl_core.evaluation.calibration import reliability, top_label
     from tl_core.evaluation.metrics import answers, probabilities, split_metrics
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
@@ -105,6 +107,10 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         test=split_metrics(test_probabilities, plan.labels[test], plan.classes),
         val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes),
         answers=answers(test_probabilities, plan.labels[test], test),
+        calibration=Calibration(
+            before=reliability(*top_label(probabilities(test_logits * np.float32(calibration)), plan.labels[test])),
+            after=reliability(*top_label(test_probabilities, plan.labels[test])),
+        ),
         trainable_parameters=learned.trainable,
         total_parameters=learned.total,
         moved=learned.moved,

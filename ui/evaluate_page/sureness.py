@@ -1,0 +1,83 @@
+"""Shows on the Evaluate page whether the probabilities hold, and what is left when unsure answers are withheld."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from tl_core.evaluation.calibration import BIN_IMAGES, reliability, selective_answers
+from ui import charts
+from ui.evaluate_page.results import Result
+from ui.words import NARROW, interval, percent, plural
+
+_AT_FIRST = 90
+"""Percent at which the slider stands until somebody moves it: from there on the Predict page calls an answer sure."""
+
+
+def show(result: Result) -> None:
+    """The reliability diagram of the held-out answers, and a slider for the least probability of an answer."""
+    st.subheader("How sure, and how often right", anchor=False)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        _diagram(result)
+    with right:
+        st.fragment(_slider)(result)
+
+
+def _diagram(result: Result) -> None:
+    found = reliability(*_answers(result))
+    kept = result.report.calibration
+    groups = found.bins
+    figure = charts.reliability(
+        [group.confidence for group in groups],
+        [group.accuracy for group in groups],
+        [group.interval for group in groups],
+        [group.images for group in groups],
+        [(group.confidence, group.accuracy) for group in kept.before.bins] if kept else [],
+        title=f"On average {_points(found.ece)} between sure and right",
+    )
+    alt = f"Reliability diagram; expected calibration error {_points(found.ece)}"
+    charts.show(figure, key=f"reliability-{result.run.id}", alt=alt)
+    scaled = f", {_points(kept.before.ece)} before its probabilities were scaled" if kept else ""
+    few = (
+        ""
+        if result.report.test.images >= 5 * BIN_IMAGES
+        else " With so few pictures, much of the distance may be chance."
+    )
+    st.caption(
+        f"Expected calibration error: {_points(found.ece)}{scaled}. Each point is {plural(groups[0].images, 'picture')} or about as "
+        f"many; below the dotted line it is surer than it is right.{few}"
+    )
+
+
+def _slider(result: Result) -> None:
+    threshold = st.slider(
+        "Answer only when at least this sure",
+        0,
+        99,
+        _AT_FIRST,
+        format=f"%d{NARROW}%%",
+        key=f"threshold-{result.run.id}",
+        persist_state="session",
+    )
+    found = selective_answers(*_answers(result), threshold=threshold / 100)
+    given = f"**{percent(found.coverage)}** of the pictures answered ({interval(*found.coverage_interval)})"
+    if found.accuracy is None:
+        st.markdown(f"No answer is {threshold}{NARROW}% sure or more.")
+        return
+    st.markdown(f"{given},  \n**{percent(found.accuracy)}** of them right ({interval(*found.accuracy_interval)})")
+    st.caption(
+        f"{found.answered:,} of {plural(found.images, 'held-out picture')}; {found.right:,} are right. The ranges are for 95 of 100 cases. "
+        "A threshold that was chosen for its figure here will do a little worse on new pictures."
+    )
+
+
+def _answers(result: Result) -> tuple[np.ndarray, np.ndarray]:
+    answers = result.report.answers
+    confidence = np.array([answer.probability for answer in answers])
+    return confidence, np.array([answer.predicted == answer.truth for answer in answers], dtype=bool)
+
+
+def _points(share: float) -> str:
+    """A distance of two shares: 0.034 as "3.4 points"."""
+    return f"{100 * share:.1f} points"
