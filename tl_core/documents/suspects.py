@@ -1,0 +1,19 @@
+"""Pictures whose label their answers contradict."""
+
+from __future__ import annotations
+
+from tl_core.documents.base import Record
+
+
+class SuspectLabel(Record):
+    """One picture with a label that is probably wrong."""
+
+    row: int
+    """Index of the picture in the arrays that were given."""
+    label: int
+    """Index of the class that it has."""
+    suggested: int
+    """Index of the likeliest class by the answer to it."""
+    label_probability: float
+    """Probability of its label."""
+    suggested_probability: float

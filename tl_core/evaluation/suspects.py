@@ -1,0 +1,55 @@
+"""Which labels are probably wrong, by answers of classifiers that did not learn from the picture in question."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.suspects import SuspectLabel
+
+LEAST_LIKELY = 0.03
+"""Probability of a label above which it is not suspected."""
+
+
+def suspect_labels(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[SuspectLabel, ...]:
+    """The pictures whose label is probably wrong, the least likely label first.
+
+    `probabilities` (N, C) are calibrated and out of fold: each row is the answer of a classifier that has seen neither the picture nor its
+    copies. `labels` (N,) are indices from 0 to C - 1. How many labels are wrong is estimated by confident learning (Northcutt, Jiang and
+    Chuang 2021), as cleanlab does it; suspected are so many of those that are least likely (its `low_self_confidence`), if they have
+    a probability below `LEAST_LIKELY`. Of labels flipped by chance this finds more, and accuses fewer right ones, than cleanlab's other
+    filters do: `benchmarks/suspect_labels.py`. A label that all classifiers have learned wrongly is not found.
+
+    Imports cleanlab, which brings scikit-learn and pandas and takes seconds.
+
+    Raises:
+        ValueError: shapes that do not fit, or a label out of range.
+    """
+    images, classes = probabilities.shape
+    truth = np.asarray(labels, dtype=np.int64)
+    if truth.shape != (images,) or (images and (truth.min() < 0 or truth.max() >= classes)):
+        raise ValueError(f"Labels {truth.shape} do not fit {images} images and {classes} classes.")
+    of_label = probabilities[np.arange(images), truth]
+    suggested = probabilities.argmax(axis=1)
+    if not ((of_label < LEAST_LIKELY) & (suggested != truth)).any():
+        return ()
+    from cleanlab.filter import find_label_issues
+
+    rows = find_label_issues(
+        truth,
+        np.asarray(probabilities, dtype=np.float64),
+        filter_by="low_self_confidence",
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
+    )
+    return tuple(
+        SuspectLabel(
+            row=int(row),
+            label=int(truth[row]),
+            suggested=int(suggested[row]),
+            label_probability=float(of_label[row]),
+            suggested_probability=float(probabilities[row, suggested[row]]),
+        )
+        for row in rows
+        if of_label[row] < LEAST_LIKELY and suggested[row] != truth[row]
+    )
