@@ -10,7 +10,7 @@ import pytest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tests.conftest import PictureFolder
-from tests.data.work import NEARLY_BLACK, black, finish, spec
+from tests.data.work import add_nearly_black, black, finish, spec
 from tl_core.data import checks
 from tl_core.data.checks import Check, Found
 from tl_core.data.ingest import ingest
@@ -26,7 +26,7 @@ def read_again(data: DatasetFolder, source: Path, staging: Path) -> None:
 def test_a_check_that_is_added_as_one_row_is_told_on_the_data_page(
     open_page: Open, picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    add_nearly_black(monkeypatch)
     source = picture_folder({"cat": 20, "dog": 20})
     black(source / "cat" / "night.jpg")
     data = records.dataset(records.workspace())

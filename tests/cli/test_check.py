@@ -10,10 +10,9 @@ import pytest
 
 from tests.cli.conftest import Trained
 from tests.conftest import PictureFolder
-from tests.data.work import NEARLY_BLACK, black
+from tests.data.work import add_nearly_black, black
 from tl_core.cli import main
 from tl_core.cli.check import MOST_FILES
-from tl_core.data import checks
 
 
 def test_check_says_what_would_be_taken_and_keeps_nothing(
@@ -96,11 +95,12 @@ def test_a_check_that_is_added_as_one_row_is_told_in_both_forms(
 ) -> None:
     folder = picture_folder({"cat": 20, "dog": 20})
     black(folder / "cat" / "night.jpg")
-    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    add_nearly_black(monkeypatch)
     assert main(["check", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["findings"] == [
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [finding for finding in found if finding["kind"] == "nearly_black"] == [
         {
-            "kind": "dark",
+            "kind": "nearly_black",
             "files": ["cat/night.jpg"],
             "message": "1 of the pictures can hardly be seen. Take them again with more light.",
             "remedy": "photograph",

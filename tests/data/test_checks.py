@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw, ImageFilter
 
 from tests.conftest import PictureFolder
-from tests.data.work import NEARLY_BLACK, black, ingested
+from tests.data.work import NEARLY_BLACK, add_nearly_black, black, blocks, ingested
 from tl_core.data import checks
-from tl_core.data.checks import MOST_CLASSES, Check, Finding, findings, problem, require_trainable
+from tl_core.data.checks import MOST_CLASSES, Finding, findings, problem, require_trainable
+from tl_core.data.measures import MEASURES, Measure
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import LayoutError, NotEnoughImages
 from tl_core.table import Table
@@ -151,38 +153,105 @@ def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
     assert [finding.kind for finding in others] == ["small_class"]
 
 
+FAULTS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(4)),
+    "dark": lambda image: image.point(lambda value: value // 10),
+    "bright": lambda image: image.point(lambda value: min(255, 150 + 5 * value)),
+    "blank": lambda image: Image.new("RGB", image.size, "white"),
+    "tiny": lambda image: image.resize((16, 16)),
+    "odd_shape": lambda image: image.resize((500, 50)),
+}
+"""What is wrong with a picture, by the kind of the check that finds it."""
+
+
+def two_classes(folder: Path) -> Path:
+    """Two classes of a dozen sharp pictures."""
+    for number in range(24):
+        path = folder / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blocks(number).save(path)
+    return folder
+
+
+def with_faults(folder: Path) -> Path:
+    """Two classes and, in one of them, a picture with each fault, called after it."""
+    two_classes(folder)
+    for number, (kind, spoil) in enumerate(FAULTS.items()):
+        spoil(blocks(100 + number)).save(folder / "cat" / f"{kind}.png")
+    return folder
+
+
+def test_each_picture_with_something_wrong_is_found(tmp_path: Path) -> None:
+    manifest = ingested(with_faults(tmp_path / "p"), tmp_path / "d")
+    found = said(manifest)
+    for kind in FAULTS:
+        assert f"cat/{kind}.png" in found[kind].files
+        assert found[kind].remedy == "leave_out"
+        assert [manifest.images[row].name for row in found[kind].rows] == list(found[kind].files)
+        assert set(found[kind].files) <= {f"cat/{fault}.png" for fault in FAULTS}, kind
+    assert found["tiny"].files == ("cat/tiny.png",)
+    assert "16 x 16" in found["tiny"].message
+    assert "500 x 50" in found["odd_shape"].message
+
+
+@pytest.mark.parametrize("kind", FAULTS.keys() - {"blank"})
+def test_what_all_pictures_of_a_class_have_in_common_is_not_found(tmp_path: Path, kind: str) -> None:
+    source = two_classes(tmp_path / "p")
+    for path in (source / "dog").iterdir():
+        FAULTS[kind](Image.open(path)).save(path)
+    assert kind not in said(ingested(source, tmp_path / "d"))
+
+
+def test_among_drawings_on_white_paper_only_the_empty_page_is_found(tmp_path: Path) -> None:
+    (tmp_path / "p" / "a").mkdir(parents=True)
+    for number in range(20):
+        page = Image.new("L", (120, 120), 255)
+        ImageDraw.Draw(page).line((20, 20 + number, 100, 100 - number), fill=0, width=2 + number // 5)
+        page.save(tmp_path / "p" / "a" / f"{number}.png")
+    Image.new("L", (120, 120), 255).save(tmp_path / "p" / "a" / "empty.png")
+    found = said(ingested(tmp_path / "p", tmp_path / "d"))
+    assert found.keys() & FAULTS.keys() == {"blank"}
+    assert found["blank"].files == ("a/empty.png",)
+
+
+def test_pictures_of_which_nothing_was_measured_are_not_judged(tmp_path: Path) -> None:
+    manifest = ingested(with_faults(tmp_path / "p"), tmp_path / "d")
+    old = [image.model_copy(update={"measured": {}}) for image in manifest.images]
+    assert said(manifest.model_copy(update={"images": tuple(old)})).keys() & FAULTS.keys() == {"tiny", "odd_shape"}
+    dark = [image if image.name == "cat/dark.png" else entry for image, entry in zip(manifest.images, old, strict=True)]
+    assert "dark" not in said(manifest.model_copy(update={"images": tuple(dark)}))
+
+
+def test_each_number_has_a_check_that_finds_by_it() -> None:
+    assert MEASURES.keys() <= checks.CHECKS.keys()
+
+
 def test_two_checks_of_one_kind_are_refused_at_import() -> None:
-    with pytest.raises(ValueError, match="'dark'"):
+    with pytest.raises(ValueError, match="'nearly_black'"):
         Table("check", [*checks.CHECKS.values(), NEARLY_BLACK, NEARLY_BLACK], key=attrgetter("kind"))
 
 
-def test_a_check_of_pixels_that_measures_nothing_is_refused_at_import() -> None:
-    with pytest.raises(ValueError, match="'dark' needs pixels"):
-        replace(NEARLY_BLACK, measure=None)
-
-
 @pytest.mark.usefixtures("decoded_here")
-def test_a_check_of_pixels_is_one_row(
+def test_a_check_of_pixels_is_one_row_of_each_table(
     picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = picture_folder({"cat": 20, "dog": 20})
     black(source / "cat" / "night.jpg")
     before = ingested(source, tmp_path / "before")
-    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
-    assert "dark" not in said(before), "pictures that were read before the check existed have no measure"
+    add_nearly_black(monkeypatch)
+    assert "nearly_black" not in said(before), "pictures that were read before the check existed have no measure"
     manifest = ingested(source, tmp_path / "d")
     assert Manifest.read(tmp_path / "d" / "manifest.json") == manifest
     found = said(manifest)
-    assert found["dark"].files == ("cat/night.jpg",)
-    assert found["dark"].remedy == "photograph"
+    assert found["nearly_black"].files == ("cat/night.jpg",)
+    assert found["nearly_black"].remedy == "photograph"
 
 
 @pytest.mark.usefixtures("decoded_here")
-def test_a_check_of_files_is_one_row_too(
+def test_a_number_of_a_file_is_one_row_too(
     picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = Check(kind="bytes", needs="file", measure=len, find=lambda manifest: iter(()))
-    monkeypatch.setitem(checks.CHECKS, row.kind, row)
+    monkeypatch.setitem(MEASURES, "bytes", Measure("file", len))
     source = picture_folder({"cat": 3, "dog": 3})
     for entry in ingested(source, tmp_path / "d").images:
         assert entry.measured["bytes"] == (source / entry.name).stat().st_size

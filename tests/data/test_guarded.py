@@ -38,7 +38,7 @@ def pool() -> Iterator[Pool]:
 
 
 def copy(pool: Pool, content: bytes) -> reading.Copy:
-    return pool.make_copy(content, keep=True, measure=False)
+    return pool.make_copy(content, keep=True)
 
 
 def refusal(pool: Pool, content: bytes) -> UnreadableImage:
@@ -64,8 +64,8 @@ def _state(process: Path) -> list[str]:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF"])
 def test_a_child_makes_the_same_of_a_picture_as_this_process(pool: Pool, format: str) -> None:
     content = encoded(picture(2, 3, (1300, 40)), format)
-    assert copy(pool, content) == reading.make_copy(content, keep=True, measure=False)
-    assert pool.make_copy(content, keep=False, measure=True) == reading.make_copy(content, keep=False, measure=True)
+    assert copy(pool, content) == reading.make_copy(content, keep=True)
+    assert pool.make_copy(content, keep=False) == reading.make_copy(content, keep=False)
     there, here = (each.make_input(content, 32, "bicubic", shown=320) for each in (pool, reading))
     assert (there.pixels == here.pixels).all()
     assert there.shown == here.shown
@@ -75,7 +75,7 @@ def test_a_child_makes_the_same_of_a_picture_as_this_process(pool: Pool, format:
 def test_a_child_refuses_with_the_same_words(pool: Pool) -> None:
     for content in (b"hello", b"%PDF-1.7", GOOD[: len(GOOD) // 2]):
         with pytest.raises(UnreadableImage) as here:
-            reading.make_copy(content, keep=True, measure=False)
+            reading.make_copy(content, keep=True)
         assert (refusal(pool, content).message, refusal(pool, content).reason) == (
             here.value.message,
             here.value.reason,
@@ -96,7 +96,7 @@ def test_one_of_the_largest_files_is_read_after_a_small_picture() -> None:
     pool = Pool(1)
     largest = GOOD + bytes(MAX_FILE_BYTES - len(GOOD))
     for content in (GOOD, largest):
-        assert pool.make_copy(content, keep=True, measure=True).width == 64
+        assert pool.make_copy(content, keep=True).width == 64
     pool.close()
 
 

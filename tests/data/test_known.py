@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PictureFolder, picture
-from tests.data.work import NEARLY_BLACK, black, finish, ingested, spec
+from tests.data.work import add_nearly_black, black, finish, ingested, spec
 from tl_core.data import checks
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest
@@ -87,7 +87,7 @@ def test_unfinished_and_older_data_sets_are_passed_over(
 def test_what_was_measured_of_a_picture_is_taken_over_with_it(
     picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
-    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    add_nearly_black(monkeypatch)
     source = picture_folder({"cat": 3, "dog": 3})
     black(source / "cat" / "night.jpg")
     first = ingested(source, tmp_path / "one")
@@ -95,7 +95,9 @@ def test_what_was_measured_of_a_picture_is_taken_over_with_it(
     second = again(source, tmp_path / "two", tmp_path / "one")
     assert not decoded
     assert second.images == first.images
-    assert [finding.files for finding in checks.findings(second) if finding.kind == "dark"] == [("cat/night.jpg",)]
+    assert [finding.files for finding in checks.findings(second) if finding.kind == "nearly_black"] == [
+        ("cat/night.jpg",)
+    ]
 
 
 def test_pictures_from_before_a_check_existed_are_looked_at_again(
@@ -105,10 +107,10 @@ def test_pictures_from_before_a_check_existed_are_looked_at_again(
     black(source / "cat" / "night.jpg")
     ingested(source, tmp_path / "one")
     decoded.clear()
-    monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
+    add_nearly_black(monkeypatch)
     second = again(source, tmp_path / "two", tmp_path / "one")
     assert len(decoded) == 7
-    assert "dark" in {finding.kind for finding in checks.findings(second)}
+    assert "nearly_black" in {finding.kind for finding in checks.findings(second)}
 
 
 def test_without_links_the_copies_are_copied(

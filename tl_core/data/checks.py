@@ -1,8 +1,8 @@
 """The table of checks: what is looked for in a data set, what is said when it is found, and what mends it.
 
 A new check is a row of `CHECKS` and the function that it names. The Data page, `check` and `check --json` show its findings
-without further change. A check that has to look at files or pixels also names a function that measures one picture: reading a data
-set keeps the number beside the picture, and the finding is made from the numbers.
+without further change. A check that has to look at files or pixels also has a row in `data/measures`: reading a data set keeps that
+number beside the picture, and the finding is made from the numbers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tl_core.documents.base import Record
@@ -30,6 +32,9 @@ MOST_CLASSES = 1_000
 
 Remedy = Literal["leave_out", "move", "keep", "photograph"]
 """What mends a finding: leave the files out, move them to their class, keep them as they are, or take more photographs."""
+
+
+_LEAVE_OUT = "Leave such pictures out, unless those that will be classified look like this, too: then keep them, and add more of them."
 
 
 class Found(NamedTuple):
@@ -65,34 +70,12 @@ class Check:
     """One row of the table."""
 
     kind: str
-    """Name of the check, of its findings in JSON, and of what it measures."""
+    """Name of the check, of its findings in JSON, and of its row in `data/measures`, if it has one."""
     find: Callable[[Manifest], Iterator[Found]]
     """Yields what is found in a data set; nothing where all is well."""
-    needs: Literal["manifest", "file", "pixels"] = "manifest"
-    """What `measure` is given: the original file (bytes), or the picture (RGB, upright, its longest side at most 1024 pixels)."""
-    measure: Callable[[Any], int | float] | None = None
-    """A number for one picture, kept in its entry as `measured[kind]`. Called in a child process that decodes. Pictures that were
-    read before the check existed have none.
-    """
     remedy: Remedy | None = None
     stops: type[DataError] | None = None
     """The error that a run on this data set raises; None: a run can start."""
-
-    def __post_init__(self) -> None:
-        if (self.measure is None) != (self.needs == "manifest"):
-            raise ValueError(
-                f"the check {self.kind!r} needs {self.needs}: it must have a `measure` unless it needs the manifest only"
-            )
-
-
-def measured(needs: Literal["file", "pixels"], given: object) -> dict[str, int | float]:
-    """What the checks that need `needs` measure of one picture, by their kinds."""
-    return {check.kind: check.measure(given) for check in CHECKS.values() if check.measure and check.needs == needs}
-
-
-def kinds_measured() -> frozenset[str]:
-    """The kinds of all checks that measure pictures."""
-    return frozenset(check.kind for check in CHECKS.values() if check.measure)
 
 
 def findings(manifest: Manifest) -> list[Finding]:
@@ -255,6 +238,124 @@ def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
         )
 
 
+def _blurred(manifest: Manifest) -> Iterator[Found]:
+    rows = _outlying(manifest, lambda image: image.measured.get("blurred"), above=0.5, usual=0.02)
+    if rows:
+        yield Found(
+            f"{_count(len(rows), 'picture is', 'pictures are')} blurred beside the others of the class, even at the small size "
+            f"that a network is given. {_LEAVE_OUT}",
+            rows=rows,
+        )
+
+
+def _dark(manifest: Manifest) -> Iterator[Found]:
+    rows = _outlying(
+        manifest,
+        lambda image: image.measured.get("dark"),
+        below=0.32 * 255,
+        usual=0.32,
+        scale=lambda grey: np.log(1 + grey),
+    )
+    if rows:
+        yield Found(
+            f"{_count(len(rows), 'picture is', 'pictures are')} much darker than the others of the class. {_LEAVE_OUT}",
+            rows=rows,
+        )
+
+
+def _bright(manifest: Manifest) -> Iterator[Found]:
+    rows = _outlying(manifest, lambda image: image.measured.get("bright"), above=0.75, usual=0.05)
+    if rows:
+        yield Found(
+            f"{_count(len(rows), 'picture is', 'pictures are')} white in three quarters or more, unlike the others of the class: "
+            f"perhaps too much light. {_LEAVE_OUT}",
+            rows=rows,
+        )
+
+
+def _blank(manifest: Manifest) -> Iterator[Found]:
+    rows = _outlying(
+        manifest,
+        lambda image: image.measured.get("blank"),
+        below=0.75,
+        usual=0.2,
+        scale=lambda bits: np.log(0.05 + bits),
+    )
+    if rows:
+        yield Found(
+            f"{_count(len(rows), 'picture shows', 'pictures show')} next to nothing, such as an empty page or a placeholder for a "
+            "picture that was missing. Leave such pictures out.",
+            rows=rows,
+        )
+
+
+def _tiny(manifest: Manifest) -> Iterator[Found]:
+    rows = _outlying(
+        manifest, lambda image: max(image.width, image.height), below=64, times=6.0, usual=0.2, most=0.384, scale=np.log
+    )
+    if rows:
+        yield Found(
+            f"{_count(len(rows), 'picture has', 'pictures have')} far fewer pixels than the others of the class, the smallest "
+            f"{_size(manifest.images[rows[0]])}. Perhaps thumbnails; bring the originals, or leave them out.",
+            rows=rows,
+        )
+
+
+def _odd_shape(manifest: Manifest) -> Iterator[Found]:
+    rows = _outlying(
+        manifest,
+        lambda image: max(image.width, image.height) / min(image.width, image.height),
+        above=4,
+        usual=0.2,
+        scale=np.log,
+    )
+    if rows:
+        yield Found(
+            f"{_count(len(rows), 'picture is', 'pictures are')} a strip beside the others of the class, such as "
+            f"{_size(manifest.images[rows[0]])}. Every picture is squashed to a square, which leaves little of a strip: cut out what "
+            "it is to show and add that, or leave it out.",
+            rows=rows,
+        )
+
+
+def _outlying(
+    manifest: Manifest,
+    number: Callable[[ImageEntry], float | None],
+    *,
+    usual: float,
+    above: float = -np.inf,
+    below: float = np.inf,
+    scale: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.positive,
+    most: float = np.inf,
+    times: float = 5.0,
+) -> list[int]:
+    """Rows of pictures whose `number` is past a limit and differs from what is usual in their class; the farthest first.
+
+    The number must be greater than `above` and less than `below`. On `scale`, it must also differ from the median of its class, in the
+    direction of the limit, by more than `times` the deviation: that of all pictures from the medians of their classes (1.4826 times the
+    median absolute deviation, which is the standard deviation of normal numbers), but at least `usual` and at most `most`. So a class, or a whole folder, of
+    night photos is not found. Pictures without the number are left out.
+    """
+    numbers = {row: known for row, image in enumerate(manifest.images) if (known := number(image)) is not None}
+    if not numbers:
+        return []
+    rows = np.array(list(numbers))
+    given = np.array(list(numbers.values()), dtype=np.float64)
+    labels = np.array([manifest.images[row].label for row in rows])
+    scaled = scale(given)
+    median = {label: np.median(scaled[labels == label]) for label in np.unique(labels)}
+    differences = scaled - np.array([median[label] for label in labels])
+    if below < np.inf:
+        differences = -differences
+    deviation = min(most, max(usual, 1.4826 * float(np.median(np.abs(differences)))))
+    found = np.flatnonzero((given > above) & (given < below) & (differences > times * deviation))
+    return [int(rows[place]) for place in found[np.argsort(-differences[found], kind="stable")]]
+
+
+def _size(image: ImageEntry) -> str:
+    return f"{image.width} x {image.height}"
+
+
 def _same_content(manifest: Manifest, kind: Callable[[ImageEntry], object]) -> list[list[int]]:
     """Groups of rows whose bytes are the same though their `kind` differs."""
     rows: dict[str, list[int]] = defaultdict(list)
@@ -293,6 +394,12 @@ CHECKS = Table(
         Check(kind="exact_copy", find=_exact_copy),
         Check(kind="two_labels", find=_two_labels, remedy="move"),
         Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
+        Check(kind="blurred", find=_blurred, remedy="leave_out"),
+        Check(kind="dark", find=_dark, remedy="leave_out"),
+        Check(kind="bright", find=_bright, remedy="leave_out"),
+        Check(kind="blank", find=_blank, remedy="leave_out"),
+        Check(kind="tiny", find=_tiny, remedy="leave_out"),
+        Check(kind="odd_shape", find=_odd_shape, remedy="leave_out"),
         Check(kind="small_class", find=_small_class, remedy="photograph"),
         Check(kind="imbalance", find=_imbalance, remedy="photograph"),
     ],

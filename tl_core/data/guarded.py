@@ -65,13 +65,13 @@ class Pool:
         self._idle: list[_Child] = []
         self._start = partial(_Child, module, cpu_seconds, wall_seconds)
 
-    def make_copy(self, content: bytes, *, keep: bool, measure: bool) -> Copy:
+    def make_copy(self, content: bytes, *, keep: bool) -> Copy:
         """As `reading.make_copy`, in a child.
 
         Raises:
             UnreadableImage: also where the picture takes more memory or time than any picture needs.
         """
-        return self._made({"task": "copy", "keep": keep, "measure": measure}, content, _copy_of)
+        return self._made({"task": "copy", "keep": keep}, content, _copy_of)
 
     def make_input(self, content: bytes, size: int, interpolation: str, *, shown: int | None = None) -> Input:
         """As `reading.make_input`, in a child.

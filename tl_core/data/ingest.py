@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from tl_core import settings
 from tl_core.data import archive, class_folders, guarded, sources
-from tl_core.data.checks import kinds_measured
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.extending import Begun, begin, name_with
 from tl_core.data.known import KnownPicture, known_pictures, take_over
@@ -196,7 +195,7 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: 
         return known.model_copy(update={"label": label, "split": item.split, "name": item.name})
     begun = time.perf_counter()
     try:
-        made = guarded.shared().make_copy(content, keep=keep is not None, measure=bool(kinds_measured()))
+        made = guarded.shared().make_copy(content, keep=keep is not None)
     except UnreadableImage as error:
         return Refusal(file=item.name, kind=error.reason, message=error.message)
     megapixels, megabytes = made.width * made.height / 1e6, len(content) / 1e6

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tl_core.data.checks import kinds_measured
+from tl_core.data.measures import MEASURES
 from tl_core.disk import modified
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
 from tl_core.errors import DocumentError, NotFound
@@ -32,10 +32,9 @@ def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
     """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
 
     Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
-    which a check of today measures.
+    which is measured today.
     """
     manifests = sorted((modified(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
-    wanted = kinds_measured()
     pictures: dict[str, KnownPicture] = {}
     for _, path in reversed(manifests):
         if len(pictures) >= MOST:
@@ -43,7 +42,7 @@ def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
         with suppress(DocumentError, NotFound, OSError):
             manifest = Manifest.read(path)
             for image in manifest.images if manifest.copies == COPIES else ():
-                if wanted <= image.measured.keys():
+                if MEASURES.keys() <= image.measured.keys():
                     pictures.setdefault(image.sha256, KnownPicture(path.parent, image))
     return pictures
 
