@@ -127,7 +127,7 @@ def learning_curve(
 def regularisation_curve(strengths: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
     """Accuracy of the fitted head against the inverse regularisation strength C."""
     best = max(val) if val else 0.0
-    title = f"Best so far: {percent(best)} on validation pictures"
+    title = f"Best so far: {percent(best)} in validation"
     figure = learning_curve(strengths, train, val, what="accuracy", title=title, unit="%")
     figure.update_traces(hovertemplate="C %{x:.2g}: %{y:.1%}<extra></extra>")
     figure.update_xaxes(

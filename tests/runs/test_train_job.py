@@ -36,6 +36,8 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
     run, report, manifest = pets_run, pets_run.report(), pets.manifest()
     assert report.test.accuracy > 0.8
     assert report.images == {"train": 42, "val": 9, "test": 9}
+    assert report.val.images == 51
+    assert report.val_out_of_fold
 
     held_out = np.flatnonzero(assign(manifest, 3) == "test")
     assert [answer.row for answer in report.answers] == held_out.tolist()
@@ -45,11 +47,16 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
         assert entry["probability"] == pytest.approx(answer.probability, abs=1e-3)
 
     events, _ = run.events()
-    assert any(isinstance(event, RegularisationTried) for event in events)
+    tried = [event for event in events if isinstance(event, RegularisationTried)]
+    assert (
+        report.val.accuracy == summarise(run).val_accuracy == [event for event in tried if event.best][-1].val_accuracy
+    )
     assert any(isinstance(event, Notice) and event.message.startswith("From here it should take ") for event in events)
     assert not run.best.exists()
     assert not (run.path / "workshop").exists()
-    assert f"{report.test.images} pictures it had never seen" in (run.bundle / "MODEL_CARD.md").read_text()
+    card = (run.bundle / "MODEL_CARD.md").read_text()
+    assert f"{report.test.images} pictures it had never seen" in card
+    assert "It learned from 51 pictures; cross-validation over them chose its settings." in card
     assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"
     summary = summarise(run)
     assert summary.trainable_parameters == 1281 * 3

@@ -99,6 +99,9 @@ class Report(Document):
     """Whether the held-out split was the user's own."""
     test: SplitMetrics
     val: SplitMetrics
+    """Of the validation split. Where cross-validation chose the settings of the head: of the training and validation split, each
+    picture answered by a head that had not seen it.
+    """
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     calibration: Calibration | None = None
@@ -107,6 +110,11 @@ class Report(Document):
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()
     """Stages from the stem up, without the head, which has no pretrained weights; empty where no stage was trained."""
+
+    @property
+    def val_out_of_fold(self) -> bool:
+        """Whether `val` is of the training and validation split, from cross-validation."""
+        return self.val.images > self.images.get("val", 0)
 
     def mistakes(self) -> list[ImageAnswer]:
         """Wrong answers, those with the highest probability first."""

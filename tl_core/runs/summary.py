@@ -28,6 +28,9 @@ class RunSummary(Measured):
     test_images: int
     refused_files: int
     val_accuracy: float
+    """Accuracy on the validation split; where cross-validation chose the head's settings, out-of-fold accuracy on training and
+    validation split.
+    """
     test_accuracy: float
     """A fraction, as `val_accuracy`."""
     test_interval: tuple[float, float]

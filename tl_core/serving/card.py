@@ -84,11 +84,18 @@ def _measured(report: Report) -> str:
         [
             f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
             f"(95 % interval {low:.1%} to {high:.1%}){others}.",
-            f"It learned from {report.images.get('train', 0)} pictures, {report.images.get('val', 0)} more chose its settings.",
+            _learned(report),
             "",
             *(f"| {' | '.join(cells)} |" for cells in table),
         ]
     )
+
+
+def _learned(report: Report) -> str:
+    train, val = report.images.get("train", 0), report.images.get("val", 0)
+    if report.val_out_of_fold:
+        return f"It learned from {train + val} pictures; cross-validation over them chose its settings."
+    return f"It learned from {train} pictures, {val} more chose its settings."
 
 
 def _plain(text: str) -> str:

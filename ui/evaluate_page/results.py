@@ -79,12 +79,18 @@ def top(result: Result) -> None:
     whose = "pictures that you set apart" if result.report.own_split else "pictures held out before training"
     st.caption(
         f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
-        f"share lies in the range ({interval(*test.interval)}). On the {plural(val.images, 'validation picture')}, which chose "
-        f"the settings: {percent(val.accuracy)}."
+        f"share lies in the range ({interval(*test.interval)}). {_chosen_by(result.report)}: {percent(val.accuracy)}."
     )
     st.caption(
         "  \n".join(f"{metric.heading} **{metric.write(value)}**: {metric.meaning}." for metric, value in listed(test))
     )
+
+
+def _chosen_by(report: Report) -> str:
+    """On which pictures the settings were chosen, as the beginning of a sentence that ends with the accuracy on them."""
+    if report.val_out_of_fold:
+        return f"Out of fold on the {plural(report.val.images, 'picture')} that it learned from, in the cross-validation that chose the settings"
+    return f"On the {plural(report.val.images, 'validation picture')}, which chose the settings"
 
 
 def matrix(result: Result) -> None:

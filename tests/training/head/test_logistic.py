@@ -28,7 +28,7 @@ def found(c: float, *, balanced: bool = False, classes: int = 10) -> Fit:
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("classes", [2, 10])
 def test_scikit_learn_finds_the_same(c: float, balanced: bool, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logistic, "_TOLERANCE", 1e-5)
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-5)
     monkeypatch.setattr(logistic, "ITERATIONS", 1000)
     rows = classes > LABELS
     scaled = SCALING.apply(FEATURES[rows])
@@ -46,7 +46,7 @@ def test_scikit_learn_finds_the_same(c: float, balanced: bool, classes: int, mon
 def test_part_by_part_is_the_same_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found(0.1)
     monkeypatch.setattr(logistic, "IN_MEMORY", 1000)
-    monkeypatch.setattr(logistic, "_PART", 128)
+    monkeypatch.setattr(logistic, "PART", 128)
     parts = found(0.1)
     assert np.abs(whole.weight - parts.weight).max() < 2e-3
     scaled = Scaled(FEATURES, Scaling.of(FEATURES))

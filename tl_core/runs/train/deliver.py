@@ -19,6 +19,7 @@ from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.report import Report
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
+from tl_core.runs.train.find_head import OutOfFold
 from tl_core.runs.train.learn import Learned
 from tl_core.runs.train.plan import Plan
 from tl_core.version import __version__
@@ -67,7 +68,8 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     val, test = plan.rows("val"), plan.rows("test")
     embeddings = yield from _embeddings(plan, pixels, learned, val, workshop, "export")
     val_logits = embeddings @ learned.weight.T + learned.bias
-    calibration = temperature(val_logits, plan.labels[val])
+    judged = learned.out_of_fold or OutOfFold(val, val_logits)
+    calibration = temperature(judged.logits, plan.labels[judged.rows])
     val_logits = val_logits / np.float32(calibration)
     graph = workshop / "classifier.onnx"
     attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)
@@ -99,6 +101,8 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
                 "Please report this, with the run's log."
             )
     test_probabilities = probabilities(test_logits)
+    if learned.out_of_fold is not None:
+        val, val_logits = judged.rows, judged.logits / np.float32(calibration)
     report = Report(
         classes=plan.classes,
         images={split: len(plan.rows(split)) for split in SPLITS},

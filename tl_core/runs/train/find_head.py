@@ -1,8 +1,9 @@
-"""A run's head on a frozen backbone: features of every image, then a fit or gradient steps. A fit needs no torch."""
+"""A run's head on a frozen backbone: features of every image, then fits or gradient steps. Fits need no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +12,40 @@ from numpy.typing import NDArray
 from tl_core.documents.events import Event, StageStarted
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
+from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.logistic import IN_MEMORY, Taken
 
 if TYPE_CHECKING:
     from tl_core.training.head.fitted import Head
 
 
-def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[NDArray[np.float32], Head]]:
-    """The frozen backbone's features (N, D) of all rows, and the head on them, which the plan's solver finds.
+@dataclass(frozen=True)
+class OutOfFold:
+    """Answers to pictures by heads that had seen neither the picture nor its group."""
+
+    rows: NDArray[np.intp]
+    """(M,)"""
+    logits: NDArray[np.float32]
+    """(M, C), before any temperature."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A head on frozen features, and what was found out on the way to it."""
+
+    features: NDArray[np.float32]
+    """(N, D), of all rows."""
+    head: Head
+    out_of_fold: OutOfFold | None = None
+    """Where cross-validation chose: the answers to all pictures that the head learned from, with its own penalty."""
+
+
+def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Found]:
+    """The frozen backbone's features of all rows, and the head on them, which the plan's solver finds.
+
+    Where the head alone is fitted, cross-validation over training and validation split chooses its settings, and it learns from
+    both. Where training starts from it, or gradient steps find it, it learns from the training split. So it does where the features
+    exceed `IN_MEMORY` bytes, since there are thousands of validation pictures then, or where a class cannot be divided into folds.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
@@ -29,10 +57,27 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
     features = yield from frozen_features(
         pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()
     )
-    return features, (yield from _head(plan, features))
+    folds = None
+    if plan.spec.solver == "logistic" and not plan.strategy.takes_steps and features.nbytes <= IN_MEMORY:
+        learned = plan.rows("train", "val")
+        folds = stratified_folds(plan.labels[learned], plan.groups[learned])
+    if folds is None:
+        return Found(features, (yield from _head(plan, features)))
+    from tl_core.training.head.cross_validated import fit_cross_validated
+
+    yield StageStarted(stage="training", title="Fitting the last layer")
+    found = yield from fit_cross_validated(
+        Taken(features, learned),
+        plan.labels[learned],
+        folds,
+        classes=len(plan.classes),
+        balanced=plan.spec.recipe.class_weights,
+    )
+    return Found(features, found.head, OutOfFold(learned, found.logits))
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
+    """The head that learns from the training split alone, while the validation split chooses."""
     train, val, spec = plan.rows("train"), plan.rows("val"), plan.spec
     if spec.solver == "adam" and not plan.strategy.takes_steps:
         from tl_core.training.head.trained import fit_by_steps
@@ -49,7 +94,6 @@ def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, H
             )
         )
     from tl_core.training.head.fitted import fit_logistic
-    from tl_core.training.head.logistic import Taken
 
     yield StageStarted(stage="training", title="Fitting the last layer")
     return (

@@ -147,9 +147,9 @@ def _start_from_fitted(
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Give `backbone` the fitted head; the features that it was fitted on."""
     yield from _exported(plan)
-    features, head = yield from fitted_head(plan, pixels)
-    set_fitted_head(backbone, head)
-    return features
+    found = yield from fitted_head(plan, pixels)
+    set_fitted_head(backbone, found.head)
+    return found.features
 
 
 def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:

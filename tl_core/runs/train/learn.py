@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.report import StageMoved
-from tl_core.runs.train.find_head import fitted_head
+from tl_core.runs.train.find_head import OutOfFold, fitted_head
 from tl_core.runs.train.plan import Plan
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Learned:
     total: int
     features: NDArray[np.float32] | None
     """(N, D), of all images, if the whole backbone stayed frozen; else None, and the graph has to be run."""
+    out_of_fold: OutOfFold | None = None
+    """Where cross-validation chose the head's settings: what it answered to the pictures outside the test."""
     backbone: Backbone | None = None
     """The trained network, where it answers the held-out pictures itself, on a device other than the CPU; else None."""
     moved: tuple[StageMoved, ...] = ()
@@ -64,10 +66,11 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
     from tl_core.models.head_tensors import head_tensors
 
     yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
-    features, head = yield from fitted_head(plan, pixels)
+    found = yield from fitted_head(plan, pixels)
     # Minutes may have passed, in which the cache may have dropped the backbone: it is marked as used, or exported again.
     exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
     trainable = plan.network.head_parameters(len(plan.classes))
+    head = found.head
     return Learned(
         graph=exported / ONNX_NAME,
         weight=head.weight,
@@ -75,7 +78,8 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
         tensors={**load_file(exported / TENSORS_NAME), **head_tensors(plan.network, head.weight, head.bias)},
         trainable=trainable,
         total=plan.network.backbone_parameters + trainable,
-        features=features,
+        features=found.features,
+        out_of_fold=found.out_of_fold,
     )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.split import assign
-from tl_core.documents.manifest import Manifest
+from tl_core.data.split import assign, group_keys
+from tl_core.documents.manifest import Manifest, Split
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -56,8 +56,14 @@ class Plan:
     def splits(self) -> NDArray[np.str_]:
         return assign(self.manifest, self.spec.seed)
 
-    def rows(self, split: str) -> NDArray[np.intp]:
-        return np.flatnonzero(self.splits == split)
+    @cached_property
+    def groups(self) -> NDArray[np.intp]:
+        """The group of each row, which no split or fold divides."""
+        return group_keys(self.manifest)
+
+    def rows(self, *splits: Split) -> NDArray[np.intp]:
+        """The rows of the pictures in any of `splits`, in order."""
+        return np.flatnonzero(np.isin(self.splits, splits))
 
     @property
     def classes(self) -> tuple[str, ...]:

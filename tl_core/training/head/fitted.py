@@ -88,8 +88,8 @@ def fit_logistic(
     worse = 0
     for c in PATH:
         found = fit(train, train_y, c=c, start=found, counts=counts)
-        train_accuracy, _ = _score(train.logits(found.weight, found.bias), train_y)
-        accuracy, loss = _score(val.logits(found.weight, found.bias), val_y)
+        train_accuracy, _ = accuracy_and_loss(train.logits(found.weight, found.bias), train_y)
+        accuracy, loss = accuracy_and_loss(val.logits(found.weight, found.bias), val_y)
         improved = best is None or (loss, -accuracy) < (best.val_loss, -best.val_accuracy)
         if improved:
             best = Head(*scaling.fold(found.weight, found.bias), c=c, val_accuracy=accuracy, val_loss=loss)
@@ -138,11 +138,11 @@ def calibrated_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     """
     if not np.isfinite(logits).all():
         return float("inf")
-    return _score(logits / temperature(logits, labels), labels)[1]
+    return accuracy_and_loss(logits / temperature(logits, labels), labels)[1]
 
 
-def _score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Accuracy and mean log loss."""
+def accuracy_and_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Accuracy and mean log loss of `logits` (M, C) for `labels` (M,)."""
     accuracy = float((logits.argmax(axis=1) == labels).mean())
     of_truth = log_softmax(logits)[np.arange(len(labels)), labels]
     return accuracy, float(-np.maximum(of_truth, np.log(_SMALLEST)).mean())

@@ -17,8 +17,9 @@ ITERATIONS = 100
 """Largest number of iterations of L-BFGS for one penalty; enough from a warm start."""
 IN_MEMORY = 256_000_000
 """Bytes of scaled features that are kept in memory; more are scaled part by part in every pass."""
-_PART = 4_096
-_TOLERANCE = 1e-3
+PART = 4_096
+"""Images that are read at once."""
+TOLERANCE = 1e-3
 """Largest entry of the mean loss's gradient at which a fit ends."""
 
 
@@ -61,9 +62,9 @@ class Scaling:
     def of(cls, features: Features) -> Scaling:
         """The mean of `features` (N, D), and the square root of their mean variance."""
         count, size = features.shape
-        starts = range(0, count, _PART)
-        centre = sum(features[start : start + _PART].sum(axis=0, dtype=np.float64) for start in starts) / max(1, count)
-        squares = sum(float(np.square(features[start : start + _PART] - centre).sum()) for start in starts)
+        starts = range(0, count, PART)
+        centre = sum(features[start : start + PART].sum(axis=0, dtype=np.float64) for start in starts) / max(1, count)
+        squares = sum(float(np.square(features[start : start + PART] - centre).sum()) for start in starts)
         scale = float(np.sqrt(squares / max(1, count * size))) or 1.0
         return cls(np.asarray(centre, dtype=np.float32), scale)
 
@@ -97,8 +98,8 @@ class Scaled:
         if self._small:
             yield slice(0, len(self)), np.asarray(self._features[:], dtype=np.float32)
             return
-        for start in range(0, len(self), _PART):
-            rows = slice(start, min(start + _PART, len(self)))
+        for start in range(0, len(self), PART):
+            rows = slice(start, min(start + PART, len(self)))
             yield rows, self._scaling.apply(self._features[rows])
 
     def logits(self, weight: NDArray[np.floating], bias: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -173,7 +174,7 @@ def fit(
             np.concatenate([start.bias, start.weight.ravel()]),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": ITERATIONS, "gtol": _TOLERANCE, "ftol": 64 * np.finfo(np.float64).eps, "maxls": 50},
+            options={"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 64 * np.finfo(np.float64).eps, "maxls": 50},
         ).x
     weight, bias = found[classes:].reshape(classes, size), found[:classes]
     return Fit(weight - weight.mean(axis=0), bias - bias.mean())

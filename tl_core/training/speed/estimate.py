@@ -37,6 +37,8 @@ _DECODED_A_CORE = 240.0
 """Photos of about a megapixel that one core decodes and scales per second."""
 _FIT = 6e-8
 """Seconds of the logistic fit for each training image, feature and class, with all penalties of its path."""
+_HEADS = 5
+"""Factor by which cross-validation takes longer than one such fit."""
 _BACKBONE, _BACKBONE_MILLION = 6.0, 0.03
 """Seconds for importing torch and exporting a pretrained backbone, and further ones for each million of its parameters."""
 _TORCH = 4.0
@@ -208,9 +210,11 @@ def _fitting(found: Estimate, most_mb: float, otherwise: str) -> str:
 
 
 def _head(network: Network, images: int, classes: int, epochs: int) -> float:
-    """Seconds for the head on features that are there: a fit, or `epochs` of gradient steps."""
+    """Seconds for the head alone on features that are there: fits, or `epochs` of gradient steps."""
     values = TRAIN * images * network.embedding_size * classes
-    return values * epochs * _ADAM + _TORCH if epochs else values * _FIT
+    if epochs:
+        return values * epochs * _ADAM + _TORCH
+    return values * _FIT * (_HEADS if 4 * images * network.embedding_size <= IN_MEMORY else 1)
 
 
 def _passes(
