@@ -48,6 +48,7 @@ class Counting(Keeping):
 @pytest.fixture
 def waiting(workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run that an executor has accepted and that no worker has."""
+    monkeypatch.setattr(Keeping, "kept", [])
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     return jobs.submit_training(workspace, dataset, name="half second", key="one")
 
