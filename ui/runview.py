@@ -36,10 +36,10 @@ def badge(state: str, *, running: str = "training") -> None:
 def accuracy(run: RunFolder) -> str | None:
     """The headline of a finished run; None where it has no report."""
     try:
-        test = run.headline()
+        found = run.headline()
     except GraftError:
         return None
-    return headline(test.accuracy, *test.interval, test.images)
+    return headline(found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline)
 
 
 def describe(run: RunFolder) -> str:
@@ -201,8 +201,8 @@ def chooser(here: Here) -> RunFolder:
 
 def _choice(run: RunFolder) -> str:
     try:
-        test = run.headline()
-        result = f", {percent(test.accuracy)} right ({interval(*test.interval)})"
+        shown = run.headline().shown
+        result = f", {percent(shown.accuracy)} right ({interval(*shown.interval)})"
     except GraftError:
         result = ""
     # No "2 min ago": a label must stay the same from one look to the next.

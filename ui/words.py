@@ -9,6 +9,7 @@ import html
 import re
 import time
 
+from tl_core.documents.report import HeadlineName
 from tl_core.markdown import MOST_READ, literal
 from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
@@ -52,10 +53,12 @@ def interval(low: float, high: float) -> str:
     return f"{round(low * 100)} to {round(high * 100)}{NARROW}%"
 
 
-def headline(accuracy: float, low: float, high: float, images: int) -> str:
-    """A result as a sentence: share of right answers, number of pictures, interval."""
-    pictures = "picture" if images == 1 else "pictures"
-    return f"{percent(accuracy)} right on {images:,} {pictures} it had never seen ({interval(low, high)})"
+def headline(accuracy: float, low: float, high: float, images: int, measured_by: HeadlineName = "test") -> str:
+    """A result as a sentence: share of right answers, number of pictures, how it was measured, interval."""
+    pictures = plural(images, "picture")
+    if measured_by == "cross_validated":
+        return f"{percent(accuracy)} right on {pictures}, cross-validated ({interval(low, high)})"
+    return f"{percent(accuracy)} right on {pictures} it had never seen ({interval(low, high)})"
 
 
 def duration(seconds: float) -> str:

@@ -167,6 +167,19 @@ def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page
     assert app.dataframe[0].value["Pictures"].sum() == 9
 
 
+def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headline(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    report = run.report()
+    whole = report.test.model_copy(update={"images": 60, "accuracy": 0.75, "interval": (0.63, 0.84)})
+    report.model_copy(update={"cross_validated": whole, "headline": "cross_validated"}).write(run.report_file)
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    said = app.header[0].value.replace("\u202f", " ")
+    assert said == "75 % right on 60 pictures, cross-validated (63 to 84 %)"
+    assert "The delivered head was right on 89" in text(app)
+
+
 def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_page: Open) -> None:
     run = records.run(records.workspace(), records.dataset(records.workspace()))
     answers = run.report().answers

@@ -26,7 +26,8 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     result = trained.result
     assert set(result) == {
         "run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy",
-        "test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy",
+        "test_accuracy", "test_interval", "cv_accuracy", "cv_interval", "headline", "macro_f1", "seconds", "peak_memory_mb", "backbone",
+        "weights", "strategy",
         "chosen_by", "reason", "solver", "device", "gpu", "seed", "trainable_parameters", "total_parameters", "estimated_seconds",
     }  # fmt: skip
     assert Path(result["run_dir"]) == trained.run_dir
@@ -36,6 +37,9 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     low, high = result["test_interval"]
     assert 0 <= low <= result["test_accuracy"] <= high <= 1
     assert result["test_accuracy"] > 0.7
+    assert result["headline"] == "cross_validated"
+    low, high = result["cv_interval"]
+    assert 0.7 < low <= result["cv_accuracy"] <= high <= 1
     assert (result["backbone"], result["strategy"], result["seed"]) == ("efficientnet_lite0", "feature_extraction", 3)
     assert result["trainable_parameters"] == (1280 + 1) * 3 < result["total_parameters"]
     seconds = result["seconds"]
@@ -43,6 +47,18 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     assert all(value > 0 for value in seconds.values())
     assert seconds["total"] >= sum(value for name, value in seconds.items() if name != "total") - 0.1
     assert 100 < result["peak_memory_mb"] < 2000
+
+
+def test_train_says_the_headline_by_its_name_and_the_test_beside_it(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = trained.result | {"cv_accuracy": 0.9, "cv_interval": (0.8, 0.95)}
+    tell(result)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "Cross-validated: 90.0 % right on 60 pictures (80.0 % to 95.0 %)."
+    assert any("on 9 pictures" in line and line.endswith("that it had never seen.") for line in others)
+    tell(result | {"headline": "test"})
+    assert "Cross-validated" not in capsys.readouterr().out
 
 
 def test_train_says_on_which_gpu_it_was(trained: Trained, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -47,6 +47,16 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
         assert entry["probability"] == pytest.approx(answer.probability, abs=1e-3)
 
     events, _ = run.events()
+    assert (report.headline, report.shown) == ("cross_validated", report.cross_validated)
+    assert report.shown.images == 60
+    assert run.headline().shown.accuracy == summarise(run).cv_accuracy == report.shown.accuracy
+    kept, labels = run.out_of_fold(), np.array([image.label for image in manifest.images])
+    assert kept.rows.tolist() == np.flatnonzero(assign(manifest, 3) != "test").tolist()
+    assert (kept.probabilities.argmax(axis=1) == labels[kept.rows]).mean() == report.val.accuracy
+    assert kept.nested is not None
+    assert (kept.nested.argmax(axis=1) == labels).mean() == report.shown.accuracy
+    assert kept.nested[held_out].argmax(axis=1).tolist() == [answer.predicted for answer in report.answers]
+
     tried = [event for event in events if isinstance(event, RegularisationTried)]
     assert (
         report.val.accuracy == summarise(run).val_accuracy == [event for event in tried if event.best][-1].val_accuracy
@@ -56,6 +66,7 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
     assert not (run.path / "workshop").exists()
     card = (run.bundle / "MODEL_CARD.md").read_text()
     assert f"{report.test.images} pictures it had never seen" in card
+    assert f"**Cross-validated: {report.shown.accuracy:.1%} right** on all 60 pictures" in card
     assert "It learned from 51 pictures; cross-validation over them chose its settings." in card
     assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"
     summary = summarise(run)
@@ -160,6 +171,9 @@ def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: W
     assert ended(run) == "succeeded"
     report = run.report()
     assert report.trainable_parameters == report.total_parameters
+    assert (report.headline, report.cross_validated, report.val_out_of_fold) == ("test", None, False)
+    with pytest.raises(NotFound):
+        run.out_of_fold()
     assert run.spec().channels_last is not None
     epochs = [event for event in run.events()[0] if isinstance(event, EpochEnded)]
     assert [event.epoch for event in epochs] == [0, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import ConfigDict
 
 from tl_core.documents.base import Document, Record
@@ -32,27 +34,36 @@ class ClassMetrics(Measured):
     """Number of images of this class."""
 
 
+HeadlineName = Literal["test", "cross_validated"]
+ENOUGH_TEST_IMAGES = 100
+"""From so many test pictures on, their accuracy is the headline of a head that was fitted alone; below, the cross-validated one."""
+
+
 class SplitMetrics(Measured):
     """The metrics of one set of labelled images."""
 
     images: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % Wilson score interval of the accuracy (Wilson 1927), fractions."""
+    """95 % interval of the accuracy, fractions: Wilson's score interval (Wilson 1927), or a bootstrap over groups where pictures
+    form groups.
+    """
+    macro_f1_interval: tuple[float, float] | None = None
+    """95 % bootstrap interval of the macro F1, fractions; None in a report that was written before there was one."""
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Counts of answers; rows: true class, columns: predicted class, in class order."""
 
 
 class Accuracy(Record):
-    """How many of the test pictures were answered rightly."""
+    """How many of some pictures were answered rightly."""
 
     model_config = ConfigDict(extra="ignore")
 
     images: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % Wilson score interval of the accuracy, fractions."""
+    """95 % interval of the accuracy, fractions."""
 
 
 class Headline(Document):
@@ -61,6 +72,13 @@ class Headline(Document):
     model_config = ConfigDict(extra="ignore")
 
     test: Accuracy
+    cross_validated: Accuracy | None = None
+    headline: HeadlineName = "test"
+
+    @property
+    def shown(self) -> Accuracy:
+        """The accuracy that is said first."""
+        return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test
 
 
 class ImageAnswer(Record):
@@ -102,6 +120,15 @@ class Report(Document):
     """Of the validation split. Where cross-validation chose the settings of the head: of the training and validation split, each
     picture answered by a head that had not seen it.
     """
+    cross_validated: SplitMetrics | None = None
+    """Of all pictures, by nested cross-validation: each answered once by a head that had not seen it, nor its group, and whose settings
+    were chosen without it. None where more than a head was trained, and on a split of the user's own, whose test may come from
+    elsewhere on purpose: heads that have learned from it would answer another question.
+    """
+    headline: HeadlineName = "test"
+    """The figure that is said first: a head that is fitted alone with less than `ENOUGH_TEST_IMAGES` test pictures has the
+    cross-validated one.
+    """
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     calibration: Calibration | None = None
@@ -110,6 +137,11 @@ class Report(Document):
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()
     """Stages from the stem up, without the head, which has no pretrained weights; empty where no stage was trained."""
+
+    @property
+    def shown(self) -> SplitMetrics:
+        """The metrics whose accuracy is said first."""
+        return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test
 
     @property
     def val_out_of_fold(self) -> bool:

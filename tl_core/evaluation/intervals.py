@@ -1,9 +1,16 @@
-"""The confidence interval of an accuracy that was counted on few images."""
+"""Confidence intervals of figures that were measured on few images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+"""Resamples of a bootstrap."""
 
 
 def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -20,3 +27,73 @@ def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> t
     low = 0.0 if correct == 0 else max(0.0, centre - half)
     high = 1.0 if correct == images else min(1.0, centre + half)
     return low, high
+
+
+def accuracy_interval(
+    right: NDArray[np.bool_], groups: NDArray[np.integer] | None = None, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the share of `right` (N,), as fractions; (0, 1) without images.
+
+    Where images with the same entry of `groups` (N,) are of one kind, they count as one draw: groups are resampled with all that belongs to
+    them, and the interval lies between percentiles of the share (the cluster bootstrap, Field and Welsh 2007). Resamples of answers that are
+    all right, or all wrong, do not differ, so their interval is Wilson's for as many images as there are groups. Without
+    `groups`, or where each has one image, it is `wilson_interval`.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    correct, images = int(right.sum()), len(right)
+    if groups is not None and groups.shape != right.shape:
+        raise ValueError(f"Groups {groups.shape} do not fit answers {right.shape}.")
+    if groups is None or len(np.unique(groups)) == images:
+        return wilson_interval(correct, images, confidence=confidence)
+    number, at = np.unique(groups, return_inverse=True)
+    if correct in (0, images):
+        return wilson_interval(len(number) if correct else 0, len(number), confidence=confidence)
+    sizes = np.bincount(at).astype(np.float64)
+    rights = np.bincount(at, weights=right.astype(np.float64))
+    shares = [float(rights[drawn].sum() / sizes[drawn].sum()) for drawn in _resamples(len(number))]
+    return _percentiles(shares, confidence)
+
+
+def macro_f1_interval(
+    predicted: NDArray[np.integer],
+    truth: NDArray[np.integer],
+    classes: int,
+    groups: NDArray[np.integer] | None = None,
+    *,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Bootstrap interval (Efron and Tibshirani 1993) of the mean F1 of the classes, as fractions; (0, 1) without images.
+
+    `predicted` and `truth` (N,) are 0 to `classes` - 1; a class that a resample neither holds nor predicts is left out of its mean. With
+    `groups` (N,), groups are resampled in place of images.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if predicted.shape != truth.shape or (groups is not None and groups.shape != truth.shape):
+        raise ValueError(f"Answers {predicted.shape} do not fit labels {truth.shape}, or the groups do not.")
+    if len(truth) == 0:
+        return 0.0, 1.0
+    at = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    hits = predicted == truth
+    found = []
+    for drawn in _resamples(int(at.max()) + 1):
+        often = np.bincount(drawn, minlength=len(truth))[at]
+        right = np.bincount(truth[hits], often[hits], minlength=classes)
+        named = np.bincount(truth, often, minlength=classes) + np.bincount(predicted, often, minlength=classes)
+        found.append(float((2 * right / np.maximum(named, 1)).sum() / (named > 0).sum()))
+    return _percentiles(found, confidence)
+
+
+def _resamples(number: int) -> Iterator[NDArray[np.int64]]:
+    """`RESAMPLES` times `number` draws from 0 to `number` - 1, with replacement; the same number gives the same draws."""
+    generator = np.random.default_rng(0)
+    for _ in range(RESAMPLES):
+        yield generator.integers(number, size=number)
+
+
+def _percentiles(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tl_core.documents.report import ImageAnswer, SplitMetrics
 from tl_core.evaluation.calibration import reliability, top_label
-from tl_core.evaluation.intervals import wilson_interval
+from tl_core.evaluation.intervals import accuracy_interval, macro_f1_interval
 from tl_core.table import Table
 
 Value = TypeVar("Value", float, NDArray[np.float64])
@@ -168,10 +168,16 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class_names: Sequence[str]) -> SplitMetrics:
+def split_metrics(
+    probs: NDArray[np.floating],
+    truth: NDArray[np.integer],
+    class_names: Sequence[str],
+    groups: NDArray[np.integer] | None = None,
+) -> SplitMetrics:
     """All metrics of `probs` (N, C), rows summing to 1, against `truth` (N,), indices into `class_names` (C names).
 
-    Without images every metric is 0 and the interval is (0, 1).
+    Images with the same entry of `groups` (N,) count as one draw in the intervals. Without images every metric is 0 and an interval
+    is (0, 1).
 
     Raises:
         ValueError: shapes that do not fit, a label out of range.
@@ -198,7 +204,8 @@ def split_metrics(probs: NDArray[np.floating], truth: NDArray[np.integer], class
     return SplitMetrics.model_validate(
         {
             "images": images,
-            "interval": wilson_interval(int(judged.right.sum()), images),
+            "interval": accuracy_interval(predicted == labels, groups),
+            "macro_f1_interval": macro_f1_interval(predicted, labels, count, groups),
             "per_class": tuple(
                 {"name": name, "support": int(support), **_finite({key: of_classes[key][at] for key in of_classes})}
                 for at, (name, support) in enumerate(zip(class_names, judged.support, strict=True))

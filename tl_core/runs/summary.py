@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from tl_core.documents.bundle_info import NO_WEIGHTS
-from tl_core.documents.report import Measured
+from tl_core.documents.report import HeadlineName, Measured
 from tl_core.errors import GraftError
 from tl_core.evaluation.metrics import listed
 from tl_core.runs.store.folders import RunFolder
@@ -34,7 +34,13 @@ class RunSummary(Measured):
     test_accuracy: float
     """A fraction, as `val_accuracy`."""
     test_interval: tuple[float, float]
-    """95 % Wilson interval of `test_accuracy`."""
+    """95 % interval of `test_accuracy`."""
+    cv_accuracy: float | None
+    """Cross-validated accuracy over all pictures, as `Report.cross_validated`; None where that is None."""
+    cv_interval: tuple[float, float] | None
+    """95 % interval of `cv_accuracy`."""
+    headline: HeadlineName
+    """Which of the two is said first."""
     seconds: dict[str, float]
     """Seconds of ingest, features, training, export, evaluation, and the total, without waiting; 0 for a stage that was skipped."""
     peak_memory_mb: float | None
@@ -88,6 +94,9 @@ def summarise(run: RunFolder) -> RunSummary:
         val_accuracy=report.val.accuracy,
         test_accuracy=report.test.accuracy,
         test_interval=report.test.interval,
+        cv_accuracy=report.cross_validated.accuracy if report.cross_validated else None,
+        cv_interval=report.cross_validated.interval if report.cross_validated else None,
+        headline=report.headline,
         seconds={name: round(seconds, 3) for name, seconds in spent.items()},
         peak_memory_mb=max((peak for peak in peaks if peak is not None), default=None),
         backbone=spec.backbone,

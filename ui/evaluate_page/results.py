@@ -74,8 +74,15 @@ def load(run: RunFolder, workspace: Workspace) -> Result:
 
 def top(result: Result) -> None:
     """The headline, what it was measured on, and the other metrics."""
-    test, val = result.report.test, result.report.val
-    st.header(headline(test.accuracy, *test.interval, test.images), anchor=False)
+    report, shown = result.report, result.report.shown
+    test, val = report.test, report.val
+    st.header(headline(shown.accuracy, *shown.interval, shown.images, report.headline), anchor=False)
+    if report.headline == "cross_validated":
+        st.caption(
+            f"Each of the {plural(shown.images, 'picture')} was answered once by a head that had learned from others, with settings chosen "
+            f"without it. {plural(test.images, 'test picture')} alone say less. The delivered head was right on "
+            f"{percent(test.accuracy)} of them ({interval(*test.interval)}); all that follows is about these."
+        )
     whose = "pictures that you set apart" if result.report.own_split else "pictures held out before training"
     st.caption(
         f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "

@@ -135,5 +135,5 @@ def _finished(here: Here) -> list[tuple[RunFolder, Accuracy]]:
     for run in succeeded(here.workspace.runs()):
         if here.dataset is not None and run.spec().dataset == here.dataset.id:
             with suppress(GraftError):
-                found.append((run, run.headline()))
+                found.append((run, run.headline().test))
     return sorted(found, key=lambda entry: -entry[1].accuracy)[:_MOST_RUNS]

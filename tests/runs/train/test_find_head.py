@@ -32,10 +32,11 @@ def known_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find_head, "frozen_features", frozen_features)
 
 
-def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None) -> Any:
+def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None, own_splits: bool = False) -> Any:
     return SimpleNamespace(
         spec=SimpleNamespace(solver="logistic", device="cpu", recipe=Recipe()),
         strategy=strategy(name),
+        manifest=SimpleNamespace(own_splits=own_splits),
         network=None,
         weights=SimpleNamespace(name="ImageNet"),
         cache=None,
@@ -57,6 +58,17 @@ def test_a_head_alone_is_chosen_by_cross_validation_over_all_that_is_not_the_tes
     assert found.out_of_fold is not None
     assert np.array_equal(found.out_of_fold.rows, np.flatnonzero(SPLITS != "test"))
     assert not np.array_equal(found.head.weight, _by_validation())
+
+
+def test_only_a_split_of_our_own_is_cross_validated_as_a_whole() -> None:
+    ours, _ = finish(fitted_head(_plan(), np.zeros(0, dtype=np.uint8)))
+    theirs, _ = finish(fitted_head(_plan(own_splits=True), np.zeros(0, dtype=np.uint8)))
+    assert ours.out_of_fold is not None
+    assert theirs.out_of_fold is not None
+    assert ours.out_of_fold.nested is not None
+    assert ours.out_of_fold.nested.shape == (300, 10)
+    assert theirs.out_of_fold.nested is None
+    assert theirs.out_of_fold.logits.shape == ours.out_of_fold.logits.shape
 
 
 def test_what_training_starts_from_has_seen_no_validation_picture() -> None:

@@ -2,6 +2,7 @@
 
 in_use        (data set) lock that every run and question that needs it holds, shared
 finish        (run) skip training, export best.safetensors
+out_of_fold.npz  (run) answers of cross-validation, where there was one
 result.json   (question) the answer, written last
 """
 
@@ -10,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import locks, settings
 from tl_core.disk import remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import Answer, Question, QuestionSpec
-from tl_core.documents.report import Accuracy, Headline, Report
+from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, JobFolder
 from tl_core.serving.bundle_files import FOLDER
+
+if TYPE_CHECKING:
+    from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
 Answered = TypeVar("Answered", bound=Answer)
 _DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
@@ -131,12 +135,22 @@ class RunFolder(JobFolder):
         """Raises NotFound where it did not end well, DocumentError."""
         return Report.read(self.report_file)
 
-    def headline(self) -> Accuracy:
+    @property
+    def out_of_fold_file(self) -> Path:
+        return self.path / "out_of_fold.npz"
+
+    def out_of_fold(self) -> OutOfFoldAnswers:
+        """What the heads of its cross-validation answered. Raises NotFound where there was none, DocumentError."""
+        from tl_core.documents.out_of_fold import OutOfFoldAnswers
+
+        return OutOfFoldAnswers.read(self.out_of_fold_file)
+
+    def headline(self) -> Headline:
         """How good it is, for a list of runs. Raises NotFound where it did not end well, DocumentError."""
         try:
             found = self.report_file.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return Headline.read(self.report_file).test
+            return Headline.read(self.report_file)
         return _headline(self.report_file, found.st_mtime_ns, found.st_ino)
 
     @cached_property
@@ -219,7 +233,7 @@ def _manifest(file: Path, moment: int, inode: int) -> Manifest:
 
 
 @lru_cache(maxsize=1000)
-def _headline(file: Path, moment: int, inode: int) -> Accuracy:
+def _headline(file: Path, moment: int, inode: int) -> Headline:
     """Read once while it is the same file: a page asks for that of every run at every rerun."""
     del moment, inode  # the cache's key
-    return Headline.read(file).test
+    return Headline.read(file)

@@ -17,7 +17,8 @@ from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.calibration import Calibration
 from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS
-from tl_core.documents.report import Report
+from tl_core.documents.out_of_fold import OutOfFoldAnswers
+from tl_core.documents.report import ENOUGH_TEST_IMAGES, Report
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
 from tl_core.runs.train.find_head import OutOfFold
 from tl_core.runs.train.learn import Learned
@@ -101,15 +102,27 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
                 "Please report this, with the run's log."
             )
     test_probabilities = probabilities(test_logits)
+    cross_validated = None
     if learned.out_of_fold is not None:
         val, val_logits = judged.rows, judged.logits / np.float32(calibration)
+        kept = OutOfFoldAnswers(
+            rows=judged.rows.astype(np.int64),
+            probabilities=probabilities(val_logits).astype(np.float32),
+            nested=None if judged.nested is None else probabilities(judged.nested).astype(np.float32),
+        )
+        kept.write(plan.run.out_of_fold_file)
+        if kept.nested is not None:
+            cross_validated = split_metrics(kept.nested, plan.labels, plan.classes, plan.groups)
+    few = cross_validated is not None and len(test) < ENOUGH_TEST_IMAGES
     report = Report(
         classes=plan.classes,
         images={split: len(plan.rows(split)) for split in SPLITS},
         refused_files=len(plan.manifest.refused),
         own_split=plan.manifest.own_splits,
-        test=split_metrics(test_probabilities, plan.labels[test], plan.classes),
-        val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes),
+        test=split_metrics(test_probabilities, plan.labels[test], plan.classes, plan.groups[test]),
+        val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes, plan.groups[val]),
+        cross_validated=cross_validated,
+        headline="cross_validated" if few else "test",
         answers=answers(test_probabilities, plan.labels[test], test),
         calibration=Calibration(
             before=reliability(*top_label(probabilities(test_logits * np.float32(calibration)), plan.labels[test])),

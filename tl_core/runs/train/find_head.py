@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.report import ENOUGH_TEST_IMAGES
 from tl_core.runs.train.plan import Plan
 from tl_core.training.frozen.features import frozen_features
 from tl_core.training.head.folds import stratified_folds
@@ -27,6 +28,8 @@ class OutOfFold:
     """(M,)"""
     logits: NDArray[np.float32]
     """(M, C), before any temperature."""
+    nested: NDArray[np.float32] | None = None
+    """(N, C) for every row, the test included, by nested cross-validation, divided by the temperature; None on a split of the user's own."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,27 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
     )
     folds = None
     if plan.spec.solver == "logistic" and not plan.strategy.takes_steps and features.nbytes <= IN_MEMORY:
-        learned = plan.rows("train", "val")
+        learned, test = plan.rows("train", "val"), plan.rows("test")
         folds = stratified_folds(plan.labels[learned], plan.groups[learned])
     if folds is None:
         return Found(features, (yield from _head(plan, features)))
-    from tl_core.training.head.cross_validated import fit_cross_validated
+    from tl_core.training.head.cross_validated import TEST, fit_cross_validated
 
     yield StageStarted(stage="training", title="Fitting the last layer")
+    nested = len(test) > 0 and not plan.manifest.own_splits
+    rows = np.sort(np.concatenate([learned, test])) if nested else learned
+    fold_of = np.full(len(plan.labels), TEST)
+    fold_of[learned] = folds
     found = yield from fit_cross_validated(
-        Taken(features, learned),
-        plan.labels[learned],
-        folds,
+        Taken(features, rows),
+        plan.labels[rows],
+        fold_of[rows],
         classes=len(plan.classes),
         balanced=plan.spec.recipe.class_weights,
+        nested=nested,
+        pairs=len(test) < ENOUGH_TEST_IMAGES,
     )
-    return Found(features, found.head, OutOfFold(learned, found.logits))
+    return Found(features, found.head, OutOfFold(learned, found.logits, found.nested))
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:

@@ -1,0 +1,62 @@
+"""Intervals: copies do not make them narrower, and the true value lies in them as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tl_core.evaluation.intervals import accuracy_interval, macro_f1_interval, wilson_interval
+from tl_core.evaluation.metrics import split_metrics
+
+
+def test_images_that_stand_alone_have_wilsons_interval() -> None:
+    right = np.arange(50) < 40
+    assert accuracy_interval(right) == accuracy_interval(right, np.arange(50)) == wilson_interval(40, 50)
+
+
+def test_ten_copies_of_each_image_say_no_more_than_the_images() -> None:
+    right = np.arange(60) < 45
+    low, high = accuracy_interval(np.repeat(right, 10), np.repeat(np.arange(60), 10))
+    one = wilson_interval(45, 60)
+    assert high - low == pytest.approx(one[1] - one[0], rel=0.1)
+    many = wilson_interval(450, 600)
+    assert high - low > 2.5 * (many[1] - many[0])
+
+
+def test_groups_that_are_all_right_count_as_so_many_images() -> None:
+    groups = np.repeat(np.arange(8), 5)
+    assert accuracy_interval(np.ones(40, dtype=bool), groups) == wilson_interval(8, 8)
+    assert accuracy_interval(np.zeros(40, dtype=bool), groups) == wilson_interval(0, 8)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_true_share_lies_in_the_interval_about_as_often_as_it_says(grouped: bool) -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(100):
+        shares = rng.beta(4, 1, 40) if grouped else np.full(40, 0.8)
+        right = rng.random(160) < np.repeat(shares, 4)
+        low, high = accuracy_interval(right, np.repeat(np.arange(40), 4))
+        inside += low <= 0.8 <= high
+    assert inside >= 88
+
+
+def test_the_interval_of_macro_f1_holds_it_and_widens_with_groups() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 90)
+    predicted = np.where(rng.random(90) < 0.7, truth, rng.integers(0, 3, 90))
+    found = split_metrics(np.eye(3)[predicted], truth, ("a", "b", "c"))
+    low, high = macro_f1_interval(predicted, truth, 3)
+    assert found.macro_f1_interval == (low, high)
+    assert low < (found.value("macro_f1") or 0) < high
+    copies = macro_f1_interval(np.repeat(predicted, 5), np.repeat(truth, 5), 3, np.repeat(np.arange(90), 5))
+    assert copies[1] - copies[0] == pytest.approx(high - low, rel=0.15)
+
+
+def test_no_images_say_nothing_and_shapes_that_do_not_fit_are_refused() -> None:
+    nothing = np.zeros(0, dtype=int)
+    assert accuracy_interval(nothing.astype(bool)) == macro_f1_interval(nothing, nothing, 2) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="fit"):
+        accuracy_interval(np.ones(3, dtype=bool), np.arange(2))
+    with pytest.raises(ValueError, match="fit"):
+        macro_f1_interval(np.arange(3), np.arange(2), 3)
