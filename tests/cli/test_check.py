@@ -122,3 +122,40 @@ def test_very_many_files_of_a_finding_are_cut_short_in_the_terminal(
     said = capsys.readouterr().out
     assert said.count("  cat/empty") == MOST_FILES
     assert "and 3 more" in said
+
+
+def test_remedies_are_applied_to_a_copy_that_check_then_finds_in_order(
+    picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = picture_folder({"cat": 21, "dog": 21})
+    shutil.copy(source / "cat" / "000.jpg", source / "dog" / "cat.jpg")
+    black(source / "cat" / "night.jpg")
+    before = {path: path.read_bytes() for path in source.rglob("*.jpg")}
+    remedies, out = tmp_path / "remedies.json", tmp_path / "mended"
+    remedies.write_text(json.dumps({"leave_out": ["cat/night.jpg"], "move": {"dog/cat.jpg": "cat"}}))
+    for data in (source, shutil.make_archive(str(tmp_path / "data"), "zip", source)):
+        assert main(["check", str(data), "--apply", str(remedies), "--out", str(out), "--json"]) == 0
+        done = json.loads(capsys.readouterr().out)
+        assert done == {"out": str(out), "files": 43, "left_out": 1, "moved": 1}
+        assert (out / "cat" / "cat.jpg").read_bytes() == before[source / "cat" / "000.jpg"]
+        assert main(["check", str(out), "--json"]) == 0
+        assert [finding["kind"] for finding in json.loads(capsys.readouterr().out)["findings"]] == ["exact_copy"]
+        shutil.rmtree(out)
+    assert {path: path.read_bytes() for path in source.rglob("*.jpg")} == before
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [("full", "holds something already"), ("pictures/new", "lies in the folder that is copied"), (None, "give both")],
+)
+def test_a_copy_goes_to_a_folder_of_its_own(
+    picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str | None, said: str
+) -> None:
+    source = picture_folder({"cat": 2, "dog": 2})
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    (tmp_path / "r.json").write_text('{"leave_out": ["cat/000.jpg"]}')
+    given = ["--out", str(tmp_path / out)] if out else []
+    assert main(["check", str(source), "--apply", str(tmp_path / "r.json"), *given]) == 2
+    assert said in capsys.readouterr().err
+    assert len(list(tmp_path.rglob("*.jpg"))) == 4

@@ -1,22 +1,82 @@
-"""`check`: what a folder, zip or sample would give, and what the checks find in it."""
+"""`check`: what a folder, zip or sample would give, what the checks find in it, and a copy in which that is mended."""
 
 from __future__ import annotations
 
 import tempfile
 from itertools import zip_longest
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Json
 from tl_core.documents.manifest import SPLITS
+from tl_core.documents.remedies import Remedies
+from tl_core.documents.spec import ClassesFrom
+from tl_core.errors import SpecError
 
 MOST_FILES = 20
 """Files that the terminal lists for one finding; JSON has them all."""
 _BLOCKED = "No classifier can be trained on this yet."
 
 
-def check(data: Data, *, classes: CheckedClasses = "first", json: Json = False) -> None:
-    """Say what would be taken, what refused and why, and what would make it better. Keeps nothing."""
+def check(
+    data: Data,
+    *,
+    apply: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON file of remedies: with --out, a copy of DATA is written in which they are applied.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of that copy, empty or not there yet.")
+    ] = None,
+    classes: CheckedClasses = "first",
+    json: Json = False,
+) -> None:
+    """Say what would be taken, what refused and why, and what would make it better. Without --apply, nothing is kept."""
+    if apply is not None and out is not None:
+        _apply(apply, data, out, classes, json=json)
+    elif apply is not None or out is not None:
+        raise SpecError(
+            "--apply FILE says what to change and --out DIR where the copy goes: give both, or none of them."
+        )
+    else:
+        _check(data, classes, json=json)
+
+
+def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool) -> None:
+    """Write the copy of `data` that the remedies in `file` ask for to `out`, and say what was done."""
+    from tl_core.data import class_folders, remedying
+    from tl_core.data.ingest import source_files
+    from tl_core.data.sources import source_of
+    from tl_core.runs.store.new_folder import free_folder
+
+    remedies = Remedies.read(file)
+    source, folder = source_of(data, classes), free_folder(out)
+    if source.source_kind == "folder" and Path(source.source).resolve() in (
+        folder.resolve(),
+        *folder.resolve().parents,
+    ):
+        raise SpecError(f"{folder} lies in the folder that is copied. Name one outside of it.")
+    with tempfile.TemporaryDirectory(prefix="graft-check-") as staging, show.Bars() as bars:
+        files = bars.run(source_files(source, Path(staging) / "unpacked")).files
+        plan = remedying.planned(files, class_folders.find(files, classes), remedies)
+        remedying.write_copy(plan, folder)
+    given = {each.path: each.parts for each in files}
+    moved = sum(given[path] != parts for path, parts in plan)
+    if json:
+        show.as_json({"out": str(folder), "files": len(plan), "left_out": len(files) - len(plan), "moved": moved})
+    else:
+        show.line(
+            f"{len(plan):,} files are in {folder}; {len(files) - len(plan):,} are left out, and {moved:,} are moved to another class."
+        )
+
+
+def _check(data: str, classes: ClassesFrom, *, json: bool) -> None:
     from tl_core.data.checks import findings
     from tl_core.data.ingest import read
     from tl_core.data.sources import source_of

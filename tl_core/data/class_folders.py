@@ -33,6 +33,8 @@ class Item:
     """Original path inside the folder, for display."""
     class_name: str
     split: Split | None
+    folder: tuple[str, ...]
+    """The folder that gives the class, with those above it, as the user named them; never used as a path."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first", *, in
     depth = _wrapping(pictures, into)
     split_level = _are_splits(pictures, depth)
     class_level = depth + 1 if split_level else depth
-    keyed: list[tuple[SourceFile, str, Split | None]] = []
+    keyed: list[tuple[SourceFile, str, Split | None, int]] = []
     folded: set[tuple[str, ...]] = set()
     for file in pictures:
         folders = file.parts[:-1]
@@ -96,14 +98,17 @@ def find(files: Sequence[SourceFile], classes_from: ClassesFrom = "first", *, in
         level = class_level if classes_from == "first" else len(folders) - 1
         folded.update(folders[: stop + 1] for stop in range(level + 1, len(folders)))
         split = SPLIT_NAMES[_key(folders[depth])] if split_level else None
-        keyed.append((file, shown(folders[level]) or "unnamed", split))
+        keyed.append((file, shown(folders[level]) or "unnamed", split, level))
     if not keyed:
         raise LayoutError(
             f"The {len(pictures):,} pictures lie beside each other in one folder, so nothing says what they show. "
             "Put the pictures of each class into a folder that has the class's name."
         )
-    names = _display_names({key for _, key, _ in keyed})
-    items = tuple(Item(file.path, shown_path(file.parts), names[key], split) for file, key, split in keyed)
+    names = _display_names({key for _, key, _, _ in keyed})
+    items = tuple(
+        Item(file.path, shown_path(file.parts), names[key], split, file.parts[: level + 1])
+        for file, key, split, level in keyed
+    )
     return Layout(
         items=items,
         classes=tuple(sorted(names.values())),

@@ -86,7 +86,7 @@ def read(
     """
     place = staging / "unpacked"
     try:
-        found = yield from _files(spec, place, keep.room if keep else unlimited)
+        found = yield from source_files(spec, place, keep.room if keep else unlimited)
         placed = class_folders.find(found.files, spec.classes_from, into=begun.manifest if begun else None)
         if begun:
             placed = begun.joined(placed, spec.extends.class_names if spec.extends else {})
@@ -135,29 +135,38 @@ class _Writer:
         (self._into / "thumbnails" / file).with_suffix(".jpg").unlink()
 
 
-class _Found(NamedTuple):
+class FilesFound(NamedTuple):
+    """The files of a source; the other fields are those of the manifest."""
+
     files: list[SourceFile]
     source: str
     licence: str | None = None
     note: str | None = None
 
 
-def _files(spec: IngestSpec, place: Path, room: Callable[[int], None]) -> Generator[Event, None, _Found]:
+def source_files(
+    spec: IngestSpec, place: Path, room: Callable[[int], None] = unlimited
+) -> Generator[Event, None, FilesFound]:
+    """List what `spec` names. A zip or a sample is unpacked into the new folder `place`; `room` is asked before its bytes are written.
+
+    Raises:
+        GraftError: as `ingest`, for what concerns the source.
+    """
     if spec.source_kind == "sample":
         from tl_core.data import samples
 
         sample = yield from samples.write_sample(spec.source, place, room=room)
-        return _Found(sources.walk(place), f"sample:{spec.source}", sample.licence, sample.note)
+        return FilesFound(sources.walk(place), f"sample:{spec.source}", sample.licence, sample.note)
     path = Path(spec.source)
     if spec.source_kind == "folder":
         if not path.is_dir():
             raise NotFound(f"There is no folder {shown(str(path))}.")
-        return _Found(sources.walk(path), shown(path.name))
+        return FilesFound(sources.walk(path), shown(path.name))
     if not path.is_file():
         raise NotFound(f"There is no zip {shown(str(path))}.")
     yield StageStarted(stage="reading", title=f"Unpacking {shown(path.name)}")
     most = UNPACKED_FOR_PACKED * settings.current().max_upload_bytes
-    return _Found(archive.extract(path, place, max_bytes=most, room=room), shown(path.name))
+    return FilesFound(archive.extract(path, place, max_bytes=most, room=room), shown(path.name))
 
 
 def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, list[ImageEntry | Refusal]]:
@@ -218,7 +227,7 @@ def _manifest(
     spec: IngestSpec,
     placed: Layout,
     readings: Sequence[ImageEntry | Refusal],
-    found: _Found,
+    found: FilesFound,
     keep: _Writer | None,
     begun: Begun | None,
 ) -> Manifest:
