@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from operator import attrgetter
@@ -223,7 +224,7 @@ def test_pictures_of_which_nothing_was_measured_are_not_judged(tmp_path: Path) -
 
 
 def test_each_number_has_a_check_that_finds_by_it() -> None:
-    assert MEASURES.keys() <= checks.CHECKS.keys()
+    assert MEASURES.keys() - checks.SHORTCUT_MEASURES <= checks.CHECKS.keys()
 
 
 def test_two_checks_of_one_kind_are_refused_at_import() -> None:
@@ -255,3 +256,54 @@ def test_a_number_of_a_file_is_one_row_too(
     source = picture_folder({"cat": 3, "dog": 3})
     for entry in ingested(source, tmp_path / "d").images:
         assert entry.measured["bytes"] == (source / entry.name).stat().st_size
+
+
+def _as_png(image: Image.Image, path: Path) -> None:
+    image.save(path.with_suffix(".png"))
+
+
+def _brighter(image: Image.Image, path: Path) -> None:
+    image.point(lambda value: 128 + value // 2).save(path)
+
+
+def _larger(image: Image.Image, path: Path) -> None:
+    image.resize((300, 225)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (_as_png, "The file format"),
+        (_brighter, "The (brightness|colour of the border)"),
+        (_larger, "The size in pixels"),
+        (None, ""),
+    ],
+)
+def test_a_class_that_something_silly_tells_is_a_shortcut(
+    tmp_path: Path, plant: Callable[[Image.Image, Path], None] | None, told: str
+) -> None:
+    for number in range(36):
+        path = tmp_path / "p" / ("cat", "dog", "hen")[number % 3] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (plant if plant and number % 3 == 1 else Image.Image.save)(blocks(number), path)
+    found = said(ingested(tmp_path / "p", tmp_path / "d"))
+    if plant is None:
+        assert "shortcut" not in found
+        return
+    message, remedy = found["shortcut"].message, found["shortcut"].remedy
+    assert re.match(
+        rf"{told} alone tells 'dog' from the other classes.* is right in (9\d|100)% \(by chance in 50%", message
+    )
+    assert remedy == "photograph"
+
+
+def test_no_shortcut_is_said_of_pictures_that_were_read_before_it_was_measured(tmp_path: Path) -> None:
+    for number in range(40):
+        path = tmp_path / "p" / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (_as_png if number % 2 else Image.Image.save)(blocks(number), path)
+    manifest = ingested(tmp_path / "p", tmp_path / "d")
+    assert "shortcut" in said(manifest)
+    first = manifest.images[0]
+    older = first.model_copy(update={"measured": {"blurred": 0.1}})
+    assert "shortcut" not in said(manifest.model_copy(update={"images": (older, *manifest.images[1:])}))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from PIL.ExifTags import Base
 
 from tests.conftest import PATIENCE, picture
 from tests.data.work import blocks
-from tl_core.data.measures import MEASURES, blur, bright_part, entropy, measured, white_share
+from tl_core.data.measures import MEASURES, blur, bright_part, brightness, entropy, measured, white_share
 
 
 def test_the_more_a_picture_is_blurred_the_higher_its_number_whatever_its_contrast() -> None:
@@ -45,9 +47,34 @@ def test_brightness_and_entropy_are_those_of_known_pictures() -> None:
 @pytest.mark.parametrize("grey", [0, 255, None])
 def test_an_odd_picture_is_measured_all_the_same(size: tuple[int, int], grey: int | None) -> None:
     image = picture(0, 0, size).convert("L") if grey is None else Image.new("L", size, grey)
-    numbers = measured("grey", image)
+    content = BytesIO()
+    image.save(content, "PNG")
+    numbers = measured("grey", image) | measured("pixels", image.convert("RGB")) | measured("file", content.getvalue())
     assert numbers.keys() == MEASURES.keys()
     assert all(np.isfinite(number) and type(number) in (int, float) for number in numbers.values())
+
+
+def test_a_file_is_measured_by_what_it_declares() -> None:
+    def file(kind: str, software: str = "", size: tuple[int, int] = (30, 20)) -> bytes:
+        exif = Image.Exif()
+        exif[Base.Software] = software
+        content = BytesIO()
+        Image.new("RGB", size).save(content, kind, exif=exif)
+        return content.getvalue()
+
+    plain, edited, png = (measured("file", file(*kind)) for kind in (("JPEG",), ("JPEG", "Darkroom 3"), ("PNG",)))
+    assert (plain["file_width"], plain["file_height"], plain["file_bytes"]) == (30, 20, len(file("JPEG")))
+    assert plain["file_format"] == edited["file_format"] != png["file_format"]
+    assert plain["camera"] == png["camera"] != edited["camera"]
+    assert measured("file", file("JPEG", size=(3_000, 20)))["file_width"] == 3_000
+
+
+def test_a_border_is_the_edges_and_not_the_middle() -> None:
+    framed = Image.new("RGB", (200, 100), (10, 20, 30))
+    framed.paste((255, 255, 255), (5, 5, 195, 95))
+    numbers = measured("pixels", framed)
+    assert [numbers[f"border_{colour}"] for colour in ("red", "green", "blue")] == [10, 20, 30]
+    assert brightness(Image.new("L", (9, 4), 77)) == 77
 
 
 def test_a_child_that_decodes_imports_no_documents() -> None:

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tl_core.data.shortcuts import shortcut
+from tl_core.data.split import group_keys
 from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
@@ -318,6 +320,47 @@ def _odd_shape(manifest: Manifest) -> Iterator[Found]:
         )
 
 
+def _shortcut(manifest: Manifest) -> Iterator[Found]:
+    images = manifest.images
+    if not images or not all(image.measured.keys() >= SHORTCUT_MEASURES for image in images):
+        return
+
+    def numbers(*kinds: str) -> NDArray[np.float64]:
+        return np.array([[image.measured[kind] for kind in kinds] for image in images], dtype=np.float64)
+
+    sides = numbers("file_width", "file_height")
+    properties = {
+        "The file format": numbers("file_format"),
+        "The size in pixels": sides,
+        "The shape (width to height)": sides[:, :1] / sides[:, 1:],
+        "The camera or program that made the file": numbers("camera"),
+    }
+    # Of a smaller picture, what it shows fills all, and decides how bright it is and how many bytes it takes.
+    if np.median([min(image.width, image.height) for image in images]) >= 64:
+        properties["The brightness"] = numbers("brightness")
+        properties["The size of the file"] = numbers("file_bytes")
+        properties["The colour of the border"] = numbers("border_red", "border_green", "border_blue")
+    labels = np.array([image.label for image in images], dtype=np.int64)
+    found = shortcut(properties, labels, group_keys(manifest))
+    if found:
+        told = (
+            "the classes apart" if found.label is None else f"{manifest.classes[found.label]!r} from the other classes"
+        )
+        yield Found(
+            f"{found.property} alone tells {told}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
+            f"(by chance in {found.chance:.0%}; cross-validated, all classes counted alike). A network may learn that instead of what is "
+            "on the pictures, and then its accuracy does not hold for others. Take photographs of every class with the same camera, "
+            "in the same light and place, and save them alike."
+        )
+
+
+SHORTCUT_MEASURES = frozenset(
+    {"file_format", "file_width", "file_height", "file_bytes", "camera", "brightness"}
+    | {"border_red", "border_green", "border_blue"}
+)
+"""The numbers of `data/measures` by which shortcuts are found; nothing is said where a picture lacks one of them."""
+
+
 def _outlying(
     manifest: Manifest,
     number: Callable[[ImageEntry], float | None],
@@ -400,6 +443,7 @@ CHECKS = Table(
         Check(kind="blank", find=_blank, remedy="leave_out"),
         Check(kind="tiny", find=_tiny, remedy="leave_out"),
         Check(kind="odd_shape", find=_odd_shape, remedy="leave_out"),
+        Check(kind="shortcut", find=_shortcut, remedy="photograph"),
         Check(kind="small_class", find=_small_class, remedy="photograph"),
         Check(kind="imbalance", find=_imbalance, remedy="photograph"),
     ],

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ExifTags import Base
+
+from tl_core.data.formats import recognised
 
 WHITE = 250
 """Grey value from which a pixel counts as blown out."""
@@ -23,6 +28,8 @@ _REACH = 4
 """Pixels to each side of the mean by which a picture is blurred again."""
 _LINES = 64
 """Rows, and columns, that are enough to tell how blurred a picture is."""
+_BORDER = 50
+"""The border of a picture is one part in so many of its shorter side deep."""
 
 Needs = Literal["file", "pixels", "grey"]
 
@@ -91,10 +98,65 @@ def entropy(grey: Image.Image) -> float:
     return float(-(shares * np.log2(shares)).sum()) + 0.0
 
 
+def brightness(grey: Image.Image) -> float:
+    """The mean grey value, 0 to 255."""
+    return sum(value * count for value, count in enumerate(grey.histogram())) / (grey.width * grey.height)
+
+
+def border(channel: int) -> Callable[[Image.Image], float]:
+    """A function that gives the mean of one channel (0 red, 1 green, 2 blue) along the four edges of a picture, 0 to 255."""
+
+    def mean(image: Image.Image) -> float:
+        width, height = image.size
+        deep = max(1, min(width, height) // _BORDER)
+        edges = (
+            (0, 0, width, deep),
+            (0, height - deep, width, height),
+            (0, 0, deep, height),
+            (width - deep, 0, width, height),
+        )
+        parts = [np.asarray(image.crop(edge).getchannel(channel)).ravel() for edge in edges]
+        return float(np.concatenate(parts).mean())
+
+    return mean
+
+
+def file_format(content: bytes) -> int:
+    """A number that stands for the format of the file."""
+    return crc32(recognised(content).name.encode())
+
+
+def side(axis: int) -> Callable[[bytes], int]:
+    """A function that gives the width (0) or height (1) that a file declares, in pixels, before it is turned upright."""
+    return lambda content: _opened(content).size[axis]
+
+
+def camera(content: bytes) -> int:
+    """A number that stands for the camera and the program that made the file; one and the same where the file names none."""
+    tags = _opened(content).getexif()
+    return crc32("\n".join(str(tags.get(tag, "")) for tag in (Base.Make, Base.Model, Base.Software)).encode())
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The picture of a file that was decoded before, without its pixels."""
+    return Image.open(BytesIO(content), formats=recognised(content).pillow)
+
+
 MEASURES: Mapping[str, Measure] = {
     "blurred": Measure("grey", blur),
     "dark": Measure("grey", bright_part),
     "bright": Measure("grey", white_share),
     "blank": Measure("grey", entropy),
+    "brightness": Measure("grey", brightness),
+    "border_red": Measure("pixels", border(0)),
+    "border_green": Measure("pixels", border(1)),
+    "border_blue": Measure("pixels", border(2)),
+    "file_format": Measure("file", file_format),
+    "file_bytes": Measure("file", len),
+    "file_width": Measure("file", side(0)),
+    "file_height": Measure("file", side(1)),
+    "camera": Measure("file", camera),
 }
-"""Every number by its name, which is the kind of the check that finds by it, and its key in `ImageEntry.measured`."""
+"""Every number by its name, its key in `ImageEntry.measured`. A check that finds by one number has its kind for a name; those from
+`brightness` on are what the check of shortcuts looks at.
+"""
