@@ -12,8 +12,10 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.options import BATCH_SIZE, STAGES, Device, Recipe
+from tl_core.documents.growth import Growth
+from tl_core.documents.options import BATCH_SIZE, DEFAULT_NETWORK, STAGES, Device, Recipe
 from tl_core.documents.spec import Precision, Queue, TrainSpec
+from tl_core.documents.suspects import SuspectLabel
 
 
 class Answer(Document):
@@ -291,5 +293,35 @@ class FeatureMapsSpec(Question):
         )
 
 
-QuestionSpec = DescribeSpec | MeasureSpec | RankSpec | LearningRateSpec | PreviewSpec | FeatureMapsSpec
+class LabelReview(Answer):
+    """What cross-validated heads on frozen features say of a data set's labels and of its size."""
+
+    accuracy: float
+    """Share of the pictures that were answered as they are labelled, each by a head that had not seen it."""
+    suspects: tuple[SuspectLabel, ...]
+    """The least likely labels first; their rows are those of the manifest."""
+    growth: Growth
+
+
+class LabelReviewSpec(Question):
+    """Which labels of a data set are probably wrong, and what would more pictures bring?"""
+
+    answer = LabelReview
+    job: Literal["review"] = "review"
+    workspace: str
+    dataset: str
+    backbone: str = DEFAULT_NETWORK
+
+    @property
+    def handling(self) -> Handling:
+        return Handling(
+            "Looking for wrong labels",
+            about=About(self.workspace, self.dataset),
+            pretrained=((self.backbone, None),),
+        )
+
+
+QuestionSpec = (
+    DescribeSpec | MeasureSpec | RankSpec | LearningRateSpec | PreviewSpec | FeatureMapsSpec | LabelReviewSpec
+)
 """Every kind of question; `job` in the JSON tells which."""

@@ -17,6 +17,8 @@ from tl_core.documents.questions import (
     DescribeSpec,
     FeatureMaps,
     FeatureMapsSpec,
+    LabelReview,
+    LabelReviewSpec,
     Measurement,
     MeasureSpec,
     PreviewSpec,
@@ -63,6 +65,16 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
             assert picture.width > 0
     with Image.open(question.path / look.picture) as picture:
         assert picture.size == (SIZE, SIZE)
+
+
+def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture(workspace: Workspace, pets: DatasetFolder) -> None:
+    manifest = pets.manifest()
+    question = _answered(ask(workspace, LabelReviewSpec(workspace=workspace.token, dataset=pets.id)))
+    found = question.answer(LabelReview)
+    assert found is not None
+    assert found.accuracy == found.growth.accuracies[-1] > 0.8
+    assert 0.8 * len(manifest.images) == pytest.approx(found.growth.sizes[-1], rel=0.1)
+    assert all(manifest.images[one.row].label == one.label != one.suggested for one in found.suspects)
 
 
 def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: DatasetFolder) -> None:

@@ -13,6 +13,7 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import (
     DescribeSpec,
     FeatureMapsSpec,
+    LabelReviewSpec,
     LearningRateSpec,
     MeasureSpec,
     PreviewSpec,
@@ -109,6 +110,16 @@ def rank_job(question: QuestionFolder) -> Generator[Event, None, None]:
     answer.write(question.result_file)
 
 
+def review_job(question: QuestionFolder) -> Generator[Event, None, None]:
+    """Labels that are probably wrong, and what more pictures would bring."""
+    yield StageStarted(stage="preparing", title="Looking for wrong labels")
+    from tl_core.runs.questions.label_review import review
+
+    spec = question.spec_as(LabelReviewSpec)
+    answer = yield from review(spec, _dataset(spec.workspace, spec.dataset), Store.default().cache)
+    answer.write(question.result_file)
+
+
 QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = covering(
     "kinds of question",
     (kind.model_fields["job"].default for kind in get_args(QuestionSpec)),
@@ -119,6 +130,7 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
         "rate": learning_rate_job,
         "measure": measure_job,
         "rank": rank_job,
+        "review": review_job,
     },
 )
 """The job of each kind of question, by `job` of its spec."""

@@ -1,0 +1,63 @@
+"""Which labels of a data set are probably wrong, and what more pictures would bring: by heads on its frozen features.
+
+The features of all images are cached under the keys of training, so a run on the same backbone finds them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+
+from tl_core.data.cache import Cache
+from tl_core.data.pixel_arrays import load_pixels
+from tl_core.data.split import group_keys
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.questions import LabelReview, LabelReviewSpec
+from tl_core.errors import NotEnoughImages
+from tl_core.evaluation.growth import growth
+from tl_core.evaluation.metrics import probabilities
+from tl_core.evaluation.suspects import suspect_labels
+from tl_core.models.registry import network
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.training.frozen.features import features_key, frozen_features
+from tl_core.training.head.cross_validated import fit_cross_validated
+from tl_core.training.head.fitted import temperature
+from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.part_fits import fit_parts
+
+
+def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Event, None, LabelReview]:
+    """Cross-validate heads on the features of all images of `dataset`, whatever part they are in, and judge the labels by them.
+
+    Raises:
+        DataError: no head can be fitted on these images, or a class cannot be divided into folds.
+        WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
+        OverBudget, DiskFull: the cache or the disk has no room.
+    """
+    from tl_core.data.checks import require_trainable
+
+    manifest, backbone = dataset.manifest(), network(spec.backbone)
+    require_trainable(manifest)
+    labels = np.array([image.label for image in manifest.images], dtype=np.int64)
+    groups = group_keys(manifest)
+    folds = stratified_folds(labels, groups)
+    if folds is None:
+        raise NotEnoughImages(
+            "The labels cannot be judged: the pictures of a class are all alike, or all also in another class. Add pictures of it."
+        )
+    weights = backbone.weights_row()
+    size = weights.input_size
+    pixels = yield from load_pixels(dataset.path, manifest, size=size, interpolation=weights.interpolation, cache=cache)
+    yield StageStarted(stage="features", title="Looking at every picture once")
+    key = features_key(manifest, backbone, weights.name, size)
+    features = yield from frozen_features(pixels, backbone, weights.name, device="cpu", cache=cache, key=key)
+    yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
+    found = yield from fit_cross_validated(features, labels, folds, classes=len(manifest.classes))
+    assert found.head.c is not None
+    parts = fit_parts(features, labels, folds, groups, classes=len(manifest.classes), c=found.head.c)
+    return LabelReview(
+        accuracy=found.head.val_accuracy,
+        suspects=suspect_labels(probabilities(found.logits / temperature(found.logits, labels)), labels),
+        growth=growth(parts.sizes, parts.right, labels, groups),
+    )

@@ -1,0 +1,67 @@
+"""On the Data page: labels that are probably wrong, worst first, and what more pictures would bring."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tl_core.data.checks import problem
+from tl_core.documents.growth import Growth
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.questions import LabelReview, LabelReviewSpec
+from tl_core.evaluation.suspects import LEAST_LIKELY
+from tl_core.runs.store.folders import DatasetFolder
+from ui import asking, grids
+from ui.places import Here
+from ui.words import interval, percent, plain, plural
+
+
+def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
+    """The button, the progress, and the answer of the last review of `dataset`; nothing where no run can start on it."""
+    if problem(manifest):
+        return
+    question = asking.latest(here.workspace, LabelReviewSpec, lambda spec: spec.dataset == dataset.id)
+    found = asking.answered(question, LabelReview)
+    if found is None:
+        asking.button(
+            here.workspace,
+            LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id),
+            question,
+            "Look for wrong labels",
+            key="review-labels",
+            icon=":material/label_off:",
+            help="Small classifiers judge pictures that they have not learned from, and say what more pictures would bring",
+        )
+        return
+    _suspects(dataset, manifest, found)
+    st.markdown(f":material/trending_up: {twice(found.growth, manifest.classes)}")
+
+
+def _suspects(dataset: DatasetFolder, manifest: Manifest, found: LabelReview) -> None:
+    if not found.suspects:
+        st.markdown(":material/label: No label looks wrong.")
+        return
+    count = len(found.suspects)
+    title = f"{plural(count, 'label')} may be wrong: unlikely to classifiers that had not seen the picture (under {percent(LEAST_LIKELY)})"
+    with st.expander(title, icon=":material/label_off:", key="suspect-labels"):
+        st.caption(
+            "The least likely label comes first. Some of these pictures are only hard; look before you change anything."
+        )
+        images = [manifest.images[one.row] for one in found.suspects]
+        captions = [
+            f"labelled **{plain(manifest.classes[one.label], longest=24)}**; "
+            f"others suggest **{plain(manifest.classes[one.suggested], longest=24)}**, {percent(one.suggested_probability)}"
+            for one in found.suspects
+        ]
+        grids.grid([dataset.thumbnail(image) for image in images], captions, key=f"suspects-{dataset.id}", tile=150)
+
+
+def twice(growth: Growth, classes: tuple[str, ...]) -> str:
+    """What twice as many pictures would bring, in a sentence."""
+    now = percent(growth.accuracies[-1])
+    better = f"{percent(growth.twice)} ({interval(*growth.interval)})"
+    photograph = (
+        "" if growth.photograph is None else f" The class to photograph is **{plain(classes[growth.photograph])}**."
+    )
+    return (
+        f"A fitted last layer is right in {now} now; with twice as many pictures of every class: {better}.{photograph}"
+    )
