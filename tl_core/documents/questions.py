@@ -12,10 +12,10 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.growth import Growth
+from tl_core.documents.learning_curve import Growth
 from tl_core.documents.options import BATCH_SIZE, DEFAULT_NETWORK, STAGES, Device, Recipe
 from tl_core.documents.spec import Precision, Queue, TrainSpec
-from tl_core.documents.suspects import SuspectLabel
+from tl_core.documents.suspect_label import SuspectLabel
 
 
 class Answer(Document):

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.calibration import Calibration
 from tl_core.documents.manifest import Split
+from tl_core.documents.reliability import Calibration
 
 
 class Measured(Record):

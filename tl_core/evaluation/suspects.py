@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.suspects import SuspectLabel
+from tl_core.documents.suspect_label import SuspectLabel
 
 LEAST_LIKELY = 0.03
 """Probability of a label above which it is not suspected."""

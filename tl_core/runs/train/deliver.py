@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tl_core.data.pace import Pace
 from tl_core.disk import write_atomically
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
-from tl_core.documents.calibration import Calibration
 from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.out_of_fold import OutOfFoldAnswers
+from tl_core.documents.reliability import Calibration
 from tl_core.documents.report import ENOUGH_TEST_IMAGES, Report
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
 from tl_core.runs.train.find_head import OutOfFold

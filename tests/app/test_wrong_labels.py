@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.growth import Growth
+from tl_core.documents.learning_curve import Growth
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
-from tl_core.documents.suspects import SuspectLabel
+from tl_core.documents.suspect_label import SuspectLabel
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import new_id
 
