@@ -53,6 +53,19 @@ def test_the_interval_of_macro_f1_holds_it_and_widens_with_groups() -> None:
     assert copies[1] - copies[0] == pytest.approx(high - low, rel=0.15)
 
 
+def test_answers_of_cross_validation_say_less_than_as_many_independent_ones() -> None:
+    right = np.arange(110) < 88
+    assert accuracy_interval(right, folds=6) == pytest.approx(wilson_interval(40, 50))
+    pairs = np.repeat(np.arange(55), 2)
+    low, high = accuracy_interval(right, pairs)
+    wide = accuracy_interval(right, pairs, folds=6)
+    assert wide == pytest.approx((0.8 - 2.2**0.5 * (0.8 - low), min(1.0, 0.8 + 2.2**0.5 * (high - 0.8))))
+    assert accuracy_interval(np.ones(110, dtype=bool), pairs, folds=6) == pytest.approx(wilson_interval(25, 25))
+    truth = np.arange(110) % 2
+    narrow, wider = (macro_f1_interval(np.where(right, truth, 1 - truth), truth, 2, folds=folds) for folds in (None, 6))
+    assert wider[0] < narrow[0] < narrow[1] < wider[1]
+
+
 def test_no_images_say_nothing_and_shapes_that_do_not_fit_are_refused() -> None:
     nothing = np.zeros(0, dtype=int)
     assert accuracy_interval(nothing.astype(bool)) == macro_f1_interval(nothing, nothing, 2) == (0.0, 1.0)

@@ -46,7 +46,7 @@ class SplitMetrics(Measured):
     accuracy: float
     interval: tuple[float, float]
     """95 % interval of the accuracy, fractions: Wilson's score interval (Wilson 1927), or a bootstrap over groups where pictures
-    form groups.
+    form groups; wider where the answers are those of cross-validation (Nadeau and Bengio 2003).
     """
     macro_f1_interval: tuple[float, float] | None = None
     """95 % bootstrap interval of the macro F1, fractions; None in a report that was written before there was one."""

@@ -13,7 +13,7 @@ RESAMPLES = 1000
 """Resamples of a bootstrap."""
 
 
-def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(correct: float, images: float, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval (Wilson 1927) of the accuracy `correct / images`, as fractions; (0, 1) without images.
 
     SciPy gives the same values, as a test checks, but importing `scipy.stats` takes a third of a second.
@@ -30,14 +30,19 @@ def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> t
 
 
 def accuracy_interval(
-    right: NDArray[np.bool_], groups: NDArray[np.integer] | None = None, *, confidence: float = 0.95
+    right: NDArray[np.bool_],
+    groups: NDArray[np.integer] | None = None,
+    *,
+    folds: int | None = None,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Interval of the share of `right` (N,), as fractions; (0, 1) without images.
 
     Where images with the same entry of `groups` (N,) are of one kind, they count as one draw: groups are resampled with all that belongs to
     them, and the interval lies between percentiles of the share (the cluster bootstrap, Field and Welsh 2007). Resamples of answers that are
     all right, or all wrong, do not differ, so their interval is Wilson's for as many images as there are groups. Without
-    `groups`, or where each has one image, it is `wilson_interval`.
+    `groups`, or where each has one image, it is `wilson_interval`. `folds`: how many the answers come from, where they are those of
+    cross-validation; see `widening`.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -46,14 +51,15 @@ def accuracy_interval(
     if groups is not None and groups.shape != right.shape:
         raise ValueError(f"Groups {groups.shape} do not fit answers {right.shape}.")
     if groups is None or len(np.unique(groups)) == images:
-        return wilson_interval(correct, images, confidence=confidence)
+        return wilson_interval(correct / widening(folds), images / widening(folds), confidence=confidence)
     number, at = np.unique(groups, return_inverse=True)
     if correct in (0, images):
-        return wilson_interval(len(number) if correct else 0, len(number), confidence=confidence)
+        alike = len(number) / widening(folds)
+        return wilson_interval(alike if correct else 0, alike, confidence=confidence)
     sizes = np.bincount(at).astype(np.float64)
     rights = np.bincount(at, weights=right.astype(np.float64))
     shares = [float(rights[drawn].sum() / sizes[drawn].sum()) for drawn in _resamples(len(number))]
-    return _percentiles(shares, confidence)
+    return _widened(correct / images, _percentiles(shares, confidence), folds)
 
 
 def macro_f1_interval(
@@ -62,12 +68,13 @@ def macro_f1_interval(
     classes: int,
     groups: NDArray[np.integer] | None = None,
     *,
+    folds: int | None = None,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Bootstrap interval (Efron and Tibshirani 1993) of the mean F1 of the classes, as fractions; (0, 1) without images.
 
     `predicted` and `truth` (N,) are 0 to `classes` - 1; a class that a resample neither holds nor predicts is left out of its mean. With
-    `groups` (N,), groups are resampled in place of images.
+    `groups` (N,), groups are resampled in place of images. `folds` as for `accuracy_interval`.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -78,13 +85,30 @@ def macro_f1_interval(
         return 0.0, 1.0
     at = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
     hits = predicted == truth
-    found = []
-    for drawn in _resamples(int(at.max()) + 1):
-        often = np.bincount(drawn, minlength=len(truth))[at]
+
+    def macro_f1(often: NDArray[np.int64]) -> float:
         right = np.bincount(truth[hits], often[hits], minlength=classes)
         named = np.bincount(truth, often, minlength=classes) + np.bincount(predicted, often, minlength=classes)
-        found.append(float((2 * right / np.maximum(named, 1)).sum() / (named > 0).sum()))
-    return _percentiles(found, confidence)
+        return float((2 * right / np.maximum(named, 1)).sum() / (named > 0).sum())
+
+    number = int(at.max()) + 1
+    found = [macro_f1(np.bincount(drawn, minlength=number)[at]) for drawn in _resamples(number)]
+    return _widened(macro_f1(np.ones(len(truth), dtype=np.int64)), _percentiles(found, confidence), folds)
+
+
+def widening(folds: int | None) -> float:
+    """Factor of the variance of a figure that comes from so many folds: 1 + K / (K - 1), as Nadeau and Bengio 2003 correct it.
+
+    Heads of different folds learn mostly from the same images, so they err together, and the answers of cross-validation say less
+    than as many independent ones. Without `folds` it is 1.
+    """
+    return 1.0 if folds is None else 1 + folds / (folds - 1)
+
+
+def _widened(value: float, interval: tuple[float, float], folds: int | None) -> tuple[float, float]:
+    factor = sqrt(widening(folds))
+    low, high = (value + factor * (end - value) for end in interval)
+    return max(0.0, low), min(1.0, high)
 
 
 def _resamples(number: int) -> Iterator[NDArray[np.int64]]:

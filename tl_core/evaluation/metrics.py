@@ -173,10 +173,12 @@ def split_metrics(
     truth: NDArray[np.integer],
     class_names: Sequence[str],
     groups: NDArray[np.integer] | None = None,
+    folds: int | None = None,
 ) -> SplitMetrics:
     """All metrics of `probs` (N, C), rows summing to 1, against `truth` (N,), indices into `class_names` (C names).
 
-    Images with the same entry of `groups` (N,) count as one draw in the intervals. Without images every metric is 0 and an interval
+    Images with the same entry of `groups` (N,) count as one draw in the intervals. `folds`: how many the answers come
+    from, where they are those of cross-validation, whose intervals are wider. Without images every metric is 0 and an interval
     is (0, 1).
 
     Raises:
@@ -204,8 +206,8 @@ def split_metrics(
     return SplitMetrics.model_validate(
         {
             "images": images,
-            "interval": accuracy_interval(predicted == labels, groups),
-            "macro_f1_interval": macro_f1_interval(predicted, labels, count, groups),
+            "interval": accuracy_interval(predicted == labels, groups, folds=folds),
+            "macro_f1_interval": macro_f1_interval(predicted, labels, count, groups, folds=folds),
             "per_class": tuple(
                 {"name": name, "support": int(support), **_finite({key: of_classes[key][at] for key in of_classes})}
                 for at, (name, support) in enumerate(zip(class_names, judged.support, strict=True))

@@ -111,8 +111,9 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
             nested=None if judged.nested is None else probabilities(judged.nested).astype(np.float32),
         )
         kept.write(plan.run.out_of_fold_file)
-        if kept.nested is not None:
-            cross_validated = split_metrics(kept.nested, plan.labels, plan.classes, plan.groups)
+        if kept.nested is not None and judged.folds is not None:
+            # The test is one more fold.
+            cross_validated = split_metrics(kept.nested, plan.labels, plan.classes, plan.groups, judged.folds + 1)
     few = cross_validated is not None and len(test) < ENOUGH_TEST_IMAGES
     report = Report(
         classes=plan.classes,
@@ -120,7 +121,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         refused_files=len(plan.manifest.refused),
         own_split=plan.manifest.own_splits,
         test=split_metrics(test_probabilities, plan.labels[test], plan.classes, plan.groups[test]),
-        val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes, plan.groups[val]),
+        val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes, plan.groups[val], judged.folds),
         cross_validated=cross_validated,
         headline="cross_validated" if few else "test",
         answers=answers(test_probabilities, plan.labels[test], test),

@@ -28,6 +28,8 @@ class OutOfFold:
     """(M,)"""
     logits: NDArray[np.float32]
     """(M, C), before any temperature."""
+    folds: int | None = None
+    """How many folds `rows` were divided into."""
     nested: NDArray[np.float32] | None = None
     """(N, C) for every row, the test included, by nested cross-validation, divided by the temperature; None on a split of the user's own."""
 
@@ -82,7 +84,7 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         nested=nested,
         pairs=len(test) < ENOUGH_TEST_IMAGES,
     )
-    return Found(features, found.head, OutOfFold(learned, found.logits, found.nested))
+    return Found(features, found.head, OutOfFold(learned, found.logits, int(folds.max()) + 1, found.nested))
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
