@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from tl_core.data.split import assign, group_keys, split_counts, split_hashes
-from tl_core.documents.manifest import ImageEntry, Manifest, Split
+from tl_core.data.split import assign, group_keys, of_one_moment, split_counts, split_hashes
+from tl_core.documents.manifest import Former, ImageEntry, Manifest, Split
 
 
 def manifest(rows: list[tuple[int, str, Split | None]]) -> Manifest:
@@ -98,3 +100,90 @@ def test_a_group_is_one_content_whatever_the_order() -> None:
     rows = [(0, "c", None), (0, "a", None), (1, "c", None), (1, "b", None)]
     assert group_keys(manifest(rows)).tolist() == [2, 0, 2, 1]
     assert group_keys(manifest(rows[::-1])).tolist() == [1, 2, 0, 2]
+
+
+def grouped(data: Manifest, groups: Mapping[int, int]) -> Manifest:
+    """`data` with the group of each row that `groups` names."""
+    images = tuple(image.model_copy(update={"group": groups.get(row)}) for row, image in enumerate(data.images))
+    return data.model_copy(update={"images": images, "grouped": True})
+
+
+def sides(data: Manifest, splits: np.ndarray) -> dict[int, set[str]]:
+    """The parts in which each group of several pictures is."""
+    keys = group_keys(data).tolist()
+    return {key: set(splits[[k == key for k in keys]].tolist()) for key in keys if keys.count(key) > 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "digest"),
+    [
+        (manifest(balanced(3, 40)), "e898464f144b6861"),
+        (manifest(balanced(4, 5) + balanced(1, 2, None, 7000)), "bf098329713e278c"),
+        (manifest(balanced(2, 40) + [(1, f"{i:x}", None) for i in range(10)]), "4535af70bc830451"),
+        (
+            manifest(balanced(2, 20) + balanced(3, 13, None, 9000)).model_copy(
+                update={"former": (Former(images=40, classes=("class 0", "class 1")),)}
+            ),
+            "b257d0016c3bcc81",
+        ),
+        (manifest(balanced(2, 40, "train") + balanced(2, 6, "test", 9000)), "ba08d5de3a86663c"),
+    ],
+)
+def test_where_no_pictures_belong_together_the_split_is_that_of_former_versions(data: Manifest, digest: str) -> None:
+    for found in (data, grouped(data, {})):
+        parts = "".join("".join(assign(found, seed).tolist()) for seed in range(20))
+        assert hashlib.sha256(parts.encode()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_is_on_one_side_and_each_class_keeps_its_shares(seed: int) -> None:
+    data = grouped(manifest(balanced(3, 100)), {row: row // 4 for row in range(0, 200)})
+    splits = assign(data, seed)
+    assert all(len(side) == 1 for side in sides(data, splits).values())
+    for counts in list(split_counts(data, splits).values())[:2]:
+        assert 12 <= counts["val"] <= 15
+        assert 12 <= counts["test"] <= 15
+    assert split_counts(data, splits)["class 2"] == {"train": 70, "val": 15, "test": 15}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_three_groups_are_one_for_each_part_and_the_largest_is_learned_from(seed: int) -> None:
+    data = grouped(manifest(balanced(2, 30)), {row: 0 if row < 1 else 1 if row < 3 else 2 for row in range(30)})
+    splits = assign(data, seed)
+    assert all(len(side) == 1 for side in sides(data, splits).values())
+    assert split_counts(data, splits)["class 0"]["train"] == 27
+    assert min(split_counts(data, splits)["class 0"].values()) >= 1
+    assert of_one_moment(data) == {}
+
+
+def test_a_class_of_one_moment_is_cut_in_the_order_of_names() -> None:
+    plain = manifest(balanced(2, 20))
+    images = tuple(image.model_copy(update={"name": f"IMG_{row}.jpg"}) for row, image in enumerate(plain.images))
+    data = grouped(plain.model_copy(update={"images": images}), {row: row // 10 for row in range(20)})
+    assert of_one_moment(data) == {"class 0": 2}
+    assert assign(data, 0)[:20].tolist() == ["train"] * 14 + ["val"] * 3 + ["test"] * 3
+    assert of_one_moment(manifest(balanced(2, 20))) == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_pictures_go_to_the_side_of_their_old_group_and_the_old_ones_stay(seed: int) -> None:
+    old = grouped(manifest(balanced(2, 20)), {row: row // 2 for row in range(20)})
+    before = assign(old, seed).tolist()
+    former = Former(images=40, classes=old.classes, groups=tuple(image.group for image in old.images))
+    new = grouped(
+        manifest(balanced(2, 20) + balanced(2, 6, None, 9000)).model_copy(update={"former": (former,)}),
+        {row: row // 2 for row in range(20)} | {40: 0, 41: 0, 42: 1, 0: 0, 1: 0, 2: 1, 3: 1},
+    )
+    after = assign(new, seed).tolist()
+    assert after[:40] == before
+    assert after[40:43] == [before[0], before[0], before[2]]
+
+
+def test_old_pictures_that_turn_out_to_belong_together_stay_and_the_new_one_is_learned_from() -> None:
+    rows = balanced(2, 20)
+    before = assign(manifest(rows), 0).tolist()
+    one, other = before.index("train"), before.index("test")
+    former = Former(images=40, classes=("class 0", "class 1"))
+    data = manifest([*rows, (0, "fffff", None)]).model_copy(update={"former": (former,)})
+    after = assign(grouped(data, {one: 0, other: 0, 40: 0}), 0).tolist()
+    assert after == [*before, "train"]

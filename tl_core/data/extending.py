@@ -38,9 +38,16 @@ class Begun:
     @property
     def former(self) -> tuple[Former, ...]:
         """`Manifest.former` of the new data set."""
-        whole = Former(images=len(self.images), classes=self.manifest.classes)
+        groups = tuple(image.group for image in self.manifest.images) if self.manifest.grouped else ()
+        whole = Former(images=len(self.images), classes=self.manifest.classes, groups=groups)
         return tuple(
-            Former(images=sum(image is not None for image in self.images[: data.images]), classes=data.classes)
+            Former(
+                images=sum(image is not None for image in self.images[: data.images]),
+                classes=data.classes,
+                groups=tuple(
+                    group for group, image in zip(data.groups, self.images, strict=False) if image is not None
+                ),
+            )
             for data in (*self.manifest.former, whole)
         )
 
@@ -62,7 +69,7 @@ class Begun:
         """The images, with their labels among `classes`."""
         label_of = {name: label for label, name in enumerate(classes)}
         return [
-            image.model_copy(update={"label": label_of[self.manifest.classes[image.label]]})
+            image.model_copy(update={"label": label_of[self.manifest.classes[image.label]], "group": None})
             for image in self.images
             if image is not None
         ]

@@ -1,7 +1,8 @@
 """Splits a data set into train, validation and test.
 
 A split made here is stratified, 70/15/15, depends only on the run's seed and the images' content (not on their order or names), and
-keeps byte-identical images on one side. In a data set that extends another one, the images of that one stay in the parts that they
+keeps each group of images that show the same thing on one side (`data/groups`; byte-identical images are always a group). A class that has
+too few groups for that, all of one moment, is cut in the order of file names instead. In a data set that extends another one, the images of that one stay in the parts that they
 had there with the same seed, and what was added fills each part up. The user's own split stays as it is; a part that it lacks is
 cut from train.
 """
@@ -9,13 +10,14 @@ cut from train.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.manifest import SPLITS, Former, Manifest, Split
+from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Split
 
 HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""
@@ -45,11 +47,46 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
 def group_keys(manifest: Manifest) -> NDArray[np.intp]:
     """The group of each row, shape (N,): rows with the same number show one thing, and no part of a split or fold may divide them.
 
-    Byte-identical images are a group. The numbers are 0 to G - 1 in the order of content hashes, so that they depend on the images and
-    not on their order or names.
+    Byte-identical images are in one group, and so are those that the manifest says show the same thing. The numbers are 0 to G - 1 in the
+    order of content hashes, so that they depend on the images and not on their order or names.
     """
-    contents = np.array([image.sha256 for image in manifest.images], dtype=np.str_)
-    return np.unique(contents, return_inverse=True)[1].astype(np.intp)
+    keys = _keys(manifest, _groups(manifest))
+    return np.unique(np.array(keys, dtype=np.str_), return_inverse=True)[1].astype(np.intp)
+
+
+def of_one_moment(manifest: Manifest, fewest: int = 3) -> dict[str, int]:
+    """Number of groups of each class that has fewer than `fewest` though it has more pictures, in class order.
+
+    No split or fold can judge such a class on anything but pictures of what was learned from. Of the user's own splits only train counts.
+    """
+    keys = group_keys(manifest)
+    groups: dict[int, set[int]] = defaultdict(set)
+    contents: dict[int, set[str]] = defaultdict(set)
+    for key, image in zip(keys.tolist(), manifest.images, strict=True):
+        if image.split in (None, "train"):
+            groups[image.label].add(key)
+            contents[image.label].add(image.sha256)
+    return {
+        name: len(groups[label])
+        for label, name in enumerate(manifest.classes)
+        if len(groups[label]) < fewest <= len(contents[label])
+    }
+
+
+def _groups(manifest: Manifest) -> tuple[int | None, ...]:
+    return tuple(image.group for image in manifest.images) if manifest.grouped else ()
+
+
+def _keys(manifest: Manifest, groups: Sequence[int | None]) -> list[str]:
+    """A key for the group of each of the first rows: the smallest content hash in it. `groups`: as in `Former`, or empty for content alone."""
+    images = manifest.images
+    if not groups:
+        return [image.sha256 for image in images]
+    smallest: dict[int, str] = {}
+    for image, group in zip(images, groups, strict=False):
+        if group is not None:
+            smallest[group] = min(smallest.get(group, image.sha256), image.sha256)
+    return [image.sha256 if group is None else smallest[group] for image, group in zip(images, groups, strict=False)]
 
 
 def split_hashes(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, str]:
@@ -73,39 +110,99 @@ def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict
 def _cut(manifest: Manifest, rows: Sequence[int], *, parts: tuple[Split, ...], seed: int) -> NDArray[np.str_]:
     """The part of each of `rows`: one of `parts` or train. A data set that this one extends is cut first, as if it were alone."""
     side: dict[str, Split] = {}
-    whole = Former(images=len(manifest.images), classes=manifest.classes)
+    whole = Former(images=len(manifest.images), classes=manifest.classes, groups=_groups(manifest))
     for grown in (*manifest.former, whole):
         number = {name: label for label, name in enumerate(grown.classes)}
-        labels_of: dict[str, set[int]] = defaultdict(set)
+        keys = _keys(manifest, grown.groups)
+        units: dict[str, _Unit] = defaultdict(_Unit)
         for row in rows:
             if row < grown.images:
                 image = manifest.images[row]
-                labels_of[image.sha256].add(number[manifest.classes[image.label]])
-        _place(side, labels_of, parts=parts, seed=seed)
+                units[keys[row]].add(image, number[manifest.classes[image.label]])
+        _place(side, units, parts=parts, seed=seed)
     return np.array([side[manifest.images[row].sha256] for row in rows], dtype="<U5")
 
 
-def _place(side: dict[str, Split], labels_of: Mapping[str, set[int]], *, parts: tuple[Split, ...], seed: int) -> None:
-    """Write into `side` the part of each content of `labels_of` that has none yet."""
-    contents_of: dict[int, list[str]] = defaultdict(list)
-    for content in sorted(labels_of):
-        for label in labels_of[content]:
-            contents_of[label].append(content)
+class _Unit:
+    """The contents of one group."""
 
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        """A file name for each content."""
+        self.of_label: dict[int, set[str]] = defaultdict(set)
+
+    def add(self, image: ImageEntry, label: int) -> None:
+        self.names.setdefault(image.sha256, image.name)
+        self.of_label[label].add(image.sha256)
+
+
+def _place(side: dict[str, Split], units: Mapping[str, _Unit], *, parts: tuple[Split, ...], seed: int) -> None:
+    """Write into `side` the part of each content of `units` that has none yet."""
+    for unit in units.values():
+        placed = {side[content] for content in unit.names if content in side}
+        if placed:
+            # Of old pictures that are found to belong together only now, some may be learned from: the new one goes to them.
+            part: Split = "train" if "train" in placed else min(placed)
+            side.update({content: part for content in unit.names if content not in side})
+
+    units_of: dict[int, list[_Unit]] = defaultdict(list)
+    for key in sorted(units):
+        for label in units[key].of_label:
+            units_of[label].append(units[key])
+    contents_of = {
+        label: {content for unit in found for content in unit.of_label[label]} for label, found in units_of.items()
+    }
     # The smallest class comes first: images that it shares with a larger class must not leave it without one in each part.
-    for label in sorted(contents_of, key=lambda label: (len(contents_of[label]), label)):
-        contents = contents_of[label]
-        placed = Counter(side[content] for content in contents if content in side)
-        free = [content for content in contents if content not in side]
+    for label in sorted(units_of, key=lambda label: (len(contents_of[label]), label)):
+        contents, found = contents_of[label], units_of[label]
+        placed_before = Counter(side[content] for content in contents if content in side)
+        free = [unit for unit in found if not unit.names.keys() <= side.keys()]
+        if len(found) <= len(parts) < len(contents):
+            _place_by_name(side, free, parts=parts, quota=_quota(len(contents), len(parts)))
+            continue
         order = np.random.default_rng([seed, label]).permutation(len(free))
         free = [free[index] for index in order]
-        for part in parts:
-            wanted = _quota(len(contents), len(parts)) - placed[part]
-            for content in free[: max(0, wanted)]:
-                side[content] = part
-            free = free[max(0, wanted) :]
-        for content in free:
-            side[content] = "train"
+        for number, part in enumerate(parts):
+            wanted = _quota(len(contents), len(parts)) - placed_before[part]
+            taken = _taken(free, [len(unit.of_label[label]) for unit in free], wanted, left=len(parts) - number)
+            for unit in taken:
+                side.update(dict.fromkeys(unit.names, part))
+            free = [unit for unit in free if not unit.names.keys() <= side.keys()]
+        for unit in free:
+            side.update(dict.fromkeys(unit.names, "train"))
+
+
+def _taken(free: Sequence[_Unit], sizes: Sequence[int], wanted: int, *, left: int) -> list[_Unit]:
+    """The first of `free` that have `wanted` images together; where groups are large, those that fit, or the smallest one.
+
+    Where there are groups of several images, at least `left` groups stay.
+    """
+    if wanted <= 0:
+        return []
+    if max(sizes, default=1) == 1:
+        return list(free[:wanted])
+    taken: list[_Unit] = []
+    for unit, size in zip(free, sizes, strict=True):
+        if size <= wanted and len(free) - len(taken) > left:
+            taken.append(unit)
+            wanted -= size
+    return taken or ([free[int(np.argmin(sizes))]] if len(free) > left else [])
+
+
+def _place_by_name(side: dict[str, Split], free: Sequence[_Unit], *, parts: tuple[Split, ...], quota: int) -> None:
+    """Cut a class that is of one moment in the order of file names: its last images are held out."""
+    names = {content: name for unit in free for content, name in unit.names.items() if content not in side}
+    ordered = sorted(names, key=lambda content: (_in_order(names[content]), content))
+    for part in parts:
+        cut = max(0, len(ordered) - quota)
+        side.update(dict.fromkeys(ordered[cut:], part))
+        ordered = ordered[:cut]
+    side.update(dict.fromkeys(ordered, "train"))
+
+
+def _in_order(name: str) -> list[int | str]:
+    """A key by which IMG_9 comes before IMG_10."""
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def _quota(distinct: int, parts: int) -> int:

@@ -40,6 +40,8 @@ class ImageEntry(Record):
     """Checksum of the normalised copy's bytes."""
     measured: dict[str, int | float] = Field(default_factory=dict)
     """What the checks of `data/checks` that look at files or pixels measured, by the kind of the check."""
+    group: int | None = Field(default=None, ge=0)
+    """Number of the group of pictures that show the same thing; None: this one is alone, or groups were not looked for."""
 
 
 class Refusal(Record):
@@ -60,16 +62,19 @@ class Former(Record):
     """How many images the later one has from it: the first ones."""
     classes: tuple[str, ...]
     """Names of its classes, sorted."""
+    groups: tuple[int | None, ...] = ()
+    """The group of each of these images when they were alone, as in `ImageEntry.group`; empty where groups were not looked for."""
 
 
 class Manifest(Document):
     """What a data set holds.
 
     Version 1 had neither what checks measured nor the names of exact copies; it stored what `data/checks` now finds in `images`.
-    Before version 3 no data set extended another one.
+    Before version 3 no data set extended another one. Before version 4 groups were not looked for; byte-identical images are a group in
+    every version.
     """
 
-    schema_version: Literal[1, 2, 3] = 3  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3, 4] = 4  # type: ignore[assignment]
     name: str
     """The name of the data set, display text."""
     created: float
@@ -90,6 +95,8 @@ class Manifest(Document):
     """Number of files that were left out as byte-identical to another one of the same class (and split)."""
     exact_copies: tuple[str, ...] = ()
     """Original paths of those files; empty in version 1."""
+    grouped: bool = False
+    """Whether pictures that show the same thing were looked for (`data/groups`)."""
     folded_folders: int = 0
     """Number of folders below a class folder whose pictures were counted as that class."""
     licence: str | None = None
