@@ -19,6 +19,8 @@ os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.
 os.environ.pop("GRAFT_WEIGHTS_DIR", None)
 # An export beside each test that reads pictures would take longer than all tests.
 os.environ["GRAFT_EXPORT_AHEAD"] = "false"
+# So would the embedded backbone's look at every picture that a test reads.
+os.environ["GRAFT_FIND_GROUPS"] = "false"
 # The networks of the tests gain nothing from a second thread, and beside other processes wait for it twentyfold.
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -147,6 +147,11 @@ class Settings(BaseSettings):
         "some seconds",
         True,
     )
+    find_groups: bool = _setting(
+        "near-copies, bursts and augmented copies are looked for while pictures are read; this takes 1 GB of memory, and the time in which the "
+        "embedded backbone looks at each picture once",
+        True,
+    )
     starts_an_hour: int = _setting(
         "jobs that may be started within an hour from one network address; 0 sets no limit", 0, 600, 60, ge=0
     )

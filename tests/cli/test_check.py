@@ -20,8 +20,9 @@ def test_check_says_what_would_be_taken_and_keeps_nothing(
 ) -> None:
     assert main(["check", str(trained.data), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"classes", "images", "refused", "passed_over", "findings"}
+    assert set(found) == {"classes", "images", "refused", "passed_over", "groups", "findings"}
     assert found["images"] == 60
+    assert found["groups"] is None, "they were not looked for"
     assert set(found["classes"]) == {"apple", "<b>Birne", "Kirsche"}
     assert all(set(counts) == {"train", "val", "test"} for counts in found["classes"].values())
     assert sum(sum(counts.values()) for counts in found["classes"].values()) == 60

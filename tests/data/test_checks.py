@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.data.work import NEARLY_BLACK, add_nearly_black, black, blocks, inges
 from tl_core.data import checks
 from tl_core.data.checks import MOST_CLASSES, Finding, findings, problem, require_trainable
 from tl_core.data.measures import MEASURES, Measure
-from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.manifest import ImageEntry, Manifest, Split
 from tl_core.errors import LayoutError, NotEnoughImages
 from tl_core.table import Table
 
@@ -307,3 +307,46 @@ def test_no_shortcut_is_said_of_pictures_that_were_read_before_it_was_measured(t
     first = manifest.images[0]
     older = first.model_copy(update={"measured": {"blurred": 0.1}})
     assert "shortcut" not in said(manifest.model_copy(update={"images": (older, *manifest.images[1:])}))
+
+
+def _grouped(groups: Sequence[int | None], splits: Sequence[Split | None] | None = None) -> Manifest:
+    """Two classes of half the pictures each, all of other bytes."""
+    images = tuple(
+        ImageEntry(
+            sha256=f"{row:064x}", label=2 * row // len(groups), name=f"{row}.jpg", file="", width=90, height=90,
+            group=group, split=splits[row] if splits else None,
+        )
+        for row, group in enumerate(groups)
+    )  # fmt: skip
+    return Manifest(name="m", created=0, source="s", classes=("cat", "dog"), images=images, grouped=True)
+
+
+def _of_kind(kind: str, manifest: Manifest) -> list[checks.Finding]:
+    return [finding for finding in checks.findings(manifest) if finding.kind == kind]
+
+
+def test_near_copies_are_told_with_their_pictures_and_a_remedy() -> None:
+    (found,) = _of_kind("near_copy", _grouped([0, None, 0, 1, None, 1, None, None, 1, None, *[None] * 10]))
+    assert (found.rows, found.remedy) == ((0, 2, 3, 5, 8), "leave_out")
+    assert "5 pictures" in found.message
+    assert "2 groups" in found.message
+    assert not _of_kind("near_copy", _grouped([None] * 20))
+
+
+def test_near_copies_across_the_users_own_splits_are_a_leak() -> None:
+    splits: list[Split | None] = [*["train"] * 7, "val", "test", "test"] * 2  # type: ignore[list-item]
+    leaking = _grouped([0, *[None] * 6, 1, 0, 1, *[None] * 10], splits)
+    assert checks.leaked_rows(leaking) == [8, 9]
+    (found,) = _of_kind("copy_across_splits", leaking)
+    assert set(found.rows) == {0, 7, 8, 9}
+    assert "2 held-out pictures show" in found.message
+    assert checks.leaked_rows(_grouped([None] * 20, splits)) == []
+    assert checks.leaked_rows(_grouped([0] * 20)) == [], "a split of ours leaks nothing"
+
+
+def test_a_class_of_one_moment_is_to_be_recorded_again() -> None:
+    (found,) = _of_kind("one_moment", _grouped([0] * 6 + [1] * 4 + [None] * 10))
+    assert found.remedy == "photograph"
+    assert "'cat' (2 groups)" in found.message
+    assert "'dog'" not in found.message
+    assert "record it again elsewhere" in found.message

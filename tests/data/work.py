@@ -68,3 +68,13 @@ def add_nearly_black(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(checks.CHECKS, NEARLY_BLACK.kind, NEARLY_BLACK)
     grey = Measure("pixels", lambda image: image.convert("L").resize((1, 1)).getpixel((0, 0)))
     monkeypatch.setitem(MEASURES, NEARLY_BLACK.kind, grey)
+
+
+def scene(number: int, width: int = 320, height: int = 240) -> Image.Image:
+    """A picture with detail of all sizes, another one for each `number`."""
+    generator = np.random.default_rng(number)
+    whole = np.zeros((height, width, 3))
+    for cells in (3, 6, 12, 24, 48):
+        noise = Image.fromarray(generator.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        whole += np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC)) / 5
+    return Image.fromarray(whole.astype(np.uint8))

@@ -91,6 +91,19 @@ def test_the_specs_and_manifests_from_before_data_sets_were_extended_are_read() 
     assert Manifest.parse(json.dumps(dumped | {"schema_version": 2}), "manifest.json").added == ()
 
 
+def test_the_specs_and_manifests_from_before_groups_were_looked_for_are_read() -> None:
+    old = {name: value for name, value in manifest().model_dump().items() if name != "grouped"} | {"schema_version": 3}
+    for image in old["images"]:
+        del image["group"]
+    read = Manifest.parse(json.dumps(old), "manifest.json")
+    assert (read.grouped, [image.group for image in read.images]) == (False, [None])
+    spec = IngestSpec(name="pets", source_kind="folder", source="/pets")
+    was = {name: value for name, value in spec.model_dump().items() if name != "groups"} | {"schema_version": 2}
+    assert SpecFile.parse(json.dumps({"schema_version": 1, "spec": was}), "spec.json").spec == spec.model_copy(
+        update={"schema_version": 2}
+    )
+
+
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text(json.dumps({"state": "asleep", "started": "noon", "extra": 1}))
     with pytest.raises(DocumentError) as raised:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tl_core import settings
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Json
 from tl_core.documents.manifest import SPLITS
@@ -16,6 +18,13 @@ from tl_core.documents.remedies import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import SpecError
 
+Features = Annotated[
+    bool,
+    typer.Option(
+        "--features/--no-features",
+        help="Look for near-copies, bursts and augmented copies, with the embedded backbone; it looks at every picture once.",
+    ),
+]
 MOST_FILES = 20
 """Files that the terminal lists for one finding; JSON has them all."""
 _BLOCKED = "No classifier can be trained on this yet."
@@ -35,9 +44,13 @@ def check(
         Path | None, typer.Option(metavar="DIR", help="The folder of that copy, empty or not there yet.")
     ] = None,
     classes: CheckedClasses = "first",
+    features: Features = True,
     json: Json = False,
 ) -> None:
-    """Say what would be taken, what refused and why, and what would make it better. Without --apply, nothing is kept."""
+    """Say what would be taken, what refused and why, and what would make it better.
+
+    Without --apply, nothing is kept but what training finds in the cache: what the embedded backbone saw in the pictures.
+    """
     if apply is not None and out is not None:
         _apply(apply, data, out, classes, json=json)
     elif apply is not None or out is not None:
@@ -45,7 +58,7 @@ def check(
             "--apply FILE says what to change and --out DIR where the copy goes: give both, or none of them."
         )
     else:
-        _check(data, classes, json=json)
+        _check(data, classes, features=features, json=json)
 
 
 def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool) -> None:
@@ -76,14 +89,22 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         )
 
 
-def _check(data: str, classes: ClassesFrom, *, json: bool) -> None:
+def _check(data: str, classes: ClassesFrom, *, features: bool, json: bool) -> None:
     from tl_core.data.checks import findings
-    from tl_core.data.ingest import read
+    from tl_core.data.ingest import ingest, read
     from tl_core.data.sources import source_of
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts
+    from tl_core.runs.grouping import with_groups
+    from tl_core.runs.store.store import Store
 
-    with tempfile.TemporaryDirectory(prefix="graft-check-") as staging, show.Bars() as bars:
-        manifest = bars.run(read(source_of(data, classes), staging=Path(staging)))
+    source = source_of(data, classes)
+    with tempfile.TemporaryDirectory(prefix="graft-check-") as place, show.Bars() as bars:
+        staging, copies = Path(place) / "staging", Path(place) / "data"
+        if features and settings.current().find_groups:
+            complete = partial(with_groups, copies, cache=Store.default().cache)
+            manifest = bars.run(ingest(source, copies, staging=staging, complete=complete))
+        else:
+            manifest = bars.run(read(source, staging=staging))
     counts = split_counts(manifest, assign(manifest, DEFAULT_SEED))
     found = findings(manifest)
     if json:
@@ -93,6 +114,7 @@ def _check(data: str, classes: ClassesFrom, *, json: bool) -> None:
                 "images": len(manifest.images),
                 "refused": [refusal.model_dump() for refusal in manifest.refused],
                 "passed_over": manifest.passed_over,
+                "groups": len({image.group for image in manifest.images} - {None}) if manifest.grouped else None,
                 "findings": [finding.model_dump() for finding in found],
             }
         )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tl_core.data.shortcuts import shortcut
-from tl_core.data.split import group_keys
+from tl_core.data.split import group_keys, of_one_moment
 from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
@@ -230,11 +230,23 @@ def _two_labels(manifest: Manifest) -> Iterator[Found]:
 
 
 def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
-    groups = _same_content(manifest, lambda image: image.split)
-    if groups:
+    leaked = set(leaked_rows(manifest))
+    if leaked:
+        groups = [group for group in _groups(manifest) if leaked & set(group)]
+        exact = len(_same_content(manifest, lambda image: image.split))
+        near = len(groups) - exact if len(groups) > exact else 0
+        what = " and ".join(
+            text
+            for text, count in (
+                (_count(exact, "picture is", "pictures are"), exact),
+                (_count(near, "group of near-copies is", "groups of near-copies are"), near),
+            )
+            if count
+        )
         yield Found(
-            f"{_count(len(groups), 'picture is', 'pictures are')} in more than one of your train, val and test folders, among them "
-            f"{manifest.images[groups[0][0]].name!r}. A picture that is both learned from and judged on makes the result look "
+            f"{what} in more than one of your train, val and test folders, among them "
+            f"{manifest.images[groups[0][0]].name!r}; {_count(len(leaked), 'held-out picture shows', 'held-out pictures show')} what is learned "
+            "from. A picture that is both learned from and judged on makes the result look "
             "better than it is: leave it in one of the folders only.",
             rows=[row for group in groups for row in group],
         )
@@ -399,6 +411,54 @@ def _size(image: ImageEntry) -> str:
     return f"{image.width} x {image.height}"
 
 
+def _near_copy(manifest: Manifest) -> Iterator[Found]:
+    groups = [group for group in _groups(manifest) if len({manifest.images[row].sha256 for row in group}) > 1]
+    if groups:
+        pictures = sum(len(group) for group in groups)
+        largest = max(groups, key=len)
+        yield Found(
+            f"{pictures:,} pictures show the same thing as another one, in {_count(len(groups), 'group', 'groups')} of near-copies, changed "
+            f"copies or frames; the largest has {len(largest):,}, among them {manifest.images[largest[0]].name!r}. A group stays on one side "
+            "of the split. Leave out what adds nothing, or keep them.",
+            rows=[row for group in groups for row in group],
+        )
+
+
+def _one_moment(manifest: Manifest) -> Iterator[Found]:
+    few = of_one_moment(manifest) if manifest.grouped else {}
+    if few:
+        counts = [f"{name!r} ({_count(count, 'group', 'groups')})" for name, count in few.items()]
+        yield Found(
+            f"All of one moment: the pictures of {_listed(counts)} show so few different things that some of each had to be both learned from "
+            "and judged on. No accuracy can be trusted there: record it again elsewhere."
+        )
+
+
+def leaked_rows(manifest: Manifest) -> list[int]:
+    """Rows of the user's own val and test whose group also has a picture in another part that is learned from before them.
+
+    A picture in val counts where train shows the same thing, one in test where train or val does. Empty where the split is not the user's own.
+    """
+    if not manifest.own_splits:
+        return []
+    order = {"train": 0, "val": 1, "test": 2}
+    return [
+        row
+        for group in _groups(manifest)
+        for row in group
+        if order[manifest.images[row].split or "train"]
+        > min(order[manifest.images[other].split or "train"] for other in group)
+    ]
+
+
+def _groups(manifest: Manifest) -> list[list[int]]:
+    """Rows that show the same thing, where there are several, in the order of their first rows."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row, key in enumerate(group_keys(manifest).tolist()):
+        rows[key].append(row)
+    return sorted(group for group in rows.values() if len(group) > 1)
+
+
 def _same_content(manifest: Manifest, kind: Callable[[ImageEntry], object]) -> list[list[int]]:
     """Groups of rows whose bytes are the same though their `kind` differs."""
     rows: dict[str, list[int]] = defaultdict(list)
@@ -436,6 +496,8 @@ CHECKS = Table(
         Check(kind="folded_folders", find=_folded_folders),
         Check(kind="exact_copy", find=_exact_copy),
         Check(kind="two_labels", find=_two_labels, remedy="move"),
+        Check(kind="near_copy", find=_near_copy, remedy="leave_out"),
+        Check(kind="one_moment", find=_one_moment, remedy="photograph"),
         Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
         Check(kind="blurred", find=_blurred, remedy="leave_out"),
         Check(kind="dark", find=_dark, remedy="leave_out"),

@@ -50,13 +50,15 @@ def ingest(
     known: Iterable[Path] = (),
     extended: Path | None = None,
     room: Callable[[int], None] = unlimited,
+    complete: Callable[[Manifest], Generator[Event, None, Manifest]] | None = None,
 ) -> Generator[Event, None, Manifest]:
     """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
 
     `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of other
     data sets, whose copies of the same files are taken over. `extended` is the folder of the data set that `spec` extends: all its
     pictures come first in the new one. A picture that cannot be used becomes a `Refusal` and does not stop the others. `room` is
-    asked before bytes are written, with their number; it raises a GraftError where there is no room.
+    asked before bytes are written, with their number; it raises a GraftError where there is no room. `complete` adds to the manifest what is
+    found in the copies, which are written by then.
 
     Raises:
         NotFound: there is no such folder or zip.
@@ -71,6 +73,8 @@ def ingest(
         begun = (yield from begin(extended, into, room=room)) if extended else None
         keep = _Writer(into, known_pictures(known), first=len(begun.images) if begun else 0, room=room)
         manifest = yield from read(spec, staging=staging, keep=keep, begun=begun)
+        if complete:
+            manifest = yield from complete(manifest)
         manifest.write(into / "manifest.json")
     return manifest
 
@@ -201,7 +205,7 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: 
     sha256 = hashlib.sha256(content).hexdigest()
     known = keep.taken_over(row, sha256) if keep else None
     if known is not None:
-        return known.model_copy(update={"label": label, "split": item.split, "name": item.name})
+        return known.model_copy(update={"label": label, "split": item.split, "name": item.name, "group": None})
     begun = time.perf_counter()
     try:
         made = guarded.shared().make_copy(content, keep=keep is not None)

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from tl_core.documents.base import Record
 
-Stage = Literal["waiting", "reading", "preparing", "backbone", "features", "training", "export", "evaluation"]
+Stage = Literal["waiting", "reading", "preparing", "backbone", "features", "groups", "training", "export", "evaluation"]
 
 _Result = TypeVar("_Result")
 

@@ -37,9 +37,10 @@ class Extended(Record):
 
 
 class IngestSpec(Document):
-    """Read a folder, a zip or a sample into a data set. Version 1 knew no data set that extends another one."""
+    """Read a folder, a zip or a sample into a data set. Version 1 knew no data set that extends another one; before version 3 no groups
+    were looked for."""
 
-    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3] = 3  # type: ignore[assignment]
     job: Literal["ingest"] = "ingest"
     name: str
     """The name of the data set, display text. If it extends another one: that one's name until it was read, then with how many
@@ -52,6 +53,8 @@ class IngestSpec(Document):
     """Whether `source` is an upload in the staging folder, which is removed after reading."""
     extends: Extended | None = None
     """The data set whose pictures come first in this one; None: all pictures come from `source`."""
+    groups: bool = True
+    """Whether pictures that show the same thing are looked for, which needs the embedded backbone."""
 
 
 class ExpectedSeconds(Record):

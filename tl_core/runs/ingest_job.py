@@ -1,8 +1,10 @@
-"""The job that reads a folder, a zip or a sample into a data set folder, perhaps behind the pictures of another data set."""
+"""The job that reads a folder, a zip or a sample into a data set folder, perhaps behind the pictures of another data set, and looks
+for pictures that show the same thing."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 from tl_core.disk import remove
@@ -10,13 +12,14 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
 from tl_core.runs.store.budgets import Allowance
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Workspace
+from tl_core.runs.store.store import Store, Workspace
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
     """Read what the spec names into the data set folder; the manifest comes last. Where it does not come to that, no picture stays."""
     yield StageStarted(stage="reading", title="Looking for pictures")
     from tl_core.data.ingest import ingest
+    from tl_core.runs.grouping import with_groups
 
     spec = folder.spec()
     staging = folder.path / "staging"
@@ -26,7 +29,10 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         ]
         extended = folder.path.with_name(spec.extends.dataset) if spec.extends else None
         room = Allowance(Workspace(folder.workspace_folder))
-        manifest = yield from ingest(spec, folder.path, staging=staging, known=others, extended=extended, room=room)
+        complete = partial(with_groups, folder.path, cache=Store.default().cache) if spec.groups else None
+        manifest = yield from ingest(
+            spec, folder.path, staging=staging, known=others, extended=extended, room=room, complete=complete
+        )
         if extended:
             folder.write_spec(spec.model_copy(update={"name": manifest.name}))
     except BaseException:

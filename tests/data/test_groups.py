@@ -1,0 +1,138 @@
+"""Pictures that show one thing are found by features, pixels and names together, and by none of them alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
+
+from tests.data.work import finish, scene
+from tl_core.data.groups import find_groups
+from tl_core.documents.events import Progress
+from tl_core.documents.manifest import ImageEntry
+
+SIDE = 112
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=40)
+    return Image.open(written).convert("RGB")
+
+
+def turned(image: Image.Image) -> Image.Image:
+    return image.rotate(15, Image.Resampling.BICUBIC)
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "turned": turned,
+    "mirrored": ImageOps.mirror,
+    "upside down": ImageOps.flip,
+    "cut": lambda image: image.crop((40, 10, 40 + 256, 10 + 192)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
+    "written badly": jpeg,
+    "turned and mirrored": lambda image: ImageOps.mirror(turned(image)),
+}
+
+
+def found(
+    pictures: Sequence[Image.Image], features: NDArray[np.float64], names: Sequence[str] | None = None
+) -> list[int]:
+    entries = [
+        ImageEntry(
+            sha256=f"{row:064x}", label=0, name=names[row] if names else f"{row * row:05}-x.jpg", file="",
+            width=picture.width, height=picture.height,
+        )
+        for row, picture in enumerate(pictures)
+    ]  # fmt: skip
+    pixels = np.stack([np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for picture in pictures])
+    events, groups = finish(find_groups(entries, features, pixels))
+    assert isinstance(events[-1], Progress)
+    assert (events[-1].done, events[-1].total) == (len(pictures), len(pictures))
+    return groups.tolist()
+
+
+def apart(count: int) -> NDArray[np.float64]:
+    """Features of things that are alike: cosines of 0.8."""
+    return np.sqrt(0.8) * np.eye(count + 1)[0] + np.sqrt(0.2) * np.eye(count + 1)[1:]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_is_found_among_pictures_whose_features_are_as_near(change: str) -> None:
+    pictures = [*(scene(number) for number in range(6)), CHANGES[change](scene(2))]
+    assert found(pictures, apart(7)) == [-1, -1, 0, -1, -1, -1, 0]
+
+
+def test_pixels_that_fit_do_not_join_pictures_whose_features_are_far_apart() -> None:
+    pictures = [scene(0), scene(1), jpeg(scene(0))]
+    assert found(pictures, np.eye(3)) == [-1, -1, -1]
+
+
+def test_pictures_without_contrast_or_detail_are_no_copies_of_each_other() -> None:
+    blank = [Image.new("RGB", (320, 240), (value, value, value)) for value in (250, 251, 252)]
+    drops = [
+        Image.fromarray(np.full((8, 8), 30, np.uint8) + np.uint8(8) * np.eye(8, k=shift, dtype=np.uint8)).convert("RGB")
+        for shift in (-1, 1)
+    ]
+    smooth = [scene(number, 3, 3) for number in range(3)]
+    assert found([*blank, *drops, *smooth], np.ones((8, 4))) == [-1] * 8
+
+
+def test_the_same_bytes_are_a_group_whatever_they_show() -> None:
+    entry = ImageEntry(sha256="0" * 64, label=0, name="a.jpg", file="", width=9, height=9)
+    other = entry.model_copy(update={"sha256": "1" * 64, "name": "b.jpg"})
+    pixels = np.zeros((3, SIDE, SIDE, 3), np.uint8)
+    assert finish(find_groups([entry, other, entry], np.eye(3), pixels))[1].tolist() == [0, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "together"),
+    [
+        (("cat/a.jpg", "cat/a_aug_3.jpg"), True),
+        (("cat/a_aug_1.jpg", "cat/a-rot90.jpg"), True),
+        (("train/cat/a_jpg.rf.0a1b2c.jpg", "test/cat/a_jpg.rf.ffee.jpg"), True),
+        (("cat/a copy.jpg", "cat/a.png"), True),
+        (("cat/a_flip_crop.jpg", "cat/a.png"), True),
+        (("cat/a_aug_3.jpg", "dog/a.jpg"), False),
+        (("cat/a_aug_3.jpg", "cat/b_aug_3.jpg"), False),
+        (("cat/a_1.jpg", "cat/a_2.jpg"), False),
+    ],
+)
+def test_a_name_that_tells_of_an_original_is_believed_where_features_are_not_far_apart(
+    names: tuple[str, str], together: bool
+) -> None:
+    pictures = [scene(0), scene(1)]
+    assert found(pictures, apart(2), names) == ([0, 0] if together else [-1, -1])
+    assert found(pictures, np.eye(2), names) == [-1, -1]
+
+
+def test_frames_in_a_row_are_of_one_film_where_all_else_is_farther_away() -> None:
+    """Each frame is a little farther from the first; the films show two things."""
+    angles = np.radians(4.0 * np.arange(8))
+    turning = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    films = [np.pad(turning, ((0, 0), (0, 2))), np.pad(turning, ((0, 0), (2, 0)))]
+    features = np.concatenate(films)
+    pictures = [scene(number) for number in range(16)]
+    names = [f"x/film_{number:06}.jpg" for number in range(8)] + [f"x/IMG_{number:04}.jpg" for number in range(40, 48)]
+    assert found(pictures, features, names) == [0] * 8 + [1] * 8
+    shuffled = [f"x/{name}-{number}.jpg" for number, name in enumerate("ablkcmndefghqrst")]
+    assert found(pictures, features, shuffled) == [-1] * 16
+
+
+def test_numbers_in_a_row_are_no_burst_where_other_pictures_are_as_near() -> None:
+    pictures = [scene(number) for number in range(12)]
+    names = [f"{'cat' if number < 6 else 'dog'}/{number:03}.jpg" for number in range(12)]
+    two_classes = np.repeat(np.eye(2), 6, axis=0)
+    assert found(pictures, np.hstack([two_classes, 0.2 * np.eye(12)]), names) == [-1] * 12
+
+
+def test_many_pictures_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [scene(number % 4) if number in (1, 9) else scene(100 + number) for number in range(10)]
+    whole = found(pictures, apart(10))
+    monkeypatch.setattr("tl_core.data.groups._BLOCK", 3)
+    assert found(pictures, apart(10)) == whole == [-1, 0, -1, -1, -1, -1, -1, -1, -1, 0]

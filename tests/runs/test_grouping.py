@@ -1,0 +1,98 @@
+"""Groups are found once, where the pictures are read, and through the cache of training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PictureFolder, lend
+from tests.data.work import finish, scene
+from tests.runs.conftest import ended
+from tests.runs.executors import InProcess, by
+from tl_core.data.checks import findings
+from tl_core.documents.events import Notice, Progress, StageStarted
+from tl_core.errors import WeightsUnavailable
+from tl_core.runs import grouping
+from tl_core.runs.ingest_job import ingest_job
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.train_job import train_job
+
+IN_PLACE = InProcess({"ingest": ingest_job, "train": train_job})
+
+
+@pytest.fixture(autouse=True)
+def looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_FIND_GROUPS", "true")
+
+
+def test_a_copy_is_found_and_the_run_afterwards_looks_at_no_picture_again(
+    workspace: Workspace, store: Path, exported: Callable[[int], Path], tmp_path: Path
+) -> None:
+    lend(exported(224), store / "cache")
+    source = tmp_path / "pictures"
+    for number in range(12):
+        path = source / ("cat" if number < 6 else "dog") / f"{number % 6:03}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene(number).save(path)
+    shutil.copy(source / "cat" / "000.jpg", source / "cat" / "again.jpg")
+    with (source / "cat" / "again.jpg").open("ab") as file:
+        file.write(b"other bytes")
+    data = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="Pets")
+    assert ended(data) == "succeeded"
+    manifest = data.manifest()
+    assert manifest.grouped
+    assert [image.name for image in manifest.images if image.group == 0] == ["cat/000.jpg", "cat/again.jpg"]
+    assert [image.group for image in manifest.images].count(None) == 11
+    assert [finding.files for finding in findings(manifest) if finding.kind == "near_copy"] == [
+        ("cat/000.jpg", "cat/again.jpg")
+    ]
+    stages = [event.stage for event in data.events()[0] if isinstance(event, StageStarted)]
+    assert stages[-3:] == ["preparing", "features", "groups"]
+
+    kept = {path: path.stat().st_ino for kind in ("pixels", "features") for path in (store / "cache" / kind).iterdir()}
+    run = by(IN_PLACE, jobs.submit_training, workspace, data)
+    assert ended(run) == "succeeded"
+    assert {
+        path: path.stat().st_ino for kind in ("pixels", "features") for path in (store / "cache" / kind).iterdir()
+    } == kept
+    assert not [e for e in run.events()[0] if isinstance(e, Progress) and e.stage in ("preparing", "features")]
+
+
+def test_who_does_not_want_groups_gets_none(workspace: Workspace, picture_folder: PictureFolder) -> None:
+    data = by(
+        IN_PLACE,
+        jobs.submit_ingest,
+        workspace,
+        source_kind="folder",
+        source=picture_folder(),
+        name="Pets",
+        groups=False,
+    )
+    assert ended(data) == "succeeded"
+    assert not data.manifest().grouped
+    assert not (Store.default().cache.root / "pixels").exists()
+
+
+@pytest.mark.parametrize("why", ["memory", "weights"])
+def test_where_they_cannot_be_looked_for_the_data_set_comes_without_and_says_why(
+    why: str, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*asked: object) -> bool:
+        raise WeightsUnavailable("no weights.")
+
+    if why == "memory":
+        monkeypatch.setattr(grouping, "available_mb", lambda device: 300.0)
+    else:
+        monkeypatch.setattr("tl_core.models.weights.obtain.available", unavailable)
+    manifest = dataset.manifest()
+    events, found = finish(grouping.with_groups(dataset.path, manifest, cache=Store.default().cache))
+    assert found == manifest
+    (notice,) = events
+    assert isinstance(notice, Notice)
+    assert "were not looked for" in notice.message
+    assert ("300 MB" if why == "memory" else "no weights") in notice.message

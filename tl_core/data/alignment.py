@@ -1,0 +1,152 @@
+"""Whether two pictures show the same view: one is turned, mirrored, scaled and shifted until it fits the other. Needs no network.
+
+Frozen features tell what is in a picture, so two hands that make one sign are nearly as alike to them as two copies of one photo. The pixels
+tell them apart: the normalised cross-correlation of the middle of one picture with the other is high for a copy that was turned by up to
+15 degrees, mirrored, cut down to 80 % of its sides or changed in brightness, and low for another photo of a similar thing.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+SIDE = 56
+"""Pixels a side to which pictures are reduced before they are compared."""
+_MIDDLE = 0.6
+"""Share of the sides of one picture that is looked for in the other."""
+_SAMPLES = 16
+_TURNS = np.radians((-14.0, -7.0, 0.0, 7.0, 14.0))
+_SCALES = np.log((0.8, 0.9, 1.0, 1.12, 1.25))
+_SHIFTS = (-0.13, 0.0, 0.13)
+_COARSE = 0.8
+"""A correlation below which no finer placing is looked for."""
+_SMOOTH = 0.93
+_SMOOTH_BLURRED = 0.97
+"""Correlation that must be reached after a few rounds of placing more finely, and the same for pictures without fine detail."""
+_FLAT = 3.0
+"""Standard deviation of grey values (0 to 255) below which a picture has nothing to compare."""
+
+_DETAILED = 0.05
+"""Share of the contrast that is finer than two of the reduced pixels, from which a picture has detail."""
+
+
+def greys(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Luminance of `pixels` (N, S, S, 3), reduced to float32 (N, SIDE, SIDE) by the mean of blocks; S is at least `SIDE`."""
+    step = pixels.shape[1] // SIDE
+    cut = step * SIDE
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    parts = [
+        (pixels[start : start + 64, :cut, :cut].astype(np.float32) @ weights)
+        .reshape(-1, SIDE, step, SIDE, step)
+        .mean((2, 4))
+        for start in range(0, len(pixels), 64)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, SIDE, SIDE), np.float32)
+
+
+class View:
+    """One picture, ready to be compared with many."""
+
+    def __init__(self, grey: NDArray[np.float32], aspect: float = 1.0) -> None:
+        """`grey`: a picture of `greys`, (SIDE, SIDE); `aspect`: width / height that it had before it was made square."""
+        self._aspect = aspect
+        contrast = float(grey.std())
+        self.flat = contrast < _FLAT
+        """Whether there is nothing to compare."""
+        self._smooth: NDArray[np.float32] = gaussian_filter(grey, 1.0)
+        self.detailed = float((grey - self._smooth).std()) >= _DETAILED * contrast
+        """Whether there is fine detail, which an enlarged or blurred picture lacks."""
+        self._fine: NDArray[np.float32] = grey - gaussian_filter(grey, 3.0)
+        self._middle: NDArray[np.float32] = _normalised(_sampled(self._smooth, _STILL[None]))[0]
+        self._placings: NDArray[np.float32] | None = None
+
+    def coarse(self, other: View) -> tuple[float, int]:
+        """The highest correlation of the middle of `other` with a part of this picture, and the number of its placing."""
+        if self._placings is None:
+            self._placings = _normalised(self._smooth.ravel()[_bank(round(self._aspect, 1))])
+        found = self._placings @ other._middle
+        best = int(found.argmax())
+        return float(found[best]), best
+
+    def refined(self, other: View, placing: int) -> float:
+        """The correlation of the detail of the middle of `other` with this picture, at the best placing beside `placing`; -1 where none fits."""
+        found = self._beside(other, _PLACINGS[placing])
+        if found is None:
+            return -1.0
+        fine = _normalised(_sampled(self._fine, found[None], self._aspect, finer=True))
+        return float((fine @ _normalised(_sampled(other._fine, _STILL[None], finer=True))[0])[0])
+
+    def _beside(self, other: View, placing: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The placing that is found by steps in one direction, which are halved where none helps."""
+        least = _SMOOTH if self.detailed and other.detailed else _SMOOTH_BLURRED
+        steps = np.array([np.radians(3.5), 0.06, 0.065, 0.065])
+        for number in range(_ROUNDS):
+            near = np.repeat(placing[None], len(_BESIDE), axis=0)
+            near[:, 2:] += _BESIDE * steps
+            correlations = _normalised(_sampled(self._smooth, near, self._aspect)) @ other._middle
+            best = int(correlations.argmax())
+            if number >= _TRIED and correlations[best] < least:
+                return None
+            placing = near[best]
+            if best == 0:
+                steps /= 2
+        return placing
+
+
+def correlation(one: View, other: View) -> float:
+    """How well the detail of two pictures fits after alignment: the normalised cross-correlation, at most 1.
+
+    The middle of one is looked for in the other, and the other way round: what was cut out of a picture is found in it only. -1 where no
+    placing comes near, or where a picture has no contrast.
+    """
+    if one.flat or other.flat:
+        return -1.0
+    ways = ((one.coarse(other), one, other), (other.coarse(one), other, one))
+    (coarse, placing), whole, part = max(ways, key=lambda way: way[0][0])
+    return whole.refined(part, placing) if coarse >= _COARSE else -1.0
+
+
+_PLACINGS: NDArray[np.float64] = np.array(list(product((1, -1), (1, -1), _TURNS, _SCALES, _SHIFTS, _SHIFTS)))
+"""Each row: mirrored across and down (-1) or not (1), turn in radians, logarithm of the scale, shift across and down in half sides."""
+_PLACINGS = _PLACINGS[np.abs(_PLACINGS[:, 4:]).max(1) <= 1.08 - _MIDDLE * np.exp(_PLACINGS[:, 3])]
+_STILL: NDArray[np.float64] = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+_BESIDE: NDArray[np.float64] = np.concatenate([np.zeros((1, 4)), np.eye(4), -np.eye(4)])
+_ROUNDS = 14
+_TRIED = 4
+
+
+def _points(placings: NDArray[np.float64], samples: int, aspect: float) -> NDArray[np.float64]:
+    """Where the samples of the middle lie in the other picture, in pixels: (2, M, samples * samples), down and across."""
+    ticks = ((np.arange(samples) + 0.5) / samples * 2 - 1) * _MIDDLE
+    down, across = (axis.ravel() for axis in np.meshgrid(ticks, ticks, indexing="ij"))
+    mirror_x, mirror_y, turn, log_scale, shift_x, shift_y = (column[:, None] for column in placings.T)
+    x, y, scale = across * mirror_x, down * mirror_y, np.exp(log_scale)
+    cosine, sine = np.cos(turn) * scale, np.sin(turn) * scale
+    places = np.stack([sine * aspect * x + cosine * y + shift_y, cosine * x - sine / aspect * y + shift_x])
+    return np.asarray((places + 1) / 2 * SIDE - 0.5)
+
+
+def _sampled(
+    grey: NDArray[np.float32], placings: NDArray[np.float64], aspect: float = 1.0, *, finer: bool = False
+) -> NDArray[np.float32]:
+    """Samples (M, K) of `grey` under each of the placings (M, 6)."""
+    points = _points(placings, 2 * _SAMPLES if finer else _SAMPLES, aspect)
+    found: NDArray[np.float32] = map_coordinates(grey, points, order=1, mode="nearest", output=np.float32)
+    return found
+
+
+def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`rows` (..., K) with mean 0 and length 1."""
+    centred = rows - rows.mean(-1, keepdims=True)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-3))
+
+
+@cache
+def _bank(aspect: float) -> NDArray[np.intp]:
+    """For each of `_PLACINGS`, the indices into a flat picture of the samples: (M, K)."""
+    down, across = _points(_PLACINGS, _SAMPLES, aspect).round().clip(0, SIDE - 1).astype(np.intp)
+    return np.asarray(down * SIDE + across)

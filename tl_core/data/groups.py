@@ -1,0 +1,260 @@
+"""Finds pictures that show one thing: near-copies, augmented copies of one original, bursts, and frames of one film. Needs no network.
+
+Pictures are compared by their frozen features, by their pixels and by their file names. Candidates are the nearest pictures by cosine, those
+with nearly the same perceptual hash (signs of the low frequencies of the cosine transform; Zauner, "Implementation and Benchmarking of
+Perceptual Image Hash Functions", 2010), and those whose names belong together. A pair is confirmed in one of three ways:
+
+- near-copy: the features are alike and the pixels fit after turning, mirroring, scaling and shifting (`alignment`);
+- augmented copy: the name of one says that it was made from the other, and the features are not far apart;
+- burst or film: the names are numbered in a row, and by the features each is among the nearest of the other.
+
+Names alone join nothing. What is joined to one picture is joined to each other (union-find).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from itertools import combinations, pairwise
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dctn
+
+from tl_core.data.alignment import View, correlation, greys
+from tl_core.data.pace import Pace
+from tl_core.documents.events import Event
+from tl_core.documents.manifest import ImageEntry
+
+NEAREST = 6
+"""How many of the nearest pictures each picture is compared with, by its features and again by its hash."""
+ALIKE = 0.7
+"""Cosine of the features from which a pair may be a near-copy."""
+FITTING = 0.95
+"""Correlation of the aligned pixels from which it is one."""
+FITTING_BLURRED = 0.985
+"""The same for pictures without fine detail, such as enlarged ones, which fit each other more easily."""
+NOT_FAR = 0.6
+"""Cosine from which a name that tells of an original is believed."""
+IN_A_ROW = 0.85
+"""Cosine from which pictures that are numbered in a row may be of one moment."""
+_HASH = 8
+"""The hash has the signs of this many frequencies across and down, without the mean."""
+_HASH_DISTANCE = 8
+"""Bits in which the hashes of near-copies may differ."""
+_BLOCK = 512
+"""Rows of the matrix of all pairs that memory holds at once."""
+
+_MADE = re.compile(
+    r"(?P<original>.+?)(?:_(?:jpg|jpeg|png)\.rf\.[0-9a-f]+"
+    r"|[ _.-]+(?:aug(?:mented)?|copy|copie|kopie|flip(?:ped)?|[hv]flip|mirror(?:ed)?|rot(?:ated?)?|crop(?:ped)?|noise|noisy|blur(?:red)?|"
+    r"bright(?:ness)?|dark|contrast|jitter|shear|zoom)(?:[ _.-]{0,2}\(?\d+\)?)?)+",
+    re.IGNORECASE,
+)
+"""A stem that says that the picture was made from another one."""
+_NUMBERED = re.compile(r"(?P<series>.*?)(?P<number>\d+)")
+
+
+def find_groups(
+    images: Sequence[ImageEntry], features: NDArray[np.floating], pixels: NDArray[np.uint8]
+) -> Generator[Event, None, NDArray[np.intp]]:
+    """The group of each of `images`, shape (N,): 0, 1, ... in the order of their first pictures, and -1 for a picture that is alone.
+
+    `features` (N, D) are those of the frozen backbone and `pixels` uint8 (N, S, S, 3) what it was given; both may be memory maps, and are
+    read in blocks. Yields progress of the stage `groups`. Byte-identical pictures are always in one group.
+    """
+    count = len(images)
+    grey = greys(pixels)
+    unit = _unit(features)
+    nearest = _nearest(unit)
+    joined = _Joined(count)
+    for same in _by(image.sha256 for image in images):
+        joined.all(same)
+    for one, other in _named_pairs(images, unit, nearest):
+        joined.pair(one, other)
+    pairs = sorted(_candidates(unit, nearest, _hashes(grey)))
+    pace = Pace("groups", count)
+    views: dict[int, View] = {}
+    at = 0
+    for one, other in pairs:
+        if one > at:
+            at = one
+            yield from pace.at(at)
+        if joined.root(one) != joined.root(other) and _near_copy(
+            _view(views, grey, images, one), _view(views, grey, images, other)
+        ):
+            joined.pair(one, other)
+        views = {row: view for row, view in views.items() if row >= one} if len(views) > _VIEWS else views
+    yield from pace.at(count)
+    return joined.groups()
+
+
+_VIEWS = 200
+"""Prepared pictures that are kept, at about a megabyte each."""
+
+
+def _view(views: dict[int, View], grey: NDArray[np.float32], images: Sequence[ImageEntry], row: int) -> View:
+    if row not in views:
+        views[row] = View(grey[row], images[row].width / images[row].height)
+    return views[row]
+
+
+def _near_copy(one: View, other: View) -> bool:
+    least = FITTING if one.detailed and other.detailed else FITTING_BLURRED
+    return correlation(one, other) >= least
+
+
+def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
+    """`features` with rows of length 1."""
+    rows = np.array(features, dtype=np.float32)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows
+
+
+def _nearest(unit: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The rows of the `NEAREST` highest cosines of each row, the highest first: (N, K)."""
+    count = len(unit)
+    kept = min(NEAREST, count - 1)
+    found = np.empty((count, max(0, kept)), dtype=np.intp)
+    for start in range(0, count, _BLOCK) if kept > 0 else ():
+        cosines = unit[start : start + _BLOCK] @ unit.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
+        best = np.argpartition(-cosines, kept - 1, axis=1)[:, :kept]
+        order = np.argsort(-np.take_along_axis(cosines, best, axis=1), axis=1, kind="stable")
+        found[start : start + _BLOCK] = np.take_along_axis(best, order, axis=1)
+    return found
+
+
+def _hashes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The perceptual hash of each picture, as 1 and -1: (N, `_HASH`, `_HASH`). The mean, which is no sign, is 0."""
+    transformed = np.concatenate(
+        [dctn(grey[start : start + _BLOCK], axes=(1, 2))[:, :_HASH, :_HASH] for start in range(0, len(grey), _BLOCK)]
+    )
+    signs = np.sign(transformed).astype(np.float32)
+    signs[:, 0, 0] = 0
+    return np.asarray(signs)
+
+
+def _candidates(
+    unit: NDArray[np.float32], nearest: NDArray[np.intp], hashes: NDArray[np.float32]
+) -> set[tuple[int, int]]:
+    """Pairs of rows, the smaller first, whose features are alike and that are near by features or by hash, mirrored or not."""
+    count = len(unit)
+    pairs: set[tuple[int, int]] = set()
+    alternating = np.where(np.arange(_HASH) % 2, -1.0, 1.0).astype(np.float32)
+    # Mirroring a picture turns the signs of the odd frequencies.
+    mirrored = [
+        hashes * across * down for across in (1, alternating[None, None, :]) for down in (1, alternating[None, :, None])
+    ]
+    least = _HASH * _HASH - 1 - 2 * _HASH_DISTANCE
+    flat = hashes.reshape(count, -1)
+    for start in range(0, count, _BLOCK):
+        block = flat[start : start + _BLOCK]
+        agreement = np.max([block @ turned.reshape(count, -1).T for turned in mirrored], axis=0)
+        rows = np.arange(len(block))
+        agreement[rows, start + rows] = -np.inf
+        kept = min(NEAREST, count - 1)
+        best = np.argpartition(-agreement, kept - 1, axis=1)[:, :kept] if kept else np.empty((len(block), 0), np.intp)
+        for row in range(len(block)):
+            by_hash = best[row][agreement[row, best[row]] >= least]
+            near = np.unique(np.concatenate([by_hash, nearest[start + row]]))
+            cosines = unit[near] @ unit[start + row]
+            pairs.update(
+                (min(start + row, other), max(start + row, other)) for other in near[cosines >= ALIKE].tolist()
+            )
+    return pairs
+
+
+def _named_pairs(
+    images: Sequence[ImageEntry], unit: NDArray[np.float32], nearest: NDArray[np.intp]
+) -> Iterator[tuple[int, int]]:
+    """Pairs whose names belong together and whose features agree."""
+    paths = [PurePosixPath(image.name) for image in images]
+    made = [_MADE.fullmatch(path.stem) for path in paths]
+    originals = [found["original"] if found else path.stem for found, path in zip(made, paths, strict=True)]
+    for rows in _by((path.parent.name, original) for path, original in zip(paths, originals, strict=True)):
+        if any(made[row] for row in rows):
+            yield from (
+                (one, other) for one, other in combinations(rows, 2) if float(unit[one] @ unit[other]) >= NOT_FAR
+            )
+    yield from _in_a_row(paths, unit, nearest)
+
+
+def _in_a_row(
+    paths: Sequence[PurePosixPath], unit: NDArray[np.float32], nearest: NDArray[np.intp]
+) -> Iterator[tuple[int, int]]:
+    """Pairs numbered in a row that are far more alike than either is to what is not near it in its row."""
+    place: dict[int, tuple[tuple[str, str], int]] = {}
+    numbered: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        found = _NUMBERED.fullmatch(path.stem)
+        if found:
+            series = (str(path.parent), found["series"])
+            place[row] = series, int(found["number"])
+            numbered[series].append((int(found["number"]), row))
+
+    def elsewhere(row: int, members: Sequence[tuple[int, int]]) -> float:
+        """The distance (1 - cosine) of the nearest picture that is not near `row` in its series; 0 where the whole series is near."""
+        series, number = place[row]
+        away = [other for at, other in members if abs(at - number) > _MOMENT]
+        if not away:
+            return 0.0
+        others = [other for other in nearest[row].tolist() if other not in place or place[other][0] != series]
+        return 1 - float((unit[away + others] @ unit[row]).max())
+
+    for members in numbered.values():
+        for (first, one), (second, other) in pairwise(sorted(members)):
+            distance = 1 - float(unit[one] @ unit[other])
+            if (
+                second - first <= _STEP
+                and distance <= 1 - IN_A_ROW
+                and distance <= _NEARER * min(elsewhere(one, members), elsewhere(other, members))
+            ):
+                yield one, other
+
+
+_STEP = 2
+"""How far apart the numbers of pictures in a row may be: one that was deleted is passed over."""
+_MOMENT = 3
+"""Pictures whose numbers differ by more are what those in a row are compared with: in a film, distances grow with the time between."""
+_NEARER = 0.5
+"""Share of the distance to other pictures within which those in a row are of one moment."""
+
+
+def _by(keys: Iterator[object]) -> list[list[int]]:
+    """Positions of equal keys, where there are several."""
+    rows: dict[object, list[int]] = defaultdict(list)
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    return [same for same in rows.values() if len(same) > 1]
+
+
+class _Joined:
+    """Union-find over rows."""
+
+    def __init__(self, count: int) -> None:
+        self._parent = list(range(count))
+
+    def root(self, row: int) -> int:
+        while self._parent[row] != row:
+            self._parent[row] = self._parent[self._parent[row]]
+            row = self._parent[row]
+        return row
+
+    def pair(self, one: int, other: int) -> None:
+        first, second = sorted((self.root(one), self.root(other)))
+        self._parent[second] = first
+
+    def all(self, rows: Sequence[int]) -> None:
+        for one, other in pairwise(rows):
+            self.pair(one, other)
+
+    def groups(self) -> NDArray[np.intp]:
+        """The number of each row's group, -1 where it is alone."""
+        roots = [self.root(row) for row in range(len(self._parent))]
+        sizes = np.bincount(roots, minlength=len(roots)) if roots else np.empty(0, np.intp)
+        number = {root: index for index, root in enumerate(sorted({root for root in roots if sizes[root] > 1}))}
+        return np.array([number.get(root, -1) for root in roots], dtype=np.intp)

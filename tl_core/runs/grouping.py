@@ -1,0 +1,70 @@
+"""Looks for pictures of a data set that show the same thing, with the embedded backbone, through the cache of training.
+
+Pixels and features are computed as a run with that backbone would compute them, so such a run finds them in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+from tl_core import settings
+from tl_core.data.cache import Cache
+from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.options import DEFAULT_NETWORK
+from tl_core.errors import Cancelled, GraftError, WeightsUnavailable
+from tl_core.hardware import available_mb
+
+_NEEDED_MB = 1_000
+"""Memory that must be free: what the first export of the backbone takes, or its run and the reduced pictures."""
+_NOT_LOOKED = "Near-copies were not looked for"
+
+
+def with_groups(dataset: Path, manifest: Manifest, *, cache: Cache) -> Generator[Event, None, Manifest]:
+    """`manifest` with the groups of its images, whose copies are in `dataset`/images.
+
+    It comes back as it was, with a notice that says why, where the operator does not want it, memory is short, the weights are not on this
+    machine, or the cache has no room for pixels and features.
+    """
+    if not settings.current().find_groups:
+        return manifest
+    free = available_mb("cpu")
+    if free is not None and free < _NEEDED_MB:
+        yield Notice(message=f"{_NOT_LOOKED}: {free:,.0f} MB of memory are free, and it takes {_NEEDED_MB:,}.")
+        return manifest
+    try:
+        return (yield from _grouped(dataset, manifest, cache))
+    except Cancelled:
+        raise
+    except GraftError as error:
+        yield Notice(level="warning", message=f"{_NOT_LOOKED}: {error.message}")
+        return manifest
+
+
+def _grouped(dataset: Path, manifest: Manifest, cache: Cache) -> Generator[Event, None, Manifest]:
+    from tl_core.data.groups import find_groups
+    from tl_core.data.pixel_arrays import load_pixels
+    from tl_core.models.graphs.export import exported_backbone
+    from tl_core.models.registry import network
+    from tl_core.models.weights.obtain import available
+    from tl_core.training.frozen.features import features_key, frozen_features
+
+    backbone = network(DEFAULT_NETWORK)
+    weights = backbone.weights_row()
+    size = weights.input_size
+    if not available(backbone, weights.name):
+        raise WeightsUnavailable(f"the weights of {backbone.name} are not on this machine.")
+    yield StageStarted(stage="preparing", title="Preparing the pictures")
+    pixels = yield from load_pixels(dataset, manifest, size=size, interpolation=weights.interpolation, cache=cache)
+    yield from exported_backbone(backbone, weights.name, size, cache)
+    yield StageStarted(stage="features", title="Looking at every picture once")
+    key = features_key(manifest, backbone, weights.name, size)
+    features = yield from frozen_features(pixels, backbone, weights.name, device="cpu", cache=cache, key=key)
+    yield StageStarted(stage="groups", title="Looking for pictures that show the same thing")
+    groups = yield from find_groups(manifest.images, features, pixels)
+    images = tuple(
+        image if group < 0 else image.model_copy(update={"group": group})
+        for image, group in zip(manifest.images, groups.tolist(), strict=True)
+    )
+    return manifest.model_copy(update={"images": images, "grouped": True})
