@@ -74,7 +74,8 @@ def main() -> None:
     ]
     text = (
         f"{options.flipped:.0%} of the labels flipped by chance, {options.seeds} seeds. Recall: the share of the flipped labels that are suspected; "
-        "precision: the share of the suspected ones that were flipped. Labels that were wrong before count against it.\n\n"
+        "precision: the share of the suspected ones that were flipped. Labels that were wrong before count against it."
+        " The limit below which a label is suspected was chosen on these sets, with other flips.\n\n"
         "| set | pictures | recall | precision | suspected where none was flipped |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(by_set)
         + "\n\nThe same answers with cleanlab's filters alone, the mean of all sets:\n\n| filter | recall | precision |\n| --- | --- | --- |\n"

@@ -189,6 +189,15 @@ def stage_bars(names: Sequence[str], moved: Sequence[float], learned: Sequence[b
     return figure
 
 
+def _bars(values: Sequence[float], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """The error bars of `values` that reach from end to end of `ranges`."""
+    return {
+        "type": "data",
+        "array": [high - value for value, (_, high) in zip(values, ranges, strict=True)],
+        "arrayminus": [value - low for value, (low, _) in zip(values, ranges, strict=True)],
+    }
+
+
 def compared(
     names: Sequence[str],
     accuracies: Sequence[float],
@@ -205,9 +214,7 @@ def compared(
         mode="markers",
         marker={"color": TRAINABLE, "size": 11},
         error_x={
-            "type": "data",
-            "array": [high - value for value, (_, high) in zip(accuracies, ranges, strict=True)],
-            "arrayminus": [value - low for value, (low, _) in zip(accuracies, ranges, strict=True)],
+            **_bars(accuracies, ranges),
             "color": FROZEN,
             "thickness": 3,
             "width": 0,
@@ -351,9 +358,7 @@ def reliability(
         cliponaxis=False,
         customdata=[[number, *both] for number, both in zip(images, ranges, strict=True)],
         error_y={
-            "type": "data",
-            "array": [high - value for value, (_, high) in zip(accuracies, ranges, strict=True)],
-            "arrayminus": [value - low for value, (low, _) in zip(accuracies, ranges, strict=True)],
+            **_bars(accuracies, ranges),
             "color": TRAINABLE,
             "thickness": 1.5,
             "width": 4,

@@ -17,8 +17,8 @@ def suspect_labels(probabilities: NDArray[np.floating], labels: NDArray[np.integ
     `probabilities` (N, C) are calibrated and out of fold: each row is the answer of a classifier that has seen neither the picture nor its
     copies. `labels` (N,) are indices from 0 to C - 1. How many labels are wrong is estimated by confident learning (Northcutt, Jiang and
     Chuang 2021), as cleanlab does it; suspected are so many of those that are least likely (its `low_self_confidence`), if they have
-    a probability below `LEAST_LIKELY`. Of labels flipped by chance this finds more, and accuses fewer right ones, than cleanlab's other
-    filters do: `benchmarks/suspect_labels.py`. A label that all classifiers have learned wrongly is not found.
+    a probability below `LEAST_LIKELY`. It accuses fewer right labels than each of cleanlab's filters alone, and finds fewer of the labels that
+    were flipped by chance: `docs/data.md`. A label that all classifiers have learned wrongly is not found.
 
     Imports cleanlab, which brings scikit-learn and pandas and takes seconds.
 
