@@ -13,7 +13,7 @@ from tl_core.runs.train.resolve import settled
 from tl_core.training.speed.estimate import Estimate
 from ui import actions, live
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
-from ui.words import DEVICE_WORDS, ago, distinct, duration, headline, interval, percent, plain, strategy_title
+from ui.words import DEVICE_WORDS, ago, distinct, duration, interval, percent, plain, result, strategy_title
 
 STATE_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),
@@ -34,12 +34,11 @@ def badge(state: str, *, running: str = "training") -> None:
 
 
 def accuracy(run: RunFolder) -> str | None:
-    """The headline of a finished run; None where it has no report."""
+    """The headline of a finished run, or what is said in its place; None where it has no report."""
     try:
-        found = run.headline()
+        return result(run.headline())
     except GraftError:
         return None
-    return headline(found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline)
 
 
 def describe(run: RunFolder) -> str:
@@ -202,8 +201,8 @@ def chooser(here: Here) -> RunFolder:
 def _choice(run: RunFolder) -> str:
     try:
         shown = run.headline().shown
-        result = f", {percent(shown.accuracy)} right ({interval(*shown.interval)})"
+        said = f", {percent(shown.accuracy)} right ({interval(*shown.interval)})" if shown else ", all of one moment"
     except GraftError:
-        result = ""
+        said = ""
     # No "2 min ago": a label must stay the same from one look to the next.
-    return f"{run.name}{result}, {_described(run)}"
+    return f"{run.name}{said}, {_described(run)}"

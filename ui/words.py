@@ -9,7 +9,7 @@ import html
 import re
 import time
 
-from tl_core.documents.report import HeadlineName
+from tl_core.documents.report import Headline, HeadlineName, Report, record_again
 from tl_core.markdown import MOST_READ, literal
 from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
@@ -59,6 +59,13 @@ def headline(accuracy: float, low: float, high: float, images: int, measured_by:
     if measured_by == "cross_validated":
         return f"{percent(accuracy)} right on {pictures}, cross-validated ({interval(low, high)})"
     return f"{percent(accuracy)} right on {pictures} it had never seen ({interval(low, high)})"
+
+
+def result(found: Headline | Report) -> str:
+    """What is said first of a run: its headline, or what to do where no accuracy is to be believed. Literal text inside Markdown."""
+    if found.shown is None:
+        return record_again([plain(name, longest=24) for name in found.one_moment])
+    return headline(found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline or "test")
 
 
 def duration(seconds: float) -> str:

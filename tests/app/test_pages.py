@@ -180,6 +180,29 @@ def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headli
     assert "The delivered head was right on 89" in text(app)
 
 
+def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    report = run.report()
+    report.model_copy(update={"headline": None, "one_moment": ("cup", "*bowl*")}).write(run.report_file)
+    said = "All of one moment: record cup and \\*bowl\\* again elsewhere"
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    assert app.header[0].value == said
+    assert "says little about other pictures" in text(app)
+    for page in ("streamlit_app.py", "pages/2_Train.py"):
+        app = open_page(page, run=run.id)
+        assert not app.exception
+        assert said in text(app)
+        assert "it had never seen" not in text(app)
+    app = open_page("pages/5_Ideas.py", dataset=data.id)
+    assert not app.exception
+    assert "1 run on these pictures cannot be compared" in text(app)
+    other = records.run(records.workspace(), data)
+    app = open_page("pages/3_Evaluate.py", run=other.id)
+    assert any("all of one moment" in option for option in app.selectbox[0].options)
+
+
 def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_page: Open) -> None:
     run = records.run(records.workspace(), records.dataset(records.workspace()))
     answers = run.report().answers

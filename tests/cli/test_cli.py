@@ -26,7 +26,7 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     result = trained.result
     assert set(result) == {
         "run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy",
-        "test_accuracy", "test_interval", "cv_accuracy", "cv_interval", "headline", "macro_f1", "seconds", "peak_memory_mb", "backbone",
+        "test_accuracy", "test_interval", "cv_accuracy", "cv_interval", "headline", "one_moment", "macro_f1", "seconds", "peak_memory_mb", "backbone",
         "weights", "strategy",
         "chosen_by", "reason", "solver", "device", "gpu", "seed", "trainable_parameters", "total_parameters", "estimated_seconds",
     }  # fmt: skip
@@ -59,6 +59,10 @@ def test_train_says_the_headline_by_its_name_and_the_test_beside_it(
     assert any("on 9 pictures" in line and line.endswith("that it had never seen.") for line in others)
     tell(result | {"headline": "test"})
     assert "Cross-validated" not in capsys.readouterr().out
+    tell(result | {"headline": None, "one_moment": ["apple", "Kirsche"]})
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("All of one moment: record apple and Kirsche again elsewhere. No accuracy can be trusted")
+    assert "on 9 pictures" in second
 
 
 def test_train_says_on_which_gpu_it_was(trained: Trained, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

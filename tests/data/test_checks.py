@@ -349,4 +349,4 @@ def test_a_class_of_one_moment_is_to_be_recorded_again() -> None:
     assert found.remedy == "photograph"
     assert "'cat' (2 groups)" in found.message
     assert "'dog'" not in found.message
-    assert "record it again elsewhere" in found.message
+    assert "Record it again elsewhere" in found.message

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from tl_core.data.split import assign, group_keys, of_one_moment, split_counts, split_hashes
+from tl_core.data.split import (
+    NO_PART,
+    assign,
+    group_keys,
+    of_one_moment,
+    split_counts,
+    split_hashes,
+    without_headline,
+)
 from tl_core.documents.manifest import Former, ImageEntry, Manifest, Split
 
 
@@ -161,8 +169,38 @@ def test_a_class_of_one_moment_is_cut_in_the_order_of_names() -> None:
     images = tuple(image.model_copy(update={"name": f"IMG_{row}.jpg"}) for row, image in enumerate(plain.images))
     data = grouped(plain.model_copy(update={"images": images}), {row: row // 10 for row in range(20)})
     assert of_one_moment(data) == {"class 0": 2}
-    assert assign(data, 0)[:20].tolist() == ["train"] * 14 + ["val"] * 3 + ["test"] * 3
+    parts = ["train"] * 12 + [NO_PART] + ["val"] * 3 + [NO_PART] + ["test"] * 3
+    assert assign(data, 0)[:20].tolist() == parts, "the pictures beside a cut are in no part"
+    assert split_counts(data, assign(data, 0))["class 0"] == {"train": 12, "val": 3, "test": 3}
+    assert without_headline(data) == ("class 0",)
     assert of_one_moment(manifest(balanced(2, 20))) == {}
+    assert without_headline(manifest(balanced(2, 20))) == ()
+
+
+@pytest.mark.parametrize(("each", "gap", "train"), [(3, 0, 1), (5, 0, 3), (7, 0, 5), (8, 1, 4), (100, 5, 60)])
+def test_a_gap_leaves_half_of_a_class_to_learn_from(each: int, gap: int, train: int) -> None:
+    data = grouped(manifest(balanced(2, each)), dict.fromkeys(range(each), 0))
+    parts = Counter(assign(data, 0)[:each].tolist())
+    assert (parts[NO_PART], parts["train"]) == (2 * gap, train)
+    assert min(parts["val"], parts["test"]) >= 1
+    assert NO_PART not in assign(data, 0)[each:]
+
+
+def test_what_a_gap_left_out_stays_out_when_pictures_are_added() -> None:
+    rows = balanced(2, 20)
+    old = grouped(manifest(rows), dict.fromkeys(range(20), 0))
+    former = Former(images=40, classes=old.classes, groups=tuple(image.group for image in old.images))
+    grown = manifest(rows + balanced(2, 20, None, 9000)).model_copy(update={"former": (former,)})
+    after = assign(grouped(grown, dict.fromkeys(range(20), 0)), 0)
+    assert after[:40].tolist() == assign(old, 0).tolist()
+    assert NO_PART not in after[40:]
+
+
+def test_a_test_of_the_users_own_has_a_headline_even_where_train_is_of_one_moment() -> None:
+    data = grouped(manifest(balanced(2, 20, "train") + balanced(2, 6, "test", 9000)), dict.fromkeys(range(20), 0))
+    splits = assign(data, 0)
+    assert Counter(splits[:20].tolist()) == {"train": 16, NO_PART: 1, "val": 3}
+    assert without_headline(data) == ()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -109,10 +109,16 @@ def test_a_new_row_is_in_what_evaluate_prints(
 def test_a_report_of_a_run_made_before_opens_with_its_figures(open_page: Open) -> None:  # noqa: F811
     run = records.run(records.workspace(), records.dataset(records.workspace(), classes=("cup", "plate")))
     (run.path / "report.json").write_text(json.dumps(OLD_REPORT))
-    assert run.report().model_dump(mode="json", exclude_none=True) == OLD_REPORT | {"headline": "test"}
-    assert run.headline().shown.accuracy == OLD_SPLIT["accuracy"]
+    assert run.report().model_dump(mode="json", exclude_none=True) == OLD_REPORT | {
+        "headline": "test",
+        "one_moment": [],
+    }
+    shown = run.headline().shown
+    assert shown is not None
+    assert shown.accuracy == OLD_SPLIT["accuracy"]
     summary = summarise(run)
     assert (summary.cv_accuracy, summary.cv_interval, summary.headline) == (None, None, "test")
+    assert summary.one_moment == ()
     assert (summary.test_accuracy, summary.value("macro_f1")) == (OLD_SPLIT["accuracy"], OLD_SPLIT["macro_f1"])
     app = open_page("pages/3_Evaluate.py", run=run.id)
     assert not app.exception

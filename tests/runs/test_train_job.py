@@ -17,6 +17,7 @@ from tests.runs.executors import InProcess, by
 from tl_core import hardware as machine
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.documents.report import Accuracy
 from tl_core.errors import NotFound
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import probabilities
@@ -47,9 +48,11 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
         assert entry["probability"] == pytest.approx(answer.probability, abs=1e-3)
 
     events, _ = run.events()
+    assert report.shown is not None
     assert (report.headline, report.shown) == ("cross_validated", report.cross_validated)
     assert report.shown.images == 60
-    assert run.headline().shown.accuracy == summarise(run).cv_accuracy == report.shown.accuracy
+    assert run.headline().shown == Accuracy.model_validate(report.shown.model_dump())
+    assert summarise(run).cv_accuracy == report.shown.accuracy
     kept, labels = run.out_of_fold(), np.array([image.label for image in manifest.images])
     assert kept.rows.tolist() == np.flatnonzero(assign(manifest, 3) != "test").tolist()
     assert (kept.probabilities.argmax(axis=1) == labels[kept.rows]).mean() == report.val.accuracy
@@ -73,6 +76,23 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
     assert summary.trainable_parameters == 1281 * 3
     assert summary.seconds["features"] > 0
     assert summary.strategy == "feature_extraction"
+
+
+def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Workspace, pets: DatasetFolder) -> None:
+    manifest = pets.manifest()
+    cats = [image.model_copy(update={"group": 0} if image.label == 0 else {}) for image in manifest.images]
+    manifest.model_copy(update={"images": tuple(cats), "grouped": True}).write(pets.path / "manifest.json")
+    run = by(InProcess({"train": train_job}), jobs.submit_training, workspace, pets, image_size=SIZE)
+    assert ended(run) == "succeeded"
+    report, said = run.report(), run.headline()
+    assert (report.headline, report.one_moment, report.shown) == (None, ("cat",), None)
+    assert (said.shown, said.one_moment, report.cross_validated) == (None, ("cat",), None)
+    assert report.images == {"train": 40, "val": 9, "test": 9}, "the two pictures beside the cuts are left out"
+    summary = summarise(run)
+    assert (summary.headline, summary.one_moment, summary.cv_accuracy) == (None, ("cat",), None)
+    card = (run.bundle / "MODEL_CARD.md").read_text()
+    assert "**All of one moment: record cat again elsewhere.** Until then no accuracy can be trusted." in card
+    assert "Cross-validated" not in card
 
 
 @pytest.mark.parametrize("place", ["tests.runs.served:Served"], indirect=True)

@@ -12,6 +12,7 @@ from tl_core import api
 from tl_core.cli import parameters, show
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.options import OPTIONS
+from tl_core.documents.report import record_again
 from tl_core.errors import GraftError
 from tl_core.serving.bundle_files import FOLDER
 
@@ -72,7 +73,11 @@ def tell_strategy(result: dict[str, Any]) -> None:
 def tell(result: dict[str, Any]) -> None:
     """The result of a run in words."""
     said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"])
-    if result["headline"] == "cross_validated":
+    if result["headline"] is None:
+        show.line(
+            f"{record_again(result['one_moment'])}. No accuracy can be trusted until then; these pictures alone gave:"
+        )
+    elif result["headline"] == "cross_validated":
         images = sum(result[f"{split}_images"] for split in SPLITS)
         show.line(f"Cross-validated: {show.accuracy(result['cv_accuracy'], result['cv_interval'], images)}.")
         show.line("Each was answered once by a head that had not seen it. The test is small, and has less to say:")

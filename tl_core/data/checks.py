@@ -430,7 +430,8 @@ def _one_moment(manifest: Manifest) -> Iterator[Found]:
         counts = [f"{name!r} ({_count(count, 'group', 'groups')})" for name, count in few.items()]
         yield Found(
             f"All of one moment: the pictures of {_listed(counts)} show so few different things that some of each had to be both learned from "
-            "and judged on. No accuracy can be trusted there: record it again elsewhere."
+            "and judged on. Where no test of your own judges it, a run on these pictures has no accuracy to be trusted, and the pictures beside "
+            "the cut are left out. Record it again elsewhere."
         )
 
 

@@ -2,9 +2,9 @@
 
 A split made here is stratified, 70/15/15, depends only on the run's seed and the images' content (not on their order or names), and
 keeps each group of images that show the same thing on one side (`data/groups`; byte-identical images are always a group). A class that has
-too few groups for that, all of one moment, is cut in the order of file names instead. In a data set that extends another one, the images of that one stay in the parts that they
-had there with the same seed, and what was added fills each part up. The user's own split stays as it is; a part that it lacks is
-cut from train.
+too few groups for that, all of one moment, is cut in the order of file names instead, and the images beside a cut are in no part. In a data
+set that extends another one, the images of that one stay in the parts that they had there with the same seed, and what was added fills
+each part up. The user's own split stays as it is; a part that it lacks is cut from train.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,20 @@ from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Spl
 
 HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""
+GAP = 0.05
+"""Share of the images of a class of one moment that is left out at each cut. Neighbours in a burst or film are the most alike, so they would be
+judged by what is nearly themselves. A few percent remove the nearest ones; more would cost pictures to learn from and still not make another
+moment of it, which is why no accuracy is believed there anyway.
+"""
+NO_PART: Final[Literal[""]] = ""
+"""In place of a split: the image is in a gap. Nothing learns from it and nothing is judged on it."""
 DEFAULT_SEED = 0
 """The seed of the split that is shown before a run has one of its own."""
+_Place = Split | Literal[""]
 
 
 def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
-    """The split of each row, `train`, `val` or `test`, shape (N,).
+    """The split of each row, shape (N,): `train`, `val`, `test`, or `NO_PART` where a class of one moment was cut.
 
     With the user's own train and test, `val` is cut from train; with train and val only, theirs is the test split and a new
     `val` is cut. Every class of five distinct images or more has at least one in each part that is cut.
@@ -57,7 +66,8 @@ def group_keys(manifest: Manifest) -> NDArray[np.intp]:
 def of_one_moment(manifest: Manifest, fewest: int = 3) -> dict[str, int]:
     """Number of groups of each class that has fewer than `fewest` though it has more pictures, in class order.
 
-    No split or fold can judge such a class on anything but pictures of what was learned from. Of the user's own splits only train counts.
+    No split or fold can judge such a class on anything but pictures of what was learned from. Of the user's own splits only train counts; a
+    test of the user's own is judged on as it is (see `without_headline`).
     """
     keys = group_keys(manifest)
     groups: dict[int, set[int]] = defaultdict(set)
@@ -71,6 +81,14 @@ def of_one_moment(manifest: Manifest, fewest: int = 3) -> dict[str, int]:
         for label, name in enumerate(manifest.classes)
         if len(groups[label]) < fewest <= len(contents[label])
     }
+
+
+def without_headline(manifest: Manifest) -> tuple[str, ...]:
+    """The classes that are all of one moment, in class order, where `assign` cut the test from the same pictures; else none.
+
+    No accuracy of a run on them is to be believed, by test or by cross-validation. A test of the user's own may be of another moment.
+    """
+    return () if manifest.own_splits else tuple(of_one_moment(manifest))
 
 
 def _groups(manifest: Manifest) -> tuple[int | None, ...]:
@@ -109,7 +127,7 @@ def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict
 
 def _cut(manifest: Manifest, rows: Sequence[int], *, parts: tuple[Split, ...], seed: int) -> NDArray[np.str_]:
     """The part of each of `rows`: one of `parts` or train. A data set that this one extends is cut first, as if it were alone."""
-    side: dict[str, Split] = {}
+    side: dict[str, _Place] = {}
     whole = Former(images=len(manifest.images), classes=manifest.classes, groups=_groups(manifest))
     for grown in (*manifest.former, whole):
         number = {name: label for label, name in enumerate(grown.classes)}
@@ -136,13 +154,13 @@ class _Unit:
         self.of_label[label].add(image.sha256)
 
 
-def _place(side: dict[str, Split], units: Mapping[str, _Unit], *, parts: tuple[Split, ...], seed: int) -> None:
+def _place(side: dict[str, _Place], units: Mapping[str, _Unit], *, parts: tuple[Split, ...], seed: int) -> None:
     """Write into `side` the part of each content of `units` that has none yet."""
     for unit in units.values():
         placed = {side[content] for content in unit.names if content in side}
         if placed:
             # Of old pictures that are found to belong together only now, some may be learned from: the new one goes to them.
-            part: Split = "train" if "train" in placed else min(placed)
+            part: _Place = "train" if "train" in placed else min(placed)
             side.update({content: part for content in unit.names if content not in side})
 
     units_of: dict[int, list[_Unit]] = defaultdict(list)
@@ -189,14 +207,21 @@ def _taken(free: Sequence[_Unit], sizes: Sequence[int], wanted: int, *, left: in
     return taken or ([free[int(np.argmin(sizes))]] if len(free) > left else [])
 
 
-def _place_by_name(side: dict[str, Split], free: Sequence[_Unit], *, parts: tuple[Split, ...], quota: int) -> None:
-    """Cut a class that is of one moment in the order of file names: its last images are held out."""
+def _place_by_name(side: dict[str, _Place], free: Sequence[_Unit], *, parts: tuple[Split, ...], quota: int) -> None:
+    """Cut a class that is of one moment in the order of file names: its last images are held out, and `GAP` of them before each part are left out.
+
+    At least one is, where train keeps half of the class; where it would not, there is no gap.
+    """
     names = {content: name for unit in free for content, name in unit.names.items() if content not in side}
     ordered = sorted(names, key=lambda content: (_in_order(names[content]), content))
+    spare = (len(ordered) - len(parts) * quota - (len(ordered) + 1) // 2) // len(parts)
+    gap = max(0, min(spare, max(1, round(len(ordered) * GAP))))
     for part in parts:
-        cut = max(0, len(ordered) - quota)
-        side.update(dict.fromkeys(ordered[cut:], part))
-        ordered = ordered[:cut]
+        held_out: tuple[tuple[_Place, int], ...] = ((part, quota), (NO_PART, gap))
+        for place, images in held_out:
+            cut = max(0, len(ordered) - images)
+            side.update(dict.fromkeys(ordered[cut:], place))
+            ordered = ordered[:cut]
     side.update(dict.fromkeys(ordered, "train"))
 
 

@@ -25,7 +25,7 @@ class OutOfFoldAnswers:
     """(M, C) for `rows`, with the settings of the run's own head; the report's `val` is measured on these."""
     nested: NDArray[np.float32] | None
     """(N, C) for every picture of the manifest, by heads whose settings were chosen without it, too; the report's `cross_validated` is
-    measured on these. None in a run on a split of the user's own."""
+    measured on these. None in a run on a split of the user's own, or with a class that is all of one moment."""
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all. Raises DiskFull."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import ConfigDict
@@ -35,6 +36,7 @@ class ClassMetrics(Measured):
 
 
 HeadlineName = Literal["test", "cross_validated"]
+"""Whose accuracy is said first. None in its place: no accuracy is to be believed, and `record_again` is said."""
 ENOUGH_TEST_IMAGES = 100
 """From so many test pictures on, their accuracy is the headline of a head that was fitted alone; below, the cross-validated one."""
 
@@ -66,6 +68,16 @@ class Accuracy(Record):
     """95 % interval of the accuracy, fractions."""
 
 
+def record_again(classes: Sequence[str]) -> str:
+    """What is said in place of an accuracy where the `classes`, names that are safe where they are shown, are all of one moment."""
+    names, last = classes[:-1][:_NAMED], classes[-1] if len(classes) <= _NAMED + 1 else f"{len(classes) - _NAMED} more"
+    return f"All of one moment: record {', '.join(names)}{' and ' if names else ''}{last} again elsewhere"
+
+
+_NAMED = 4
+"""Classes of one moment that are named before the last one."""
+
+
 class Headline(Document):
     """The few numbers of report.json by which runs are listed: the rest of a report of many classes has megabytes."""
 
@@ -73,11 +85,14 @@ class Headline(Document):
 
     test: Accuracy
     cross_validated: Accuracy | None = None
-    headline: HeadlineName = "test"
+    headline: HeadlineName | None = "test"
+    one_moment: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> Accuracy:
-        """The accuracy that is said first."""
+    def shown(self) -> Accuracy | None:
+        """The accuracy that is said first; None where `record_again` is said of the classes of `one_moment`."""
+        if self.headline is None:
+            return None
         return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test
 
 
@@ -122,13 +137,15 @@ class Report(Document):
     """
     cross_validated: SplitMetrics | None = None
     """Of all pictures, by nested cross-validation: each answered once by a head that had not seen it, nor its group, and whose settings
-    were chosen without it. None where more than a head was trained, and on a split of the user's own, whose test may come from
-    elsewhere on purpose: heads that have learned from it would answer another question.
+    were chosen without it. None where more than a head was trained, where a class is of `one_moment`, and on a split of the user's own,
+    whose test may come from elsewhere on purpose: heads that have learned from it would answer another question.
     """
-    headline: HeadlineName = "test"
+    headline: HeadlineName | None = "test"
     """The figure that is said first: a head that is fitted alone with less than `ENOUGH_TEST_IMAGES` test pictures has the
-    cross-validated one.
+    cross-validated one. None: no accuracy is to be believed, because classes are of `one_moment`.
     """
+    one_moment: tuple[str, ...] = ()
+    """Names of the classes that had to be learned from and judged by pictures that show the same thing, in class order."""
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     calibration: Calibration | None = None
@@ -139,8 +156,10 @@ class Report(Document):
     """Stages from the stem up, without the head, which has no pretrained weights; empty where no stage was trained."""
 
     @property
-    def shown(self) -> SplitMetrics:
-        """The metrics whose accuracy is said first."""
+    def shown(self) -> SplitMetrics | None:
+        """The metrics whose accuracy is said first; None where `record_again` is said of the classes of `one_moment`."""
+        if self.headline is None:
+            return None
         return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test
 
     @property

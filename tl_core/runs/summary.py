@@ -39,8 +39,10 @@ class RunSummary(Measured):
     """Cross-validated accuracy over all pictures, as `Report.cross_validated`; None where that is None."""
     cv_interval: tuple[float, float] | None
     """95 % interval of `cv_accuracy`."""
-    headline: HeadlineName
-    """Which of the two is said first."""
+    headline: HeadlineName | None
+    """Which of the two is said first; None where neither is to be believed, because of the classes of `one_moment`."""
+    one_moment: tuple[str, ...]
+    """Classes that had to be learned from and judged by pictures that show the same thing, as `Report.one_moment`."""
     seconds: dict[str, float]
     """Seconds of ingest, features, training, export, evaluation, and the total, without waiting; 0 for a stage that was skipped."""
     peak_memory_mb: float | None
@@ -97,6 +99,7 @@ def summarise(run: RunFolder) -> RunSummary:
         cv_accuracy=report.cross_validated.accuracy if report.cross_validated else None,
         cv_interval=report.cross_validated.interval if report.cross_validated else None,
         headline=report.headline,
+        one_moment=report.one_moment,
         seconds={name: round(seconds, 3) for name, seconds in spent.items()},
         peak_memory_mb=max((peak for peak in peaks if peak is not None), default=None),
         backbone=spec.backbone,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
-from tl_core.documents.report import Report
+from tl_core.documents.report import Report, record_again
 from tl_core.evaluation.metrics import class_table, listed
 from tl_core.markdown import code, literal
 from tl_core.serving.bundle_files import BUNDLE_FILES, INFO, ONNX
@@ -82,7 +82,7 @@ def _measured(report: Report) -> str:
     table = [headings, ["---"] * len(headings), *([_plain(name), *cells] for name, *cells in classes[:_SHOWN])]
     return "\n".join(
         [
-            *_cross_validated(report),
+            *_before_the_test(report),
             f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
             f"(95 % interval {low:.1%} to {high:.1%}){others}.",
             _learned(report),
@@ -92,11 +92,15 @@ def _measured(report: Report) -> str:
     )
 
 
-def _cross_validated(report: Report) -> list[str]:
-    """The headline, where it is not the test's."""
-    if report.headline == "test":
+def _before_the_test(report: Report) -> list[str]:
+    """The headline, where it is not the test's, or what is said in its place."""
+    found = report.shown
+    if found is None:
+        again = record_again([_plain(name) for name in report.one_moment])
+        return [f"**{again}.** Until then no accuracy can be trusted. The pictures of that moment alone gave:", ""]
+    if found is report.test:
         return []
-    found, (low, high) = report.shown, report.shown.interval
+    low, high = found.interval
     return [
         f"**Cross-validated: {found.accuracy:.1%} right** on all {found.images} pictures, each answered once by a head that had not seen "
         f"it (95 % interval {low:.1%} to {high:.1%}). The test is small, and has less to say:",

@@ -15,9 +15,9 @@ from tl_core.documents.report import ImageAnswer, Report
 from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
-from ui import charts, grids
+from ui import charts, grids, words
 from ui.places import pictures_of
-from ui.words import headline, interval, percent, plain, plural
+from ui.words import interval, percent, plain, plural
 
 _PAGE = 12
 MOST_DRAWN = 40
@@ -76,8 +76,14 @@ def top(result: Result) -> None:
     """The headline, what it was measured on, and the other metrics."""
     report, shown = result.report, result.report.shown
     test, val = report.test, report.val
-    st.header(headline(shown.accuracy, *shown.interval, shown.images, report.headline), anchor=False)
-    if report.headline == "cross_validated":
+    st.header(words.result(report), anchor=False)
+    if shown is None:
+        st.caption(
+            "The pictures of such a class show so few different things that the same had to be learned from and judged on. "
+            f"{percent(test.accuracy)} of the test pictures were named rightly, and all that follows is about these, but it says little about "
+            "other pictures. Record the class again at another time and place, and add that to the data set."
+        )
+    elif report.headline == "cross_validated":
         st.caption(
             f"Each of the {plural(shown.images, 'picture')} was answered once by a head that had learned from others, with settings chosen "
             f"without it. {plural(test.images, 'test picture')} alone say less. The delivered head was right on "

@@ -106,11 +106,16 @@ def rule(train_images: int | None, similar: bool | None) -> None:
 def numbers(here: Here) -> None:
     """The user's own runs on the open data set, compared by strategy."""
     st.header("Your own numbers", anchor=False)
-    found = _finished(here)
-    if not found:
+    found, untold = _finished(here)
+    if untold:
+        st.markdown(
+            f"{plural(untold, 'run')} on these pictures cannot be compared: a class is all of one moment, so no accuracy is to be believed."
+        )
+    if not found and not untold:
         st.markdown(
             "None yet. Train once with the proposed strategy and once with another, and they are compared here."
         )
+    if not found:
         return
     names = [strategy_title(run.spec().strategy) for run, _ in found]
     tests = [test for _, test in found]
@@ -129,11 +134,15 @@ def numbers(here: Here) -> None:
     )
 
 
-def _finished(here: Here) -> list[tuple[RunFolder, Accuracy]]:
-    """Runs on the open data set with what the test gave, the best first, at most `_MOST_RUNS`."""
-    found = []
+def _finished(here: Here) -> tuple[list[tuple[RunFolder, Accuracy]], int]:
+    """Runs on the open data set with what the test gave, the best first, at most `_MOST_RUNS`, and how many more have no headline."""
+    found, untold = [], 0
     for run in succeeded(here.workspace.runs()):
         if here.dataset is not None and run.spec().dataset == here.dataset.id:
             with suppress(GraftError):
-                found.append((run, run.headline().test))
-    return sorted(found, key=lambda entry: -entry[1].accuracy)[:_MOST_RUNS]
+                said = run.headline()
+                if said.shown is None:
+                    untold += 1
+                else:
+                    found.append((run, said.test))
+    return sorted(found, key=lambda entry: -entry[1].accuracy)[:_MOST_RUNS], untold

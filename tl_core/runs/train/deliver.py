@@ -123,7 +123,8 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         test=split_metrics(test_probabilities, plan.labels[test], plan.classes, plan.groups[test]),
         val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes, plan.groups[val], judged.folds),
         cross_validated=cross_validated,
-        headline="cross_validated" if few else "test",
+        headline=None if plan.one_moment else "cross_validated" if few else "test",
+        one_moment=plan.one_moment,
         answers=answers(test_probabilities, plan.labels[test], test),
         calibration=Calibration(
             before=reliability(*top_label(probabilities(test_logits * np.float32(calibration)), plan.labels[test])),

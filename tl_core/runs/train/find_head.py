@@ -31,7 +31,8 @@ class OutOfFold:
     folds: int | None = None
     """How many folds `rows` were divided into."""
     nested: NDArray[np.float32] | None = None
-    """(N, C) for every row, the test included, by nested cross-validation, divided by the temperature; None on a split of the user's own."""
+    """(N, C) for every row, the test included, by nested cross-validation, divided by the temperature; None on a split of the user's own, and
+    where a class is all of one moment."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
     from tl_core.training.head.cross_validated import TEST, fit_cross_validated
 
     yield StageStarted(stage="training", title="Fitting the last layer")
-    nested = len(test) > 0 and not plan.manifest.own_splits
+    nested = len(test) > 0 and not plan.manifest.own_splits and not plan.one_moment
     rows = np.sort(np.concatenate([learned, test])) if nested else learned
     fold_of = np.full(len(plan.labels), TEST)
     fold_of[learned] = folds

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.split import assign, group_keys
+from tl_core.data.split import assign, group_keys, without_headline
 from tl_core.documents.manifest import Manifest, Split
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network, WeightsRow, network
@@ -60,6 +60,11 @@ class Plan:
     def groups(self) -> NDArray[np.intp]:
         """The group of each row, which no split or fold divides."""
         return group_keys(self.manifest)
+
+    @cached_property
+    def one_moment(self) -> tuple[str, ...]:
+        """The classes for which no accuracy of this run is to be believed, see `without_headline`."""
+        return without_headline(self.manifest)
 
     def rows(self, *splits: Split) -> NDArray[np.intp]:
         """The rows of the pictures in any of `splits`, in order."""
