@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         True,
     )
     find_groups: bool = _setting(
-        "near-copies, bursts and augmented copies are looked for while pictures are read; this takes 1 GB of memory, and the time in which the "
+        "near-copies, bursts, augmented copies and wrong labels are looked for while pictures are read; this takes 1 GB of memory, and the time in which the "
         "embedded backbone looks at each picture once",
         True,
     )

@@ -14,6 +14,7 @@ from tests.data.work import add_nearly_black, black, finish, spec
 from tl_core.data import checks
 from tl_core.data.checks import Check, Found
 from tl_core.data.ingest import ingest
+from tl_core.documents.suspect_label import Suspicion
 from tl_core.runs.store.folders import DatasetFolder
 
 
@@ -77,3 +78,16 @@ def test_a_check_that_finds_several_things_is_told_each_of_them(
     app = open_page("pages/1_Data.py", dataset=records.dataset(records.workspace()).id)
     assert not app.exception
     assert "29 is odd" in text(app)
+
+
+def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page: Open) -> None:
+    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    manifest = data.manifest()
+    wrong = Suspicion(label=0, suggested=1, label_probability=0.01, suggested_probability=0.97)
+    images = (manifest.images[0].model_copy(update={"suspicion": wrong}), *manifest.images[1:])
+    manifest.model_copy(update={"images": images}).write(data.manifest_file)
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    assert not app.exception
+    assert any(box.label.startswith("1 label may be wrong") for box in app.expander)
+    captions = [picture.caption for element in app.get("image") for picture in element.proto.imgs]
+    assert "labelled 'cup', answered 'plate' (97%)" in [caption.replace("\\", "") for caption in captions]

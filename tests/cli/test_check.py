@@ -72,7 +72,7 @@ def test_every_finding_is_in_the_json_with_its_files_and_its_remedy(
     assert main(["check", str(tmp_path / "p"), "--json"]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)["findings"]
-    assert all(set(finding) == {"kind", "files", "message", "remedy"} for finding in found)
+    assert all(set(finding) == {"kind", "files", "message", "remedy", "move_to"} for finding in found)
     remedies = {finding["kind"]: finding["remedy"] for finding in found}
     assert remedies == {
         "refused": None, "exact_copy": None, "two_labels": "move", "copy_across_splits": "leave_out",
@@ -105,6 +105,7 @@ def test_a_check_that_is_added_as_one_row_is_told_in_both_forms(
             "files": ["cat/night.jpg"],
             "message": "1 of the pictures can hardly be seen. Take them again with more light.",
             "remedy": "photograph",
+            "move_to": [],
         }
     ]
     assert main(["check", str(folder)]) == 0

@@ -17,6 +17,7 @@ from tl_core.data import checks
 from tl_core.data.checks import MOST_CLASSES, Finding, findings, problem, require_trainable
 from tl_core.data.measures import MEASURES, Measure
 from tl_core.documents.manifest import ImageEntry, Manifest, Split
+from tl_core.documents.suspect_label import Suspicion
 from tl_core.errors import LayoutError, NotEnoughImages
 from tl_core.table import Table
 
@@ -323,6 +324,23 @@ def _grouped(groups: Sequence[int | None], splits: Sequence[Split | None] | None
 
 def _of_kind(kind: str, manifest: Manifest) -> list[checks.Finding]:
     return [finding for finding in checks.findings(manifest) if finding.kind == kind]
+
+
+def test_suspect_labels_are_told_worst_first_with_the_class_that_was_answered() -> None:
+    def suspicion(label: int, probability: float) -> Suspicion:
+        return Suspicion(
+            label=label, suggested=1 - label, label_probability=probability, suggested_probability=1 - probability
+        )
+
+    clean = _grouped([None] * 20)
+    given = {3: suspicion(0, 0.02), 12: suspicion(1, 0.01), 15: suspicion(0, 0.001)}
+    images = tuple(image.model_copy(update={"suspicion": given.get(row)}) for row, image in enumerate(clean.images))
+    (found,) = _of_kind("suspect_label", clean.model_copy(update={"images": images}))
+    assert (found.rows, found.files) == ((12, 3), ("12.jpg", "3.jpg")), "row 15 was given another label since"
+    assert (found.remedy, found.move_to) == ("move", ("cat", "dog"))
+    assert found.reasons == ("labelled 'dog', answered 'cat' (99%)", "labelled 'cat', answered 'dog' (98%)")
+    assert found.message.startswith("2 labels may be wrong")
+    assert not _of_kind("suspect_label", clean)
 
 
 def test_near_copies_are_told_with_their_pictures_and_a_remedy() -> None:

@@ -13,6 +13,8 @@ from tests.data.work import add_nearly_black, black, finish, ingested, spec
 from tl_core.data import checks
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest
+from tl_core.documents.spec import Extended
+from tl_core.documents.suspect_label import Suspicion
 
 
 def again(source: Path, into: Path, *known: Path) -> Manifest:
@@ -98,6 +100,22 @@ def test_what_was_measured_of_a_picture_is_taken_over_with_it(
     assert [finding.files for finding in checks.findings(second) if finding.kind == "nearly_black"] == [
         ("cat/night.jpg",)
     ]
+
+
+def test_a_suspicion_stays_with_the_data_set_in_which_the_label_was_judged(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    source = picture_folder({"cat": 3, "dog": 3})
+    first = ingested(source, tmp_path / "one")
+    wrong = Suspicion(label=0, suggested=1, label_probability=0.01, suggested_probability=0.9)
+    images = tuple(image.model_copy(update={"suspicion": wrong}) for image in first.images)
+    first.model_copy(update={"images": images}).write(tmp_path / "one" / "manifest.json")
+    assert again(source, tmp_path / "two", tmp_path / "one").images == first.images
+    (tmp_path / "more" / "cat").mkdir(parents=True)
+    picture(0, 99).save(tmp_path / "more" / "cat" / "new.jpg")
+    extends = spec(tmp_path / "more").model_copy(update={"extends": Extended(workspace="", dataset="")})
+    steps = ingest(extends, tmp_path / "three", staging=tmp_path / "staging", extended=tmp_path / "one")
+    assert [image.suspicion for image in finish(steps)[1].images] == [None] * 7
 
 
 def test_pictures_from_before_a_check_existed_are_looked_at_again(

@@ -16,6 +16,7 @@ from tl_core.documents.options import Recipe
 from tl_core.documents.questions import MeasureSpec
 from tl_core.documents.spec import Extended, IngestSpec, TrainSpec
 from tl_core.documents.status import Status
+from tl_core.documents.suspect_label import Suspicion
 from tl_core.errors import DiskFull, DocumentError, NotFound
 
 
@@ -102,6 +103,20 @@ def test_the_specs_and_manifests_from_before_groups_were_looked_for_are_read() -
     assert SpecFile.parse(json.dumps({"schema_version": 1, "spec": was}), "spec.json").spec == spec.model_copy(
         update={"schema_version": 2}
     )
+
+
+def test_a_manifest_from_before_labels_were_judged_is_read_and_one_of_today_keeps_what_was_found() -> None:
+    old = manifest().model_dump() | {"schema_version": 4}
+    for image in old["images"]:
+        del image["suspicion"]
+    assert [image.suspicion for image in Manifest.parse(json.dumps(old), "manifest.json").images] == [None]
+    suspicion = Suspicion(label=0, suggested=1, label_probability=0.01, suggested_probability=0.9)
+    (image,) = manifest().images
+    judged = manifest().model_copy(update={"images": (image.model_copy(update={"suspicion": suspicion}),)})
+    assert Manifest.parse(judged.model_dump_json(), "manifest.json") == judged
+    no_class = judged.model_dump_json().replace('"suggested":1', '"suggested":7')
+    with pytest.raises(DocumentError, match="suspected"):
+        Manifest.parse(no_class, "manifest.json")
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

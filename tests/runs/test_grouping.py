@@ -52,7 +52,7 @@ def test_a_copy_is_found_and_the_run_afterwards_looks_at_no_picture_again(
         ("cat/000.jpg", "cat/again.jpg")
     ]
     stages = [event.stage for event in data.events()[0] if isinstance(event, StageStarted)]
-    assert stages[-3:] == ["preparing", "features", "groups"]
+    assert stages[-4:] == ["preparing", "features", "groups", "training"], "labels are judged last"
 
     kept = {path: path.stat().st_ino for kind in ("pixels", "features") for path in (store / "cache" / kind).iterdir()}
     run = by(IN_PLACE, jobs.submit_training, workspace, data)

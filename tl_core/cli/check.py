@@ -22,7 +22,7 @@ Features = Annotated[
     bool,
     typer.Option(
         "--features/--no-features",
-        help="Look for near-copies, bursts and augmented copies, with the embedded backbone; it looks at every picture once.",
+        help="Look for near-copies, bursts, augmented copies and wrong labels, with the embedded backbone; it looks at every picture once.",
     ),
 ]
 MOST_FILES = 20

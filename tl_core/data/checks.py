@@ -50,15 +50,19 @@ class Found(NamedTuple):
     """Instead of `files`: rows of the manifest. The page shows these pictures."""
     reasons: Sequence[str] = ()
     """Empty, or one sentence for each of `files`, in their order."""
+    move_to: Sequence[str] = ()
+    """Empty, or for each of `files` the class that it should be moved to."""
 
 
 class Finding(Record):
-    """What one check says of a data set; `kind`, `files`, `message` and `remedy` are written to JSON."""
+    """What one check says of a data set; `kind`, `files`, `message`, `remedy` and `move_to` are written to JSON."""
 
     kind: str
     files: tuple[str, ...]
     message: str
     remedy: Remedy | None
+    move_to: tuple[str, ...] = ()
+    """For each of `files` the name of the class that it should be moved to; empty where that is not known."""
     rows: tuple[int, ...] = Field(exclude=True)
     """The pictures that `files` name, as rows of the manifest; empty where the files are not part of the data set."""
     reasons: tuple[str, ...] = Field(exclude=True)
@@ -92,6 +96,7 @@ def findings(manifest: Manifest) -> list[Finding]:
             files=tuple(found.files) or tuple(manifest.images[row].name for row in found.rows),
             message=found.message,
             remedy=check.remedy,
+            move_to=tuple(found.move_to),
             rows=tuple(found.rows),
             reasons=tuple(found.reasons),
             stops=check.stops is not None,
@@ -226,6 +231,27 @@ def _two_labels(manifest: Manifest) -> Iterator[Found]:
             f"{manifest.images[groups[0][0]].name!r} ({' and '.join(repr(name) for name in names)}). All are kept, on one side of "
             "the split. One of the labels is wrong, or both fit; correct it and add the pictures again.",
             rows=[row for group in groups for row in group],
+        )
+
+
+def _suspect_label(manifest: Manifest) -> Iterator[Found]:
+    suspected = sorted(
+        (one.label_probability, row, one)
+        for row, image in enumerate(manifest.images)
+        if (one := image.suspicion) and one.label == image.label
+    )
+    if suspected:
+        classes = manifest.classes
+        yield Found(
+            f"{_count(len(suspected), 'label', 'labels')} may be wrong: classifiers that had not seen the picture answered another class and "
+            "found the label very unlikely. The least likely comes first. Some of these pictures are only hard: look at each before you move it "
+            "to the class that was answered.",
+            rows=[row for _, row, _ in suspected],
+            reasons=[
+                f"labelled {classes[one.label]!r}, answered {classes[one.suggested]!r} ({one.suggested_probability:.0%})"
+                for _, _, one in suspected
+            ],
+            move_to=[classes[one.suggested] for _, _, one in suspected],
         )
 
 
@@ -497,6 +523,7 @@ CHECKS = Table(
         Check(kind="folded_folders", find=_folded_folders),
         Check(kind="exact_copy", find=_exact_copy),
         Check(kind="two_labels", find=_two_labels, remedy="move"),
+        Check(kind="suspect_label", find=_suspect_label, remedy="move"),
         Check(kind="near_copy", find=_near_copy, remedy="leave_out"),
         Check(kind="one_moment", find=_one_moment, remedy="photograph"),
         Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),

@@ -69,7 +69,9 @@ class Begun:
         """The images, with their labels among `classes`."""
         label_of = {name: label for label, name in enumerate(classes)}
         return [
-            image.model_copy(update={"label": label_of[self.manifest.classes[image.label]], "group": None})
+            image.model_copy(
+                update={"label": label_of[self.manifest.classes[image.label]], "group": None, "suspicion": None}
+            )
             for image in self.images
             if image is not None
         ]

@@ -205,7 +205,8 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: 
     sha256 = hashlib.sha256(content).hexdigest()
     known = keep.taken_over(row, sha256) if keep else None
     if known is not None:
-        return known.model_copy(update={"label": label, "split": item.split, "name": item.name, "group": None})
+        own = {"label": label, "split": item.split, "name": item.name, "group": None, "suspicion": None}
+        return known.model_copy(update=own)
     begun = time.perf_counter()
     try:
         made = guarded.shared().make_copy(content, keep=keep is not None)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tl_core.documents.base import Document, Record
+from tl_core.documents.suspect_label import Suspicion
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -42,6 +43,8 @@ class ImageEntry(Record):
     """What the checks of `data/checks` that look at files or pixels measured, by the kind of the check."""
     group: int | None = Field(default=None, ge=0)
     """Number of the group of pictures that show the same thing; None: this one is alone, or groups were not looked for."""
+    suspicion: Suspicion | None = None
+    """Why its label is probably wrong; None: it is not suspected, or the labels were not judged."""
 
 
 class Refusal(Record):
@@ -71,10 +74,10 @@ class Manifest(Document):
 
     Version 1 had neither what checks measured nor the names of exact copies; it stored what `data/checks` now finds in `images`.
     Before version 3 no data set extended another one. Before version 4 groups were not looked for; byte-identical images are a group in
-    every version.
+    every version. Before version 5 labels were not judged.
     """
 
-    schema_version: Literal[1, 2, 3, 4] = 4  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3, 4, 5] = 5  # type: ignore[assignment]
     name: str
     """The name of the data set, display text."""
     created: float
@@ -114,6 +117,9 @@ class Manifest(Document):
     def _labels_name_classes(self) -> Self:
         if any(image.label >= len(self.classes) for image in self.images):
             raise ValueError("an image has a label that no class stands for")
+        known = len(self.classes)
+        if any(max(one.label, one.suggested) >= known for image in self.images if (one := image.suspicion)):
+            raise ValueError("an image is suspected to be of a class that is none")
         return self
 
     @cached_property

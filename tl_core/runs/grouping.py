@@ -1,4 +1,4 @@
-"""Looks for pictures of a data set that show the same thing, with the embedded backbone, through the cache of training.
+"""Looks for pictures of a data set that show the same thing, and for wrong labels, with the embedded backbone, through the cache of training.
 
 Pixels and features are computed as a run with that backbone would compute them, so such a run finds them in the cache.
 """
@@ -22,7 +22,7 @@ _NOT_LOOKED = "Near-copies were not looked for"
 
 
 def with_groups(dataset: Path, manifest: Manifest, *, cache: Cache) -> Generator[Event, None, Manifest]:
-    """`manifest` with the groups of its images, whose copies are in `dataset`/images.
+    """`manifest` with the groups of its images, whose copies are in `dataset`/images, and the suspicions of their labels.
 
     It comes back as it was, with a notice that says why, where the operator does not want it, memory is short, the weights are not on this
     machine, or the cache has no room for pixels and features.
@@ -48,6 +48,7 @@ def _grouped(dataset: Path, manifest: Manifest, cache: Cache) -> Generator[Event
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
     from tl_core.models.weights.obtain import available
+    from tl_core.runs.judging import with_suspicions
     from tl_core.training.frozen.features import features_key, frozen_features
 
     backbone = network(DEFAULT_NETWORK)
@@ -67,4 +68,4 @@ def _grouped(dataset: Path, manifest: Manifest, cache: Cache) -> Generator[Event
         image if group < 0 else image.model_copy(update={"group": group})
         for image, group in zip(manifest.images, groups.tolist(), strict=True)
     )
-    return manifest.model_copy(update={"images": images, "grouped": True})
+    return (yield from with_suspicions(manifest.model_copy(update={"images": images, "grouped": True}), features))

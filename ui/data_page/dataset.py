@@ -107,7 +107,7 @@ def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: 
         with st.expander(message, icon=icon):
             images = [manifest.images[row] for row in finding.rows]
             if images:
-                captions = [
+                captions = [plain(reason, longest=120) for reason in finding.reasons] or [
                     f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
                     for image in images
                 ]

@@ -16,13 +16,10 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
 from tl_core.errors import NotEnoughImages
 from tl_core.evaluation.growth import growth
-from tl_core.evaluation.metrics import probabilities
-from tl_core.evaluation.suspects import suspect_labels
 from tl_core.models.registry import network
+from tl_core.runs.judging import judge
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.frozen.features import features_key, frozen_features
-from tl_core.training.head.cross_validated import fit_cross_validated
-from tl_core.training.head.fitted import temperature
 from tl_core.training.head.folds import stratified_folds
 from tl_core.training.head.part_fits import fit_parts
 
@@ -52,12 +49,10 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
     yield StageStarted(stage="features", title="Looking at every picture once")
     key = features_key(manifest, backbone, weights.name, size)
     features = yield from frozen_features(pixels, backbone, weights.name, device="cpu", cache=cache, key=key)
-    yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
-    found = yield from fit_cross_validated(features, labels, folds, classes=len(manifest.classes))
-    assert found.head.c is not None
-    parts = fit_parts(features, labels, folds, groups, classes=len(manifest.classes), c=found.head.c)
+    judged = yield from judge(features, labels, folds, classes=len(manifest.classes))
+    parts = fit_parts(features, labels, folds, groups, classes=len(manifest.classes), c=judged.c)
     return LabelReview(
-        accuracy=found.head.val_accuracy,
-        suspects=suspect_labels(probabilities(found.logits / temperature(found.logits, labels)), labels),
+        accuracy=judged.accuracy,
+        suspects=judged.suspects,
         growth=growth(parts.sizes, parts.right, labels, groups),
     )

@@ -1,0 +1,80 @@
+"""Judges the labels of a data set by heads on its frozen features, each of which has not seen the picture in question."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.documents.events import Event, Notice, StageStarted
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.suspect_label import SuspectLabel, Suspicion
+
+if TYPE_CHECKING:
+    from tl_core.training.head.logistic import Features
+
+MOST = 200_000
+"""Pictures times classes that are judged while pictures are read: about a minute on one core."""
+
+
+class Judged(NamedTuple):
+    """What the heads of cross-validation say of labels."""
+
+    suspects: tuple[SuspectLabel, ...]
+    """The least likely labels first; their rows are those of the features."""
+    accuracy: float
+    """Share of the pictures that were answered as they are labelled."""
+    c: float
+    """Inverse strength of the penalty that was chosen."""
+
+
+def judge(
+    features: Features, labels: NDArray[np.integer], folds: NDArray[np.integer], *, classes: int
+) -> Generator[Event, None, Judged]:
+    """Cross-validate heads on `features` (N, D) and judge `labels` (N,), 0 to `classes` - 1, by their calibrated out-of-fold answers.
+
+    `folds` (N,) are those of `stratified_folds`.
+
+    Raises:
+        ValueError: shapes do not fit, or a head would lack a class.
+    """
+    from tl_core.evaluation.metrics import probabilities
+    from tl_core.evaluation.suspects import suspect_labels
+    from tl_core.training.head.cross_validated import fit_cross_validated
+    from tl_core.training.head.fitted import temperature
+
+    yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
+    found = yield from fit_cross_validated(features, labels, folds, classes=classes)
+    assert found.head.c is not None
+    answers = probabilities(found.logits / temperature(found.logits, labels))
+    return Judged(suspect_labels(answers, labels), found.head.val_accuracy, found.head.c)
+
+
+def with_suspicions(manifest: Manifest, features: Features) -> Generator[Event, None, Manifest]:
+    """`manifest` with a suspicion in each image whose label is probably wrong; `features` (N, D) are those of its images.
+
+    It comes back as it was where no run can start on it, where a class cannot be divided into folds, or, with a notice, where there are more
+    than `MOST` pictures times classes.
+    """
+    from tl_core.data.checks import problem
+    from tl_core.data.split import group_keys
+    from tl_core.training.head.folds import stratified_folds
+
+    labels = np.array([image.label for image in manifest.images], dtype=np.int64)
+    folds = None if problem(manifest) else stratified_folds(labels, group_keys(manifest))
+    if folds is None:
+        return manifest
+    classes = len(manifest.classes)
+    if len(labels) * classes > MOST:
+        yield Notice(
+            message="The labels were not judged, which would take long. The Data page looks for wrong ones on request."
+        )
+        return manifest
+    judged = yield from judge(features, labels, folds, classes=classes)
+    images = list(manifest.images)
+    for one in judged.suspects:
+        suspicion = Suspicion(**one.model_dump(exclude={"row"}))
+        images[one.row] = images[one.row].model_copy(update={"suspicion": suspicion})
+    return manifest.model_copy(update={"images": tuple(images)})
