@@ -83,7 +83,7 @@ def test_a_check_that_finds_several_things_is_told_each_of_them(
 def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page: Open) -> None:
     data = records.dataset(records.workspace(), classes=("cup", "plate"))
     manifest = data.manifest()
-    wrong = Suspicion(label=0, suggested=1, label_probability=0.01, suggested_probability=0.97)
+    wrong = Suspicion(label="cup", suggested="plate", label_probability=0.01, suggested_probability=0.97)
     images = (manifest.images[0].model_copy(update={"suspicion": wrong}), *manifest.images[1:])
     manifest.model_copy(update={"images": images}).write(data.manifest_file)
     app = open_page("pages/1_Data.py", dataset=data.id)

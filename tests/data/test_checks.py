@@ -327,16 +327,23 @@ def _of_kind(kind: str, manifest: Manifest) -> list[checks.Finding]:
 
 
 def test_suspect_labels_are_told_worst_first_with_the_class_that_was_answered() -> None:
-    def suspicion(label: int, probability: float) -> Suspicion:
+    def suspicion(label: str, suggested: str, probability: float) -> Suspicion:
         return Suspicion(
-            label=label, suggested=1 - label, label_probability=probability, suggested_probability=1 - probability
+            label=label, suggested=suggested, label_probability=probability, suggested_probability=1 - probability
         )
 
     clean = _grouped([None] * 20)
-    given = {3: suspicion(0, 0.02), 12: suspicion(1, 0.01), 15: suspicion(0, 0.001)}
+    given = {
+        3: suspicion("cat", "dog", 0.02),
+        12: suspicion("dog", "cat", 0.01),
+        15: suspicion("cat", "dog", 0.001),
+        16: suspicion("dog", "bird", 0.001),
+    }
     images = tuple(image.model_copy(update={"suspicion": given.get(row)}) for row, image in enumerate(clean.images))
     (found,) = _of_kind("suspect_label", clean.model_copy(update={"images": images}))
-    assert (found.rows, found.files) == ((12, 3), ("12.jpg", "3.jpg")), "row 15 was given another label since"
+    assert (found.rows, found.files) == ((12, 3), ("12.jpg", "3.jpg")), (
+        "row 15 was moved since, and there are no birds any more"
+    )
     assert (found.remedy, found.move_to) == ("move", ("cat", "dog"))
     assert found.reasons == ("labelled 'dog', answered 'cat' (99%)", "labelled 'cat', answered 'dog' (98%)")
     assert found.message.startswith("2 labels may be wrong")

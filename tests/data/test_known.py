@@ -107,7 +107,7 @@ def test_a_suspicion_stays_with_the_data_set_in_which_the_label_was_judged(
 ) -> None:
     source = picture_folder({"cat": 3, "dog": 3})
     first = ingested(source, tmp_path / "one")
-    wrong = Suspicion(label=0, suggested=1, label_probability=0.01, suggested_probability=0.9)
+    wrong = Suspicion(label="cat", suggested="dog", label_probability=0.01, suggested_probability=0.9)
     images = tuple(image.model_copy(update={"suspicion": wrong}) for image in first.images)
     first.model_copy(update={"images": images}).write(tmp_path / "one" / "manifest.json")
     assert again(source, tmp_path / "two", tmp_path / "one").images == first.images

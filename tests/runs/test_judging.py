@@ -34,7 +34,7 @@ def test_a_picture_with_a_wrong_label_is_suspected_and_the_others_are_not() -> N
     assert [row for row, image in enumerate(found.images) if image.suspicion] == [6]
     suspicion = found.images[6].suspicion
     assert suspicion is not None
-    assert (suspicion.label, suspicion.suggested) == (1, 0)
+    assert (suspicion.label, suspicion.suggested) == ("dog", "cat")
     assert suspicion.label_probability < 0.03 < 0.9 < suspicion.suggested_probability
     (told,) = [finding for finding in findings(found) if finding.kind == "suspect_label"]
     assert (told.files, told.move_to) == (("6.jpg",), ("cat",))

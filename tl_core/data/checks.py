@@ -238,20 +238,19 @@ def _suspect_label(manifest: Manifest) -> Iterator[Found]:
     suspected = sorted(
         (one.label_probability, row, one)
         for row, image in enumerate(manifest.images)
-        if (one := image.suspicion) and one.label == image.label
+        if (one := image.suspicion) and one.label == manifest.classes[image.label] and one.suggested in manifest.classes
     )
     if suspected:
-        classes = manifest.classes
         yield Found(
             f"{_count(len(suspected), 'label', 'labels')} may be wrong: classifiers that had not seen the picture answered another class and "
             "found the label very unlikely. The least likely comes first. Some of these pictures are only hard: look at each before you move it "
             "to the class that was answered.",
             rows=[row for _, row, _ in suspected],
             reasons=[
-                f"labelled {classes[one.label]!r}, answered {classes[one.suggested]!r} ({one.suggested_probability:.0%})"
+                f"labelled {one.label!r}, answered {one.suggested!r} ({one.suggested_probability:.0%})"
                 for _, _, one in suspected
             ],
-            move_to=[classes[one.suggested] for _, _, one in suspected],
+            move_to=[one.suggested for _, _, one in suspected],
         )
 
 

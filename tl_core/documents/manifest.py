@@ -117,9 +117,6 @@ class Manifest(Document):
     def _labels_name_classes(self) -> Self:
         if any(image.label >= len(self.classes) for image in self.images):
             raise ValueError("an image has a label that no class stands for")
-        known = len(self.classes)
-        if any(max(one.label, one.suggested) >= known for image in self.images if (one := image.suspicion)):
-            raise ValueError("an image is suspected to be of a class that is none")
         return self
 
     @cached_property

@@ -75,6 +75,7 @@ def with_suspicions(manifest: Manifest, features: Features) -> Generator[Event, 
     judged = yield from judge(features, labels, folds, classes=classes)
     images = list(manifest.images)
     for one in judged.suspects:
-        suspicion = Suspicion(**one.model_dump(exclude={"row"}))
+        names = {"label": manifest.classes[one.label], "suggested": manifest.classes[one.suggested]}
+        suspicion = Suspicion(**one.model_dump(exclude={"row"}) | names)
         images[one.row] = images[one.row].model_copy(update={"suspicion": suspicion})
     return manifest.model_copy(update={"images": tuple(images)})
