@@ -112,8 +112,12 @@ def train(
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
     request = checked(data, asked, classes, place, on_event, out=out, wrong=wrong)
+    # A data set of the command line is shown on no page.
     dataset = jobs.submit_ingest(
-        place, **request.source.model_dump(exclude={"job", "schema_version"}), likely=request.options
+        place,
+        **request.source.model_dump(exclude={"job", "schema_version", "judged"}),
+        judged=workspace is not None,
+        likely=request.options,
     )
     made: list[JobFolder] = [dataset]
     try:

@@ -18,6 +18,7 @@ from tests.cli.conftest import ROOT, Trained, environment
 from tl_core.cli import train as training
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.options import OPTIONS
+from tl_core.runs.store.store import Store
 
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "onnx", "onnxruntime", "pandas", "streamlit"}
 
@@ -112,6 +113,7 @@ def test_train_returns_what_the_command_prints_and_says_what_it_does(trained: Tr
     assert stages[0] == "reading"
     assert {"training", "export", "evaluation"} <= set(stages)
     assert Path(result["run_dir"]).is_relative_to(store)
+    assert [data.spec().judged for data in Store(store).command_line_workspace().datasets()] == [False]
 
 
 def test_train_raises_what_the_user_can_mend(tmp_path: Path) -> None:
@@ -120,8 +122,6 @@ def test_train_raises_what_the_user_can_mend(tmp_path: Path) -> None:
 
 
 def test_a_listener_that_raises_cancels_the_job(trained: Trained, store: Path) -> None:
-    from tl_core.runs.store.store import Store
-
     def stop(event: Event) -> None:
         raise RuntimeError("enough")
 

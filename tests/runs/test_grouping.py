@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.conftest import PictureFolder, lend
 from tests.data.work import finish, scene
 from tests.runs.conftest import ended
 from tests.runs.executors import InProcess, by
 from tl_core.data.checks import findings
-from tl_core.documents.events import Notice, Progress, StageStarted
+from tl_core.data.pixel_arrays import origin
+from tl_core.documents.events import Event, Notice, Progress, StageStarted
+from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import WeightsUnavailable
 from tl_core.runs import grouping
 from tl_core.runs.ingest_job import ingest_job
@@ -63,6 +67,53 @@ def test_a_copy_is_found_and_the_run_afterwards_looks_at_no_picture_again(
     assert not [e for e in run.events()[0] if isinstance(e, Progress) and e.stage in ("preparing", "features")]
 
 
+def test_the_same_pictures_under_the_same_names_are_compared_once(
+    workspace: Workspace,
+    picture_folder: PictureFolder,
+    store: Path,
+    exported: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lend(exported(224), store / "cache")
+    dataset = by(
+        IN_PLACE,
+        jobs.submit_ingest,
+        workspace,
+        source_kind="folder",
+        source=picture_folder(),
+        name="Pets",
+        groups=False,
+    )
+    cache = Store.default().cache
+    compared: list[tuple[str, ...]] = []
+
+    def find(
+        images: Sequence[ImageEntry], features: object, pixels: object
+    ) -> Generator[Event, None, NDArray[np.intp]]:
+        compared.append(tuple(image.name for image in images))
+        yield Progress(stage="groups", done=len(images), total=len(images))
+        return np.array([0, 0, *[-1] * (len(images) - 2)])
+
+    def grouped(manifest: Manifest) -> tuple[list[Event], Manifest]:
+        return finish(grouping.with_groups(dataset.path, manifest, cache=cache, judged=False))
+
+    monkeypatch.setattr("tl_core.data.groups.find_groups", find)
+    manifest = dataset.manifest()
+    _, found = grouped(manifest)
+    assert found.grouped
+    assert [image.group for image in found.images] == [0, 0, *[None] * (len(manifest.images) - 2)]
+    assert grouped(manifest) == ([], found)
+    assert len(compared) == 1
+
+    renamed = manifest.images[0].model_copy(update={"name": "cat/copy of 1.jpg"})
+    grouped(manifest.model_copy(update={"images": (renamed, *manifest.images[1:])}))
+    assert compared[1][0] == "cat/copy of 1.jpg"
+
+    cache.forget(origin(manifest))
+    grouped(manifest)
+    assert len(compared) == 3
+
+
 def test_who_does_not_want_groups_gets_none(workspace: Workspace, picture_folder: PictureFolder) -> None:
     data = by(
         IN_PLACE,
@@ -88,7 +139,7 @@ def test_where_they_cannot_be_looked_for_the_data_set_comes_without_and_says_why
     if why == "memory":
         monkeypatch.setattr(grouping, "available_mb", lambda device: 300.0)
     else:
-        monkeypatch.setattr("tl_core.models.weights.obtain.available", unavailable)
+        monkeypatch.setattr(grouping, "available", unavailable)
     manifest = dataset.manifest()
     events, found = finish(grouping.with_groups(dataset.path, manifest, cache=Store.default().cache))
     assert found == manifest

@@ -29,6 +29,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
     {
         "pixels": "The decoded pictures",
         "features": "The features of the pictures",
+        "groups": "The groups of the pictures",
         "activations": "The output of the frozen stages",
         "backbones": "The exported backbone",
     }

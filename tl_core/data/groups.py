@@ -18,16 +18,20 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from itertools import combinations, pairwise
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
-from tl_core.data.alignment import View, correlation, greys
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
 
+if TYPE_CHECKING:
+    from tl_core.data.alignment import View
+
+GROUPS_VERSION = 1
+"""Part of the cache keys of groups: raise it when the same pictures would give other groups."""
 NEAREST = 6
 """How many of the nearest pictures each picture is compared with, by its features and again by its hash."""
 ALIKE = 0.7
@@ -65,6 +69,9 @@ def find_groups(
     `features` (N, D) are those of the frozen backbone and `pixels` uint8 (N, S, S, 3) what it was given; both may be memory maps, and are
     read in blocks. Yields progress of the stage `groups`. Byte-identical pictures are always in one group.
     """
+    # SciPy's filters, which it takes, are imported only where groups are not in the cache.
+    from tl_core.data.alignment import greys
+
     count = len(images)
     grey = greys(pixels)
     unit = _unit(features)
@@ -96,12 +103,16 @@ _VIEWS = 200
 
 
 def _view(views: dict[int, View], grey: NDArray[np.float32], images: Sequence[ImageEntry], row: int) -> View:
+    from tl_core.data.alignment import View
+
     if row not in views:
         views[row] = View(grey[row], images[row].width / images[row].height)
     return views[row]
 
 
 def _near_copy(one: View, other: View) -> bool:
+    from tl_core.data.alignment import correlation
+
     least = FITTING if one.detailed and other.detailed else FITTING_BLURRED
     return correlation(one, other) >= least
 
@@ -130,6 +141,8 @@ def _nearest(unit: NDArray[np.float32]) -> NDArray[np.intp]:
 
 def _hashes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """The perceptual hash of each picture, as 1 and -1: (N, `_HASH`, `_HASH`). The mean, which is no sign, is 0."""
+    from scipy.fft import dctn
+
     transformed = np.concatenate(
         [dctn(grey[start : start + _BLOCK], axes=(1, 2))[:, :_HASH, :_HASH] for start in range(0, len(grey), _BLOCK)]
     )

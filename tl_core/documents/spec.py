@@ -55,6 +55,8 @@ class IngestSpec(Document):
     """The data set whose pictures come first in this one; None: all pictures come from `source`."""
     groups: bool = True
     """Whether pictures that show the same thing are looked for, which needs the embedded backbone."""
+    judged: bool = True
+    """Whether the labels are judged, too, which takes seconds; not where nobody is shown what is found."""
 
 
 class ExpectedSeconds(Record):

@@ -29,7 +29,8 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         ]
         extended = folder.path.with_name(spec.extends.dataset) if spec.extends else None
         room = Allowance(Workspace(folder.workspace_folder))
-        complete = partial(with_groups, folder.path, cache=Store.default().cache) if spec.groups else None
+        cache = Store.default().cache
+        complete = partial(with_groups, folder.path, cache=cache, judged=spec.judged) if spec.groups else None
         manifest = yield from ingest(
             spec, folder.path, staging=staging, known=others, extended=extended, room=room, complete=complete
         )

@@ -85,7 +85,9 @@ def ask_about(
     Raises:
         GraftError: the pictures cannot be read, or the question cannot be answered.
     """
-    dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version"}), likely=None)
+    dataset = jobs.submit_ingest(
+        place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False, likely=None
+    )
     made: list[JobFolder] = [dataset]
     try:
         jobs.finish(dataset, on_event)
