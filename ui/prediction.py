@@ -24,7 +24,6 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core.data.guarded import Pool, Pools
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
-from tl_core.data.split import assign
 from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -259,7 +258,7 @@ def _take(run: RunFolder, files: list[UploadedFile]) -> None:
 def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:
     """A few pictures of the test split of `run`, chosen at random, as `ask` takes them."""
     manifest = dataset.manifest()
-    rows = np.flatnonzero(assign(manifest, run.spec().seed) == "test")
+    rows = [answer.row for answer in run.report().answers]
     chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
     images = [manifest.images[int(row)] for row in chosen]
     return [(image.name, dataset.image(image).read_bytes(), manifest.classes[image.label]) for image in images]

@@ -14,6 +14,7 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tests.runs.executors import KEEPING, Keeping
 from tl_core import locks
+from tl_core.documents.report import Accuracy, Leak
 from tl_core.documents.status import Failure
 from tl_core.errors import InUse
 from tl_core.runs.process import devices
@@ -23,6 +24,7 @@ from tl_core.runs.store.store import Workspace
 from ui import actions
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PLACES, PREDICT, TRAIN, Here
+from ui.prediction import held_out
 from ui.words import percent
 
 PAGES = [place.file for place in PLACES.values()]
@@ -178,6 +180,27 @@ def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headli
     said = app.header[0].value.replace("\u202f", " ")
     assert said == "75 % right on 60 pictures, cross-validated (63 to 84 %)"
     assert "The delivered head was right on 89" in text(app)
+
+
+def test_evaluate_tells_a_leak_with_its_count_and_the_accuracy_without_it(open_page: Open) -> None:
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    report = run.report()
+    without = Accuracy(images=5, accuracy=0.8, interval=(0.4, 0.96))
+    report.model_copy(update={"leak": Leak(images=4, without=without)}).write(run.report_file)
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    (said,) = [warning.value.replace("\u202f", " ") for warning in app.warning]
+    assert said.startswith("4 test pictures show the same thing as pictures that were learned from")
+    assert said.endswith("Without them: **80 % right** on 5 pictures (40 to 96 %).")
+
+
+def test_held_out_pictures_are_those_that_the_run_was_judged_on(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    run = records.run(records.workspace(), data)
+    report = run.report()
+    report.model_copy(update={"answers": report.answers[:2]}).write(run.report_file)
+    names = {data.manifest().images[answer.row].name for answer in report.answers[:2]}
+    assert {name for name, *_ in held_out(run, data)} == names
 
 
 def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(open_page: Open) -> None:

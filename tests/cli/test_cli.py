@@ -15,6 +15,7 @@ from tests.conftest import PictureFolder, picture
 from tl_core.cli import main
 from tl_core.cli.train import tell, tell_strategy
 from tl_core.documents.options import Recipe
+from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.status import UsedGpu
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
@@ -26,7 +27,8 @@ def test_train_prints_the_promised_object_and_makes_out_the_run_folder(trained: 
     result = trained.result
     assert set(result) == {
         "run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy",
-        "test_accuracy", "test_interval", "cv_accuracy", "cv_interval", "headline", "one_moment", "macro_f1", "seconds", "peak_memory_mb", "backbone",
+        "test_accuracy", "test_interval", "cv_accuracy", "cv_interval", "headline", "one_moment", "leaked_images",
+        "test_accuracy_without_leaked", "test_interval_without_leaked", "macro_f1", "seconds", "peak_memory_mb", "backbone",
         "weights", "strategy",
         "chosen_by", "reason", "solver", "device", "gpu", "seed", "trainable_parameters", "total_parameters", "estimated_seconds",
     }  # fmt: skip
@@ -130,11 +132,45 @@ def test_evaluate_on_the_own_test_split_repeats_the_report(
     run = trained.run_dir / "bundle" if what == "bundle" else trained.run_dir
     assert main(["evaluate", str(run), str(trained.data), "--split", "test", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"accuracy", "images", "interval", "macro_f1", "per_class"}
+    assert set(found) == {
+        "accuracy", "images", "interval", "macro_f1", "per_class", "leaked_images", "accuracy_without_leaked", "interval_without_leaked",
+    }  # fmt: skip
+    assert (found["leaked_images"], found["accuracy_without_leaked"], found["interval_without_leaked"]) == (
+        0,
+        None,
+        None,
+    )
     assert found["images"] == trained.result["test_images"]
     assert found["accuracy"] == pytest.approx(trained.result["test_accuracy"])
     assert found["macro_f1"] == pytest.approx(trained.result["macro_f1"])
     assert [row["name"] for row in found["per_class"]] == trained.result["classes"]
+
+
+def test_evaluate_goes_by_the_split_that_the_bundle_holds(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = shutil.copytree(trained.run_dir / "bundle", tmp_path / "bundle")
+    record = SplitRecord.read(bundle / "split.json")
+    train, val, test = (dict(record.parts[part]) for part in ("train", "val", "test"))
+    moved = list(train)[:3]
+    test |= {content: train.pop(content) for content in moved}
+    # One of the pictures that are judged shows what a picture that is learned from does.
+    test[moved[0]] = next(iter(train.values()))
+    record.model_copy(update={"parts": {"train": train, "val": val, "test": test}}).write(bundle / "split.json")
+    assert main(["evaluate", str(bundle), str(trained.data), "--split", "test", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["leaked_images"]) == (12, 1)
+    assert (
+        found["interval_without_leaked"][0] <= found["accuracy_without_leaked"] <= found["interval_without_leaked"][1]
+    )
+    assert main(["evaluate", str(bundle), str(trained.data)]) == 0
+    said = capsys.readouterr().out
+    assert "49 of these show what it learned from as well, so they say little. Without them:" in said
+    assert "right on 11 pictures" in said
+
+    (bundle / "split.json").unlink()
+    assert main(["evaluate", str(bundle), str(trained.data), "--split", "test", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 9, "of an older bundle, the split is cut again by its seed"
 
 
 def test_evaluate_takes_all_of_a_folder_with_some_of_the_classes(

@@ -9,9 +9,12 @@ import pytest
 
 from tl_core.data.split import (
     NO_PART,
+    as_recorded,
     assign,
     group_keys,
+    leaked,
     of_one_moment,
+    recorded,
     split_counts,
     split_hashes,
     without_headline,
@@ -225,3 +228,26 @@ def test_old_pictures_that_turn_out_to_belong_together_stay_and_the_new_one_is_l
     data = manifest([*rows, (0, "fffff", None)]).model_copy(update={"former": (former,)})
     after = assign(grouped(data, {one: 0, other: 0, 40: 0}), 0).tolist()
     assert after == [*before, "train"]
+
+
+def test_a_recorded_split_stays_when_other_groups_are_found() -> None:
+    rows = balanced(2, 20)
+    before = grouped(manifest(rows), {row: row // 4 for row in range(20)})
+    splits = assign(before, 1)
+    record = recorded(before, splits)
+    turned = manifest([*rows[::-1], (0, "fffff", None)])
+    assert as_recorded(turned, record, 1).tolist() == [*splits[::-1].tolist(), NO_PART], "read by content, not by row"
+    assert assign(turned, 1)[:40].tolist() != splits[::-1].tolist(), "cut again it would be another one"
+    assert record.group_of[rows[0][1].zfill(64)] == record.group_of[rows[3][1].zfill(64)]
+
+
+def test_a_recorded_split_of_the_users_own_may_have_the_same_bytes_twice() -> None:
+    rows = [*balanced(2, 20, "train"), *balanced(2, 6, "test")]
+    data = manifest(rows)
+    splits = assign(data, 0)
+    assert as_recorded(data, recorded(data, splits), 0).tolist() == splits.tolist()
+
+
+def test_a_test_picture_is_leaked_where_its_group_was_learned_from() -> None:
+    splits = np.array(["train", "val", "test", "test", "test", NO_PART, "test"])
+    assert leaked(splits, np.array([0, 1, 0, 1, 2, 3, 3])).tolist() == [2, 3]

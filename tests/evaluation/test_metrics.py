@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from tl_core.documents.report import SplitMetrics
 from tl_core.evaluation.intervals import wilson_interval
-from tl_core.evaluation.metrics import answers, probabilities, split_metrics
+from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
 
 
 def _certain(predicted: list[int], classes: int, share: float = 0.9) -> np.ndarray:
@@ -94,3 +94,16 @@ def test_each_class_has_what_scikit_learn_gives(seed: int) -> None:
     theirs = precision_recall_fscore_support(truth, predicted, labels=range(classes), zero_division=0.0)
     ours = [(row.precision, row.recall, row.f1, row.support) for row in metrics.per_class]
     assert np.allclose(np.array(ours).T, np.array(theirs))
+
+
+def test_a_leak_is_counted_and_the_rest_judged_alone() -> None:
+    right, leaked = np.array([True, True, False, True, False]), np.array([True, True, False, False, False])
+    found = leak(right, leaked, np.arange(5))
+    assert found is not None
+    assert found.without is not None
+    assert (found.images, found.without.images, found.without.accuracy) == (2, 3, pytest.approx(1 / 3))
+    assert found.without.interval == wilson_interval(1, 3)
+    assert leak(right, np.zeros(5, dtype=bool), np.arange(5)) is None
+    all_of_it = leak(right, np.ones(5, dtype=bool), np.arange(5))
+    assert all_of_it is not None
+    assert (all_of_it.images, all_of_it.without) == (5, None)

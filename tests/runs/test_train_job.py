@@ -18,6 +18,7 @@ from tl_core import hardware as machine
 from tl_core.data.split import assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.documents.report import Accuracy
+from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import NotFound
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import probabilities
@@ -29,6 +30,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
 from tl_core.runs.train.fine_tune import best_state
+from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job
 from tl_core.serving.predictor import Predictor
 
@@ -93,6 +95,41 @@ def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Worksp
     card = (run.bundle / "MODEL_CARD.md").read_text()
     assert "**All of one moment: record cat again elsewhere.** Until then no accuracy can be trusted." in card
     assert "Cross-validated" not in card
+
+
+def test_a_leak_in_the_users_own_split_is_counted_and_judged_without(workspace: Workspace, pets: DatasetFolder) -> None:
+    manifest = pets.manifest()
+    images = [
+        image.model_copy(update={"split": "test" if row % 20 < 5 else "train", "group": row // 20 if row % 20 in (0, 5) else None})
+        for row, image in enumerate(manifest.images)
+    ]  # fmt: skip
+    manifest.model_copy(update={"images": tuple(images), "grouped": True}).write(pets.path / "manifest.json")
+    run = by(InProcess({"train": train_job}), jobs.submit_training, workspace, pets, image_size=SIZE)
+    assert ended(run) == "succeeded"
+    report, summary = run.report(), summarise(run)
+    assert report.leak is not None
+    assert report.leak.without is not None
+    assert (report.test.images, report.leak.images, report.leak.without.images) == (15, 3, 12)
+    right = [answer.truth == answer.predicted for answer in report.answers if answer.row % 20 != 0]
+    assert report.leak.without.accuracy == sum(right) / 12 == summary.test_accuracy_without_leaked
+    assert (summary.leaked_images, summary.test_interval_without_leaked) == (3, report.leak.without.interval)
+    assert "3 of these show what it learned from as well" in (run.bundle / "MODEL_CARD.md").read_text()
+
+
+def test_a_run_and_its_bundle_keep_the_split_and_read_it_again(pets: DatasetFolder, pets_run: RunFolder) -> None:
+    before = Plan(pets_run).splits.tolist()
+    kept = SplitRecord.read(pets_run.split_file)
+    assert SplitRecord.read(pets_run.bundle / "split.json") == kept
+    assert {part: len(pictures) for part, pictures in kept.parts.items()} == {"train": 42, "val": 9, "test": 9}
+    manifest = pets.manifest()
+    images = [image.model_copy(update={"group": row // 2}) for row, image in enumerate(manifest.images)]
+    regrouped = manifest.model_copy(update={"images": tuple(images), "grouped": True})
+    regrouped.write(pets.path / "manifest.json")
+    assert assign(regrouped, 3).tolist() != before
+    assert Plan(pets_run).splits.tolist() == before
+    pets_run.split_file.unlink()
+    manifest.write(pets.path / "manifest.json")
+    assert Plan(pets_run).splits.tolist() == before, "a run from before the split was kept"
 
 
 @pytest.mark.parametrize("place", ["tests.runs.served:Served"], indirect=True)

@@ -38,15 +38,23 @@ def evaluate(
     spec = source_of(data, classes)
     predictor = api.load(run)
     with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
-        found = bars.run(
+        found, leak = bars.run(
             evaluate_bundle(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
         )
+    without = leak.without if leak else None
     if json:
         include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(found))}
-        show.as_json(found.model_dump(mode="json", include=include))
+        leaked = {
+            "leaked_images": leak.images if leak else 0,
+            "accuracy_without_leaked": without.accuracy if without else None,
+            "interval_without_leaked": without.interval if without else None,
+        }
+        show.as_json(found.model_dump(mode="json", include=include) | leaked)
         return
     others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(found))
     show.line(f"{show.accuracy(found.accuracy, found.interval, found.images)}{others}.")
+    if leak:
+        show.leak(leak.images, show.accuracy(without.accuracy, without.interval, without.images) if without else None)
     show.table(*class_table(found))
 
 

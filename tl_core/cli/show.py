@@ -69,6 +69,18 @@ def accuracy(fraction: float, interval: Sequence[float], images: int) -> str:
     return f"{percent(fraction)} right on {images:,} pictures ({percent(low)} to {percent(high)})"
 
 
+def leak(images: int, without: str | None) -> None:
+    """Print that `images` pictures show what was learned from, and the `accuracy` without them; None: there are no others."""
+    line(
+        f"{images:,} of these show what it learned from as well, "
+        + (
+            f"so they say little. Without them: {without}."
+            if without
+            else "and there are no others, so this says little."
+        )
+    )
+
+
 class Bars:
     """Shows the events of jobs on stderr: progress bars in a terminal, one line for each stage elsewhere.
 

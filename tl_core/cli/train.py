@@ -82,6 +82,10 @@ def tell(result: dict[str, Any]) -> None:
         show.line(f"Cross-validated: {show.accuracy(result['cv_accuracy'], result['cv_interval'], images)}.")
         show.line("Each was answered once by a head that had not seen it. The test is small, and has less to say:")
     show.line(f"{said} that it had never seen.")
+    if result["leaked_images"]:
+        images, leaked = result["test_images"], result["leaked_images"]
+        without, interval = result["test_accuracy_without_leaked"], result["test_interval_without_leaked"]
+        show.leak(leaked, None if without is None else show.accuracy(without, interval, images - leaked))
     if result["refused_files"]:
         show.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
     device = result["gpu"] or result["device"]

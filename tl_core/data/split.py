@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Split
+from tl_core.documents.split_record import SplitRecord
 
 HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""
@@ -105,6 +106,41 @@ def _keys(manifest: Manifest, groups: Sequence[int | None]) -> list[str]:
         if group is not None:
             smallest[group] = min(smallest.get(group, image.sha256), image.sha256)
     return [image.sha256 if group is None else smallest[group] for image, group in zip(images, groups, strict=False)]
+
+
+def recorded(manifest: Manifest, splits: NDArray[np.str_]) -> SplitRecord:
+    """What `as_recorded` needs to find `splits` (N,) of the images of `manifest` again."""
+    parts: dict[Split, dict[str, int]] = {part: {} for part in SPLITS}
+    for image, split, group in zip(manifest.images, splits.tolist(), group_keys(manifest).tolist(), strict=True):
+        if split != NO_PART:
+            parts[split][image.sha256] = group
+    return SplitRecord(parts=parts)
+
+
+def as_recorded(manifest: Manifest, record: SplitRecord, seed: int) -> NDArray[np.str_]:
+    """The split of each row, shape (N,), as `record` has it by the hash of the image; `NO_PART` for an image that it does not name.
+
+    In a split of the user's own the same bytes may be in several parts, and then the part of the row is the one of these that `assign` gives it.
+    """
+    splits: NDArray[np.str_] = np.full(len(manifest.images), NO_PART, dtype="<U5")
+    again: NDArray[np.str_] | None = None
+    for row, image in enumerate(manifest.images):
+        parts = [part for part in SPLITS if image.sha256 in record.parts.get(part, {})]
+        if len(parts) > 1:
+            again = assign(manifest, seed) if again is None else again
+            parts = [part for part in parts if part == again[row]] or parts
+        if parts:
+            splits[row] = parts[0]
+    return splits
+
+
+def leaked(splits: NDArray[np.str_], groups: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Rows in test whose group, by `groups` (N,), also has a picture in train or val, by `splits` (N,), in order.
+
+    A split that is cut here has such rows only where a class is of one moment, or where pictures that were split earlier turn out to belong together.
+    """
+    learned = np.isin(groups, groups[np.isin(splits, ("train", "val"))])
+    return np.flatnonzero((splits == "test") & learned)
 
 
 def split_hashes(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, str]:

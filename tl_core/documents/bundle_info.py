@@ -25,7 +25,7 @@ class BundleInfo(Document):
     """The licence of the pretrained weights."""
     strategy: str
     seed: int
-    """The seed of the run, from which the split of its data set can be computed again."""
+    """The seed of the run. The split of its data set is in split.json; that of a bundle without this file can be computed again from the seed."""
     temperature: float
     """The temperature of the calibration (Guo et al. 2017); the logits of the graph are divided by it already."""
     embedding_size: int

@@ -78,6 +78,15 @@ _NAMED = 4
 """Classes of one moment that are named before the last one."""
 
 
+class Leak(Record):
+    """Test pictures that show what was learned from as well."""
+
+    images: int
+    """How many they are."""
+    without: Accuracy | None
+    """How many of the other test pictures were answered rightly; None where there are no others."""
+
+
 class Headline(Document):
     """The few numbers of report.json by which runs are listed: the rest of a report of many classes has megabytes."""
 
@@ -146,6 +155,8 @@ class Report(Document):
     """
     one_moment: tuple[str, ...] = ()
     """Names of the classes that had to be learned from and judged by pictures that show the same thing, in class order."""
+    leak: Leak | None = None
+    """Where the user's own split, or one that was cut before, has test pictures whose group also has pictures in train or val; else None."""
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     calibration: Calibration | None = None

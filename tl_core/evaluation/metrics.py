@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.report import ImageAnswer, SplitMetrics
+from tl_core.documents.report import Accuracy, ImageAnswer, Leak, SplitMetrics
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.intervals import accuracy_interval, macro_f1_interval
 from tl_core.table import Table
@@ -216,6 +216,18 @@ def split_metrics(
             **_finite({row.name: row.compute(judged) if images else 0.0 for row in METRICS.values()}),
         }
     )
+
+
+def leak(right: NDArray[np.bool_], leaked: NDArray[np.bool_], groups: NDArray[np.integer]) -> Leak | None:
+    """What is left of the share of `right` (N,) without the `leaked` (N,) images; `groups` (N,) as for `split_metrics`. None where none is leaked."""
+    if not leaked.any():
+        return None
+    others = right[~leaked]
+    if not len(others):
+        return Leak(images=len(right), without=None)
+    interval = accuracy_interval(others, groups[~leaked])
+    without = Accuracy(images=len(others), accuracy=float(others.mean()), interval=interval)
+    return Leak(images=int(leaked.sum()), without=without)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +13,33 @@ from tl_core.data import ingest, pixel_arrays, split
 from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import SplitMetrics
+from tl_core.documents.manifest import Manifest, Split
+from tl_core.documents.report import Leak, SplitMetrics
 from tl_core.documents.spec import IngestSpec
+from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import LayoutError, SpecError
 from tl_core.evaluation import metrics
 from tl_core.serving.predictor import Predictor
 
+Part = Split | Literal["all"]
+
+
+class Measurement(NamedTuple):
+    """How good a bundle is on a folder."""
+
+    metrics: SplitMetrics
+    leak: Leak | None
+    """What is left without the pictures that the bundle learned from, or that show the same thing; None where there are none, where these were
+    asked for, and for a bundle from before it kept its split."""
+
 
 def evaluate_bundle(
-    predictor: Predictor, spec: IngestSpec, *, part: str, workplace: Path, cache: Cache
-) -> Generator[Event, None, SplitMetrics]:
+    predictor: Predictor, spec: IngestSpec, *, part: Part, workplace: Path, cache: Cache
+) -> Generator[Event, None, Measurement]:
     """Read the pictures that `spec` names into `workplace` and measure the bundle's answers to `part` of them.
 
     `part` is `all`, `train`, `val` or `test`. If the pictures are those that the run was trained on, `part` means the
-    run's own split, which is computed again from its seed.
+    run's own split, which the bundle holds; that of a bundle from before it was kept is computed again from its seed.
 
     Raises:
         LayoutError: the folder holds a class that the bundle does not know, or no pictures in that part.
@@ -38,7 +51,8 @@ def evaluate_bundle(
     manifest = yield from ingest.ingest(spec, dataset, staging=workplace / "staging")
     info = predictor.info
     labels = _labels(manifest, info)
-    rows = np.flatnonzero(_chosen(manifest, info, part))
+    record = predictor.bundle.split()
+    rows = np.flatnonzero(_chosen(manifest, info, record, part))
     if not len(rows):
         raise LayoutError(f"{spec.source} holds no pictures to judge by in its {part} split.")
     yield StageStarted(stage="preparing", title="Preparing pictures")
@@ -47,7 +61,20 @@ def evaluate_bundle(
     )
     yield StageStarted(stage="evaluation", title="Asking the classifier")
     logits = yield from predictor.ask(prepared, rows)
-    return metrics.split_metrics(metrics.probabilities(logits), labels[rows], info.classes)
+    probabilities, truth, groups = metrics.probabilities(logits), labels[rows], _groups(manifest, record)[rows]
+    leak = None
+    if record and part in ("all", "test"):
+        leaked = np.isin(groups, list(record.learned_groups()))
+        leak = metrics.leak(probabilities.argmax(axis=1) == truth, leaked, groups)
+    return Measurement(metrics.split_metrics(probabilities, truth, info.classes, groups), leak)
+
+
+def _groups(manifest: Manifest, record: SplitRecord | None) -> NDArray[np.int64]:
+    """The group of each image (N,) by `record`; images that it does not name are one only where their bytes are the same."""
+    known = record.group_of if record else {}
+    strange = max(known.values(), default=-1) + 1
+    new = {content: strange + at for at, content in enumerate(sorted({image.sha256 for image in manifest.images}))}
+    return np.array([known.get(image.sha256, new[image.sha256]) for image in manifest.images], dtype=np.int64)
 
 
 def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
@@ -63,13 +90,20 @@ def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
     return translated[[image.label for image in manifest.images]]
 
 
-def _chosen(manifest: Manifest, info: BundleInfo, part: str) -> NDArray[np.bool_]:
-    """Which images (N,) belong to `part`: of the run's split if these are the run's pictures, else of the folder's own."""
+def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord | None, part: Part) -> NDArray[np.bool_]:
+    """Which images (N,) belong to `part`: of the run's split if the folder holds all of that part, else of the folder's own."""
     if part == "all":
         return np.ones(len(manifest.images), dtype=bool)
-    cut = split.assign(manifest, info.seed)
-    if split.split_hashes(manifest, cut)[part] == info.split_hashes.get(part):
-        return np.asarray(cut == part)
+    if record:
+        chosen = split.as_recorded(manifest, record, info.seed) == part
+        contents = {manifest.images[row].sha256 for row in np.flatnonzero(chosen)}
+        known = len(contents) > 0 and contents == record.parts.get(part, {}).keys()
+    else:
+        cut = split.assign(manifest, info.seed)
+        chosen = cut == part
+        known = split.split_hashes(manifest, cut)[part] == info.split_hashes.get(part)
+    if known:
+        return np.asarray(chosen)
     own = np.array([image.split == part for image in manifest.images])
     if own.any():
         return own

@@ -35,6 +35,12 @@ class RunSummary(Measured):
     """A fraction, as `val_accuracy`."""
     test_interval: tuple[float, float]
     """95 % interval of `test_accuracy`."""
+    leaked_images: int
+    """Test pictures that show what was learned from as well; 0 also in a run from before they were counted."""
+    test_accuracy_without_leaked: float | None
+    """Accuracy on the other test pictures; None where none is leaked, or all are."""
+    test_interval_without_leaked: tuple[float, float] | None
+    """95 % interval of `test_accuracy_without_leaked`."""
     cv_accuracy: float | None
     """Cross-validated accuracy over all pictures, as `Report.cross_validated`; None where that is None."""
     cv_interval: tuple[float, float] | None
@@ -85,6 +91,7 @@ def summarise(run: RunFolder) -> RunSummary:
         if name in spent and name != "ingest":
             spent[name] += seconds
     spent["total"] += spent["ingest"]
+    without_leaked = report.leak.without if report.leak else None
     figures: dict[str, Any] = {metric.name: value for metric, value in listed(report.test)}
     return RunSummary(
         run_dir=str(run.path),
@@ -96,6 +103,9 @@ def summarise(run: RunFolder) -> RunSummary:
         val_accuracy=report.val.accuracy,
         test_accuracy=report.test.accuracy,
         test_interval=report.test.interval,
+        leaked_images=report.leak.images if report.leak else 0,
+        test_accuracy_without_leaked=without_leaked.accuracy if without_leaked else None,
+        test_interval_without_leaked=without_leaked.interval if without_leaked else None,
         cv_accuracy=report.cross_validated.accuracy if report.cross_validated else None,
         cv_interval=report.cross_validated.interval if report.cross_validated else None,
         headline=report.headline,

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from tl_core.disk import appearing
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.errors import BundleError, NotFound
-from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, TENSORS
+from tl_core.documents.split_record import SplitRecord
+from tl_core.errors import BundleError, DocumentError, NotFound
+from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, SPLIT, TENSORS
 from tl_core.serving.graph_check import Ends, check_graph
 from tl_core.serving.inspection import check_tensors, read_info
 from tl_core.serving.unpack import unpack
@@ -46,6 +47,19 @@ class Bundle:
     @property
     def tensors(self) -> Path:
         return self.folder / TENSORS
+
+    def split(self) -> SplitRecord | None:
+        """In which part of the run's split each picture was; None in a bundle from before that was kept.
+
+        Raises:
+            BundleError: the file is damaged.
+        """
+        try:
+            return SplitRecord.read(self.folder / SPLIT)
+        except NotFound:
+            return None
+        except DocumentError as error:
+            raise BundleError(error.message) from error
 
 
 def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping[str, NDArray[Any]]) -> Bundle:

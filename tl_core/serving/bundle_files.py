@@ -15,6 +15,7 @@ INFO = "bundle.json"
 MODEL_CARD = "MODEL_CARD.md"
 ONNX = "model.onnx"
 TENSORS = "model.safetensors"
+SPLIT = "split.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,12 @@ BUNDLE_FILES: Mapping[str, BundleFile] = {
     MODEL_CARD: BundleFile(
         title="what it is, how good it is and how to use it, for people",
         most_bytes=4_000_000,
+        compressed=True,
+    ),
+    SPLIT: BundleFile(
+        title="which pictures it learned from and was judged on, for programs",
+        details="Pictures are named by the SHA-256 of their bytes only; those with the same number show the same thing.",
+        most_bytes=100_000_000,  # a million pictures
         compressed=True,
     ),
     ONNX: BundleFile(

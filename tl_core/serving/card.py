@@ -85,6 +85,7 @@ def _measured(report: Report) -> str:
             *_before_the_test(report),
             f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
             f"(95 % interval {low:.1%} to {high:.1%}){others}.",
+            *_leaked(report),
             _learned(report),
             "",
             *(f"| {' | '.join(cells)} |" for cells in table),
@@ -105,6 +106,20 @@ def _before_the_test(report: Report) -> list[str]:
         f"**Cross-validated: {found.accuracy:.1%} right** on all {found.images} pictures, each answered once by a head that had not seen "
         f"it (95 % interval {low:.1%} to {high:.1%}). The test is small, and has less to say:",
         "",
+    ]
+
+
+def _leaked(report: Report) -> list[str]:
+    """What the test gave without pictures that show what was learned from, where it has any."""
+    if report.leak is None:
+        return []
+    said, found = f"{report.leak.images} of these show what it learned from as well", report.leak.without
+    if found is None:
+        return [f"{said}, and there are no others, so this says little."]
+    low, high = found.interval
+    return [
+        f"{said}, so they say little. Without them: **{found.accuracy:.1%} right** on {found.images} pictures "
+        f"(95 % interval {low:.1%} to {high:.1%})."
     ]
 
 

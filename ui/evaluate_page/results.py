@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import ImageAnswer, Report
+from tl_core.documents.report import ImageAnswer, Leak, Report
 from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
@@ -94,8 +94,24 @@ def top(result: Result) -> None:
         f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
         f"share lies in the range ({interval(*test.interval)}). {_chosen_by(result.report)}: {percent(val.accuracy)}."
     )
+    if report.leak:
+        _leak(report.leak)
     st.caption(
         "  \n".join(f"{metric.heading} **{metric.write(value)}**: {metric.meaning}." for metric, value in listed(test))
+    )
+
+
+def _leak(leak: Leak) -> None:
+    """How many test pictures show what was learned from, and the accuracy without them."""
+    shows = "shows" if leak.images == 1 else "show"
+    said = f"{plural(leak.images, 'test picture')} {shows} the same thing as pictures that were learned from, and may be named rightly for that"
+    without = leak.without
+    st.warning(
+        f"{said}; there are no others to judge by."
+        if without is None
+        else f"{said}. Without them: **{percent(without.accuracy)} right** on {plural(without.images, 'picture')} "
+        f"({interval(*without.interval)}).",
+        icon=":material/content_copy:",
     )
 
 

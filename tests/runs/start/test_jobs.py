@@ -280,7 +280,8 @@ def test_the_summary_of_a_run_has_the_promised_fields_also_for_old_runs(train: T
     summary = summarise(run)
     assert set(summary.model_dump()) == {
         *("run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy"),
-        *("cv_accuracy", "cv_interval", "headline", "one_moment"),
+        *("cv_accuracy", "cv_interval", "headline", "one_moment", "leaked_images"),
+        *("test_accuracy_without_leaked", "test_interval_without_leaked"),
         *("test_accuracy", "test_interval", "macro_f1", "seconds", "peak_memory_mb", "backbone", "weights", "strategy"),
         *("chosen_by", "reason", "solver", "device", "gpu", "seed", "trainable_parameters", "total_parameters"),
         "estimated_seconds",

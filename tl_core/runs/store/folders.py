@@ -3,6 +3,7 @@
 in_use        (data set) lock that every run and question that needs it holds, shared
 finish        (run) skip training, export best.safetensors
 out_of_fold.npz  (run) answers of cross-validation, where there was one
+split.json    (run) in which part each picture is, from the start of the run on
 result.json   (question) the answer, written last
 """
 
@@ -144,6 +145,10 @@ class RunFolder(JobFolder):
         from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
         return OutOfFoldAnswers.read(self.out_of_fold_file)
+
+    @property
+    def split_file(self) -> Path:
+        return self.path / "split.json"
 
     def headline(self) -> Headline:
         """How good it is, for a list of runs. Raises NotFound where it did not end well, DocumentError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -56,11 +57,12 @@ class _NotByDevice(Exception):
 
 def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
+    from tl_core.data.split import leaked
     from tl_core.evaluation.calibration import reliability, top_label
-    from tl_core.evaluation.metrics import answers, probabilities, split_metrics
+    from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
-    from tl_core.serving.bundle_files import MODEL_CARD
+    from tl_core.serving.bundle_files import MODEL_CARD, SPLIT
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
     from tl_core.training.head.fitted import temperature
@@ -125,6 +127,11 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         cross_validated=cross_validated,
         headline=None if plan.one_moment else "cross_validated" if few else "test",
         one_moment=plan.one_moment,
+        leak=leak(
+            test_probabilities.argmax(axis=1) == plan.labels[test],
+            np.isin(test, leaked(plan.splits, plan.groups)),
+            plan.groups[test],
+        ),
         answers=answers(test_probabilities, plan.labels[test], test),
         calibration=Calibration(
             before=reliability(*top_label(probabilities(test_logits * np.float32(calibration)), plan.labels[test])),
@@ -134,6 +141,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         total_parameters=learned.total,
         moved=learned.moved,
     )
+    shutil.copyfile(plan.run.split_file, bundle.folder / SPLIT)
     write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
     report.write(plan.run.path / "report.json")
 

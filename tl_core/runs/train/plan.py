@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.split import assign, group_keys, without_headline
+from tl_core.data.split import as_recorded, assign, group_keys, recorded, without_headline
 from tl_core.documents.manifest import Manifest, Split
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.split_record import SplitRecord
+from tl_core.errors import NotFound
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
@@ -54,7 +56,16 @@ class Plan:
 
     @cached_property
     def splits(self) -> NDArray[np.str_]:
-        return assign(self.manifest, self.spec.seed)
+        """The split of each row: the one that the run began with, where it was kept."""
+        try:
+            kept = SplitRecord.read(self.run.split_file)
+        except NotFound:
+            return assign(self.manifest, self.spec.seed)
+        return as_recorded(self.manifest, kept, self.spec.seed)
+
+    def keep_split(self) -> None:
+        """Keep the split with the run, so that it is the same where the run is finished by a later version. Raises DiskFull."""
+        recorded(self.manifest, self.splits).write(self.run.split_file)
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:

@@ -115,6 +115,7 @@ def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
             message=f"It was trained on another device ({before.machine}), which is not here now. It is finished on {plan.spec.device!r}."
         )
     require_trainable(plan.manifest)
+    plan.keep_split()
     return (
         yield from load_pixels(
             plan.dataset.path,
