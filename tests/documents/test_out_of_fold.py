@@ -15,8 +15,10 @@ ANSWERS = np.full((3, 2), 0.5, dtype=np.float32)
 
 @pytest.mark.parametrize("nested", [None, np.eye(4, 2, dtype=np.float32)])
 def test_what_was_written_is_read(tmp_path: Path, nested: np.ndarray | None) -> None:
-    OutOfFoldAnswers(np.array([0, 1, 3]), ANSWERS, nested).write(tmp_path / "out_of_fold.npz")
+    c = None if nested is None else 0.1
+    OutOfFoldAnswers(np.array([0, 1, 3]), ANSWERS, nested, c).write(tmp_path / "out_of_fold.npz")
     found = OutOfFoldAnswers.read(tmp_path / "out_of_fold.npz")
+    assert found.c == c
     assert found.rows.tolist() == [0, 1, 3]
     assert np.array_equal(found.probabilities, ANSWERS)
     assert (found.nested is None) if nested is None else np.array_equal(found.nested, nested)

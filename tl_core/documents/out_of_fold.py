@@ -26,12 +26,16 @@ class OutOfFoldAnswers:
     nested: NDArray[np.float32] | None
     """(N, C) for every picture of the manifest, by heads whose settings were chosen without it, too; the report's `cross_validated` is
     measured on these. None in a run on a split of the user's own, or with a class that is all of one moment."""
+    c: float | None = None
+    """Inverse strength of the penalty of the run's own head; None in files from before it was kept."""
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all. Raises DiskFull."""
         arrays: dict[str, Any] = {"rows": self.rows, "probabilities": self.probabilities}
         if self.nested is not None:
             arrays["nested"] = self.nested
+        if self.c is not None:
+            arrays["c"] = np.float64(self.c)
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **arrays)
         write_atomically(path, content.getvalue())
@@ -46,10 +50,11 @@ class OutOfFoldAnswers:
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"))
+                c = float(arrays["c"]) if "c" in arrays else None
+                found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), c)
         except FileNotFoundError:
             raise NotFound(f"There are no out-of-fold answers at {path}.") from None
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise DocumentError(f"{path} holds no out-of-fold answers: {error}.") from None
         if found.rows.ndim != 1 or found.probabilities.ndim != 2 or len(found.rows) != len(found.probabilities):
             raise DocumentError(f"{path} holds no out-of-fold answers: its arrays do not fit each other.")

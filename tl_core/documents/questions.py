@@ -15,7 +15,7 @@ from tl_core.documents.base import Document, Record
 from tl_core.documents.learning_curve import Growth
 from tl_core.documents.options import BATCH_SIZE, DEFAULT_NETWORK, STAGES, Device, Recipe
 from tl_core.documents.spec import Precision, Queue, TrainSpec
-from tl_core.documents.suspect_label import SuspectLabel
+from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 
 
 class Answer(Document):
@@ -300,7 +300,14 @@ class LabelReview(Answer):
     """Share of the pictures that were answered as they are labelled, each by a head that had not seen it."""
     suspects: tuple[SuspectLabel, ...]
     """The least likely labels first; their rows are those of the manifest."""
+    lookalikes: tuple[Lookalikes, ...] = ()
+    """For each of `suspects`, in their order."""
     growth: Growth
+
+    @property
+    def complete(self) -> bool:
+        """False in answers from before the lookalikes were named."""
+        return len(self.lookalikes) == len(self.suspects)
 
 
 class LabelReviewSpec(Question):

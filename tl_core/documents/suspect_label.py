@@ -19,6 +19,15 @@ class SuspectLabel(Record):
     suggested_probability: float
 
 
+class Lookalikes(Record):
+    """The pictures that look most like one with a suspect label, the nearest first, as rows like its own."""
+
+    of_label: tuple[int, ...]
+    """Those that have the same label."""
+    of_suggested: tuple[int, ...]
+    """Those of the class that the answer suggests."""
+
+
 class Suspicion(Record):
     """Why the label of one picture is probably wrong, in words that stay true when classes get other numbers."""
 

@@ -41,33 +41,39 @@ def judge(
         ValueError: shapes do not fit, or a head would lack a class.
     """
     from tl_core.evaluation.metrics import probabilities
-    from tl_core.evaluation.suspects import suspect_labels
     from tl_core.training.head.cross_validated import fit_cross_validated
     from tl_core.training.head.fitted import temperature
 
     yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
     found = yield from fit_cross_validated(features, labels, folds, classes=classes)
     assert found.head.c is not None
-    answers = probabilities(found.logits / temperature(found.logits, labels))
-    return Judged(suspect_labels(answers, labels), found.head.val_accuracy, found.head.c)
+    return judged_by(probabilities(found.logits / temperature(found.logits, labels)), found.head.c, labels)
 
 
-def with_suspicions(manifest: Manifest, features: Features) -> Generator[Event, None, Manifest]:
+def judged_by(answers: NDArray[np.floating], c: float, labels: NDArray[np.integer]) -> Judged:
+    """What calibrated out-of-fold `answers` (N, C) of heads with the inverse penalty strength `c` say of `labels` (N,)."""
+    from tl_core.evaluation.suspects import suspect_labels
+
+    return Judged(suspect_labels(answers, labels), float((answers.argmax(axis=1) == labels).mean()), c)
+
+
+def with_suspicions(manifest: Manifest, features: NDArray[np.float32]) -> Generator[Event, None, Manifest]:
     """`manifest` with a suspicion in each image whose label is probably wrong; `features` (N, D) are those of its images.
 
     It comes back as it was where no run can start on it, where a class cannot be divided into folds, or, with a notice, where there are more
-    than `MOST` pictures times classes.
+    than `MOST` pictures times classes, or more features than a head is fitted on in memory.
     """
     from tl_core.data.checks import problem
     from tl_core.data.split import group_keys
     from tl_core.training.head.folds import stratified_folds
+    from tl_core.training.head.logistic import IN_MEMORY
 
     labels = np.array([image.label for image in manifest.images], dtype=np.int64)
     folds = None if problem(manifest) else stratified_folds(labels, group_keys(manifest))
     if folds is None:
         return manifest
     classes = len(manifest.classes)
-    if len(labels) * classes > MOST:
+    if len(labels) * classes > MOST or features.nbytes > IN_MEMORY:
         yield Notice(
             message="The labels were not judged, which would take long. The Data page looks for wrong ones on request."
         )

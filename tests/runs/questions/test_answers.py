@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from typing import get_args
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.gpus import L4, T4
 from tests.runs.conftest import SIZE, SMALL, Machine, forget
 from tests.runs.executors import InProcess, by
+from tests.training.helpers import finish
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.options import TrainingOptions
+from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.documents.questions import (
     DescribeSpec,
     FeatureMaps,
@@ -28,12 +31,14 @@ from tl_core.documents.questions import (
 )
 from tl_core.errors import DeviceError, SpecError
 from tl_core.models.registry import network, networks
+from tl_core.runs.judging import judge
 from tl_core.runs.process.executor import known_device
+from tl_core.runs.questions import label_review
 from tl_core.runs.questions.answers import QUESTION_JOBS, describe_job, measure_job
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import rate_question, spec_of
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.train.estimating import measure_question
 from tl_core.runs.train.resolve import settled
@@ -67,14 +72,43 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
         assert picture.size == (SIZE, SIZE)
 
 
-def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture(workspace: Workspace, pets: DatasetFolder) -> None:
-    manifest = pets.manifest()
-    question = _answered(ask(workspace, LabelReviewSpec(workspace=workspace.token, dataset=pets.id)))
-    found = question.answer(LabelReview)
+def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture_or_by_what_a_run_kept_of_them(
+    workspace: Workspace, pets: DatasetFolder, pets_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, spec, kept = (
+        pets.manifest(),
+        LabelReviewSpec(workspace=workspace.token, dataset=pets.id),
+        pets_run.out_of_fold(),
+    )
+    pets_run.out_of_fold_file.unlink()
+    found = _answered(ask(workspace, spec)).answer(LabelReview)
     assert found is not None
     assert found.accuracy == found.growth.accuracies[-1] > 0.8
     assert 0.8 * len(manifest.images) == pytest.approx(found.growth.sizes[-1], rel=0.1)
     assert all(manifest.images[one.row].label == one.label != one.suggested for one in found.suspects)
+
+    asked: list[int] = []
+    monkeypatch.setattr(label_review, "judge", lambda *given, **more: asked.append(1) or judge(*given, **more))
+    labels = np.array([image.label for image in manifest.images])
+    assert kept.nested is not None
+    nested = kept.nested.copy()
+    nested[5] = np.eye(3)[(labels[5] + 1) % 3]
+    dataclasses.replace(kept, nested=nested).write(pets_run.out_of_fold_file)
+    by_run, _ = finish(label_review.review(spec, pets, Store.default().cache))
+    assert not asked, "the run has answered"
+    assert by_run.accuracy == (nested.argmax(axis=1) == labels).mean()
+    assert by_run.growth.sizes == found.growth.sizes
+    assert (by_run.suspects[0].row, by_run.suspects[0].suggested) == (5, (labels[5] + 1) % 3)
+    look = by_run.lookalikes[0]
+    assert [labels[row] for row in look.of_label] == [labels[5]] * 3
+    assert [labels[row] for row in look.of_suggested] == [by_run.suspects[0].suggested] * 3
+    assert 5 not in look.of_label
+    for unfit in ({"backbone": SMALL}, {"recipe": Recipe(class_weights=True)}, {"dataset": "0" * 16}):
+        run = pets_run.spec()
+        pets_run.write_spec(run.model_copy(update=unfit))
+        finish(label_review.review(spec, pets, Store.default().cache))
+        pets_run.write_spec(run)
+    assert len(asked) == 3
 
 
 def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: DatasetFolder) -> None:

@@ -1,31 +1,36 @@
 """Which labels of a data set are probably wrong, and what more pictures would bring: by heads on its frozen features.
 
-The features of all images are cached under the keys of training, so a run on the same backbone finds them there.
+The features of all images are cached under the keys of training, so a run on the same backbone finds them there. Where such a run has
+cross-validated its head, its out-of-fold answers are judged, and no head is fitted for that again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
-from tl_core.errors import NotEnoughImages
+from tl_core.errors import GraftError, NotEnoughImages
 from tl_core.evaluation.growth import growth
+from tl_core.evaluation.suspects import lookalikes
 from tl_core.models.registry import network
-from tl_core.runs.judging import judge
+from tl_core.runs.judging import judge, judged_by
 from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Workspace
 from tl_core.training.frozen.features import features_key, frozen_features
 from tl_core.training.head.folds import stratified_folds
 from tl_core.training.head.part_fits import fit_parts
 
 
 def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Event, None, LabelReview]:
-    """Cross-validate heads on the features of all images of `dataset`, whatever part they are in, and judge the labels by them.
+    """Judge the labels of all images of `dataset`, whatever part they are in, by heads that have not seen them.
 
     Raises:
         DataError: no head can be fitted on these images, or a class cannot be divided into folds.
@@ -49,10 +54,34 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
     yield StageStarted(stage="features", title="Looking at every picture once")
     key = features_key(manifest, backbone, weights.name, size)
     features = yield from frozen_features(pixels, backbone, weights.name, device="cpu", cache=cache, key=key)
-    judged = yield from judge(features, labels, folds, classes=len(manifest.classes))
+    kept = _kept_answers(spec, dataset, labels)
+    if kept is None:
+        judged = yield from judge(features, labels, folds, classes=len(manifest.classes))
+    else:
+        judged = judged_by(*kept, labels)
     parts = fit_parts(features, labels, folds, groups, classes=len(manifest.classes), c=judged.c)
     return LabelReview(
         accuracy=judged.accuracy,
         suspects=judged.suspects,
+        lookalikes=lookalikes(features, labels, groups, judged.suspects),
         growth=growth(parts.sizes, parts.right, labels, groups),
     )
+
+
+def _kept_answers(
+    spec: LabelReviewSpec, dataset: DatasetFolder, labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], float] | None:
+    """What the newest run that fits answered to every picture out of fold (N, C), and the inverse strength of its head's penalty.
+
+    Fits: a head was fitted alone on the same backbone and pictures, all classes counted by their pictures. None where there is no such run.
+    """
+    for run in Workspace(dataset.workspace_folder).runs():
+        # One that is damaged or did not end well is passed over.
+        with suppress(GraftError):
+            made = run.spec()
+            if made.dataset != dataset.id or made.backbone != spec.backbone or made.recipe.class_weights:
+                continue
+            answers = run.out_of_fold()
+            if answers.nested is not None and answers.c is not None and len(answers.nested) == len(labels):
+                return answers.nested, answers.c
+    return None

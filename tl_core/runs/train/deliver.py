@@ -111,6 +111,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
             rows=judged.rows.astype(np.int64),
             probabilities=probabilities(val_logits).astype(np.float32),
             nested=None if judged.nested is None else probabilities(judged.nested).astype(np.float32),
+            c=judged.c,
         )
         kept.write(plan.run.out_of_fold_file)
         if kept.nested is not None and judged.folds is not None:

@@ -33,6 +33,8 @@ class OutOfFold:
     nested: NDArray[np.float32] | None = None
     """(N, C) for every row, the test included, by nested cross-validation, divided by the temperature; None on a split of the user's own, and
     where a class is all of one moment."""
+    c: float | None = None
+    """Inverse strength of the penalty of the head that learned from `rows`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         nested=nested,
         pairs=len(test) < ENOUGH_TEST_IMAGES,
     )
-    return Found(features, found.head, OutOfFold(learned, found.logits, int(folds.max()) + 1, found.nested))
+    return Found(
+        features, found.head, OutOfFold(learned, found.logits, int(folds.max()) + 1, found.nested, found.head.c)
+    )
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
