@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from tests.training.helpers import finish
 from tl_core.documents.events import RegularisationTried
 from tl_core.evaluation.metrics import probabilities
+from tl_core.training.head import cross_validated
 from tl_core.training.head.cross_validated import TEST, CrossValidated, fit_cross_validated
 from tl_core.training.head.fitted import PATH, fit_logistic
 
@@ -128,3 +130,16 @@ def test_classes_that_a_head_would_lack_and_missing_folds_are_refused() -> None:
         _fit(folds=np.minimum(FOLDS, 0))
     with pytest.raises(ValueError, match="test images"):
         _fit(folds=np.abs(FOLDS), nested=True)
+
+
+def test_the_head_does_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_validated, "PATH", PATH[3:5])
+    rng = np.random.default_rng(0)
+    labels, folds = np.arange(600) % 10, np.arange(600) // 10 % 6 - 1
+    features = rng.normal(0, 1, (600, 600)).astype(np.float32) + np.eye(10, 600, dtype=np.float32)[labels]
+    found = []
+    for cores in (1, 2):
+        with threadpool_limits(cores):
+            found.append(_fit(features, labels, folds, nested=True, pairs=True)[0])
+    assert np.array_equal(found[0].head.weight, found[1].head.weight)
+    assert np.array_equal(found[0].nested, found[1].nested)

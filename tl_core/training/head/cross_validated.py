@@ -59,6 +59,8 @@ def fit_cross_validated(
     Raises:
         ValueError: shapes do not fit, there are fewer than two folds, `nested` without test images, or a head would lack a class.
     """
+    from threadpoolctl import threadpool_limits
+
     inside = np.unique(folds[folds != TEST]).tolist()
     has_test = bool((folds == TEST).any())
     if not len(features) == len(labels) == len(folds) or len(inside) < 2:
@@ -92,10 +94,11 @@ def fit_cross_validated(
             ]
         )
         going = [choice for choice in choices if choice.worse < PATIENCE]
-        for choice in going:
-            choice.judge(c, heads, without, rotated, rows_of, labels)
-        if choices[0] in going:
+        with threadpool_limits(1):
+            for choice in going:
+                choice.judge(c, heads, without, rotated, rows_of, labels)
             train_accuracy, _ = accuracy_and_loss(heads.logits(0, rotated.features[learned]), labels[learned])
+        if choices[0] in going:
             loss, accuracy = choices[0].latest
             yield RegularisationTried(
                 c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=choices[0].worse == 0

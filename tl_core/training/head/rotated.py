@@ -106,17 +106,22 @@ def fit_heads(
     `labels` (N,) are 0 to C - 1. An entry of `counts` is the weight of an image in the loss. As there, `c` is the inverse strength of the
     penalty where the features of the head's own images have a mean variance of 1. Runs on one thread.
     """
+    import scipy.optimize  # noqa: F401 - only a BLAS that is loaded by now is limited
+    from threadpoolctl import threadpool_limits
+
     heads, classes, size = start.weight.shape
     together = max(1, _TOGETHER // (classes * (size + 1)))
     places = [slice(first, first + together) for first in range(0, heads, together)]
-    return Heads.joined([_fit_together(features, labels, counts[some], c=c, start=start.some(some)) for some in places])
+    with threadpool_limits(1):
+        return Heads.joined(
+            [_fit_together(features, labels, counts[some], c=c, start=start.some(some)) for some in places]
+        )
 
 
 def _fit_together(
     features: Rotated, labels: NDArray[np.integer], counts: NDArray[np.floating], *, c: float, start: Heads
 ) -> Heads:
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
     heads, classes, size = start.weight.shape
     shares = counts / counts.sum(axis=1, keepdims=True)
@@ -126,41 +131,43 @@ def _fit_together(
     units = np.concatenate(
         [np.broadcast_to(unit[:, None, :], start.weight.shape), np.full((heads, classes, 1), curvature**-0.5)], axis=2
     )
-    weight_of = np.asarray(shares.T, dtype=np.float32)
+    weight_of = np.asarray(shares[:, None, :], dtype=np.float32)
     rows = max(1, _SCORES // (heads * classes))
 
     def mean_losses(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         at = flat.reshape(units.shape) * units
         weight = at[:, :, :size]
         narrow = weight.reshape(heads * classes, size).astype(np.float32)
-        bias = at[:, :, size].astype(np.float32)
-        loss, gradient = 0.5 * float(np.einsum("b,bcr,bcr->", strength, weight, weight)), np.zeros_like(at)
+        bias = at[:, :, size:].astype(np.float32)
+        gradient = np.zeros_like(at)
         gradient[:, :, :size] = strength[:, None, None] * weight
+        loss = 0.5 * float(np.vdot(gradient[:, :, :size], weight))
         for first in range(0, len(labels), rows):
             part = slice(first, first + rows)
             inputs, truth = features.features[part], labels[part]
-            scores = (inputs @ narrow.T).reshape(len(truth), heads, classes) + bias
-            scores -= scores.max(axis=2, keepdims=True)
-            each = np.arange(len(truth)), slice(None), truth
-            of_truth = scores[each].copy()
+            # Images last, so that NumPy goes along them in each sum over the classes.
+            scores = (narrow @ inputs.T).reshape(heads, classes, len(truth))
+            scores += bias
+            scores -= scores.max(axis=1, keepdims=True)
+            each = slice(None), truth, np.arange(len(truth))
+            of_truth = scores[each]
             np.exp(scores, out=scores)
-            sums = scores.sum(axis=2)
-            loss += float(((np.log(sums) - of_truth) * weight_of[part]).sum(dtype=np.float64))
-            scores /= sums[:, :, None]
-            scores[each] -= 1.0
-            scores *= weight_of[part, :, None]
-            gradient[:, :, :size] += (scores.reshape(len(truth), -1).T @ inputs).reshape(weight.shape)
-            gradient[:, :, size] += scores.sum(axis=0, dtype=np.float64)
-        return loss, (gradient * units).ravel()
+            sums = scores.sum(axis=1, keepdims=True)
+            loss += float(((np.log(sums[:, 0]) - of_truth) * weight_of[:, 0, part]).sum(dtype=np.float64))
+            scores *= weight_of[:, :, part] / sums
+            scores[each] -= weight_of[:, 0, part]
+            gradient[:, :, :size] += (scores.reshape(heads * classes, -1) @ inputs).reshape(weight.shape)
+            gradient[:, :, size] += scores.sum(axis=2, dtype=np.float64)
+        gradient *= units
+        return loss, gradient.ravel()
 
-    with threadpool_limits(1):
-        found = minimize(
-            mean_losses,
-            (np.concatenate([start.weight, start.bias[:, :, None]], axis=2) / units).ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 64 * np.finfo(np.float64).eps, "maxls": 50},
-        ).x
+    found = minimize(
+        mean_losses,
+        (np.concatenate([start.weight, start.bias[:, :, None]], axis=2) / units).ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 64 * np.finfo(np.float64).eps, "maxls": 50},
+    ).x
     found = found.reshape(units.shape) * units
     found -= found.mean(axis=1, keepdims=True)
     return Heads(found[:, :, :size], found[:, :, size])
