@@ -151,9 +151,10 @@ def succeeded(jobs: Iterable[Job | None]) -> list[Job]:
 
 
 def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
-    """The data set that `run` learned from; None where it was deleted."""
+    """The data set that `run` learned from, in its version; None where it was deleted."""
     try:
-        return workspace.dataset(run.spec().dataset)
+        spec = run.spec()
+        return workspace.dataset(spec.dataset, spec.version)
     except NotFound:
         return None
 

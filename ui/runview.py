@@ -146,7 +146,7 @@ def _expected(here: Here, run: RunFolder) -> None:
     """What a run that waits will be, as far as it is known here; its worker decides when its turn has come."""
     try:
         spec = run.spec()
-        spec = settled(spec, here.workspace.dataset(spec.dataset), device=expected_device(spec.device))
+        spec = settled(spec, here.workspace.dataset(spec.dataset, spec.version), device=expected_device(spec.device))
     except GraftError:
         return  # The worker meets the same and says it.
     said = spec.estimated_seconds

@@ -65,7 +65,7 @@ def tell_strategy(result: dict[str, Any]) -> None:
         # The run has ended well. Its data set may be gone, or its device may be that of another machine.
         with suppress(GraftError):
             store, spec = Store.default(), RunFolder(Path(result["run_dir"])).spec()
-            dataset = store.workspace(spec.workspace).dataset(spec.dataset)
+            dataset = store.workspace(spec.workspace).dataset(spec.dataset, spec.version)
             time = estimated_with(spec, choice.longer, dataset)
             show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
 

@@ -8,7 +8,7 @@ number beside the picture, and the finding is made from the numbers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -223,7 +223,7 @@ def _imbalance(manifest: Manifest) -> Iterator[Found]:
 
 
 def _two_labels(manifest: Manifest) -> Iterator[Found]:
-    groups = _same_content(manifest, lambda image: image.label)
+    groups = [group for group in _same_content(manifest, lambda image: image.label) if _open(manifest, group)]
     if groups:
         names = sorted({manifest.classes[manifest.images[row].label] for row in groups[0]})
         yield Found(
@@ -238,7 +238,10 @@ def _suspect_label(manifest: Manifest) -> Iterator[Found]:
     suspected = sorted(
         (one.label_probability, row, one)
         for row, image in enumerate(manifest.images)
-        if (one := image.suspicion) and one.label == manifest.classes[image.label] and one.suggested in manifest.classes
+        if not image.reviewed
+        and (one := image.suspicion)
+        and one.label == manifest.classes[image.label]
+        and one.suggested in manifest.classes
     )
     if suspected:
         yield Found(
@@ -414,7 +417,7 @@ def _outlying(
     The number must be greater than `above` and less than `below`. On `scale`, it must also differ from the median of its class, in the
     direction of the limit, by more than `times` the deviation: that of all pictures from the medians of their classes (1.4826 times the
     median absolute deviation, which is the standard deviation of normal numbers), but at least `usual` and at most `most`. So a class, or a whole folder, of
-    night photos is not found. Pictures without the number are left out.
+    night photos is not found. Pictures without the number are left out, and those that the user decided to keep are not found.
     """
     numbers = {row: known for row, image in enumerate(manifest.images) if (known := number(image)) is not None}
     if not numbers:
@@ -429,7 +432,8 @@ def _outlying(
         differences = -differences
     deviation = min(most, max(usual, 1.4826 * float(np.median(np.abs(differences)))))
     found = np.flatnonzero((given > above) & (given < below) & (differences > times * deviation))
-    return [int(rows[place]) for place in found[np.argsort(-differences[found], kind="stable")]]
+    farthest_first = rows[found[np.argsort(-differences[found], kind="stable")]].tolist()
+    return [row for row in farthest_first if not manifest.images[row].reviewed]
 
 
 def _size(image: ImageEntry) -> str:
@@ -437,7 +441,11 @@ def _size(image: ImageEntry) -> str:
 
 
 def _near_copy(manifest: Manifest) -> Iterator[Found]:
-    groups = [group for group in _groups(manifest) if len({manifest.images[row].sha256 for row in group}) > 1]
+    groups = [
+        group
+        for group in _groups(manifest)
+        if len({manifest.images[row].sha256 for row in group}) > 1 and _open(manifest, group)
+    ]
     if groups:
         pictures = sum(len(group) for group in groups)
         largest = max(groups, key=len)
@@ -491,6 +499,11 @@ def _same_content(manifest: Manifest, kind: Callable[[ImageEntry], object]) -> l
     for row, image in enumerate(manifest.images):
         rows[image.sha256].append(row)
     return [group for group in rows.values() if len({kind(manifest.images[row]) for row in group}) > 1]
+
+
+def _open(manifest: Manifest, rows: Iterable[int]) -> bool:
+    """Whether the user has not yet decided about one of `rows` at least."""
+    return not all(manifest.images[row].reviewed for row in rows)
 
 
 def _in_train(manifest: Manifest) -> str:

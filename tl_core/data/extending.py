@@ -15,6 +15,7 @@ from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import COPIES, Former, ImageEntry, Manifest, Refusal
+from tl_core.documents.remedies import Remedies
 
 _MORE = re.compile(r"(?P<first>.+), (?P<count>[0-9][0-9,]*) more", re.DOTALL)
 _GONE = "Its copy in the data set that is added to is damaged or gone. Add the picture again."
@@ -78,7 +79,7 @@ class Begun:
 
 
 def begin(data: Path, into: Path, *, room: Callable[[int], None]) -> Generator[Event, None, Begun]:
-    """Take over all pictures of the data set folder `data` into `into`, under the numbers of their rows. None is decoded.
+    """Take over all pictures that the data set folder `data` was read with into `into`, under the numbers of their rows. None is decoded.
 
     `room` is asked before bytes are written, with their number, which a hard link has none of.
 
@@ -93,7 +94,7 @@ def begin(data: Path, into: Path, *, room: Callable[[int], None]) -> Generator[E
 
     def one(row: int) -> ImageEntry | None:
         image = manifest.images[row]
-        file = take_over(KnownPicture(data, image), into, f"{row:06}", room=room, checked=checked)
+        file = take_over(KnownPicture(data, image), into, _stem(row), room=room, checked=checked)
         return image.model_copy(update={"file": file}) if file else None
 
     pace = Pace("reading", len(manifest.images))
@@ -103,6 +104,24 @@ def begin(data: Path, into: Path, *, room: Callable[[int], None]) -> Generator[E
             images.append(image)
             yield from pace.at(len(images))
     return Begun(manifest, tuple(images))
+
+
+def carried_over(changes: Remedies, old: Manifest, new: Manifest) -> Remedies:
+    """`changes` to the pictures of `old` for those of `new`, which begins with all of them that are not gone. Both are as they were read."""
+    file_of = {Path(image.file).stem: image.file for image in new.images}
+    name_of = {
+        image.file: file for row, image in enumerate(old.images) if (file := file_of.get(_stem(row))) is not None
+    }
+    return Remedies(
+        leave_out=tuple(name_of[file] for file in changes.leave_out if file in name_of),
+        move={name_of[file]: to for file, to in changes.move.items() if file in name_of},
+        keep=tuple(name_of[file] for file in changes.keep if file in name_of),
+    )
+
+
+def _stem(row: int) -> str:
+    """Name of the copy of a picture taken over, without its ending."""
+    return f"{row:06}"
 
 
 def name_with(name: str, added: int) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import zlib
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes, read_input
+from tl_core.data.versions import earlier, take_rows
 from tl_core.disk import allocate
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry, Manifest
@@ -53,7 +55,7 @@ def load_pixels(
     """Every picture of a data set as one read-only memory map, uint8 (N, size, size, 3), in the order of the manifest.
 
     Filled on all cores the first time, from `dataset`/images; found in the cache by content afterwards, also for another data
-    set with the same pictures.
+    set with the same pictures. A version of a data set takes its rows from the array of a version before it, where the cache has one.
 
     Raises:
         DataError: a copy in the data set is missing or damaged.
@@ -65,7 +67,9 @@ def load_pixels(
     with cache.entry("pixels", key, whole=whole, needed=len(manifest.images) * size * size * 3) as entry:
         path = entry.path
         if path is None:
-            yield from _fill(dataset, manifest, size, interpolation, entry.temporary)
+            before = earlier(manifest, partial(pixels_key, size=size, interpolation=interpolation))
+            if not take_rows(cache, "pixels", before, entry.temporary, np.uint8):
+                yield from _fill(dataset, manifest, size, interpolation, entry.temporary)
             path = entry.commit()
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded

@@ -4,7 +4,8 @@ A split made here is stratified, 70/15/15, depends only on the run's seed and th
 keeps each group of images that show the same thing on one side (`data/groups`; byte-identical images are always a group). A class that has
 too few groups for that, all of one moment, is cut in the order of file names instead, and the images beside a cut are in no part. In a data
 set that extends another one, the images of that one stay in the parts that they had there with the same seed, and what was added fills
-each part up. The user's own split stays as it is; a part that it lacks is cut from train.
+each part up. So do those of a version of a data set, as long as each part then has pictures of every class. The user's own split stays as it
+is; a part that it lacks is cut from train.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ moment of it, which is why no accuracy is believed there anyway.
 """
 NO_PART: Final[Literal[""]] = ""
 """In place of a split: the image is in a gap. Nothing learns from it and nothing is judged on it."""
+ENOUGH_FOR_ALL = 5
+"""Distinct images of a class from which each part has one at least."""
 DEFAULT_SEED = 0
 """The seed of the split that is shown before a run has one of its own."""
 _Place = Split | Literal[""]
@@ -42,6 +45,10 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
     `val` is cut. Every class of five distinct images or more has at least one in each part that is cut.
     """
     images = manifest.images
+    if manifest.parent is not None:
+        parts: NDArray[np.str_] = assign(manifest.parent, seed)[list(manifest.parent_rows)]
+        if manifest.own_splits or _in_every_part(manifest, parts):
+            return parts
     if not manifest.own_splits:
         return _cut(manifest, range(len(images)), parts=("test", "val"), seed=seed)
     own = {image.split or "train" for image in images}
@@ -165,7 +172,8 @@ def _cut(manifest: Manifest, rows: Sequence[int], *, parts: tuple[Split, ...], s
     """The part of each of `rows`: one of `parts` or train. A data set that this one extends is cut first, as if it were alone."""
     side: dict[str, _Place] = {}
     whole = Former(images=len(manifest.images), classes=manifest.classes, groups=_groups(manifest))
-    for grown in (*manifest.former, whole):
+    # A version whose parts are cut afresh has lost what its data sets had in them.
+    for grown in (*(() if manifest.parent else manifest.former), whole):
         number = {name: label for label, name in enumerate(grown.classes)}
         keys = _keys(manifest, grown.groups)
         units: dict[str, _Unit] = defaultdict(_Unit)
@@ -175,6 +183,16 @@ def _cut(manifest: Manifest, rows: Sequence[int], *, parts: tuple[Split, ...], s
                 units[keys[row]].add(image, number[manifest.classes[image.label]])
         _place(side, units, parts=parts, seed=seed)
     return np.array([side[manifest.images[row].sha256] for row in rows], dtype="<U5")
+
+
+def _in_every_part(manifest: Manifest, parts: NDArray[np.str_]) -> bool:
+    """Whether each class that has enough distinct images for it has one in every split."""
+    found: dict[int, set[str]] = defaultdict(set)
+    contents: dict[int, set[str]] = defaultdict(set)
+    for image, part in zip(manifest.images, parts.tolist(), strict=True):
+        found[image.label].add(part)
+        contents[image.label].add(image.sha256)
+    return all(found[label] >= set(SPLITS) for label in contents if len(contents[label]) >= ENOUGH_FOR_ALL)
 
 
 class _Unit:

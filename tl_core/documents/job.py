@@ -16,9 +16,10 @@ JobSpec = IngestSpec | TrainSpec | QuestionSpec
 def needs(spec: JobSpec) -> tuple[About | None, Queue]:
     """The data set that the job needs, and the queue that it joins."""
     if isinstance(spec, TrainSpec):
-        return About(spec.workspace, spec.dataset), spec.device
+        return About(spec.workspace, spec.dataset, spec.version), spec.device
     if isinstance(spec, IngestSpec):
-        return About(spec.extends.workspace, spec.extends.dataset) if spec.extends else None, "reading"
+        extends = spec.extends
+        return About(extends.workspace, extends.dataset, extends.version) if extends else None, "reading"
     return spec.handling.about, spec.handling.waits_for
 
 

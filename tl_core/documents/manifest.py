@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -45,6 +46,8 @@ class ImageEntry(Record):
     """Number of the group of pictures that show the same thing; None: this one is alone, or groups were not looked for."""
     suspicion: Suspicion | None = None
     """Why its label is probably wrong; None: it is not suspected, or the labels were not judged."""
+    reviewed: bool = Field(default=False, exclude=True)
+    """Whether the user has looked at it and decided that it stays with its label; known in the versions of a data set, and not written."""
 
 
 class Refusal(Record):
@@ -105,6 +108,10 @@ class Manifest(Document):
     licence: str | None = None
     note: str | None = None
     """One sentence about a sample: its source, and what was published on it."""
+    parent: Manifest | None = Field(default=None, exclude=True, repr=False)
+    """The version of the data set that this one was made from; None: this is what was read. Not written (`data/versions`)."""
+    parent_rows: tuple[int, ...] = Field(default=(), exclude=True, repr=False)
+    """The row of each image in `parent`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -133,6 +140,14 @@ class Manifest(Document):
     def added(self) -> tuple[ImageEntry, ...]:
         """The images that the data set which this one extends does not have; none where it extends none."""
         return self.images[self.former[-1].images :] if self.former else ()
+
+    def ancestors(self) -> Iterator[tuple[Manifest, tuple[int, ...]]]:
+        """The versions that this one was made from, the latest first, each with the row of every image of this one in it."""
+        manifest, rows = self, tuple(range(len(self.images)))
+        while manifest.parent is not None:
+            rows = tuple(manifest.parent_rows[row] for row in rows)
+            manifest = manifest.parent
+            yield manifest, rows
 
     def counts(self) -> dict[str, int]:
         """Images per class, in class order."""

@@ -34,6 +34,8 @@ class About(NamedTuple):
     """Token of the workspace that holds the data set."""
     dataset: str
     """Id of the data set."""
+    version: int = 1
+    """Number of its version."""
     images: tuple[int, ...] = ()
     """Indices into the manifest's images, where the question is about some of them."""
 
@@ -175,6 +177,7 @@ class RankSpec(Question):
     job: Literal["rank"] = "rank"
     workspace: str
     dataset: str
+    version: int = 1
     backbones: tuple[str, ...] = Field(min_length=1)
     seed: int = 0
     device: Device = "cpu"
@@ -183,7 +186,7 @@ class RankSpec(Question):
     def handling(self) -> Handling:
         return Handling(
             f"Comparing {len(self.backbones)} backbones",
-            about=About(self.workspace, self.dataset),
+            about=About(self.workspace, self.dataset, self.version),
             waits_for=self.device,
             lasting=True,
             pretrained=tuple((backbone, None) for backbone in self.backbones),
@@ -214,7 +217,7 @@ class LearningRateSpec(Question):
     def handling(self) -> Handling:
         return Handling(
             "Finding a learning rate",
-            about=About(self.train.workspace, self.train.dataset),
+            about=About(self.train.workspace, self.train.dataset, self.train.version),
             waits_for=self.train.device,
             lasting=True,
             pretrained=((self.train.backbone, self.train.weights),),
@@ -234,6 +237,7 @@ class PreviewSpec(Question):
     job: Literal["preview"] = "preview"
     workspace: str
     dataset: str
+    version: int = 1
     rows: tuple[int, ...] = Field(min_length=1, max_length=8)
     """Indices into the manifest's images."""
     copies: int = Field(default=4, ge=1, le=8)
@@ -241,7 +245,7 @@ class PreviewSpec(Question):
 
     @property
     def handling(self) -> Handling:
-        return Handling("Showing the augmentation", about=About(self.workspace, self.dataset, self.rows))
+        return Handling("Showing the augmentation", about=About(self.workspace, self.dataset, self.version, self.rows))
 
 
 class FeatureMap(Record):
@@ -278,6 +282,7 @@ class FeatureMapsSpec(Question):
     job: Literal["look"] = "look"
     workspace: str
     dataset: str
+    version: int = 1
     row: int = Field(ge=0)
     """Index into the manifest's images."""
     backbone: str
@@ -288,7 +293,7 @@ class FeatureMapsSpec(Question):
     def handling(self) -> Handling:
         return Handling(
             f"Looking into {self.backbone}",
-            about=About(self.workspace, self.dataset, (self.row,)),
+            about=About(self.workspace, self.dataset, self.version, (self.row,)),
             pretrained=((self.backbone, self.weights),),
         )
 
@@ -317,13 +322,14 @@ class LabelReviewSpec(Question):
     job: Literal["review"] = "review"
     workspace: str
     dataset: str
+    version: int = 1
     backbone: str = DEFAULT_NETWORK
 
     @property
     def handling(self) -> Handling:
         return Handling(
             "Looking for wrong labels",
-            about=About(self.workspace, self.dataset),
+            about=About(self.workspace, self.dataset, self.version),
             pretrained=((self.backbone, None),),
         )
 

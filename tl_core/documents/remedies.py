@@ -1,8 +1,9 @@
-"""What is to be done with single files of a data set, by the names that they had when they were read."""
+"""What is to be done with single files of a data set, and the versions of a data set that this makes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -13,7 +14,8 @@ from tl_core.documents.base import MANY_PROBLEMS, Document
 class Remedies(Document):
     """Files to leave out, to move to another class, and to keep as they are. A file is in one of the three at most.
 
-    A file's name is its original path inside the folder, as in `ImageEntry.name`, in `Refusal.file` and in the findings.
+    For a folder of the user's, a file's name is its original path inside it, as in `ImageEntry.name`, `Refusal.file` and the findings.
+    For a data set it is the generated name of the picture's copy, `ImageEntry.file`, which no two pictures share.
     """
 
     leave_out: tuple[str, ...] = ()
@@ -32,3 +34,35 @@ class Remedies(Document):
                 f"{len(several):,} files are named in more than one of leave_out, move and keep: {', '.join(several[:MANY_PROBLEMS])}"
             )
         return self
+
+    def __len__(self) -> int:
+        """Number of files that are named."""
+        return len(self.leave_out) + len(self.move) + len(self.keep)
+
+    def then(self, later: Remedies) -> Remedies:
+        """These remedies, and for the files that `later` names, those in their place."""
+        again = {*later.leave_out, *later.move, *later.keep}
+        return Remedies(
+            leave_out=(*(file for file in self.leave_out if file not in again), *later.leave_out),
+            move={**{file: to for file, to in self.move.items() if file not in again}, **later.move},
+            keep=(*(file for file in self.keep if file not in again), *later.keep),
+        )
+
+    def without(self, files: Collection[str]) -> Remedies:
+        """These remedies but for `files`."""
+        return Remedies(
+            leave_out=tuple(file for file in self.leave_out if file not in files),
+            move={file: to for file, to in self.move.items() if file not in files},
+            keep=tuple(file for file in self.keep if file not in files),
+        )
+
+
+class DatasetVersion(Document):
+    """versions/N.json in a data set's folder: how version N differs from the one that it was made from. Version 1 is what was read."""
+
+    parent: int = Field(ge=1)
+    """Number of the version that it was made from."""
+    created: float
+    """Seconds since the epoch."""
+    remedies: Remedies
+    """Files are named by `ImageEntry.file`."""

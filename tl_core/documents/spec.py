@@ -31,6 +31,8 @@ class Extended(Record):
     """Token of the workspace that holds it."""
     dataset: str
     """Its id."""
+    version: int = 1
+    """Number of its version that is extended."""
     class_names: dict[str, str] = Field(default_factory=dict)
     """Names of classes that are no names of folders (such as "a/b"), by the name of the folder that stands for each in the source of
     the other one."""
@@ -84,6 +86,8 @@ class TrainSpec(RunOptions, Document):
     """Token of the workspace that holds the data set."""
     dataset: str
     """Id of the data set."""
+    version: int = Field(default=1, ge=1)
+    """Number of its version."""
     weights: str
     strategy: str = "feature_extraction"
     """A row of the table. Until the run runs, it may be `default` (found from the device and the number of images) or `auto`

@@ -27,14 +27,23 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         others = [
             path for path in folder.path.parent.iterdir() if path != folder.path and not path.name.startswith(".")
         ]
-        extended = folder.path.with_name(spec.extends.dataset) if spec.extends else None
+        extended = (
+            DatasetFolder(folder.path.with_name(spec.extends.dataset), spec.extends.version) if spec.extends else None
+        )
         room = Allowance(Workspace(folder.workspace_folder))
         cache = Store.default().cache
         complete = partial(with_groups, folder.path, cache=cache, judged=spec.judged) if spec.groups else None
         manifest = yield from ingest(
-            spec, folder.path, staging=staging, known=others, extended=extended, room=room, complete=complete
+            spec,
+            folder.path,
+            staging=staging,
+            known=others,
+            extended=extended.path if extended else None,
+            room=room,
+            complete=complete,
         )
         if extended:
+            _take_changes(extended, folder)
             folder.write_spec(spec.model_copy(update={"name": manifest.name}))
     except BaseException:
         folder.discard_pictures()
@@ -43,6 +52,16 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         remove(staging)
         if spec.remove_source:
             _remove_upload(spec, folder)
+
+
+def _take_changes(extended: DatasetFolder, folder: DatasetFolder) -> None:
+    """Leave out and move in `folder`, which has all pictures that `extended` was read with, what `extended` leaves out and moves."""
+    from tl_core.data.extending import carried_over
+    from tl_core.data.versions import difference
+
+    changes = difference(extended.manifest())
+    if changes:
+        folder.versions.apply(carried_over(changes, extended.versions.manifest(1), folder.versions.manifest(1)))
 
 
 def _remove_upload(spec: IngestSpec, folder: DatasetFolder) -> None:

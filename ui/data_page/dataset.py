@@ -19,11 +19,12 @@ _LISTED = 8
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def looked_at(folder: str, moment: float) -> tuple[dict[str, dict[str, int]], list[Finding]]:
-    """Images per class and split of the default seed, and the findings; cached by the data set's folder and its manifest's time."""
-    del moment
-    manifest = Manifest.read(Path(folder) / "manifest.json")
-    return split_counts(manifest, assign(manifest, DEFAULT_SEED)), findings(manifest)
+def looked_at(
+    folder: str, version: int, moment: float, _manifest: Manifest
+) -> tuple[dict[str, dict[str, int]], list[Finding]]:
+    """Images per class and split of the default seed, and the findings; cached by the data set's folder and version, and its time."""
+    del folder, version, moment
+    return split_counts(_manifest, assign(_manifest, DEFAULT_SEED)), findings(_manifest)
 
 
 def reading(dataset: DatasetFolder) -> None:
@@ -49,7 +50,7 @@ def _reading(dataset: DatasetFolder) -> None:
 
 def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     """Everything about a data set that was read."""
-    table, found = looked_at(str(dataset.path), (dataset.path / "manifest.json").stat().st_mtime)
+    table, found = looked_at(str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime, manifest)
     pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
     st.markdown(f"{pictures} in {classes}.")
     if manifest.former:

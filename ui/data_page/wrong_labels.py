@@ -19,12 +19,13 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
     """The button, the progress, and the answer of the last review of `dataset`; nothing where no run can start on it."""
     if problem(manifest):
         return
-    question = asking.latest(here.workspace, LabelReviewSpec, lambda spec: spec.dataset == dataset.id)
+    wanted = (dataset.id, dataset.number)
+    question = asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
     found = asking.answered(question, LabelReview)
     if found is None:
         asking.button(
             here.workspace,
-            LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id),
+            LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number),
             question,
             "Look for wrong labels",
             key="review-labels",

@@ -32,6 +32,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         spec = FeatureMapsSpec(
             workspace=here.workspace.token,
             dataset=dataset.id,
+            version=dataset.number,
             row=row - 1,
             backbone=network.name,
             weights=chosen,

@@ -19,7 +19,10 @@ MOST = 12
 def newest(here: Here) -> QuestionFolder | None:
     """The last comparison on the open data set."""
     dataset = here.dataset
-    return asking.latest(here.workspace, RankSpec, lambda spec: dataset is not None and spec.dataset == dataset.id)
+    if dataset is None:
+        return None
+    wanted = (dataset.id, dataset.number)
+    return asking.latest(here.workspace, RankSpec, lambda spec: (spec.dataset, spec.version) == wanted)
 
 
 def answer(here: Here) -> Ranking | None:
@@ -41,7 +44,13 @@ def show(here: Here, dataset: DatasetFolder) -> None:
     if names:
         asking.button(
             here.workspace,
-            RankSpec(workspace=here.workspace.token, dataset=dataset.id, backbones=names, device="auto"),
+            RankSpec(
+                workspace=here.workspace.token,
+                dataset=dataset.id,
+                version=dataset.number,
+                backbones=names,
+                device="auto",
+            ),
             question,
             "Which backbone suits my data?",
             key="rank",

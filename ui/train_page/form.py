@@ -31,16 +31,16 @@ from ui.words import SPLIT_WORDS, count, distinct, plain, plural
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _parts(folder: str, moment: float, seed: int, _manifest: Manifest) -> Counter[str]:
-    """Pictures of each split; cached by the data set's folder and its manifest's time."""
-    del folder, moment
+def _parts(folder: str, version: int, moment: float, seed: int, _manifest: Manifest) -> Counter[str]:
+    """Pictures of each split; cached by the data set's folder and version, and its manifest's time."""
+    del folder, version, moment
     return Counter(str(part) for part in assign(_manifest, seed))
 
 
 def parts(dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
     """Pictures of each split, with the seed that is set."""
-    moment = (dataset.path / "manifest.json").stat().st_mtime
-    return _parts(str(dataset.path), moment, advanced.set_value("seed") or DEFAULT_SEED, manifest)
+    moment = dataset.manifest_file.stat().st_mtime
+    return _parts(str(dataset.path), dataset.number, moment, advanced.set_value("seed") or DEFAULT_SEED, manifest)
 
 
 def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:

@@ -20,7 +20,12 @@ _SIZE = 160
 def show(here: Here, dataset: DatasetFolder, manifest: Manifest, level: str) -> None:
     """The button, then a row of pictures for every level; `level` is the one that would be used."""
     spec = PreviewSpec(
-        workspace=here.workspace.token, dataset=dataset.id, rows=_rows(manifest), copies=_COPIES, image_size=_SIZE
+        workspace=here.workspace.token,
+        dataset=dataset.id,
+        version=dataset.number,
+        rows=_rows(manifest),
+        copies=_COPIES,
+        image_size=_SIZE,
     )
     question = asking.latest(here.workspace, PreviewSpec, lambda asked: asked == spec)
     if question is None or question.status().state != "succeeded":

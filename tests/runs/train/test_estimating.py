@@ -13,7 +13,7 @@ from tl_core.documents.spec import ExpectedSeconds
 from tl_core.hardware import machine
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
-from tl_core.runs.store import folders
+from tl_core.runs.store import versions
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.train import estimating
@@ -88,9 +88,11 @@ def test_an_estimate_reads_each_data_set_once_however_many_runs_there_are(
         run.write_spec(pets_run.spec().model_copy(update={"dataset": other.id}))
     read: list[Path] = []
     # As in a workspace with more data sets than are remembered.
-    monkeypatch.setattr(folders, "_manifest", lambda file, *_: read.append(file) or Manifest.read(file))
+    monkeypatch.setattr(
+        versions, "_manifest", lambda folder, *_: read.append(folder) or Manifest.read(folder / "manifest.json")
+    )
     estimated(pets_run.spec(), pets)
-    assert len([file for file in read if file.parent != pets.path]) == 3
+    assert len([folder for folder in read if folder != pets.path]) == 3
 
 
 def test_an_estimate_learns_from_the_latest_runs_of_this_machine(pets: DatasetFolder, pets_run: RunFolder) -> None:

@@ -44,7 +44,7 @@ def preview_job(question: QuestionFolder) -> Generator[Event, None, None]:
     from tl_core.training.regularisation.preview import preview
 
     spec = question.spec_as(PreviewSpec)
-    dataset = _dataset(spec.workspace, spec.dataset)
+    dataset = _dataset(spec)
     yield from preview(dataset.path, dataset.manifest(), spec, question.path)
 
 
@@ -60,7 +60,7 @@ def feature_maps_job(question: QuestionFolder) -> Generator[Event, None, None]:
     from tl_core.training.feature_maps import feature_maps
 
     spec = question.spec_as(FeatureMapsSpec)
-    backbone, cache, dataset = network(spec.backbone), Store.default().cache, _dataset(spec.workspace, spec.dataset)
+    backbone, cache, dataset = network(spec.backbone), Store.default().cache, _dataset(spec)
     image, interpolation = dataset.manifest().images[spec.row], backbone.weights_row(spec.weights).interpolation
     picture = read_copy(dataset.path, image, spec.image_size, interpolation)
     exported = yield from exported_backbone(backbone, spec.weights, spec.image_size, cache)
@@ -106,7 +106,7 @@ def rank_job(question: QuestionFolder) -> Generator[Event, None, None]:
     from tl_core.runs.questions.ranking import rank
 
     spec = question.spec_as(RankSpec)
-    answer = yield from rank(spec, _dataset(spec.workspace, spec.dataset), Store.default().cache)
+    answer = yield from rank(spec, _dataset(spec), Store.default().cache)
     answer.write(question.result_file)
 
 
@@ -116,7 +116,7 @@ def review_job(question: QuestionFolder) -> Generator[Event, None, None]:
     from tl_core.runs.questions.label_review import review
 
     spec = question.spec_as(LabelReviewSpec)
-    answer = yield from review(spec, _dataset(spec.workspace, spec.dataset), Store.default().cache)
+    answer = yield from review(spec, _dataset(spec), Store.default().cache)
     answer.write(question.result_file)
 
 
@@ -136,5 +136,5 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
 """The job of each kind of question, by `job` of its spec."""
 
 
-def _dataset(workspace: str, dataset: str) -> DatasetFolder:
-    return Store.default().workspace(workspace).dataset(dataset)
+def _dataset(spec: PreviewSpec | FeatureMapsSpec | RankSpec | LabelReviewSpec) -> DatasetFolder:
+    return Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version)

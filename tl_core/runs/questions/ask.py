@@ -194,7 +194,7 @@ def _dataset(workspace: Workspace, spec: QuestionSpec) -> DatasetFolder | None:
         return None
     if about.workspace != workspace.token:
         raise NotFound("The data set of this question lies in another workspace.")
-    dataset = workspace.dataset(about.dataset)
+    dataset = workspace.dataset(about.dataset, about.version)
     if about.images and not all(0 <= index < len(dataset.manifest().images) for index in about.images):
         raise NotFound("There is no such picture in this data set.")
     return dataset

@@ -24,7 +24,7 @@ from tl_core.models.registry import network
 from tl_core.runs.judging import judge, judged_by
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.training.frozen.features import features_key, frozen_features
+from tl_core.training.frozen.features import features_before, features_key, frozen_features
 from tl_core.training.head.folds import stratified_folds
 from tl_core.training.head.part_fits import fit_parts
 
@@ -53,7 +53,10 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
     pixels = yield from load_pixels(dataset.path, manifest, size=size, interpolation=weights.interpolation, cache=cache)
     yield StageStarted(stage="features", title="Looking at every picture once")
     key = features_key(manifest, backbone, weights.name, size)
-    features = yield from frozen_features(pixels, backbone, weights.name, device="cpu", cache=cache, key=key)
+    before = features_before(manifest, backbone, weights.name, size)
+    features = yield from frozen_features(
+        pixels, backbone, weights.name, device="cpu", cache=cache, key=key, before=before
+    )
     kept = _kept_answers(spec, dataset, labels)
     if kept is None:
         judged = yield from judge(features, labels, folds, classes=len(manifest.classes))
@@ -79,7 +82,8 @@ def _kept_answers(
         # One that is damaged or did not end well is passed over.
         with suppress(GraftError):
             made = run.spec()
-            if made.dataset != dataset.id or made.backbone != spec.backbone or made.recipe.class_weights:
+            asked = (spec.dataset, spec.version, spec.backbone)
+            if (made.dataset, made.version, made.backbone) != asked or made.recipe.class_weights:
                 continue
             answers = run.out_of_fold()
             if answers.nested is not None and answers.c is not None and len(answers.nested) == len(labels):

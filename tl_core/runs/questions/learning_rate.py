@@ -58,7 +58,13 @@ def _scaled_features(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) 
     """What the head alone learns from: features scaled as for the fitted head, and a head of zeros."""
     yield StageStarted(stage="features", title="Looking at every picture once")
     features = yield from frozen_features(
-        pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()
+        pixels,
+        plan.network,
+        plan.weights.name,
+        device=plan.spec.device,
+        cache=plan.cache,
+        key=plan.key(),
+        before=plan.before(),
     )
     classes, width = len(plan.classes), features.shape[1]
     zeros = np.zeros((classes, width), dtype=np.float32), np.zeros(classes, dtype=np.float32)

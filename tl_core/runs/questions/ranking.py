@@ -21,7 +21,7 @@ from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
 from tl_core.models.registry import Network, network
 from tl_core.runs.process.devices import resolve_device
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.training.frozen.features import computed_key, features_key, frozen_features
+from tl_core.training.frozen.features import computed_key, features_before, features_key, frozen_features
 from tl_core.training.speed.expected import forward_seconds
 from tl_core.training.speed.graph_times import frozen_seconds
 from tl_core.training.transferability import MOST_IMAGES, stratified, transferability
@@ -100,7 +100,10 @@ def _score(
         some, key = np.ascontiguousarray(pixels[pictures.scored]), computed_key(key, pictures.part())
         features = yield from frozen_features(some, backbone, weights.name, device=device, cache=cache, key=key)
     else:
-        every = yield from frozen_features(pixels, backbone, weights.name, device=device, cache=cache, key=key)
+        before = features_before(pictures.manifest, backbone, weights.name, size)
+        every = yield from frozen_features(
+            pixels, backbone, weights.name, device=device, cache=cache, key=key, before=before
+        )
         features = every[pictures.scored]
     found = transferability(features, pictures.labels[pictures.scored], spec.seed)
     if device == "cpu":

@@ -76,7 +76,12 @@ def submit_ingest(
         groups=groups,
         judged=judged,
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
-        extends=Extended(workspace=workspace.token, dataset=extends.id, class_names=dict(class_names or {}))
+        extends=Extended(
+            workspace=workspace.token,
+            dataset=extends.id,
+            version=extends.number,
+            class_names=dict(class_names or {}),
+        )
         if extends
         else None,
     )
@@ -119,6 +124,7 @@ def submit_training(
     wanted = training_options(options)
     store = swept(workspace)
     dataset.require_read()
+    dataset = dataset.at(dataset.number)
     require_trainable(dataset.manifest())
     spec = spec_of(wanted, dataset, name=name)
     expected = outlook(spec, dataset)

@@ -115,6 +115,7 @@ def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None 
             "name": " ".join((name or dataset.name).split())[:200] or "Untitled",
             "workspace": dataset.workspace_folder.name,
             "dataset": dataset.id,
+            "version": dataset.number,
             "weights": weights.name,
             "strategy": options.strategy or DEFAULT,
             "chosen_by": _CHOSEN_BY.get(options.strategy, "user"),

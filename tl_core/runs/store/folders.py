@@ -10,6 +10,7 @@ result.json   (question) the answer, written last
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +24,7 @@ from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, JobFolder
+from tl_core.runs.store.versions import Versions
 from tl_core.serving.bundle_files import FOLDER
 
 if TYPE_CHECKING:
@@ -32,11 +34,27 @@ Answered = TypeVar("Answered", bound=Answer)
 _DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
 
 
+@dataclass(frozen=True)
 class DatasetFolder(JobFolder):
-    """A data set, read or being read."""
+    """A data set, read or being read, in one of its versions."""
 
+    version: int | None = None
+    """Number of the version; None: the current one, whichever that is at the moment."""
     what = "data set"
     stored_in = "datasets"
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.path)
+
+    @property
+    def number(self) -> int:
+        """Number of this version. Raises DocumentError."""
+        return self.versions.current if self.version is None else self.version
+
+    def at(self, version: int) -> DatasetFolder:
+        """The same data set in that version."""
+        return replace(self, version=version)
 
     @property
     def use_lock(self) -> Path:
@@ -57,7 +75,9 @@ class DatasetFolder(JobFolder):
         from tl_core.data.pixel_arrays import origin
 
         try:
-            return [] if self.spec().source_kind == "sample" else [origin(self.manifest())]
+            if self.spec().source_kind == "sample":
+                return []
+            return list(dict.fromkeys(origin(self.versions.manifest(number)) for number in (1, *self.versions.made())))
         except (NotFound, DocumentError):
             return []
 
@@ -75,12 +95,8 @@ class DatasetFolder(JobFolder):
         return self.spec_as(IngestSpec)
 
     def manifest(self) -> Manifest:
-        """Raises NotFound where it was not read to the end, DocumentError."""
-        try:
-            found = self.manifest_file.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return Manifest.read(self.manifest_file)
-        return _manifest(self.manifest_file, found.st_mtime_ns, found.st_ino)
+        """What this version holds. Raises NotFound where it was not read to the end or has no such version, DocumentError."""
+        return self.versions.manifest(self.number)
 
     def require_read(self) -> None:
         """Raises SpecError where it was not read to the end."""
@@ -228,13 +244,6 @@ def forget(store: Path, origins: Iterable[str]) -> None:
 
     for origin in origins:
         Cache(store / "cache", settings.current().cache_bytes).forget(origin)
-
-
-@lru_cache(maxsize=8)
-def _manifest(file: Path, moment: int, inode: int) -> Manifest:
-    """Read once while it is the same file: a page asks at every rerun, and that of 50,000 pictures takes a quarter of a second."""
-    del moment, inode  # the cache's key
-    return Manifest.read(file)
 
 
 @lru_cache(maxsize=1000)

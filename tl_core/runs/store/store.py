@@ -77,9 +77,10 @@ class Workspace:
         """Newest first, in whatever state; those that ended are kept for a day."""
         return self._all(QuestionFolder)
 
-    def dataset(self, identifier: str) -> DatasetFolder:
-        """Raises NotFound."""
-        return self._one(DatasetFolder, identifier)
+    def dataset(self, identifier: str, version: int | None = None) -> DatasetFolder:
+        """A data set in that version, or in the current one. Raises NotFound where there is no such data set."""
+        found = self._one(DatasetFolder, identifier)
+        return found if version is None else found.at(version)
 
     def run(self, identifier: str) -> RunFolder:
         """Raises NotFound."""

@@ -150,15 +150,18 @@ class _Input(NamedTuple):
 
 def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
     """Which of the run's inputs the cache holds, and jobs of this workspace have computed; for a public sample, whoever did."""
-    manifest, (wanted,) = dataset.manifest(), _inputs(spec)
-    pixels = pixels_key(manifest, size=wanted.image_size, interpolation=wanted.interpolation)
-    features = features_key(manifest, network(wanted.backbone), wanted.weights, wanted.image_size)
+    (wanted,) = _inputs(spec)
+    # A version of a data set takes its rows from those of the versions before it.
+    manifest = dataset.manifest()
+    manifests = [manifest, *(before for before, _ in manifest.ancestors())]
+    pixels = [pixels_key(one, size=wanted.image_size, interpolation=wanted.interpolation) for one in manifests]
+    features = [features_key(one, network(wanted.backbone), wanted.weights, wanted.image_size) for one in manifests]
     # A backbone is made of public weights alone, so it is no secret whether it was exported.
     backbone = backbone_key(network(wanted.backbone), wanted.weights, wanted.image_size)
     exported = cache.get("backbones", backbone) is not None
     held = Kept(
-        pixels=cache.get("pixels", pixels) is not None,
-        features=cache.get("features", features) is not None,
+        pixels=any(cache.get("pixels", key) for key in pixels),
+        features=any(cache.get("features", key) for key in features),
         backbone="yes" if exported else "soon" if cache.filling("backbones", backbone) else "no",
     )
     source = dataset.spec()

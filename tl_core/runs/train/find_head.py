@@ -63,7 +63,13 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
     """
     yield StageStarted(stage="features", title="Looking at every picture once")
     features = yield from frozen_features(
-        pixels, plan.network, plan.weights.name, device=plan.spec.device, cache=plan.cache, key=plan.key()
+        pixels,
+        plan.network,
+        plan.weights.name,
+        device=plan.spec.device,
+        cache=plan.cache,
+        key=plan.key(),
+        before=plan.before(),
     )
     folds = None
     if plan.spec.solver == "logistic" and not plan.strategy.takes_steps and features.nbytes <= IN_MEMORY:

@@ -154,6 +154,7 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
             device=plan.spec.device,
             cache=plan.cache,
             key=plan.key(),
+            before=plan.before(),
         )
         found = transferability(features[train], plan.labels[train], plan.spec.seed)
         yield Notice(message=found.said(plan.network.name))

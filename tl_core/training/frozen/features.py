@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pixel_arrays import pixels_key
+from tl_core.data.versions import Earlier, earlier, take_rows
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
@@ -42,10 +43,22 @@ def features_key(manifest: Manifest, network: Network, weights: str, size: int) 
     return computed_key(pixels, backbone_key(network, weights, size))
 
 
+def features_before(manifest: Manifest, network: Network, weights: str, size: int) -> list[Earlier]:
+    """The entries with the embeddings of the versions of the data set that `manifest` was made from."""
+    return earlier(manifest, partial(features_key, network=network, weights=weights, size=size))
+
+
 def frozen_features(
-    pixels: NDArray[np.uint8], network: Network, weights: str, *, device: str, cache: Cache, key: str
+    pixels: NDArray[np.uint8],
+    network: Network,
+    weights: str,
+    *,
+    device: str,
+    cache: Cache,
+    key: str,
+    before: Sequence[Earlier] = (),
 ) -> Generator[Event, None, NDArray[np.float32]]:
-    """Embeddings (N, D) of `pixels` (N, S, S, 3) by the frozen backbone, from the cache where it has `key`.
+    """Embeddings (N, D) of `pixels` (N, S, S, 3) by the frozen backbone, from the cache where it has `key`, or one of `before`.
 
     On a CPU the exported backbone computes them, without torch where it was exported before; on other devices torch does.
 
@@ -60,7 +73,7 @@ def frozen_features(
     if device == "cpu":
         exported = yield from exported_backbone(network, weights, pixels.shape[1], cache)
         run = partial(run_graph, exported / ONNX_NAME)
-        return (yield from kept_features(run, pixels, cache=cache, key=key, needed=needed))
+        return (yield from kept_features(run, pixels, cache=cache, key=key, before=before, needed=needed))
 
     def fill(wanted: Sequence[Wanted], pictures: Pictures) -> Generator[Event, None, None]:
         from tl_core.training.frozen.eager import run_eager
@@ -70,7 +83,7 @@ def frozen_features(
         backbone = yield from pretrained(network, weights)
         yield from run_eager(backbone, 0, device, wanted, pictures)
 
-    return (yield from kept_features(fill, pixels, cache=cache, key=key, needed=needed))
+    return (yield from kept_features(fill, pixels, cache=cache, key=key, before=before, needed=needed))
 
 
 def kept_features(
@@ -79,12 +92,13 @@ def kept_features(
     *,
     cache: Cache,
     key: str,
+    before: Sequence[Earlier] = (),
     needed: int = 0,
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Embeddings (N, D) of `pixels` (N, S, S, 3) as a memory map, from the cache where it has `key`; else `fill` writes them.
 
-    `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`. `needed`: their size, bytes, if it is
-    known.
+    `key` names pixels and backbone: `computed_key(pixels_key(...), backbone_key(...))`. `before`: entries of earlier versions of the data
+    set, from which the rows are taken instead where the cache has one. `needed`: their size, bytes, if it is known.
 
     Raises:
         OverBudget, DiskFull: the cache or the disk has no room for them. Errors of `fill` are passed on.
@@ -92,7 +106,8 @@ def kept_features(
     with cache.entry("features", key, whole=holds_array(np.float32, len(pixels)), needed=needed) as entry:
         path = entry.path
         if path is None:
-            yield from fill([Wanted(EMBEDDING, entry.temporary, np.float32)], pixels)
+            if not take_rows(cache, "features", before, entry.temporary, np.float32):
+                yield from fill([Wanted(EMBEDDING, entry.temporary, np.float32)], pixels)
             path = entry.commit()
         features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features

@@ -1,0 +1,152 @@
+"""Versions of a data set on the disk: made, chosen, taken back; runs name theirs, and nothing is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import PictureFolder, lend
+from tests.data.work import scene
+from tests.runs.conftest import ended
+from tests.runs.executors import InProcess, by
+from tl_core import locks
+from tl_core.data import pixel_arrays
+from tl_core.data.split import assign
+from tl_core.documents.remedies import Remedies
+from tl_core.errors import DataError, InUse, NotFound, SpecError
+from tl_core.runs.ingest_job import ingest_job
+from tl_core.runs.start import jobs
+from tl_core.runs.store import versions
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.train_job import train_job
+from tl_core.training.frozen import features as frozen
+
+IN_PLACE = InProcess({"ingest": ingest_job, "train": train_job})
+
+
+@pytest.fixture
+def pets(workspace: Workspace, picture_folder: PictureFolder) -> DatasetFolder:
+    source = picture_folder({"cat": 8, "dog": 8})
+    data = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="Pets")
+    assert ended(data) == "succeeded"
+    return data
+
+
+def _files(data: DatasetFolder) -> list[str]:
+    return [image.file for image in data.manifest().images]
+
+
+def test_remedies_become_a_version_and_the_old_one_stays(pets: DatasetFolder) -> None:
+    read = pets.manifest()
+    first, second = _files(pets)[:2]
+    assert pets.versions.apply(Remedies(leave_out=(first,), move={second: "dog"})) == 2
+    assert pets.number == 2
+    assert pets.manifest().counts() == {"cat": 6, "dog": 9}
+    assert pets.at(1).manifest() == read
+    assert pets.versions.apply(Remedies(leave_out=(second,))) == 3
+    assert pets.manifest().counts() == {"cat": 6, "dog": 8}
+    assert [version.parent for version in pets.versions.made().values()] == [1, 2]
+    assert all(pets.image(image).is_file() for image in read.images)
+
+
+def test_undo_goes_back_and_what_follows_is_made_from_there(pets: DatasetFolder) -> None:
+    files = _files(pets)
+    pets.versions.apply(Remedies(leave_out=(files[0],)))
+    pets.versions.choose(1)
+    assert _files(pets) == files
+    assert pets.versions.apply(Remedies(leave_out=(files[1],))) == 3
+    assert _files(pets) == [files[0], *files[2:]]
+    assert pets.versions.made()[3].parent == 1
+    assert _files(pets.at(2)) == files[1:]
+    with pytest.raises(NotFound, match="no version 7"):
+        pets.versions.choose(7)
+
+
+def test_what_waits_is_there_after_a_reload_and_gone_once_it_is_applied(pets: DatasetFolder) -> None:
+    files = _files(pets)
+    pets.versions.gather(Remedies(leave_out=(files[0],), keep=(files[1], "999999.jpg")))
+    again = DatasetFolder(pets.path)
+    assert again.versions.gathered() == Remedies(leave_out=(files[0],), keep=(files[1],))
+    again.versions.apply(Remedies(leave_out=(files[0],)))
+    assert pets.versions.gathered() == Remedies(keep=(files[1],))
+    pets.versions.gather(Remedies())
+    assert not (pets.path / "gathered.json").exists()
+
+
+def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="no picture 'x\\.jpg'"):
+        pets.versions.apply(Remedies(leave_out=("x.jpg",)))
+    monkeypatch.setattr(versions, "_PATIENCE", 0.0)
+    held = locks.take(pets.path / "versions_lock")
+    assert held is not None
+    with pytest.raises(InUse, match="Another session"):
+        pets.versions.apply(Remedies(leave_out=(_files(pets)[0],)))
+    locks.release([held])
+    assert (pets.number, pets.versions.made()) == (1, {})
+
+
+def test_a_run_names_its_version_and_takes_pixels_and_features_from_the_one_before(
+    workspace: Workspace,
+    store: Path,
+    exported: Callable[[int], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lend(exported(224), store / "cache")
+    for number in range(24):
+        path = tmp_path / "pictures" / ("cat" if number < 12 else "dog") / f"{number % 12:03}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene(number).save(path)
+    data = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=tmp_path / "pictures", name="Pets")
+    first = by(IN_PLACE, jobs.submit_training, workspace, data)
+    assert (ended(first), first.spec().version) == ("succeeded", 1)
+    parts = assign(data.manifest(), first.spec().seed)
+    left_out = next(image.file for image, part in zip(data.manifest().images, parts, strict=True) if part == "train")
+    data.versions.apply(Remedies(leave_out=(left_out,)))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DataError("A picture was decoded or run again.")
+
+    monkeypatch.setattr(pixel_arrays, "read_copy", refuse)
+    monkeypatch.setattr(frozen, "run_graph", refuse)
+    second = by(IN_PLACE, jobs.submit_training, workspace, data)
+    assert ended(second) == "succeeded", second.status()
+    assert second.spec().version == 2
+    assert second.report().test.images == first.report().test.images
+    assert len(second.out_of_fold().rows) == len(first.out_of_fold().rows) - 1
+    arrays = [np.load(path) for path in (store / "cache" / "features").iterdir()]
+    assert sorted(map(len, arrays)) == [23, 24]
+
+    data.versions.choose(1)
+    assert workspace.dataset(data.id, second.spec().version).manifest().counts() == {"cat": 11, "dog": 12}
+    for run in (first, second):
+        run.delete()
+    data.delete()
+    assert not list((store / "cache" / "features").iterdir())
+    assert not list((store / "cache" / "pixels").iterdir())
+
+
+def test_a_data_set_that_is_added_to_keeps_what_was_left_out_and_moved(
+    workspace: Workspace, pets: DatasetFolder, tmp_path: Path
+) -> None:
+    files = _files(pets)
+    pets.versions.apply(Remedies(leave_out=(files[0],), move={files[1]: "dog"}, keep=(files[2],)))
+    more = tmp_path / "more"
+    (more / "cat").mkdir(parents=True)
+    for number in range(3):
+        scene(number).save(more / "cat" / f"{number}.jpg")
+    grown = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=more, name="x", extends=pets)
+    assert ended(grown) == "succeeded"
+    assert grown.at(1).manifest().counts() == {"cat": 11, "dog": 8}
+    assert grown.manifest().counts() == {"cat": 9, "dog": 9}
+    assert [image.sha256 for image in grown.manifest().images[:15]] == [
+        image.sha256 for image in pets.manifest().images
+    ]
+    assert len(grown.manifest().added) == 3
+    old = assign(pets.manifest(), 4)
+    assert assign(grown.manifest(), 4)[:15].tolist() == old.tolist()
+    assert len(Store.default().workspace(workspace.token).datasets()) == 2
