@@ -55,15 +55,30 @@ def test_the_interval_of_macro_f1_holds_it_and_widens_with_groups() -> None:
 
 def test_answers_of_cross_validation_say_less_than_as_many_independent_ones() -> None:
     right = np.arange(110) < 88
-    assert accuracy_interval(right, folds=6) == pytest.approx(wilson_interval(40, 50))
+    assert accuracy_interval(right, folds=6) == pytest.approx(wilson_interval(48, 60))
     pairs = np.repeat(np.arange(55), 2)
     low, high = accuracy_interval(right, pairs)
     wide = accuracy_interval(right, pairs, folds=6)
-    assert wide == pytest.approx((0.8 - 2.2**0.5 * (0.8 - low), min(1.0, 0.8 + 2.2**0.5 * (high - 0.8))))
-    assert accuracy_interval(np.ones(110, dtype=bool), pairs, folds=6) == pytest.approx(wilson_interval(25, 25))
+    factor = (11 / 6) ** 0.5
+    assert wide == pytest.approx((0.8 - factor * (0.8 - low), 0.8 + factor * (high - 0.8)))
+    assert accuracy_interval(np.ones(110, dtype=bool), pairs, folds=6) == pytest.approx(wilson_interval(30, 30))
     truth = np.arange(110) % 2
     narrow, wider = (macro_f1_interval(np.where(right, truth, 1 - truth), truth, 2, folds=folds) for folds in (None, 6))
     assert wider[0] < narrow[0] < narrow[1] < wider[1]
+
+
+@pytest.mark.parametrize("folds", [2, 6])
+def test_the_interval_of_folds_that_err_together_holds_the_true_share_about_as_often_as_it_says(folds: int) -> None:
+    """The share of each fold varies as that of independent answers does, and the shares of two folds have a correlation of 1 / K."""
+    rng, each = np.random.default_rng(0), 240 // folds
+    inside = 0
+    for _ in range(400):
+        common, own = rng.normal(size=1), rng.normal(size=folds)
+        shares = 0.8 + (0.8 * 0.2 / each) ** 0.5 * ((1 / folds) ** 0.5 * common + (1 - 1 / folds) ** 0.5 * own)
+        right = np.concatenate([np.arange(each) < round(share * each) for share in shares])
+        low, high = accuracy_interval(right, folds=folds)
+        inside += low <= 0.8 <= high
+    assert 368 <= inside <= 392
 
 
 def test_no_images_say_nothing_and_shapes_that_do_not_fit_are_refused() -> None:

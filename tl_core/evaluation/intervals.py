@@ -97,12 +97,15 @@ def macro_f1_interval(
 
 
 def widening(folds: int | None) -> float:
-    """Factor of the variance of a figure that comes from so many folds: 1 + K / (K - 1), as Nadeau and Bengio 2003 correct it.
+    """Factor of the variance of a figure that comes from so many folds, K: 2 - 1 / K; 1 without `folds`.
 
-    Heads of different folds learn mostly from the same images, so they err together, and the answers of cross-validation say less
-    than as many independent ones. Without `folds` it is 1.
+    Heads of different folds learn mostly from the same images, so they err together. If the shares of two folds have a correlation of r, the mean
+    of K shares has 1 + (K - 1) r times the variance that it has without. Nadeau and Bengio 2003 take r to be the share of the images that
+    are judged at once, 1 / K. Their own factor, 1 + K / (K - 1), multiplies the variance that is estimated from differences between folds,
+    which such a correlation makes smaller; here a share is taken to vary as that of independent answers does. How often the
+    intervals hold is measured in `docs/honesty.md`.
     """
-    return 1.0 if folds is None else 1 + folds / (folds - 1)
+    return 1.0 if folds is None else 2 - 1 / folds
 
 
 def _widened(value: float, interval: tuple[float, float], folds: int | None) -> tuple[float, float]:
