@@ -24,8 +24,6 @@ THUMBNAIL = 256
 
 _TINY = 128
 """Pixels; a thumbnail of a picture whose longest side is shorter is larger than the picture."""
-_MEASURED = 256
-"""Longest side of the grey picture that is measured, pixels."""
 _LOSSLESS_PIXELS = 512 * 512
 _TINY_SHOWN = 64
 """Pixels; the small copy beside an input is enlarged where the picture's longest side is shorter."""
@@ -62,7 +60,7 @@ def make_copy(content: bytes, *, keep: bool, room: Room = alone) -> Copy:
         UnreadableImage: as `decode`.
     """
     image = decode(content, room=room)
-    numbers = measured("file", content) | measured("pixels", image) | measured("grey", _grey(image))
+    numbers = measured(content, image)
     if not keep:
         return Copy(*image.size, numbers)
     return Copy(
@@ -114,15 +112,6 @@ def _thumbnail(image: Image.Image) -> Image.Image:
     small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=1.0)
     return small
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    """`image` as measures want it. Pixels are left out, not averaged, which takes a tenth of the time."""
-    factor = _MEASURED / max(image.size)
-    if factor < 1:
-        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-        image = image.resize(size, Image.Resampling.NEAREST)
-    return image.convert("L")
 
 
 def _times(image: Image.Image, factor: int) -> Image.Image:
