@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from pydantic import Field
 
 from tl_core.data.shortcuts import shortcut
 from tl_core.data.split import group_keys, of_one_moment
+from tl_core.data.unlike import UNLIKE, Unlike
 from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
@@ -34,9 +36,6 @@ MOST_CLASSES = 1_000
 
 Remedy = Literal["leave_out", "move", "keep", "photograph"]
 """What mends a finding: leave the files out, move them to their class, keep them as they are, or take more photographs."""
-
-
-_LEAVE_OUT = "Leave such pictures out, unless those that will be classified look like this, too: then keep them, and add more of them."
 
 
 class Found(NamedTuple):
@@ -280,84 +279,10 @@ def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
         )
 
 
-def _blurred(manifest: Manifest) -> Iterator[Found]:
-    rows = _outlying(manifest, lambda image: image.measured.get("blurred"), above=0.5, usual=0.02)
+def _unlike(way: Unlike, manifest: Manifest) -> Iterator[Found]:
+    rows = way.rows(manifest)
     if rows:
-        yield Found(
-            f"{_count(len(rows), 'picture is', 'pictures are')} blurred beside the others of the class, even at the small size "
-            f"that a network is given. {_LEAVE_OUT}",
-            rows=rows,
-        )
-
-
-def _dark(manifest: Manifest) -> Iterator[Found]:
-    rows = _outlying(
-        manifest,
-        lambda image: image.measured.get("dark"),
-        below=0.32 * 255,
-        usual=0.32,
-        scale=lambda grey: np.log(1 + grey),
-    )
-    if rows:
-        yield Found(
-            f"{_count(len(rows), 'picture is', 'pictures are')} much darker than the others of the class. {_LEAVE_OUT}",
-            rows=rows,
-        )
-
-
-def _bright(manifest: Manifest) -> Iterator[Found]:
-    rows = _outlying(manifest, lambda image: image.measured.get("bright"), above=0.75, usual=0.05)
-    if rows:
-        yield Found(
-            f"{_count(len(rows), 'picture is', 'pictures are')} white in three quarters or more, unlike the others of the class: "
-            f"perhaps too much light. {_LEAVE_OUT}",
-            rows=rows,
-        )
-
-
-def _blank(manifest: Manifest) -> Iterator[Found]:
-    rows = _outlying(
-        manifest,
-        lambda image: image.measured.get("blank"),
-        below=0.75,
-        usual=0.2,
-        scale=lambda bits: np.log(0.05 + bits),
-    )
-    if rows:
-        yield Found(
-            f"{_count(len(rows), 'picture shows', 'pictures show')} next to nothing, such as an empty page or a placeholder for a "
-            "picture that was missing. Leave such pictures out.",
-            rows=rows,
-        )
-
-
-def _tiny(manifest: Manifest) -> Iterator[Found]:
-    rows = _outlying(
-        manifest, lambda image: max(image.width, image.height), below=64, times=6.0, usual=0.2, most=0.384, scale=np.log
-    )
-    if rows:
-        yield Found(
-            f"{_count(len(rows), 'picture has', 'pictures have')} far fewer pixels than the others of the class, the smallest "
-            f"{_size(manifest.images[rows[0]])}. Perhaps thumbnails; bring the originals, or leave them out.",
-            rows=rows,
-        )
-
-
-def _odd_shape(manifest: Manifest) -> Iterator[Found]:
-    rows = _outlying(
-        manifest,
-        lambda image: max(image.width, image.height) / min(image.width, image.height),
-        above=4,
-        usual=0.2,
-        scale=np.log,
-    )
-    if rows:
-        yield Found(
-            f"{_count(len(rows), 'picture is', 'pictures are')} a strip beside the others of the class, such as "
-            f"{_size(manifest.images[rows[0]])}. Every picture is squashed to a square, which leaves little of a strip: cut out what "
-            "it is to show and add that, or leave it out.",
-            rows=rows,
-        )
+        yield Found(way.message(manifest, rows), rows=rows)
 
 
 def _shortcut(manifest: Manifest) -> Iterator[Found]:
@@ -399,45 +324,6 @@ SHORTCUT_MEASURES = frozenset(
     | {"border_red", "border_green", "border_blue"}
 )
 """The numbers of `data/measures` by which shortcuts are found; nothing is said where a picture lacks one of them."""
-
-
-def _outlying(
-    manifest: Manifest,
-    number: Callable[[ImageEntry], float | None],
-    *,
-    usual: float,
-    above: float = -np.inf,
-    below: float = np.inf,
-    scale: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.positive,
-    most: float = np.inf,
-    times: float = 5.0,
-) -> list[int]:
-    """Rows of pictures whose `number` is past a limit and differs from what is usual in their class; the farthest first.
-
-    The number must be greater than `above` and less than `below`. On `scale`, it must also differ from the median of its class, in the
-    direction of the limit, by more than `times` the deviation: that of all pictures from the medians of their classes (1.4826 times the
-    median absolute deviation, which is the standard deviation of normal numbers), but at least `usual` and at most `most`. So a class, or a whole folder, of
-    night photos is not found. Pictures without the number are left out, and those that the user decided to keep are not found.
-    """
-    numbers = {row: known for row, image in enumerate(manifest.images) if (known := number(image)) is not None}
-    if not numbers:
-        return []
-    rows = np.array(list(numbers))
-    given = np.array(list(numbers.values()), dtype=np.float64)
-    labels = np.array([manifest.images[row].label for row in rows])
-    scaled = scale(given)
-    median = {label: np.median(scaled[labels == label]) for label in np.unique(labels)}
-    differences = scaled - np.array([median[label] for label in labels])
-    if below < np.inf:
-        differences = -differences
-    deviation = min(most, max(usual, 1.4826 * float(np.median(np.abs(differences)))))
-    found = np.flatnonzero((given > above) & (given < below) & (differences > times * deviation))
-    farthest_first = rows[found[np.argsort(-differences[found], kind="stable")]].tolist()
-    return [row for row in farthest_first if not manifest.images[row].reviewed]
-
-
-def _size(image: ImageEntry) -> str:
-    return f"{image.width} x {image.height}"
 
 
 def _near_copy(manifest: Manifest) -> Iterator[Found]:
@@ -539,12 +425,7 @@ CHECKS = Table(
         Check(kind="near_copy", find=_near_copy, remedy="leave_out"),
         Check(kind="one_moment", find=_one_moment, remedy="photograph"),
         Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
-        Check(kind="blurred", find=_blurred, remedy="leave_out"),
-        Check(kind="dark", find=_dark, remedy="leave_out"),
-        Check(kind="bright", find=_bright, remedy="leave_out"),
-        Check(kind="blank", find=_blank, remedy="leave_out"),
-        Check(kind="tiny", find=_tiny, remedy="leave_out"),
-        Check(kind="odd_shape", find=_odd_shape, remedy="leave_out"),
+        *(Check(kind=way.kind, find=partial(_unlike, way), remedy="leave_out") for way in UNLIKE.values()),
         Check(kind="shortcut", find=_shortcut, remedy="photograph"),
         Check(kind="small_class", find=_small_class, remedy="photograph"),
         Check(kind="imbalance", find=_imbalance, remedy="photograph"),
