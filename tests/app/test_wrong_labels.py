@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
+
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.learning_curve import Growth
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
-from tl_core.documents.suspect_label import SuspectLabel
+from tl_core.documents.remedies import Remedies
+from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import new_id
 
 DATA = "pages/1_Data.py"
+SUSPECTS = (
+    SuspectLabel(row=3, label=0, suggested=1, label_probability=0.01, suggested_probability=0.97),
+    SuspectLabel(row=25, label=1, suggested=0, label_probability=0.02, suggested_probability=0.9),
+)
+LOOKALIKES = (
+    Lookalikes(of_label=(4, 5, 6), of_suggested=(21, 22, 23)),
+    Lookalikes(of_label=(26, 27, 28), of_suggested=(1, 2)),
+)
 
 
-def _reviewed(dataset: str, review: LabelReview) -> None:
+def _reviewed(dataset: str, review: LabelReview, *, version: int = 1) -> None:
     folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
     folder.path.mkdir(parents=True)
-    folder.write_spec(LabelReviewSpec(workspace=records.TOKEN, dataset=dataset))
+    folder.write_spec(LabelReviewSpec(workspace=records.TOKEN, dataset=dataset, version=version))
     review.write(folder.result_file)
     records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
 
@@ -25,16 +37,64 @@ def test_suspect_labels_and_what_more_pictures_bring_are_shown(open_page: Open) 
     data = records.dataset(records.workspace(), classes=("cup", "plate"))
     assert open_page(DATA, dataset=data.id).button(key="review-labels").label == "Look for wrong labels"
     growth = Growth(sizes=(10, 20), accuracies=(0.7, 0.84), twice=0.91, interval=(0.88, 0.93), photograph=0)
-    suspect = SuspectLabel(row=3, label=0, suggested=1, label_probability=0.01, suggested_probability=0.97)
-    _reviewed(data.id, LabelReview(accuracy=0.84, suspects=(suspect,), growth=growth))
+    _reviewed(data.id, LabelReview(accuracy=0.84, suspects=SUSPECTS, lookalikes=LOOKALIKES, growth=growth))
     app = open_page(DATA, dataset=data.id)
     assert not app.exception
-    assert any(box.label.startswith("1 label may be wrong") for box in app.expander)
+    assert any(box.label.startswith("2 labels may be wrong") for box in app.expander)
     said = text(app)
-    captions = [picture.caption for element in app.get("image") for picture in element.proto.imgs]
-    assert "labelled **cup**; others suggest **plate**, 97\u202f%" in captions
+    assert "Labelled **cup**, which has a probability of 1\u202f%" in said
+    assert "suggest **plate**, 97\u202f%" in said
     assert "right in 84\u202f% now; with twice as many pictures of every class: 91\u202f% (88 to 93\u202f%)" in said
     assert "The class to photograph is **cup**" in said
+
+
+def _button(app: AppTest, label: str) -> Button:
+    (found,) = [button for button in app.button if button.label == label]
+    return found
+
+
+def test_decisions_are_kept_and_the_next_open_one_comes(open_page: Open) -> None:
+    data = records.dataset(records.workspace(), classes=("cup", "plate", "bowl"))
+    files = [data.manifest().images[suspect.row].file for suspect in SUSPECTS]
+    growth = Growth(sizes=(10, 20), accuracies=(0.7, 0.84), twice=0.91, interval=(0.88, 0.93), photograph=0)
+    _reviewed(data.id, LabelReview(accuracy=0.84, suspects=SUSPECTS, lookalikes=LOOKALIKES, growth=growth))
+    app = open_page(DATA, dataset=data.id)
+    shortcuts = {button.label: button.proto.shortcut for button in app.button if button.proto.shortcut}
+    assert shortcuts == {
+        "Keep as cup": "k",
+        "Move to plate": "m",
+        "Leave out": "x",
+        "Previous": "left",
+        "Next": "right",
+    }
+    _button(app, "Move to plate").click().run()
+    assert data.versions.gathered() == Remedies(move={files[0]: "plate"})
+    assert _button(app, "Keep as plate"), "the other suspect"
+    _button(app, "Leave out").click().run()
+    assert data.versions.gathered() == Remedies(move={files[0]: "plate"}, leave_out=(files[1],))
+    reloaded = open_page(DATA, dataset=data.id)
+    assert [bar.proto.text for bar in reloaded.get("progress")] == ["2 of 2 pictures decided"]
+    assert not reloaded.exception
+    _button(reloaded, "Move to plate").click().run()
+    assert data.versions.gathered() == Remedies(leave_out=(files[1],)), "once more takes it back"
+    (box,) = [box for box in reloaded.selectbox if box.label == "Class to move to"]
+    box.select(2).run()
+    _button(reloaded, "Move to bowl").click().run()
+    assert data.versions.gathered() == Remedies(leave_out=(files[1],), move={files[0]: "bowl"})
+    _button(reloaded, "Next").click().run()
+    _button(reloaded, "Keep as plate").click().run()
+    assert data.versions.gathered() == Remedies(keep=(files[1],), move={files[0]: "bowl"})
+
+
+def test_a_picture_that_was_kept_is_suspected_no_more(open_page: Open) -> None:
+    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    files = [data.manifest().images[suspect.row].file for suspect in SUSPECTS]
+    data.versions.apply(Remedies(keep=(files[0],)))
+    growth = Growth(sizes=(10, 20), accuracies=(0.7, 0.84), twice=0.91, interval=(0.88, 0.93), photograph=0)
+    _reviewed(data.id, LabelReview(accuracy=0.84, suspects=SUSPECTS, lookalikes=LOOKALIKES, growth=growth), version=2)
+    app = open_page(DATA, dataset=data.id)
+    assert any(box.label.startswith("1 label may be wrong") for box in app.expander)
+    assert _button(app, "Keep as plate")
 
 
 def test_clean_labels_are_said_to_be_clean_and_no_class_is_named_without_reason(open_page: Open) -> None:

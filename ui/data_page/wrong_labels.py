@@ -10,7 +10,9 @@ from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
 from tl_core.runs.store.folders import DatasetFolder
-from ui import asking, grids
+from ui import asking
+from ui.data_page import reviewing
+from ui.data_page.reviewing import Candidate
 from ui.places import Here
 from ui.words import interval, percent, plain, plural
 
@@ -22,7 +24,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
     wanted = (dataset.id, dataset.number)
     question = asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
     found = asking.answered(question, LabelReview)
-    if found is None:
+    if found is None or not found.complete:
         asking.button(
             here.workspace,
             LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number),
@@ -38,22 +40,30 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
 
 
 def _suspects(dataset: DatasetFolder, manifest: Manifest, found: LabelReview) -> None:
-    if not found.suspects:
+    candidates = [
+        Candidate(
+            row=one.row,
+            suggested=one.suggested,
+            lookalikes=near,
+            said=f"Labelled **{plain(manifest.classes[one.label])}**, which has a probability of {percent(one.label_probability)} by classifiers that "
+            f"had not seen the picture. They suggest **{plain(manifest.classes[one.suggested])}**, {percent(one.suggested_probability)}.",
+        )
+        for one, near in zip(found.suspects, found.lookalikes, strict=True)
+        if not manifest.images[one.row].reviewed
+    ]
+    if not candidates:
         st.markdown(":material/label: No label looks wrong.")
         return
-    count = len(found.suspects)
-    title = f"{plural(count, 'label')} may be wrong: unlikely to classifiers that had not seen the picture (under {percent(LEAST_LIKELY)})"
-    with st.expander(title, icon=":material/label_off:", key="suspect-labels"):
-        st.caption(
-            "The least likely label comes first. Some of these pictures are only hard; look before you change anything."
-        )
-        images = [manifest.images[one.row] for one in found.suspects]
-        captions = [
-            f"labelled **{plain(manifest.classes[one.label], longest=24)}**; "
-            f"others suggest **{plain(manifest.classes[one.suggested], longest=24)}**, {percent(one.suggested_probability)}"
-            for one in found.suspects
-        ]
-        grids.grid([dataset.thumbnail(image) for image in images], captions, key=f"suspects-{dataset.id}", tile=150)
+    title = f"{plural(len(candidates), 'label')} may be wrong: unlikely to classifiers that had not seen the picture (under {percent(LEAST_LIKELY)})"
+    with st.expander(
+        title, icon=":material/label_off:", key=f"suspect-labels-{dataset.id}", on_change="rerun", expanded=True
+    ) as box:
+        if box.open:
+            st.caption(
+                "The least likely label comes first. Some of these pictures are only hard: look before you decide. "
+                "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
+            )
+            reviewing.show(dataset, manifest, candidates)
 
 
 def twice(growth: Growth, classes: tuple[str, ...]) -> str:

@@ -1,0 +1,196 @@
+"""On the Data page: pictures to decide about, one at a time beside those that look most like it, by mouse or by keyboard.
+
+A decision is kept in the data set's folder at once, among the remedies that wait to become a version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import streamlit as st
+
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.remedies import Remedies
+from tl_core.documents.suspect_label import Lookalikes
+from tl_core.errors import GraftError
+from tl_core.runs.store.folders import DatasetFolder
+from ui import grids
+from ui.words import plain, plural
+
+Decision = Literal["keep", "move", "leave_out"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture to decide about."""
+
+    row: int
+    """Its row in the manifest."""
+    suggested: int
+    """Index of the class that it may belong to."""
+    lookalikes: Lookalikes
+    said: str
+    """Why it is looked at, in Markdown."""
+
+
+def show(dataset: DatasetFolder, manifest: Manifest, candidates: Sequence[Candidate]) -> None:
+    """The current one of `candidates`, the decisions, how many were made, and all candidates to choose from. One review fits on a page."""
+    waiting = dataset.versions.gathered()
+    files = [manifest.images[candidate.row].file for candidate in candidates]
+    made = [decision(waiting, file) for file in files]
+    done = sum(map(bool, made))
+    key = f"review-{dataset.id}-{dataset.number}"
+    at = _at(key, candidates, made)
+    st.progress(done / len(candidates), text=f"{done:,} of {plural(len(candidates), 'picture')} decided")
+    st.markdown(candidates[at].said)
+    _decisions(dataset, manifest, candidates, made, at, key)
+    _beside(dataset, manifest, candidates[at])
+    numbered = list(enumerate(candidates))
+    place, shown = grids.paged(numbered, key=f"{key}-all", page_size=24)
+    with place, st.grid("auto", min_column_width=110, gap="small", vertical_alignment="bottom"):
+        for index, candidate in shown:
+            image = manifest.images[candidate.row]
+            name = plain(manifest.classes[image.label], longest=24)
+            with st.container(gap="xsmall"):
+                grids.picture(dataset.thumbnail(image), alt=f"picture {index + 1}, labelled {name}")
+                st.button(
+                    _said(waiting, image.file),
+                    key=f"{key}-look-{index}",
+                    help=f"Look at picture {index + 1}, labelled {name}",
+                    type="primary" if index == at else "tertiary",
+                    on_click=_go,
+                    args=(key, candidate.row),
+                )
+
+
+def decision(waiting: Remedies, file: str) -> Decision | None:
+    """What was decided about the picture whose copy is `file`."""
+    if file in waiting.keep:
+        return "keep"
+    if file in waiting.move:
+        return "move"
+    return "leave_out" if file in waiting.leave_out else None
+
+
+def _said(waiting: Remedies, file: str) -> str:
+    match decision(waiting, file):
+        case "keep":
+            return "kept"
+        case "move":
+            return f"to {plain(waiting.move[file], longest=12)}"
+        case "leave_out":
+            return "left out"
+    return "open"
+
+
+def _at(key: str, candidates: Sequence[Candidate], made: Sequence[Decision | None]) -> int:
+    """The place of the current candidate: the one that was gone to, else the first that is not decided."""
+    rows = [candidate.row for candidate in candidates]
+    chosen = st.session_state.get(key)
+    if chosen in rows:
+        return rows.index(chosen)
+    return made.index(None) if None in made else 0
+
+
+def _go(key: str, row: int) -> None:
+    st.session_state[key] = row
+
+
+def _decisions(
+    dataset: DatasetFolder,
+    manifest: Manifest,
+    candidates: Sequence[Candidate],
+    made: Sequence[Decision | None],
+    at: int,
+    key: str,
+) -> None:
+    candidate = candidates[at]
+    image = manifest.images[candidate.row]
+    others = [label for label in range(len(manifest.classes)) if label != image.label]
+    to_key = f"{key}-to-{candidate.row}"
+    moved = dataset.versions.gathered().move.get(image.file)
+    first = candidate.suggested if moved is None else manifest.classes.index(moved)
+    target = st.session_state.get(to_key, first)
+    # Behind this one, the next that is not decided; then from the beginning.
+    order = [*range(at + 1, len(candidates)), *range(at)]
+    following = candidates[next((place for place in order if made[place] is None), at)].row
+    choices: list[tuple[Decision, str, str, str]] = [
+        ("keep", f"Keep as {plain(manifest.classes[image.label], longest=24)}", "K", ":material/check:"),
+        ("move", f"Move to {plain(manifest.classes[target], longest=24)}", "M", ":material/drive_file_move:"),
+        ("leave_out", "Leave out", "X", ":material/delete:"),
+    ]
+    with st.container(horizontal=True, vertical_alignment="bottom", key="review-decisions"):
+        for what, label, shortcut, icon in choices:
+            st.button(
+                label,
+                key=f"{key}-{what}",
+                icon=icon,
+                shortcut=shortcut,
+                type="primary" if made[at] == what else "secondary",
+                help="Once more takes the decision back" if made[at] == what else None,
+                on_click=_decide,
+                args=(dataset, image.file, what, manifest.classes[target], key, following),
+            )
+        for label, shortcut, icon, step in (
+            ("Previous", "Left", ":material/arrow_back:", -1),
+            ("Next", "Right", ":material/arrow_forward:", 1),
+        ):
+            st.button(
+                label,
+                key=f"{key}-{label}",
+                icon=icon,
+                shortcut=shortcut,
+                type="tertiary",
+                disabled=len(candidates) == 1,
+                on_click=_go,
+                args=(key, candidates[(at + step) % len(candidates)].row),
+            )
+        if len(others) > 1:
+            st.selectbox(
+                "Class to move to",
+                others,
+                index=others.index(first),
+                format_func=manifest.classes.__getitem__,
+                key=to_key,
+                width=200,
+            )
+
+
+def _decide(dataset: DatasetFolder, file: str, what: Decision, to: str, key: str, following: int) -> None:
+    """Keep the decision and go on; the same decision once more takes it back."""
+    try:
+        waiting = dataset.versions.gathered()
+        if decision(waiting, file) == what and (what != "move" or waiting.move[file] == to):
+            dataset.versions.gather(waiting.without({file}))
+            return
+        of = {
+            "keep": Remedies(keep=(file,)),
+            "move": Remedies(move={file: to}),
+            "leave_out": Remedies(leave_out=(file,)),
+        }
+        dataset.versions.gather(waiting.then(of[what]))
+        _go(key, following)
+    except GraftError as error:
+        st.toast(plain(error.message, longest=400), icon=":material/error:")
+
+
+def _beside(dataset: DatasetFolder, manifest: Manifest, candidate: Candidate) -> None:
+    """The picture, large, and the nearest of its class and of the suggested one."""
+    image = manifest.images[candidate.row]
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        name = plain(manifest.classes[image.label])
+        grids.picture(dataset.image(image), alt=f"the picture to decide about, labelled {name}")
+        st.caption(plain(image.name, longest=80))
+    with right:
+        for label, rows in (
+            (image.label, candidate.lookalikes.of_label),
+            (candidate.suggested, candidate.lookalikes.of_suggested),
+        ):
+            name = plain(manifest.classes[label])
+            st.markdown(f"The most similar pictures of **{name}**")
+            with st.grid(4, min_column_width=80, gap="small"):
+                for row in rows:
+                    grids.picture(dataset.thumbnail(manifest.images[row]), alt=f"a picture of {name}")
