@@ -74,6 +74,7 @@ def train(
     # end of the options of a run
     recipe: Mapping[str, Any] | None = None,
     classes: ClassesFrom = "first",
+    groups: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     workspace: str | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -81,6 +82,7 @@ def train(
     """Read `data` (a folder, a zip or `sample:NAME`), train a classifier on it, measure it, and write its bundle.
 
     The options are those of `python -m tl_core train`, and README explains each; None leaves the choice to Graft.
+    `groups` is a CSV with the columns `file` and `group`: pictures of a group are not divided between learning and judging.
     `recipe` is deprecated: a mapping of the options from `optimizer` on. `on_event` is called with each event as it comes. If
     it raises, or the call is interrupted, the job is cancelled.
 
@@ -111,7 +113,7 @@ def train(
         asked |= settings
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
-    request = checked(data, asked, classes, place, on_event, out=out, wrong=wrong)
+    request = checked(data, asked, classes, place, on_event, groups=groups, out=out, wrong=wrong)
     # A data set of the command line is shown on no page.
     dataset = jobs.submit_ingest(
         place,
@@ -142,11 +144,12 @@ def checked(
     place: Workspace,
     on_event: Callable[[Event], None] | None,
     *,
+    groups: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     weights: bool = True,
     wrong: Sequence[GraftError] = (),
 ) -> Request:
-    """Find everything that is wrong with what was asked for at once: the pictures, the options by their names, the folder `out`.
+    """Find everything that is wrong with what was asked for at once: the pictures and `groups`, the options by their names, the folder `out`.
 
     `weights`: whether those of the options' backbone are needed. `wrong`: what was found wrong before. A backbone that is not
     in the registry is looked up in timm, which takes a job in `place`.
@@ -161,7 +164,7 @@ def checked(
     from tl_core.runs.store.store import Store
 
     found: list[GraftError] = []
-    source = attempt(lambda: source_of(data), found)
+    source = attempt(lambda: source_of(data, groups=groups), found)
     folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
     cache = Store.default().cache if weights else None
     options, unusable = TrainingOptions.read(asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,31 @@ def _add(app: AppTest, data: DatasetFolder, name: str, count: int) -> None:
         if step == "choose":
             box.select(name).run()
     app.file_uploader[0].set_value(_photos(0, count)).run()
+
+
+def test_a_csv_of_groups_that_was_chosen_before_the_pictures_is_read_with_them(
+    open_page: Open, in_memory: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    app = open_page(PAGE)
+    app.file_uploader(key="groups-0").set_value(("patients.csv", b"file,group\n", "text/csv")).run()
+    app.file_uploader(key="zip-0").set_value(("pictures.zip", b"x", "application/zip")).run()
+    assert not app.exception
+    (made,) = records.workspace().datasets()
+    groups = Path(made.spec().groups_file or "")
+    assert (groups.name, groups.read_bytes()) == ("patients.csv", b"file,group\n")
+    assert Path(made.spec().source).parent in groups.parents
+    assert in_memory() == []
+
+
+def test_groups_that_were_given_are_counted_on_the_page(open_page: Open, data: DatasetFolder) -> None:
+    manifest = data.manifest()
+    images = [
+        image.model_copy(update={"given_group": "abc"[row // 2]} if row < 6 else {})
+        for row, image in enumerate(manifest.images)
+    ]
+    manifest.model_copy(update={"images": tuple(images)}).write(data.path / "manifest.json")
+    assert "6 pictures in 3 groups that you gave" in text(open_page(PAGE, dataset=data.id))
 
 
 def test_photos_of_a_class_that_is_there_and_of_a_new_one_become_a_data_set_beside_the_old(

@@ -65,6 +65,13 @@ def test_a_zip_keeps_its_name_so_that_what_is_wrong_with_it_is_said_under_it(
     assert uploads.save_zip(Sent(name), tmp_path) == tmp_path / kept
 
 
+def test_a_csv_of_groups_lies_beside_the_pictures_whatever_it_is_called(tmp_path: Path) -> None:
+    uploads.save_zip(Sent("groups.csv"), tmp_path)
+    assert uploads.save_groups(Sent("groups.csv", b"file,group"), tmp_path).read_bytes() == b"file,group"
+    (tmp_path / "other").mkdir()
+    assert uploads.save_groups(Sent("../x.csv"), tmp_path / "other").parent == tmp_path / "other" / ".groups"
+
+
 def test_two_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
     root = uploads.save_tree([Sent("p/a.jpg", b"1"), Sent("p/a.jpg", b"2")], tmp_path)
     assert len(_inside(root)) == 2

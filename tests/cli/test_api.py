@@ -85,8 +85,8 @@ def test_train_names_every_option_in_its_source_as_the_command_line_does() -> No
         kind = get_args(option.annotation)[0]
         assert types[name] == (kind | None if option.default is None else kind), name
         assert offered[name].default == command[name].default == option.default, name
-    assert set(offered) - set(OPTIONS) == {"data", "classes", "out", "workspace", "recipe", "on_event"}
-    assert set(command) - set(OPTIONS) == {"data", "classes", "out", "workspace", "json"}
+    assert set(offered) - set(OPTIONS) == {"data", "classes", "groups", "out", "workspace", "recipe", "on_event"}
+    assert set(command) - set(OPTIONS) == {"data", "classes", "groups", "out", "workspace", "json"}
 
 
 def test_an_old_call_with_recipe_is_understood_and_told_the_new_way(tmp_path: Path) -> None:

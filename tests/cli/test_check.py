@@ -20,7 +20,7 @@ def test_check_says_what_would_be_taken_and_keeps_nothing(
 ) -> None:
     assert main(["check", str(trained.data), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"classes", "images", "refused", "passed_over", "groups", "findings"}
+    assert set(found) == {"classes", "images", "refused", "passed_over", "groups", "given_groups", "findings"}
     assert found["images"] == 60
     assert found["groups"] is None, "they were not looked for"
     assert set(found["classes"]) == {"apple", "<b>Birne", "Kirsche"}
@@ -30,6 +30,24 @@ def test_check_says_what_would_be_taken_and_keeps_nothing(
     assert set(refusal) == {"file", "kind", "message"}
     assert refusal["file"].endswith("broken.jpg")
     assert not store.exists()
+
+
+def test_check_takes_groups_that_the_user_gives_and_says_what_is_wrong_with_them(
+    picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, table = picture_folder({"cat": 8, "dog": 8}), tmp_path / "patients.csv"
+    table.write_text("file,group\n" + "".join(f"cat/{number:03}.jpg,one\n" for number in range(8)))
+    assert main(["check", str(data), "--groups", str(table), "--no-features", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["given_groups"], found["groups"]) == (1, None)
+    assert [finding["kind"] for finding in found["findings"] if finding["kind"] in ("one_moment", "near_copy")] == [
+        "one_moment"
+    ]
+    table.write_text("file,group\n,one\n")
+    assert main(["check", str(data), "--groups", str(table)]) == 2
+    assert "Line 2 of patients.csv names no file" in capsys.readouterr().err
+    assert main(["check", str(data), "--groups", str(tmp_path / "none.csv")]) == 2
+    assert "Give a CSV with the columns file and group" in capsys.readouterr().err
 
 
 def test_check_reads_a_zip_like_its_folder(

@@ -105,6 +105,13 @@ def test_the_specs_and_manifests_from_before_groups_were_looked_for_are_read() -
     )
 
 
+def test_a_manifest_from_before_users_could_give_groups_is_read() -> None:
+    old = manifest().model_dump() | {"schema_version": 5}
+    for image in old["images"]:
+        del image["given_group"]
+    assert [image.given_group for image in Manifest.parse(json.dumps(old), "manifest.json").images] == [None]
+
+
 def test_a_manifest_from_before_labels_were_judged_is_read_and_one_of_today_keeps_what_was_found() -> None:
     old = manifest().model_dump() | {"schema_version": 4}
     for image in old["images"]:

@@ -12,7 +12,7 @@ import typer
 
 from tl_core import settings
 from tl_core.cli import show
-from tl_core.cli.parameters import CheckedClasses, Data, Json
+from tl_core.cli.parameters import CheckedClasses, Data, Groups, Json
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.spec import ClassesFrom
@@ -44,6 +44,7 @@ def check(
         Path | None, typer.Option(metavar="DIR", help="The folder of that copy, empty or not there yet.")
     ] = None,
     classes: CheckedClasses = "first",
+    groups: Groups = None,
     features: Features = True,
     json: Json = False,
 ) -> None:
@@ -58,7 +59,7 @@ def check(
             "--apply FILE says what to change and --out DIR where the copy goes: give both, or none of them."
         )
     else:
-        _check(data, classes, features=features, json=json)
+        _check(data, classes, groups, features=features, json=json)
 
 
 def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool) -> None:
@@ -89,7 +90,7 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         )
 
 
-def _check(data: str, classes: ClassesFrom, *, features: bool, json: bool) -> None:
+def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bool, json: bool) -> None:
     from tl_core.data.checks import findings
     from tl_core.data.ingest import ingest, read
     from tl_core.data.sources import source_of
@@ -97,7 +98,7 @@ def _check(data: str, classes: ClassesFrom, *, features: bool, json: bool) -> No
     from tl_core.runs.grouping import with_groups
     from tl_core.runs.store.store import Store
 
-    source = source_of(data, classes)
+    source = source_of(data, classes, groups=groups)
     with tempfile.TemporaryDirectory(prefix="graft-check-") as place, show.Bars() as bars:
         staging, copies = Path(place) / "staging", Path(place) / "data"
         if features and settings.current().find_groups:
@@ -115,6 +116,7 @@ def _check(data: str, classes: ClassesFrom, *, features: bool, json: bool) -> No
                 "refused": [refusal.model_dump() for refusal in manifest.refused],
                 "passed_over": manifest.passed_over,
                 "groups": len({image.group for image in manifest.images} - {None}) if manifest.grouped else None,
+                "given_groups": len({image.given_group for image in manifest.images} - {None}),
                 "findings": [finding.model_dump() for finding in found],
             }
         )

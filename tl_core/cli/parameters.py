@@ -28,6 +28,14 @@ _CLASSES = typer.Option(
     metavar="WHICH",
     rich_help_panel=ADVANCED,
 )
+Groups = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        metavar="FILE.csv",
+        help="Pictures that belong together, such as those of one patient: a CSV with the columns file and group.",
+    ),
+]
 Classes = Annotated[str, _CLASSES]
 """For commands that say everything that is wrong at once."""
 CheckedClasses = Annotated[ClassesFrom, _CLASSES]

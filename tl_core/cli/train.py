@@ -22,6 +22,7 @@ def train(
     data: parameters.Data,
     *,
     classes: parameters.Classes = "first",
+    groups: parameters.Groups = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
     ] = None,
@@ -42,7 +43,7 @@ def train(
     """
     token = None if workspace is None else parameters.token(workspace)
     with show.Bars() as bars:
-        result = api.train(data, **asked, classes=classes, out=out, workspace=token, on_event=bars)  # type: ignore[arg-type]
+        result = api.train(data, **asked, classes=classes, groups=groups, out=out, workspace=token, on_event=bars)  # type: ignore[arg-type]
     if json:
         show.as_json(result)
         return

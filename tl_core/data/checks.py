@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tl_core.data.joined import alike
 from tl_core.data.shortcuts import shortcut
 from tl_core.data.split import group_keys, of_one_moment
 from tl_core.data.unlike import UNLIKE, Unlike
@@ -266,7 +267,12 @@ def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
             text
             for text, count in (
                 (_count(exact, "picture is", "pictures are"), exact),
-                (_count(near, "group of near-copies is", "groups of near-copies are"), near),
+                (
+                    _count(
+                        near, "group of pictures that belong together is", "groups of pictures that belong together are"
+                    ),
+                    near,
+                ),
             )
             if count
         )
@@ -329,7 +335,7 @@ SHORTCUT_MEASURES = frozenset(
 def _near_copy(manifest: Manifest) -> Iterator[Found]:
     groups = [
         group
-        for group in _groups(manifest)
+        for group in alike(image.group for image in manifest.images)
         if len({manifest.images[row].sha256 for row in group}) > 1 and _open(manifest, group)
     ]
     if groups:
@@ -344,7 +350,7 @@ def _near_copy(manifest: Manifest) -> Iterator[Found]:
 
 
 def _one_moment(manifest: Manifest) -> Iterator[Found]:
-    few = of_one_moment(manifest) if manifest.grouped else {}
+    few = of_one_moment(manifest)
     if few:
         counts = [f"{name!r} ({_count(count, 'group', 'groups')})" for name, count in few.items()]
         yield Found(

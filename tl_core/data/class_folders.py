@@ -35,6 +35,8 @@ class Item:
     split: Split | None
     folder: tuple[str, ...]
     """The folder that gives the class, with those above it, as the user named them; never used as a path."""
+    group: str | None = None
+    """The group that the user gave it, see `data/given_groups`."""
 
 
 @dataclass(frozen=True)

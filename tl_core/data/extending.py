@@ -13,6 +13,7 @@ from tl_core.data.class_folders import Layout
 from tl_core.data.known import KnownPicture, take_over
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
+from tl_core.data.split import joined_groups
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import COPIES, Former, ImageEntry, Manifest, Refusal
 from tl_core.documents.remedies import Remedies
@@ -39,8 +40,7 @@ class Begun:
     @property
     def former(self) -> tuple[Former, ...]:
         """`Manifest.former` of the new data set."""
-        groups = tuple(image.group for image in self.manifest.images) if self.manifest.grouped else ()
-        whole = Former(images=len(self.images), classes=self.manifest.classes, groups=groups)
+        whole = Former(images=len(self.images), classes=self.manifest.classes, groups=joined_groups(self.manifest))
         return tuple(
             Former(
                 images=sum(image is not None for image in self.images[: data.images]),

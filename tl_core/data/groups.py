@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.joined import Joined, alike
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
@@ -76,8 +77,8 @@ def find_groups(
     grey = greys(pixels)
     unit = _unit(features)
     nearest = _nearest(unit)
-    joined = _Joined(count)
-    for same in _by(image.sha256 for image in images):
+    joined = Joined(count)
+    for same in alike(image.sha256 for image in images):
         joined.all(same)
     for one, other in _named_pairs(images, unit, nearest):
         joined.pair(one, other)
@@ -188,7 +189,7 @@ def _named_pairs(
     paths = [PurePosixPath(image.name) for image in images]
     made = [_MADE.fullmatch(path.stem) for path in paths]
     originals = [found["original"] if found else path.stem for found, path in zip(made, paths, strict=True)]
-    for rows in _by((path.parent.name, original) for path, original in zip(paths, originals, strict=True)):
+    for rows in alike((path.parent.name, original) for path, original in zip(paths, originals, strict=True)):
         if any(made[row] for row in rows):
             yield from (
                 (one, other) for one, other in combinations(rows, 2) if float(unit[one] @ unit[other]) >= NOT_FAR
@@ -235,39 +236,3 @@ _MOMENT = 3
 """Pictures whose numbers differ by more are what those in a row are compared with: in a film, distances grow with the time between."""
 _NEARER = 0.5
 """Share of the distance to other pictures within which those in a row are of one moment."""
-
-
-def _by(keys: Iterator[object]) -> list[list[int]]:
-    """Positions of equal keys, where there are several."""
-    rows: dict[object, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        rows[key].append(row)
-    return [same for same in rows.values() if len(same) > 1]
-
-
-class _Joined:
-    """Union-find over rows."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
-
-    def root(self, row: int) -> int:
-        while self._parent[row] != row:
-            self._parent[row] = self._parent[self._parent[row]]
-            row = self._parent[row]
-        return row
-
-    def pair(self, one: int, other: int) -> None:
-        first, second = sorted((self.root(one), self.root(other)))
-        self._parent[second] = first
-
-    def all(self, rows: Sequence[int]) -> None:
-        for one, other in pairwise(rows):
-            self.pair(one, other)
-
-    def groups(self) -> NDArray[np.intp]:
-        """The number of each row's group, -1 where it is alone."""
-        roots = [self.root(row) for row in range(len(self._parent))]
-        sizes = np.bincount(roots, minlength=len(roots)) if roots else np.empty(0, np.intp)
-        number = {root: index for index, root in enumerate(sorted({root for root in roots if sizes[root] > 1}))}
-        return np.array([number.get(root, -1) for root in roots], dtype=np.intp)

@@ -6,6 +6,7 @@ processes decode them (`tl_core.data.guarded`); this one reads and writes the fi
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import statistics
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tl_core import settings
-from tl_core.data import archive, class_folders, guarded, sources
+from tl_core.data import archive, class_folders, given_groups, guarded, sources
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.extending import Begun, begin, name_with
 from tl_core.data.known import KnownPicture, known_pictures, take_over
@@ -27,7 +28,7 @@ from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
 from tl_core.data.sources import SourceFile, shown
 from tl_core.disk import disk_full_said, remove, unlimited
-from tl_core.documents.events import Event, ReadingTimed, StageStarted
+from tl_core.documents.events import Event, Notice, ReadingTimed, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import LayoutError, NotFound, UnreadableImage
@@ -63,7 +64,7 @@ def ingest(
     Raises:
         NotFound: there is no such folder or zip.
         LayoutError: there are no pictures in class folders, none can be read, or all are in `extended` already.
-        UnsafeArchive, DataError: the zip is refused.
+        UnsafeArchive, DataError: the zip is refused, or the CSV of groups.
         UnknownName, DownloadFailed: there is no such sample, or it could not be downloaded.
         DiskFull: no space is left.
     """
@@ -94,11 +95,27 @@ def read(
         placed = class_folders.find(found.files, spec.classes_from, into=begun.manifest if begun else None)
         if begun:
             placed = begun.joined(placed, spec.extends.class_names if spec.extends else {})
+        placed = yield from _with_groups(spec, placed, found.files)
         yield StageStarted(stage="reading", title="Reading pictures")
         readings = yield from _read_all(placed, keep)
         return _manifest(spec, placed, readings, found, keep, begun)
     finally:
         remove(place)
+
+
+def _with_groups(spec: IngestSpec, placed: Layout, files: Sequence[SourceFile]) -> Generator[Event, None, Layout]:
+    """`placed` with the groups of the CSV that `spec` names or that lies beside the pictures, where there is one."""
+    file = Path(spec.groups_file) if spec.groups_file else given_groups.beside_pictures(files, placed.items)
+    if file is None:
+        return placed
+    given = given_groups.given_groups(file)
+    items, strange = given_groups.placed_in_groups(placed.items, given)
+    grouped = sum(item.group is not None for item in items)
+    yield Notice(
+        message=f"{given.name} gives {grouped:,} of {len(items):,} pictures a group"
+        + (f"; {strange:,} of its lines name none that is here." if strange else ".")
+    )
+    return dataclasses.replace(placed, items=items)
 
 
 class _Writer:
@@ -205,7 +222,14 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: 
     sha256 = hashlib.sha256(content).hexdigest()
     known = keep.taken_over(row, sha256) if keep else None
     if known is not None:
-        own = {"label": label, "split": item.split, "name": item.name, "group": None, "suspicion": None}
+        own = {
+            "label": label,
+            "split": item.split,
+            "name": item.name,
+            "group": None,
+            "given_group": item.group,
+            "suspicion": None,
+        }
         return known.model_copy(update=own)
     begun = time.perf_counter()
     try:
@@ -224,6 +248,7 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: 
         width=made.width,
         height=made.height,
         crc32=zlib.crc32(made.content),
+        given_group=item.group,
         measured=made.measured,
     )
 

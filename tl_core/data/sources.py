@@ -32,15 +32,26 @@ class SourceFile(NamedTuple):
     """Its folders and its own name, as the user gave them: raw text, never used as a path."""
 
 
-def source_of(data: str | os.PathLike[str], classes_from: ClassesFrom = "first") -> IngestSpec:
-    """What reads `data`, which is the name of a folder or zip, or `sample:NAME`.
+def source_of(
+    data: str | os.PathLike[str], classes_from: ClassesFrom = "first", *, groups: str | os.PathLike[str] | None = None
+) -> IngestSpec:
+    """What reads `data`, which is the name of a folder or zip, or `sample:NAME`, with the CSV `groups` (`data/given_groups`).
 
     Raises:
-        NotFound: no such file or folder.
+        NotFound: no such file or folder, or no such CSV.
         UnknownName: no such sample.
         SpecError: a file that is no zip.
     """
-    text = os.fspath(data)
+    spec = _source_of(os.fspath(data), classes_from)
+    if groups is None:
+        return spec
+    file = path_of(groups).expanduser().absolute()
+    if not file.is_file():
+        raise NotFound(f"There is no file {os.fspath(groups)}. Give a CSV with the columns file and group.")
+    return spec.model_copy(update={"groups_file": str(file)})
+
+
+def _source_of(text: str, classes_from: ClassesFrom) -> IngestSpec:
     if text.startswith(_SAMPLE):
         from tl_core.data.samples import SAMPLES
 

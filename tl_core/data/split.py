@@ -19,6 +19,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.joined import Joined, alike
 from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Split
 from tl_core.documents.split_record import SplitRecord
 
@@ -64,10 +65,10 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
 def group_keys(manifest: Manifest) -> NDArray[np.intp]:
     """The group of each row, shape (N,): rows with the same number show one thing, and no part of a split or fold may divide them.
 
-    Byte-identical images are in one group, and so are those that the manifest says show the same thing. The numbers are 0 to G - 1 in the
+    Byte-identical images are in one group, and so are those that the manifest says show the same thing, or that the user says belong together. The numbers are 0 to G - 1 in the
     order of content hashes, so that they depend on the images and not on their order or names.
     """
-    keys = _keys(manifest, _groups(manifest))
+    keys = _keys(manifest, joined_groups(manifest))
     return np.unique(np.array(keys, dtype=np.str_), return_inverse=True)[1].astype(np.intp)
 
 
@@ -99,8 +100,19 @@ def without_headline(manifest: Manifest) -> tuple[str, ...]:
     return () if manifest.own_splits else tuple(of_one_moment(manifest))
 
 
-def _groups(manifest: Manifest) -> tuple[int | None, ...]:
-    return tuple(image.group for image in manifest.images) if manifest.grouped else ()
+def joined_groups(manifest: Manifest) -> tuple[int | None, ...]:
+    """The group of each row, None where it is alone: groups that were found and those that the user gave, joined where they share a picture.
+
+    So what the user gives is never divided, and near-copies of it stay with it. Empty where there are neither.
+    """
+    images = manifest.images
+    if all(image.given_group is None for image in images):
+        return tuple(image.group for image in images) if manifest.grouped else ()
+    joined = Joined(len(images))
+    for keys in ([image.group for image in images], [image.given_group for image in images]):
+        for rows in alike(keys):
+            joined.all(rows)
+    return tuple(None if group < 0 else group for group in joined.groups().tolist())
 
 
 def _keys(manifest: Manifest, groups: Sequence[int | None]) -> list[str]:
@@ -171,7 +183,7 @@ def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict
 def _cut(manifest: Manifest, rows: Sequence[int], *, parts: tuple[Split, ...], seed: int) -> NDArray[np.str_]:
     """The part of each of `rows`: one of `parts` or train. A data set that this one extends is cut first, as if it were alone."""
     side: dict[str, _Place] = {}
-    whole = Former(images=len(manifest.images), classes=manifest.classes, groups=_groups(manifest))
+    whole = Former(images=len(manifest.images), classes=manifest.classes, groups=joined_groups(manifest))
     # A version whose parts are cut afresh has lost what its data sets had in them.
     for grown in (*(() if manifest.parent else manifest.former), whole):
         number = {name: label for label, name in enumerate(grown.classes)}

@@ -44,6 +44,8 @@ class ImageEntry(Record):
     """What the checks of `data/checks` that look at files or pixels measured, by the kind of the check."""
     group: int | None = Field(default=None, ge=0)
     """Number of the group of pictures that show the same thing; None: this one is alone, or groups were not looked for."""
+    given_group: str | None = None
+    """The group that the user gave it in a CSV, see `data/given_groups`; None: none was given."""
     suspicion: Suspicion | None = None
     """Why its label is probably wrong; None: it is not suspected, or the labels were not judged."""
     reviewed: bool = Field(default=False, exclude=True)
@@ -69,7 +71,7 @@ class Former(Record):
     classes: tuple[str, ...]
     """Names of its classes, sorted."""
     groups: tuple[int | None, ...] = ()
-    """The group of each of these images when they were alone, as in `ImageEntry.group`; empty where groups were not looked for."""
+    """The group of each of these images when they were alone, found and given ones joined; empty where there were none."""
 
 
 class Manifest(Document):
@@ -77,10 +79,10 @@ class Manifest(Document):
 
     Version 1 had neither what checks measured nor the names of exact copies; it stored what `data/checks` now finds in `images`.
     Before version 3 no data set extended another one. Before version 4 groups were not looked for; byte-identical images are a group in
-    every version. Before version 5 labels were not judged.
+    every version. Before version 5 labels were not judged. Before version 6 users could give no groups.
     """
 
-    schema_version: Literal[1, 2, 3, 4, 5] = 5  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3, 4, 5, 6] = 6  # type: ignore[assignment]
     name: str
     """The name of the data set, display text."""
     created: float

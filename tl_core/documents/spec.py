@@ -57,6 +57,8 @@ class IngestSpec(Document):
     """The data set whose pictures come first in this one; None: all pictures come from `source`."""
     groups: bool = True
     """Whether pictures that show the same thing are looked for, which needs the embedded backbone."""
+    groups_file: str | None = None
+    """Absolute path of a CSV of groups that the user gives (`data/given_groups`); None: one beside the pictures is taken, where there is one."""
     judged: bool = True
     """Whether the labels are judged, too, which takes seconds; not where nobody is shown what is found."""
 

@@ -99,6 +99,9 @@ def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord | None, pa
         contents = {manifest.images[row].sha256 for row in np.flatnonzero(chosen)}
         known = len(contents) > 0 and contents == record.parts.get(part, {}).keys()
     else:
+        # A file of groups was passed over when such a bundle was made.
+        alone = tuple(image.model_copy(update={"given_group": None}) for image in manifest.images)
+        manifest = manifest.model_copy(update={"images": alone})
         cut = split.assign(manifest, info.seed)
         chosen = cut == part
         known = split.split_hashes(manifest, cut)[part] == info.split_hashes.get(part)

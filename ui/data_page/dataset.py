@@ -78,6 +78,14 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
             "About 70 % to learn from (train), 15 % to choose settings by (validation), 15 % held out to measure on (test): the split of the default seed."
             + (" The pictures from before stay in the parts that they were in." if manifest.former else "")
         )
+    given = {image.given_group for image in manifest.images} - {None}
+    if given:
+        of = sum(image.given_group is not None for image in manifest.images)
+        st.caption(
+            f"{plural(of, 'picture')} in {plural(len(given), 'group')} that you gave: no group is divided between these parts."
+            if not manifest.own_splits
+            else f"{plural(of, 'picture')} in {plural(len(given), 'group')} that you gave."
+        )
     browse(dataset, manifest)
     if manifest.note or manifest.licence:
         st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))

@@ -66,6 +66,12 @@ def _folder_or_zip(here: Here) -> None:
 def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
     """Choosers of a folder and of a zip, which become a data set of their own or extend one."""
     say_refused()
+    with st.expander("Pictures that belong together", icon=":material/group_work:"):
+        st.markdown(
+            "Photos of one patient, one plant or one day: a table (CSV) with the columns `file` and `group` says so, and no group is divided "
+            "between learning and judging. Choose it before the pictures, or put it into their folder as `groups.csv`."
+        )
+        st.file_uploader("A CSV of groups", type="csv", key=chooser_key("groups"))
     left, right = st.columns(2)
     with left:
         st.file_uploader(
@@ -149,6 +155,7 @@ def _take(
         st.session_state["upload-problem"] = error.message
         return
     st.session_state[f"{kind}-turn"] += 1
+    groups = held(chooser_key("groups"))
     staging: Path | None = None
     try:
         staging = here.workspace.staging()
@@ -156,6 +163,7 @@ def _take(
             here.workspace,
             source_kind=kind,
             source=save(staging),
+            groups_file=uploads.save_groups(groups[0], staging) if groups else None,
             name=extends.name if extends else name,
             classes_from=classes_from,
             remove_source=True,
@@ -170,6 +178,8 @@ def _take(
         return
     finally:
         free(files)
+    free(groups)
+    st.session_state["groups-turn"] += 1
     st.session_state["upload-opened"] = job.id
 
 

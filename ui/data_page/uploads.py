@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol, cast
 
 from tl_core import settings
 from tl_core.data.archive import MAX_FILES
+from tl_core.data.given_groups import NAME
 from tl_core.data.sources import DEEPEST
 from tl_core.disk import BLOCK, disk_full_said, remove, size_of
 from tl_core.errors import DataError, LayoutError
@@ -82,6 +83,22 @@ def save_zip(upload: Upload, staging: Path) -> Path:
     target = staging / (component(upload.name) or "upload.zip")
     with _storing([upload], staging), target.open("xb") as file:
         _copy(upload, file)
+    return target
+
+
+def save_groups(upload: Upload, staging: Path) -> Path:
+    """Copy an uploaded CSV of groups to `staging`, beside the pictures, and return its path.
+
+    Raises:
+        DataError: it is too large.
+        OverBudget, DiskFull: the workspace or the disk has no room for it.
+    """
+    # No upload has a name that begins with a dot.
+    target = staging / ".groups" / (component(upload.name) or NAME)
+    with _storing([upload], staging, folders=1):
+        target.parent.mkdir()
+        with target.open("xb") as file:
+            _copy(upload, file)
     return target
 
 

@@ -44,6 +44,7 @@ def submit_ingest(
     extends: DatasetFolder | None = None,
     class_names: Mapping[str, str] | None = None,
     groups: bool = True,
+    groups_file: str | Path | None = None,
     judged: bool = True,
     key: str | None = None,
     likely: TrainingOptions | None = _DEFAULTS,
@@ -52,7 +53,7 @@ def submit_ingest(
 
     `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended. `extends` is a data set
     of this workspace, called `name`: the new one has all its pictures and those of the source. `class_names`: as in `Extended`.
-    `groups` and `judged`: as in `IngestSpec`.
+    `groups`, `groups_file` and `judged`: as in `IngestSpec`.
 
     Raises:
         SpecError: the data set that is to be extended was not read to the end.
@@ -74,6 +75,7 @@ def submit_ingest(
         source=str(source),
         classes_from=classes_from,
         groups=groups,
+        groups_file=None if groups_file is None else str(Path(groups_file).absolute()),
         judged=judged,
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
         extends=Extended(

@@ -1,0 +1,183 @@
+"""Reads groups that the user gives as a CSV: which pictures belong together and must not be divided between learning and judging.
+
+Such as all photos of one patient, one plant or one day. The file has a header with a column of file names and one of groups.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from tl_core.data.class_folders import Item
+from tl_core.data.sources import SourceFile, shortened, shown, shown_path
+from tl_core.errors import DataError, NotFound
+
+NAME = "groups.csv"
+"""A file of this name beside the folders of the classes, or above them, is read without being asked for."""
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
+"""Names of the column of file names; capitals and spaces around them do not matter."""
+GROUP_COLUMNS = ("group", "group_id")
+"""Names of the column of groups."""
+MOST_BYTES = 64_000_000
+_DELIMITERS = ",;\t|"
+
+
+class Given(NamedTuple):
+    """What a CSV says."""
+
+    name: str
+    """Name of the file, safe to show."""
+    rows: tuple[tuple[int, tuple[str, ...], str], ...]
+    """Line number, path of a picture as its parts, group; a picture without a group is left out."""
+
+
+def given_groups(path: Path) -> Given:
+    """Read the CSV at `path`: UTF-8 or, with a mark at its beginning, UTF-16; the delimiter is found from the header.
+
+    Raises:
+        NotFound: there is no such file.
+        DataError: it is no such CSV; the message names the line and what to do.
+    """
+    name = shown(path.name)
+    lines = _lines(path, name)
+    header = next(lines, None)
+    if header is None:
+        raise DataError(
+            f"{name} is empty. Its first line is to name the columns: {FILE_COLUMNS[0]},{GROUP_COLUMNS[0]}."
+        )
+    columns = [cell.strip().lower() for cell in header[1]]
+    places = [
+        next((columns.index(known) for known in names if known in columns), None)
+        for names in (FILE_COLUMNS, GROUP_COLUMNS)
+    ]
+    at, of = places
+    if at is None or of is None:
+        lacking = " and ".join(what for what, place in (("files", at), ("groups", of)) if place is None)
+        raise DataError(
+            f"{name} has no column of {lacking}: its first line is {shortened(shown(', '.join(header[1])))!r}. Name one column "
+            f"{' or '.join(FILE_COLUMNS)}, and one {' or '.join(GROUP_COLUMNS)}."
+        )
+    rows: list[tuple[int, tuple[str, ...], str]] = []
+    group_of: dict[tuple[str, ...], tuple[int, str]] = {}
+    for line, cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        parts = _parts(cells[at]) if at < len(cells) else ()
+        group = cells[of].strip() if of < len(cells) else ""
+        if not parts:
+            raise DataError(
+                f"Line {line} of {name} names no file. Write its path below the folder of pictures, or remove the line."
+            )
+        before = group_of.setdefault(parts, (line, group))
+        if before[1] != group:
+            raise DataError(
+                f"Line {line} of {name} puts {shortened(shown_path(parts))!r} into the group {shortened(shown(group))!r}, and line "
+                f"{before[0]} into {shortened(shown(before[1]))!r}. A picture has one group: correct one of the lines."
+            )
+        if group and before[0] == line:
+            rows.append((line, parts, group))
+    return Given(name, tuple(rows))
+
+
+def beside_pictures(files: Sequence[SourceFile], items: Sequence[Item]) -> Path | None:
+    """The file `NAME` in a folder that holds all pictures, the outermost one; None where there is none, or it has no columns of files and groups.
+
+    A folder may have held a file of that name for another purpose.
+    """
+    found = [
+        file
+        for file in files
+        if file.parts[-1].lower() == NAME
+        and all(item.folder[: len(file.parts) - 1] == file.parts[:-1] for item in items)
+    ]
+    if not found:
+        return None
+    path = min(found, key=lambda file: len(file.parts)).path
+    try:
+        _, header = next(_lines(path, NAME), (1, []))
+    except DataError:
+        return None
+    columns = {cell.strip().lower() for cell in header}
+    return path if columns & set(FILE_COLUMNS) and columns & set(GROUP_COLUMNS) else None
+
+
+def placed_in_groups(items: Sequence[Item], given: Given) -> tuple[tuple[Item, ...], int]:
+    """`items` with their groups, and how many rows of `given` name none of them.
+
+    A row names a picture by its path below the folder that was given, also with folders above that or without some of those below it, as long
+    as one picture only ends so.
+
+    Raises:
+        DataError: a row may mean several pictures, or no row names any.
+    """
+    ending: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    names = [tuple(item.name.split("/")) for item in items]
+    for number, parts in enumerate(names):
+        for start in range(len(parts)):
+            ending[parts[start:]].append(number)
+    group_of: dict[int, str] = {}
+    strange = 0
+    for line, parts, group in given.rows:
+        path = tuple(shown(part) for part in parts)
+        # At least a folder and a name are asked for: another folder's 1.jpg is not this one's.
+        tails = [path, *(path[start:] for start in range(1, len(path) - 1))]
+        meant = next((ending[tail] for tail in tails if tail in ending), [])
+        exact = [number for number in meant if names[number] == path] or meant
+        if len(exact) > 1:
+            one, other = (shown_path(names[number]) for number in exact[:2])
+            raise DataError(
+                f"Line {line} of {given.name} may mean {shortened(one)!r} or {shortened(other)!r}. Write the path below the folder of pictures."
+            )
+        if exact:
+            group_of[exact[0]] = group
+        else:
+            strange += 1
+    if given.rows and not group_of:
+        line, parts, _ = given.rows[0]
+        raise DataError(
+            f"No line of {given.name} names a picture that is here. Line {line} names {shortened(shown_path(parts))!r}; a picture here is "
+            f"{shortened(items[0].name)!r}. Write paths below the folder of pictures."
+        )
+    return tuple(replace(item, group=group_of.get(number)) for number, item in enumerate(items)), strange
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.strip().replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number, from 1, and cells of each row."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {path}. Name a CSV with the columns file and group.") from None
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror}.") from error
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{name} has more than {MOST_BYTES / 1e6:,.0f} MB. Keep the columns of files and groups only.")
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"Line {line} of {name} is not UTF-8. Save the table as “CSV UTF-8” and try again.") from None
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
+    try:
+        for cells in rows:
+            yield rows.line_num, cells
+    except csv.Error as error:
+        raise DataError(f"Line {rows.line_num} of {name} cannot be read as CSV: {error}.") from None
+
+
+def _delimiter(header: str) -> str:
+    try:
+        return csv.Sniffer().sniff(header, delimiters=_DELIMITERS).delimiter
+    except csv.Error:
+        return ","
