@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app.records import TOKEN
 from tests.conftest import PATIENCE
+from tl_core.data.checks import findings
+from tl_core.runs.store.folders import DatasetFolder
 from ui import prediction
 from ui.workspace import BUG
 
@@ -57,3 +59,11 @@ def text(app: AppTest) -> str:
     kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "success", "info")
     said = [str(element.value) for kind in kinds for element in getattr(app, kind)]
     return "\n".join([*said, *(box.label for box in app.expander)])
+
+
+def unfolded(open_page: Open, data: DatasetFolder, kind: str) -> AppTest:
+    """The Data page with the finding of that kind unfolded."""
+    app = open_page("pages/1_Data.py", dataset=data.id)
+    index = [finding.kind for finding in findings(data.manifest())].index(kind)
+    app.session_state[f"finding-{kind}-{index}-{data.id}-{data.number}-box"] = True
+    return app.run()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.app import records
-from tests.app.conftest import Open, text
+from tests.app.conftest import Open, text, unfolded
 from tests.conftest import PictureFolder
 from tests.data.work import add_nearly_black, black, finish, spec
 from tl_core.data import checks
@@ -86,7 +86,7 @@ def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page:
     wrong = Suspicion(label="cup", suggested="plate", label_probability=0.01, suggested_probability=0.97)
     images = (manifest.images[0].model_copy(update={"suspicion": wrong}), *manifest.images[1:])
     manifest.model_copy(update={"images": images}).write(data.manifest_file)
-    app = open_page("pages/1_Data.py", dataset=data.id)
+    app = unfolded(open_page, data, "suspect_label")
     assert not app.exception
     assert any(box.label.startswith("1 label may be wrong") for box in app.expander)
     captions = [picture.caption for element in app.get("image") for picture in element.proto.imgs]

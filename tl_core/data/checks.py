@@ -229,7 +229,7 @@ def _two_labels(manifest: Manifest) -> Iterator[Found]:
         yield Found(
             f"{_count(len(groups), 'picture is', 'pictures are')} the same in two classes, among them "
             f"{manifest.images[groups[0][0]].name!r} ({' and '.join(repr(name) for name in names)}). All are kept, on one side of "
-            "the split. One of the labels is wrong, or both fit; correct it and add the pictures again.",
+            "the split. One of the labels is wrong, or both fit: leave out the picture with the wrong one, or keep both.",
             rows=[row for group in groups for row in group],
         )
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from tl_core.data import proposals
 from tl_core.data.checks import Finding, findings
 from tl_core.data.split import DEFAULT_SEED, assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
+from tl_core.documents.remedies import Remedies
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, live
+from ui.data_page import changes
 from ui.words import plain, plural
 
 _LISTED = 8
@@ -55,8 +58,9 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
     st.markdown(f"{pictures} in {classes}.")
     if manifest.former:
         _added(dataset, manifest)
+    changes.show(dataset)
     for index, finding in enumerate(found):
-        _tell(dataset, manifest, finding, key=f"finding-{index}-{dataset.id}")
+        _tell(dataset, manifest, finding, key=f"finding-{finding.kind}-{index}-{dataset.id}-{dataset.number}")
     rows: dict[int, list[Path]] = defaultdict(list)
     for image in manifest.images:
         if len(rows[image.label]) < 12:
@@ -112,22 +116,50 @@ def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: 
     """One finding: its sentences and, unfolded, the pictures or files that it is about."""
     message = plain(finding.message, longest=1500)
     icon = f":material/{'warning' if finding.stops else 'lightbulb' if finding.remedy else 'info'}:"
-    if finding.files:
+    if finding.rows:
+        with st.expander(message, icon=icon, on_change="rerun", key=f"{key}-box") as box:
+            if box.open:
+                _pictures(dataset, manifest, finding, key=key)
+    elif finding.files:
         with st.expander(message, icon=icon):
-            images = [manifest.images[row] for row in finding.rows]
-            if images:
-                captions = [plain(reason, longest=120) for reason in finding.reasons] or [
-                    f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}"
-                    for image in images
-                ]
-                grids.grid([dataset.thumbnail(image) for image in images], captions, key=key)
-            else:
-                why = {"Why": finding.reasons} if finding.reasons else {}
-                st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
+            why = {"Why": finding.reasons} if finding.reasons else {}
+            st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
     elif finding.stops:
         st.warning(message, icon=icon)
     else:
         st.markdown(f"{icon} {message}")
+
+
+def _pictures(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: str) -> None:
+    """The pictures of a finding, what is to be done with each, and with all of them at once."""
+    remedies = proposals.proposed(manifest, finding)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if remedies:
+            changes.gather_button(
+                dataset, remedies, _in_words(finding, remedies), key=f"{key}-do", icon=":material/auto_fix_high:"
+            )
+        if finding.remedy in ("leave_out", "move"):
+            everything = proposals.kept(manifest, finding)
+            changes.gather_button(dataset, everything, "Keep them all", key=f"{key}-keep", icon=":material/thumb_up:")
+        waiting = dataset.versions.gathered()
+        if waiting:
+            changes.apply_button(dataset, waiting, key=f"{key}-apply")
+    images = [manifest.images[row] for row in finding.rows]
+    captions = [plain(reason, longest=120) for reason in finding.reasons] or [
+        f"{plain(manifest.classes[image.label])}{f' ({image.split})' if image.split else ''}" for image in images
+    ]
+    changes.grid(dataset, manifest, finding.rows, captions, key=key)
+
+
+def _in_words(finding: Finding, remedies: Remedies) -> str:
+    """What a button does that takes all of `remedies`."""
+    if remedies.move:
+        return f"Move {len(remedies.move):,} to the class that was answered"
+    if finding.kind == "near_copy":
+        return f"Leave out {len(remedies.leave_out):,}: all but one of each group"
+    if finding.kind == "copy_across_splits":
+        return f"Leave out {plural(len(remedies.leave_out), 'copy', 'copies')} in val and test"
+    return f"Leave out all {len(remedies.leave_out):,}"
 
 
 def browse(dataset: DatasetFolder, manifest: Manifest) -> None:
@@ -138,12 +170,10 @@ def browse(dataset: DatasetFolder, manifest: Manifest) -> None:
         if not box.open:
             return
         label = st.selectbox(
-            "Class", range(len(manifest.classes)), format_func=manifest.classes.__getitem__, key=f"class-{dataset.id}"
+            "Class",
+            range(len(manifest.classes)),
+            format_func=manifest.classes.__getitem__,
+            key=f"class-{dataset.id}-{dataset.number}",
         )
-        images = [image for image in manifest.images if image.label == label]
-        grids.grid(
-            [dataset.thumbnail(image) for image in images],
-            [""] * len(images),
-            key=f"all-{dataset.id}-{label}",
-            page_size=48,
-        )
+        rows = [row for row, image in enumerate(manifest.images) if image.label == label]
+        changes.grid(dataset, manifest, rows, [""] * len(rows), key=f"all-{dataset.id}-{label}")

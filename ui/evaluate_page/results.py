@@ -96,6 +96,11 @@ def top(result: Result) -> None:
     )
     if report.leak:
         _leak(report.leak)
+    data = result.dataset
+    if data and data.versions.made():
+        open_now = data.versions.current
+        now = "" if open_now == data.number else f"; version {open_now} is open now"
+        st.caption(f"It learned from version {data.number} of {plain(data.name)}{now}.")
     st.caption(
         "  \n".join(f"{metric.heading} **{metric.write(value)}**: {metric.meaning}." for metric, value in listed(test))
     )

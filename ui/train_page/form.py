@@ -51,7 +51,8 @@ def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[
         names = distinct({other.id: other.name for other in succeeded(here.workspace.datasets())})
         here.choose("dataset", names, dataset.id, label="Data set", label_visibility="collapsed", width=360)
     parts_said = ", ".join(f"{split[part]:,} {words}" for part, words in SPLIT_WORDS.items())
-    st.caption(f"{plural(len(manifest.classes), 'class', 'classes')}; pictures: {parts_said}.")
+    version = f" Version {dataset.number} of the data set." if dataset.versions.made() else ""
+    st.caption(f"{plural(len(manifest.classes), 'class', 'classes')}; pictures: {parts_said}.{version}")
     return split
 
 

@@ -1,0 +1,179 @@
+"""On the Data page: what is decided about single pictures, the versions that this makes, and the way back.
+
+What is decided waits in the data set's folder, so a reload loses nothing; applied together it becomes the next version.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.remedies import DatasetVersion, Remedies
+from tl_core.errors import GraftError
+from tl_core.runs.store.folders import DatasetFolder
+from ui import grids
+from ui.words import ago, plain, plural
+
+_KEEP, _LEAVE_OUT, _MOVE = "Keep", "Leave out", "Move to "
+_PROBLEM = "changes-problem"
+_PAGE = 24
+
+
+def show(dataset: DatasetFolder) -> None:
+    """The version that is open with the way back, and what waits to become the next one; nothing where there is neither."""
+    problem = st.session_state.pop(_PROBLEM, None)
+    if problem:
+        st.error(plain(problem, longest=600), icon=":material/error:")
+    made = dataset.versions.made()
+    if made:
+        _versions(dataset, made)
+    waiting = dataset.versions.gathered()
+    if waiting:
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"changes-{dataset.id}"):
+            st.markdown(f":material/edit: Decided, and not applied yet: {_said(waiting)}.", width="stretch")
+            apply_button(dataset, waiting, key="apply", primary=True)
+            st.button(
+                "Forget these", key=f"forget-{dataset.id}", type="tertiary", on_click=_attempt, args=(_forget, dataset)
+            )
+
+
+def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary: bool = False) -> None:
+    """Makes the next version of what waits."""
+    st.button(
+        f"Apply {plural(len(waiting), 'change')}",
+        key=f"{key}-{dataset.id}",
+        type="primary" if primary else "secondary",
+        icon=":material/done_all:",
+        help="Makes a new version of this data set. The one from before stays, and so do classifiers that learned from it",
+        on_click=_attempt,
+        args=(_apply, dataset, waiting),
+    )
+
+
+def gather(dataset: DatasetFolder, remedies: Remedies) -> None:
+    """Add to what waits; for pictures that it names already, `remedies` takes the place of what was decided."""
+    dataset.versions.gather(dataset.versions.gathered().then(remedies))
+
+
+def gather_button(dataset: DatasetFolder, remedies: Remedies, label: str, *, key: str, icon: str) -> None:
+    """Decides for several pictures at once."""
+    st.button(label, key=key, icon=icon, on_click=_attempt, args=(gather, dataset, remedies))
+
+
+def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captions: Sequence[str], *, key: str) -> None:
+    """Pictures with their captions (Markdown), a page at a time, and under each what is to be done with it."""
+    waiting = dataset.versions.gathered()
+    decided = {
+        **dict.fromkeys(waiting.keep, _KEEP),
+        **dict.fromkeys(waiting.leave_out, _LEAVE_OUT),
+        **{file: f"{_MOVE}{name}" for file, name in waiting.move.items()},
+    }
+    place, shown = grids.paged(list(zip(rows, captions, strict=True)), key=key, page_size=_PAGE)
+    with place, st.grid("auto", min_column_width=140, gap="small", vertical_alignment="bottom") as tiles:
+        for row, caption in shown:
+            image = manifest.images[row]
+            own = manifest.classes[image.label]
+            field = f"{key}-{image.file}-{dataset.number}"
+            st.session_state[field] = decided.get(image.file)
+            with tiles.cell(), st.container(gap="xxsmall"):
+                spoken = caption.replace("\\", "").replace("**", "")
+                grids.picture(dataset.thumbnail(image), caption=caption or None, alt=spoken or f"a picture of {own}")
+                st.selectbox(
+                    f"What to do with picture {row + 1}, {own}",
+                    [_KEEP, _LEAVE_OUT, *(f"{_MOVE}{name}" for name in manifest.classes if name != own)],
+                    index=None,
+                    key=field,
+                    placeholder="Decide",
+                    label_visibility="collapsed",
+                    on_change=_attempt,
+                    args=(_decide, dataset, image.file, field),
+                )
+
+
+def _decide(dataset: DatasetFolder, file: str, field: str) -> None:
+    """Take over what was chosen in `field` for the picture `file`; nothing chosen: it is undecided again."""
+    chosen = st.session_state.get(field)
+    if chosen is None:
+        dataset.versions.gather(dataset.versions.gathered().without({file}))
+    elif chosen == _KEEP:
+        gather(dataset, Remedies(keep=(file,)))
+    elif chosen == _LEAVE_OUT:
+        gather(dataset, Remedies(leave_out=(file,)))
+    else:
+        gather(dataset, Remedies(move={file: chosen.removeprefix(_MOVE)}))
+
+
+def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:
+    current = dataset.number
+    with st.container(horizontal=True, vertical_alignment="center"):
+        field = f"version-{dataset.id}"
+        st.session_state[field] = current
+        st.selectbox(
+            "Version",
+            sorted((1, *made), reverse=True),
+            format_func=lambda number: _called(number, made.get(number)),
+            key=field,
+            label_visibility="collapsed",
+            width=420,
+            on_change=_attempt,
+            args=(_choose, dataset, field),
+        )
+        if current > 1:
+            st.button(
+                "Undo",
+                key=f"undo-{dataset.id}",
+                icon=":material/undo:",
+                help=f"Back to version {made[current].parent}. Nothing is deleted, so you can come back",
+                on_click=_attempt,
+                args=(_go_to, dataset, made[current].parent),
+            )
+
+
+def _called(number: int, version: DatasetVersion | None) -> str:
+    if version is None:
+        return "Version 1: as it was read"
+    return f"Version {number}: {_said(version.remedies)}, {ago(version.created)}"
+
+
+def _said(remedies: Remedies) -> str:
+    parts = []
+    if remedies.leave_out:
+        parts.append(f"{len(remedies.leave_out):,} left out")
+    if remedies.move:
+        to = Counter(remedies.move.values())
+        where = f" to {plain(next(iter(to)), longest=24)}" if len(to) == 1 else ""
+        parts.append(f"{len(remedies.move):,} moved{where}")
+    if remedies.keep:
+        parts.append(f"{len(remedies.keep):,} kept")
+    return ", ".join(parts)
+
+
+def _apply(dataset: DatasetFolder, waiting: Remedies) -> None:
+    # The second click of two finds what waited applied.
+    still = dataset.versions.gathered()
+    if still == waiting:
+        number = dataset.versions.apply(waiting)
+        st.toast(f"Version {number} of {plain(dataset.name)}: {_said(waiting)}.", icon=":material/done_all:")
+
+
+def _forget(dataset: DatasetFolder) -> None:
+    dataset.versions.gather(Remedies())
+
+
+def _choose(dataset: DatasetFolder, field: str) -> None:
+    dataset.versions.choose(st.session_state[field])
+
+
+def _go_to(dataset: DatasetFolder, number: int) -> None:
+    dataset.versions.choose(number)
+
+
+def _attempt(action: Callable[..., None], *args: object) -> None:
+    """Do `action`; a refusal is shown when the page is drawn."""
+    try:
+        action(*args)
+    except GraftError as error:
+        st.session_state[_PROBLEM] = error.message
