@@ -102,6 +102,17 @@ def test_a_refusal_is_said_on_the_page(open_page: Open, twins: DatasetFolder) ->
     assert len(twins.versions.gathered()) == 60
 
 
+def test_a_version_that_the_budget_has_no_room_for_is_refused(
+    open_page: Open, twins: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins.versions.gather(Remedies(leave_out=(twins.manifest().images[0].file,)))
+    app = open_page(DATA, dataset=twins.id)
+    monkeypatch.setenv("GRAFT_WORKSPACE_GB", "0.00001")
+    _button(app, "Apply 1 change")
+    assert "This workspace takes" in app.error[0].value
+    assert twins.number == 1
+
+
 def test_pages_say_which_version_a_run_learned_from(open_page: Open) -> None:
     where = records.workspace()
     data = records.dataset(where)

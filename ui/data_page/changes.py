@@ -13,7 +13,9 @@ import streamlit as st
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
 from tl_core.errors import GraftError
+from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Workspace
 from ui import grids
 from ui.words import ago, plain, plural
 
@@ -155,7 +157,8 @@ def _apply(dataset: DatasetFolder, waiting: Remedies) -> None:
     # The second click of two finds what waited applied.
     still = dataset.versions.gathered()
     if still == waiting:
-        number = dataset.versions.apply(waiting)
+        with room_for(Workspace(dataset.workspace_folder), len(waiting.model_dump_json())):
+            number = dataset.versions.apply(waiting)
         st.toast(f"Version {number} of {plain(dataset.name)}: {_said(waiting)}.", icon=":material/done_all:")
 
 

@@ -16,7 +16,7 @@ from tl_core import locks
 from tl_core.data import pixel_arrays
 from tl_core.data.split import assign
 from tl_core.documents.remedies import Remedies
-from tl_core.errors import DataError, InUse, NotFound, SpecError
+from tl_core.errors import DataError, InUse, LimitReached, NotFound, SpecError
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.start import jobs
 from tl_core.runs.store import versions
@@ -87,6 +87,15 @@ def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytes
         pets.versions.apply(Remedies(leave_out=(_files(pets)[0],)))
     locks.release([held])
     assert (pets.number, pets.versions.made()) == (1, {})
+
+
+def test_the_number_of_versions_is_limited(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "MOST", 2)
+    files = _files(pets)
+    pets.versions.apply(Remedies(leave_out=(files[0],)))
+    with pytest.raises(LimitReached, match="has 2 versions"):
+        pets.versions.apply(Remedies(leave_out=(files[1],)))
+    assert pets.number == 2
 
 
 def test_a_run_names_its_version_and_takes_pixels_and_features_from_the_one_before(

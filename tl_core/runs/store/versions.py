@@ -19,8 +19,10 @@ from tl_core import locks
 from tl_core.disk import disk_full_said, remove, write_atomically
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
-from tl_core.errors import DocumentError, InUse, NotFound
+from tl_core.errors import DocumentError, InUse, LimitReached, NotFound
 
+MOST = 200
+"""Versions of one data set, so that reading the last one, for which all before it are read, takes a moment."""
 _PATIENCE = 5.0
 """Seconds for which a change waits for another one, which takes a fraction of one."""
 
@@ -45,7 +47,7 @@ class Versions:
         """The versions from 2 on, by number. Raises DocumentError."""
         found = {}
         for file in (self.path / "versions").glob("[0-9]*.json"):
-            found[int(file.stem)] = DatasetVersion.read(file)
+            found[int(file.stem)] = _version(file)
         return dict(sorted(found.items()))
 
     def manifest(self, number: int) -> Manifest:
@@ -67,15 +69,19 @@ class Versions:
 
         Raises:
             SpecError: there is no such picture or class, or no picture would stay.
+            LimitReached: it has `MOST` versions.
             InUse: another session changes the data set at the same moment.
             DiskFull: no space is left.
         """
         from tl_core.data.versions import applied
 
         with self._alone():
-            before = self.current
+            before, number = self.current, max(self.made(), default=1) + 1
+            if number > MOST:
+                raise LimitReached(
+                    f"This data set has {MOST} versions, and may have no more. Add its pictures again as a new data set."
+                )
             applied(self.manifest(before), remedies)
-            number = max(self.made(), default=1) + 1
             DatasetVersion(parent=before, created=time.time(), remedies=remedies).write(self._file(number))
             self._choose(number)
         self.gather(self.gathered().without({*remedies.leave_out, *remedies.move, *remedies.keep}))
@@ -140,7 +146,13 @@ def _manifest(folder: Path, number: int, moment: int, inode: int) -> Manifest:
     del moment, inode  # the cache's key
     if number == 1:
         return Manifest.read(folder / "manifest.json")
-    version = DatasetVersion.read(folder / "versions" / f"{number}.json")
+    version = _version(folder / "versions" / f"{number}.json")
     if version.parent >= number:
         raise DocumentError(f"Version {number} of {folder.name} cannot be made from version {version.parent}.")
     return applied(Versions(folder).manifest(version.parent), version.remedies)
+
+
+@lru_cache(maxsize=256)
+def _version(file: Path) -> DatasetVersion:
+    """Read once: the file of a version never changes, and no two data sets have one name."""
+    return DatasetVersion.read(file)
