@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, Unre
 from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.serving.bundle import Bundle, read_bundle
-from tl_core.serving.bundle_files import ONNX
+from tl_core.serving.bundle_files import INFO, ONNX
 from tl_core.serving.graph_check import Ends, check_graph
+from tl_core.serving.inspection import read_info
 from tl_core.serving.onnx_session import OnnxSession, too_long
 from tl_core.serving.predictor import Predictor
 from ui import drawing, grids
@@ -215,7 +216,9 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
                 shown[content] = made.shown
                 return made.pixels
 
-            model = Predictor(opened.bundle, _UntilThen(opened.session, end), batch=opened.batch)
+            # The threshold may have changed since the classifier was opened.
+            bundle = replace(opened.bundle, info=read_info(run.bundle / INFO))
+            model = Predictor(bundle, _UntilThen(opened.session, end), batch=opened.batch)
             said: list[dict[str, Any]] = []
             try:
                 for answer in model.answers([content for _, content, _ in items], read=read):
@@ -284,17 +287,22 @@ def _card(named: Named) -> None:
         )
         return
     st.image(named.shown, width="stretch", alt=f"{named.name}, called {short(answer['label'])}")
-    word = sureness(answer["probability"])
+    withheld = not answer.get("sure", True)
+    word = "not sure" if withheld else sureness(answer["probability"])
     colour = {"sure": "green", "fairly sure": "blue", "not sure": "orange"}[word]
-    st.markdown(f"### {plain(answer['label'])}", anchors=False)
+    st.markdown(f"### {'Not sure' if withheld else plain(answer['label'])}", anchors=False)
     sentence = f":{colour}-badge[{word}] {percent(answer['probability'])}"
+    if withheld:
+        sentence += f" for {plain(answer['label'], longest=30)}, less than this classifier is to answer with"
     if word == "not sure" and len(answer["top"]) > 1:
         sentence += f", it could be {plain(answer['top'][1]['label'], longest=30)}, too"
     st.markdown(sentence)
     if named.truth is not None:
         right = named.truth == answer["label"]
         sign = (
-            ":green[:material/check: right]"
+            f":gray[no answer; it is {plain(named.truth, longest=30)}]"
+            if withheld
+            else ":green[:material/check: right]"
             if right
             else f":orange[:material/close: wrong, it was {plain(named.truth, longest=30)}]"
         )

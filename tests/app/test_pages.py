@@ -13,10 +13,12 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tests.runs.executors import KEEPING, Keeping
+from tests.serving.conftest import bundle_info
 from tl_core import locks
 from tl_core.documents.report import Accuracy, Leak
 from tl_core.documents.status import Failure
 from tl_core.errors import InUse
+from tl_core.runs.keep_threshold import kept_threshold
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
@@ -240,6 +242,22 @@ def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_pag
     assert f"{len(answers)} of {len(answers)} held-out pictures; {len(answers) - 1} are right" in text(app)
     app.slider(key=f"threshold-{run.id}").set_value(99).run()
     assert "No answer is 99\u202f% sure or more" in text(app)
+
+
+def test_a_threshold_is_kept_in_the_bundle_and_taken_out_by_a_press(open_page: Open) -> None:
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert f"keep-threshold-{run.id}" not in [button.key for button in app.button], "there is no bundle"
+    bundle_info().write(run.bundle / "bundle.json")
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    app.slider(key=f"threshold-{run.id}").set_value(80).run()
+    app.button(key=f"keep-threshold-{run.id}").click().run()
+    assert kept_threshold(run) == 0.8
+    assert "The bundle has 80\u202f%: answers below that are “not sure”" in text(app)
+    assert app.button(key=f"keep-threshold-{run.id}").disabled
+    app.button(key=f"clear-threshold-{run.id}").click().run()
+    assert kept_threshold(run) is None
+    assert "The bundle has" not in text(app)
 
 
 def test_evaluate_goes_on_without_the_pictures(open_page: Open) -> None:

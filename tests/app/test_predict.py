@@ -29,7 +29,8 @@ from tests.serving.conftest import bundle, graph
 from tl_core.data.guarded import Pool, Pools
 from tl_core.runs.store.store import Store
 from tl_core.serving.bundle import Bundle
-from tl_core.serving.bundle_files import ONNX
+from tl_core.serving.bundle_files import INFO, ONNX
+from tl_core.serving.inspection import read_info
 from tl_core.serving.onnx_session import OnnxSession
 from ui import prediction, taking
 
@@ -83,6 +84,19 @@ def test_a_broken_and_a_hostile_picture_are_named_and_the_other_is_answered(
     assert "### red" in said
     assert "0.png: The picture is damaged" in said
     assert "2.png: The file is not a picture" in said
+
+
+def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sure(
+    predict: Callable[[str], AppTest], pools: Pools
+) -> None:
+    app = bring(predict(A), red())
+    assert "### red" in text(app)
+    (run,) = Store.default().workspace(A).runs()
+    info = read_info(run.bundle / INFO)
+    info.model_copy(update={"threshold": 1.0}).write(run.bundle / INFO)
+    app = bring(app, red())
+    assert "### Not sure" in text(app)
+    assert "for red, less than this classifier is to answer with" in text(app)
 
 
 def test_a_classifier_that_changed_is_checked_again(predict: Callable[[str], AppTest], pools: Pools) -> None:

@@ -125,6 +125,45 @@ def test_predict_takes_folders_and_says_it_in_words(trained: Trained, capsys: py
     assert sum("Kirsche" in line.partition("(")[0] for line in lines) >= 15
 
 
+def test_a_threshold_is_kept_in_the_bundle_and_predict_says_not_sure_below_it(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained.run_dir, tmp_path / "run")
+    file = str(trained.data / "apple" / "000.jpg")
+    assert main(["threshold", str(folder)]) == 0
+    assert capsys.readouterr().out == "The bundle has no threshold: every answer counts.\n"
+    assert main(["threshold", str(folder), "1", "--json"]) == 0
+    kept = json.loads(capsys.readouterr().out)
+    assert set(kept) == {"threshold", "answered", "answered_interval", "right", "right_interval"}
+    assert (kept["threshold"], kept["answered"], kept["right"], kept["right_interval"]) == (1, 0, None, None)
+    assert "below 1 is to count as" in (folder / "bundle" / "MODEL_CARD.md").read_text()
+    assert main(["predict", str(folder), file]) == 0
+    assert capsys.readouterr().out.startswith(f"{file}: not sure, perhaps apple ")
+    assert main(["predict", str(folder / "bundle"), file, "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert (answer["label"], answer["sure"]) == ("apple", False)
+    assert main(["threshold", str(folder), "0.2"]) == 0
+    assert "Answers below 20.0 % are not sure. Of 9 held-out pictures, 100 % are answered" in capsys.readouterr().out
+    assert main(["predict", str(folder), file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["sure"] is True
+    assert main(["threshold", str(folder), "--clear"]) == 0
+    assert main(["predict", str(folder), file, "--json"]) == 0
+    assert '"sure"' not in capsys.readouterr().out
+    assert "to count as" not in (folder / "bundle" / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["80"], "such as 0.8 for 80 %; 80 is none"), (["0.8", "--clear"], "not both"), ([], "has no bundle")],
+)
+def test_what_is_wrong_with_a_threshold_is_said(
+    trained: Trained, tmp_path: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained.run_dir if arguments else tmp_path
+    assert main(["threshold", str(folder), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["run", "bundle"])
 def test_evaluate_on_the_own_test_split_repeats_the_report(
     trained: Trained, what: str, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from tests.serving.conftest import bundle_info
-from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
+from tl_core.documents.report import ClassMetrics, ImageAnswer, Report, SplitMetrics
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
 
@@ -50,6 +50,20 @@ def test_says_what_was_measured_and_how_sure_that_is() -> None:
     assert "; macro F1 0.850." in card
     assert "| class | precision | recall | F1 | pictures |" in card
     assert "BSD-3-Clause" in card
+
+
+def test_says_what_the_threshold_gives() -> None:
+    answers = tuple(
+        ImageAnswer(row=row, truth=0, predicted=int(row == 3), probability=sure, truth_probability=0.5)
+        for row, sure in enumerate((0.9, 0.8, 0.7, 0.95))
+    )
+    found = report().model_copy(update={"answers": answers})
+    card = model_card(bundle_info(threshold=0.8), found)
+    assert (
+        'below 0.8 is to count as "not sure". On the held-out pictures, 3 of 4 answers reach it, and 66.7% of them are right.'
+        in card
+    )
+    assert "not sure" not in model_card(bundle_info(), found)
 
 
 def test_no_name_becomes_markup_in_the_model_card() -> None:

@@ -34,6 +34,7 @@ from tl_core.serving.predictor import Predictor
         ({"interpolation": "../../etc"}, "interpolation"),
         ({"temperature": 0}, "temperature"),
         ({"temperature": None}, "temperature"),
+        ({"threshold": 1.5}, "threshold"),
         ({"embedding_size": 5}, "does not fit"),
         ({"schema_version": 2}, "schema_version"),
         ({"surprise": 1}, "surprise"),

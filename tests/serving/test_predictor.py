@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ def test_an_answer_has_the_top_classes_and_their_probabilities(bundle: Bundle) -
     assert answer["probability"] == answer["top"][0]["probability"] > answer["top"][1]["probability"]
     (whole,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)])
     assert sum(entry["probability"] for entry in whole["top"]) == pytest.approx(1)
+
+
+def test_below_the_threshold_of_the_bundle_an_answer_is_not_sure_and_keeps_its_probabilities(bundle: Bundle) -> None:
+    plain = Image.new("RGB", (40, 40), GREEN)
+    (before,) = Predictor(bundle).predict([plain])
+    assert "sure" not in before
+    for threshold, sure in ((before["probability"], True), (min(1.0, before["probability"] + 1e-6), False)):
+        info = bundle.info.model_copy(update={"threshold": threshold})
+        (answer,) = Predictor(replace(bundle, info=info)).predict([plain])
+        assert answer == before | {"sure": sure}
 
 
 def test_path_text_bytes_and_picture_give_the_same_answer(bundle: Bundle, tmp_path: Path) -> None:

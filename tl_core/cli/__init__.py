@@ -36,6 +36,7 @@ for command in (
     rank.rank,
     bundles.evaluate,
     bundles.predict,
+    bundles.threshold,
     bundles.export,
     service.app,
     service.demo,

@@ -11,7 +11,7 @@ import typer
 from tl_core import api
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Json
-from tl_core.errors import NotFound
+from tl_core.errors import NotFound, SpecError
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
 
@@ -83,8 +83,53 @@ def predict(
             show.line(f"{answer['file']}: not read. {answer['error']['message']}")
             continue
         others = ", ".join(f"{row['label']} {show.percent(row['probability'])}" for row in answer["top"][1:])
-        said = f"{answer['file']}: {answer['label']} {show.percent(answer['probability'])}"
+        said = f"{answer['label']} {show.percent(answer['probability'])}"
+        said = f"{answer['file']}: {said if answer.get('sure', True) else f'not sure, perhaps {said}'}"
         show.line(f"{said} (then {others})" if others else said)
+
+
+def threshold(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")],
+    probability: Annotated[
+        float | None,
+        typer.Argument(
+            metavar="P",
+            help="From which probability on an answer is sure, such as 0.8; without it, the present one is said.",
+        ),
+    ] = None,
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="Take the threshold out of the bundle.")] = False,
+    json: Json = False,
+) -> None:
+    """Keep in a run's bundle how sure an answer has to be: below that, predict and the Predict page say "not sure"."""
+    from tl_core.runs.keep_threshold import keep_threshold, kept_threshold, withheld
+    from tl_core.runs.store.folders import RunFolder
+
+    if clear and probability is not None:
+        raise SpecError("--clear takes the threshold away: give it, or a probability, not both.")
+    folder = RunFolder(run.absolute())
+    if clear or probability is not None:
+        keep_threshold(folder, probability)
+    kept = kept_threshold(folder)
+    found = withheld(folder.report(), kept) if kept is not None else None
+    if json:
+        show.as_json(
+            {
+                "threshold": kept,
+                "answered": found.coverage if found else None,
+                "answered_interval": found.coverage_interval if found else None,
+                "right": found.accuracy if found else None,
+                "right_interval": found.accuracy_interval if found and found.answered else None,
+            }
+        )
+    elif found is None:
+        show.line("The bundle has no threshold: every answer counts.")
+    else:
+        share = "" if found.accuracy is None else f", {show.percent(found.accuracy)} of them right"
+        show.line(
+            f"Answers below {show.percent(found.threshold)} are not sure. Of {found.images:,} held-out pictures, "
+            f"{show.percent(found.coverage)} are answered{share}."
+        )
 
 
 def export(

@@ -28,6 +28,10 @@ class BundleInfo(Document):
     """The seed of the run. The split of its data set is in split.json; that of a bundle without this file can be computed again from the seed."""
     temperature: float
     """The temperature of the calibration (Guo et al. 2017); the logits of the graph are divided by it already."""
+    threshold: float | None = None
+    """The least probability, above 0 and at most 1, of the likeliest class with which an answer is sure; below it the answer is "not sure". None:
+    nobody has chosen one.
+    """
     embedding_size: int
     linear_on_pooled: bool
     """Whether the logits are one linear layer on the mean of `map`. Then the class weights times `map` are a heatmap."""

@@ -29,7 +29,7 @@ Classes, in the order of the answers: {classes}{more}.
 ## How far to trust it
 
 {_measured(report)}
-
+{_withheld(info, report)}
 It answers with one of its classes for every picture, also for one that shows none of them. What it was trained on, and by
 whom it was labelled, decides what it can be used for.
 
@@ -90,6 +90,19 @@ def _measured(report: Report) -> str:
             "",
             *(f"| {' | '.join(cells)} |" for cells in table),
         ]
+    )
+
+
+def _withheld(info: BundleInfo, report: Report) -> str:
+    """What the threshold of the bundle gives on the held-out pictures, as a paragraph; empty where it has none."""
+    if info.threshold is None:
+        return ""
+    sure = [answer for answer in report.answers if answer.probability >= info.threshold]
+    right = sum(answer.predicted == answer.truth for answer in sure)
+    share = f", and {right / len(sure):.1%} of them are right" if sure else ""
+    return (
+        f'\nAn answer with a probability below {info.threshold:g} is to count as "not sure". On the held-out pictures, {len(sure)} of '
+        f"{len(report.answers)} answers reach it{share}.\n"
     )
 
 

@@ -52,6 +52,9 @@ def _check_info(info: BundleInfo) -> None:
             info.interpolation in INTERPOLATIONS
         ),
         f"its temperature is {info.temperature}, which must be above 0": 0 < info.temperature < math.inf,
+        f"its threshold is {info.threshold}, which must be a probability above 0": (
+            info.threshold is None or 0 < info.threshold <= 1
+        ),
         f"its embedding size is {info.embedding_size}": info.embedding_size >= 1,
     }
     problems = [problem for problem, right in possible.items() if not right]

@@ -75,7 +75,8 @@ class Predictor:
         """One answer for each item (a path, bytes or a PIL image), in order. `read` decodes them.
 
         An answer is `{file, label, probability, top: [{label, probability}]}` with the `top` likeliest classes; that of an
-        item that cannot be read is `{file, error: {kind, message}}`.
+        item that cannot be read is `{file, error: {kind, message}}`. Where the bundle has a threshold, `sure` says whether the
+        probability reaches it.
 
         Raises:
             BundleError: the graph does not do what it says.
@@ -202,7 +203,10 @@ class Predictor:
     def _answer(self, row: NDArray[np.float64], top: int) -> Answer:
         best = np.argsort(-row, kind="stable")[: max(1, top)]
         ranked = [{"label": self.classes[index], "probability": float(row[index])} for index in best]
-        return {"label": ranked[0]["label"], "probability": ranked[0]["probability"], "top": ranked}
+        answer: Answer = {"label": ranked[0]["label"], "probability": ranked[0]["probability"], "top": ranked}
+        if self.info.threshold is not None:
+            answer["sure"] = answer["probability"] >= self.info.threshold
+        return answer
 
     def _run(
         self, output: str, pixels: NDArray[np.uint8], shape: tuple[int, ...] | None, *, last: bool = True

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from tl_core.evaluation.calibration import BIN_IMAGES, reliability, selective_answers
+from tl_core.errors import GraftError
+from tl_core.evaluation.calibration import BIN_IMAGES, reliability
+from tl_core.runs.keep_threshold import keep_threshold, kept_threshold, withheld
+from tl_core.runs.store.folders import RunFolder
 from ui import charts
 from ui.evaluate_page.results import Result
-from ui.words import NARROW, interval, percent, plural
+from ui.words import NARROW, interval, percent, plain, plural
 
 _AT_FIRST = 90
 """Percent at which the slider stands until somebody moves it: from there on the Predict page calls an answer sure."""
@@ -60,16 +63,56 @@ def _slider(result: Result) -> None:
         key=f"threshold-{result.run.id}",
         persist_state="session",
     )
-    found = selective_answers(*_answers(result), threshold=threshold / 100)
+    found = withheld(result.report, threshold / 100)
     given = f"**{percent(found.coverage)}** of the pictures answered ({interval(*found.coverage_interval)})"
     if found.accuracy is None:
         st.markdown(f"No answer is {threshold}{NARROW}% sure or more.")
+        _keeping(result.run, threshold)
         return
     st.markdown(f"{given},  \n**{percent(found.accuracy)}** of them right ({interval(*found.accuracy_interval)})")
     st.caption(
         f"{found.answered:,} of {plural(found.images, 'held-out picture')}; {found.right:,} are right. The ranges are for 95 of 100 cases. "
         "A threshold that was chosen for its figure here will do a little worse on new pictures."
     )
+    _keeping(result.run, threshold)
+
+
+def _keeping(run: RunFolder, percent_sure: int) -> None:
+    """The threshold that the bundle has, and buttons that keep the one of the slider, or take it away."""
+    try:
+        kept = kept_threshold(run)
+    except GraftError:
+        # Without a bundle there is nothing to keep it in; the page says so below.
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        same = kept is not None and round(100 * kept) == percent_sure
+        st.button(
+            "Keep in the bundle",
+            key=f"keep-threshold-{run.id}",
+            icon=":material/save:",
+            help="The Predict page, predict and the bundle itself then call every answer below it not sure.",
+            disabled=same or percent_sure == 0,
+            on_click=_keep,
+            args=(run, percent_sure / 100),
+        )
+        if kept is not None:
+            st.button(
+                "Take it out",
+                key=f"clear-threshold-{run.id}",
+                icon=":material/close:",
+                type="tertiary",
+                on_click=_keep,
+                args=(run, None),
+            )
+    if kept is not None:
+        st.caption(f":material/check: The bundle has {percent(kept)}: answers below that are “not sure”.")
+
+
+def _keep(run: RunFolder, threshold: float | None) -> None:
+    try:
+        keep_threshold(run, threshold)
+    except GraftError as error:
+        st.toast(plain(error.message, longest=400), icon=":material/error:")
 
 
 def _answers(result: Result) -> tuple[np.ndarray, np.ndarray]:
