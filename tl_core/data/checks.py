@@ -266,18 +266,16 @@ def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
         what = " and ".join(
             text
             for text, count in (
-                (_count(exact, "picture is", "pictures are"), exact),
+                (_count(exact, "picture", "pictures"), exact),
                 (
-                    _count(
-                        near, "group of pictures that belong together is", "groups of pictures that belong together are"
-                    ),
+                    _count(near, "group of pictures that belong together", "groups of pictures that belong together"),
                     near,
                 ),
             )
             if count
         )
         yield Found(
-            f"{what} in more than one of your train, val and test folders, among them "
+            f"{what} {'is' if exact + near == 1 else 'are'} in more than one of your train, val and test folders, among them "
             f"{manifest.images[groups[0][0]].name!r}; {_count(len(leaked), 'held-out picture shows', 'held-out pictures show')} what is learned "
             "from. A picture that is both learned from and judged on makes the result look "
             "better than it is: leave it in one of the folders only.",

@@ -140,7 +140,8 @@ def _pictures(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, k
             )
         if finding.remedy in ("leave_out", "move"):
             everything = proposals.kept(manifest, finding)
-            changes.gather_button(dataset, everything, "Keep them all", key=f"{key}-keep", icon=":material/thumb_up:")
+            label = "Keep it" if len(finding.rows) == 1 else "Keep them all"
+            changes.gather_button(dataset, everything, label, key=f"{key}-keep", icon=":material/thumb_up:")
         waiting = dataset.versions.gathered()
         if waiting:
             changes.apply_button(dataset, waiting, key=f"{key}-apply")
@@ -153,8 +154,10 @@ def _pictures(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, k
 
 def _in_words(finding: Finding, remedies: Remedies) -> str:
     """What a button does that takes all of `remedies`."""
+    if len(finding.rows) == 1:
+        return "Move it to the class that was answered" if remedies.move else "Leave it out"
     if remedies.move:
-        return f"Move {len(remedies.move):,} to the class that was answered"
+        return f"Move all {len(remedies.move):,} to the classes that were answered"
     if finding.kind == "near_copy":
         return f"Leave out {len(remedies.leave_out):,}: all but one of each group"
     if finding.kind == "copy_across_splits":
