@@ -12,7 +12,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 SIDE = 56
 """Pixels a side to which pictures are reduced before they are compared."""
@@ -22,11 +21,13 @@ _SAMPLES = 16
 _TURNS = np.radians((-14.0, -7.0, 0.0, 7.0, 14.0))
 _SCALES = np.log((0.8, 0.9, 1.0, 1.12, 1.25))
 _SHIFTS = (-0.13, 0.0, 0.13)
-_COARSE = 0.8
-"""A correlation below which no finer placing is looked for."""
+COARSE = 0.8
+"""A correlation of the roughly placed middle below which no finer placing is looked for."""
 _SMOOTH = 0.93
 _SMOOTH_BLURRED = 0.97
 """Correlation that must be reached after a few rounds of placing more finely, and the same for pictures without fine detail."""
+_FINE, _COARSER = 1.0, 3.0
+"""Standard deviation of the Gaussian under which pictures are placed, and of the one whose result is taken off for their detail, pixels."""
 _FLAT = 3.0
 """Standard deviation of grey values (0 to 255) below which a picture has nothing to compare."""
 
@@ -37,15 +38,25 @@ _DETAILED = 0.05
 def greys(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Luminance of `pixels` (N, S, S, 3), reduced to float32 (N, SIDE, SIDE) by the mean of blocks; S is at least `SIDE`."""
     step = pixels.shape[1] // SIDE
-    cut = step * SIDE
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    weights = np.array([0.299, 0.587, 0.114], np.float32) / step**2
+    whole = np.uint16 if step**2 * 255 < 2**16 else np.uint32
+    found = np.empty((len(pixels), SIDE, SIDE), np.float32)
+    for start in range(0, len(pixels), 64):
+        part = pixels[start : start + 64, : step * SIDE, : step * SIDE]
+        # Whole numbers, summed first down, where the values of a row lie side by side, and then across.
+        down = sum((part[:, row::step] for row in range(1, step)), part[:, ::step].astype(whole))
+        across = sum((down[:, :, column::step] for column in range(1, step)), down[:, :, ::step])
+        found[start : start + 64] = across @ weights
+    return found
+
+
+def middles(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The middle of each picture of `greys`, as it is looked for in others: (N, K), each with mean 0 and length 1."""
     parts = [
-        (pixels[start : start + 64, :cut, :cut].astype(np.float32) @ weights)
-        .reshape(-1, SIDE, step, SIDE, step)
-        .mean((2, 4))
-        for start in range(0, len(pixels), 64)
+        _normalised(_sampled(_blurred(grey[start : start + 64], _FINE), _STILL[None])[:, 0])
+        for start in range(0, len(grey), 64)
     ]
-    return np.concatenate(parts) if parts else np.empty((0, SIDE, SIDE), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, _SAMPLES**2), np.float32)
 
 
 class View:
@@ -57,20 +68,21 @@ class View:
         contrast = float(grey.std())
         self.flat = contrast < _FLAT
         """Whether there is nothing to compare."""
-        self._smooth: NDArray[np.float32] = gaussian_filter(grey, 1.0)
+        self._smooth: NDArray[np.float32] = _blurred(grey, _FINE)
         self.detailed = float((grey - self._smooth).std()) >= _DETAILED * contrast
         """Whether there is fine detail, which an enlarged or blurred picture lacks."""
-        self._fine: NDArray[np.float32] = grey - gaussian_filter(grey, 3.0)
+        self._fine: NDArray[np.float32] = grey - _blurred(grey, _COARSER)
         self._middle: NDArray[np.float32] = _normalised(_sampled(self._smooth, _STILL[None]))[0]
-        self._placings: NDArray[np.float32] | None = None
 
-    def coarse(self, other: View) -> tuple[float, int]:
-        """The highest correlation of the middle of `other` with a part of this picture, and the number of its placing."""
-        if self._placings is None:
-            self._placings = _normalised(self._smooth.ravel()[_bank(round(self._aspect, 1))])
-        found = self._placings @ other._middle
-        best = int(found.argmax())
-        return float(found[best]), best
+    def coarse(self, parts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """For each of `parts` (P, K), the `middles` of others, its highest correlation with a part of this picture, and the number of its
+        placing: (P,) each."""
+        samples = (self._smooth - self._smooth.mean()).ravel()[_bank(round(self._aspect, 1))]
+        squares = np.einsum("mk,mk->m", samples, samples) - samples.shape[1] * np.square(samples.mean(1))
+        # The means of the parts are 0, so that those of the samples need not be subtracted.
+        found = samples @ parts.T / np.sqrt(np.maximum(squares, 1e-6))[:, None]
+        best = found.argmax(axis=0)
+        return found[best, np.arange(len(parts))], best
 
     def refined(self, other: View, placing: int) -> float:
         """The correlation of the detail of the middle of `other` with this picture, at the best placing beside `placing`; -1 where none fits."""
@@ -97,19 +109,6 @@ class View:
         return placing
 
 
-def correlation(one: View, other: View) -> float:
-    """How well the detail of two pictures fits after alignment: the normalised cross-correlation, at most 1.
-
-    The middle of one is looked for in the other, and the other way round: what was cut out of a picture is found in it only. -1 where no
-    placing comes near, or where a picture has no contrast.
-    """
-    if one.flat or other.flat:
-        return -1.0
-    ways = ((one.coarse(other), one, other), (other.coarse(one), other, one))
-    (coarse, placing), whole, part = max(ways, key=lambda way: way[0][0])
-    return whole.refined(part, placing) if coarse >= _COARSE else -1.0
-
-
 _PLACINGS: NDArray[np.float64] = np.array(list(product((1, -1), (1, -1), _TURNS, _SCALES, _SHIFTS, _SHIFTS)))
 """Each row: mirrored across and down (-1) or not (1), turn in radians, logarithm of the scale, shift across and down in half sides."""
 _PLACINGS = _PLACINGS[np.abs(_PLACINGS[:, 4:]).max(1) <= 1.08 - _MIDDLE * np.exp(_PLACINGS[:, 3])]
@@ -119,24 +118,57 @@ _ROUNDS = 14
 _TRIED = 4
 
 
+@cache
+def _grid(samples: int) -> NDArray[np.float64]:
+    """Where the samples of the middle lie, across and down, in half sides from the centre: (2, samples * samples)."""
+    ticks = ((np.arange(samples) + 0.5) / samples * 2 - 1) * _MIDDLE
+    down, across = np.meshgrid(ticks, ticks, indexing="ij")
+    return np.stack([across.ravel(), down.ravel()])
+
+
 def _points(placings: NDArray[np.float64], samples: int, aspect: float) -> NDArray[np.float64]:
     """Where the samples of the middle lie in the other picture, in pixels: (2, M, samples * samples), down and across."""
-    ticks = ((np.arange(samples) + 0.5) / samples * 2 - 1) * _MIDDLE
-    down, across = (axis.ravel() for axis in np.meshgrid(ticks, ticks, indexing="ij"))
-    mirror_x, mirror_y, turn, log_scale, shift_x, shift_y = (column[:, None] for column in placings.T)
-    x, y, scale = across * mirror_x, down * mirror_y, np.exp(log_scale)
+    mirror_x, mirror_y, turn, log_scale, shift_x, shift_y = placings.T
+    scale = np.exp(log_scale)
     cosine, sine = np.cos(turn) * scale, np.sin(turn) * scale
-    places = np.stack([sine * aspect * x + cosine * y + shift_y, cosine * x - sine / aspect * y + shift_x])
+    turned = np.array(
+        [[sine * aspect * mirror_x, cosine * mirror_y], [cosine * mirror_x, -sine / aspect * mirror_y]]
+    ).transpose(0, 2, 1)
+    places = turned @ _grid(samples) + np.stack([shift_y, shift_x])[:, :, None]
     return np.asarray((places + 1) / 2 * SIDE - 0.5)
 
 
 def _sampled(
     grey: NDArray[np.float32], placings: NDArray[np.float64], aspect: float = 1.0, *, finer: bool = False
 ) -> NDArray[np.float32]:
-    """Samples (M, K) of `grey` under each of the placings (M, 6)."""
-    points = _points(placings, 2 * _SAMPLES if finer else _SAMPLES, aspect)
-    found: NDArray[np.float32] = map_coordinates(grey, points, order=1, mode="nearest", output=np.float32)
-    return found
+    """Samples (..., M, K) of `grey` (..., SIDE, SIDE) under each of the placings (M, 6), bilinear; beyond the edge lies the edge."""
+    points = _points(placings, 2 * _SAMPLES if finer else _SAMPLES, aspect).clip(0, SIDE - 1)
+    corner = np.minimum(points.astype(np.intp), SIDE - 2)
+    down, across = (points - corner).astype(np.float32)
+    flat, at = grey.reshape(*grey.shape[:-2], SIDE * SIDE), corner[0] * SIDE + corner[1]
+    left, right = (flat[..., at + side] * (1 - down) + flat[..., at + SIDE + side] * down for side in (0, 1))
+    return np.asarray(left * (1 - across) + right * across)
+
+
+def _blurred(grey: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """`grey` (..., SIDE, SIDE) under a Gaussian of this standard deviation in pixels; beyond the edge lies the picture's mirror image."""
+    blur = _gaussian(deviation)
+    return np.asarray(blur @ grey @ blur.T)
+
+
+@cache
+def _gaussian(deviation: float) -> NDArray[np.float32]:
+    """The matrix (SIDE, SIDE) that blurs a column."""
+    reach = np.arange(-round(4 * deviation), round(4 * deviation) + 1)
+    weights = np.exp(-0.5 * np.square(reach / deviation))
+    at = np.arange(SIDE)[:, None] + reach
+    found = np.zeros((SIDE, SIDE))
+    np.add.at(
+        found,
+        (np.arange(SIDE)[:, None], np.where(at < 0, -1 - at, np.where(at < SIDE, at, 2 * SIDE - 1 - at))),
+        weights,
+    )
+    return np.asarray(found / weights.sum(), dtype=np.float32)
 
 
 def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:

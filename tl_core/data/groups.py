@@ -18,18 +18,17 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from itertools import combinations, pairwise
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from tl_core.data.alignment import COARSE, View, greys, middles
 from tl_core.data.joined import Joined, alike
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
-
-if TYPE_CHECKING:
-    from tl_core.data.alignment import View
 
 GROUPS_VERSION = 1
 """Part of the cache keys of groups: raise it when the same pictures would give other groups."""
@@ -70,9 +69,6 @@ def find_groups(
     `features` (N, D) are those of the frozen backbone and `pixels` uint8 (N, S, S, 3) what it was given; both may be memory maps, and are
     read in blocks. Yields progress of the stage `groups`. Byte-identical pictures are always in one group.
     """
-    # SciPy's filters, which it takes, are imported only where groups are not in the cache.
-    from tl_core.data.alignment import greys
-
     count = len(images)
     grey = greys(pixels)
     unit = _unit(features)
@@ -82,40 +78,68 @@ def find_groups(
         joined.all(same)
     for one, other in _named_pairs(images, unit, nearest):
         joined.pair(one, other)
-    pairs = sorted(_candidates(unit, nearest, _hashes(grey)))
     pace = Pace("groups", count)
+    pairs = sorted(_candidates(unit, nearest, _hashes(grey)))
     views: dict[int, View] = {}
-    at = 0
-    for one, other in pairs:
-        if one > at:
-            at = one
-            yield from pace.at(at)
-        if joined.root(one) != joined.root(other) and _near_copy(
-            _view(views, grey, images, one), _view(views, grey, images, other)
-        ):
-            joined.pair(one, other)
-        views = {row: view for row, view in views.items() if row >= one} if len(views) > _VIEWS else views
+    # Matrices are so small from here on that threads would wait for each other longer than they compute.
+    with threadpool_limits(1):
+        fits = yield from _coarse_fits(pairs, grey, images, pace)
+        for one, other, whole, placing in fits:
+            yield from pace.at((count + one) // 2)
+            if joined.root(one) != joined.root(other):
+                if len(views) > _VIEWS:
+                    views.clear()
+                views.update({row: _view(grey, images, row) for row in (one, other) if row not in views})
+                if _near_copy(views[whole], views[one + other - whole], placing):
+                    joined.pair(one, other)
     yield from pace.at(count)
     return joined.groups()
 
 
-_VIEWS = 200
-"""Prepared pictures that are kept, at about a megabyte each."""
+_VIEWS = 2_000
+"""Prepared pictures that are kept, at about 30 kilobytes each."""
 
 
-def _view(views: dict[int, View], grey: NDArray[np.float32], images: Sequence[ImageEntry], row: int) -> View:
-    from tl_core.data.alignment import View
+class _Fit(NamedTuple):
+    """Two pictures, the middle of one of which is found in the other."""
 
-    if row not in views:
-        views[row] = View(grey[row], images[row].width / images[row].height)
-    return views[row]
+    one: int
+    other: int
+    whole: int
+    """In which of them."""
+    placing: int
 
 
-def _near_copy(one: View, other: View) -> bool:
-    from tl_core.data.alignment import correlation
+def _coarse_fits(
+    pairs: Sequence[tuple[int, int]], grey: NDArray[np.float32], images: Sequence[ImageEntry], pace: Pace
+) -> Generator[Event, None, list[_Fit]]:
+    """Those of `pairs` that fit roughly, in their order. The middle of each is looked for in the other: what was cut out of a picture is
+    found in it only."""
+    partners: dict[int, list[int]] = defaultdict(list)
+    for one, other in pairs:
+        partners[one].append(other)
+        partners[other].append(one)
+    parts = middles(grey)
+    best: dict[tuple[int, int], tuple[float, int, int]] = {}
+    for row, others in sorted(partners.items()):
+        yield from pace.at(row // 2)
+        view = _view(grey, images, row)
+        for other, found, placing in zip(others, *(each.tolist() for each in view.coarse(parts[others])), strict=True):
+            pair = min(row, other), max(row, other)
+            if found >= COARSE and (pair not in best or found > best[pair][0]):
+                best[pair] = found, row, placing
+    return [_Fit(*pair, *best[pair][1:]) for pair in pairs if pair in best]
 
-    least = FITTING if one.detailed and other.detailed else FITTING_BLURRED
-    return correlation(one, other) >= least
+
+def _view(grey: NDArray[np.float32], images: Sequence[ImageEntry], row: int) -> View:
+    return View(grey[row], images[row].width / images[row].height)
+
+
+def _near_copy(whole: View, part: View, placing: int) -> bool:
+    """Whether the middle of `part` is in `whole` beside `placing`; not where one of them has no contrast."""
+    if whole.flat or part.flat:
+        return False
+    return whole.refined(part, placing) >= (FITTING if whole.detailed and part.detailed else FITTING_BLURRED)
 
 
 def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -142,11 +166,9 @@ def _nearest(unit: NDArray[np.float32]) -> NDArray[np.intp]:
 
 def _hashes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """The perceptual hash of each picture, as 1 and -1: (N, `_HASH`, `_HASH`). The mean, which is no sign, is 0."""
-    from scipy.fft import dctn
-
-    transformed = np.concatenate(
-        [dctn(grey[start : start + _BLOCK], axes=(1, 2))[:, :_HASH, :_HASH] for start in range(0, len(grey), _BLOCK)]
-    )
+    side = grey.shape[1]
+    waves = np.cos(np.pi / side * np.outer(np.arange(_HASH), np.arange(side) + 0.5)).astype(np.float32)
+    transformed = waves @ grey @ waves.T
     signs = np.sign(transformed).astype(np.float32)
     signs[:, 0, 0] = 0
     return np.asarray(signs)
