@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, live, workspace
-from ui.data_page import adding, dataset, dropzone, wrong_labels
+from ui.data_page import adding, dataset, dropzone, picture_map, wrong_labels
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
@@ -48,6 +48,7 @@ with workspace.page(DATA) as here:
             actions.menu(opened, key="data")
         if manifest:
             dataset.show(opened, manifest)
+            picture_map.show(here, opened, manifest)
             wrong_labels.show(here, opened, manifest)
         elif not status.final:
             dataset.reading(opened)

@@ -320,6 +320,68 @@ def clicked(selection: Any) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
+LASSO_CONFIG = CONFIG | {
+    "displayModeBar": True,
+    "displaylogo": False,
+    "modeBarButtons": [["lasso2d", "select2d"]],
+}
+"""For a chart in which points are selected by drawing around them."""
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7F00", "#6B7280")
+"""Colours of classes in their order, told apart by the colour-blind, too; further classes have them again with another symbol."""
+_MOST_NAMED = 24
+"""The most classes that the legend names; of more, each dot says its own."""
+_SYMBOLS = ("circle", "diamond", "cross", "triangle-up", "square", "x", "star")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def picture_map(
+    _rows: Sequence[int],
+    _x: Sequence[float],
+    _y: Sequence[float],
+    _labels: Sequence[int],
+    classes: Sequence[str],
+    shown: Sequence[int],
+    *,
+    title: str,
+    drawn: str,
+) -> go.Figure:
+    """A dot for each picture at `_x`, `_y`, in the colour of its class; each dot has its row of `_rows` as `customdata`.
+
+    `_labels`: the class of each, an index into `classes`. Only those in `shown` are drawn; a class keeps its colour. `drawn` stands for
+    the map: comparing its thousands of numbers with those of the figures that are kept would take a tenth of a second.
+    Drawn as SVG: a browser without WebGL would show nothing of `scattergl`.
+    """
+    del drawn  # part of the cache's key
+    figure = _figure(title, 520)
+    figure.update_layout(dragmode="lasso", hovermode="closest", clickmode="event+select", legend={"y": -0.02})
+    for label_, name in enumerate(classes):
+        places = [place for place, one in enumerate(_labels) if one == label_] if label_ in shown else []
+        figure.add_scatter(
+            x=[_x[place] for place in places],
+            y=[_y[place] for place in places],
+            name=label(name),
+            mode="markers",
+            marker={
+                "size": 7,
+                "opacity": 0.85,
+                "color": CLASS_COLOURS[label_ % len(CLASS_COLOURS)],
+                "symbol": _SYMBOLS[label_ // len(CLASS_COLOURS) % len(_SYMBOLS)],
+            },
+            customdata=[[_rows[place]] for place in places],
+            hovertemplate=f"{label(name, longest=40)}<extra></extra>",
+            showlegend=bool(places) and len(shown) <= _MOST_NAMED,
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure
+
+
+def selected_rows(selection: Any) -> list[int]:
+    """The rows of the pictures that are selected on a map, each once, in order."""
+    points = selection["selection"]["points"] if selection else []
+    return sorted({int(point["customdata"][0]) for point in points if point.get("customdata")})
+
+
 def reliability(
     confidences: Sequence[float],
     accuracies: Sequence[float],

@@ -334,7 +334,48 @@ class LabelReviewSpec(Question):
         )
 
 
+class PictureMap(Answer):
+    """Pictures of a data set on a plane, similar ones near each other."""
+
+    rows: tuple[int, ...]
+    """The pictures on it, as rows of the manifest: all, or a sample."""
+    x: tuple[float, ...]
+    """Where each of them lies; the unit means nothing."""
+    y: tuple[float, ...]
+    other: tuple[int, ...]
+    """For each of them the index of the class of the most similar picture with another label."""
+    lookalikes: tuple[Lookalikes, ...]
+    """For each of them the most similar pictures of its class and of `other`."""
+
+
+class PictureMapSpec(Question):
+    """How do the pictures of a data set lie to each other?"""
+
+    answer = PictureMap
+    job: Literal["map"] = "map"
+    workspace: str
+    dataset: str
+    version: int = 1
+    backbone: str = DEFAULT_NETWORK
+
+    @property
+    def handling(self) -> Handling:
+        return Handling(
+            "Drawing a map of the pictures",
+            about=About(self.workspace, self.dataset, self.version),
+            lasting=True,
+            pretrained=((self.backbone, None),),
+        )
+
+
 QuestionSpec = (
-    DescribeSpec | MeasureSpec | RankSpec | LearningRateSpec | PreviewSpec | FeatureMapsSpec | LabelReviewSpec
+    DescribeSpec
+    | MeasureSpec
+    | RankSpec
+    | LearningRateSpec
+    | PreviewSpec
+    | FeatureMapsSpec
+    | LabelReviewSpec
+    | PictureMapSpec
 )
 """Every kind of question; `job` in the JSON tells which."""

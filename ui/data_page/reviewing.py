@@ -35,6 +35,21 @@ class Candidate:
     """Why it is looked at, in Markdown."""
 
 
+def take(dataset: DatasetFolder, candidates: Sequence[Candidate]) -> None:
+    """Review `candidates` in place of the suspect labels; none ends that."""
+    st.session_state[_taken_key(dataset)] = tuple(candidates)
+
+
+def taken(dataset: DatasetFolder) -> tuple[Candidate, ...]:
+    """The candidates that were taken to the review of this version, in this session."""
+    found: tuple[Candidate, ...] = st.session_state.get(_taken_key(dataset), ())
+    return found
+
+
+def _taken_key(dataset: DatasetFolder) -> str:
+    return f"taken-{dataset.id}-{dataset.number}"
+
+
 def show(dataset: DatasetFolder, manifest: Manifest, candidates: Sequence[Candidate]) -> None:
     """The current one of `candidates`, the decisions, how many were made, and all candidates to choose from. One review fits on a page."""
     waiting = dataset.versions.gathered()

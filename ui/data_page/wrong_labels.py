@@ -16,10 +16,23 @@ from ui.data_page.reviewing import Candidate
 from ui.places import Here
 from ui.words import interval, percent, plain, plural
 
+KEYS = "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
+
 
 def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
     """The button, the progress, and the answer of the last review of `dataset`; nothing where no run can start on it."""
     if problem(manifest):
+        return
+    if taken := reviewing.taken(dataset):
+        with st.expander(
+            f"{plural(len(taken), 'picture')} from the map",
+            icon=":material/lasso_select:",
+            expanded=True,
+            key=f"taken-{dataset.id}",
+        ):
+            st.button("Done with these", icon=":material/done_all:", on_click=reviewing.take, args=(dataset, ()))
+            st.caption(KEYS)
+            reviewing.show(dataset, manifest, taken)
         return
     wanted = (dataset.id, dataset.number)
     question = asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
@@ -60,8 +73,7 @@ def _suspects(dataset: DatasetFolder, manifest: Manifest, found: LabelReview) ->
     ) as box:
         if box.open:
             st.caption(
-                "The least likely label comes first. Some of these pictures are only hard: look before you decide. "
-                "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
+                f"The least likely label comes first. Some of these pictures are only hard: look before you decide. {KEYS}"
             )
             reviewing.show(dataset, manifest, candidates)
 

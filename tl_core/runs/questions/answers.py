@@ -16,6 +16,7 @@ from tl_core.documents.questions import (
     LabelReviewSpec,
     LearningRateSpec,
     MeasureSpec,
+    PictureMapSpec,
     PreviewSpec,
     QuestionSpec,
     RankSpec,
@@ -120,6 +121,16 @@ def review_job(question: QuestionFolder) -> Generator[Event, None, None]:
     answer.write(question.result_file)
 
 
+def map_job(question: QuestionFolder) -> Generator[Event, None, None]:
+    """The pictures of a data set on a plane."""
+    yield StageStarted(stage="preparing", title="Drawing a map of the pictures")
+    from tl_core.runs.questions.mapping import picture_map
+
+    spec = question.spec_as(PictureMapSpec)
+    answer = yield from picture_map(spec, _dataset(spec), Store.default().cache)
+    answer.write(question.result_file)
+
+
 QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = covering(
     "kinds of question",
     (kind.model_fields["job"].default for kind in get_args(QuestionSpec)),
@@ -131,10 +142,11 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
         "measure": measure_job,
         "rank": rank_job,
         "review": review_job,
+        "map": map_job,
     },
 )
 """The job of each kind of question, by `job` of its spec."""
 
 
-def _dataset(spec: PreviewSpec | FeatureMapsSpec | RankSpec | LabelReviewSpec) -> DatasetFolder:
+def _dataset(spec: PreviewSpec | FeatureMapsSpec | RankSpec | LabelReviewSpec | PictureMapSpec) -> DatasetFolder:
     return Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version)

@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import group_keys
-from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.events import Event
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
 from tl_core.errors import GraftError, NotEnoughImages
 from tl_core.evaluation.growth import growth
 from tl_core.evaluation.suspects import lookalikes
 from tl_core.models.registry import network
 from tl_core.runs.judging import judge, judged_by
+from tl_core.runs.questions.looking import features_of
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.training.frozen.features import features_before, features_key, frozen_features
 from tl_core.training.head.folds import stratified_folds
 from tl_core.training.head.part_fits import fit_parts
 
@@ -39,7 +38,7 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
     """
     from tl_core.data.checks import require_trainable
 
-    manifest, backbone = dataset.manifest(), network(spec.backbone)
+    manifest = dataset.manifest()
     require_trainable(manifest)
     labels = np.array([image.label for image in manifest.images], dtype=np.int64)
     groups = group_keys(manifest)
@@ -48,15 +47,7 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
         raise NotEnoughImages(
             "The labels cannot be judged: the pictures of a class are all alike, or all also in another class. Add pictures of it."
         )
-    weights = backbone.weights_row()
-    size = weights.input_size
-    pixels = yield from load_pixels(dataset.path, manifest, size=size, interpolation=weights.interpolation, cache=cache)
-    yield StageStarted(stage="features", title="Looking at every picture once")
-    key = features_key(manifest, backbone, weights.name, size)
-    before = features_before(manifest, backbone, weights.name, size)
-    features = yield from frozen_features(
-        pixels, backbone, weights.name, device="cpu", cache=cache, key=key, before=before
-    )
+    features = yield from features_of(dataset, network(spec.backbone), cache)
     kept = _kept_answers(spec, dataset, labels)
     if kept is None:
         judged = yield from judge(features, labels, folds, classes=len(manifest.classes))
