@@ -6,6 +6,8 @@ Colours are chosen to be read on a light and on a dark page; text takes the page
 from __future__ import annotations
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,6 +83,24 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
         showgrid=False,
     )
     figure.update_xaxes(showgrid=True, rangemode="tozero")
+    return figure
+
+
+def picture_sizes(shorter_sides: Sequence[float], *, seen: int) -> go.Figure:
+    """How many pictures are how large: the shorter side in pixels, in classes that double; `seen`: the side that a network is given."""
+    doublings = Counter(math.floor(math.log2(side)) for side in shorter_sides)
+    steps = range(min(doublings), max(doublings) + 1)
+    smaller = sum(side < seen for side in shorter_sides) / len(shorter_sides)
+    title = f"{percent(smaller)} have less than the {seen} pixels that the default network is given"
+    figure = _figure(title, 240)
+    figure.add_bar(
+        x=[f"{2**step:,} to {2 ** (step + 1) - 1:,}" for step in steps],
+        y=[doublings[step] for step in steps],
+        marker={"color": [MUTED if 2 ** (step + 1) <= seen else TRAINABLE for step in steps], "line": {"width": 0}},
+        hovertemplate="%{y} pictures: %{x} pixels<extra></extra>",
+    )
+    figure.update_xaxes(title="shorter side, pixels", showgrid=False, type="category")
+    figure.update_yaxes(title="pictures", rangemode="tozero")
     return figure
 
 

@@ -11,7 +11,9 @@ from tl_core.data import proposals
 from tl_core.data.checks import Finding, findings
 from tl_core.data.split import DEFAULT_SEED, assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
+from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.remedies import Remedies
+from tl_core.models.registry import network
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, live
 from ui.data_page import changes
@@ -90,9 +92,27 @@ def show(dataset: DatasetFolder, manifest: Manifest) -> None:
             if not manifest.own_splits
             else f"{plural(of, 'picture')} in {plural(len(given), 'group')} that you gave."
         )
+    _sizes(dataset, manifest)
     browse(dataset, manifest)
     if manifest.note or manifest.licence:
         st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))
+
+
+def _sizes(dataset: DatasetFolder, manifest: Manifest) -> None:
+    """How large the pictures were before they were copied; drawn only while it is open."""
+    box = st.expander(
+        "Sizes of the pictures", icon=":material/straighten:", on_change="rerun", key=f"sizes-{dataset.id}"
+    )
+    with box:
+        if not box.open:
+            return
+        # What was read by an earlier version has the size of the copies only.
+        sides = [
+            min(image.measured.get("file_width", image.width), image.measured.get("file_height", image.height))
+            for image in manifest.images
+        ]
+        figure = charts.picture_sizes(sides, seen=network(DEFAULT_NETWORK).weights_row().input_size)
+        charts.show(figure, key=f"sizes-chart-{dataset.id}", alt="Shorter side of the pictures")
 
 
 def _added(dataset: DatasetFolder, manifest: Manifest) -> None:
