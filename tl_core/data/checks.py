@@ -299,30 +299,35 @@ def _shortcut(manifest: Manifest) -> Iterator[Found]:
 
     sides = numbers("file_width", "file_height")
     properties = {
-        "The file format": numbers("file_format"),
-        "The size in pixels": sides,
-        "The shape (width to height)": sides[:, :1] / sides[:, 1:],
-        "The camera or program that made the file": numbers("camera"),
+        "The file format alone": numbers("file_format"),
+        "The size in pixels alone": sides,
+        "The shape (width to height) alone": sides[:, :1] / sides[:, 1:],
+        "The camera or program that made the file alone": numbers("camera"),
     }
     # Of a smaller picture, what it shows fills all, and decides how bright it is and how many bytes it takes.
     if np.median([min(image.width, image.height) for image in images]) >= 64:
-        properties["The brightness"] = numbers("brightness")
-        properties["The size of the file"] = numbers("file_bytes")
-        properties["The colour of the border"] = numbers("border_red", "border_green", "border_blue")
+        properties["The brightness alone"] = numbers("brightness")
+        properties["The size of the file alone"] = numbers("file_bytes")
+        properties["The colour of the border alone"] = numbers("border_red", "border_green", "border_blue")
     labels = np.array([image.label for image in images], dtype=np.int64)
-    found = shortcut(properties, labels, group_keys(manifest))
+    groups = group_keys(manifest)
+    # A single property says best what to mend; all of them are asked together only where none does it alone.
+    found = shortcut(properties, labels, groups) or shortcut(
+        {_TOGETHER: np.hstack(list(properties.values()))}, labels, groups
+    )
     if found:
         told = (
             "the classes apart" if found.label is None else f"{manifest.classes[found.label]!r} from the other classes"
         )
         yield Found(
-            f"{found.property} alone tells {told}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
+            f"{found.property} tells {told}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
             f"(by chance in {found.chance:.0%}; cross-validated, all classes counted alike). A network may learn that instead of what is "
             "on the pictures, and then its accuracy does not hold for others. Take photographs of every class with the same camera, "
             "in the same light and place, and save them alike."
         )
 
 
+_TOGETHER = "What the format, size, shape and light of the files say together, and nothing that is on them,"
 SHORTCUT_MEASURES = frozenset(
     {"file_format", "file_width", "file_height", "file_bytes", "camera", "brightness"}
     | {"border_red", "border_green", "border_blue"}

@@ -26,8 +26,8 @@ from tl_core.documents.split_record import SplitRecord
 HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""
 GAP = 0.05
-"""Share of the images of a class of one moment that is left out at each cut. Neighbours in a burst or film are the most alike, so they would be
-judged by what is nearly themselves. A few percent remove the nearest ones; more would cost pictures to learn from and still not make another
+"""Share of the images of a class of one moment that is left out at each cut. Neighbours in a burst or film are the most alike, so they
+would be judged by what is nearly themselves. A few percent remove the nearest ones; more would cost pictures to learn from and still not make another
 moment of it, which is why no accuracy is believed there anyway.
 """
 NO_PART: Final[Literal[""]] = ""
@@ -65,8 +65,8 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
 def group_keys(manifest: Manifest) -> NDArray[np.intp]:
     """The group of each row, shape (N,): rows with the same number show one thing, and no part of a split or fold may divide them.
 
-    Byte-identical images are in one group, and so are those that the manifest says show the same thing, or that the user says belong together. The numbers are 0 to G - 1 in the
-    order of content hashes, so that they depend on the images and not on their order or names.
+    Byte-identical images are in one group, and so are those that the manifest says show the same thing, or that the user says belong
+    together. The numbers are 0 to G - 1 in the order of content hashes, so that they depend on the images and not on their order or names.
     """
     keys = _keys(manifest, joined_groups(manifest))
     return np.unique(np.array(keys, dtype=np.str_), return_inverse=True)[1].astype(np.intp)
@@ -156,7 +156,8 @@ def as_recorded(manifest: Manifest, record: SplitRecord, seed: int) -> NDArray[n
 def leaked(splits: NDArray[np.str_], groups: NDArray[np.integer]) -> NDArray[np.intp]:
     """Rows in test whose group, by `groups` (N,), also has a picture in train or val, by `splits` (N,), in order.
 
-    A split that is cut here has such rows only where a class is of one moment, or where pictures that were split earlier turn out to belong together.
+    A split that is cut here has such rows only where a class is of one moment, or where pictures that were split earlier turn out to
+    belong together.
     """
     learned = np.isin(groups, groups[np.isin(splits, ("train", "val"))])
     return np.flatnonzero((splits == "test") & learned)
@@ -274,9 +275,9 @@ def _taken(free: Sequence[_Unit], sizes: Sequence[int], wanted: int, *, left: in
 
 
 def _place_by_name(side: dict[str, _Place], free: Sequence[_Unit], *, parts: tuple[Split, ...], quota: int) -> None:
-    """Cut a class that is of one moment in the order of file names: its last images are held out, and `GAP` of them before each part are left out.
+    """Cut a class that is of one moment in the order of file names: its last images are held out, and some before each part left out.
 
-    At least one is, where train keeps half of the class; where it would not, there is no gap.
+    These are a share of `GAP`, and at least one where train keeps half of the class; where it would not, there is no gap.
     """
     names = {content: name for unit in free for content, name in unit.names.items() if content not in side}
     ordered = sorted(names, key=lambda content: (_in_order(names[content]), content))
