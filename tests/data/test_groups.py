@@ -41,11 +41,14 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def found(
-    pictures: Sequence[Image.Image], features: NDArray[np.float64], names: Sequence[str] | None = None
+    pictures: Sequence[Image.Image],
+    features: NDArray[np.float64],
+    names: Sequence[str] | None = None,
+    labels: Sequence[int] | None = None,
 ) -> list[int]:
     entries = [
         ImageEntry(
-            sha256=f"{row:064x}", label=0, name=names[row] if names else f"{row * row:05}-x.jpg", file="",
+            sha256=f"{row:064x}", label=labels[row] if labels else 0, name=names[row] if names else f"{row * row:05}-x.jpg", file="",
             width=picture.width, height=picture.height,
         )
         for row, picture in enumerate(pictures)
@@ -66,6 +69,31 @@ def apart(count: int) -> NDArray[np.float64]:
 def test_a_changed_copy_is_found_among_pictures_whose_features_are_as_near(change: str) -> None:
     pictures = [*(scene(number) for number in range(6)), CHANGES[change](scene(2))]
     assert found(pictures, apart(7)) == [-1, -1, 0, -1, -1, -1, 0]
+
+
+def added(number: int, *others: NDArray[np.float64], share: float) -> Image.Image:
+    """The scene `number`, of which there is a `share`, over what other pictures show, too."""
+    own = (np.asarray(scene(number), dtype=np.float64) - 128) * share
+    return Image.fromarray((128 + own + sum(others)).clip(0, 255).astype(np.uint8))
+
+
+def test_stripes_that_all_pictures_have_are_no_copies_of_each_other() -> None:
+    bars = np.zeros((240, 320, 3))
+    bars[20::60], bars[21::60], bars[22::60], bars[:, 40::80] = -100, -100, -100, -60
+    pictures = [added(number, bars, share=0.12) for number in range(6)]
+    assert found([*pictures, CHANGES["mirrored"](pictures[2])], apart(7)) == [-1, -1, 0, -1, -1, -1, 0]
+
+
+def test_pictures_that_fit_as_well_as_those_of_another_class_are_no_copies() -> None:
+    common = 0.9 * (np.asarray(scene(99), dtype=np.float64) - 128)
+    pictures = [added(number, common, share=0.15) for number in range(8)]
+    assert found([*pictures, jpeg(pictures[2])], apart(9), labels=[0, 0, 0, 0, 1, 1, 1, 1, 0]) == [
+        -1,
+        -1,
+        0,
+        *[-1] * 5,
+        0,
+    ]
 
 
 def test_pixels_that_fit_do_not_join_pictures_whose_features_are_far_apart() -> None:

@@ -2,19 +2,23 @@
 
 Frozen features tell what is in a picture, so two hands that make one sign are nearly as alike to them as two copies of one photo. The pixels
 tell them apart: the normalised cross-correlation of the middle of one picture with the other is high for a copy that was turned by up to
-15 degrees, mirrored, cut down to 80 % of its sides or changed in brightness, and low for another photo of a similar thing.
+15 degrees, mirrored, cut down to 80 % of its sides or changed in brightness, and low for another photo of a similar thing. The placing is found
+at a small size. What is compared at that placing is the finest detail that such changes leave, without what runs straight across or down the
+whole picture: stripes, shelves and wires are alike in pictures of different things.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 56
-"""Pixels a side to which pictures are reduced before they are compared."""
+"""Pixels a side to which pictures are reduced where a placing is looked for."""
+DETAIL_SIDE = 112
+"""Pixels a side to which they are reduced where their detail is compared."""
 _MIDDLE = 0.6
 """Share of the sides of one picture that is looked for in the other."""
 _SAMPLES = 16
@@ -27,7 +31,10 @@ _SMOOTH = 0.93
 _SMOOTH_BLURRED = 0.97
 """Correlation that must be reached after a few rounds of placing more finely, and the same for pictures without fine detail."""
 _FINE, _COARSER = 1.0, 3.0
-"""Standard deviation of the Gaussian under which pictures are placed, and of the one whose result is taken off for their detail, pixels."""
+"""Standard deviation of the Gaussian under which pictures are placed, and of the one whose result is taken off to compare pictures without
+fine detail, pixels of `SIDE`."""
+_DETAIL = 0.7, 1.5
+"""Standard deviations of the Gaussians between which fine detail lies, pixels of `DETAIL_SIDE`."""
 _FLAT = 3.0
 """Standard deviation of grey values (0 to 255) below which a picture has nothing to compare."""
 
@@ -35,14 +42,14 @@ _DETAILED = 0.05
 """Share of the contrast that is finer than two of the reduced pixels, from which a picture has detail."""
 
 
-def greys(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Luminance of `pixels` (N, S, S, 3), reduced to float32 (N, SIDE, SIDE) by the mean of blocks; S is at least `SIDE`."""
-    step = pixels.shape[1] // SIDE
+def greys(pixels: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.float32]:
+    """Luminance of `pixels` (N, S, S, 3), reduced to float32 (N, `side`, `side`) by the mean of blocks; S is at least `side`."""
+    step = pixels.shape[1] // side
     weights = np.array([0.299, 0.587, 0.114], np.float32) / step**2
     whole = np.uint16 if step**2 * 255 < 2**16 else np.uint32
-    found = np.empty((len(pixels), SIDE, SIDE), np.float32)
+    found = np.empty((len(pixels), side, side), np.float32)
     for start in range(0, len(pixels), 64):
-        part = pixels[start : start + 64, : step * SIDE, : step * SIDE]
+        part = pixels[start : start + 64, : step * side, : step * side]
         # Whole numbers, summed first down, where the values of a row lie side by side, and then across.
         down = sum((part[:, row::step] for row in range(1, step)), part[:, ::step].astype(whole))
         across = sum((down[:, :, column::step] for column in range(1, step)), down[:, :, ::step])
@@ -62,8 +69,9 @@ def middles(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 class View:
     """One picture, ready to be compared with many."""
 
-    def __init__(self, grey: NDArray[np.float32], aspect: float = 1.0) -> None:
-        """`grey`: a picture of `greys`, (SIDE, SIDE); `aspect`: width / height that it had before it was made square."""
+    def __init__(self, grey: NDArray[np.float32], pixels: NDArray[np.uint8], aspect: float = 1.0) -> None:
+        """`grey`: a picture of `greys`, (SIDE, SIDE); `pixels`: the same one, (S, S, 3), S at least `DETAIL_SIDE`; `aspect`: width / height
+        that it had before it was made square."""
         self._aspect = aspect
         contrast = float(grey.std())
         self.flat = contrast < _FLAT
@@ -71,8 +79,17 @@ class View:
         self._smooth: NDArray[np.float32] = _blurred(grey, _FINE)
         self.detailed = float((grey - self._smooth).std()) >= _DETAILED * contrast
         """Whether there is fine detail, which an enlarged or blurred picture lacks."""
-        self._fine: NDArray[np.float32] = grey - _blurred(grey, _COARSER)
+        self._grey, self._pixels = grey, pixels
         self._middle: NDArray[np.float32] = _normalised(_sampled(self._smooth, _STILL[None]))[0]
+
+    @cached_property
+    def _coarser(self) -> NDArray[np.float32]:
+        return self._grey - _blurred(self._grey, _COARSER)
+
+    @cached_property
+    def _detail(self) -> NDArray[np.float32]:
+        grey = greys(self._pixels[None], DETAIL_SIDE)[0]
+        return _blurred(grey, _DETAIL[0]) - _blurred(grey, _DETAIL[1])
 
     def coarse(self, parts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """For each of `parts` (P, K), the `middles` of others, its highest correlation with a part of this picture, and the number of its
@@ -85,12 +102,20 @@ class View:
         return found[best, np.arange(len(parts))], best
 
     def refined(self, other: View, placing: int) -> float:
-        """The correlation of the detail of the middle of `other` with this picture, at the best placing beside `placing`; -1 where none fits."""
+        """The correlation of the detail of the middle of `other` with this picture, at the best placing beside `placing`; -1 where none fits,
+        or where one of them has no contrast."""
+        if self.flat or other.flat:
+            return -1.0
         found = self._beside(other, _PLACINGS[placing])
         if found is None:
             return -1.0
-        fine = _normalised(_sampled(self._fine, found[None], self._aspect, finer=True))
-        return float((fine @ _normalised(_sampled(other._fine, _STILL[None], finer=True))[0])[0])
+        if not (self.detailed and other.detailed):
+            here = _sampled(self._coarser, found[None], self._aspect, samples=2 * _SAMPLES)
+            there = _sampled(other._coarser, _STILL[None], samples=2 * _SAMPLES)
+        else:
+            here = _evened(_sampled(self._detail, found[None], self._aspect, samples=4 * _SAMPLES))
+            there = _evened(_sampled(other._detail, _STILL[None], samples=4 * _SAMPLES))
+        return float(_normalised(here)[0] @ _normalised(there)[0])
 
     def _beside(self, other: View, placing: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The placing that is found by steps in one direction, which are halved where none helps."""
@@ -126,7 +151,7 @@ def _grid(samples: int) -> NDArray[np.float64]:
     return np.stack([across.ravel(), down.ravel()])
 
 
-def _points(placings: NDArray[np.float64], samples: int, aspect: float) -> NDArray[np.float64]:
+def _points(placings: NDArray[np.float64], samples: int, aspect: float, size: int) -> NDArray[np.float64]:
     """Where the samples of the middle lie in the other picture, in pixels: (2, M, samples * samples), down and across."""
     mirror_x, mirror_y, turn, log_scale, shift_x, shift_y = placings.T
     scale = np.exp(log_scale)
@@ -135,40 +160,53 @@ def _points(placings: NDArray[np.float64], samples: int, aspect: float) -> NDArr
         [[sine * aspect * mirror_x, cosine * mirror_y], [cosine * mirror_x, -sine / aspect * mirror_y]]
     ).transpose(0, 2, 1)
     places = turned @ _grid(samples) + np.stack([shift_y, shift_x])[:, :, None]
-    return np.asarray((places + 1) / 2 * SIDE - 0.5)
+    return np.asarray((places + 1) / 2 * size - 0.5)
 
 
 def _sampled(
-    grey: NDArray[np.float32], placings: NDArray[np.float64], aspect: float = 1.0, *, finer: bool = False
+    grey: NDArray[np.float32], placings: NDArray[np.float64], aspect: float = 1.0, *, samples: int = _SAMPLES
 ) -> NDArray[np.float32]:
-    """Samples (..., M, K) of `grey` (..., SIDE, SIDE) under each of the placings (M, 6), bilinear; beyond the edge lies the edge."""
-    points = _points(placings, 2 * _SAMPLES if finer else _SAMPLES, aspect).clip(0, SIDE - 1)
-    corner = np.minimum(points.astype(np.intp), SIDE - 2)
+    """Samples (..., M, K) of `grey` (..., S, S) under each of the placings (M, 6), bilinear; beyond the edge lies the edge. K is the square of
+    `samples`."""
+    size = grey.shape[-1]
+    points = _points(placings, samples, aspect, size).clip(0, size - 1)
+    corner = np.minimum(points.astype(np.intp), size - 2)
     down, across = (points - corner).astype(np.float32)
-    flat, at = grey.reshape(*grey.shape[:-2], SIDE * SIDE), corner[0] * SIDE + corner[1]
-    left, right = (flat[..., at + side] * (1 - down) + flat[..., at + SIDE + side] * down for side in (0, 1))
+    flat, at = grey.reshape(*grey.shape[:-2], size * size), corner[0] * size + corner[1]
+    left, right = (flat[..., at + side] * (1 - down) + flat[..., at + size + side] * down for side in (0, 1))
     return np.asarray(left * (1 - across) + right * across)
 
 
 def _blurred(grey: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
-    """`grey` (..., SIDE, SIDE) under a Gaussian of this standard deviation in pixels; beyond the edge lies the picture's mirror image."""
-    blur = _gaussian(deviation)
+    """`grey` (..., S, S) under a Gaussian of this standard deviation in pixels; beyond the edge lies the picture's mirror image."""
+    blur = _gaussian(deviation, grey.shape[-1])
     return np.asarray(blur @ grey @ blur.T)
 
 
 @cache
-def _gaussian(deviation: float) -> NDArray[np.float32]:
-    """The matrix (SIDE, SIDE) that blurs a column."""
+def _gaussian(deviation: float, size: int) -> NDArray[np.float32]:
+    """The matrix (`size`, `size`) that blurs a column."""
     reach = np.arange(-round(4 * deviation), round(4 * deviation) + 1)
     weights = np.exp(-0.5 * np.square(reach / deviation))
-    at = np.arange(SIDE)[:, None] + reach
-    found = np.zeros((SIDE, SIDE))
+    at = np.arange(size)[:, None] + reach
+    found = np.zeros((size, size))
     np.add.at(
         found,
-        (np.arange(SIDE)[:, None], np.where(at < 0, -1 - at, np.where(at < SIDE, at, 2 * SIDE - 1 - at))),
+        (np.arange(size)[:, None], np.where(at < 0, -1 - at, np.where(at < size, at, 2 * size - 1 - at))),
         weights,
     )
     return np.asarray(found / weights.sum(), dtype=np.float32)
+
+
+def _evened(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Samples (M, K) of squares without the mean of each line across and down, and of these the square roots, so that one strong edge is not
+    all that counts."""
+    side = round(rows.shape[1] ** 0.5)
+    squares = rows.reshape(-1, side, side)
+    left = (
+        squares - squares.mean(1, keepdims=True) - squares.mean(2, keepdims=True) + squares.mean((1, 2), keepdims=True)
+    )
+    return np.asarray((np.sign(left) * np.sqrt(np.abs(left))).reshape(rows.shape))
 
 
 def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -180,5 +218,5 @@ def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 @cache
 def _bank(aspect: float) -> NDArray[np.intp]:
     """For each of `_PLACINGS`, the indices into a flat picture of the samples: (M, K)."""
-    down, across = _points(_PLACINGS, _SAMPLES, aspect).round().clip(0, SIDE - 1).astype(np.intp)
+    down, across = _points(_PLACINGS, _SAMPLES, aspect, SIDE).round().clip(0, SIDE - 1).astype(np.intp)
     return np.asarray(down * SIDE + across)

@@ -4,7 +4,8 @@ Pictures are compared by their frozen features, by their pixels and by their fil
 with nearly the same perceptual hash (signs of the low frequencies of the cosine transform; Zauner, "Implementation and Benchmarking of
 Perceptual Image Hash Functions", 2010), and those whose names belong together. A pair is confirmed in one of three ways:
 
-- near-copy: the features are alike and the pixels fit after turning, mirroring, scaling and shifting (`alignment`);
+- near-copy: the features are alike and the pixels fit after turning, mirroring, scaling and shifting (`alignment`), far better than those of
+  pictures of different classes do;
 - augmented copy: the name of one says that it was made from the other, and the features are not far apart;
 - burst or film: the names are numbered in a row, and by the features each is among the nearest of the other.
 
@@ -30,16 +31,20 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
 
-GROUPS_VERSION = 1
+GROUPS_VERSION = 2
 """Part of the cache keys of groups: raise it when the same pictures would give other groups."""
 NEAREST = 6
 """How many of the nearest pictures each picture is compared with, by its features and again by its hash."""
 ALIKE = 0.7
 """Cosine of the features from which a pair may be a near-copy."""
-FITTING = 0.95
-"""Correlation of the aligned pixels from which it is one."""
 FITTING_BLURRED = 0.985
-"""The same for pictures without fine detail, such as enlarged ones, which fit each other more easily."""
+"""Correlation of the aligned pixels from which pictures without fine detail, such as enlarged ones, are near-copies."""
+CERTAIN = 0.97
+"""Correlation from which a pair is a near-copy whatever the classes are, and says nothing about how well different things fit."""
+LACKING = 0.3
+"""What the correlation of the aligned detail of near-copies may lack of 1, as a share of what that of pictures of different classes lacks."""
+_OTHERS = 100
+"""Pictures for which one of another class is looked for."""
 NOT_FAR = 0.6
 """Cosine from which a name that tells of an original is believed."""
 IN_A_ROW = 0.85
@@ -79,25 +84,34 @@ def find_groups(
     for one, other in _named_pairs(images, unit, nearest):
         joined.pair(one, other)
     pace = Pace("groups", count)
-    pairs = sorted(_candidates(unit, nearest, _hashes(grey)))
+    others = _of_other_classes(images, unit)
+    pairs = sorted(_candidates(unit, nearest, _hashes(grey)).union(filter(None, others)))
     views: dict[int, View] = {}
+
+    def correlation(fit: _Fit) -> float:
+        if len(views) > _VIEWS:
+            views.clear()
+        views.update({row: _view(grey, pixels, images, row) for row in (fit.one, fit.other) if row not in views})
+        return views[fit.whole].refined(views[fit.one + fit.other - fit.whole], fit.placing)
+
     # Matrices are so small from here on that threads would wait for each other longer than they compute.
     with threadpool_limits(1):
-        fits = yield from _coarse_fits(pairs, grey, images, pace)
-        for one, other, whole, placing in fits:
-            yield from pace.at((count + one) // 2)
-            if joined.root(one) != joined.root(other):
-                if len(views) > _VIEWS:
-                    views.clear()
-                views.update({row: _view(grey, images, row) for row in (one, other) if row not in views})
-                if _near_copy(views[whole], views[one + other - whole], placing):
-                    joined.pair(one, other)
+        fits = yield from _coarse_fits(pairs, grey, pixels, images, pace)
+        placed = {(fit.one, fit.other): fit for fit in fits}
+        fitting = _fitting([correlation(placed[pair]) if pair in placed else 0.0 for pair in others])
+        for fit in fits:
+            yield from pace.at((count + fit.one) // 2)
+            if joined.root(fit.one) != joined.root(fit.other):
+                found = correlation(fit)
+                detailed = views[fit.one].detailed and views[fit.other].detailed
+                if found >= (fitting if detailed else FITTING_BLURRED):
+                    joined.pair(fit.one, fit.other)
     yield from pace.at(count)
     return joined.groups()
 
 
-_VIEWS = 2_000
-"""Prepared pictures that are kept, at about 30 kilobytes each."""
+_VIEWS = 1_000
+"""Prepared pictures that are kept, at about 80 kilobytes each."""
 
 
 class _Fit(NamedTuple):
@@ -111,7 +125,11 @@ class _Fit(NamedTuple):
 
 
 def _coarse_fits(
-    pairs: Sequence[tuple[int, int]], grey: NDArray[np.float32], images: Sequence[ImageEntry], pace: Pace
+    pairs: Sequence[tuple[int, int]],
+    grey: NDArray[np.float32],
+    pixels: NDArray[np.uint8],
+    images: Sequence[ImageEntry],
+    pace: Pace,
 ) -> Generator[Event, None, list[_Fit]]:
     """Those of `pairs` that fit roughly, in their order. The middle of each is looked for in the other: what was cut out of a picture is
     found in it only."""
@@ -123,7 +141,7 @@ def _coarse_fits(
     best: dict[tuple[int, int], tuple[float, int, int]] = {}
     for row, others in sorted(partners.items()):
         yield from pace.at(row // 2)
-        view = _view(grey, images, row)
+        view = _view(grey, pixels, images, row)
         for other, found, placing in zip(others, *(each.tolist() for each in view.coarse(parts[others])), strict=True):
             pair = min(row, other), max(row, other)
             if found >= COARSE and (pair not in best or found > best[pair][0]):
@@ -131,15 +149,30 @@ def _coarse_fits(
     return [_Fit(*pair, *best[pair][1:]) for pair in pairs if pair in best]
 
 
-def _view(grey: NDArray[np.float32], images: Sequence[ImageEntry], row: int) -> View:
-    return View(grey[row], images[row].width / images[row].height)
+def _view(grey: NDArray[np.float32], pixels: NDArray[np.uint8], images: Sequence[ImageEntry], row: int) -> View:
+    return View(grey[row], pixels[row], images[row].width / images[row].height)
 
 
-def _near_copy(whole: View, part: View, placing: int) -> bool:
-    """Whether the middle of `part` is in `whole` beside `placing`; not where one of them has no contrast."""
-    if whole.flat or part.flat:
-        return False
-    return whole.refined(part, placing) >= (FITTING if whole.detailed and part.detailed else FITTING_BLURRED)
+def _of_other_classes(images: Sequence[ImageEntry], unit: NDArray[np.float32]) -> list[tuple[int, int] | None]:
+    """For `_OTHERS` pictures the pair, the smaller row first, with the nearest one of another class; None where none is near."""
+    labels = np.array([image.label for image in images])
+    pairs: list[tuple[int, int] | None] = []
+    for row in np.unique(np.linspace(0, len(images) - 1, min(_OTHERS, len(images))).astype(np.intp)).tolist():
+        cosines = np.where(labels == labels[row], -1.0, unit @ unit[row])
+        other = int(cosines.argmax())
+        pairs.append((min(row, other), max(row, other)) if cosines[other] >= ALIKE else None)
+    return pairs
+
+
+def _fitting(correlations: Sequence[float]) -> float:
+    """The correlation from which detailed pictures are near-copies. `correlations`: those of pictures with the nearest one of another class.
+
+    Parts from one machine, or cells of one panel, are so much alike that their pixels fit, too. How well pictures of different things fit is
+    the correlation that one in ten of these exceeds.
+    """
+    others = [max(0.0, found) for found in correlations if found < CERTAIN]
+    usual = float(np.quantile(others, 0.9)) if others else 0.0
+    return min(CERTAIN, 1 - LACKING * (1 - usual))
 
 
 def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
