@@ -84,6 +84,9 @@ def test_decisions_are_kept_and_the_next_open_one_comes(open_page: Open) -> None
     _button(reloaded, "Next").click().run()
     _button(reloaded, "Keep as plate").click().run()
     assert data.versions.gathered() == Remedies(keep=(files[1],), move={files[0]: "bowl"})
+    reloaded.button(key=f"apply-reviewed-{data.id}").click().run()
+    assert not reloaded.exception
+    assert (data.number, data.manifest().classes[data.manifest().images[3].label]) == (2, "bowl")
 
 
 def test_a_picture_that_was_kept_is_suspected_no_more(open_page: Open) -> None:

@@ -17,6 +17,7 @@ from tl_core.documents.suspect_label import Lookalikes
 from tl_core.errors import GraftError
 from tl_core.runs.store.folders import DatasetFolder
 from ui import grids
+from ui.data_page import changes
 from ui.words import plain, plural
 
 Decision = Literal["keep", "move", "leave_out"]
@@ -62,6 +63,8 @@ def show(dataset: DatasetFolder, manifest: Manifest, candidates: Sequence[Candid
     st.markdown(candidates[at].said)
     _decisions(dataset, manifest, candidates, made, at, key)
     _beside(dataset, manifest, candidates[at])
+    if waiting:
+        changes.apply_button(dataset, waiting, key="apply-reviewed")
     numbered = list(enumerate(candidates))
     place, shown = grids.paged(numbered, key=f"{key}-all", page_size=24)
     with place, st.grid("auto", min_column_width=110, gap="small", vertical_alignment="bottom"):
