@@ -89,6 +89,7 @@ def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Worksp
     report, said = run.report(), run.headline()
     assert (report.headline, report.one_moment, report.shown) == (None, ("cat",), None)
     assert (said.shown, said.one_moment, report.cross_validated) == (None, ("cat",), None)
+    assert report.leak is None, "without the cats, the other classes alone would be judged"
     assert report.images == {"train": 40, "val": 9, "test": 9}, "the two pictures beside the cuts are left out"
     summary = summarise(run)
     assert (summary.headline, summary.one_moment, summary.cv_accuracy) == (None, ("cat",), None)

@@ -156,7 +156,8 @@ class Report(Document):
     one_moment: tuple[str, ...] = ()
     """Names of the classes that had to be learned from and judged by pictures that show the same thing, in class order."""
     leak: Leak | None = None
-    """Where the user's own split, or one that was cut before, has test pictures whose group also has pictures in train or val; else None."""
+    """Where the user's own split, or one that was cut before, has test pictures whose group also has pictures in train or val; else
+    None, and where a class is of `one_moment`."""
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     calibration: Calibration | None = None

@@ -128,7 +128,10 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         cross_validated=cross_validated,
         headline=None if plan.one_moment else "cross_validated" if few else "test",
         one_moment=plan.one_moment,
-        leak=leak(
+        # Without the pictures of one moment, what is left would judge the other classes alone.
+        leak=None
+        if plan.one_moment
+        else leak(
             test_probabilities.argmax(axis=1) == plan.labels[test],
             np.isin(test, leaked(plan.splits, plan.groups)),
             plan.groups[test],
