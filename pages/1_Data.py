@@ -47,9 +47,11 @@ with workspace.page(DATA) as here:
                 st.rerun()
             actions.menu(opened, key="data")
         if manifest:
-            dataset.show(opened, manifest)
+            review = wrong_labels.answer(here, opened)
+            dataset.found(opened, manifest, passed_over=["suspect_label"] if review else [])
+            wrong_labels.show(here, opened, manifest, review)
+            dataset.pictures(opened, manifest)
             picture_map.show(here, opened, manifest)
-            wrong_labels.show(here, opened, manifest)
         elif not status.final:
             dataset.reading(opened)
         else:

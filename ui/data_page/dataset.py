@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 import streamlit as st
@@ -53,16 +54,25 @@ def _reading(dataset: DatasetFolder) -> None:
         live.cancel_button(dataset)
 
 
-def show(dataset: DatasetFolder, manifest: Manifest) -> None:
-    """Everything about a data set that was read."""
-    table, found = looked_at(str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime, manifest)
+def _looked_at(dataset: DatasetFolder, manifest: Manifest) -> tuple[dict[str, dict[str, int]], list[Finding]]:
+    return looked_at(str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime, manifest)
+
+
+def found(dataset: DatasetFolder, manifest: Manifest, *, passed_over: Collection[str] = ()) -> None:
+    """How much there is, what waits to be applied, and the findings but for those of the kinds `passed_over`."""
     pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
     st.markdown(f"{pictures} in {classes}.")
     if manifest.former:
         _added(dataset, manifest)
     changes.show(dataset)
-    for index, finding in enumerate(found):
-        _tell(dataset, manifest, finding, key=f"finding-{finding.kind}-{index}-{dataset.id}-{dataset.number}")
+    for index, finding in enumerate(_looked_at(dataset, manifest)[1]):
+        if finding.kind not in passed_over:
+            _tell(dataset, manifest, finding, key=f"finding-{finding.kind}-{index}-{dataset.id}-{dataset.number}")
+
+
+def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
+    """The pictures by class and by part, their sizes, and all of them a page at a time."""
+    table, _ = _looked_at(dataset, manifest)
     rows: dict[int, list[Path]] = defaultdict(list)
     for image in manifest.images:
         if len(rows[image.label]) < 12:

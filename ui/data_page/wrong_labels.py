@@ -9,7 +9,7 @@ from tl_core.documents.learning_curve import Growth
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking
 from ui.data_page import reviewing
 from ui.data_page.reviewing import Candidate
@@ -19,8 +19,19 @@ from ui.words import interval, percent, plain, plural
 KEYS = "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
 
 
-def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
-    """The button, the progress, and the answer of the last review of `dataset`; nothing where no run can start on it."""
+def _asked(here: Here, dataset: DatasetFolder) -> QuestionFolder | None:
+    wanted = (dataset.id, dataset.number)
+    return asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
+
+
+def answer(here: Here, dataset: DatasetFolder) -> LabelReview | None:
+    """What was found when the labels of this version were looked at last; None where they were not."""
+    found = asking.answered(_asked(here, dataset), LabelReview)
+    return found if found and found.complete else None
+
+
+def show(here: Here, dataset: DatasetFolder, manifest: Manifest, found: LabelReview | None) -> None:
+    """The button, the progress, and the review of what was `found`; nothing where no run can start on the data set."""
     if problem(manifest):
         return
     if taken := reviewing.taken(dataset):
@@ -34,15 +45,13 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
             st.caption(KEYS)
             reviewing.show(dataset, manifest, taken)
         return
-    wanted = (dataset.id, dataset.number)
-    question = asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
-    found = asking.answered(question, LabelReview)
-    if found is None or not found.complete:
+    if found is None:
+        suspected = any(image.suspicion and not image.reviewed for image in manifest.images)
         asking.button(
             here.workspace,
             LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number),
-            question,
-            "Look for wrong labels",
+            _asked(here, dataset),
+            "Review the labels beside similar pictures" if suspected else "Look for wrong labels",
             key="review-labels",
             icon=":material/label_off:",
             help="Small classifiers judge pictures that they have not learned from, and say what more pictures would bring",

@@ -13,7 +13,7 @@ from tl_core.documents.spec import ExpectedSeconds
 from tl_core.hardware import machine
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
-from tl_core.runs.store import versions
+from tl_core.runs.store import version_files
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.train import estimating
@@ -89,7 +89,7 @@ def test_an_estimate_reads_each_data_set_once_however_many_runs_there_are(
     read: list[Path] = []
     # As in a workspace with more data sets than are remembered.
     monkeypatch.setattr(
-        versions, "_manifest", lambda folder, *_: read.append(folder) or Manifest.read(folder / "manifest.json")
+        version_files, "_manifest", lambda folder, *_: read.append(folder) or Manifest.read(folder / "manifest.json")
     )
     estimated(pets_run.spec(), pets)
     assert len([folder for folder in read if folder != pets.path]) == 3

@@ -11,7 +11,7 @@ from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import PictureMap, PictureMapSpec
 from tl_core.errors import NotEnoughImages
-from tl_core.evaluation.picture_map import FEWEST, all_lookalikes, arranged
+from tl_core.evaluation.arrangement import FEWEST, all_lookalikes, arranged
 from tl_core.models.registry import network
 from tl_core.runs.questions.looking import features_of
 from tl_core.runs.store.folders import DatasetFolder

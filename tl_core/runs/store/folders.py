@@ -24,7 +24,7 @@ from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, JobFolder
-from tl_core.runs.store.versions import Versions
+from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tl_core.documents.remedies import Remedies
 from tl_core.errors import DataError, InUse, LimitReached, NotFound, SpecError
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.start import jobs
-from tl_core.runs.store import versions
+from tl_core.runs.store import version_files
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.train_job import train_job
@@ -80,7 +80,7 @@ def test_what_waits_is_there_after_a_reload_and_gone_once_it_is_applied(pets: Da
 def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="no picture 'x\\.jpg'"):
         pets.versions.apply(Remedies(leave_out=("x.jpg",)))
-    monkeypatch.setattr(versions, "_PATIENCE", 0.0)
+    monkeypatch.setattr(version_files, "_PATIENCE", 0.0)
     held = locks.take(pets.path / "versions_lock")
     assert held is not None
     with pytest.raises(InUse, match="Another session"):
@@ -90,7 +90,7 @@ def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytes
 
 
 def test_the_number_of_versions_is_limited(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "MOST", 2)
+    monkeypatch.setattr(version_files, "MOST", 2)
     files = _files(pets)
     pets.versions.apply(Remedies(leave_out=(files[0],)))
     with pytest.raises(LimitReached, match="has 2 versions"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tl_core.evaluation.picture_map import FEWEST, all_lookalikes, arranged
+from tl_core.evaluation.arrangement import FEWEST, all_lookalikes, arranged
 from tl_core.evaluation.suspects import LOOKALIKES
 
 
