@@ -84,6 +84,11 @@ def test_stripes_that_all_pictures_have_are_no_copies_of_each_other() -> None:
     assert found([*pictures, CHANGES["mirrored"](pictures[2])], apart(7)) == [-1, -1, 0, -1, -1, -1, 0]
 
 
+def test_pictures_that_are_much_alike_are_no_copies_of_each_other() -> None:
+    common = 0.8 * (np.asarray(scene(99), dtype=np.float64) - 128)
+    assert found([added(number, common, share=0.27) for number in (2, 3)], apart(2)) == [-1, -1]
+
+
 def test_pictures_that_fit_as_well_as_those_of_another_class_are_no_copies() -> None:
     common = 0.9 * (np.asarray(scene(99), dtype=np.float64) - 128)
     pictures = [added(number, common, share=0.15) for number in range(8)]

@@ -31,7 +31,7 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
 
-GROUPS_VERSION = 2
+GROUPS_VERSION = 3
 """Part of the cache keys of groups: raise it when the same pictures would give other groups."""
 NEAREST = 6
 """How many of the nearest pictures each picture is compared with, by its features and again by its hash."""
@@ -41,7 +41,7 @@ FITTING_BLURRED = 0.985
 """Correlation of the aligned pixels from which pictures without fine detail, such as enlarged ones, are near-copies."""
 CERTAIN = 0.97
 """Correlation from which a pair is a near-copy whatever the classes are, and says nothing about how well different things fit."""
-LACKING = 0.3
+LACKING = 0.2
 """What the correlation of the aligned detail of near-copies may lack of 1, as a share of what that of pictures of different classes lacks."""
 _OTHERS = 100
 """Pictures for which one of another class is looked for."""
