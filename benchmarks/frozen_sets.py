@@ -30,8 +30,8 @@ Answer = TypeVar("Answer")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "data.md"
 HEAD = """# What is said of data, measured
 
-Written by `benchmarks/suspect_labels.py` and `benchmarks/growth.py`, with the frozen features of EfficientNet-Lite0 and the head that is fitted
-on them. Copies of a picture are always on one side of what divides a set.
+Written by `benchmarks/suspect_labels.py`, `benchmarks/growth.py` and `benchmarks/known_faults.py`, with the frozen features of EfficientNet-Lite0
+and the head that is fitted on them. Copies of a picture are always on one side of what divides a set.
 """
 
 
