@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, live, workspace
-from ui.data_page import adding, dataset, dropzone, picture_map, wrong_labels
+from ui.data_page import adding, changes, dataset, dropzone, picture_map, wrong_labels
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
@@ -26,7 +26,7 @@ with workspace.page(DATA) as here:
             dropzone.show(here)
     else:
         status = opened.status()
-        manifest = opened.manifest() if status.state == "succeeded" else None
+        manifest, damage = changes.opened(opened) if status.state == "succeeded" else (None, None)
         with st.container(horizontal=True, vertical_alignment="center"):
             others = here.workspace.datasets()
             if len(others) > 1:
@@ -46,7 +46,9 @@ with workspace.page(DATA) as here:
                 st.session_state["bring"] = "more"
                 st.rerun()
             actions.menu(opened, key="data")
-        if manifest:
+        if damage:
+            changes.way_back(opened, damage)
+        elif manifest:
             review = wrong_labels.answer(here, opened)
             dataset.found(opened, manifest, passed_over=["suspect_label"] if review else [])
             wrong_labels.show(here, opened, manifest, review)

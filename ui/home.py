@@ -7,6 +7,7 @@ import os
 import streamlit as st
 
 from tl_core.data import samples
+from tl_core.errors import DocumentError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
@@ -62,8 +63,13 @@ def datasets(here: Here) -> None:
 
 def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
     status = dataset.status()
+    damage, manifest = None, None
     if status.state == "succeeded":
-        manifest = dataset.manifest()
+        try:
+            manifest = dataset.manifest()
+        except (NotFound, DocumentError) as error:
+            damage = error.message
+    if manifest:
         step = max(1, len(manifest.images) // 4)
         grids.strip(
             [dataset.thumbnail(image) for image in manifest.images[::step][:4]],
@@ -73,11 +79,12 @@ def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
         facts = f"{plural(len(manifest.classes), 'class', 'classes')}, {plural(len(manifest.images), 'picture')}, {ago(dataset.created)}"
     else:
         runview.badge(status.state, running="reading")
-        facts = plain(status.failure.message, longest=160) if status.failure else ago(dataset.created)
+        damage = damage or (status.failure.message if status.failure else None)
+        facts = plain(damage, longest=160) if damage else ago(dataset.created)
     st.markdown(f"**{plain(dataset.name)}**  \n:gray[{facts}]")
     st.space("stretch")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if status.state == "succeeded" and st.button("Train", key=f"train-{dataset.id}", icon=TRAIN.icon):
+        if manifest and st.button("Train", key=f"train-{dataset.id}", icon=TRAIN.icon):
             here.go(TRAIN, dataset=dataset.id)
         if st.button("Open", key=f"open-{dataset.id}", type="tertiary"):
             here.go(DATA, dataset=dataset.id)

@@ -79,6 +79,31 @@ def test_pictures_that_are_kept_are_found_no_more(open_page: Open, twins: Datase
     assert len(twins.manifest().images) == 60
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("version", b"7", "has no version 7"),
+        ("version", b"\xff\x00", "holds no number of a version"),
+        ("versions/2.json", b'{"parent": 2, "created": 0, "remedies": {}}', "cannot be made from version 2"),
+        ("versions/2.json", b"half of", "Version 2 of this data set is damaged"),
+        ("gathered.json", b"{", "gathered.json is not a valid"),
+    ],
+)
+def test_a_damaged_version_is_told_and_the_first_one_opens(
+    open_page: Open, twins: DatasetFolder, file: str, content: bytes, said: str
+) -> None:
+    twins.versions.apply(Remedies(leave_out=(twins.manifest().images[0].file,)))
+    (twins.path / file).write_bytes(content)
+    home = open_page("streamlit_app.py")
+    assert not home.error, "other data sets can still be opened"
+    app = open_page(DATA, dataset=twins.id)
+    assert said in app.error[0].value.replace("\\", "")
+    app.button(key=f"read-{twins.id}").click().run()
+    assert not app.error
+    assert twins.number == 1
+    assert "60 pictures in 3 classes" in text(app)
+
+
 def test_undo_goes_back_and_another_version_is_chosen(open_page: Open, twins: DatasetFolder) -> None:
     files = [image.file for image in twins.manifest().images]
     twins.versions.apply(Remedies(leave_out=(files[0],)))

@@ -12,7 +12,7 @@ import streamlit as st
 
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
-from tl_core.errors import GraftError
+from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
@@ -40,6 +40,22 @@ def show(dataset: DatasetFolder) -> None:
             st.button(
                 "Forget these", key=f"forget-{dataset.id}", type="tertiary", on_click=_attempt, args=(_forget, dataset)
             )
+
+
+def opened(dataset: DatasetFolder) -> tuple[Manifest | None, str | None]:
+    """What the open version holds, or why it or what waits cannot be read. Raises NotFound, DocumentError where version 1 cannot, either."""
+    try:
+        dataset.versions.gathered()
+        return dataset.manifest(), None
+    except (NotFound, DocumentError) as error:
+        dataset.at(1).manifest()
+        return None, error.message
+
+
+def way_back(dataset: DatasetFolder, damage: str) -> None:
+    """Says why the open version cannot be opened, and leads to what was read."""
+    st.error(plain(damage, longest=2000), icon=":material/error:")
+    st.button("Open version 1, as it was read", key=f"read-{dataset.id}", on_click=_attempt, args=(_as_read, dataset))
 
 
 def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary: bool = False) -> None:
@@ -172,6 +188,14 @@ def _choose(dataset: DatasetFolder, field: str) -> None:
 
 def _go_to(dataset: DatasetFolder, number: int) -> None:
     dataset.versions.choose(number)
+
+
+def _as_read(dataset: DatasetFolder) -> None:
+    dataset.versions.choose(1)
+    try:
+        dataset.versions.gathered()
+    except DocumentError:
+        _forget(dataset)
 
 
 def _attempt(action: Callable[..., None], *args: object) -> None:

@@ -16,7 +16,7 @@ from tl_core import locks
 from tl_core.data import pixel_arrays
 from tl_core.data.split import assign
 from tl_core.documents.remedies import Remedies
-from tl_core.errors import DataError, InUse, LimitReached, NotFound, SpecError
+from tl_core.errors import DataError, DocumentError, InUse, LimitReached, NotFound, SpecError
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.start import jobs
 from tl_core.runs.store import version_files
@@ -87,6 +87,25 @@ def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytes
         pets.versions.apply(Remedies(leave_out=(_files(pets)[0],)))
     locks.release([held])
     assert (pets.number, pets.versions.made()) == (1, {})
+
+
+def test_a_damaged_version_does_not_hide_the_others_and_its_number_is_not_taken_again(pets: DatasetFolder) -> None:
+    files = _files(pets)
+    pets.versions.apply(Remedies(leave_out=(files[0],)))
+    pets.versions.apply(Remedies(leave_out=(files[1],)))
+    pets.versions.choose(1)
+    pets.versions.apply(Remedies(keep=(files[2],)))
+    folder = pets.path / "versions"
+    version_files._version.cache_clear()
+    (folder / "2.json").write_bytes(b'{"parent": 2, "created": 0, "remedies": {}}')
+    for name in ("9" * 200, "5 copy", "1", "06"):
+        (folder / f"{name}.json").write_bytes(b"x")
+    assert pets.versions.made().keys() == {4}, "version 3 was made from the damaged one"
+    for number in (2, 3):
+        with pytest.raises(DocumentError, match=r"Version 2 of this data set is damaged.*back to version 1"):
+            pets.at(number).manifest()
+    assert pets.versions.apply(Remedies(leave_out=(files[3],))) == 5
+    assert len(pets.origins()) == 2
 
 
 def test_the_number_of_versions_is_limited(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ result.json   (question) the answer, written last
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -77,9 +78,13 @@ class DatasetFolder(JobFolder):
         try:
             if self.spec().source_kind == "sample":
                 return []
-            return list(dict.fromkeys(origin(self.versions.manifest(number)) for number in (1, *self.versions.made())))
         except (NotFound, DocumentError):
             return []
+        found = []
+        for number in (1, *self.versions.made()):
+            with suppress(NotFound, DocumentError):
+                found.append(origin(self.versions.manifest(number)))
+        return list(dict.fromkeys(found))
 
     def tidy(self) -> None:
         # In this order: a worker that has ended between the two looks has written the manifest, or never will.

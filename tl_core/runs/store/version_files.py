@@ -8,9 +8,10 @@ gathered.json    remedies that wait to become a version
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +20,14 @@ from tl_core import locks
 from tl_core.disk import disk_full_said, remove, write_atomically
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
-from tl_core.errors import DocumentError, InUse, LimitReached, NotFound
+from tl_core.errors import DocumentError, InUse, LimitReached, NotFound, SpecError
 
 MOST = 200
 """Versions of one data set, so that reading the last one, for which all before it are read, takes a moment."""
 _PATIENCE = 5.0
 """Seconds for which a change waits for another one, which takes a fraction of one."""
+_NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
+_WAY_BACK = "The Data page leads back to version 1, as it was read."
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,24 @@ class Versions:
 
     @property
     def current(self) -> int:
-        """Number of the version that pages show and runs take."""
+        """Number of the version that pages show and runs take. Raises DocumentError."""
         try:
-            return int((self.path / "version").read_text())
+            text = (self.path / "version").read_bytes()
         except FileNotFoundError:
             return 1
-        except ValueError:
-            raise DocumentError(f"version in {self.path.name} is no number.") from None
+        if not _NUMBER.fullmatch(text):
+            raise DocumentError(f"The file version of this data set holds no number of a version. {_WAY_BACK}")
+        return int(text)
 
     def made(self) -> dict[int, DatasetVersion]:
-        """The versions from 2 on, by number. Raises DocumentError."""
-        found = {}
-        for file in (self.path / "versions").glob("[0-9]*.json"):
-            found[int(file.stem)] = _version(file)
-        return dict(sorted(found.items()))
+        """The versions from 2 on that can be opened, by number: neither they nor those that they were made from are damaged."""
+        found: dict[int, DatasetVersion] = {}
+        for number in self._numbers():
+            with suppress(DocumentError, NotFound):
+                version = _version(self._file(number))
+                if version.parent == 1 or version.parent in found:
+                    found[number] = version
+        return found
 
     def manifest(self, number: int) -> Manifest:
         """What version `number` holds.
@@ -61,7 +68,9 @@ class Versions:
         try:
             found = file.stat()
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"There is no {file.name} in {file.parent.name}.") from None
+            if number == 1:
+                raise NotFound(f"There is no {file.name} in {file.parent.name}.") from None
+            raise NotFound(f"This data set has no version {number}. {_WAY_BACK}") from None
         return _manifest(self.path, number, found.st_mtime_ns, found.st_ino)
 
     def apply(self, remedies: Remedies) -> int:
@@ -76,7 +85,7 @@ class Versions:
         from tl_core.data.versions import applied
 
         with self._alone():
-            before, number = self.current, max(self.made(), default=1) + 1
+            before, number = self.current, max(self._numbers(), default=1) + 1
             if number > MOST:
                 raise LimitReached(
                     f"This data set has {MOST} versions, and may have no more. Add its pictures again as a new data set."
@@ -123,6 +132,11 @@ class Versions:
     def _file(self, number: int) -> Path:
         return self.path / "manifest.json" if number == 1 else self.path / "versions" / f"{number}.json"
 
+    def _numbers(self) -> list[int]:
+        """Numbers of the versions from 2 on that have a file, damaged or not, in order."""
+        names = [file.name.removesuffix(".json") for file in (self.path / "versions").glob("*.json")]
+        return sorted(int(name) for name in names if name != "1" and _NUMBER.fullmatch(name.encode()))
+
     def _choose(self, number: int) -> None:
         write_atomically(self.path / "version", str(number).encode())
 
@@ -146,10 +160,18 @@ def _manifest(folder: Path, number: int, moment: int, inode: int) -> Manifest:
     del moment, inode  # the cache's key
     if number == 1:
         return Manifest.read(folder / "manifest.json")
-    version = _version(folder / "versions" / f"{number}.json")
+    damaged = f"Version {number} of this data set is damaged"
+    try:
+        version = _version(folder / "versions" / f"{number}.json")
+    except DocumentError as error:
+        raise DocumentError(f"{damaged}: {error.message} {_WAY_BACK}") from None
     if version.parent >= number:
-        raise DocumentError(f"Version {number} of {folder.name} cannot be made from version {version.parent}.")
-    return applied(Versions(folder).manifest(version.parent), version.remedies)
+        raise DocumentError(f"{damaged}: it cannot be made from version {version.parent}. {_WAY_BACK}")
+    before = Versions(folder).manifest(version.parent)
+    try:
+        return applied(before, version.remedies)
+    except SpecError as error:
+        raise DocumentError(f"{damaged}: {error.message} {_WAY_BACK}") from None
 
 
 @lru_cache(maxsize=256)
