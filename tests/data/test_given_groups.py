@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import PictureFolder
 from tests.data.work import finish, ingested, spec
+from tl_core.data import given_groups as given_groups_module
 from tl_core.data.class_folders import Item
 from tl_core.data.given_groups import Given, given_groups, placed_in_groups
 from tl_core.data.ingest import ingest
@@ -31,6 +32,7 @@ def _csv(folder: Path, text: str | bytes) -> Path:
         "\ufeffFILENAME\tgroup_id\tnote\n./cat/1.jpg\ta\tsick\n\ncat/2.jpg\tb\n",
         'path|group\n"cat/1.jpg"| a\ncat/2.jpg|b|more\ncat/2.jpg|b\ncat/3.jpg|',
         "image,group\ncat/1.jpg,a\ncat/2.jpg,b\n".encode("utf-16"),
+        "file;group;seen, when\rcat/1.jpg;a;1,5\rcat/2.jpg;b;2,5\r",
     ],
 )
 def test_a_csv_is_read_whatever_its_delimiter_and_order_of_columns(tmp_path: Path, text: str | bytes) -> None:
@@ -52,6 +54,25 @@ def test_a_csv_is_read_whatever_its_delimiter_and_order_of_columns(tmp_path: Pat
 def test_what_is_wrong_with_a_csv_is_said_with_its_line(tmp_path: Path, text: str | bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         given_groups(_csv(tmp_path, text))
+
+
+def test_a_csv_with_far_too_many_lines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given_groups_module, "MOST_LINES", 3)
+    assert len(given_groups(_csv(tmp_path, "file,group\n1.jpg,a\n2.jpg,a\n")).rows) == 2
+    with pytest.raises(DataError, match=r"table\.csv has more than 3 lines"):
+        given_groups(_csv(tmp_path, "file,group\n1.jpg,a\n2.jpg,a\n3.jpg,a\n"))
+
+
+def test_a_header_of_quotes_and_commas_takes_no_longer_than_another(tmp_path: Path) -> None:
+    """The delimiter is counted: `csv.Sniffer` would take time by the square of the header's length, hours for this one."""
+    header = "file,group,'" + " a 'b, " * 500_000
+    assert [group for *_, group in given_groups(_csv(tmp_path, f"{header}\n1.jpg,a\n")).rows] == ["a"]
+
+
+def test_a_path_of_very_many_folders_takes_no_memory() -> None:
+    items = _items("cat/1.jpg")
+    _, strange = placed_in_groups(items, _given("cat/1.jpg", "a/" * 100_000 + "dog/1.jpg"))
+    assert strange == 1
 
 
 def test_a_csv_that_is_not_there_is_said() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
 GROUP_COLUMNS = ("group", "group_id")
 """Names of the column of groups."""
 MOST_BYTES = 64_000_000
+MOST_LINES = 1_000_000
+"""So that the table takes a few hundred megabytes of memory at most."""
 _DELIMITERS = ",;\t|"
 
 
@@ -38,7 +41,8 @@ class Given(NamedTuple):
 
 
 def given_groups(path: Path) -> Given:
-    """Read the CSV at `path`: UTF-8 or, with a mark at its beginning, UTF-16; the delimiter is found from the header.
+    """Read the CSV at `path`: UTF-8 or, with a mark at its beginning, UTF-16. The delimiter is the one of `,`, `;`, tab and `|` that the
+    header has most of.
 
     Raises:
         NotFound: there is no such file.
@@ -86,9 +90,9 @@ def given_groups(path: Path) -> Given:
 
 
 def beside_pictures(files: Sequence[SourceFile], items: Sequence[Item]) -> Path | None:
-    """The file `NAME` in a folder that holds all pictures, the outermost one; None where there is none, or it has no columns of files and groups.
+    """The file `NAME` in a folder that holds all pictures, the outermost one; None where there is none.
 
-    A folder may have held a file of that name for another purpose.
+    One without columns of files and groups does not count: a folder may have held a file of that name for another purpose.
     """
     found = [
         file
@@ -110,8 +114,8 @@ def beside_pictures(files: Sequence[SourceFile], items: Sequence[Item]) -> Path 
 def placed_in_groups(items: Sequence[Item], given: Given) -> tuple[tuple[Item, ...], int]:
     """`items` with their groups, and how many rows of `given` name none of them.
 
-    A row names a picture by its path below the folder that was given, also with folders above that or without some of those below it, as long
-    as one picture only ends so.
+    A row names a picture by its path below the folder that was given. The path may begin further out, and it may lack its first
+    folders, as long as only one picture's path ends with what is left.
 
     Raises:
         DataError: a row may mean several pictures, or no row names any.
@@ -123,16 +127,18 @@ def placed_in_groups(items: Sequence[Item], given: Given) -> tuple[tuple[Item, .
             ending[parts[start:]].append(number)
     group_of: dict[int, str] = {}
     strange = 0
+    deepest = max(map(len, names), default=0)
     for line, parts, group in given.rows:
         path = tuple(shown(part) for part in parts)
         # At least a folder and a name are asked for: another folder's 1.jpg is not this one's.
-        tails = [path, *(path[start:] for start in range(1, len(path) - 1))]
+        tails = [path, *(path[start:] for start in range(max(1, len(path) - deepest), len(path) - 1))]
         meant = next((ending[tail] for tail in tails if tail in ending), [])
         exact = [number for number in meant if names[number] == path] or meant
         if len(exact) > 1:
             one, other = (shown_path(names[number]) for number in exact[:2])
             raise DataError(
-                f"Line {line} of {given.name} may mean {shortened(one)!r} or {shortened(other)!r}. Write the path below the folder of pictures."
+                f"Line {line} of {given.name} may mean {shortened(one)!r} or {shortened(other)!r}. Write the path below the folder of "
+                "pictures."
             )
         if exact:
             group_of[exact[0]] = group
@@ -168,16 +174,12 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"Line {line} of {name} is not UTF-8. Save the table as “CSV UTF-8” and try again.") from None
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
+    header = re.match("[^\r\n]*", text)[0]  # type: ignore[index]  # it always matches
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count))
     try:
         for cells in rows:
+            if rows.line_num > MOST_LINES:
+                raise DataError(f"{name} has more than {MOST_LINES:,} lines. Keep those of pictures that are here.")
             yield rows.line_num, cells
     except csv.Error as error:
         raise DataError(f"Line {rows.line_num} of {name} cannot be read as CSV: {error}.") from None
-
-
-def _delimiter(header: str) -> str:
-    try:
-        return csv.Sniffer().sniff(header, delimiters=_DELIMITERS).delimiter
-    except csv.Error:
-        return ","
