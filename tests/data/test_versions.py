@@ -14,7 +14,7 @@ from tl_core.data.cache import Cache
 from tl_core.data.checks import findings
 from tl_core.data.split import assign, split_counts
 from tl_core.data.versions import Earlier, applied, difference, earlier, take_rows
-from tl_core.documents.manifest import Manifest
+from tl_core.documents.manifest import Manifest, Split
 from tl_core.documents.remedies import Remedies
 from tl_core.errors import SpecError
 
@@ -92,6 +92,18 @@ def test_the_users_own_parts_stay() -> None:
     parts = dict(zip((image.file for image in found.images), assign(found, 0), strict=True))
     assert {parts[f"{row}.jpg"] for row in range(20, 26)} == {"test"}
     assert "test" not in {parts[f"{row}.jpg"] for row in range(1, 20)}
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("train", "val"), ("train", "val", "test")])
+def test_a_part_of_the_users_own_that_is_emptied_is_made_again(parts: tuple[Split, ...]) -> None:
+    data = manifest([row for at, part in enumerate(parts) for row in balanced(2, 20, part, start=100 * at)])
+    for emptied in ({part} for part in parts[1:]):
+        found = applied(data, Remedies(leave_out=tuple(image.file for image in data.images if image.split in emptied)))
+        counts = split_counts(found, assign(found, 0))
+        assert all(min(of_class.values()) >= 1 for of_class in counts.values()), (emptied, counts)
+    alone = applied(data, Remedies(leave_out=tuple(image.file for image in data.images if image.split != "train")))
+    assert not alone.own_splits
+    assert split_counts(alone, assign(alone, 0))["class 1"] == {"train": 14, "val": 3, "test": 3}
 
 
 def test_what_the_user_keeps_is_found_no_more() -> None:

@@ -2,10 +2,10 @@
 
 A split made here is stratified, 70/15/15, depends only on the run's seed and the images' content (not on their order or names), and
 keeps each group of images that show the same thing on one side (`data/groups`; byte-identical images are always a group). A class that has
-too few groups for that, all of one moment, is cut in the order of file names instead, and the images beside a cut are in no part. In a data
-set that extends another one, the images of that one stay in the parts that they had there with the same seed, and what was added fills
-each part up. So do those of a version of a data set, as long as each part then has pictures of every class. The user's own split stays as it
-is; a part that it lacks is cut from train.
+too few groups for that, all of one moment, is cut in the order of file names instead, and the images beside a cut are in no part. In a
+data set that extends another one, the images of that one stay in the parts that they had there with the same seed, and what was added
+fills each part up. So do those of a version of a data set, as long as each part then has pictures of every class. The user's own split
+stays as it is; a part that it lacks, or of which a version leaves nothing, is cut from train.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""
 GAP = 0.05
 """Share of the images of a class of one moment that is left out at each cut. Neighbours in a burst or film are the most alike, so they
-would be judged by what is nearly themselves. A few percent remove the nearest ones; more would cost pictures to learn from and still not make another
-moment of it, which is why no accuracy is believed there anyway.
+would be judged by what is nearly themselves. A few percent remove the nearest ones; more would cost pictures to learn from, and would
+not make another moment of it: no accuracy is believed there anyway.
 """
 NO_PART: Final[Literal[""]] = ""
 """In place of a split: the image is in a gap. Nothing learns from it and nothing is judged on it."""
@@ -48,7 +48,8 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
     images = manifest.images
     if manifest.parent is not None:
         parts: NDArray[np.str_] = assign(manifest.parent, seed)[list(manifest.parent_rows)]
-        if manifest.own_splits or _in_every_part(manifest, parts):
+        whole = set(SPLITS) <= set(parts.tolist()) if manifest.own_splits else _in_every_part(manifest, parts)
+        if whole:
             return parts
     if not manifest.own_splits:
         return _cut(manifest, range(len(images)), parts=("test", "val"), seed=seed)
@@ -101,9 +102,10 @@ def without_headline(manifest: Manifest) -> tuple[str, ...]:
 
 
 def joined_groups(manifest: Manifest) -> tuple[int | None, ...]:
-    """The group of each row, None where it is alone: groups that were found and those that the user gave, joined where they share a picture.
+    """The group of each row, None where it is alone; empty where no groups were looked for and none given.
 
-    So what the user gives is never divided, and near-copies of it stay with it. Empty where there are neither.
+    Groups that were found and those that the user gave are joined where they share a picture: so what the user gives is never divided,
+    and near-copies of it stay with it.
     """
     images = manifest.images
     if all(image.given_group is None for image in images):
@@ -116,7 +118,10 @@ def joined_groups(manifest: Manifest) -> tuple[int | None, ...]:
 
 
 def _keys(manifest: Manifest, groups: Sequence[int | None]) -> list[str]:
-    """A key for the group of each of the first rows: the smallest content hash in it. `groups`: as in `Former`, or empty for content alone."""
+    """A key for the group of each of the first rows: the smallest content hash in it.
+
+    `groups` are as in `Former`, or empty for content alone.
+    """
     images = manifest.images
     if not groups:
         return [image.sha256 for image in images]
@@ -139,7 +144,8 @@ def recorded(manifest: Manifest, splits: NDArray[np.str_]) -> SplitRecord:
 def as_recorded(manifest: Manifest, record: SplitRecord, seed: int) -> NDArray[np.str_]:
     """The split of each row, shape (N,), as `record` has it by the hash of the image; `NO_PART` for an image that it does not name.
 
-    In a split of the user's own the same bytes may be in several parts, and then the part of the row is the one of these that `assign` gives it.
+    In a split of the user's own the same bytes may be in several parts; the part of the row is then the one of these that `assign` gives
+    it.
     """
     splits: NDArray[np.str_] = np.full(len(manifest.images), NO_PART, dtype="<U5")
     again: NDArray[np.str_] | None = None

@@ -135,8 +135,8 @@ class Manifest(Document):
 
     @cached_property
     def own_splits(self) -> bool:
-        """Whether the user has split the pictures into train, val and test."""
-        return any(image.split for image in self.images)
+        """Whether the user has split the pictures: some are in val or test. In a version, all of these may be left out."""
+        return any(image.split in ("val", "test") for image in self.images)
 
     @property
     def added(self) -> tuple[ImageEntry, ...]:
