@@ -53,11 +53,18 @@ def interval(low: float, high: float) -> str:
     return f"{round(low * 100)} to {round(high * 100)}{NARROW}%"
 
 
-def headline(accuracy: float, low: float, high: float, images: int, measured_by: HeadlineName = "test") -> str:
-    """A result as a sentence: share of right answers, number of pictures, how it was measured, interval."""
+def headline(
+    accuracy: float, low: float, high: float, images: int, measured_by: HeadlineName = "test", *, leaked: int = 0
+) -> str:
+    """A result as a sentence: share of right answers, number of pictures, how it was measured, interval.
+
+    `leaked`: how many of the test pictures show what was learned from as well.
+    """
     pictures = plural(images, "picture")
     if measured_by == "cross_validated":
         return f"{percent(accuracy)} right on {pictures}, cross-validated ({interval(low, high)})"
+    if leaked:
+        return f"{percent(accuracy)} right on {pictures}, {leaked:,} of them like ones that it learned from ({interval(low, high)})"
     return f"{percent(accuracy)} right on {pictures} it had never seen ({interval(low, high)})"
 
 
@@ -65,7 +72,10 @@ def result(found: Headline | Report) -> str:
     """What is said first of a run: its headline, or what to do where no accuracy is to be believed. Literal text inside Markdown."""
     if found.shown is None:
         return record_again([plain(name, longest=24) for name in found.one_moment])
-    return headline(found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline or "test")
+    leaked = found.leak.images if found.leak else 0
+    return headline(
+        found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline or "test", leaked=leaked
+    )
 
 
 def duration(seconds: float) -> str:

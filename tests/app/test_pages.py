@@ -194,6 +194,9 @@ def test_evaluate_tells_a_leak_with_its_count_and_the_accuracy_without_it(open_p
     (said,) = [warning.value.replace("\u202f", " ") for warning in app.warning]
     assert said.startswith("4 test pictures show the same thing as pictures that were learned from")
     assert said.endswith("Without them: **80 % right** on 5 pictures (40 to 96 %).")
+    for page in (app, open_page()):
+        assert "it had never seen" not in text(page)
+        assert "right on 9 pictures, 4 of them like ones that it learned from" in text(page)
 
 
 def test_held_out_pictures_are_those_that_the_run_was_judged_on(open_page: Open) -> None:

@@ -75,6 +75,8 @@ def test_the_headline_tells_number_pictures_and_range() -> None:
     assert said == "93 % right on 310 pictures it had never seen (90 to 95 %)"
     said = words.headline(0.934, 0.9, 0.953, 310, "cross_validated").replace("\u202f", " ")
     assert said == "93 % right on 310 pictures, cross-validated (90 to 95 %)"
+    said = words.headline(0.934, 0.9, 0.953, 310, leaked=6).replace("\u202f", " ")
+    assert said == "93 % right on 310 pictures, 6 of them like ones that it learned from (90 to 95 %)"
 
 
 def test_nearly_all_is_not_all() -> None:

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from tests.serving.conftest import bundle_info
-from tl_core.documents.report import ClassMetrics, ImageAnswer, Report, SplitMetrics
+from tl_core.documents.report import Accuracy, ClassMetrics, ImageAnswer, Leak, Report, SplitMetrics
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
 
@@ -50,6 +50,13 @@ def test_says_what_was_measured_and_how_sure_that_is() -> None:
     assert "; macro F1 0.850." in card
     assert "| class | precision | recall | F1 | pictures |" in card
     assert "BSD-3-Clause" in card
+
+
+def test_pictures_that_show_what_was_learned_from_are_not_called_unseen() -> None:
+    leak = Leak(images=6, without=Accuracy(images=54, accuracy=0.8, interval=(0.7, 0.9)))
+    card = model_card(bundle_info(), report().model_copy(update={"leak": leak}))
+    assert "it had never seen" not in card
+    assert "6 of these show what it learned from as well" in card
 
 
 def test_says_what_the_threshold_gives() -> None:

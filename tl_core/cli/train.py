@@ -82,7 +82,7 @@ def tell(result: dict[str, Any]) -> None:
         images = sum(result[f"{split}_images"] for split in SPLITS)
         show.line(f"Cross-validated: {show.accuracy(result['cv_accuracy'], result['cv_interval'], images)}.")
         show.line("Each was answered once by a head that had not seen it. The test is small, and has less to say:")
-    show.line(f"{said} that it had never seen.")
+    show.line(f"{said}." if result["leaked_images"] else f"{said} that it had never seen.")
     if result["leaked_images"]:
         images, leaked = result["test_images"], result["leaked_images"]
         without, interval = result["test_accuracy_without_leaked"], result["test_interval_without_leaked"]

@@ -96,6 +96,7 @@ class Headline(Document):
     cross_validated: Accuracy | None = None
     headline: HeadlineName | None = "test"
     one_moment: tuple[str, ...] = ()
+    leak: Leak | None = None
 
     @property
     def shown(self) -> Accuracy | None:

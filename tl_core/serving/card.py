@@ -83,7 +83,7 @@ def _measured(report: Report) -> str:
     return "\n".join(
         [
             *_before_the_test(report),
-            f"**{test.accuracy:.1%} right** on {test.images} pictures it had never seen, {split} "
+            f"**{test.accuracy:.1%} right** on {test.images} pictures{'' if report.leak else ' it had never seen'}, {split} "
             f"(95 % interval {low:.1%} to {high:.1%}){others}.",
             *_leaked(report),
             _learned(report),
