@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,21 @@ def test_what_the_user_gives_is_kept_in_the_manifest_and_never_divided(
         assert set(splits) == {"train", "val", "test"}
         for group in range(8):
             assert len(set(splits[3 * group : 3 * group + 3])) == 1
+
+
+def test_the_group_of_an_exact_copy_goes_to_the_picture_that_stays(
+    picture_folder: PictureFolder, tmp_path: Path
+) -> None:
+    source = picture_folder({"cat": 6, "dog": 5})
+    cat = source / "cat"
+    for number in range(3):
+        shutil.copy(cat / f"{number:03}.jpg", cat / f"copy{number}.jpg")
+    lines = {"copy0": "a", "001": "b", "copy1": "c", "003": "c", "004": "d", "005": "e", "002": "e", "copy2": "d"}
+    rows = "".join(f"cat/{name}.jpg,{group}\n" for name, group in lines.items())
+    (source / "groups.csv").write_text(f"file,group\n{rows}")
+    manifest = ingested(source, tmp_path / "d")
+    assert manifest.dropped_duplicates == 3
+    assert [image.given_group for image in manifest.images] == ["a", "b", "e", "b", "e", "e", *[None] * 5]
 
 
 def test_found_groups_join_the_given_ones(picture_folder: PictureFolder, tmp_path: Path) -> None:

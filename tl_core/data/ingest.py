@@ -21,6 +21,7 @@ from tl_core import settings
 from tl_core.data import archive, class_folders, given_groups, guarded, sources
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.extending import Begun, begin, name_with
+from tl_core.data.joined import Joined
 from tl_core.data.known import KnownPicture, known_pictures, take_over
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
@@ -263,7 +264,12 @@ def _manifest(
 ) -> Manifest:
     images = begun.labelled(placed.classes) if begun else []
     # Beside own splits, a picture without one is learned from; what is here in any part is not added without one.
-    seen = {(image.label, split, image.sha256) for image in images for split in (image.split or "train", None)}
+    seen = {
+        (image.label, split, image.sha256): row
+        for row, image in enumerate(images)
+        for split in (image.split or "train", None)
+    }
+    given: list[tuple[int, str]] = []
     before = len(images)
     refused = [*(begun.refused if begun else ()), *placed.refused]
     copies: list[str] = []
@@ -273,10 +279,12 @@ def _manifest(
             continue
         same = (reading.label, reading.split, reading.sha256)
         if same not in seen:
-            seen.add(same)
+            seen[same] = len(images)
             images.append(reading)
             continue
         copies.append(reading.name)
+        if reading.given_group is not None:
+            given.append((seen[same], reading.given_group))
         if keep:
             keep.remove(reading.file)
     if len(images) == before and copies:
@@ -293,7 +301,7 @@ def _manifest(
         created=time.time(),
         source=f"{begun.manifest.source}, {found.source}" if begun else found.source,
         classes=placed.classes,
-        images=tuple(images),
+        images=_with_groups_of_copies(images, given),
         former=begun.former if begun else (),
         copies=begun.copies if begun else COPIES if keep else 0,
         refused=tuple(refused),
@@ -303,4 +311,22 @@ def _manifest(
         folded_folders=placed.folded_folders,
         licence=found.licence or (begun.manifest.licence if begun else None),
         note=found.note or (begun.manifest.note if begun else None),
+    )
+
+
+def _with_groups_of_copies(images: Sequence[ImageEntry], given: Sequence[tuple[int, str]]) -> tuple[ImageEntry, ...]:
+    """`images` with the groups that the user gave to dropped copies of them, by row; two groups that so share a picture become one."""
+    if not given:
+        return tuple(images)
+    group_of = [image.given_group for image in images]
+    names = list(dict.fromkeys([*filter(None, group_of), *(group for _, group in given)]))
+    number_of = {name: number for number, name in enumerate(names)}
+    joined = Joined(len(names))
+    for row, group in given:
+        own = group_of[row] or group
+        group_of[row] = own
+        joined.pair(number_of[own], number_of[group])
+    return tuple(
+        image if group is None else image.model_copy(update={"given_group": names[joined.root(number_of[group])]})
+        for image, group in zip(images, group_of, strict=True)
     )
