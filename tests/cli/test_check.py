@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Trained
 from tests.conftest import PictureFolder
-from tests.data.work import add_nearly_black, black
+from tests.data.work import add_nearly_black, black, ingested
 from tl_core.cli import main
 from tl_core.cli.check import MOST_FILES
 
@@ -162,6 +162,33 @@ def test_remedies_are_applied_to_a_copy_that_check_then_finds_in_order(
         assert [finding["kind"] for finding in json.loads(capsys.readouterr().out)["findings"]] == ["exact_copy"]
         shutil.rmtree(out)
     assert {path: path.read_bytes() for path in source.rglob("*.jpg")} == before
+
+
+def test_pictures_that_are_moved_keep_their_given_groups(
+    picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = picture_folder({"cat": 6, "dog": 6})
+    remedies, out = tmp_path / "remedies.json", tmp_path / "mended"
+    table = 'group;file;note\na;pets/cat/000.jpg;"sick; old"\na;cat\\001.jpg;\nb;cat/002.jpg;\nb;dog/000.jpg;\nb;hen/1.jpg;\n'
+    (source / "groups.csv").write_text(table)
+    asked = {"leave_out": ["dog/000.jpg"], "move": {"cat/000.jpg": "dog", "cat/001.jpg": "dog"}}
+    remedies.write_text(json.dumps(asked))
+    assert main(["check", str(source), "--apply", str(remedies), "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["moved"] == 2
+    read = {image.name: image.given_group for image in ingested(out, tmp_path / "d").images}
+    assert {name: group for name, group in read.items() if group} == {
+        "cat/002.jpg": "b",
+        "dog/000.jpg": "a",
+        "dog/001 (2).jpg": "a",
+    }
+    assert "sick; old" in (out / "groups.csv").read_text()
+    assert (source / "groups.csv").read_text() == table
+    shutil.rmtree(out)
+    remedies.write_text('{"leave_out": ["cat/002.jpg"]}')
+    assert main(["check", str(source), "--apply", str(remedies), "--out", str(out)]) == 0
+    assert (out / "groups.csv").read_text() == table
+    assert main(["check", str(source), "--apply", str(remedies), "--out", str(out), "--groups", str(remedies)]) == 2
+    assert "Put the CSV beside" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ def check(
 
     Without --apply, nothing is kept but what training finds in the cache: what the embedded backbone saw in the pictures.
     """
+    if apply is not None and groups is not None:
+        raise SpecError(
+            "--groups is of no use with --apply. Put the CSV beside the folders of the classes as groups.csv: the copy has it, too."
+        )
     if apply is not None and out is not None:
         _apply(apply, data, out, classes, json=json)
     elif apply is not None or out is not None:
@@ -64,7 +68,7 @@ def check(
 
 def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool) -> None:
     """Write the copy of `data` that the remedies in `file` ask for to `out`, and say what was done."""
-    from tl_core.data import class_folders, remedying
+    from tl_core.data import class_folders, given_groups, remedying
     from tl_core.data.ingest import source_files
     from tl_core.data.sources import source_of
     from tl_core.runs.store.new_folder import free_folder
@@ -78,10 +82,16 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         raise SpecError(f"{folder} lies in the folder that is copied. Name one outside of it.")
     with tempfile.TemporaryDirectory(prefix="graft-check-") as staging, show.Bars() as bars:
         files = bars.run(source_files(source, Path(staging) / "unpacked")).files
-        plan = remedying.planned(files, class_folders.find(files, classes), remedies)
+        layout = class_folders.find(files, classes)
+        plan = remedying.planned(files, layout, remedies)
+        given = {each.path: each.parts for each in files}
+        moved = sum(given[path] != parts for path, parts in plan)
+        groups = given_groups.beside_pictures(files, layout.items)
+        if groups and moved:
+            renamed = Path(staging) / given_groups.NAME
+            renamed.write_bytes(given_groups.with_paths(groups, layout.items, dict(plan)))
+            plan = [(renamed if path == groups else path, parts) for path, parts in plan]
         remedying.write_copy(plan, folder)
-    given = {each.path: each.parts for each in files}
-    moved = sum(given[path] != parts for path, parts in plan)
     if json:
         show.as_json({"out": str(folder), "files": len(plan), "left_out": len(files) - len(plan), "moved": moved})
     else:

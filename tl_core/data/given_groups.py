@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -120,13 +120,60 @@ def placed_in_groups(items: Sequence[Item], given: Given) -> tuple[tuple[Item, .
     Raises:
         DataError: a row may mean several pictures, or no row names any.
     """
+    group_of: dict[int, str] = {}
+    strange = 0
+    for _, group, number in _meant(items, given):
+        if number is None:
+            strange += 1
+        else:
+            group_of[number] = group
+    if given.rows and not group_of:
+        line, parts, _ = given.rows[0]
+        raise DataError(
+            f"No line of {given.name} names a picture that is here. Line {line} names {shortened(shown_path(parts))!r}; a picture here is "
+            f"{shortened(items[0].name)!r}. Write paths below the folder of pictures."
+        )
+    return tuple(replace(item, group=group_of.get(number)) for number, item in enumerate(items)), strange
+
+
+def with_paths(file: Path, items: Sequence[Item], place_of: Mapping[Path, tuple[str, ...]]) -> bytes:
+    """The CSV `file` (UTF-8) in which each line that names one of `items` names the path that this picture has in `place_of`.
+
+    `place_of` gives new paths, as their parts, by `Item.path`; lines of pictures that it lacks are left out. All other lines and columns
+    stay as they are.
+
+    Raises:
+        NotFound, DataError: as `given_groups` and `placed_in_groups`.
+    """
+    given = given_groups(file)
+    number_of = {parts: number for parts, _, number in _meant(items, given) if number is not None}
+    lines = _lines(file, given.name)
+    _, header = next(lines)
+    columns = [cell.strip().lower() for cell in header]
+    at = next(columns.index(known) for known in FILE_COLUMNS if known in columns)
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(header)
+    for _, cells in lines:
+        number = number_of.get(_parts(cells[at])) if at < len(cells) else None
+        if number is None:
+            table.writerow(cells)
+        elif (place := place_of.get(items[number].path)) is not None:
+            table.writerow([*cells[:at], "/".join(place), *cells[at + 1 :]])
+    return text.getvalue().encode()
+
+
+def _meant(items: Sequence[Item], given: Given) -> Iterator[tuple[tuple[str, ...], str, int | None]]:
+    """For each row of `given`: its path, its group, and which of `items` it means; None: no picture that is here.
+
+    Raises:
+        DataError: a row may mean several pictures.
+    """
     ending: dict[tuple[str, ...], list[int]] = defaultdict(list)
     names = [tuple(item.name.split("/")) for item in items]
     for number, parts in enumerate(names):
         for start in range(len(parts)):
             ending[parts[start:]].append(number)
-    group_of: dict[int, str] = {}
-    strange = 0
     deepest = max(map(len, names), default=0)
     for line, parts, group in given.rows:
         path = tuple(shown(part) for part in parts)
@@ -140,17 +187,7 @@ def placed_in_groups(items: Sequence[Item], given: Given) -> tuple[tuple[Item, .
                 f"Line {line} of {given.name} may mean {shortened(one)!r} or {shortened(other)!r}. Write the path below the folder of "
                 "pictures."
             )
-        if exact:
-            group_of[exact[0]] = group
-        else:
-            strange += 1
-    if given.rows and not group_of:
-        line, parts, _ = given.rows[0]
-        raise DataError(
-            f"No line of {given.name} names a picture that is here. Line {line} names {shortened(shown_path(parts))!r}; a picture here is "
-            f"{shortened(items[0].name)!r}. Write paths below the folder of pictures."
-        )
-    return tuple(replace(item, group=group_of.get(number)) for number, item in enumerate(items)), strange
+        yield parts, group, exact[0] if exact else None
 
 
 def _parts(path: str) -> tuple[str, ...]:
