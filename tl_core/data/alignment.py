@@ -9,6 +9,7 @@ whole picture: stripes, shelves and wires are alike in pictures of different thi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, cached_property
 from itertools import product
 
@@ -101,37 +102,53 @@ class View:
         best = found.argmax(axis=0)
         return found[best, np.arange(len(parts))], best
 
-    def refined(self, other: View, placing: int) -> float:
-        """The correlation of the detail of the middle of `other` with this picture, at the best placing beside `placing`; -1 where none fits,
-        or where one of them has no contrast."""
-        if self.flat or other.flat:
-            return -1.0
-        found = self._beside(other, _PLACINGS[placing])
-        if found is None:
-            return -1.0
+    def _correlation(self, other: View, placing: NDArray[np.float64]) -> float:
+        """That of the detail of the middle of `other` with this picture at `placing`."""
         if not (self.detailed and other.detailed):
-            here = _sampled(self._coarser, found[None], self._aspect, samples=2 * _SAMPLES)
+            here = _sampled(self._coarser, placing[None], self._aspect, samples=2 * _SAMPLES)
             there = _sampled(other._coarser, _STILL[None], samples=2 * _SAMPLES)
         else:
-            here = _evened(_sampled(self._detail, found[None], self._aspect, samples=4 * _SAMPLES))
+            here = _evened(_sampled(self._detail, placing[None], self._aspect, samples=4 * _SAMPLES))
             there = _evened(_sampled(other._detail, _STILL[None], samples=4 * _SAMPLES))
         return float(_normalised(here)[0] @ _normalised(there)[0])
 
-    def _beside(self, other: View, placing: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """The placing that is found by steps in one direction, which are halved where none helps."""
-        least = _SMOOTH if self.detailed and other.detailed else _SMOOTH_BLURRED
-        steps = np.array([np.radians(3.5), 0.06, 0.065, 0.065])
-        for number in range(_ROUNDS):
-            near = np.repeat(placing[None], len(_BESIDE), axis=0)
-            near[:, 2:] += _BESIDE * steps
-            correlations = _normalised(_sampled(self._smooth, near, self._aspect)) @ other._middle
-            best = int(correlations.argmax())
-            if number >= _TRIED and correlations[best] < least:
-                return None
-            placing = near[best]
-            if best == 0:
-                steps /= 2
-        return placing
+
+def refined(fits: Sequence[tuple[View, View, int]]) -> list[float]:
+    """For each two pictures and the number of a placing of the second one's middle in the first: the correlation of the detail of that middle
+    with the first picture, at the best placing beside that one; -1 where none fits, or where one of them has no contrast."""
+    found = [-1.0] * len(fits)
+    tried = [at for at, (whole, part, _) in enumerate(fits) if not (whole.flat or part.flat)]
+    for at, placing in zip(tried, _beside([fits[at] for at in tried]), strict=True):
+        if placing is not None:
+            whole, part, _ = fits[at]
+            found[at] = whole._correlation(part, placing)
+    return found
+
+
+def _beside(fits: Sequence[tuple[View, View, int]]) -> list[NDArray[np.float64] | None]:
+    """The placings (6,) that are found by steps in one direction, which are halved where none helps; all of them are tried together, since
+    each is a small sum."""
+    if not fits:
+        return []
+    smooth = np.stack([whole._smooth for whole, _, _ in fits])
+    middle = np.stack([part._middle for _, part, _ in fits])
+    aspect = np.array([whole._aspect for whole, _, _ in fits])
+    least = np.array([_SMOOTH if whole.detailed and part.detailed else _SMOOTH_BLURRED for whole, part, _ in fits])
+    placings = _PLACINGS[[placing for _, _, placing in fits]]
+    steps = np.tile([np.radians(3.5), 0.06, 0.065, 0.065], (len(fits), 1))
+    going = np.arange(len(fits))
+    for number in range(_ROUNDS):
+        near = np.repeat(placings[going, None], len(_BESIDE), axis=1)
+        near[:, :, 2:] += _BESIDE * steps[going, None]
+        samples = _normalised(_sampled(smooth[going], near, aspect[going, None]))
+        correlations = np.einsum("fmk,fk->fm", samples, middle[going])
+        best = correlations.argmax(axis=1)
+        fit = np.full(len(going), True) if number < _TRIED else correlations.max(axis=1) >= least[going]
+        placings[going] = near[np.arange(len(going)), best]
+        steps[going[best == 0]] /= 2
+        going = going[fit]
+    fitting = set(going.tolist())
+    return [placings[at] if at in fitting else None for at in range(len(fits))]
 
 
 _PLACINGS: NDArray[np.float64] = np.array(list(product((1, -1), (1, -1), _TURNS, _SCALES, _SHIFTS, _SHIFTS)))
@@ -151,28 +168,43 @@ def _grid(samples: int) -> NDArray[np.float64]:
     return np.stack([across.ravel(), down.ravel()])
 
 
-def _points(placings: NDArray[np.float64], samples: int, aspect: float, size: int) -> NDArray[np.float64]:
-    """Where the samples of the middle lie in the other picture, in pixels: (2, M, samples * samples), down and across."""
-    mirror_x, mirror_y, turn, log_scale, shift_x, shift_y = placings.T
-    scale = np.exp(log_scale)
+def _points(
+    placings: NDArray[np.float64], samples: int, aspect: float | NDArray[np.float64], size: int
+) -> NDArray[np.float64]:
+    """Where the samples of the middle lie in the other picture, in pixels: (2, ..., samples * samples), down and across, for `placings`
+    (..., 6)."""
+    mirror_x, mirror_y, turn, log_scale, shift_x, shift_y = np.moveaxis(placings, -1, 0)
+    scale = np.exp(log_scale) * (size / 2)
     cosine, sine = np.cos(turn) * scale, np.sin(turn) * scale
-    turned = np.array(
-        [[sine * aspect * mirror_x, cosine * mirror_y], [cosine * mirror_x, -sine / aspect * mirror_y]]
-    ).transpose(0, 2, 1)
-    places = turned @ _grid(samples) + np.stack([shift_y, shift_x])[:, :, None]
-    return np.asarray((places + 1) / 2 * size - 0.5)
+    turned = np.stack(
+        [
+            np.stack([sine * aspect * mirror_x, cosine * mirror_y], axis=-1),
+            np.stack([cosine * mirror_x, -sine / aspect * mirror_y], axis=-1),
+        ]
+    )
+    middle = (np.stack([shift_y, shift_x]) + 1) * (size / 2) - 0.5
+    return np.asarray(turned @ _grid(samples) + middle[..., None])
 
 
 def _sampled(
-    grey: NDArray[np.float32], placings: NDArray[np.float64], aspect: float = 1.0, *, samples: int = _SAMPLES
+    grey: NDArray[np.float32],
+    placings: NDArray[np.float64],
+    aspect: float | NDArray[np.float64] = 1.0,
+    *,
+    samples: int = _SAMPLES,
 ) -> NDArray[np.float32]:
-    """Samples (..., M, K) of `grey` (..., S, S) under each of the placings (M, 6), bilinear; beyond the edge lies the edge. K is the square of
-    `samples`."""
+    """Samples (..., M, K) of `grey` (..., S, S) under each of the placings (M, 6), or under its own ones (..., M, 6), bilinear; beyond the edge
+    lies the edge. K is the square of `samples`."""
     size = grey.shape[-1]
     points = _points(placings, samples, aspect, size).clip(0, size - 1)
     corner = np.minimum(points.astype(np.intp), size - 2)
     down, across = (points - corner).astype(np.float32)
-    flat, at = grey.reshape(*grey.shape[:-2], size * size), corner[0] * size + corner[1]
+    at = corner[0] * size + corner[1]
+    if placings.ndim == 2:
+        flat = grey.reshape(*grey.shape[:-2], size * size)
+    else:
+        # One picture after the other, each with its own places.
+        flat, at = grey.ravel(), at + (np.arange(len(grey)) * size * size)[:, None, None]
     left, right = (flat[..., at + side] * (1 - down) + flat[..., at + size + side] * down for side in (0, 1))
     return np.asarray(left * (1 - across) + right * across)
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tl_core.data.alignment import COARSE, View, greys, middles
+from tl_core.data.alignment import COARSE, View, greys, middles, refined
 from tl_core.data.joined import Joined, alike
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
@@ -88,21 +88,23 @@ def find_groups(
     pairs = sorted(_candidates(unit, nearest, _hashes(grey)).union(filter(None, others)))
     views: dict[int, View] = {}
 
-    def correlation(fit: _Fit) -> float:
+    def correlations(fits: Sequence[_Fit]) -> list[float]:
         if len(views) > _VIEWS:
             views.clear()
-        views.update({row: _view(grey, pixels, images, row) for row in (fit.one, fit.other) if row not in views})
-        return views[fit.whole].refined(views[fit.one + fit.other - fit.whole], fit.placing)
+        for fit in fits:
+            views.update({row: _view(grey, pixels, images, row) for row in (fit.one, fit.other) if row not in views})
+        return refined([(views[fit.whole], views[fit.one + fit.other - fit.whole], fit.placing) for fit in fits])
 
     # Matrices are so small from here on that threads would wait for each other longer than they compute.
     with threadpool_limits(1):
         fits = yield from _coarse_fits(pairs, grey, pixels, images, pace)
         placed = {(fit.one, fit.other): fit for fit in fits}
-        fitting = _fitting([correlation(placed[pair]) if pair in placed else 0.0 for pair in others])
-        for fit in fits:
-            yield from pace.at((count + fit.one) // 2)
-            if joined.root(fit.one) != joined.root(fit.other):
-                found = correlation(fit)
+        judging = [placed[pair] for pair in others if pair in placed]
+        fitting = _fitting([*correlations(judging), *[0.0] * (len(others) - len(judging))])
+        for start in range(0, len(fits), _TOGETHER):
+            yield from pace.at((count + fits[start].one) // 2)
+            some = [fit for fit in fits[start : start + _TOGETHER] if joined.root(fit.one) != joined.root(fit.other)]
+            for fit, found in zip(some, correlations(some), strict=True):
                 detailed = views[fit.one].detailed and views[fit.other].detailed
                 if found >= (fitting if detailed else FITTING_BLURRED):
                     joined.pair(fit.one, fit.other)
@@ -110,6 +112,8 @@ def find_groups(
     return joined.groups()
 
 
+_TOGETHER = 64
+"""Pairs of pictures that are placed together."""
 _VIEWS = 1_000
 """Prepared pictures that are kept, at about 80 kilobytes each."""
 
