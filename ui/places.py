@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import LearningRateSpec, RankSpec
+from tl_core.documents.questions import LearningRateSpec, PictureMapSpec, RankSpec
 from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
@@ -76,7 +76,7 @@ DATA = Place(
     file="pages/1_Data.py",
     icon=":material/photo_library:",
     sentence="Bring pictures sorted into classes, and see what there is before anything learns from it.",
-    shows=(DatasetFolder,),
+    shows=(DatasetFolder, PictureMapSpec),
     offer="Bring pictures",
     meanwhile="The pictures are still being read.",
     step=Step(

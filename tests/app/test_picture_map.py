@@ -9,11 +9,13 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
+from tl_core import locks
 from tl_core.documents.questions import PictureMap, PictureMapSpec
 from tl_core.documents.suspect_label import Lookalikes
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.store import new_id
 from ui import charts
+from ui.workspace import BUG
 
 DATA = "pages/1_Data.py"
 
@@ -27,11 +29,16 @@ def _mapped(data: DatasetFolder) -> None:
         other=tuple(1 - row // 20 for row in range(40)),
         lookalikes=(Lookalikes(of_label=(1, 2), of_suggested=(30,)),) * 40,
     )
+    folder = _asked(data)
+    found.write(folder.result_file)
+    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+
+
+def _asked(data: DatasetFolder) -> QuestionFolder:
     folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(PictureMapSpec(workspace=records.TOKEN, dataset=data.id))
-    found.write(folder.result_file)
-    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+    return folder
 
 
 def _opened(app: AppTest, data: DatasetFolder) -> AppTest:
@@ -66,6 +73,20 @@ def test_a_class_can_be_looked_at_from_its_strangest_picture_on_and_taken_to_rev
     (done,) = [button for button in app.button if button.label == "Done with these"]
     done.click().run()
     assert "Look for wrong labels" in _labels(app)
+
+
+def test_a_map_that_is_being_drawn_has_one_bar_on_the_page(open_page: Open) -> None:
+    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    drawing = _asked(data)
+    records.Status(state="running", started=1.0).write(drawing.path / "status.json")
+    held = locks.take(drawing.lock)
+    assert held is not None
+    try:
+        app = _opened(open_page(DATA, dataset=data.id), data)
+        assert BUG not in [error.value for error in app.error]
+        assert _labels(app).count("Cancel") == 1
+    finally:
+        locks.release([held])
 
 
 @pytest.mark.parametrize(
