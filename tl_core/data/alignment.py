@@ -81,7 +81,11 @@ class View:
         self.detailed = float((grey - self._smooth).std()) >= _DETAILED * contrast
         """Whether there is fine detail, which an enlarged or blurred picture lacks."""
         self._grey, self._pixels = grey, pixels
-        self._middle: NDArray[np.float32] = _normalised(_sampled(self._smooth, _STILL[None]))[0]
+
+    @cached_property
+    def _middle(self) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = _normalised(_sampled(self._smooth, _STILL[None]))[0]
+        return found
 
     @cached_property
     def _coarser(self) -> NDArray[np.float32]:

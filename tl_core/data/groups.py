@@ -160,12 +160,11 @@ def _view(grey: NDArray[np.float32], pixels: NDArray[np.uint8], images: Sequence
 def _of_other_classes(images: Sequence[ImageEntry], unit: NDArray[np.float32]) -> list[tuple[int, int] | None]:
     """For `_OTHERS` pictures the pair, the smaller row first, with the nearest one of another class; None where none is near."""
     labels = np.array([image.label for image in images])
-    pairs: list[tuple[int, int] | None] = []
-    for row in np.unique(np.linspace(0, len(images) - 1, min(_OTHERS, len(images))).astype(np.intp)).tolist():
-        cosines = np.where(labels == labels[row], -1.0, unit @ unit[row])
-        other = int(cosines.argmax())
-        pairs.append((min(row, other), max(row, other)) if cosines[other] >= ALIKE else None)
-    return pairs
+    rows = np.unique(np.linspace(0, len(images) - 1, min(_OTHERS, len(images))).astype(np.intp))
+    cosines = np.where(labels[rows, None] == labels, -1.0, unit[rows] @ unit.T)
+    nearest = cosines.argmax(axis=1)
+    found = zip(rows.tolist(), nearest.tolist(), cosines.max(axis=1) >= ALIKE, strict=True)
+    return [(min(row, other), max(row, other)) if alike else None for row, other, alike in found]
 
 
 def _fitting(correlations: Sequence[float]) -> float:
