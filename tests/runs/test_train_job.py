@@ -15,8 +15,9 @@ from tests.conftest import until
 from tests.runs.conftest import SIZE, SMALL, ended
 from tests.runs.executors import InProcess, by
 from tl_core import hardware as machine
-from tl_core.data.split import assign
+from tl_core.data.split import NO_PART, assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.documents.manifest import Former
 from tl_core.documents.report import Accuracy
 from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import NotFound
@@ -96,6 +97,28 @@ def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Worksp
     card = (run.bundle / "MODEL_CARD.md").read_text()
     assert "**All of one moment: record cat again elsewhere.** Until then no accuracy can be trusted." in card
     assert "Cross-validated" not in card
+
+
+def test_pictures_added_to_a_class_of_one_moment_give_a_headline_without_those_beside_its_cuts(
+    workspace: Workspace, pets: DatasetFolder
+) -> None:
+    manifest = pets.manifest()
+    old = [image.model_copy(update={"group": 0}) for image in manifest.images[:12]]
+    images = (*old, *manifest.images[20:], *manifest.images[12:20])
+    former = Former(images=52, classes=manifest.classes, groups=(*[0] * 12, *[None] * 40))
+    grown = manifest.model_copy(update={"images": images, "former": (former,), "grouped": True})
+    grown.write(pets.path / "manifest.json")
+    parts = assign(grown, 0)
+    assert (parts == NO_PART).sum() == 2
+    run = by(InProcess({"train": train_job}), jobs.submit_training, workspace, pets, image_size=SIZE)
+    assert ended(run) == "succeeded"
+    report, kept = run.report(), run.out_of_fold()
+    assert (report.headline, report.one_moment) == ("cross_validated", ())
+    assert report.cross_validated is not None
+    assert report.cross_validated.images == 58 == sum(report.images.values())
+    labels = np.array([image.label for image in grown.images])[parts != NO_PART]
+    assert kept.nested is not None
+    assert (kept.nested.argmax(axis=1) == labels).mean() == report.cross_validated.accuracy
 
 
 def test_a_leak_in_the_users_own_split_is_counted_and_judged_without(workspace: Workspace, pets: DatasetFolder) -> None:

@@ -24,8 +24,9 @@ class OutOfFoldAnswers:
     probabilities: NDArray[np.float32]
     """(M, C) for `rows`, with the settings of the run's own head; the report's `val` is measured on these."""
     nested: NDArray[np.float32] | None
-    """(N, C) for every picture of the manifest, by heads whose settings were chosen without it, too; the report's `cross_validated` is
-    measured on these. None in a run on a split of the user's own, or with a class that is all of one moment."""
+    """(N, C) for every picture of the manifest that is in a part of the split, in order, by heads whose settings were chosen without it,
+    too; the report's `cross_validated` is measured on these. None in a run on a split of the user's own, or with a class that is all of
+    one moment."""
     c: float | None = None
     """Inverse strength of the penalty of the run's own head; None in files from before it was kept."""
 

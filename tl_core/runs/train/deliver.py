@@ -116,7 +116,10 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         kept.write(plan.run.out_of_fold_file)
         if kept.nested is not None and judged.folds is not None:
             # The test is one more fold.
-            cross_validated = split_metrics(kept.nested, plan.labels, plan.classes, plan.groups, judged.folds + 1)
+            asked = plan.rows(*SPLITS)
+            cross_validated = split_metrics(
+                kept.nested, plan.labels[asked], plan.classes, plan.groups[asked], judged.folds + 1
+            )
     few = cross_validated is not None and len(test) < ENOUGH_TEST_IMAGES
     report = Report(
         classes=plan.classes,

@@ -31,8 +31,8 @@ class OutOfFold:
     folds: int | None = None
     """How many folds `rows` were divided into."""
     nested: NDArray[np.float32] | None = None
-    """(N, C) for every row, the test included, by nested cross-validation, divided by the temperature; None on a split of the user's own, and
-    where a class is all of one moment."""
+    """(N, C) for every row that is in a part, the test included, by nested cross-validation, divided by the temperature; None on a split
+    of the user's own, and where a class is all of one moment."""
     c: float | None = None
     """Inverse strength of the penalty of the head that learned from `rows`."""
 
