@@ -7,7 +7,8 @@ Perceptual Image Hash Functions", 2010), and those whose names belong together. 
 - near-copy: the features are alike and the pixels fit after turning, mirroring, scaling and shifting (`alignment`), far better than those of
   pictures of different classes do;
 - augmented copy: the name of one says that it was made from the other, and the features are not far apart;
-- burst or film: the names are numbered in a row, and by the features each is among the nearest of the other.
+- burst: the names are numbered in a row, and by the features both are far nearer to each other than to what was taken before and after;
+- film: the same name with numbers, and by the features neighbours are nearer to each other than to all other pictures, throughout.
 
 Names alone join nothing. What is joined to one picture is joined to each other (union-find).
 """
@@ -31,7 +32,7 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
 
-GROUPS_VERSION = 3
+GROUPS_VERSION = 4
 """Part of the cache keys of groups: raise it when the same pictures would give other groups."""
 NEAREST = 6
 """How many of the nearest pictures each picture is compared with, by its features and again by its hash."""
@@ -253,20 +254,26 @@ def _named_pairs(
                 (one, other) for one, other in combinations(rows, 2) if float(unit[one] @ unit[other]) >= NOT_FAR
             )
     yield from _in_a_row(paths, unit, nearest)
+    yield from _in_a_film(paths, unit)
+
+
+def _series(paths: Sequence[PurePosixPath]) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """For each class folder and beginning of a name, the numbers at the end of the names, each with its row, in the order of the numbers.
+    Folders of one name are one class, in a training and in a test folder."""
+    series: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        found = _NUMBERED.fullmatch(path.stem)
+        if found:
+            series[path.parent.name, found["series"]].append((int(found["number"]), row))
+    return {name: sorted(members) for name, members in series.items()}
 
 
 def _in_a_row(
     paths: Sequence[PurePosixPath], unit: NDArray[np.float32], nearest: NDArray[np.intp]
 ) -> Iterator[tuple[int, int]]:
     """Pairs numbered in a row that are far more alike than either is to what is not near it in its row."""
-    place: dict[int, tuple[tuple[str, str], int]] = {}
-    numbered: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for row, path in enumerate(paths):
-        found = _NUMBERED.fullmatch(path.stem)
-        if found:
-            series = (str(path.parent), found["series"])
-            place[row] = series, int(found["number"])
-            numbered[series].append((int(found["number"]), row))
+    numbered = _series(paths)
+    place = {row: (series, number) for series, members in numbered.items() for number, row in members}
 
     def elsewhere(row: int, members: Sequence[tuple[int, int]]) -> float:
         """The distance (1 - cosine) of the nearest picture that is not near `row` in its series; 0 where the whole series is near."""
@@ -278,7 +285,7 @@ def _in_a_row(
         return 1 - float((unit[away + others] @ unit[row]).max())
 
     for members in numbered.values():
-        for (first, one), (second, other) in pairwise(sorted(members)):
+        for (first, one), (second, other) in pairwise(members):
             distance = 1 - float(unit[one] @ unit[other])
             if (
                 second - first <= _STEP
@@ -288,9 +295,58 @@ def _in_a_row(
                 yield one, other
 
 
+def _in_a_film(paths: Sequence[PurePosixPath], unit: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
+    """Pairs of neighbours in a series that is a film.
+
+    A camera that wanders comes back to what it has shown, so a frame may be as near to others of its film as to its neighbours. Yet in a film
+    the distance of neighbours is usually far less than that of other frames, which is not so where numbers are given to different things;
+    and neighbours are nearer to each other than to any picture outside, which is not so where numbers follow the places of like things.
+    """
+    for members in _series(paths).values():
+        outside = len(unit) - len(members)
+        if len(members) < _FRAMES or outside < _OUTSIDE * len(members):
+            continue
+        numbers, rows = np.array(members).T
+        frames = unit[rows]
+        some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _COMPARED)).astype(np.intp))
+        far = (1 - frames[some] @ frames[some].T)[some[:, None] - some > _MOMENT]
+        beside = _distances(frames, 1)
+        if np.median(beside) > _NEARER * np.median(far):
+            continue
+        to_others = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            cosines = frames[start : start + _BLOCK] @ unit.T
+            cosines[:, rows] = -1
+            to_others[start : start + _BLOCK] = 1 - cosines.max(axis=1)
+        if (beside < np.minimum(to_others[:-1], to_others[1:])).mean() < _THROUGHOUT:
+            continue
+        longest, farthest = _STEP * np.median(np.diff(numbers)), max(1 - IN_A_ROW, _CUT * float(np.median(beside)))
+        # The frame after the next one is taken, too: one that is blurred does not cut a film in two.
+        for ahead in (1, 2):
+            distances = _distances(frames, ahead)
+            near = (distances <= farthest) & (distances < np.minimum(to_others[:-ahead], to_others[ahead:]))
+            near &= numbers[ahead:] - numbers[:-ahead] <= longest
+            yield from zip(rows[:-ahead][near].tolist(), rows[ahead:][near].tolist(), strict=True)
+
+
+def _distances(frames: NDArray[np.float32], ahead: int) -> NDArray[np.float32]:
+    """1 - cosine of each of `frames` (N, D) and the one so many `ahead`: (N - `ahead`,)."""
+    return np.asarray(1 - np.einsum("nd,nd->n", frames[:-ahead], frames[ahead:]))
+
+
 _STEP = 2
-"""How far apart the numbers of pictures in a row may be: one that was deleted is passed over."""
+"""How far apart the numbers of pictures in a row may be: one that was deleted is passed over. In a film, a multiple of the usual step."""
 _MOMENT = 3
 """Pictures whose numbers differ by more are what those in a row are compared with: in a film, distances grow with the time between."""
 _NEARER = 0.5
 """Share of the distance to other pictures within which those in a row are of one moment."""
+_FRAMES = 8
+"""The fewest pictures that may be seen to be a film."""
+_OUTSIDE = 0.2
+"""The fewest pictures outside of a film, as a share of its frames, among which the nearest one says something."""
+_COMPARED = 200
+"""Frames, evenly from a film, between which the usual distance is taken."""
+_THROUGHOUT = 0.8
+"""Share of the neighbours in a film that are nearer to each other than to any picture outside."""
+_CUT = 3.0
+"""A distance of so many times the usual one of neighbours may be a cut to another scene, unless it is small."""
