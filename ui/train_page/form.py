@@ -98,7 +98,7 @@ def _picture(proposal: Proposal) -> None:
     drawn = proposal.drawn()
     title = f"**{proposal.strategy.title}**, from the first layers (stem) to the new last one (head): {drawing.totals(drawn)}."
     st.markdown(title if proposal.chosen != AUTO else f"If it takes {title}")
-    ink = {"light": "#1E2A24", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
+    ink = {"light": "#0F1914", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
     st.html(drawing.large(drawn, ink=ink))
     st.caption(drawing.legend(drawn))
 
