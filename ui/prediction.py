@@ -286,17 +286,21 @@ def _card(named: Named) -> None:
             f"{plain(named.name)}: {plain(answer['error']['message'], longest=400)}", icon=":material/broken_image:"
         )
         return
-    st.image(named.shown, width="stretch", alt=f"{named.name}, called {short(answer['label'])}")
     withheld = not answer.get("sure", True)
+    said = "not sure" if withheld else f"called {short(answer['label'])}"
+    st.image(named.shown, width="stretch", alt=f"{named.name}, {said}")
     word = "not sure" if withheld else sureness(answer["probability"])
     colour = {"sure": "green", "fairly sure": "blue", "not sure": "orange"}[word]
     st.markdown(f"### {'Not sure' if withheld else plain(answer['label'])}", anchors=False)
-    sentence = f":{colour}-badge[{word}] {percent(answer['probability'])}"
-    if withheld:
-        sentence += f" for {plain(answer['label'], longest=30)}, less than this classifier is to answer with"
+    likely, sure = plain(answer["label"], longest=30), percent(answer["probability"])
+    sentences = [
+        f"{sure} for {likely}, less than this classifier is to answer with."
+        if withheld
+        else f":{colour}-badge[{word}] {sure}"
+    ]
     if word == "not sure" and len(answer["top"]) > 1:
-        sentence += f", it could be {plain(answer['top'][1]['label'], longest=30)}, too"
-    st.markdown(sentence)
+        sentences.append(f"It could be {plain(answer['top'][1]['label'], longest=30)}, too.")
+    st.markdown(" ".join(sentences))
     if named.truth is not None:
         right = named.truth == answer["label"]
         sign = (

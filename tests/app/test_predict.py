@@ -96,7 +96,8 @@ def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sur
     info.model_copy(update={"threshold": 1.0}).write(run.bundle / INFO)
     app = bring(app, red())
     assert "### Not sure" in text(app)
-    assert "for red, less than this classifier is to answer with" in text(app)
+    assert "for red, less than this classifier is to answer with. It could be " in text(app)
+    assert "badge[not sure]" not in text(app), "the heading says it"
 
 
 def test_a_classifier_that_changed_is_checked_again(predict: Callable[[str], AppTest], pools: Pools) -> None:
