@@ -91,7 +91,9 @@ def picture_sizes(shorter_sides: Sequence[float], *, seen: int) -> go.Figure:
     doublings = Counter(math.floor(math.log2(side)) for side in shorter_sides)
     steps = range(min(doublings), max(doublings) + 1)
     smaller = sum(side < seen for side in shorter_sides) / len(shorter_sides)
-    title = f"{percent(smaller)} have less than the {seen} pixels that the default network is given"
+    title = (
+        f"{percent(smaller)} have less than {seen} pixels" if smaller else f"Every picture has {seen} pixels or more"
+    )
     figure = _figure(title, 240)
     figure.add_bar(
         x=[f"{2**step:,} to {2 ** (step + 1) - 1:,}" for step in steps],
@@ -99,7 +101,7 @@ def picture_sizes(shorter_sides: Sequence[float], *, seen: int) -> go.Figure:
         marker={"color": [MUTED if 2 ** (step + 1) <= seen else TRAINABLE for step in steps], "line": {"width": 0}},
         hovertemplate="%{y} pictures: %{x} pixels<extra></extra>",
     )
-    figure.update_xaxes(title="shorter side, pixels", showgrid=False, type="category")
+    figure.update_xaxes(title=f"shorter side, pixels (a network is given {seen})", showgrid=False, type="category")
     figure.update_yaxes(title="pictures", rangemode="tozero")
     return figure
 

@@ -91,3 +91,13 @@ def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page:
     assert any(box.label.startswith("1 label may be wrong") for box in app.expander)
     captions = [picture.caption for element in app.get("image") for picture in element.proto.imgs]
     assert "labelled 'cup', answered 'plate' (97%)" in [caption.replace("\\", "") for caption in captions]
+
+
+def test_pictures_beside_the_cut_through_a_class_of_one_moment_are_counted(open_page: Open) -> None:
+    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    manifest = data.manifest()
+    images = tuple(image.model_copy(update={"group": 0}) if image.label == 0 else image for image in manifest.images)
+    manifest.model_copy(update={"images": images, "grouped": True}).write(data.manifest_file)
+    assert "2 pictures beside the cut through a class of one moment are in none of them." in text(
+        open_page("pages/1_Data.py", dataset=data.id)
+    )

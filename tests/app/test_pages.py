@@ -182,6 +182,7 @@ def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headli
     said = app.header[0].value.replace("\u202f", " ")
     assert said == "75 % right on 60 pictures, cross-validated (63 to 84 %)"
     assert "The delivered head was right on 89" in text(app)
+    assert "the true share lies in the range in brackets" in text(app), "which stands above"
 
 
 def test_evaluate_tells_a_leak_with_its_count_and_the_accuracy_without_it(open_page: Open) -> None:

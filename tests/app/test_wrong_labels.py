@@ -70,6 +70,7 @@ def test_decisions_are_kept_and_the_next_open_one_comes(open_page: Open) -> None
     _button(app, "Move to plate").click().run()
     assert data.versions.gathered() == Remedies(move={files[0]: "plate"})
     assert _button(app, "Keep as plate"), "the other suspect"
+    assert [button.label for button in app.button if "-look-" in str(button.key)] == ["to plate", "undecided"]
     _button(app, "Leave out").click().run()
     assert data.versions.gathered() == Remedies(move={files[0]: "plate"}, leave_out=(files[1],))
     reloaded = open_page(DATA, dataset=data.id)

@@ -93,6 +93,7 @@ def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
         st.caption(
             "About 70 % to learn from (train), 15 % to choose settings by (validation), 15 % held out to measure on (test): the split of the default seed."
             + (" The pictures from before stay in the parts that they were in." if manifest.former else "")
+            + _beside(len(manifest.images) - sum(sum(parts.values()) for parts in table.values()))
         )
     given = {image.given_group for image in manifest.images} - {None}
     if given:
@@ -106,6 +107,13 @@ def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
     browse(dataset, manifest)
     if manifest.note or manifest.licence:
         st.caption(" ".join(plain(text, longest=600) for text in (manifest.note, manifest.licence) if text))
+
+
+def _beside(without_part: int) -> str:
+    if not without_part:
+        return ""
+    are = "is" if without_part == 1 else "are"
+    return f" {plural(without_part, 'picture')} beside the cut through a class of one moment {are} in none of them."
 
 
 def _sizes(dataset: DatasetFolder, manifest: Manifest) -> None:

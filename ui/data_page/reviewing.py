@@ -100,7 +100,7 @@ def _said(waiting: Remedies, file: str) -> str:
             return f"to {plain(waiting.move[file], longest=12)}"
         case "leave_out":
             return "left out"
-    return "open"
+    return "undecided"
 
 
 def _at(key: str, candidates: Sequence[Candidate], made: Sequence[Decision | None]) -> int:

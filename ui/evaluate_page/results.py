@@ -89,10 +89,11 @@ def top(result: Result) -> None:
             f"without it. {plural(test.images, 'test picture')} alone say less. The delivered head was right on "
             f"{percent(test.accuracy)} of them ({interval(*test.interval)}); all that follows is about these."
         )
+    where = f"({interval(*test.interval)})" if shown is None else "in brackets"
     whose = "pictures that you set apart" if result.report.own_split else "pictures held out before training"
     st.caption(
         f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
-        f"share lies in the range ({interval(*test.interval)}). {_chosen_by(result.report)}: {percent(val.accuracy)}."
+        f"share lies in the range {where}. {_chosen_by(result.report)}: {percent(val.accuracy)}."
     )
     if report.leak:
         _leak(report.leak)

@@ -28,7 +28,8 @@ def show(result: Result) -> None:
 
 
 def _diagram(result: Result) -> None:
-    found = reliability(*_answers(result))
+    confidence, right = _answers(result)
+    found = reliability(confidence, right)
     kept = result.report.calibration
     groups = found.bins
     figure = charts.reliability(
@@ -37,7 +38,7 @@ def _diagram(result: Result) -> None:
         [group.interval for group in groups],
         [group.images for group in groups],
         [(group.confidence, group.accuracy) for group in kept.before.bins] if kept else [],
-        title=f"On average {_points(found.ece)} between sure and right",
+        title=f"{percent(confidence.mean())} sure on average, and {percent(right.mean())} right",
     )
     alt = f"Reliability diagram; expected calibration error {_points(found.ece)}"
     charts.show(figure, key=f"reliability-{result.run.id}", alt=alt)
