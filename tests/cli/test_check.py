@@ -205,4 +205,6 @@ def test_a_copy_goes_to_a_folder_of_its_own(
     given = ["--out", str(tmp_path / out)] if out else []
     assert main(["check", str(source), "--apply", str(tmp_path / "r.json"), *given]) == 2
     assert said in capsys.readouterr().err
+    assert main(["check", str(source), "--apply", str(source), "--out", str(tmp_path / "new")]) == 2
+    assert "Is a directory" in capsys.readouterr().err
     assert len(list(tmp_path.rglob("*.jpg"))) == 4

@@ -161,5 +161,10 @@ def test_a_file_beside_the_pictures_is_read_and_one_of_another_kind_passed_over(
     (source / "cat" / "groups.csv").write_text("file,group\n000.jpg,inside a class\n")
     found = ingested(source, tmp_path / "one")
     assert [image.given_group for image in found.images[:3]] == ["a", "a", None]
-    (source / "Groups.csv").write_text("name,members\nred,4\n")
+    (source / "pets").mkdir()
+    for name in ("cat", "dog", "Groups.csv"):
+        (source / name).rename(source / "pets" / name)
+    (source / "groups.csv").write_text("file,group\ncat/002.jpg,b\n")
+    assert [image.given_group for image in ingested(source, tmp_path / "outer").images[:3]] == [None, None, "b"]
+    (source / "groups.csv").write_text("name,members\nred,4\n")
     assert all(image.given_group is None for image in ingested(source, tmp_path / "two").images)

@@ -8,6 +8,7 @@ import pytest
 
 from tl_core.data import class_folders, sources
 from tl_core.data.remedying import planned, write_copy
+from tl_core.documents.base import MANY_PROBLEMS
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import DocumentError, SpecError
@@ -80,6 +81,15 @@ def test_all_that_is_not_there_is_named_at_once_and_nothing_is_written(tmp_path:
     for word in ("'cat/9.jpg', '8.jpg'", "'dog/notes.txt'", "class 'hen'", "'cat', 'dog'"):
         assert word in raised.value.message
     assert not (tmp_path / "out").exists()
+
+
+def test_of_very_many_files_that_are_not_there_some_are_named(tmp_path: Path) -> None:
+    source = folder(tmp_path / "p", "cat/1.jpg", "dog/1.jpg")
+    names = tuple(f"{number}.jpg" for number in range(MANY_PROBLEMS + 2))
+    with pytest.raises(SpecError, match=rf"'{MANY_PROBLEMS - 1}\.jpg' and 2 more\."):
+        copied(source, Remedies(leave_out=names), tmp_path / "out")
+    with pytest.raises(SpecError, match=rf"'{MANY_PROBLEMS - 1}\.jpg'\. Name files"):
+        copied(source, Remedies(leave_out=names[:MANY_PROBLEMS]), tmp_path / "out")
 
 
 @pytest.mark.parametrize("parts", [("..", "1.jpg"), ("cat", "a/b.jpg"), ("cat", ".."), ("", "1.jpg")])

@@ -14,7 +14,7 @@ from tl_core.data.cache import Cache
 from tl_core.data.checks import findings
 from tl_core.data.split import assign, split_counts
 from tl_core.data.versions import Earlier, applied, difference, earlier, take_rows
-from tl_core.documents.manifest import Manifest, Split
+from tl_core.documents.manifest import Former, Manifest, Split
 from tl_core.documents.remedies import Remedies
 from tl_core.errors import SpecError
 
@@ -92,6 +92,23 @@ def test_the_users_own_parts_stay() -> None:
     parts = dict(zip((image.file for image in found.images), assign(found, 0), strict=True))
     assert {parts[f"{row}.jpg"] for row in range(20, 26)} == {"test"}
     assert "test" not in {parts[f"{row}.jpg"] for row in range(1, 20)}
+
+
+def test_a_class_of_five_is_in_every_part_of_a_version() -> None:
+    data = manifest(balanced(2, 20))
+    tested = {image.file for image, part in zip(data.images, assign(data, 0), strict=True) if part == "test"}
+    cats = [image.file for image in data.images if image.label == 0]
+    kept = [file for file in cats if file not in tested][:5]
+    found = applied(data, Remedies(leave_out=tuple(file for file in cats if file not in kept)))
+    assert split_counts(found, assign(found, 0))["class 0"] == {"train": 3, "val": 1, "test": 1}
+
+
+def test_what_was_added_to_a_data_set_is_known_in_its_versions() -> None:
+    former = Former(images=30, classes=("class 0", "class 1"), groups=(7, *[None] * 28, 8))
+    data = manifest([*balanced(2, 15), (0, "a1", None), (1, "a2", None)]).model_copy(update={"former": (former,)})
+    found = applied(data, Remedies(leave_out=("0.jpg", "31.jpg")))
+    assert [image.file for image in found.added] == ["30.jpg"]
+    assert found.former[0].groups == (*[None] * 28, 8)
 
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("train", "val"), ("train", "val", "test")])

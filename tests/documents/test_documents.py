@@ -15,6 +15,7 @@ from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.options import Recipe
 from tl_core.documents.questions import MeasureSpec
 from tl_core.documents.spec import Extended, IngestSpec, TrainSpec
+from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.status import Status
 from tl_core.documents.suspect_label import Suspicion
 from tl_core.errors import DiskFull, DocumentError, NotFound
@@ -75,9 +76,23 @@ def test_the_spec_of_a_run_says_that_its_device_and_strategy_may_be_open_and_one
     spec = TrainSpec(name="a", workspace="", dataset="1", weights="w", image_size=224, strategy="default")
     SpecFile(spec=spec).write(tmp_path / "spec.json")
     written = json.loads((tmp_path / "spec.json").read_text())
-    assert written["spec"]["schema_version"] == 3
-    written["spec"]["schema_version"] = 1
-    assert SpecFile.parse(json.dumps(written), "spec.json").spec == spec.model_copy(update={"schema_version": 1})
+    assert written["spec"]["schema_version"] == 4
+    for before in (3, 1):
+        written["spec"]["schema_version"] = before
+        assert SpecFile.parse(json.dumps(written), "spec.json").spec == spec.model_copy(
+            update={"schema_version": before}
+        )
+    del written["spec"]["version"]
+    read = SpecFile.parse(json.dumps(written), "spec.json").spec
+    assert isinstance(read, TrainSpec)
+    assert read.version == 1, "it is about what was read"
+
+
+@pytest.mark.parametrize("group", [-1, 10**30])
+def test_a_split_with_groups_that_are_no_numbers_of_groups_is_refused(group: int) -> None:
+    text = json.dumps({"parts": {"train": {"0" * 64: group}}})
+    with pytest.raises(DocumentError, match=r"split\.json is not a valid SplitRecord"):
+        SplitRecord.parse(text, "split.json")
 
 
 def test_the_specs_and_manifests_from_before_data_sets_were_extended_are_read() -> None:

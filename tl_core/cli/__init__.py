@@ -49,7 +49,17 @@ app.add_typer(weights.app)
 # typer's own copies of click's classes differ between its versions; these two names do not.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 _MENDABLE = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+    }
 )
 """What the system says of a folder or file that the user chose, and no code of ours can help."""
 

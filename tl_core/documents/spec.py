@@ -78,10 +78,11 @@ class TrainSpec(RunOptions, Document):
     """Train one classifier on one data set: the options of the run with what they come to.
 
     `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with. In version 1
-    they never were: it had no `auto` device, and no strategy `default`. Before version 3 it had no `expected`.
+    they never were: it had no `auto` device, and no strategy `default`. Before version 3 it had no `expected`, and before
+    version 4 no `version`: it was about what was read.
     """
 
-    schema_version: Literal[1, 2, 3] = 3  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3, 4] = 4  # type: ignore[assignment]
     job: Literal["train"] = "train"
     name: str
     workspace: str

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from tl_core.documents.base import Document
 from tl_core.documents.manifest import Split
+
+Group = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class SplitRecord(Document):
     """The split of a run, which later versions of Graft might cut differently."""
 
-    parts: dict[Split, dict[str, int]]
-    """For each part, the group of each of its pictures, by the SHA-256 of the file's bytes (64 hex digits). Pictures with the same number show
-    the same thing, in whichever part they are. A picture that was in no part is not named. In a split of the user's own, the same bytes may
-    be in several parts."""
+    parts: dict[Split, dict[str, Group]]
+    """For each part, the group of each of its pictures, by the SHA-256 of the file's bytes (64 hex digits). Pictures with the same number
+    show the same thing, in whichever part they are. A picture that was in no part is not named. In a split of the user's own, the same
+    bytes may be in several parts."""
 
     @property
     def group_of(self) -> dict[str, int]:
