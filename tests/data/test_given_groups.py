@@ -11,7 +11,7 @@ from tests.conftest import PictureFolder
 from tests.data.work import finish, ingested, spec
 from tl_core.data import given_groups as given_groups_module
 from tl_core.data.class_folders import Item
-from tl_core.data.given_groups import Given, given_groups, placed_in_groups
+from tl_core.data.given_groups import Given, given_groups, placed_in_groups, with_paths
 from tl_core.data.ingest import ingest
 from tl_core.data.split import assign, group_keys
 from tl_core.documents.events import Notice
@@ -55,6 +55,17 @@ def test_a_csv_is_read_whatever_its_delimiter_and_order_of_columns(tmp_path: Pat
 def test_what_is_wrong_with_a_csv_is_said_with_its_line(tmp_path: Path, text: str | bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         given_groups(_csv(tmp_path, text))
+
+
+def test_a_line_that_is_cut_off_is_a_picture_without_a_group_or_names_no_file(tmp_path: Path) -> None:
+    cut = _csv(tmp_path, "file,group\ncat/1.jpg\ncat/2.jpg,a\n")
+    assert [group for *_, group in given_groups(cut).rows] == ["a"]
+    with pytest.raises(DataError, match=r"Line 2 of table\.csv names no file"):
+        given_groups(_csv(tmp_path, "group,file\na\n"))
+    place = {Path("cat/1.jpg"): ("dog", "1.jpg"), Path("cat/2.jpg"): ("cat", "2.jpg")}
+    cut = _csv(tmp_path, "group,file\n\na,cat/1.jpg\na,cat/2.jpg,more\n")
+    written = with_paths(cut, _items("cat/1.jpg", "cat/2.jpg"), place)
+    assert written.decode().split() == ["group,file", "a,dog/1.jpg", "a,cat/2.jpg,more"]
 
 
 def test_a_csv_with_far_too_many_lines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +168,9 @@ def test_a_file_beside_the_pictures_is_read_and_one_of_another_kind_passed_over(
     picture_folder: PictureFolder, tmp_path: Path
 ) -> None:
     source = picture_folder({"cat": 6, "dog": 6})
-    (source / "Groups.csv").write_text("file,group\ncat/000.jpg,a\ncat/001.jpg,a\n")
     (source / "cat" / "groups.csv").write_text("file,group\n000.jpg,inside a class\n")
+    assert all(image.given_group is None for image in ingested(source, tmp_path / "inside").images)
+    (source / "Groups.csv").write_text("file,group\ncat/000.jpg,a\ncat/001.jpg,a\n")
     found = ingested(source, tmp_path / "one")
     assert [image.given_group for image in found.images[:3]] == ["a", "a", None]
     (source / "pets").mkdir()

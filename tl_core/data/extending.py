@@ -107,7 +107,10 @@ def begin(data: Path, into: Path, *, room: Callable[[int], None]) -> Generator[E
 
 
 def carried_over(changes: Remedies, old: Manifest, new: Manifest) -> Remedies:
-    """`changes` to the pictures of `old` for those of `new`, which begins with all of them that are not gone. Both are as they were read."""
+    """`changes` to the pictures of `old` as changes to those of `new`, which begins with all of them that are not gone.
+
+    Both manifests are as they were read, version 1.
+    """
     file_of = {Path(image.file).stem: image.file for image in new.images}
     name_of = {
         image.file: file for row, image in enumerate(old.images) if (file := file_of.get(_stem(row))) is not None

@@ -59,8 +59,8 @@ def ingest(
     `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of other
     data sets, whose copies of the same files are taken over. `extended` is the folder of the data set that `spec` extends: all its
     pictures come first in the new one. A picture that cannot be used becomes a `Refusal` and does not stop the others. `room` is
-    asked before bytes are written, with their number; it raises a GraftError where there is no room. `complete` adds to the manifest what is
-    found in the copies, which are written by then.
+    asked before bytes are written, with their number; it raises a GraftError where there is no room. `complete` adds to the manifest what
+    is found in the copies, which are written by then.
 
     Raises:
         NotFound: there is no such folder or zip.

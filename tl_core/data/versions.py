@@ -78,7 +78,10 @@ class Earlier(NamedTuple):
 
 
 def earlier(manifest: Manifest, key_of: Callable[[Manifest], str]) -> list[Earlier]:
-    """Where the cache may have the rows of `manifest`: the entries of the versions before, the latest first. `key_of` gives a manifest's key."""
+    """Where the cache may have the rows of `manifest`: the entries of the versions before, the latest first.
+
+    `key_of` gives the cache key of a manifest.
+    """
     return [
         Earlier(key_of(before), len(before.images), np.array(rows, dtype=np.intp))
         for before, rows in manifest.ancestors()

@@ -25,12 +25,12 @@ class BundleInfo(Document):
     """The licence of the pretrained weights."""
     strategy: str
     seed: int
-    """The seed of the run. The split of its data set is in split.json; that of a bundle without this file can be computed again from the seed."""
+    """The seed of the run. The split of its data set is in split.json; without this file it can be computed again from the seed."""
     temperature: float
     """The temperature of the calibration (Guo et al. 2017); the logits of the graph are divided by it already."""
     threshold: float | None = None
-    """The least probability, above 0 and at most 1, of the likeliest class with which an answer is sure; below it the answer is "not sure". None:
-    nobody has chosen one.
+    """An answer is sure where its likeliest class has this probability, above 0 and at most 1, or more; below it the answer is "not sure".
+    None: nobody has chosen one.
     """
     embedding_size: int
     linear_on_pooled: bool

@@ -21,13 +21,13 @@ _BLOCK = 512
 
 
 def arranged(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """A place (N, 2) for each of `features` (N, D), `FEWEST` at least: t-SNE (van der Maaten and Hinton 2008) of their principal components.
+    """A place (N, 2) for each of `features` (N, D): t-SNE (van der Maaten and Hinton 2008) of their principal components.
 
     It begins from the first two components and runs on one thread, so the same features give the same map. Near pictures are alike;
     distances between far ones say nothing. Takes about 4 seconds a thousand pictures.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: there are fewer than `FEWEST`.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -46,8 +46,8 @@ def all_lookalikes(
 ) -> tuple[NDArray[np.int64], tuple[Lookalikes, ...]]:
     """For each picture the class (N,) of the nearest one with another label, and the nearest pictures of its own class and of that one.
 
-    Nearest by the cosine of `features` (N, D). `labels` (N,) are class indices. Pictures of its own group, by `groups` (N,), are passed over;
-    where no other class is left, that class is its own, without lookalikes.
+    Nearest by the cosine of `features` (N, D). `labels` (N,) are class indices. Pictures of its own group, by `groups` (N,), are passed
+    over; where no other class is left, that class is its own, without lookalikes.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     others = labels.astype(np.int64)

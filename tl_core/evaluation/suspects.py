@@ -1,4 +1,7 @@
-"""Which labels are probably wrong, by answers of classifiers that did not learn from the picture in question, and which pictures look like it."""
+"""Which labels are probably wrong, and which pictures look like theirs.
+
+Judged by the answers of classifiers that did not learn from the picture in question.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 
 LEAST_LIKELY = 0.03
 """Probability of a label above which it is not suspected."""
-
-
 LOOKALIKES = 3
 """Pictures of each class that are shown beside a suspect label."""
 

@@ -29,8 +29,8 @@ class Measurement(NamedTuple):
 
     metrics: SplitMetrics
     leak: Leak | None
-    """What is left without the pictures that the bundle learned from, or that show the same thing; None where there are none, where these were
-    asked for, and for a bundle from before it kept its split."""
+    """What is left without the pictures that the bundle learned from, or that show the same thing. None where there are none, where the
+    pictures that it learned from were asked for, and for a bundle from before bundles kept their split."""
 
 
 def evaluate_bundle(

@@ -1,4 +1,4 @@
-"""Looks for pictures of a data set that show the same thing, and for wrong labels, with the embedded backbone, through the cache of training.
+"""Looks for pictures of a data set that show the same thing, and for wrong labels, with the embedded backbone.
 
 Pixels and features are computed as a run with that backbone would compute them, so such a run finds them in the cache. The groups are kept
 there, too, so that the same pictures under the same names are compared once.
@@ -31,7 +31,7 @@ _NOT_LOOKED = "Near-copies were not looked for"
 def with_groups(
     dataset: Path, manifest: Manifest, *, cache: Cache, judged: bool = True
 ) -> Generator[Event, None, Manifest]:
-    """`manifest` with the groups of its images, whose copies are in `dataset`/images, and where it is `judged` the suspicions of their labels.
+    """`manifest` with the groups of its images, whose copies are in `dataset`/images; `judged`: also with suspicions of their labels.
 
     It comes back as it was, with a notice that says why, where the operator does not want it, memory is short, the weights are not on this
     machine, or the cache has no room for pixels and features.

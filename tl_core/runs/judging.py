@@ -60,8 +60,8 @@ def judged_by(answers: NDArray[np.floating], c: float, labels: NDArray[np.intege
 def with_suspicions(manifest: Manifest, features: NDArray[np.float32]) -> Generator[Event, None, Manifest]:
     """`manifest` with a suspicion in each image whose label is probably wrong; `features` (N, D) are those of its images.
 
-    It comes back as it was where no run can start on it, where a class cannot be divided into folds, or, with a notice, where there are more
-    than `MOST` pictures times classes, or more features than a head is fitted on in memory.
+    It comes back as it was where no run can start on it, or where a class cannot be divided into folds. So it does, with a notice, where
+    there are more than `MOST` pictures times classes, or more features than a head is fitted on in memory.
     """
     from tl_core.data.checks import problem
     from tl_core.data.split import group_keys

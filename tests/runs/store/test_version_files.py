@@ -16,7 +16,7 @@ from tl_core import locks
 from tl_core.data import pixel_arrays
 from tl_core.data.split import assign
 from tl_core.documents.remedies import Remedies
-from tl_core.errors import DataError, DocumentError, InUse, LimitReached, NotFound, SpecError
+from tl_core.errors import DataError, DiskFull, DocumentError, InUse, LimitReached, NotFound, SpecError
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.start import jobs
 from tl_core.runs.store import version_files
@@ -106,6 +106,26 @@ def test_a_damaged_version_does_not_hide_the_others_and_its_number_is_not_taken_
             pets.at(number).manifest()
     assert pets.versions.apply(Remedies(leave_out=(files[3],))) == 5
     assert len(pets.origins()) == 2
+
+
+def test_a_version_that_was_cut_off_before_it_was_the_current_one_changes_nothing_and_can_be_made_again(
+    pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = _files(pets)
+    wanted = Remedies(leave_out=(files[0],))
+    pets.versions.gather(wanted)
+    with monkeypatch.context() as patched:
+        patched.setattr(version_files, "write_atomically", _full)
+        with pytest.raises(DiskFull):
+            pets.versions.apply(wanted)
+    assert (pets.number, _files(pets), pets.versions.gathered()) == (1, files, wanted)
+    assert pets.versions.apply(wanted) == 3
+    assert pets.versions.made()[3].parent == 1
+    assert not pets.versions.gathered()
+
+
+def _full(path: Path, content: bytes) -> None:
+    raise DiskFull(f"No space is left for the {len(content)} bytes of {path.name}.")
 
 
 def test_the_number_of_versions_is_limited(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,3 +58,11 @@ def test_the_order_of_the_images_makes_no_difference() -> None:
     assert folds is not None
     assert moved is not None
     assert np.array_equal(folds[order], moved)
+
+
+def test_two_groups_of_each_class_are_two_folds() -> None:
+    labels, groups = np.repeat([0, 1], 10), np.repeat(np.arange(4), 5)
+    folds = stratified_folds(labels, groups)
+    assert folds is not None
+    for label in (0, 1):
+        assert sorted(folds[labels == label].tolist()) == [0] * 5 + [1] * 5
