@@ -37,7 +37,7 @@ from tl_core.evaluation.calibration import reliability, top_label  # noqa: E402
 from tl_core.evaluation.intervals import accuracy_interval, wilson_interval  # noqa: E402
 from tl_core.evaluation.metrics import probabilities  # noqa: E402
 from tl_core.training.head.cross_validated import TEST, CrossValidated, fit_cross_validated  # noqa: E402
-from tl_core.training.head.fitted import fit_logistic, temperature  # noqa: E402
+from tl_core.training.head.fitted import fit_logistic, significant_temperature  # noqa: E402
 from tl_core.training.head.folds import MOST, stratified_folds  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "honesty.md"
@@ -161,7 +161,7 @@ def heads(found: Pictures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         scaled = x[test] / _scales(x[splits != "test"])
         answers = by_val.logits(x[test]), one.head.logits(x[test]), each.head.logits(scaled)
         accuracies.append([float((said.argmax(axis=1) == y[test]).mean()) for said in answers])
-        degrees = 1.0, temperature(one.logits, y[splits != "test"])
+        degrees = 1.0, significant_temperature(one.logits, y[splits != "test"])
         errors.append([reliability(*top_label(probabilities(answers[1] / by), y[test])).ece for by in degrees])
     return np.array(accuracies), np.array(errors)
 
@@ -228,7 +228,7 @@ def main() -> None:
     lines.append(f"| mean | {before:.1f} | {after_it:.1f} | {after_it - before:+.1f} |")
     said = (
         f"Expected calibration error on the test split in percentage points, the mean of {SEEDS} seeds, before and after the temperature that the "
-        "out-of-fold answers give. A few answers alone give an error of some points, even where every probability is the true one."
+        "out-of-fold answers give, which is 1 where chance explains another one. A few answers alone give an error of some points, even where every probability is the true one."
     )
     put(DOCUMENT, "Probabilities", "\n".join([said, "", *lines]), head=HEAD)
 

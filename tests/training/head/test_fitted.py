@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from tests.training.helpers import finish
 from tl_core.documents.events import RegularisationTried
 from tl_core.evaluation.metrics import probabilities
-from tl_core.training.head.fitted import PATH, fit_logistic, temperature
+from tl_core.training.head.fitted import PATH, fit_logistic, significant_temperature, temperature
 
 
 def _digits(classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -102,6 +102,18 @@ def test_temperature_makes_overconfident_answers_less_certain_and_underconfident
     assert temperature(honest, labels) == pytest.approx(1.0, abs=0.1)
     assert temperature(honest * 3, labels) == pytest.approx(3.0, rel=0.1)
     assert temperature(honest / 2, labels) == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_temperature_that_chance_explains_is_none() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        honest = rng.normal(0, 2, (200, 4))
+        labels = np.array([rng.choice(4, p=line) for line in probabilities(honest)])
+        assert temperature(honest, labels) != 1.0
+        assert significant_temperature(honest, labels) == 1.0
+        for factor in (3.0, 0.5):
+            assert significant_temperature(honest * factor, labels) == temperature(honest * factor, labels) != 1.0
+    assert significant_temperature(np.zeros((0, 2)), np.zeros(0, dtype=int)) == 1.0
 
 
 def test_ten_right_answers_do_not_make_certainty() -> None:

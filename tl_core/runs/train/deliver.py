@@ -65,14 +65,15 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     from tl_core.serving.bundle_files import MODEL_CARD, SPLIT
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
-    from tl_core.training.head.fitted import temperature
+    from tl_core.training.head.fitted import significant_temperature, temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
     val, test = plan.rows("val"), plan.rows("test")
     embeddings = yield from _embeddings(plan, pixels, learned, val, workshop, "export")
     val_logits = embeddings @ learned.weight.T + learned.bias
     judged = learned.out_of_fold or OutOfFold(val, val_logits)
-    calibration = temperature(judged.logits, plan.labels[judged.rows])
+    scale = temperature if learned.out_of_fold is None else significant_temperature
+    calibration = scale(judged.logits, plan.labels[judged.rows])
     val_logits = val_logits / np.float32(calibration)
     graph = workshop / "classifier.onnx"
     attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)

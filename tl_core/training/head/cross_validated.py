@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, RegularisationTried
-from tl_core.training.head.fitted import PATH, PATIENCE, Head, accuracy_and_loss, class_weights, temperature
+from tl_core.training.head.fitted import PATH, PATIENCE, Head, accuracy_and_loss, class_weights, significant_temperature
 from tl_core.training.head.logistic import Features
 from tl_core.training.head.rotated import Heads, Rotated, fit_heads
 
@@ -116,7 +116,7 @@ def fit_cross_validated(
             (fold,) = choice.left_out
             rows = rows_of[fold]
             logits = rotated.features[rows] @ choice.weight.T + choice.bias
-            answers[rows] = logits / temperature(choice.logits, labels[choice.rows])
+            answers[rows] = logits / significant_temperature(choice.logits, labels[choice.rows])
     return CrossValidated(head, chosen.logits, answers)
 
 
