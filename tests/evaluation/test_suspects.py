@@ -72,6 +72,8 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         suspect_labels(np.full((3, 2), 0.5), np.array([0, 1, 2]))
     with pytest.raises(ValueError, match="do not fit"):
         suspect_labels(np.full((3, 2), 0.5), np.array([0, 1]))
+    with pytest.raises(ValueError, match="do not fit"):
+        suspect_labels(np.full((3, 2), 0.5), np.array([0, 1, -1]))
 
 
 def test_cleanlab_is_imported_only_where_a_label_is_suspected() -> None:
