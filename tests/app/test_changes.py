@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text, unfolded
+from tl_core.disk import remove
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import Remedies
 from tl_core.runs.store.folders import DatasetFolder
@@ -147,3 +148,16 @@ def test_pages_say_which_version_a_run_learned_from(open_page: Open) -> None:
     said = text(open_page("pages/3_Evaluate.py", run=run.id, dataset=data.id))
     assert "It learned from version 1 of Crockery; version 2 is open now" in said
     assert "Version 2" in text(open_page("pages/2_Train.py", dataset=data.id))
+
+
+def test_a_decision_about_a_data_set_that_was_deleted_meanwhile_does_not_bring_it_back(
+    open_page: Open, twins: DatasetFolder
+) -> None:
+    twins.versions.apply(Remedies(leave_out=(twins.manifest().images[9].file,)))
+    app = unfolded(open_page, twins, "two_labels")
+    undo = open_page(DATA, dataset=twins.id)
+    remove(twins.path)
+    _decide(app, 0, "Leave out")
+    _button(undo, "Undo")
+    assert not undo.exception
+    assert not twins.path.exists()

@@ -77,6 +77,7 @@ class Versions:
         """Make what `remedies` change in the current version the next one; returns its number. They wait no longer.
 
         Raises:
+            NotFound: the data set was deleted.
             SpecError: there is no such picture or class, or no picture would stay.
             LimitReached: it has `MOST` versions.
             InUse: another session changes the data set at the same moment.
@@ -100,7 +101,7 @@ class Versions:
         """Make version `number` the current one.
 
         Raises:
-            NotFound: there is no such version.
+            NotFound: there is no such version, or the data set was deleted.
             InUse: another session changes the data set at the same moment.
             DiskFull: no space is left.
         """
@@ -119,7 +120,8 @@ class Versions:
         return waiting.without({*waiting.leave_out, *waiting.move, *waiting.keep} - files)
 
     def gather(self, remedies: Remedies) -> None:
-        """Keep `remedies`, in the place of those that wait, until they become a version. Raises DiskFull."""
+        """Keep `remedies`, in the place of those that wait, until they become a version. Raises DiskFull; NotFound where it was deleted."""
+        self._require_existing()
         if remedies:
             remedies.write(self._gathered)
         else:
@@ -128,6 +130,11 @@ class Versions:
     @property
     def _gathered(self) -> Path:
         return self.path / "gathered.json"
+
+    def _require_existing(self) -> None:
+        # Writing would make the folder anew, and it would hold nothing else.
+        if not self._file(1).is_file():
+            raise NotFound("The data set was deleted meanwhile, so nothing was changed.")
 
     def _file(self, number: int) -> Path:
         return self.path / "manifest.json" if number == 1 else self.path / "versions" / f"{number}.json"
@@ -142,6 +149,7 @@ class Versions:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        self._require_existing()
         with disk_full_said("a version of this data set"):
             held = locks.take(self.path / "versions_lock", patience=_PATIENCE)
         if held is None:
