@@ -42,13 +42,19 @@ def accuracy(run: RunFolder) -> str | None:
 
 
 def describe(run: RunFolder) -> str:
-    """Backbone and strategy, for a line under the name."""
+    """Backbone, strategy, and the version of the data set unless it is the first; for a line under the name."""
     return plain(_described(run), longest=200)
 
 
 def _described(run: RunFolder) -> str:
     spec = run.spec()
-    return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}"
+    return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}{of_version(run)}"
+
+
+def of_version(run: RunFolder) -> str:
+    """Which version of the data set it learned from, to be put behind other words; empty for the first."""
+    number = run.spec().version
+    return f", version {number} of the data" if number > 1 else ""
 
 
 def watch(here: Here, run: RunFolder) -> None:

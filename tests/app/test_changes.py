@@ -148,6 +148,15 @@ def test_pages_say_which_version_a_run_learned_from(open_page: Open) -> None:
     said = text(open_page("pages/3_Evaluate.py", run=run.id, dataset=data.id))
     assert "It learned from version 1 of Crockery; version 2 is open now" in said
     assert "Version 2" in text(open_page("pages/2_Train.py", dataset=data.id))
+    assert "of the data" not in text(open_page())
+    second = records.run(where, data)
+    second.write_spec(second.spec().model_copy(update={"version": 2}))
+    assert text(open_page()).count("version 2 of the data") == 1
+    app = open_page("pages/3_Evaluate.py", run=second.id)
+    assert [option.endswith("version 2 of the data") for option in app.selectbox[0].options] == [True, False]
+    assert "Runs on different versions of the data were judged on different pictures" in text(
+        open_page("pages/5_Ideas.py", dataset=data.id)
+    )
 
 
 def test_a_decision_about_a_data_set_that_was_deleted_meanwhile_does_not_bring_it_back(
@@ -161,3 +170,14 @@ def test_a_decision_about_a_data_set_that_was_deleted_meanwhile_does_not_bring_i
     _button(undo, "Undo")
     assert not undo.exception
     assert not twins.path.exists()
+
+
+def test_before_changes_are_applied_that_leave_too_few_pictures_to_train_on_the_page_warns(
+    open_page: Open, twins: DatasetFolder
+) -> None:
+    cups = [image.file for image in twins.manifest().images if image.label == 0]
+    twins.versions.gather(Remedies(leave_out=tuple(cups[:5])))
+    assert "no training could start" not in text(open_page(DATA, dataset=twins.id))
+    twins.versions.gather(Remedies(leave_out=tuple(cups[:18])))
+    (said,) = [warning.value for warning in open_page(DATA, dataset=twins.id).warning]
+    assert said.startswith("With these changes no training could start. Each class needs 5 different pictures")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from tl_core.data.checks import problem
+from tl_core.data.versions import applied
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
 from tl_core.errors import DocumentError, GraftError, NotFound
@@ -26,9 +28,9 @@ _PAGE = 24
 
 def show(dataset: DatasetFolder) -> None:
     """The version that is open with the way back, and what waits to become the next one; nothing where there is neither."""
-    problem = st.session_state.pop(_PROBLEM, None)
-    if problem:
-        st.error(plain(problem, longest=600), icon=":material/error:")
+    refusal = st.session_state.pop(_PROBLEM, None)
+    if refusal:
+        st.error(plain(refusal, longest=600), icon=":material/error:")
     made = dataset.versions.made()
     if made:
         _versions(dataset, made)
@@ -40,6 +42,25 @@ def show(dataset: DatasetFolder) -> None:
             st.button(
                 "Forget these", key=f"forget-{dataset.id}", type="tertiary", on_click=_attempt, args=(_forget, dataset)
             )
+        too_few = _stopping(str(dataset.path), dataset.number, waiting.model_dump_json(), dataset.manifest())
+        if too_few:
+            st.warning(
+                f"With these changes no training could start. {plain(too_few, longest=600)}",
+                icon=":material/warning:",
+            )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _stopping(folder: str, number: int, waiting: str, _manifest: Manifest) -> str | None:
+    """Why no run could start on what `waiting` makes of a version on which one can; cached by the folder and both."""
+    del folder, number
+    if problem(_manifest):
+        return None
+    try:
+        return problem(applied(_manifest, Remedies.model_validate_json(waiting)))
+    except GraftError:
+        # Apply says what is wrong with it.
+        return None
 
 
 def opened(dataset: DatasetFolder) -> tuple[Manifest | None, str | None]:

@@ -15,6 +15,7 @@ from tl_core.training.strategies.advice import LARGE_ABOVE, RULE, SMALL_BELOW, b
 from tl_core.training.strategies.strategies import HEAD_ONLY, strategies
 from ui import charts
 from ui.places import Here, succeeded
+from ui.runview import of_version
 from ui.train_page import cards
 from ui.words import duration, interval, label, percent, plain, plural, strategy_title
 
@@ -121,7 +122,7 @@ def numbers(here: Here) -> None:
     tests = [test for _, test in found]
     seconds = [run.status().seconds.get("total") for run, _ in found]
     figure = charts.compared(
-        [f"{name}, {run.spec().backbone}" for name, (run, _) in zip(names, found, strict=True)],
+        [f"{name}, {run.spec().backbone}{of_version(run)}" for name, (run, _) in zip(names, found, strict=True)],
         [test.accuracy for test in tests],
         [test.interval for test in tests],
         [duration(taken) if taken else "" for taken in seconds],
@@ -131,6 +132,11 @@ def numbers(here: Here) -> None:
     st.caption(
         f"{plural(len(found), 'run')} on these pictures{', each' if len(found) > 1 else ''} judged on its held-out ones. The bar is the range that the "
         "true share lies in, in 95 of 100 cases: where two bars overlap widely, the difference may be luck."
+        + (
+            " Runs on different versions of the data were judged on different pictures."
+            if len({run.spec().version for run, _ in found}) > 1
+            else ""
+        )
     )
 
 
