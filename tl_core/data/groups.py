@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import combinations, pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
 
-GROUPS_VERSION = 4
+GROUPS_VERSION = 5
 """Part of the cache keys of groups: raise it when the same pictures would give other groups."""
 NEAREST = 6
 """How many of the nearest pictures each picture is compared with, by its features and again by its hash."""
@@ -82,7 +82,14 @@ def find_groups(
     joined = Joined(count)
     for same in alike(image.sha256 for image in images):
         joined.all(same)
-    for one, other in _named_pairs(images, unit, nearest):
+
+    def overlap(one: int, other: int) -> float:
+        return max(
+            float(_view(grey, pixels, images, whole).coarse(middles(grey[[part]]))[0][0])
+            for whole, part in ((one, other), (other, one))
+        )
+
+    for one, other in _named_pairs(images, unit, nearest, overlap):
         joined.pair(one, other)
     pace = Pace("groups", count)
     others = _of_other_classes(images, unit)
@@ -242,9 +249,12 @@ def _candidates(
 
 
 def _named_pairs(
-    images: Sequence[ImageEntry], unit: NDArray[np.float32], nearest: NDArray[np.intp]
+    images: Sequence[ImageEntry],
+    unit: NDArray[np.float32],
+    nearest: NDArray[np.intp],
+    overlap: Callable[[int, int], float],
 ) -> Iterator[tuple[int, int]]:
-    """Pairs whose names belong together and whose features agree."""
+    """Pairs whose names belong together and whose features agree. `overlap`: the correlation of two rows that are placed roughly."""
     paths = [PurePosixPath(image.name) for image in images]
     made = [_MADE.fullmatch(path.stem) for path in paths]
     originals = [found["original"] if found else path.stem for found, path in zip(made, paths, strict=True)]
@@ -254,7 +264,7 @@ def _named_pairs(
                 (one, other) for one, other in combinations(rows, 2) if float(unit[one] @ unit[other]) >= NOT_FAR
             )
     yield from _in_a_row(paths, unit, nearest)
-    yield from _in_a_film(paths, unit)
+    yield from _in_a_film(paths, unit, overlap)
 
 
 def _series(paths: Sequence[PurePosixPath]) -> dict[tuple[str, str], list[tuple[int, int]]]:
@@ -295,12 +305,15 @@ def _in_a_row(
                 yield one, other
 
 
-def _in_a_film(paths: Sequence[PurePosixPath], unit: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
+def _in_a_film(
+    paths: Sequence[PurePosixPath], unit: NDArray[np.float32], overlap: Callable[[int, int], float]
+) -> Iterator[tuple[int, int]]:
     """Pairs of neighbours in a series that is a film.
 
     A camera that wanders comes back to what it has shown, so a frame may be as near to others of its film as to its neighbours. Yet in a film
     the distance of neighbours is usually far less than that of other frames, which is not so where numbers are given to different things;
     and neighbours are nearer to each other than to any picture outside, which is not so where numbers follow the places of like things.
+    Most neighbours overlap, which parts of one picture that was cut up do not.
     """
     for members in _series(paths).values():
         outside = len(unit) - len(members)
@@ -319,6 +332,9 @@ def _in_a_film(paths: Sequence[PurePosixPath], unit: NDArray[np.float32]) -> Ite
             cosines[:, rows] = -1
             to_others[start : start + _BLOCK] = 1 - cosines.max(axis=1)
         if (beside < np.minimum(to_others[:-1], to_others[1:])).mean() < _THROUGHOUT:
+            continue
+        at = np.unique(np.linspace(0, len(rows) - 2, min(len(rows) - 1, _OVERLAPS)).astype(np.intp))
+        if np.median([overlap(*pair) for pair in zip(rows[at].tolist(), rows[at + 1].tolist(), strict=True)]) < COARSE:
             continue
         longest, farthest = _STEP * np.median(np.diff(numbers)), max(1 - IN_A_ROW, _CUT * float(np.median(beside)))
         # The frame after the next one is taken, too: one that is blurred does not cut a film in two.
@@ -346,6 +362,8 @@ _OUTSIDE = 0.2
 """The fewest pictures outside of a film, as a share of its frames, among which the nearest one says something."""
 _COMPARED = 200
 """Frames, evenly from a film, between which the usual distance is taken."""
+_OVERLAPS = 25
+"""Pairs of neighbours, evenly from a film, whose pixels are compared."""
 _THROUGHOUT = 0.8
 """Share of the neighbours in a film that are nearer to each other than to any picture outside."""
 _CUT = 3.0
