@@ -51,8 +51,12 @@ with workspace.page(DATA) as here:
         elif manifest:
             review = wrong_labels.answer(here, opened)
             dataset.found(opened, manifest, passed_over=["suspect_label"] if review else [])
-            wrong_labels.show(here, opened, manifest, review)
+            to_decide = wrong_labels.to_decide(opened, manifest, review)
+            if to_decide:
+                wrong_labels.show(here, opened, manifest, review)
             dataset.pictures(opened, manifest)
+            if not to_decide:
+                wrong_labels.show(here, opened, manifest, review)
             picture_map.show(here, opened, manifest)
         elif not status.final:
             dataset.reading(opened)

@@ -89,6 +89,7 @@ def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page:
     app = unfolded(open_page, data, "suspect_label")
     assert not app.exception
     assert any(box.label.startswith("1 label may be wrong") for box in app.expander)
+    assert "Review the labels beside similar pictures" in [button.label for button in app.button]
     captions = [picture.caption for element in app.get("image") for picture in element.proto.imgs]
     assert "labelled 'cup', answered 'plate' (97%)" in [caption.replace("\\", "") for caption in captions]
 

@@ -30,6 +30,16 @@ def answer(here: Here, dataset: DatasetFolder) -> LabelReview | None:
     return found if found and found.complete else None
 
 
+def to_decide(dataset: DatasetFolder, manifest: Manifest, found: LabelReview | None) -> bool:
+    """Whether there are pictures to decide about, which come before all others on the page."""
+    suspects = {one.row for one in found.suspects} if found else set(_suspected(manifest))
+    return any(not manifest.images[row].reviewed for row in suspects) or bool(reviewing.taken(dataset))
+
+
+def _suspected(manifest: Manifest) -> list[int]:
+    return [row for row, image in enumerate(manifest.images) if image.suspicion]
+
+
 def show(here: Here, dataset: DatasetFolder, manifest: Manifest, found: LabelReview | None) -> None:
     """The button, the progress, and the review of what was `found`; nothing where no run can start on the data set."""
     if problem(manifest):
@@ -46,7 +56,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, found: LabelRev
             reviewing.show(dataset, manifest, taken)
         return
     if found is None:
-        suspected = any(image.suspicion and not image.reviewed for image in manifest.images)
+        suspected = to_decide(dataset, manifest, None)
         asking.button(
             here.workspace,
             LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number),
