@@ -94,7 +94,7 @@ def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary
 
 def gather(dataset: DatasetFolder, remedies: Remedies) -> None:
     """Add to what waits; for pictures that it names already, `remedies` takes the place of what was decided."""
-    dataset.versions.gather(dataset.versions.gathered().then(remedies))
+    dataset.versions.gather(remedies)
 
 
 def gather_button(dataset: DatasetFolder, remedies: Remedies, label: str, *, key: str, icon: str) -> None:
@@ -136,7 +136,7 @@ def _decide(dataset: DatasetFolder, file: str, field: str) -> None:
     """Take over what was chosen in `field` for the picture `file`; nothing chosen: it is undecided again."""
     chosen = st.session_state.get(field)
     if chosen is None:
-        dataset.versions.gather(dataset.versions.gathered().without({file}))
+        dataset.versions.take_back({file})
     elif chosen == _KEEP:
         gather(dataset, Remedies(keep=(file,)))
     elif chosen == _LEAVE_OUT:
@@ -200,7 +200,7 @@ def _apply(dataset: DatasetFolder, waiting: Remedies) -> None:
 
 
 def _forget(dataset: DatasetFolder) -> None:
-    dataset.versions.gather(Remedies())
+    dataset.versions.take_back()
 
 
 def _choose(dataset: DatasetFolder, field: str) -> None:

@@ -181,14 +181,14 @@ def _decide(dataset: DatasetFolder, file: str, what: Decision, to: str, key: str
     try:
         waiting = dataset.versions.gathered()
         if decision(waiting, file) == what and (what != "move" or waiting.move[file] == to):
-            dataset.versions.gather(waiting.without({file}))
+            dataset.versions.take_back({file})
             return
         of = {
             "keep": Remedies(keep=(file,)),
             "move": Remedies(move={file: to}),
             "leave_out": Remedies(leave_out=(file,)),
         }
-        dataset.versions.gather(waiting.then(of[what]))
+        dataset.versions.gather(of[what])
         _go(key, following)
     except GraftError as error:
         st.toast(plain(error.message, longest=400), icon=":material/error:")

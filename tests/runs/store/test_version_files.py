@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,18 @@ def test_what_waits_is_there_after_a_reload_and_gone_once_it_is_applied(pets: Da
     assert again.versions.gathered() == Remedies(leave_out=(files[0],), keep=(files[1],))
     again.versions.apply(Remedies(leave_out=(files[0],)))
     assert pets.versions.gathered() == Remedies(keep=(files[1],))
-    pets.versions.gather(Remedies())
+    pets.versions.take_back()
     assert not (pets.path / "gathered.json").exists()
+
+
+def test_decisions_of_two_sessions_are_both_kept(pets: DatasetFolder) -> None:
+    files = _files(pets)
+    one, other = DatasetFolder(pets.path).versions, DatasetFolder(pets.path).versions
+    with ThreadPoolExecutor(8) as sessions:
+        list(sessions.map(lambda file: (one if file < files[8] else other).gather(Remedies(keep=(file,))), files))
+    assert set(pets.versions.gathered().keep) == set(files)
+    one.take_back({files[0]})
+    assert set(pets.versions.gathered().keep) == set(files[1:])
 
 
 def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:

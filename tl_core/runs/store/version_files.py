@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,7 +94,7 @@ class Versions:
             applied(self.manifest(before), remedies)
             DatasetVersion(parent=before, created=time.time(), remedies=remedies).write(self._file(number))
             self._choose(number)
-        self.gather(self.gathered().without({*remedies.leave_out, *remedies.move, *remedies.keep}))
+            self._wait(self.gathered().without({*remedies.leave_out, *remedies.move, *remedies.keep}))
         return number
 
     def choose(self, number: int) -> None:
@@ -120,8 +120,16 @@ class Versions:
         return waiting.without({*waiting.leave_out, *waiting.move, *waiting.keep} - files)
 
     def gather(self, remedies: Remedies) -> None:
-        """Keep `remedies`, in the place of those that wait, until they become a version. Raises DiskFull; NotFound where it was deleted."""
-        self._require_existing()
+        """Keep `remedies` with those that wait until they become a version; for the same pictures they take their place. Raises as `choose`."""
+        with self._alone():
+            self._wait(self.gathered().then(remedies))
+
+    def take_back(self, files: Collection[str] | None = None) -> None:
+        """Let the remedies for `files`, or all, wait no longer. Raises as `choose`."""
+        with self._alone():
+            self._wait(Remedies() if files is None else self.gathered().without(files))
+
+    def _wait(self, remedies: Remedies) -> None:
         if remedies:
             remedies.write(self._gathered)
         else:
