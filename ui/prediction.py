@@ -24,6 +24,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core.data.guarded import Pool, Pools
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
+from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -259,9 +260,14 @@ def _take(run: RunFolder, files: list[UploadedFile]) -> None:
 
 
 def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:
-    """A few pictures of the test split of `run`, chosen at random, as `ask` takes them."""
+    """A few pictures of the test split of `run`, chosen at random, as `ask` takes them; if there are others, none that shows what was
+    learned from."""
     manifest = dataset.manifest()
     rows = [answer.row for answer in run.report().answers]
+    with suppress(NotFound):  # a run of an earlier version has kept no groups
+        record = SplitRecord.read(run.split_file)
+        groups, learned = record.group_of, record.learned_groups()
+        rows = [row for row in rows if groups.get(manifest.images[row].sha256) not in learned] or rows
     chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
     images = [manifest.images[int(row)] for row in chosen]
     return [(image.name, dataset.image(image).read_bytes(), manifest.classes[image.label]) for image in images]

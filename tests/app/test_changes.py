@@ -51,7 +51,7 @@ def test_what_is_decided_waits_through_a_reload_and_is_applied_together(open_pag
     _button(again, "Apply 2 changes")
     assert twins.number == 2
     assert twins.manifest().counts() == {"cup": 20, "plate": 19, "bowl": 20}
-    assert not any("the same in two classes" in box.label for box in again.expander)
+    assert not any("in two classes at once" in box.label for box in again.expander)
     assert not any(button.label.startswith("Apply") for button in again.button)
 
 

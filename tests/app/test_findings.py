@@ -57,7 +57,7 @@ def test_a_data_set_from_before_findings_is_told_in_full(open_page: Open) -> Non
     app = open_page("pages/1_Data.py", dataset=data.id)
     assert not app.exception
     said = text(app).replace("\\", "")
-    assert "the same in two classes" in said
+    assert "in two classes at once" in said
     assert "left out: 2" in said
     assert "1 file is refused" in said
 

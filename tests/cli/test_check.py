@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from tests.conftest import PictureFolder
 from tests.data.work import add_nearly_black, black, ingested
 from tl_core.cli import main
 from tl_core.cli.check import MOST_FILES
+from tl_core.data.cache import Cache
+from tl_core.documents.events import Event
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.options import DEFAULT_NETWORK
+from tl_core.runs import grouping
+from tl_core.runs.process import ahead
 
 
 def test_check_says_what_would_be_taken_and_keeps_nothing(
@@ -30,6 +37,25 @@ def test_check_says_what_would_be_taken_and_keeps_nothing(
     assert set(refusal) == {"file", "kind", "message"}
     assert refusal["file"].endswith("broken.jpg")
     assert not store.exists()
+
+
+def test_the_backbone_is_exported_while_pictures_are_read(
+    picture_folder: PictureFolder, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_FIND_GROUPS", "true")
+    done: list[str] = []
+    monkeypatch.setattr(ahead, "export_ahead", lambda where, backbone: done.append(backbone))
+
+    def looked(folder: Path, manifest: Manifest, *, cache: Cache) -> Generator[Event, None, Manifest]:
+        yield from ()
+        done.append("pictures")
+        return manifest
+
+    monkeypatch.setattr(grouping, "with_groups", looked)
+    assert main(["check", str(picture_folder({"cat": 8, "dog": 8})), "--json"]) == 0
+    assert done == [DEFAULT_NETWORK, "pictures"]
+    assert main(["check", str(picture_folder({"cat": 8, "dog": 8})), "--json", "--no-features"]) == 0
+    assert len(done) == 2
 
 
 def test_check_takes_groups_that_the_user_gives_and_says_what_is_wrong_with_them(

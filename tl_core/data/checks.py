@@ -226,8 +226,9 @@ def _two_labels(manifest: Manifest) -> Iterator[Found]:
     groups = [group for group in _same_content(manifest, lambda image: image.label) if _open(manifest, group)]
     if groups:
         names = sorted({manifest.classes[manifest.images[row].label] for row in groups[0]})
+        among = "" if len(groups) == 1 else "among them "
         yield Found(
-            f"{_count(len(groups), 'picture is', 'pictures are')} the same in two classes, among them "
+            f"{_count(len(groups), 'picture is', 'pictures are')} in two classes at once: {among}"
             f"{manifest.images[groups[0][0]].name!r} ({' and '.join(repr(name) for name in names)}). All are kept, on one side of "
             "the split. One of the labels is wrong, or both fit: leave out the picture with the wrong one, or keep both.",
             rows=[row for group in groups for row in group],
