@@ -81,7 +81,7 @@ def test_a_folder_is_uploaded_with_its_tree(page: Page, address: str, picture_fo
     (folder / "notes.txt").write_text("stray")
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
-    page.locator("input[type=file]").first.set_input_files(folder)
+    page.locator("input[webkitdirectory]").first.set_input_files(folder)
     expect(page.get_by_text("13 pictures in 2 classes.")).to_be_visible()
     expect(page.get_by_text("1 other file is no picture and is passed over.")).to_be_visible()
 
@@ -108,7 +108,7 @@ def test_a_new_private_workspace_sees_nothing_of_this_one(
 ) -> None:
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
-    page.locator("input[type=file]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
+    page.locator("input[webkitdirectory]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
     expect(page.get_by_role("button", name="Train on these")).to_be_visible()
     first = token(page)
     page.get_by_role("link", name="Graft").click()
@@ -130,7 +130,7 @@ def test_a_new_private_workspace_sees_nothing_of_this_one(
 def test_rename_and_delete_a_data_set(page: Page, address: str, picture_folder: PictureFolder) -> None:
     page.goto(address)
     page.get_by_role("button", name="Use my pictures").click()
-    page.locator("input[type=file]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
+    page.locator("input[webkitdirectory]").first.set_input_files(picture_folder({"cup": 6, "plate": 6}))
     expect(page.get_by_role("button", name="Train on these")).to_be_visible()
     page.get_by_role("link", name="Graft").click()
     page.locator("[class*='st-key-menu-home'] button").first.click()
@@ -172,7 +172,7 @@ def test_photos_are_added_to_a_class_on_a_phone_and_a_folder_by_its_names(
     more = picture_folder({"cup": 3, "plate": 14, "bowl": 5}, size=(120, 90), root=tmp_path / "more")
     phone.goto(address)
     phone.get_by_role("button", name="Use my pictures").click()
-    phone.locator("input[type=file]").first.set_input_files(folder)
+    phone.locator("input[webkitdirectory]").first.set_input_files(folder)
     phone.get_by_role("button", name="Add to these").click()
     box = phone.get_by_label("Which class is on the photos?")
     box.fill("saucer")
@@ -189,7 +189,7 @@ def test_photos_are_added_to_a_class_on_a_phone_and_a_folder_by_its_names(
     look(phone, "phone-added")
     phone.get_by_role("button", name="Add to these").click()
     phone.get_by_text("Folder or zip").click()
-    phone.locator("input[type=file]").first.set_input_files(more)
+    phone.locator("input[webkitdirectory]").first.set_input_files(more)
     expect(
         phone.get_by_text("29 as before, and 7 that were added: 5 of bowl, a new class; 2 of plate.")
     ).to_be_visible()

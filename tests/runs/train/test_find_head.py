@@ -41,9 +41,11 @@ def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None, ow
         weights=SimpleNamespace(name="ImageNet"),
         cache=None,
         key=lambda: "key",
+        before=list,
         labels=LABELS,
         classes=tuple("0123456789"),
         groups=np.arange(300) if groups is None else groups,
+        one_moment=(),
         rows=lambda *splits: np.flatnonzero(np.isin(SPLITS, splits)),
     )
 
