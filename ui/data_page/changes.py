@@ -40,7 +40,11 @@ def show(dataset: DatasetFolder) -> None:
             st.markdown(f":material/edit: Decided, and not applied yet: {_said(waiting)}.", width="stretch")
             apply_button(dataset, waiting, key="apply", primary=True)
             st.button(
-                "Forget these", key=f"forget-{dataset.id}", type="tertiary", on_click=_attempt, args=(_forget, dataset)
+                "Forget these",
+                key=f"forget-{dataset.id}",
+                type="tertiary",
+                on_click=_attempt,
+                args=(dataset.versions.take_back,),
             )
         too_few = _stopping(str(dataset.path), dataset.number, waiting.model_dump_json(), dataset.manifest())
         if too_few:
@@ -92,14 +96,9 @@ def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary
     )
 
 
-def gather(dataset: DatasetFolder, remedies: Remedies) -> None:
-    """Add to what waits; for pictures that it names already, `remedies` takes the place of what was decided."""
-    dataset.versions.gather(remedies)
-
-
 def gather_button(dataset: DatasetFolder, remedies: Remedies, label: str, *, key: str, icon: str) -> None:
     """Decides for several pictures at once."""
-    st.button(label, key=key, icon=icon, on_click=_attempt, args=(gather, dataset, remedies))
+    st.button(label, key=key, icon=icon, on_click=_attempt, args=(dataset.versions.gather, remedies))
 
 
 def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captions: Sequence[str], *, key: str) -> None:
@@ -138,11 +137,11 @@ def _decide(dataset: DatasetFolder, file: str, field: str) -> None:
     if chosen is None:
         dataset.versions.take_back({file})
     elif chosen == _KEEP:
-        gather(dataset, Remedies(keep=(file,)))
+        dataset.versions.gather(Remedies(keep=(file,)))
     elif chosen == _LEAVE_OUT:
-        gather(dataset, Remedies(leave_out=(file,)))
+        dataset.versions.gather(Remedies(leave_out=(file,)))
     else:
-        gather(dataset, Remedies(move={file: chosen.removeprefix(_MOVE)}))
+        dataset.versions.gather(Remedies(move={file: chosen.removeprefix(_MOVE)}))
 
 
 def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:
@@ -167,7 +166,7 @@ def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:
                 icon=":material/undo:",
                 help=f"Back to version {made[current].parent}. Nothing is deleted, so you can come back",
                 on_click=_attempt,
-                args=(_go_to, dataset, made[current].parent),
+                args=(dataset.versions.choose, made[current].parent),
             )
 
 
@@ -199,16 +198,8 @@ def _apply(dataset: DatasetFolder, waiting: Remedies) -> None:
         st.toast(f"Version {number} of {plain(dataset.name)}: {_said(waiting)}.", icon=":material/done_all:")
 
 
-def _forget(dataset: DatasetFolder) -> None:
-    dataset.versions.take_back()
-
-
 def _choose(dataset: DatasetFolder, field: str) -> None:
     dataset.versions.choose(st.session_state[field])
-
-
-def _go_to(dataset: DatasetFolder, number: int) -> None:
-    dataset.versions.choose(number)
 
 
 def _as_read(dataset: DatasetFolder) -> None:
@@ -216,7 +207,7 @@ def _as_read(dataset: DatasetFolder) -> None:
     try:
         dataset.versions.gathered()
     except DocumentError:
-        _forget(dataset)
+        dataset.versions.take_back()
 
 
 def _attempt(action: Callable[..., None], *args: object) -> None:

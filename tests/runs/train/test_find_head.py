@@ -25,11 +25,11 @@ SPLITS = np.array(["train", "train", "train", "val", "test"])[np.arange(300) // 
 
 @pytest.fixture(autouse=True)
 def known_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    def frozen_features(*arguments: object, **named: object) -> Generator[Event, None, np.ndarray]:
+    def run_features(*arguments: object) -> Generator[Event, None, np.ndarray]:
         return FEATURES
         yield
 
-    monkeypatch.setattr(find_head, "frozen_features", frozen_features)
+    monkeypatch.setattr(find_head, "run_features", run_features)
 
 
 def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None, own_splits: bool = False) -> Any:
@@ -40,8 +40,6 @@ def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None, ow
         network=None,
         weights=SimpleNamespace(name="ImageNet"),
         cache=None,
-        key=lambda: "key",
-        before=list,
         labels=LABELS,
         classes=tuple("0123456789"),
         groups=np.arange(300) if groups is None else groups,

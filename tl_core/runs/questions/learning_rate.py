@@ -16,7 +16,7 @@ from tl_core.documents.questions import RateCurve
 from tl_core.models.build import Backbone
 from tl_core.runs.train.fine_tune import built, prepared
 from tl_core.runs.train.plan import Plan
-from tl_core.training.frozen.features import frozen_features
+from tl_core.runs.train.run_features import run_features
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.head.logistic import Scaling
 from tl_core.training.loop.fit import set_fitted_head
@@ -57,15 +57,7 @@ def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, 
 def _scaled_features(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, Inputs]:
     """What the head alone learns from: features scaled as for the fitted head, and a head of zeros."""
     yield StageStarted(stage="features", title="Looking at every picture once")
-    features = yield from frozen_features(
-        pixels,
-        plan.network,
-        plan.weights.name,
-        device=plan.spec.device,
-        cache=plan.cache,
-        key=plan.key(),
-        before=plan.before(),
-    )
+    features = yield from run_features(plan, pixels)
     classes, width = len(plan.classes), features.shape[1]
     zeros = np.zeros((classes, width), dtype=np.float32), np.zeros(classes, dtype=np.float32)
     set_fitted_head(backbone, Head(*zeros, c=None, val_accuracy=0.0, val_loss=0.0))

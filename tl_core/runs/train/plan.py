@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
 from tl_core.data.split import as_recorded, assign, group_keys, recorded, without_headline
-from tl_core.data.versions import Earlier
 from tl_core.documents.manifest import Manifest, Split
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.split_record import SplitRecord
@@ -17,7 +16,7 @@ from tl_core.errors import NotFound
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.frozen.features import features_before, features_key
+from tl_core.training.frozen.features import features_key
 from tl_core.training.strategies.strategies import Strategy, strategy
 
 
@@ -89,7 +88,3 @@ class Plan:
     def key(self) -> str:
         """The cache key of what is computed from these pictures with this backbone."""
         return features_key(self.manifest, self.network, self.weights.name, self.spec.image_size)
-
-    def before(self) -> list[Earlier]:
-        """Where the cache may have the same of the earlier versions of the data set."""
-        return features_before(self.manifest, self.network, self.weights.name, self.spec.image_size)

@@ -21,7 +21,7 @@ from tl_core.runs.process.watch import most_memory_mb
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.estimating import estimated, with_estimate
 from tl_core.runs.train.plan import Plan
-from tl_core.training.frozen.features import frozen_features
+from tl_core.runs.train.run_features import run_features
 from tl_core.training.speed.estimate import memory_refusal
 from tl_core.training.strategies.advice import default_strategy
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, misfit, strategy, tuned
@@ -147,15 +147,7 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
     train = plan.rows("train")
     similar: bool | None = None
     if needs_similarity(len(train)):
-        features = yield from frozen_features(
-            pixels,
-            plan.network,
-            plan.weights.name,
-            device=plan.spec.device,
-            cache=plan.cache,
-            key=plan.key(),
-            before=plan.before(),
-        )
+        features = yield from run_features(plan, pixels)
         found = transferability(features[train], plan.labels[train], plan.spec.seed)
         yield Notice(message=found.said(plan.network.name))
         similar = found.similar
