@@ -109,9 +109,13 @@ def test_the_same_pictures_under_the_same_names_are_compared_once(
     grouped(manifest.model_copy(update={"images": (renamed, *manifest.images[1:])}))
     assert compared[1][0] == "cat/copy of 1.jpg"
 
+    relabelled = manifest.images[0].model_copy(update={"label": 1})
+    grouped(manifest.model_copy(update={"images": (relabelled, *manifest.images[1:])}))
+    assert len(compared) == 3, "how well pictures of different classes fit is part of the search"
+
     cache.forget(origin(manifest))
     grouped(manifest)
-    assert len(compared) == 3
+    assert len(compared) == 4
 
 
 def test_who_does_not_want_groups_gets_none(workspace: Workspace, picture_folder: PictureFolder) -> None:

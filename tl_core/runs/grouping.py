@@ -1,7 +1,7 @@
 """Looks for pictures of a data set that show the same thing, and for wrong labels, with the embedded backbone.
 
 Pixels and features are computed as a run with that backbone would compute them, so such a run finds them in the cache. The groups are kept
-there, too, so that the same pictures under the same names are compared once.
+there, too, so that the same pictures under the same names and labels are compared once.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def _grouped(dataset: Path, manifest: Manifest, cache: Cache, judged: bool) -> G
     if not available(backbone, weights.name):
         raise WeightsUnavailable(f"the weights of {backbone.name} are not on this machine.")
     features_of = features_key(manifest, backbone, weights.name, weights.input_size)
-    key = computed_key(features_of, str(GROUPS_VERSION), *(image.name for image in manifest.images))
+    # What the search sees beside features and pixels.
+    searched = (f"{image.label} {image.width} {image.height} {image.name}" for image in manifest.images)
+    key = computed_key(features_of, str(GROUPS_VERSION), *searched)
     seen = None
     with cache.entry("groups", key, whole=holds_array(np.intp, len(manifest.images))) as entry:
         path = entry.path
