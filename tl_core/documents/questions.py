@@ -38,6 +38,8 @@ class About(NamedTuple):
     """Number of its version."""
     images: tuple[int, ...] = ()
     """Indices into the manifest's images, where the question is about some of them."""
+    run: str | None = None
+    """Id of the run that the question is about, which learned from this data set; None where it is about no run."""
 
 
 class Handling(NamedTuple):
@@ -70,6 +72,26 @@ class Question(Document):
     def canonical(self, resolve: Callable[[str], Device]) -> Self:
         """The question without what makes no difference to its answer, and with the device that `resolve` finds for it."""
         return self
+
+
+class RunQuestion(Question):
+    """What a question about a finished run is asked: the run, and the data set that it learned from, in that version.
+
+    `tl_core.runs.questions.about_run` makes such a question and opens what it names.
+    """
+
+    workspace: str
+    """Token of the workspace that holds both."""
+    run: str
+    """Id of the run."""
+    made: float
+    """When the run's bundle was made, seconds since the epoch; a run with another bundle gets another answer."""
+    dataset: str
+    version: int = 1
+
+    def about(self, *images: int) -> About:
+        """What the question is about, for its `handling`; `images` are indices into the manifest's images."""
+        return About(self.workspace, self.dataset, self.version, images, self.run)
 
 
 class DescribeSpec(Question):

@@ -20,6 +20,7 @@ from tl_core.models.registry import Network, check_name, network
 from tl_core.models.weights.obtain import identity
 from tl_core.runs.process.executor import forget_lost, hand_over, known_device
 from tl_core.runs.process.queue import require_room
+from tl_core.runs.questions.about_run import require_ended
 from tl_core.runs.start import jobs
 from tl_core.runs.store.budgets import require_budget, require_free
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
@@ -40,7 +41,7 @@ def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
     be another today: a ranking in which a backbone failed, or a described network whose row is gone.
 
     Raises:
-        NotFound: there is no such data set in this workspace, or no such image in it.
+        NotFound: there is no such data set or run in this workspace, no such image in the data set, or no result of the run.
         SpecError: the data set was not read to the end.
         UnknownName, DeviceError: the device is not on this machine.
         LimitReached: too many jobs wait or work here.
@@ -197,4 +198,6 @@ def _dataset(workspace: Workspace, spec: QuestionSpec) -> DatasetFolder | None:
     dataset = workspace.dataset(about.dataset, about.version)
     if about.images and not all(0 <= index < len(dataset.manifest().images) for index in about.images):
         raise NotFound("There is no such picture in this data set.")
+    if about.run:
+        require_ended(workspace.run(about.run))
     return dataset
