@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.disk import write_atomically
-from tl_core.errors import DocumentError, NotFound
+from tl_core.documents.arrays import read_arrays, write_arrays
+from tl_core.errors import DocumentError
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,7 @@ class OutOfFoldAnswers:
             arrays["nested"] = self.nested
         if self.c is not None:
             arrays["c"] = np.float64(self.c)
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **arrays)
-        write_atomically(path, content.getvalue())
+        write_arrays(path, arrays)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -49,14 +45,9 @@ class OutOfFoldAnswers:
             NotFound: there is none, because no cross-validation was part of the run.
             DocumentError: it is damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                c = float(arrays["c"]) if "c" in arrays else None
-                found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), c)
-        except FileNotFoundError:
-            raise NotFound(f"There are no out-of-fold answers at {path}.") from None
-        except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise DocumentError(f"{path} holds no out-of-fold answers: {error}.") from None
+        arrays = read_arrays(path, "out-of-fold answers", required=("rows", "probabilities"))
+        c = float(arrays["c"]) if "c" in arrays else None
+        found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), c)
         if found.rows.ndim != 1 or found.probabilities.ndim != 2 or len(found.rows) != len(found.probabilities):
             raise DocumentError(f"{path} holds no out-of-fold answers: its arrays do not fit each other.")
         return found

@@ -127,13 +127,14 @@ def submit_training(
     store = swept(workspace)
     dataset.require_read()
     dataset = dataset.at(dataset.number)
-    require_trainable(dataset.manifest())
+    manifest = dataset.manifest()
+    require_trainable(manifest)
     spec = spec_of(wanted, dataset, name=name)
     expected = outlook(spec, dataset)
     require_room(store.queue)
     inside = workspace.path / RunFolder.stored_in / identifier(key)
     if out is None:
-        with room_for(workspace, promised=0 if inside.is_dir() else expected_bytes(spec)):
+        with room_for(workspace, promised=0 if inside.is_dir() else expected_bytes(spec, len(manifest.images))):
             path, claim = make(inside, spec)
     else:
         require_free(store)

@@ -3,6 +3,7 @@
 in_use        (data set) lock that every run and question that needs it holds, shared
 finish        (run) skip training, export best.safetensors
 out_of_fold.npz  (run) answers of cross-validation, where there was one
+embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
 split.json    (run) in which part each picture is, from the start of the run on
 result.json   (question) the answer, written last
 """
@@ -29,6 +30,7 @@ from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
 if TYPE_CHECKING:
+    from tl_core.documents.embeddings import Embeddings
     from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
 Answered = TypeVar("Answered", bound=Answer)
@@ -166,6 +168,16 @@ class RunFolder(JobFolder):
         from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
         return OutOfFoldAnswers.read(self.out_of_fold_file)
+
+    @property
+    def embeddings_file(self) -> Path:
+        return self.path / "embeddings.npz"
+
+    def embeddings(self) -> Embeddings:
+        """Those of its pictures by the delivered network. Raises NotFound where nothing has needed them yet, DocumentError."""
+        from tl_core.documents.embeddings import Embeddings
+
+        return Embeddings.read(self.embeddings_file)
 
     @property
     def split_file(self) -> Path:

@@ -55,11 +55,12 @@ def used(workspace: Workspace) -> Use:
     return Use(jobs, sum(size_of(path, least=BLOCK) for path in others))
 
 
-def expected_bytes(spec: TrainSpec) -> int:
-    """The size of a run with `spec` while it works: its bundle, and the best state."""
+def expected_bytes(spec: TrainSpec, images: int) -> int:
+    """The size of a run with `spec` on so many images while it works: its bundle, the best state, and the embeddings in float16."""
     from tl_core.models.registry import network
 
-    return _TENSOR_COPIES * 4 * network(spec.backbone).parameters
+    backbone = network(spec.backbone)
+    return _TENSOR_COPIES * 4 * backbone.parameters + 2 * backbone.embedding_size * images
 
 
 def _bytes(job: JobFolder, beside: tuple[str, ...] | None) -> int:
@@ -68,7 +69,9 @@ def _bytes(job: JobFolder, beside: tuple[str, ...] | None) -> int:
     found = size_of(job.path, least=BLOCK)
     if isinstance(job, RunFolder):
         with suppress(GraftError):
-            return max(found, expected_bytes(job.spec()))
+            spec = job.spec()
+            dataset = Workspace(job.workspace_folder).dataset(spec.dataset, spec.version)
+            return max(found, expected_bytes(spec, len(dataset.manifest().images)))
     return found
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tl_core.data.pace import Pace
 from tl_core.disk import write_atomically
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
+from tl_core.documents.embeddings import Embeddings
 from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.out_of_fold import OutOfFoldAnswers
@@ -149,6 +150,9 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         total_parameters=learned.total,
         moved=learned.moved,
     )
+    if learned.features is not None:
+        asked = plan.rows(*SPLITS)
+        Embeddings.of(asked, learned.features[asked]).write(plan.run.embeddings_file)
     shutil.copyfile(plan.run.split_file, bundle.folder / SPLIT)
     write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
     report.write(plan.run.path / "report.json")
