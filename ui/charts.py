@@ -52,7 +52,8 @@ def show(figure: go.Figure, *, key: str, alt: str) -> None:
     st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
 
 
-def _figure(title: str, height: int) -> go.Figure:
+def titled(title: str, height: int) -> go.Figure:
+    """An empty figure in the template of all figures; `title` says what it shows, `height` is in pixels."""
     return go.Figure(layout={"template": "graft", "title": {"text": title}, "height": height})
 
 
@@ -62,7 +63,7 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     low, high = min(totals), max(totals)
     title = f"{low} pictures in every class" if low == high else f"{low} to {high} pictures a class"
-    figure = _figure(title, 130 + 26 * len(classes))
+    figure = titled(title, 130 + 26 * len(classes))
     shades = {"train": TRAINABLE, "val": "#E0B34C", "test": "#5B83A6"}
     for split, values in counts.items():
         figure.add_bar(
@@ -94,7 +95,7 @@ def picture_sizes(shorter_sides: Sequence[float], *, seen: int) -> go.Figure:
     title = (
         f"{percent(smaller)} have less than {seen} pixels" if smaller else f"Every picture has {seen} pixels or more"
     )
-    figure = _figure(title, 240)
+    figure = titled(title, 240)
     figure.add_bar(
         x=[f"{2**step:,} to {2 ** (step + 1) - 1:,}" for step in steps],
         y=[doublings[step] for step in steps],
@@ -117,7 +118,7 @@ def learning_curve(
     planned: int | None = None,
 ) -> go.Figure:
     """Training and validation values per epoch, `planned` of them; `what` names the value, `unit` is a tick suffix."""
-    figure = _figure(title, 260)
+    figure = titled(title, 260)
     lines = (
         ("training pictures (it learns from them)", train, MUTED, "dot", "circle-open"),
         ("validation pictures (to choose by)", val, TRAINABLE, "solid", "circle"),
@@ -165,7 +166,7 @@ def share(fraction: float) -> str:
 
 def rate_curve(rates: Sequence[float], losses: Sequence[float], suggested: float, *, title: str) -> go.Figure:
     """Training loss while the learning rate rises, with the suggested rate marked."""
-    figure = _figure(title, 260)
+    figure = titled(title, 260)
     figure.add_scatter(
         x=list(rates),
         y=list(losses),
@@ -184,7 +185,7 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], suggested: float
 
 def stage_bars(names: Sequence[str], moved: Sequence[float], learned: Sequence[bool], *, title: str) -> go.Figure:
     """How far each stage moved, from stem to last, as a share of the length of its weights; frozen ones hatched."""
-    figure = _figure(title, 90 + 26 * len(names))
+    figure = titled(title, 90 + 26 * len(names))
     figure.add_bar(
         y=list(range(len(names))),
         x=list(moved),
@@ -211,7 +212,7 @@ def stage_bars(names: Sequence[str], moved: Sequence[float], learned: Sequence[b
     return figure
 
 
-def _bars(values: Sequence[float], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def error_bars(values: Sequence[float], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """The error bars of `values` that reach from end to end of `ranges`."""
     return {
         "type": "data",
@@ -229,14 +230,14 @@ def compared(
     title: str,
 ) -> go.Figure:
     """Accuracy of several runs as points with their intervals, the best on top; `notes` stand beside each."""
-    figure = _figure(title, 110 + 40 * len(names))
+    figure = titled(title, 110 + 40 * len(names))
     figure.add_scatter(
         y=list(range(len(names))),
         x=list(accuracies),
         mode="markers",
         marker={"color": TRAINABLE, "size": 11},
         error_x={
-            **_bars(accuracies, ranges),
+            **error_bars(accuracies, ranges),
             "color": FROZEN,
             "thickness": 3,
             "width": 0,
@@ -264,7 +265,7 @@ def confusion_matrix(
     A heatmap trace does not report clicks, so nearly transparent square markers are drawn over its cells.
     """
     size = len(classes)
-    figure = _figure(title, max(300, min(640, 120 + 44 * size)))
+    figure = titled(title, max(300, min(640, 120 + 44 * size)))
     figure.update_layout(
         showlegend=False,
         hoverdistance=-1,
@@ -374,7 +375,7 @@ def picture_map(
     Drawn as SVG: a browser without WebGL would show nothing of `scattergl`.
     """
     del drawn  # part of the cache's key
-    figure = _figure(title, 520)
+    figure = titled(title, 520)
     figure.update_layout(dragmode="lasso", hovermode="closest", clickmode="event+select", legend={"y": -0.02})
     for label_, name in enumerate(classes):
         places = [place for place, one in enumerate(_labels) if one == label_] if label_ in shown else []
@@ -417,7 +418,7 @@ def reliability(
 
     `before`: confidence and accuracy of the same answers before scaling. The diagonal is where each probability holds.
     """
-    figure = _figure(title, 360)
+    figure = titled(title, 360)
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", name="exactly as sure", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip"
     )
@@ -442,7 +443,7 @@ def reliability(
         cliponaxis=False,
         customdata=[[number, *both] for number, both in zip(images, ranges, strict=True)],
         error_y={
-            **_bars(accuracies, ranges),
+            **error_bars(accuracies, ranges),
             "color": TRAINABLE,
             "thickness": 1.5,
             "width": 4,
