@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from tests.conftest import picture
-from tl_core.data.split import assign
+from tl_core.data.split import assign, recorded
 from tl_core.documents.events import EVENT, EpochEnded, Progress, RegularisationTried, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
 from tl_core.documents.report import Report, StageMoved
@@ -73,8 +74,15 @@ def run(
     failure: Failure | None = None,
     strategy: str = "feature_extraction",
     moved: tuple[StageMoved, ...] = (),
+    mistakes: Collection[int] = (0,),
+    seed: int = 0,
+    version: int = 1,
+    keeps_split: bool = False,
 ) -> RunFolder:
-    """A run in the state that is asked for; one that succeeded has a report with one mistake."""
+    """A run in the state that is asked for. One that succeeded has a report; of the test pictures of its seed, those at `mistakes` are named wrongly.
+
+    `keeps_split`: whether it has a split.json, as runs have had since there are groups.
+    """
     folder = RunFolder(where.path / "runs" / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(
@@ -86,8 +94,14 @@ def run(
             strategy=strategy,
             image_size=224,
             device="cpu",
+            seed=seed,
+            version=version,
         )
     )
+    data = data.at(version)
+    if keeps_split:
+        manifest = data.manifest()
+        recorded(manifest, assign(manifest, seed)).write(folder.split_file)
     events = [
         StageStarted(stage="training", title="Fitting the head"),
         Progress(stage="training", done=2, total=3, seconds_left=4.0, images_per_second=144.0),
@@ -113,21 +127,22 @@ def run(
     (folder.path / "events.jsonl").write_bytes(b"".join(EVENT.dump_json(event) + b"\n" for event in events))
     (folder.path / "log.txt").write_text("stage training\n")
     if state == "succeeded":
-        _report(data).model_copy(update={"moved": moved}).write(folder.path / "report.json")
+        _report(data, mistakes, seed).model_copy(update={"moved": moved}).write(folder.path / "report.json")
         (folder.path / "bundle").mkdir()
         (folder.path / "bundle" / "bundle.json").write_text("{}")
     _end(folder.path, Status(state=state, started=1.0, ended=20.0, seconds={"total": 19.0}, failure=failure))
     return folder
 
 
-def _report(data: DatasetFolder) -> Report:
+def _report(data: DatasetFolder, mistakes: Collection[int], seed: int) -> Report:
     manifest = data.manifest()
-    splits = assign(manifest, 0)
+    splits = assign(manifest, seed)
     rows = np.flatnonzero(splits == "test")
     truth = np.array([manifest.images[row].label for row in rows])
     probabilities = np.full((len(rows), len(manifest.classes)), 0.02)
     said = truth.copy()
-    said[0] = (said[0] + 1) % len(manifest.classes)
+    wrong = list(mistakes)
+    said[wrong] = (said[wrong] + 1) % len(manifest.classes)
     probabilities[np.arange(len(rows)), said] = 1 - 0.02 * (len(manifest.classes) - 1)
     metrics = split_metrics(probabilities, truth, manifest.classes)
     return Report(

@@ -13,7 +13,19 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import add_network, bundles, check, find_rate, housekeeping, lists, rank, service, show, weights
+from tl_core.cli import (
+    add_network,
+    bundles,
+    check,
+    compare,
+    find_rate,
+    housekeeping,
+    lists,
+    rank,
+    service,
+    show,
+    weights,
+)
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -37,6 +49,7 @@ for command in (
     bundles.evaluate,
     bundles.predict,
     bundles.threshold,
+    compare.compare,
     bundles.export,
     service.app,
     service.demo,

@@ -1,0 +1,180 @@
+"""Runs are compared on the pictures that all were judged on and none learned from, whatever became of their data sets."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from tests.app import records
+from tl_core.documents.manifest import Split
+from tl_core.documents.remedies import Remedies
+from tl_core.documents.split_record import SplitRecord
+from tl_core.errors import NotFound
+from tl_core.runs import comparing
+from tl_core.runs.comparing import comparable_before, together
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.serving.bundle_files import SPLIT
+
+
+@pytest.fixture
+def data() -> DatasetFolder:
+    """Three classes of 40: 18 test pictures."""
+    return records.dataset(records.workspace(), each=40)
+
+
+def a_run(data: DatasetFolder, *mistakes: int, **more: object) -> RunFolder:
+    return records.run(records.workspace(), data, mistakes=mistakes, **{"keeps_split": True, **more})  # type: ignore[arg-type]
+
+
+def test_the_better_run_is_found_on_the_pictures_of_both(data: DatasetFolder) -> None:
+    a, b = a_run(data, *range(7), name="Old"), a_run(data, 17, name="New")
+    found = together([a, b])
+    (one,) = found.comparisons
+    assert (one.verdict, one.images, one.only_a, one.only_b, one.differ) == ("cannot_tell", 18, 1, 7, 8)
+    assert one.said == f"cannot tell with 18 pictures; about {one.images_needed} would"
+    assert [figure.accuracy for figure in found.figures] == [pytest.approx(11 / 18), pytest.approx(17 / 18)]
+    assert [(figure.name, figure.seconds) for figure in found.figures] == [("Old", 19.0), ("New", 19.0)]
+    better = together([a, a_run(data)]).comparisons[0]
+    assert (better.verdict, better.said, better.p_value) == ("better", "better", pytest.approx(2 / 2**7))
+    assert together([a_run(data), a]).comparisons[0].verdict == "worse"
+
+
+@pytest.mark.parametrize("keeps_split", [False, True])
+def test_pictures_are_matched_where_the_data_set_was_deleted(data: DatasetFolder, keeps_split: bool) -> None:
+    a, b = a_run(data, 0, keeps_split=keeps_split), a_run(data, 1)
+    before = together([a, b])
+    comparing._tested.cache_clear()
+    shutil.rmtree(data.path)
+    after = together([a, b])
+    assert after.pictures == before.pictures
+    assert (after.answers == before.answers).all()
+    assert len(after.pictures) == 18
+
+
+def test_two_runs_from_before_splits_were_kept_are_matched_by_the_places_of_their_pictures(data: DatasetFolder) -> None:
+    runs = [a_run(data, 0, keeps_split=False), a_run(data, 1, keeps_split=False)]
+    other = a_run(records.dataset(records.workspace(), each=40, name="Others"), 2, keeps_split=False)
+    shutil.rmtree(data.path)
+    assert together(runs).comparisons[0].differ == 2
+    (left_out,) = together([*runs, other]).left_out
+    assert left_out.run.path == other.path
+    assert "was deleted, and that run did not keep which pictures they were" in left_out.reason
+
+
+def test_the_split_in_the_bundle_serves_where_that_of_the_run_is_gone(data: DatasetFolder) -> None:
+    a, b = a_run(data, 0), a_run(data, 1)
+    shutil.move(a.split_file, a.bundle / SPLIT)
+    shutil.rmtree(data.path)
+    assert together([a, b]).comparisons[0].differ == 2
+
+
+def test_what_one_learned_from_is_compared_by_neither(data: DatasetFolder) -> None:
+    """With another seed most test pictures of one run are training pictures of the other."""
+    a, b = a_run(data), a_run(data, seed=1)
+    found = together([a, b])
+    own = {content for content, _ in found.pictures}
+    assert 0 < len(own) < 18
+    for one in found.tested:
+        assert one.record
+        assert own <= one.record.parts["test"].keys()
+        assert not own & {*one.record.parts["train"], *one.record.parts["val"]}
+
+
+def test_a_third_run_with_few_pictures_in_common_does_not_take_those_of_the_others(data: DatasetFolder) -> None:
+    a, odd, b = a_run(data, 0), a_run(data, seed=1, name="Odd"), a_run(data, 1)
+    for order in ([a, odd, b], [odd, a, b], [a, b, odd]):
+        found = together(order)
+        assert [run.path for run in found.runs] == [run.path for run in order if run is not odd]
+        assert len(found.pictures) == 18
+        (left_out,) = found.left_out
+        assert left_out.run.path == odd.path
+        assert "of the 18 test pictures in common with the others" in left_out.reason
+
+
+def test_runs_on_other_pictures_are_not_compared_and_it_says_why(data: DatasetFolder) -> None:
+    a = a_run(data, name="Crockery")
+    fewer = records.dataset(records.workspace(), name="Fewer", classes=("cup", "plate"), each=5)
+    # Its pictures are some of the others', and what is tested there is learned from here.
+    taught = comparing.tested_on(a).record
+    assert taught
+    b = a_run(fewer, name="Fewer")
+    contents = list(comparing.tested_on(b).record.parts["test"])  # type: ignore[union-attr]
+    assert set(contents) <= taught.parts["train"].keys() | taught.parts["val"].keys() | taught.parts["test"].keys()
+    moved = {part: {c: g for c, g in taught.parts[part].items() if c not in contents} for part in get_args(Split)}
+    moved["train"] |= dict.fromkeys(contents, 10_000)
+    SplitRecord(parts=moved).write(a.split_file)
+    comparing._tested.cache_clear()
+    (left_out,) = together([a, b]).left_out
+    assert left_out.reason == (
+        "It has no test picture in common with 'Crockery': 'Crockery' learned from 2 of its 2 test pictures. "
+        "Runs with the same seed on the same data set are judged on the same pictures."
+    )
+
+
+def test_pictures_in_another_class_are_other_questions(data: DatasetFolder) -> None:
+    a = a_run(data)
+    test = [data.manifest().images[row] for row in comparing.tested_on(a).rows]
+    moved = [image for image in test if image.label][:3]
+    data.versions.apply(Remedies(move={image.file: "cup" for image in moved}))
+    found = together([a, a_run(data, version=2)])
+    assert len(found.pictures) == 15
+    assert not {content for content, _ in found.pictures} & {image.sha256 for image in moved}
+
+
+def test_a_run_on_a_version_is_compared_on_the_test_pictures_that_stayed(data: DatasetFolder) -> None:
+    a = a_run(data, 0)
+    first, second = comparing.tested_on(a).rows[:2]
+    data.versions.apply(Remedies(leave_out=(data.manifest().images[first].file,)))
+    b = a_run(data, 0, version=2)
+    found = together([a, b])
+    assert len(found.pictures) == 17
+    assert found.tested[1].rows[0] == second - 1
+    assert (found.comparisons[0].only_a, found.comparisons[0].only_b) == (1, 0)
+    assert comparable_before(b, records.workspace().runs()) is not None
+    assert comparable_before(a, records.workspace().runs()) is None
+
+
+def test_groups_of_any_run_count_as_one_and_what_leaks_is_said(data: DatasetFolder) -> None:
+    a, b = a_run(data, *range(9)), a_run(data)
+    record = comparing.tested_on(b).record
+    assert record
+    contents = list(record.parts["test"])
+    groups = {content: 1000 + place // 9 for place, content in enumerate(contents)}
+    learned = dict(record.parts["train"])
+    learned[next(iter(learned))] = 1001
+    SplitRecord(parts={**record.parts, "train": learned, "test": groups}).write(b.split_file)
+    comparing._tested.cache_clear()
+    found = together([a, b])
+    (one,) = found.comparisons
+    assert (one.groups, one.images, one.only_b) == (2, 18, 9)
+    assert one.verdict == "cannot_tell", "nine pictures of one group say what one picture says"
+    assert one.p_value == 1.0
+    assert found.leaked == 9
+    assert found.cautions() == [
+        "9 of the pictures show what one of the runs learned from as well, and may be named rightly for that."
+    ]
+
+
+def test_what_makes_a_comparison_doubtful_is_said(data: DatasetFolder) -> None:
+    a, b = a_run(data), a_run(data)
+    for run, classes in ((a, a.report().classes), (b, (*b.report().classes, "spoon"))):
+        report = run.report().model_copy(update={"one_moment": ("<b>cup",), "headline": None, "classes": classes})
+        report.write(run.report_file)
+    moment, classes = together([a, b]).cautions(str.upper)
+    assert moment.startswith("All of one moment: record <B>CUP again elsewhere. Until then")
+    assert classes == "The runs do not have the same classes: one that knows fewer has the easier task."
+
+
+def test_a_run_that_did_not_end_well_is_left_out_with_the_reason(data: DatasetFolder) -> None:
+    a, failed, b = a_run(data), a_run(data, state="failed", name="Broken"), a_run(data)
+    found = together([a, failed, b])
+    assert [run.path for run in found.runs] == [a.path, b.path]
+    assert [one.reason for one in found.left_out] == [
+        "'Broken' has no report: only a run that has ended well can be compared."
+    ]
+    with pytest.raises(NotFound):
+        comparing.tested_on(replace(failed, path=failed.path / "nowhere"))
+    assert together([]).tested == ()

@@ -1,0 +1,72 @@
+"""Which of two classifiers names the same pictures better, and what `compare --json` prints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tl_core.documents.base import Record
+
+Verdict = Literal["better", "worse", "cannot_tell"]
+"""Of the second classifier, B, against the first, A."""
+
+
+class Comparison(Record):
+    """Two classifiers, A and B, on the same pictures."""
+
+    verdict: Verdict
+    p_value: float
+    """How often a difference at least as large would come by chance if the two were equally good, two-sided; of several pairs, corrected."""
+    images: int
+    """Pictures that both were judged on."""
+    groups: int
+    """How many groups these form, which the test counts: pictures of one group show the same thing. Equal to `images` where each is alone."""
+    differ: int
+    """Pictures on which the answers differ: those that one of the two names rightly, and those on which both are wrong in different ways.
+    The test knows only the former, `only_a` and `only_b`, since being wrong in another way is neither better nor worse."""
+    only_a: int
+    """Pictures that A alone names rightly."""
+    only_b: int
+    """Pictures that B alone names rightly."""
+    difference: float
+    """Accuracy of B minus that of A, a fraction."""
+    interval: tuple[float, float]
+    """95 % interval of `difference`."""
+    images_needed: int | None
+    """Test pictures with which such a difference would be found in four of five cases, if the shares of the pictures that only A and only B name rightly
+    stay as observed. None where the verdict stands, and where both are right equally often."""
+
+    @property
+    def both_wrong(self) -> int:
+        """Pictures on which both are wrong, in different ways."""
+        return self.differ - self.only_a - self.only_b
+
+    @property
+    def said(self) -> str:
+        """The verdict in words: `better`, `worse`, or `cannot tell with 90 pictures; about 400 would`."""
+        if self.verdict != "cannot_tell":
+            return self.verdict
+        pictures = f"{self.images:,} {'picture' if self.images == 1 else 'pictures'}"
+        if self.images_needed is None:
+            return f"cannot tell with {pictures}; both are right equally often"
+        return f"cannot tell with {pictures}; about {_rounded_up(self.images_needed):,} would"
+
+
+def _rounded_up(number: int) -> int:
+    """To two digits, since a number of pictures that are needed is an estimate."""
+    step = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // step) * step
+
+
+class ComparedRun(Record):
+    """One of the runs that are compared: what it reached on the pictures that all were judged on, and what it cost."""
+
+    run_dir: str
+    name: str
+    """Display text."""
+    accuracy: float
+    interval: tuple[float, float]
+    """95 % interval of the accuracy, fractions; a bootstrap over groups where pictures form groups."""
+    seconds: float | None
+    """Seconds that the run took in all, without waiting; what the cache already held took none."""
+    megabytes: float | None
+    """Size of its bundle, in millions of bytes; None where the bundle is gone."""

@@ -1,0 +1,325 @@
+"""Compares finished runs on the pictures that all of them were judged on and none learned from.
+
+Pictures are matched by the hash of their bytes and the name of their class, which a run keeps itself, so its data set may be gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_core.data.joined import Joined, alike
+from tl_core.data.split import recorded
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.report import record_again
+from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.verdict import ComparedRun, Comparison
+from tl_core.errors import GraftError, NotFound
+from tl_core.evaluation.comparison import compare_all
+from tl_core.evaluation.intervals import accuracy_interval
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.serving.bundle_files import SPLIT
+
+Picture = tuple[str, str]
+"""What tells a test picture: the hash of its bytes and the name of its class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The answers of one run to its test pictures."""
+
+    run: RunFolder
+    classes: tuple[str, ...]
+    rows: tuple[int, ...]
+    """The row of each picture in the manifest of its data set."""
+    pictures: tuple[Picture, ...]
+    """In place of the hash stands the picture's place in its data set where that was deleted and the run is from before it kept the hashes."""
+    predicted: tuple[str, ...]
+    """Name of the class that each picture was said to be."""
+    probabilities: tuple[float, ...]
+    """Probability of that class."""
+    record: SplitRecord | None
+    """In which part each picture was; None where nothing says so any more."""
+    one_moment: tuple[str, ...]
+
+    @cached_property
+    def at(self) -> dict[Picture, int]:
+        """Where each picture stands in the tuples."""
+        return {picture: place for place, picture in enumerate(self.pictures)}
+
+    @cached_property
+    def learned(self) -> frozenset[str]:
+        """Hashes of the pictures that it learned from, or that settings were chosen by."""
+        parts = self.record.parts if self.record else {}
+        return frozenset({*parts.get("train", {}), *parts.get("val", {})})
+
+    @cached_property
+    def judging(self) -> frozenset[Picture]:
+        """Its test pictures without those that it learned from as well, which a split of the user's own may have."""
+        return frozenset(picture for picture in self.pictures if picture[0] not in self.learned)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that is not compared with the others."""
+
+    run: RunFolder
+    reason: str
+    """In a sentence or two, for the user."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several runs on the same pictures."""
+
+    tested: tuple[Tested, ...]
+    """The runs that are compared, in the order in which they were given."""
+    pictures: tuple[Picture, ...]
+    """The N pictures that all of them were judged on and none learned from."""
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def runs(self) -> list[RunFolder]:
+        return [one.run for one in self.tested]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of any of the runs, sorted."""
+        return tuple(sorted({name for one in self.tested for name in one.classes}))
+
+    @cached_property
+    def truth(self) -> NDArray[np.int64]:
+        """(N,) indices into `classes`."""
+        number = {name: label for label, name in enumerate(self.classes)}
+        return np.array([number[name] for _, name in self.pictures], dtype=np.int64)
+
+    @cached_property
+    def answers(self) -> NDArray[np.int64]:
+        """(R, N) what each of the R runs said, indices into `classes`."""
+        number = {name: label for label, name in enumerate(self.classes)}
+        said = [[number[one.predicted[one.at[picture]]] for picture in self.pictures] for one in self.tested]
+        return np.array(said, dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """(N,) the group of each picture: those that any of the runs knew to show the same thing are one."""
+        joined = Joined(len(self.pictures))
+        for one in self.tested:
+            known = one.record.group_of if one.record else {}
+            for same in alike([known.get(content, content) for content, _ in self.pictures]):
+                joined.all(same)
+        return np.array([joined.root(place) for place in range(len(self.pictures))], dtype=np.int64)
+
+    @cached_property
+    def leaked(self) -> int:
+        """How many of the pictures show what one of the runs learned from as well."""
+        found: set[str] = set()
+        for one in self.tested:
+            if one.record:
+                known, learned = one.record.group_of, one.record.learned_groups()
+                found |= {content for content, _ in self.pictures if known.get(content) in learned}
+        return sum(content in found for content, _ in self.pictures)
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Each pair of the runs: the first with the second, the first with the third, and so on; p-values of several are corrected."""
+        return compare_all(list(self.answers), self.truth, self.groups)
+
+    @cached_property
+    def figures(self) -> tuple[ComparedRun, ...]:
+        """What each run reached on these pictures, and what it cost."""
+        return tuple(self._figures(one, said) for one, said in zip(self.tested, self.answers, strict=True))
+
+    def _figures(self, one: Tested, said: NDArray[np.int64]) -> ComparedRun:
+        right = said == self.truth
+        files = [file for file in one.run.bundle.glob("*") if file.is_file()]
+        return ComparedRun(
+            run_dir=str(one.run.path),
+            name=one.run.name,
+            accuracy=float(right.mean()),
+            interval=accuracy_interval(right, self.groups),
+            seconds=one.run.status().seconds.get("total"),
+            megabytes=sum(file.stat().st_size for file in files) / 1e6 if files else None,
+        )
+
+    def cautions(self, safe: Callable[[str], str] = str) -> list[str]:
+        """What to keep in mind of the comparison, in sentences; `safe` makes the name of a class safe where they are shown."""
+        said = []
+        again = sorted({name for one in self.tested for name in one.one_moment})
+        if again:
+            said.append(
+                f"{record_again([safe(name) for name in again])}. Until then no accuracy can be trusted, and no comparison."
+            )
+        if self.leaked:
+            said.append(
+                f"{self.leaked:,} of the pictures show what one of the runs learned from as well, and may be named rightly for that."
+            )
+        if len({one.classes for one in self.tested}) > 1:
+            said.append("The runs do not have the same classes: one that knows fewer has the easier task.")
+        return said
+
+
+def together(runs: Sequence[RunFolder]) -> Together:
+    """Put `runs` on the pictures that all were judged on and none learned from; those that have too few in common with the others are left out.
+
+    A third run, or a later one, is left out as well where it would leave less than half of the pictures. Each run is tried as the first one,
+    and the way is taken in which the other runs are compared with it on most pictures together.
+    """
+    tested: list[Tested] = []
+    left_out: list[LeftOut] = []
+    for run in runs:
+        try:
+            tested.append(tested_on(run))
+        except GraftError as error:
+            left_out.append(LeftOut(run, error.message))
+    tested = _by_content(tested)
+    ways = [_kept(tested, first) for first in tested]
+    kept, others = max(ways, key=lambda way: (len(way[0]) - 1) * len(_shared(way[0])), default=([], []))
+    shared = _shared(kept)
+    pictures = tuple(picture for picture in kept[0].pictures if picture in shared) if kept else ()
+    return Together(tuple(kept), pictures, (*left_out, *others))
+
+
+def tested_on(run: RunFolder) -> Tested:
+    """The answers of `run` to its test pictures.
+
+    Raises:
+        NotFound: it did not end well, or was deleted.
+        DocumentError: one of its documents is damaged.
+    """
+    try:
+        found = run.report_file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{run.name!r} has no report: only a run that has ended well can be compared.") from None
+    return _tested(run.path, found.st_mtime_ns, found.st_ino)
+
+
+def comparable_before(run: RunFolder, others: Iterable[RunFolder]) -> RunFolder | None:
+    """The latest of `others`, newest first, that is older than `run` and can be compared with it; those on its own data set come first."""
+    older = [other for other in others if other.id != run.id and other.created <= run.created]
+    dataset = run.spec().dataset
+    older.sort(key=lambda other: other.spec().dataset != dataset)
+    return next((other for other in older if len(together([other, run]).tested) == 2), None)
+
+
+@lru_cache(maxsize=32)
+def _tested(path: Path, moment: int, inode: int) -> Tested:
+    """Read once while it is the same file: a page asks at every rerun."""
+    del moment, inode  # the cache's key
+    run = RunFolder(path)
+    report, spec = run.report(), run.spec()
+    rows = tuple(answer.row for answer in report.answers)
+    names = [report.classes[answer.truth] for answer in report.answers]
+    record = _record(run)
+    contents = list(record.parts.get("test", {})) if record else []
+    if len(contents) != len(rows):
+        # A run from before it kept its split; or the same bytes are twice in the test, in two classes.
+        manifest = _manifest(run)
+        if manifest is not None:
+            contents = [manifest.images[row].sha256 for row in rows]
+            if record is None:
+                parts = np.where(np.isin(np.arange(len(manifest.images)), rows), "test", "train")
+                record = recorded(manifest, parts)
+        else:
+            contents = [_place(spec.dataset, spec.version, row) for row in rows]
+    return Tested(
+        run=run,
+        classes=report.classes,
+        rows=rows,
+        pictures=tuple(zip(contents, names, strict=True)),
+        predicted=tuple(report.classes[answer.predicted] for answer in report.answers),
+        probabilities=tuple(answer.probability for answer in report.answers),
+        record=record,
+        one_moment=report.one_moment,
+    )
+
+
+def _record(run: RunFolder) -> SplitRecord | None:
+    for file in (run.split_file, run.bundle / SPLIT):
+        with suppress(NotFound):
+            return SplitRecord.read(file)
+    return None
+
+
+def _manifest(run: RunFolder) -> Manifest | None:
+    """What `run` learned from; None where it was deleted."""
+    spec = run.spec()
+    with suppress(GraftError):
+        return Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version).manifest()
+    return None
+
+
+def _place(dataset: str, version: int, row: int) -> str:
+    return f"{dataset}/{version}/{row}"
+
+
+def _by_content(tested: Sequence[Tested]) -> list[Tested]:
+    """`tested`, with the hashes of pictures that one run knows by their place only and another one on the same version knows in full."""
+    known: dict[str, str] = {}
+    for one in tested:
+        spec = one.run.spec()
+        places = (_place(spec.dataset, spec.version, row) for row in one.rows)
+        known.update(
+            {place: content for place, (content, _) in zip(places, one.pictures, strict=True) if place != content}
+        )
+    return [
+        replace(one, pictures=tuple((known.get(content, content), name) for content, name in one.pictures))
+        if any(content in known for content, _ in one.pictures)
+        else one
+        for one in tested
+    ]
+
+
+def _shared(tested: Sequence[Tested]) -> frozenset[Picture]:
+    """The pictures that all were judged on and none learned from."""
+    return frozenset.intersection(*(one.judging for one in tested)) if tested else frozenset()
+
+
+def _kept(tested: Sequence[Tested], first: Tested) -> tuple[list[Tested], list[LeftOut]]:
+    """The runs that can be compared with `first` and with each other, and the others."""
+    kept, left_out = [first], []
+    others = [one for one in tested if one is not first]
+    for one in sorted(others, key=lambda other: -len(_shared([first, other]))):
+        shared, before = len(_shared([*kept, one])), len(_shared(kept))
+        if not shared:
+            left_out.append(LeftOut(one.run, _nothing_shared(first, one)))
+        elif len(kept) > 1 and 2 * shared < before:
+            left_out.append(
+                LeftOut(
+                    one.run,
+                    f"It has only {shared:,} of the {before:,} test pictures in common with the others. Compare it with one of them alone.",
+                )
+            )
+        else:
+            kept.append(one)
+    return [one for one in tested if one in kept], left_out
+
+
+def _nothing_shared(first: Tested, one: Tested) -> str:
+    """Why the two have no picture to be compared on."""
+    name = repr(first.run.name)
+    mine, theirs = {content for content, _ in one.pictures}, {content for content, _ in first.pictures}
+    learned_there, learned_here = len(mine & first.learned), len(theirs & one.learned)
+    relabelled = len(mine & theirs - first.learned - one.learned)
+    if learned_there or learned_here:
+        count, total, who = (
+            (learned_there, len(mine), f"{name} learned from {{}} of its {{}} test pictures")
+            if learned_there
+            else (learned_here, len(theirs), f"it learned from {{}} of the {{}} test pictures of {name}")
+        )
+        why = f"{who.format(f'{count:,}', f'{total:,}')}. Runs with the same seed on the same data set are judged on the same pictures."
+    elif relabelled:
+        why = f"{relabelled:,} of them are the same, in other classes."
+    elif one.record is None or first.record is None:
+        older = one if one.record is None else first
+        why = f"the data set of {older.run.name!r} was deleted, and that run did not keep which pictures they were."
+    else:
+        why = "they learned from different pictures."
+    return f"It has no test picture in common with {name}: {why}"
