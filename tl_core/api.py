@@ -1,4 +1,4 @@
-"""`tl_core.train` and `tl_core.load`, and the check of what was asked for, which they share with the command line.
+"""`tl_core.train` and `tl_core.load`, and the race and the check of what was asked for, which the command line calls, too.
 
 `train` runs jobs as the app does: a worker process reads the pictures, another one trains, and their folders keep the record.
 """
@@ -9,6 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
@@ -135,6 +136,63 @@ def train(
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
     return summary
+
+
+def race(
+    data: str | os.PathLike[str],
+    *,
+    strategies: Sequence[str] = (),
+    backbones: Sequence[str] = (),
+    budget: float,
+    classes: str = "first",
+    groups: str | os.PathLike[str] | None = None,
+    workspace: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Read `data` and train several classifiers on one split of it within `budget` seconds, which reading does not count in.
+
+    `strategies` and `backbones` as in `races.named`, `options` of every run by the names of the command line, the others as for
+    `train`. Returns what `race --json` prints: the leaderboard, with `race_dir` and for each row `run_dir`.
+
+    Raises:
+        GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
+    """
+    from tl_core.data.checks import require_trainable
+    from tl_core.runs.standings import leaderboard
+    from tl_core.runs.start import jobs, races
+    from tl_core.runs.start.training_spec import attempt, raise_all
+    from tl_core.runs.store.store import Store
+
+    store = Store.default()
+    place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
+    problems: list[GraftError] = []
+    attempt(lambda: races.require_budget(budget), problems)
+    asked = races.named(options, strategies, backbones)
+    found = [attempt(partial(checked, data, one, classes, place, on_event, groups=groups), problems) for one in asked]
+    raise_all(list({problem.message: problem for problem in problems}.values()))
+    request = cast(Request, found[0])
+    dataset = jobs.submit_ingest(
+        place,
+        **request.source.model_dump(exclude={"job", "schema_version", "judged"}),
+        judged=workspace is not None,
+        likely=request.options,
+    )
+    made: list[JobFolder] = [dataset]
+    try:
+        jobs.finish(dataset, on_event)
+        require_trainable(dataset.manifest())
+        raced = races.submit_race(place, dataset, strategies=strategies, backbones=backbones, budget=budget, **options)
+        made[:0] = [raced, *raced.parts()]
+        jobs.finish(raced, on_event)
+    except BaseException as error:
+        if workspace is None and not isinstance(error, WorkerDied):
+            jobs.clear_away(made)
+        raise
+    board = leaderboard(raced).model_dump(mode="json", exclude={"schema_version"})
+    folders = {run.id: str(run.path) for run in raced.parts()}
+    rows = [{**row, "run_dir": folders[row["run"]]} for row in board.pop("rows")]
+    return {"race_dir": str(raced.path), **board, "rows": rows}
 
 
 def checked(

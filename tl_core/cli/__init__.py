@@ -26,6 +26,7 @@ from tl_core.cli import (
     show,
     weights,
 )
+from tl_core.cli import race as racing
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -43,6 +44,7 @@ for command in (
     lists.strategies,
     check.check,
     training.train,
+    racing.race,
     find_rate.find_rate,
     add_network.describe,
     rank.rank,

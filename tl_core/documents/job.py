@@ -8,14 +8,15 @@ from pydantic import Field
 
 from tl_core.documents.base import Document
 from tl_core.documents.questions import About, QuestionSpec
+from tl_core.documents.racing import RaceSpec
 from tl_core.documents.spec import IngestSpec, Queue, TrainSpec
 
-JobSpec = IngestSpec | TrainSpec | QuestionSpec
+JobSpec = IngestSpec | TrainSpec | RaceSpec | QuestionSpec
 
 
 def needs(spec: JobSpec) -> tuple[About | None, Queue]:
     """The data set that the job needs, and the queue that it joins."""
-    if isinstance(spec, TrainSpec):
+    if isinstance(spec, TrainSpec | RaceSpec):
         return About(spec.workspace, spec.dataset, spec.version), spec.device
     if isinstance(spec, IngestSpec):
         extends = spec.extends
@@ -37,6 +38,8 @@ def pretrained(spec: JobSpec) -> tuple[tuple[str, str | None], ...]:
     """Backbone and set of weights (None: the default one) of every pretrained file that the job reads."""
     if isinstance(spec, TrainSpec):
         return ((spec.backbone, spec.weights),)
+    if isinstance(spec, RaceSpec):
+        return tuple(dict.fromkeys((each.backbone, each.weights) for each in spec.contestants))
     return () if isinstance(spec, IngestSpec) else spec.handling.pretrained
 
 

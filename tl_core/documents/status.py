@@ -38,7 +38,9 @@ class UsedGpu(Record):
 
 
 class Status(Document):
-    """The state of a job, and what it took so far."""
+    """The state of a job, and what it took so far. Version 1 had no `reason`."""
+
+    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
 
     state: State
     stage: Stage | None = None
@@ -54,6 +56,8 @@ class Status(Document):
     gpu: UsedGpu | None = None
     """The GPU that the job works or worked on; None for other devices."""
     failure: Failure | None = None
+    reason: str | None = None
+    """Why it ended as it did, a sentence, where neither it nor a user but the race that it is part of ended it."""
 
     @property
     def final(self) -> bool:

@@ -19,6 +19,7 @@ from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
 from tl_core.runs.process.devices import DEVICES, devices_here, resolve_device
 from tl_core.runs.process.local import LocalProcesses
+from tl_core.runs.store.folders import RunFolder, carried_by
 from tl_core.runs.store.job_folder import JobFolder
 
 
@@ -135,20 +136,28 @@ def hand_over(
 
 
 def cancel(job: JobFolder) -> None:
-    """Stop `job`, if it waits or runs; it ends as cancelled."""
-    if job.alive():
-        job.cancel_file.touch()
+    """Stop `job`, if it waits or runs; it ends as cancelled. Of a race, all runs that have not ended do.
+
+    A run that waits in a race ends at once, and one that a race has at work at its next event; the race goes on.
+    """
+    if not job.alive():
+        return
+    for one in (*job.parts(), job):
+        if one.alive():
+            one.cancel_file.touch()
+    if not (isinstance(job, RunFolder) and carried_by(job)):
         chosen().cancel(job)
-        _withdraw(job)
+    _withdraw(job)
 
 
 def forget_lost(job: JobFolder) -> None:
     """If `job` waits in an executor that does not know it any more, note that it does not wait: it was interrupted.
 
-    The executor is asked at most once in `ASK_EVERY` seconds.
+    The executor is asked at most once in `ASK_EVERY` seconds. It does not know a run that waits in a race, which waits as long as that
+    is alive.
     """
     now = time.monotonic()
-    if job.waits() and now - _asked.get(job, -ASK_EVERY) >= ASK_EVERY:
+    if job.waits() and job.waits_in is None and now - _asked.get(job, -ASK_EVERY) >= ASK_EVERY:
         _asked[job] = now
         _withdraw(job, _lost)
 

@@ -79,18 +79,25 @@ class Recorder:
         if gpu:
             self.log(f"It works on {gpu.name} ({gpu.uuid}).")
 
-    def end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
-        """Write how the job ended, once. On a full disk, the space that was set aside is used; raises OSError if it is too little."""
+    def end(
+        self,
+        state: Literal["succeeded", "failed", "cancelled"],
+        message: str,
+        failure: Failure | None,
+        *,
+        reason: str | None = None,
+    ) -> None:
+        """Write how the job ended, once; `reason` as in `Status`. On a full disk, the space that was set aside is used; raises OSError if it is too little."""
         with self._lock:
             if self._ended.is_set():
                 return
             try:
-                self._end(state, message, failure)
+                self._end(state, message, failure, reason)
             except Exception as error:
                 if not disk_full(error):
                     raise
                 self._job.reserve.unlink(missing_ok=True)
-                self._end(state, message, failure)
+                self._end(state, message, failure, reason)
             self._job.reserve.unlink(missing_ok=True)
             self._ended.set()
 
@@ -105,7 +112,13 @@ class Recorder:
             self._ended.set()
             os.close(self._events)
 
-    def _end(self, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None) -> None:
+    def _end(
+        self,
+        state: Literal["succeeded", "failed", "cancelled"],
+        message: str,
+        failure: Failure | None,
+        reason: str | None,
+    ) -> None:
         self._account()
         total = time.monotonic() - self._begun - self._seconds.get("waiting", 0.0)
         self._append(Ended(state=state, message=message))
@@ -115,6 +128,7 @@ class Recorder:
             seconds={**self._seconds, "total": round(total, 3)},
             peak_memory_mb=self.memory.megabytes(),
             failure=failure,
+            reason=reason,
         )
         self.log(message)
 

@@ -25,9 +25,9 @@ from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 
 JobFunction = Callable[[Any], Generator[Event, None, None]]
-"""Takes the job's folder: a DatasetFolder, RunFolder or QuestionFolder."""
+"""Takes the job's folder: a DatasetFolder, RunFolder, RaceFolder or QuestionFolder."""
 _CANCELLED = "Cancelled."
-_LOOK_EVERY = 0.05
+LOOK_EVERY = 0.05
 """Seconds between two looks at a job's limits. A reading of its memory takes 20 microseconds."""
 _PATIENCE = 2.0
 """Seconds to wait for the lock of a job, which a reader or a deletion that is refused has for a moment."""
@@ -140,7 +140,7 @@ def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction]
             end_process_group()
 
     watch = Watch(ticket, recorder.memory, end)
-    recorder.sample(watch.look, _LOOK_EVERY)
+    recorder.sample(watch.look, LOOK_EVERY)
     try:
         ended = _steps(job, recorder, find, watch)
         if not ended and job.finish_early():

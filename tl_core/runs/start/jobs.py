@@ -23,7 +23,7 @@ from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder, carried_by
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
@@ -165,6 +165,10 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
     if not run.alive():
         require_room(store.queue)
     elif not run.finishing and run.best.is_file():
+        if carried_by(run):
+            # Its race sees this at the next event, and goes on afterwards.
+            run.finish_file.touch()
+            return run
         cancel(run)
     workspace.dataset(spec.dataset).require_read()
     claim = run.claim()
@@ -242,9 +246,10 @@ def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
 def clear_away(made: list[JobFolder]) -> None:
     """Remove what a call that failed has left in the command line's own workspace, which no page shows.
 
-    A run that can still be finished with its best state stays, with its data set.
+    A run that can still be finished with its best state stays, with its data set; so does all of a race of which a run ended well.
     """
-    if any(isinstance(job, RunFolder) and job.best.is_file() for job in made):
+    runs = [job for job in made if isinstance(job, RunFolder) and job.exists]
+    if any(run.best.is_file() or run.report_file.is_file() for run in runs):
         return
     for job in made:
         with suppress(InUse):

@@ -1,10 +1,11 @@
-"""The three kinds of job as folders: a data set, a run, a question.
+"""The four kinds of job as folders: a data set, a run, a race, a question.
 
 in_use        (data set) lock that every run and question that needs it holds, shared
 finish        (run) skip training, export best.safetensors
 out_of_fold.npz  (run) answers of cross-validation, where there was one
 embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
 split.json    (run) in which part each picture is, from the start of the run on
+leaderboard.json  (race) how it stands, written by its worker
 result.json   (question) the answer, written last
 """
 
@@ -22,10 +23,11 @@ from tl_core.disk import remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions import Answer, Question, QuestionSpec
+from tl_core.documents.racing import Leaderboard, RaceSpec
 from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
-from tl_core.runs.store.job_folder import DIED, JobFolder
+from tl_core.runs.store.job_folder import DIED, RACES, JobFolder
 from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
 Answered = TypeVar("Answered", bound=Answer)
+_RACE_DIED = (
+    "It was interrupted: its worker ended in the middle, with the app, because it was killed, or because memory ran out. "
+    "The runs that had ended are whole. Let the race go on with those that are missing."
+)
+_NOT_BEGUN = "Its race ended before its turn came. Let the race go on, or train it by itself."
 _DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
 
 
@@ -220,7 +227,43 @@ class RunFolder(JobFolder):
         return self.best.is_file() and self.status().state in ("cancelled", "interrupted", "failed")
 
     def _died(self) -> str:
+        if self.waits_in:
+            return _NOT_BEGUN
         return _DIED_WITH_BEST if self.best.is_file() else DIED
+
+
+class RaceFolder(JobFolder):
+    """A race: several runs that one worker trains one after the other, and how they stand."""
+
+    what = "race"
+    stored_in = RACES
+
+    def spec(self) -> RaceSpec:
+        return self.spec_as(RaceSpec)
+
+    def parts(self) -> tuple[RunFolder, ...]:
+        """Its runs, also those that were deleted, in the order in which they were named."""
+        runs = self.workspace_folder / RunFolder.stored_in
+        return tuple(RunFolder(runs / each.run) for each in self.spec().contestants)
+
+    @property
+    def leaderboard_file(self) -> Path:
+        return self.path / "leaderboard.json"
+
+    def leaderboard(self) -> Leaderboard:
+        """As its worker wrote it last. Raises NotFound before the race has its turn, DocumentError."""
+        return Leaderboard.read(self.leaderboard_file)
+
+    def delete(self) -> None:
+        """Remove it for good, with its runs that never began; the others stay. Raises InUse, in words, while it is at work."""
+        waiting = [run for run in self.parts() if run.waits_in == self.id]
+        super().delete()
+        for run in waiting:
+            with suppress(InUse):
+                run.delete()
+
+    def _died(self) -> str:
+        return _RACE_DIED
 
 
 class QuestionFolder(JobFolder):
@@ -244,13 +287,25 @@ class QuestionFolder(JobFolder):
         return self.spec().handling.title
 
 
-def open_job(path: Path) -> DatasetFolder | RunFolder | QuestionFolder:
+def carried_by(run: RunFolder) -> RaceFolder | None:
+    """The race at work of which `run` is a part; None where there is none."""
+    for spec in (run.workspace_folder / RACES).glob("*/spec.json"):
+        race = RaceFolder(spec.parent)
+        with suppress(NotFound, DocumentError):
+            if run in race.parts() and race.alive():
+                return race
+    return None
+
+
+def open_job(path: Path) -> DatasetFolder | RunFolder | RaceFolder | QuestionFolder:
     """The job folder at `path`, as what its spec says it is. Raises NotFound, DocumentError."""
     match JobFolder(path).spec():
         case IngestSpec():
             return DatasetFolder(path)
         case TrainSpec():
             return RunFolder(path)
+        case RaceSpec():
+            return RaceFolder(path)
         case _:
             return QuestionFolder(path)
 

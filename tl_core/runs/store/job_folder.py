@@ -5,7 +5,8 @@ events.jsonl  its events, append-only       log.txt       for people: stages, tr
 lock          held while the job runs       cancel        somebody asked it to stop
 label.json    a name given afterwards       reserve       space for the last status on a full disk
 expected.json about how long it takes and how much memory, where that was known when it was started
-submitted     locked while the job is submitted; not empty while it waits in an executor that has not started it
+submitted     locked while the job is submitted; not empty while it waits in an executor that has not started it, or in a race,
+              which it names
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from tl_core.errors import DocumentError, InUse, NotFound
 
 _Spec = TypeVar("_Spec", bound=Document)
 RESERVE_BYTES = 65_536
+RACES = "races"
+"""Folder of a workspace that holds its races."""
+_IN_RACE = b"race "
+"""What the file `submitted` of a run that waits in a race begins with; the id of the race follows."""
 DIED = (
     "It was interrupted: its worker ended in the middle, with the app, because it was killed, or because memory ran out. "
     "Everything that it read is whole. Start it again."
@@ -149,11 +154,34 @@ class JobFolder:
         return locks.held(self.submitted) or self.waits() or locks.held(self.lock)
 
     def waits(self) -> bool:
-        """Whether an executor has accepted the job and no worker has taken it yet."""
+        """Whether an executor has accepted the job and no worker has taken it yet, or it waits in a race that is alive."""
         try:
-            return self.submitted.stat().st_size > 0
+            said = self.submitted.read_bytes()
         except OSError:
             return False
+        race = _race_in(said)
+        return JobFolder(self.workspace_folder / RACES / race).alive() if race else bool(said)
+
+    @property
+    def waits_in(self) -> str | None:
+        """Id of the race in which it waits, whether that is alive or not; None where it waits in none."""
+        try:
+            return _race_in(self.submitted.read_bytes())
+        except OSError:
+            return None
+
+    def wait_in(self, race: str, claim: int) -> None:
+        """Let the job wait in the race with that id, and release `claim`, the right to submit it. Raises DiskFull."""
+        try:
+            with disk_full_said("a new job"):
+                os.ftruncate(claim, 0)
+                os.pwrite(claim, _IN_RACE + race.encode(), 0)
+        finally:
+            locks.release([claim])
+
+    def parts(self) -> tuple[JobFolder, ...]:
+        """Other jobs that its worker carries out, one after the other."""
+        return ()
 
     def claim(self) -> int | None:
         """The right to submit the job, as a descriptor to release; None where somebody has it or the job is alive.
@@ -256,3 +284,8 @@ class JobFolder:
     def _needed_by(self) -> list[tuple[Path, str]]:
         problem = f"{self.name!r} is still at work. Cancel it, or wait until it ended."
         return [(self.submitted, problem), (self.lock, problem)]
+
+
+def _race_in(said: bytes) -> str | None:
+    """Id of the race that the content of a file `submitted` names."""
+    return said.removeprefix(_IN_RACE).decode(errors="replace") if said.startswith(_IN_RACE) else None

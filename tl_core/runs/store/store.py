@@ -1,6 +1,6 @@
-"""Where everything lies: workspaces with data sets, runs and questions, the cache, the queue.
+"""Where everything lies: workspaces with data sets, runs, races and questions, the cache, the queue.
 
-    STORE/workspaces/TOKEN/datasets/ID, runs/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
+    STORE/workspaces/TOKEN/datasets/ID, runs/ID, races/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
 
 A token is the only key to a workspace. Names that begin with a dot are on their way in (`.new-`) or out (`.deleted-`).
 """
@@ -21,7 +21,7 @@ from tl_core import settings
 from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.errors import NotFound, StoreError
 from tl_core.models.registry import Network, networks
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder, forget
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.table import Table
 
@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _NETWORKS = "networks"
 """Folder of a workspace with an empty file for each network that was added here, called as the network is."""
-KINDS = tuple(kind.stored_in for kind in (DatasetFolder, RunFolder, QuestionFolder))
+KINDS = tuple(kind.stored_in for kind in (DatasetFolder, RunFolder, RaceFolder, QuestionFolder))
 _Job = TypeVar("_Job", bound=JobFolder)
 
 
@@ -48,7 +48,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """One user's data sets, runs and questions. Nothing is written before the first data set."""
+    """One user's data sets, runs, races and questions. Nothing is written before the first data set."""
 
     path: Path
 
@@ -73,6 +73,10 @@ class Workspace:
         """Newest first, in whatever state."""
         return self._all(RunFolder)
 
+    def races(self) -> list[RaceFolder]:
+        """Newest first, in whatever state."""
+        return self._all(RaceFolder)
+
     def questions(self) -> list[QuestionFolder]:
         """Newest first, in whatever state; those that ended are kept for a day."""
         return self._all(QuestionFolder)
@@ -85,6 +89,10 @@ class Workspace:
     def run(self, identifier: str) -> RunFolder:
         """Raises NotFound."""
         return self._one(RunFolder, identifier)
+
+    def race(self, identifier: str) -> RaceFolder:
+        """Raises NotFound."""
+        return self._one(RaceFolder, identifier)
 
     def _all(self, kind: type[_Job]) -> list[_Job]:
         return _newest_first([kind(path) for path in _entries(self.path / kind.stored_in)])
@@ -108,7 +116,8 @@ class Workspace:
 
     def live(self) -> list[JobFolder]:
         """Jobs that have not ended, newest first."""
-        return _newest_first([job for job in (*self.datasets(), *self.runs(), *self.questions()) if job.alive()])
+        jobs = (*self.datasets(), *self.runs(), *self.races(), *self.questions())
+        return _newest_first([job for job in jobs if job.alive()])
 
     def staging(self) -> Path:
         """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again. Raises as `make`."""
@@ -140,7 +149,7 @@ class Workspace:
         if not self.exists:
             return
         with ExitStack() as held:
-            for job in (*self.runs(), *self.questions(), *self.datasets()):
+            for job in (*self.races(), *self.runs(), *self.questions(), *self.datasets()):
                 held.enter_context(job.idle())
             origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
             vanish(self.path, self.path.with_name(f".deleted-{new_id()}"))

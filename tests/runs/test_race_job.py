@@ -1,0 +1,326 @@
+"""Races of training runs: the same numbers as by themselves, who is stopped, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import until
+from tests.runs.conftest import BOTH, SIZE, SMALL, end_all, ended
+from tests.runs.executors import InProcess, by
+from tests.runs.scratch import judge
+from tl_core.documents.events import EpochEnded, Event, Progress, StageStarted
+from tl_core.errors import InUse, SpecError, WeightsUnavailable
+from tl_core.evaluation import elimination
+from tl_core.runs.process.executor import Executor, cancel
+from tl_core.runs.race_job import race_job
+from tl_core.runs.standings import Standings, leaderboard
+from tl_core.runs.start import jobs, races
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
+from tl_core.runs.store.store import Workspace
+from tl_core.runs.train_job import train_job
+from tl_core.serving.predictor import Predictor
+
+HERE = InProcess({"race": race_job, "train": train_job})
+OPTIONS: dict[str, Any] = {"image_size": SIZE, "seed": 3, "epochs": 2}
+Race = Callable[..., RaceFolder]
+
+
+@pytest.fixture
+def race(workspace: Workspace, pets: DatasetFolder) -> Race:
+    """Run a race on the pets to its end, in this process."""
+
+    def start(*strategies: str, **options: Any) -> RaceFolder:
+        asked = {"backbones": [SMALL], **OPTIONS, **options}
+        return by(HERE, races.submit_race, workspace, pets, strategies=strategies, **asked)
+
+    return start
+
+
+def _rows(race: RaceFolder) -> dict[str, Any]:
+    return {row.strategy: row for row in leaderboard(race).rows}
+
+
+def _run(race: RaceFolder, strategy: str) -> RunFolder:
+    (found,) = (run for run in race.parts() if run.exists and run.spec().strategy == strategy)
+    return found
+
+
+def test_a_race_gives_the_same_runs_and_numbers_as_runs_by_themselves(
+    workspace: Workspace, pets: DatasetFolder, race: Race, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elimination, "JUDGED_FROM", 1.0)
+    ways = ("partial_fine_tuning", "feature_extraction")
+    raced = race(*ways)
+    assert ended(raced) == "succeeded"
+    pixels = np.stack([np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), 200, np.uint8)])
+    for way in ways:
+        alone = by(HERE, jobs.submit_training, workspace, pets, strategy=way, backbone=SMALL, **OPTIONS)
+        of_race = _run(raced, way)
+        assert of_race.report() == alone.report()
+        assert (Predictor(of_race.bundle).logits(pixels) == Predictor(alone.bundle).logits(pixels)).all()
+        ignored = {"expected", "estimated_seconds"}
+        assert of_race.spec().model_dump(exclude=ignored) == alone.spec().model_dump(exclude=ignored)
+        row = _rows(raced)[way]
+        assert (row.state, row.reason) == ("done", None)
+        assert (row.test_accuracy, row.test_interval) == (alone.report().test.accuracy, alone.report().test.interval)
+    assert [row.val_accuracy for row in leaderboard(raced).rows] == sorted(
+        (row.val_accuracy for row in leaderboard(raced).rows), reverse=True
+    )
+
+
+def test_who_cannot_win_is_stopped_and_named_and_can_be_finished(race: Race) -> None:
+    raced = race("full_fine_tuning", "feature_extraction")
+    head, stopped = (_rows(raced)[way] for way in ("feature_extraction", "full_fine_tuning"))
+    assert (head.state, stopped.state, stopped.epochs, stopped.planned_epochs) == ("done", "stopped", 1, 2)
+    assert stopped.val_interval is not None
+    assert stopped.val_interval[1] < head.val_interval[0]
+    run = _run(raced, "full_fine_tuning")
+    said = (
+        f"Stopped after epoch 1 of 2: at best {stopped.val_accuracy:.0%} on 9 validation pictures, where the leader has "
+        f"{head.val_accuracy:.0%}."
+    )
+    assert stopped.reason == run.status().reason == said
+    assert raced.status().state == "succeeded"
+    assert (run.status().state, run.status().failure, run.can_finish()) == ("cancelled", None, True)
+    by(HERE, jobs.finish_with_best, run)
+    assert run.status().state == "succeeded"
+    finished = _rows(raced)["full_fine_tuning"]
+    assert (finished.state, finished.reason) == ("done", None)
+    assert finished.test_accuracy == run.report().test.accuracy
+
+
+class Contest:
+    """Work of the tests' own in place of training, on a clock of the tests' own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 100.0
+        self.begun: list[str] = []
+        self.expected: dict[str, float | None] = {}
+        self.does: dict[str, Callable[[RunFolder], Generator[Event, None, None]]] = {}
+        monkeypatch.setattr(Standings, "left", property(lambda standings: self.left))
+        monkeypatch.setattr("tl_core.runs.standings._expected", lambda run: self.expected.get(run.spec().strategy))
+        monkeypatch.setattr("tl_core.runs.race_job.train_job", self)
+
+    def __call__(self, run: RunFolder) -> Generator[Event, None, None]:
+        self.begun.append(run.spec().strategy)
+        yield StageStarted(stage="training", title="Training")
+        yield from self.does.get(run.spec().strategy, self.right_away)(run)
+
+    def right_away(self, run: RunFolder) -> Generator[Event, None, None]:
+        self.left -= 10
+        judge(run)
+        yield Progress(stage="training", done=1, total=1)
+
+    def epochs(self, run: RunFolder) -> Generator[Event, None, None]:
+        """Five epochs of 30 seconds, each better than the one before it."""
+        if run.finishing:
+            yield from self.right_away(run)
+            return
+        for epoch in range(1, 6):
+            self.left -= 30
+            run.best.write_text(f"state {epoch}")
+            yield EpochEnded(
+                epoch=epoch, epochs=5, train_loss=1, train_accuracy=0.5, val_loss=1, val_accuracy=0.5 + epoch / 10,
+                learning_rate=1, best=True,
+            )  # fmt: skip
+        judge(run)
+
+
+@pytest.fixture
+def contest(monkeypatch: pytest.MonkeyPatch) -> Contest:
+    return Contest(monkeypatch)
+
+
+@pytest.fixture
+def short(workspace: Workspace, dataset: DatasetFolder) -> Race:
+    """Run a race of `contest` to its end."""
+
+    def start(*strategies: str) -> RaceFolder:
+        return by(HERE, races.submit_race, workspace, dataset, strategies=strategies, device="cpu")
+
+    return start
+
+
+def test_whoever_is_expected_to_be_done_first_begins_and_what_would_take_far_too_long_does_not(
+    contest: Contest, short: Race
+) -> None:
+    contest.expected = {"lp_ft": 300.0, "bias_and_norm": 40.0, "full_fine_tuning": 60.0, "feature_extraction": 2.0}
+    raced = short(*contest.expected)
+    assert contest.begun == ["feature_extraction", "bias_and_norm", "full_fine_tuning"]
+    row = _rows(raced)["lp_ft"]
+    assert (row.state, row.reason) == (
+        "not_begun",
+        "Not begun: it would take about 5 minutes, and 70 seconds were left.",
+    )
+    assert _run(raced, "lp_ft").status().reason == row.reason
+    assert raced.status().state == "succeeded"
+
+
+def test_when_the_time_is_up_the_one_at_work_ends_with_its_best_state_and_the_others_are_named(
+    contest: Contest, short: Race
+) -> None:
+    contest.does = {"lp_ft": contest.epochs}
+    contest.expected = {"lp_ft": 50.0, "full_fine_tuning": 60.0}
+    raced = short("full_fine_tuning", "lp_ft")
+    assert contest.begun == ["lp_ft", "lp_ft"], "the second time to finish"
+    first, second = (_rows(raced)[way] for way in ("lp_ft", "full_fine_tuning"))
+    run = _run(raced, "lp_ft")
+    assert (first.state, first.epochs, run.status().state) == ("done", 4, "succeeded")
+    assert (
+        first.reason
+        == run.status().reason
+        == "Its time was up after epoch 4 of 5. It ended with its best state so far."
+    )
+    assert first.reason in run.log()
+    assert run.best.read_text() == "state 4"
+    assert (second.state, second.reason) == ("not_begun", "Not begun: the time was up.")
+    assert _run(raced, "full_fine_tuning").status().state == "cancelled"
+
+
+def test_a_run_that_had_learned_nothing_when_the_time_was_up_is_named(contest: Contest, short: Race) -> None:
+    def looks(run: RunFolder) -> Generator[Event, None, None]:
+        contest.left -= 200
+        yield Progress(stage="features", done=1, total=2)
+
+    contest.does = {"feature_extraction": looks}
+    raced = short("feature_extraction", "lp_ft")
+    assert _rows(raced)["feature_extraction"].reason == "Stopped: the time was up before it had learned anything."
+    status = raced.status()
+    assert (status.state, status.failure.kind) == ("failed", "limit")
+    assert status.failure.message.startswith("The time was up before any run had learned something.")
+
+
+def test_the_race_goes_on_where_one_fails_is_cancelled_or_is_deleted(
+    contest: Contest, short: Race, workspace: Workspace
+) -> None:
+    def fails(run: RunFolder) -> Generator[Event, None, None]:
+        yield Progress(stage="backbone", done=1, total=2)
+        raise WeightsUnavailable("The weights are not on this machine.")
+
+    def is_cancelled(run: RunFolder) -> Generator[Event, None, None]:
+        waiting = [other for other in workspace.runs() if other.waits_in]
+        assert {other.status().state for other in waiting} == {"queued"}
+        for other in waiting:
+            if other.spec().strategy in ("surgical", "from_scratch"):
+                with pytest.raises(InUse):
+                    other.delete()
+                cancel(other)
+                assert other.status().state == "cancelled"
+            if other.spec().strategy == "surgical":
+                other.delete()
+        cancel(run)
+        assert run.status().state == "cancelling"
+        yield Progress(stage="training", done=1, total=2)
+
+    contest.does = {"lp_ft": fails, "bias_and_norm": is_cancelled}
+    contest.expected = {
+        "lp_ft": 1.0,
+        "bias_and_norm": 2.0,
+        "surgical": 3.0,
+        "from_scratch": 4.0,
+        "full_fine_tuning": 5.0,
+    }
+    raced = short(*contest.expected)
+    assert contest.begun == ["lp_ft", "bias_and_norm", "full_fine_tuning"]
+    assert raced.status().state == "succeeded"
+    rows = _rows(raced)
+    assert {way: row.state for way, row in rows.items()} == {
+        "lp_ft": "failed", "bias_and_norm": "cancelled", "surgical": "deleted", "from_scratch": "cancelled", "full_fine_tuning": "done",
+    }  # fmt: skip
+    assert rows["lp_ft"].reason == "The weights are not on this machine."
+    assert _run(raced, "lp_ft").status().failure.kind == "weights_unavailable"
+
+
+def test_a_race_of_which_all_failed_says_why(contest: Contest, short: Race) -> None:
+    def fails(run: RunFolder) -> Generator[Event, None, None]:
+        yield Progress(stage="backbone", done=1, total=2)
+        raise WeightsUnavailable("The weights are not on this machine.")
+
+    contest.does = {"lp_ft": fails, "surgical": fails}
+    status = short("lp_ft", "surgical").status()
+    assert (status.state, status.failure.message) == ("failed", "The weights are not on this machine.")
+
+
+def test_one_can_be_finished_with_its_best_state_while_the_race_goes_on(contest: Contest, short: Race) -> None:
+    def is_finished(run: RunFolder) -> Generator[Event, None, None]:
+        for event in contest.epochs(run):
+            assert run.finishing or jobs.finish_with_best(run) == run
+            yield event
+
+    contest.does = {"lp_ft": is_finished}
+    contest.expected = {"lp_ft": 1.0, "surgical": 2.0}
+    raced = short("lp_ft", "surgical")
+    assert {way: row.state for way, row in _rows(raced).items()} == {"lp_ft": "done", "surgical": "done"}
+    assert _rows(raced)["lp_ft"].reason == "It was to end with its best state after epoch 1 of 5."
+
+
+@pytest.fixture
+def real(workspace: Workspace, dataset: DatasetFolder, place: Executor) -> Generator[RaceFolder, None, None]:
+    """A race in a worker: a head that is done in a moment, stages that train until somebody ends them, and others that wait."""
+    ways = ("feature_extraction", "partial_fine_tuning", "lp_ft")
+    started = races.submit_race(workspace, dataset, strategies=ways, device="cpu", budget=3000)
+    assert [run.status().state for run in workspace.runs()] == ["queued"] * 3
+    until(lambda: len([row for row in leaderboard(started).rows if row.state in ("done", "running")]) == 2)
+    yield started
+    end_all(place, [started])
+
+
+def _states(race: RaceFolder) -> list[str]:
+    return sorted(row.state for row in leaderboard(race).rows)
+
+
+def _trains(run: RunFolder) -> bool:
+    return run.status().state == "running" and run.best.is_file() and not run.finishing
+
+
+@BOTH
+def test_cancel_ends_the_race_the_one_at_work_and_those_that_wait(real: RaceFolder) -> None:
+    at_work = next(run for run in real.parts() if run.status().state == "running")
+    until(at_work.best.is_file)
+    cancel(real)
+    until(lambda: not real.alive())
+    assert real.status().state == "cancelled"
+    assert _states(real) == ["cancelled", "cancelled", "done"]
+    assert at_work.can_finish()
+    assert races.missing(real) == set()
+
+
+@BOTH
+def test_after_its_worker_was_killed_a_race_goes_on_with_what_is_missing(real: RaceFolder, place: Any) -> None:
+    done = next(run for run in real.parts() if run.status().state == "succeeded")
+    before = done.status()
+    os.killpg(place.process(real), signal.SIGKILL)
+    until(lambda: not real.alive())
+    assert real.status().state == "interrupted"
+    assert _states(real) == ["done", "interrupted", "interrupted"]
+    waited = next(run for run in real.parts() if run.waits_in)
+    assert waited.status().failure.message.startswith("Its race ended before its turn came.")
+    races.go_on(real)
+    until(lambda: "running" in _states(real))
+    assert _states(real) == ["done", "running", "waiting"]
+    for _ in range(2):
+        until(lambda: any(_trains(run) for run in real.parts()))
+        at_work = next(run for run in real.parts() if _trains(run))
+        jobs.finish_with_best(at_work)
+        until(lambda at_work=at_work: at_work.status().state == "succeeded")
+    until(lambda: not real.alive())
+    assert (real.status().state, _states(real)) == ("succeeded", ["done"] * 3)
+    assert done.status() == before
+    with pytest.raises(SpecError, match="No run of this race is missing"):
+        races.go_on(real)
+
+
+def test_a_race_that_is_deleted_takes_along_what_never_began(real: RaceFolder, workspace: Workspace) -> None:
+    with pytest.raises(InUse):
+        real.delete()
+    cancel(real)
+    until(lambda: not real.alive())
+    real.delete()
+    assert sorted(run.status().state for run in workspace.runs()) == ["cancelled", "succeeded"]
+    assert workspace.races() == []
