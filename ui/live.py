@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, Resumed, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
-from tl_core.training.speed.left import seconds_left
+from tl_core.training.speed.left import Taken, seconds_left
 from ui import charts
 from ui.places import Here
 from ui.server_paths import shortened_log
@@ -30,34 +30,32 @@ class Followed:
     epochs: list[EpochEnded] = field(default_factory=list)
     tried: list[RegularisationTried] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
-    began: float = 0.0
-    """When the stage that runs now began, seconds since the epoch."""
-    taken: dict[str, float] = field(default_factory=dict)
-    """Seconds of the stages that have ended."""
+    taken: Taken = field(default_factory=Taken)
     spec: TrainSpec | None = None
     """That of a training run, once it says how long the run should take."""
 
     def take(self, events: list[Event]) -> None:
         for event in events:
+            self.taken.take(event)
             match event:
                 case StageStarted():
-                    self.taken = self._taken(event.time)
-                    self.stage, self.progress, self.began = event, None, event.time
+                    self.stage, self.progress = event, None
                 case Progress():
                     self.progress = event
                 case EpochEnded():
-                    self.epochs.append(event)
+                    # A run that was stopped says some of its epochs again.
+                    self.epochs = [*(before for before in self.epochs if before.epoch < event.epoch), event]
                 case RegularisationTried():
                     self.tried.append(event)
                 case Notice():
                     self.notices.append(event)
+                case Resumed():
+                    self._resume(event)
 
-    def _taken(self, now: float) -> dict[str, float]:
-        """Seconds by stage, with those of the stage that runs, until `now`."""
-        if self.stage is None:
-            return {}
-        name = self.stage.stage
-        return {**self.taken, name: self.taken.get(name, 0.0) + now - self.began}
+    def _resume(self, event: Resumed) -> None:
+        self.stage = self.progress = None
+        if event.epoch is None:
+            self.epochs, self.tried, self.notices = [], [], []
 
     @property
     def seconds_left(self) -> float | None:
@@ -68,7 +66,7 @@ class Followed:
         expected, between = self.spec.expected, self.spec.estimated_seconds
         if expected is None or between is None:
             return own
-        return seconds_left(expected.seconds, between, self._taken(time.time()), self.stage.stage, own)
+        return seconds_left(expected.seconds, between, self.taken.until(time.time()), self.stage.stage, own)
 
     @property
     def fraction(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tl_core.documents.events import Progress, StageStarted
+from tl_core.documents.events import EpochEnded, Notice, Progress, Resumed, StageStarted
 from tl_core.documents.spec import ExpectedSeconds, TrainSpec
 from ui.live import Followed
 
@@ -35,3 +35,33 @@ def test_a_run_says_what_is_left_of_all_of_it() -> None:
         estimated_seconds=(1015, 1015),
     )
     assert followed.sentence == "Looking at every picture once, 1 of 4, 2 pictures/s, 17\u202fmin left"
+
+
+def _epoch(number: int, accuracy: float) -> EpochEnded:
+    return EpochEnded(
+        epoch=number,
+        epochs=5,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val_loss=1.0,
+        val_accuracy=accuracy,
+        learning_rate=0.1,
+        best=True,
+    )
+
+
+def test_epochs_that_are_said_again_are_in_the_curve_once() -> None:
+    followed = Followed()
+    followed.take([*(_epoch(number, 0.1) for number in range(4)), Notice(message="before")])
+    followed.take([Resumed(epoch=1, seconds={}), _epoch(2, 0.2)])
+    assert [(point.epoch, point.val_accuracy) for point in followed.epochs] == [(0, 0.1), (1, 0.1), (2, 0.2)]
+    followed.take([_epoch(3, 0.2)])
+    assert [point.epoch for point in followed.epochs] == [0, 1, 2, 3]
+    assert [notice.message for notice in followed.notices] == ["before"]
+
+
+def test_of_a_run_that_begins_anew_nothing_is_left() -> None:
+    followed = Followed()
+    followed.take([StageStarted(stage="training", title="Training"), _epoch(0, 0.1), Notice(message="before")])
+    followed.take([Resumed(epoch=None, seconds={})])
+    assert (followed.epochs, followed.notices, followed.sentence) == ([], [], "starting")

@@ -283,3 +283,14 @@ def test_a_run_in_a_workspace_is_seen_there(
     assert str(found.path) in done.stdout
     assert "right on" in done.stdout
     assert "to" in done.stdout.splitlines()[0]
+
+
+def test_what_cannot_go_on_is_said_in_words(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_STORE", str(trained.store))
+    assert main(["resume", str(trained.run_dir)]) == 2
+    assert "ended well" in capsys.readouterr().err
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert main(["resume", str(folder), "--json"]) == 2
+        assert json.loads(capsys.readouterr().out)["error"]["kind"] == "not_found"

@@ -90,6 +90,17 @@ class ReadingTimed(_Event):
     """Time that a picture took, divided by its time on the machine of the table of speeds: the median of the pictures."""
 
 
+class Resumed(_Event):
+    """A job that was stopped before its end goes on: the first event of what follows."""
+
+    type: Literal["resumed"] = "resumed"
+    epoch: int | None
+    """Training goes on after this epoch; what was said of later ones is said again. None: the job begins anew, and what was said before
+    does not count."""
+    seconds: dict[str, float]
+    """Seconds by stage that it had taken before, where they count."""
+
+
 class Ended(_Event):
     """The last event of a job."""
 
@@ -99,7 +110,7 @@ class Ended(_Event):
 
 
 Event = Annotated[
-    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | ReadingTimed | Ended,
+    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | ReadingTimed | Resumed | Ended,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

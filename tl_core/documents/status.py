@@ -7,10 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.events import Stage
+from tl_core.documents.events import Resumed, Stage
 
 State = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed", "interrupted"]
-FINAL: frozenset[str] = frozenset({"cancelled", "succeeded", "failed", "interrupted"})
+STOPPED: frozenset[str] = frozenset({"cancelled", "failed", "interrupted"})
+"""States of a job that ended before its end."""
+FINAL: frozenset[str] = STOPPED | {"succeeded"}
 
 
 class Failure(Record):
@@ -38,7 +40,7 @@ class UsedGpu(Record):
 
 
 class Status(Document):
-    """The state of a job, and what it took so far. Version 1 had no `reason`."""
+    """The state of a job, and what it took so far. Version 1 had neither `reason` nor `resumed`."""
 
     schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
 
@@ -58,6 +60,8 @@ class Status(Document):
     failure: Failure | None = None
     reason: str | None = None
     """Why it ended as it did, a sentence, where neither it nor a user but the race that it is part of ended it."""
+    resumed: Resumed | None = None
+    """Where the job went on after it had been stopped: the event that it then began with. `seconds` count what it took before, too."""
 
     @property
     def final(self) -> bool:

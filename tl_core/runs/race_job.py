@@ -180,7 +180,7 @@ def _leave_out(run: RunFolder, standings: Standings) -> None:
 
 def _as_new(run: RunFolder) -> None:
     """Remove what an attempt that broke off has left in the folder of `run`, which is locked."""
-    for file in (run.path / "events.jsonl", run.path / "status.json", run.best, run.finish_file):
+    for file in (run.path / "events.jsonl", run.status_file, run.best, run.checkpoint_file, run.finish_file):
         file.unlink(missing_ok=True)
 
 

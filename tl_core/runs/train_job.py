@@ -27,14 +27,19 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     from tl_core.runs.train.resolve import prepare, resolve
 
     plan = Plan(run)
+    resumed = run.status().resumed
+    if resumed is not None and resumed.epoch is None:
+        run.best.unlink(missing_ok=True)
+        run.checkpoint_file.unlink(missing_ok=True)
     pixels = yield from prepare(plan)
     yield from resolve(plan, pixels)
-    yield from _say_what_has_no_effect(plan.spec)
+    if resumed is None:
+        yield from _say_what_has_no_effect(plan.spec)
     if run.finishing:
         # It takes no steps, so later estimates must not learn from its time.
         plan.take(plan.spec.model_copy(update={"expected": None}))
     else:
-        yield from _say_what_it_takes(plan)
+        yield from _say_what_it_takes(plan, done=resumed.epoch or 0 if resumed else 0)
     workshop = run.path / "workshop"
     remove(workshop)
     try:
@@ -44,6 +49,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
         remove(workshop)
     run.finish_file.unlink(missing_ok=True)
     run.best.unlink(missing_ok=True)
+    run.checkpoint_file.unlink(missing_ok=True)
 
 
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
@@ -55,13 +61,14 @@ def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
         yield Notice(message=f"Without effect on {spec.strategy} as it is trained here: {names}.")
 
 
-def _say_what_it_takes(plan: Plan) -> Generator[Event, None, None]:
-    """How long it should take; where memory will not do for it, that too, and what would fit."""
+def _say_what_it_takes(plan: Plan, *, done: int) -> Generator[Event, None, None]:
+    """How long it should take after `done` epochs; where memory will not do for it, that too, and what would fit."""
     from tl_core.hardware import available_mb
     from tl_core.runs.train.estimating import estimated
+    from tl_core.runs.train.resolve import after
     from tl_core.training.speed.estimate import memory_warning
 
-    found = estimated(plan.spec, plan.dataset, prepared=True)
+    found = estimated(after(plan.spec, done), plan.dataset, prepared=True)
     yield Notice(
         message=f"From here it should take {found}" + (f" and {found.memory} of memory." if found.memory else ".")
     )

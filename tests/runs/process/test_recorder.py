@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from tests.runs.conftest import until
-from tl_core.documents.events import Event, Notice, Progress, StageStarted
+from tl_core.documents.events import Event, Notice, Progress, Resumed, StageStarted
+from tl_core.documents.status import Status
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.store.job_folder import JobFolder
 
@@ -80,3 +82,36 @@ def test_a_sampler_speaks_beside_the_job_until_the_job_has_ended(tmp_path: Path)
     assert events[-1].type == "ended"
     assert all(event.message.endswith(" degrees") for event in events if isinstance(event, Notice))
     until(lambda: not looked[0].is_alive())
+
+
+def test_the_seconds_of_a_job_that_goes_on_count_what_it_took_before(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    (tmp_path / "spec.json").touch()
+    before = {"waiting": 50.0, "preparing": 10.0, "training": 1000.0, "total": 1010.0}
+    resumed = Resumed(epoch=4, seconds=before)
+    Status(state="queued", started=5.0, seconds=before, resumed=resumed).write(job.status_file)
+    recorder = Recorder(job)
+    begun = time.monotonic()
+    recorder.write(StageStarted(stage="preparing", title="Preparing the pictures"))
+    recorder.write(StageStarted(stage="training", title="Training"))
+    recorder.end("succeeded", "Done.", None)
+    taken = time.monotonic() - begun
+    recorder.close()
+    status = job.status()
+    assert (status.started, status.resumed) == (5.0, resumed)
+    assert status.seconds["waiting"] == 50
+    assert 1000 <= status.seconds["training"] <= 1000 + taken + 0.001
+    assert 1010 <= status.seconds["total"] <= 1010 + taken + 0.1
+    first, *_ = job.events()[0]
+    assert isinstance(first, Resumed)
+
+
+def test_what_another_worker_left_does_not_count(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    (tmp_path / "spec.json").touch()
+    Status(state="running", started=5.0, seconds={"training": 1000.0}).write(job.status_file)
+    recorder = Recorder(job)
+    recorder.end("succeeded", "Done.", None)
+    recorder.close()
+    assert job.status().seconds["total"] < 1000
+    assert not any(isinstance(event, Resumed) for event in job.events()[0])

@@ -7,10 +7,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.runs.conftest import HERE, ended, until
 from tests.runs.executors import KEEPING, by
+from tl_core.documents.checkpoint import ENTRY, Checkpoint
+from tl_core.documents.events import Resumed
+from tl_core.documents.job import Outlook
 from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
@@ -119,6 +124,74 @@ def test_a_run_that_cannot_be_finished_here_keeps_its_record(train: Train, monke
     assert (run.status(), run.spec()) == (before, spec)
     assert sorted(path.name for path in run.path.iterdir()) == files
     assert run.can_finish()
+
+
+def _with_checkpoint(run: RunFolder) -> None:
+    found = Checkpoint(
+        epoch=3,
+        epochs=10,
+        best_epoch=0,
+        best_loss=1.0,
+        best_accuracy=0.5,
+        ages=(1,),
+        averaged=0,
+        scaler={},
+        micro_batch=1,
+        precision="float32",
+        device="cpu",
+        torch="2.0.0",
+    )
+    run.best.write_text("the best so far")
+    save_file({"a": np.zeros(1)}, run.checkpoint_file, metadata={ENTRY: found.model_dump_json()})
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+def test_a_run_that_cannot_go_on_here_keeps_its_record(
+    train: Train, monkeypatch: pytest.MonkeyPatch, from_start: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("No space is left.")
+
+    run = train("mended")
+    list(jobs.follow(run))
+    _with_checkpoint(run)
+    before, files = run.status(), {path.name for path in run.path.iterdir()}
+    for place in (Held, Outlook):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "completed" if place is Held else "write", full)
+            with pytest.raises(DiskFull):
+                jobs.resume(run, from_start=from_start)
+        assert run.status() == before
+        assert {path.name for path in run.path.iterdir()} - {"submitted"} == files
+        assert run.can_resume()
+
+
+def test_two_who_go_on_with_a_run_start_it_once(train: Train) -> None:
+    run = train("best")
+    until(lambda: run.best.exists() and run.best.read_text())
+    cancel(run)
+    _with_checkpoint(run)
+    clicks = [threading.Thread(target=jobs.resume, args=(run,)) for _ in range(4)]
+    for click in clicks:
+        click.start()
+    for click in clicks:
+        click.join()
+    until(lambda: run.status().state == "running")
+    assert jobs.resume(run) == run
+    cancel(run)
+    resumed = [event for event in run.events()[0] if isinstance(event, Resumed)]
+    assert [event.epoch for event in resumed] == [3]
+
+
+def test_what_is_left_of_a_run_is_expected_to_take_less_than_all_of_it(train: Train) -> None:
+    run = train("mended", executor=HERE, strategy="full_fine_tuning", epochs=10)
+    whole = run.expected().seconds
+    _with_checkpoint(run)
+    by(HERE, jobs.resume, run)
+    left = run.expected().seconds
+    assert whole is not None
+    assert left is not None
+    assert left < whole
 
 
 def test_a_run_that_no_executor_can_finish_keeps_its_record_and_can_be_tried_again(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tl_core.training.speed.left import seconds_left
+from tl_core.documents.events import Ended, EpochEnded, Event, Resumed, StageStarted
+from tl_core.training.speed.left import Taken, seconds_left
 
 EXPECTED = {"preparing": 10.0, "features": 100.0, "evaluation": 20.0}
 BETWEEN = (100.0, 160.0)
@@ -32,3 +33,51 @@ def test_what_the_stage_says_of_itself_counts_before_what_was_expected() -> None
 @pytest.mark.parametrize(("stage", "taken"), [("features", {"features": 100.0, "preparing": 10.0}), ("backbone", {})])
 def test_nothing_is_said_of_a_stage_that_was_not_expected_or_is_overdue(stage: str, taken: dict[str, float]) -> None:
     assert seconds_left(EXPECTED, BETWEEN, taken, stage) is None
+
+
+def _taken(*events: Event) -> Taken:
+    taken = Taken()
+    for event in events:
+        taken.take(event)
+    return taken
+
+
+def _epoch(time: float) -> EpochEnded:
+    return EpochEnded(
+        time=time,
+        epoch=1,
+        epochs=5,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val_loss=1.0,
+        val_accuracy=0.5,
+        learning_rate=0.1,
+        best=True,
+    )
+
+
+def test_seconds_are_those_of_the_stages_without_waiting() -> None:
+    taken = _taken(
+        StageStarted(time=100, stage="waiting", title=""),
+        StageStarted(time=130, stage="preparing", title=""),
+        StageStarted(time=140, stage="training", title=""),
+        _epoch(200),
+    )
+    assert taken.until(210) == {"waiting": 30, "preparing": 10, "training": 70}
+    assert taken.in_all() == {"waiting": 30, "preparing": 10, "training": 60, "total": 70}
+
+
+def test_the_days_between_two_parts_of_a_run_do_not_count() -> None:
+    first = [StageStarted(time=100, stage="preparing", title=""), StageStarted(time=110, stage="training", title="")]
+    killed = _taken(*first, _epoch(150))
+    again = [
+        Resumed(time=99_999, epoch=1, seconds=killed.in_all()),
+        StageStarted(time=100_000, stage="preparing", title=""),
+        StageStarted(time=100_005, stage="training", title=""),
+        Ended(time=100_105, state="succeeded", message="Done."),
+    ]
+    assert _taken(*first, _epoch(150), *again).in_all() == {"preparing": 15, "training": 140, "total": 155}
+    # Finished with the best state so far, which no event says.
+    assert _taken(*first, _epoch(150), *again[1:]).in_all()["total"] == 155
+    anew = Resumed(time=99_999, epoch=None, seconds={})
+    assert _taken(*first, _epoch(150), anew, *again[1:]).in_all()["total"] == 105

@@ -15,6 +15,7 @@ from typing import Literal
 
 from tl_core.documents.events import EVENT, Ended, Event, Notice, Stage, StageStarted
 from tl_core.documents.status import Failure, Status, UsedGpu
+from tl_core.errors import DocumentError, NotFound
 from tl_core.hardware import PeakMemory
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store.job_folder import JobFolder
@@ -30,14 +31,19 @@ class Recorder:
 
     def __init__(self, job: JobFolder) -> None:
         self._job = job
-        self._status = Status(state="queued")
+        self._status = self._carried()
         self._begun = self._stage_begun = time.monotonic()
-        self._seconds: dict[str, float] = {}
+        self._seconds = {name: taken for name, taken in self._status.seconds.items() if name != "total"}
+        self._before = self._status.seconds.get("total", 0.0) + self._seconds.get("waiting", 0.0)
+        """Seconds that the job had taken before it was stopped, waiting included."""
         self._events = os.open(job.path / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._latest = 0.0
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._close_half_line()
         self.memory = PeakMemory()
+        if self._status.resumed is not None:
+            self._append(self._status.resumed)
+            self.log("It goes on after it had been stopped.")
 
     def sample(self, look: Callable[[], Event | None], seconds: float) -> None:
         """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns.
@@ -120,7 +126,7 @@ class Recorder:
         reason: str | None,
     ) -> None:
         self._account()
-        total = time.monotonic() - self._begun - self._seconds.get("waiting", 0.0)
+        total = self._before + time.monotonic() - self._begun - self._seconds.get("waiting", 0.0)
         self._append(Ended(state=state, message=message))
         self._set_status(
             state=state,
@@ -132,6 +138,14 @@ class Recorder:
         )
         self.log(message)
 
+    def _carried(self) -> Status:
+        """The status of a job that goes on after it had been stopped, as it was written for this worker; else that of a new job."""
+        with suppress(NotFound, DocumentError):
+            found = Status.read(self._job.status_file)
+            if found.state == "queued" and found.resumed is not None:
+                return found
+        return Status(state="queued")
+
     def _account(self) -> None:
         """Add the time since the last look to the stage that it went into."""
         now = time.monotonic()
@@ -142,7 +156,7 @@ class Recorder:
 
     def _set_status(self, **changes: object) -> None:
         self._status = self._status.model_copy(update=changes)
-        self._status.write(self._job.path / "status.json")
+        self._status.write(self._job.status_file)
 
     def _append(self, event: Event) -> None:
         # Another thread may have made an event earlier and come later.

@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from tl_core import locks
 from tl_core.disk import remove, write_atomically
-from tl_core.documents.events import Event
+from tl_core.documents.events import Event, Resumed
+from tl_core.documents.job import Outlook
 from tl_core.documents.options import TrainingOptions
-from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec
-from tl_core.errors import Cancelled, GraftError, InUse, NotFound, WorkerDied
+from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec, TrainSpec
+from tl_core.documents.status import Status
+from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, WorkerDied
 from tl_core.runs.process.ahead import export_ahead
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices, works_here
 from tl_core.runs.process.queue import require_room
@@ -28,7 +30,8 @@ from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import expected_bytes
-from tl_core.runs.train.resolve import outlook
+from tl_core.runs.train.resolve import after, outlook
+from tl_core.training.speed.left import Taken
 
 _DEFAULTS = TrainingOptions()
 
@@ -158,46 +161,105 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
         OverBudget: the workspace has no room for its bundle.
         DiskFull: the disk has no room for it.
     """
+
+    def check(dataset: DatasetFolder) -> None:
+        if not run.best.is_file():
+            raise NotFound(
+                "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
+            )
+
+    def change() -> None:
+        run.finish_file.touch()
+        run.expected_file.unlink(missing_ok=True)
+        run.status_file.unlink(missing_ok=True)
+
+    return _run_again(run, workspace, check, change, stop=lambda: not run.finishing and run.best.is_file())
+
+
+def resume(run: RunFolder, *, workspace: Workspace | None = None, from_start: bool = False) -> RunFolder:
+    """Go on with a run that ended before its end: from its checkpoint, or `from_start`.
+
+    The run goes on in its own folder and with its own spec: the same pictures, split, options and seed. From a checkpoint, the curve and
+    the weights are those of a run without the interruption, bit for bit on a processor. One that waits or works is left alone. If it
+    cannot be started, its record stays as it was. Where its device is not here any more, it goes on on another one.
+
+    Raises:
+        NotFound: it has no checkpoint, or its data set is gone.
+        DocumentError: its checkpoint is damaged.
+        SpecError: it has ended well.
+        LimitReached: too many jobs wait or work here, or it needs far more memory than one job may have.
+        OverBudget: the workspace has no room for it.
+        DiskFull: the disk has no room for it.
+    """
+    if run.status().state == "succeeded":
+        raise SpecError("This run has ended well, so there is nothing to go on with.")
+    epoch: int | None = None
+    left = Outlook()
+
+    def check(dataset: DatasetFolder) -> None:
+        nonlocal epoch, left
+        epoch = None if from_start else _reached(run)
+        left = outlook(after(run.spec(), epoch or 0), dataset)
+
+    def change() -> None:
+        taken = Taken()
+        for event in [] if from_start else run.events()[0]:
+            taken.take(event)
+        seconds, started = taken.in_all(), None if from_start else run.status().started
+        run.finish_file.unlink(missing_ok=True)
+        left.write(run.expected_file)
+        resumed = Resumed(epoch=epoch, seconds=seconds)
+        Status(state="queued", started=started, seconds=seconds, resumed=resumed).write(run.status_file)
+
+    return _run_again(run, workspace, check, change)
+
+
+def _reached(run: RunFolder) -> int:
+    """The epoch from whose checkpoint `run` can go on. Raises NotFound, DocumentError."""
+    try:
+        found = run.checkpoint()
+    except NotFound:
+        raise NotFound(
+            "This run has no checkpoint to go on from: it was stopped before its first one, or learns nothing epoch by epoch. "
+            "Start it again; what is in the cache is not computed again."
+        ) from None
+    if not run.best.is_file():
+        raise NotFound("The best state of this run is gone, so it cannot go on. Start it again.")
+    return found.epoch
+
+
+def _run_again(
+    run: RunFolder,
+    workspace: Workspace | None,
+    check: Callable[[DatasetFolder], None],
+    change: Callable[[], None],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> RunFolder:
+    """Submit `run` once more, in its own folder.
+
+    One that waits or works is left alone, or stopped first if `stop` says so. While nobody else can submit or run it, `check` is called
+    with its data set, then `change`, which prepares its record. If it cannot be started, the record is again as it was.
+    """
     spec, known = run.spec(), offered_devices()
     workspace = workspace or Store.default().workspace(spec.workspace)
     store = swept(workspace)
     require_free(store)
     if not run.alive():
         require_room(store.queue)
-    elif not run.finishing and run.best.is_file():
+    elif stop():
         if carried_by(run):
             # Its race sees this at the next event, and goes on afterwards.
             run.finish_file.touch()
             return run
         cancel(run)
-    workspace.dataset(spec.dataset).require_read()
+    dataset = _data_of(spec, workspace)
     claim = run.claim()
     if claim is None:
         return run
-    try:
-        if run.status().state == "succeeded":
-            locks.release([claim])
-            return run
-        if not run.best.is_file():
-            raise NotFound(
-                "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
-            )
-        # Nobody else submits or runs it now, so what the last worker left may be changed.
-        record = (run.finish_file, run.cancel_file, run.expected_file, run.path / "status.json", run.path / "spec.json")
-        before = {file: file.read_bytes() if file.exists() else None for file in record}
-        # A run that is claimed counts with all that it is expected to write.
-        with room_for(workspace):
-            keep_reserve(run.reserve)
-        run.finish_file.touch()
-        run.expected_file.unlink(missing_ok=True)
-        run.cancel_file.unlink(missing_ok=True)
-        (run.path / "status.json").unlink(missing_ok=True)
-        found = run.spec()
-        if found.device not in known:
-            run.write_spec(found.model_copy(update={"device": "auto"}))
-    except BaseException:
-        locks.release([claim])
-        raise
+    # Nobody else submits or runs it now, so what the last worker left may be changed.
+    record = (run.finish_file, run.cancel_file, run.expected_file, run.status_file, run.path / "spec.json")
+    before: dict[Path, bytes | None] = {}
 
     def undo() -> None:
         # First, because on a full disk there is no other space for the record.
@@ -205,13 +267,40 @@ def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> R
         for file, content in before.items():
             remove(file) if content is None else write_atomically(file, content)
 
+    try:
+        if run.status().state == "succeeded":
+            locks.release([claim])
+            return run
+        check(dataset)
+        before |= {file: file.read_bytes() if file.exists() else None for file in record}
+        # A run that is claimed counts with all that it is expected to write.
+        with room_for(workspace):
+            keep_reserve(run.reserve)
+        change()
+        run.cancel_file.unlink(missing_ok=True)
+        if spec.device not in known:
+            run.write_spec(spec.model_copy(update={"device": "auto"}))
+    except BaseException:
+        if before:
+            undo()
+        locks.release([claim])
+        raise
     hand_over(run, claim, store=store.root, undo=undo)
     return run
 
 
-def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
-    """The events of `job` as they come, from its first on, until it has ended; then ask `job.status()` how."""
-    offset = 0
+def _data_of(spec: TrainSpec, workspace: Workspace) -> DatasetFolder:
+    """The data set of a run that is to be run once more. Raises NotFound, SpecError."""
+    try:
+        dataset = workspace.dataset(spec.dataset, spec.version)
+    except NotFound:
+        raise NotFound("The pictures of this run were deleted, and without them it cannot go on.") from None
+    dataset.require_read()
+    return dataset
+
+
+def follow(job: JobFolder, *, poll: float = 0.03, offset: int = 0) -> Iterator[Event]:
+    """The events of `job` as they come, until it has ended; then ask `job.status()` how. They begin with the first, or at byte `offset`."""
     while True:
         forget_lost(job)
         alive = job.alive()
@@ -222,10 +311,10 @@ def follow(job: JobFolder, *, poll: float = 0.03) -> Iterator[Event]:
         time.sleep(poll)
 
 
-def finish(job: JobFolder, on_event: Callable[[Event], None] | None) -> None:
-    """Follow `job` to its end. Raises what ended it, as the error that its worker met, if it did not succeed."""
+def finish(job: JobFolder, on_event: Callable[[Event], None] | None, *, offset: int = 0) -> None:
+    """Follow `job` to its end, as `follow`. Raises what ended it, as the error that its worker met, if it did not succeed."""
     try:
-        for event in follow(job):
+        for event in follow(job, offset=offset):
             if on_event is not None:
                 on_event(event)
     except BaseException:

@@ -1,6 +1,7 @@
 """The four kinds of job as folders: a data set, a run, a race, a question.
 
 in_use        (data set) lock that every run and question that needs it holds, shared
+checkpoint.safetensors  (run) the state after an epoch, from which training goes on; until the run has ended well
 finish        (run) skip training, export best.safetensors
 out_of_fold.npz  (run) answers of cross-validation, where there was one
 embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
@@ -26,12 +27,14 @@ from tl_core.documents.questions import Answer, Question, QuestionSpec
 from tl_core.documents.racing import Leaderboard, RaceSpec
 from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
+from tl_core.documents.status import STOPPED
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, RACES, JobFolder
 from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
 if TYPE_CHECKING:
+    from tl_core.documents.checkpoint import Checkpoint
     from tl_core.documents.embeddings import Embeddings
     from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
@@ -41,7 +44,13 @@ _RACE_DIED = (
     "The runs that had ended are whole. Let the race go on with those that are missing."
 )
 _NOT_BEGUN = "Its race ended before its turn came. Let the race go on, or train it by itself."
-_DIED_WITH_BEST = DIED[: -len("Start it again.")] + "Start it again, or finish with the best so far."
+_AGAIN = "Start it again."
+_DIED_WITH_BEST = DIED.removesuffix(_AGAIN) + "Start it again, or finish with the best so far."
+_DIED_WITH_CHECKPOINT = (
+    DIED.removesuffix(_AGAIN) + "Go on from the last checkpoint, start it again, or finish with the best so far."
+)
+
+UNUSABLE_CHECKPOINT = "The checkpoint of this run cannot be used, so it cannot go on: {problem} Finish it with the best so far, or start it again."
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,23 @@ class RunFolder(JobFolder):
         return self.path / "best.safetensors"
 
     @property
+    def checkpoint_file(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    def checkpoint(self) -> Checkpoint:
+        """How far training had come when its state was written last. Raises NotFound where it was not, DocumentError, in words."""
+        from tl_core.documents.checkpoint import Checkpoint
+
+        try:
+            return Checkpoint.read_from(self.checkpoint_file)
+        except DocumentError as error:
+            raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=error.message)) from error
+
+    def can_resume(self) -> bool:
+        """Whether it ended before its end, and "go on" has something to go on from."""
+        return self.checkpoint_file.is_file() and self.status().state in STOPPED
+
+    @property
     def finish_file(self) -> Path:
         return self.path / "finish"
 
@@ -224,11 +250,13 @@ class RunFolder(JobFolder):
 
     def can_finish(self) -> bool:
         """Whether "finish with the best so far" has something to finish with."""
-        return self.best.is_file() and self.status().state in ("cancelled", "interrupted", "failed")
+        return self.best.is_file() and self.status().state in STOPPED
 
     def _died(self) -> str:
         if self.waits_in:
             return _NOT_BEGUN
+        if self.checkpoint_file.is_file():
+            return _DIED_WITH_CHECKPOINT
         return _DIED_WITH_BEST if self.best.is_file() else DIED
 
 

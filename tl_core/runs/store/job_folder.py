@@ -82,6 +82,10 @@ class JobFolder:
         return self.path / "cancel"
 
     @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    @property
     def reserve(self) -> Path:
         return self.path / "reserve"
 
@@ -207,7 +211,7 @@ class JobFolder:
         # The lock first: a worker that ends between the two looks has written its last status by the second.
         alive = self.alive()
         try:
-            status = Status.read(self.path / "status.json")
+            status = Status.read(self.status_file)
         except NotFound:
             if not self.exists:
                 raise NotFound(f"This {self.what} is gone.") from None

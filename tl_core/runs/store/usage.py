@@ -19,6 +19,10 @@ from tl_core.runs.store.store import Workspace, children
 
 _TENSOR_COPIES = 3
 """A run keeps its network as a graph and as tensors, and until it has ended the best state so far."""
+_LEARNING_COPIES = 4
+"""Its checkpoint keeps of each parameter that learns the value, two moments and an average."""
+_FEW = 50
+"""Parameters of a stage for each of them that learns where only biases and norms do, or low-rank updates."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,30 @@ def used(workspace: Workspace) -> Use:
 
 
 def expected_bytes(spec: TrainSpec, images: int) -> int:
-    """The size of a run with `spec` on so many images while it works: its bundle, the best state, and the embeddings in float16."""
+    """The size of a run with `spec` on so many images while it works: its bundle, the best state, where stages learn the checkpoint, and
+    the embeddings in float16."""
     from tl_core.models.registry import network
 
     backbone = network(spec.backbone)
-    return _TENSOR_COPIES * 4 * backbone.parameters + 2 * backbone.embedding_size * images
+    tensors = _TENSOR_COPIES * backbone.parameters + _LEARNING_COPIES * _learning(spec, backbone.stage_parameters)
+    return 4 * tensors + 2 * backbone.embedding_size * images
+
+
+def _learning(spec: TrainSpec, stage_parameters: tuple[int, ...]) -> int:
+    """About how many parameters of stages learn at some time; 0 where the strategy is not settled yet."""
+    from tl_core.training.strategies.strategies import strategies
+
+    chosen = strategies().get(spec.strategy)
+    if chosen is None or not chosen.takes_steps:
+        return 0
+    first = len(stage_parameters) - spec.stages if chosen.learns == "last" else 0
+    every = sum(stage_parameters[max(0, first) :])
+    return every if chosen.parameters == "all" else every // _FEW
 
 
 def _bytes(job: JobFolder, beside: tuple[str, ...] | None) -> int:
     if beside is not None and not job.alive():
-        return _at_rest(job.path, _moment(job.path), _moment(job.path / "status.json"), beside)
+        return _at_rest(job.path, _moment(job.path), _moment(job.status_file), beside)
     found = size_of(job.path, least=BLOCK)
     if isinstance(job, RunFolder):
         with suppress(GraftError):

@@ -100,7 +100,7 @@ def _former_runs(workspace: Workspace, here: str, *, measured: bool) -> Iterator
     """Runs of `workspace` that succeeded on the machine and device `here`, the latest first, whose sum was `measured` or not."""
     for run in workspace.runs():
         with suppress(OSError):
-            found = (run.path / "status.json").stat()
+            found = run.status_file.stat()
             known = _former(run.path, found.st_mtime_ns, found.st_ino)
             if known and (known[0].machine, known[0].measured) == (here, measured):
                 yield known[1]
@@ -113,7 +113,8 @@ def _former(run: Path, moment: int, inode: int) -> tuple[ExpectedSeconds, Former
     with suppress(GraftError):
         folder = RunFolder(run)
         status, spec = folder.status(), folder.spec()
-        if status.state == "succeeded" and spec.expected:
+        # One that was stopped and went on has done some of its work twice.
+        if status.state == "succeeded" and spec.expected and not status.resumed:
             taken = dict(status.seconds)
             if spec.recipe.patience and strategy(spec.strategy).takes_steps:
                 # It may have stopped before the epochs that were expected.

@@ -16,17 +16,21 @@ from tl_core.disk import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
 from tl_core.documents.spec import Precision
-from tl_core.errors import DownloadFailed, ModelError, NotFound, WeightsUnavailable
+from tl_core.errors import DocumentError, DownloadFailed, ModelError, NotFound, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.edit import too_large
 from tl_core.models.graphs.export import exported_backbone, keep_structure
+from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT
+from tl_core.runs.train import checkpoints
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
+from tl_core.runs.train.run_features import run_features
 from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import pretrained
 from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs, torch_device
 from tl_core.training.loop.stages import stage_movement, stage_pulls
+from tl_core.training.loop.steps import StateMismatch
 from tl_core.training.speed.memory_layout import channels_last_is_faster
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.what_learns import first_learning, learning_stages
@@ -35,6 +39,8 @@ from tl_core.training.strategies.what_learns import first_learning, learning_sta
 def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[Backbone, tuple[StageMoved, ...]]]:
     """Train as the plan's strategy says, or load the best state of an interrupted run; the network, and how far its stages moved.
 
+    Training goes on from the checkpoint of the run where there is one, and leaves one after epochs.
+
     To finish an interrupted run the pretrained weights are not needed; without them, how far the stages moved is not known.
 
     Raises:
@@ -42,7 +48,7 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         DeviceError: not even one image fits the device's memory.
         DiskFull: no space is left.
         ModelError: the network is too large for a bundle, gives values that are not finite, or cannot be exported.
-        NotFound: the saved state is damaged.
+        NotFound, DocumentError: the saved state is damaged.
     """
     problem = too_large(plan.network)
     if problem:
@@ -107,9 +113,36 @@ def prepared(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Gener
     return frozen, inputs
 
 
-def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
+def _prepared_again(
+    plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8], epoch: int
+) -> Generator[Event, None, tuple[int, Inputs]]:
+    """How many stages are frozen in `epoch`, and their output; the head that training started from is not looked for again."""
     strategy, stages = plan.strategy, len(backbone.stages)
-    frozen, inputs = yield from prepared(plan, backbone, pixels)
+    if not strategy.thaws:
+        frozen = first_learning(backbone, strategy, plan.spec)
+        return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
+    begun = [phase.frozen for phase in phases(strategy, stages, plan.spec.epochs) if phase.first <= epoch]
+    frozen = stages if begun[-1] is None else begun[-1]
+    if frozen < stages:
+        return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
+    yield from _exported(plan)
+    yield StageStarted(stage="features", title="Looking at every picture once")
+    features = yield from run_features(plan, pixels)
+    return frozen, Inputs.of_activations(features, device=torch_device(plan.spec.device))
+
+
+def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
+    """Train, from the checkpoint on where the run has one."""
+    strategy, stages = plan.strategy, len(backbone.stages)
+    reached, best = checkpoints.read(plan.run), None
+    if reached is None:
+        frozen, inputs = yield from prepared(plan, backbone, pixels)
+    else:
+        best = best_state(plan.run.best)
+        changed = checkpoints.differences(reached.checkpoint, plan.spec.device)
+        if changed:
+            yield Notice(message=changed)
+        frozen, inputs = yield from _prepared_again(plan, backbone, pixels, reached.checkpoint.epoch)
     last = phases(strategy, stages, plan.spec.epochs)[-1].frozen
     _choose_layout(plan, backbone, frozen if last is None else last)
 
@@ -122,19 +155,25 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         return found
 
     yield StageStarted(stage="training", title=f"Training: {strategy.title.lower()}")
-    yield from fit(
-        backbone,
-        inputs,
-        plan.labels,
-        plan.rows("train"),
-        plan.rows("val"),
-        spec=plan.spec,
-        strategy=strategy,
-        frozen=frozen,
-        save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
-        thaw=thaw,
-        adapted=partial(_adapt, plan),
-    )
+    try:
+        yield from fit(
+            backbone,
+            inputs,
+            plan.labels,
+            plan.rows("train"),
+            plan.rows("val"),
+            spec=plan.spec,
+            strategy=strategy,
+            frozen=frozen,
+            save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
+            thaw=thaw,
+            adapted=partial(_adapt, plan),
+            keep=checkpoints.Checkpoints(plan.run).keep,
+            reached=reached,
+            best_tensors=best,
+        )
+    except StateMismatch as error:
+        raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=error)) from error
 
 
 def _adapt(plan: Plan, micro_batch: int, precision: Precision) -> None:

@@ -51,7 +51,7 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
     `device`: the one to expect where the run will run on another machine.
 
     `auto` stays, for only the pictures decide it (`resolve`), and then there is no estimate yet. An estimate that is there
-    already, as in a run that is finished with its best state, is kept, unless it is that of another machine. Precision and micro-batch of
+    already, as in a run that goes on or is finished with its best state, is kept, unless it is that of another machine. Precision and micro-batch of
     a spec that has run on such a machine and device are kept, too: training may have found that others do not fit.
 
     Raises:
@@ -70,6 +70,11 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
         spec = with_strategy(spec, choice.name, reason=choice.reason)
     known = spec.estimated_seconds is not None and not elsewhere
     return spec if spec.strategy == AUTO or known else with_estimate(spec, dataset)
+
+
+def after(spec: TrainSpec, epoch: int) -> TrainSpec:
+    """A spec for the estimate of what is left of the run of `spec` after `epoch`."""
+    return spec.model_copy(update={"epochs": max(1, spec.epochs - epoch), "estimated_seconds": None, "expected": None})
 
 
 def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
@@ -112,7 +117,7 @@ def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
         yield Notice(level="warning", message=unused)
     if asked == "auto" and before and before.machine.partition(":")[0] != plan.spec.device:
         yield Notice(
-            message=f"It was trained on another device ({before.machine}), which is not here now. It is finished on {plan.spec.device!r}."
+            message=f"It was trained on another device ({before.machine}), which is not here now. It goes on on {plan.spec.device!r}."
         )
     require_trainable(plan.manifest)
     plan.keep_split()

@@ -6,8 +6,11 @@ Changes torch's global random state and CUDA's deterministic mode, so it needs a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tl_core.data.pace import Pace
+from tl_core.documents.checkpoint import Checkpoint
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.steps import Adapted, Running, Scores, Trainer
+from tl_core.training.loop.steps import Adapted, Running, Scores, State, StateMismatch, Trainer
 from tl_core.training.strategies import lora
 from tl_core.training.strategies.optimizers import DIVERGED
 from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_up_steps
@@ -31,6 +35,26 @@ LOOKED_BACK = 256
 
 Thaw = Callable[[int], Generator[Event, None, Inputs]]
 """Gives the inputs of the stages after the given number of frozen stages."""
+
+_RANDOM, _RANDOM_ON_DEVICE = "random/cpu", "random/device"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The state of training after an epoch, but for the best state until then."""
+
+    checkpoint: Checkpoint
+    tensors: Mapping[str, Tensor]
+    """On the CPU: `steps.State.tensors`, and the states of torch's random generators."""
+
+
+Keep = Callable[[Callable[[], Reached]], Iterator[Event]]
+"""Is offered the state of training after each epoch, as a function that makes it. On a CPU its tensors are those that the next step
+changes, so whoever wants them writes them at once."""
+
+
+def _nothing_kept(state: Callable[[], Reached]) -> Iterator[Event]:
+    return iter(())
 
 
 def set_fitted_head(backbone: Backbone, head: Head) -> None:
@@ -60,6 +84,9 @@ def fit(
     save_best: Callable[[dict[str, Tensor]], None],
     thaw: Thaw | None = None,
     adapted: Adapted = lambda micro_batch, precision: None,
+    keep: Keep = _nothing_kept,
+    reached: Reached | None = None,
+    best_tensors: dict[str, Tensor] | None = None,
 ) -> Generator[Event, None, None]:
     """Train the head and the stages that the strategy trains; keep the state with the lowest validation loss.
 
@@ -78,9 +105,17 @@ def fit(
     begins again from the state that it began with; on a CPU, where no copy of that is kept, the error is passed on. Where values in
     the network are too large for float16, training goes on in float32. `adapted` is called with what was changed.
 
+    `keep` is offered the state after each epoch. With `reached`, which it was offered in a run that was interrupted, and
+    `best_tensors`, which `save_best` was called with last, training goes on after that epoch. `frozen` and `inputs` are then those of that epoch, and `backbone` is as it was
+    before the first step, though its head may be another one. On a CPU, what follows is what would have followed without the
+    interruption, bit for bit: every random choice rests on the seed and the number of the epoch, and the state of torch's own
+    generator is kept.
+
     Raises:
         DeviceError: not even one image fits the device's memory.
-        ValueError: there are no training or no validation rows, or stages join and `thaw` is missing.
+        StateMismatch: `reached` is the state of another network, strategy or recipe.
+        ValueError: there are no training or no validation rows, or stages join and `thaw` is missing, or `reached` comes without
+            `best_tensors`.
     """
     if len(train_rows) == 0 or len(val_rows) == 0:
         raise ValueError("There must be training and validation rows.")
@@ -106,19 +141,40 @@ def fit(
     course = phases(strategy, len(backbone.stages), spec.epochs)
     sample = _sample(train_rows, spec.seed)
 
-    yield from trainer.evaluate(val_rows)
-    best_epoch, best = 0, trainer.scores
-    best_tensors = trainer.tensors()
-    save_best(best_tensors)
-    yield _epoch_event(0, spec, None, best, trainer.head_rate, improved=True)
-    for epoch in range(1, spec.epochs + 1):
+    def rising(phase: Phase) -> int:
+        return warm_up_steps(steps_an_epoch * phase.epochs, recipe)
+
+    if reached is None:
+        done = best_epoch = 0
+        yield from trainer.evaluate(val_rows)
+        best, best_tensors = trainer.scores, trainer.tensors()
+        save_best(best_tensors)
+        yield _epoch_event(0, spec, None, best, trainer.head_rate, improved=True)
+    elif best_tensors is None:
+        raise ValueError("What was reached comes with its best state.")
+    else:
+        found = reached.checkpoint
+        done, best_epoch, best = found.epoch, found.best_epoch, Scores(found.best_loss, found.best_accuracy)
+        for phase in course:
+            if phase.joining and phase.first <= done:
+                trainer.thaw(phase.joining, inputs, frozen=frozen, warm_up=rising(phase))
+        _restore(trainer, reached, inputs.device)
+        factors = islice(factors, done * steps_an_epoch, None)
+    pace: Pace | None = None
+    for epoch in range(done + 1, spec.epochs + 1):
+        # The stages that joined last get as many epochs as if training had begun with them.
+        waited = epoch - 1 - max(best_epoch, course[-1].first - 1)
+        if recipe.patience and waited >= recipe.patience:
+            yield Notice(
+                message=f"Training stopped after epoch {epoch - 1}: the last {waited} brought no better validation loss."
+            )
+            break
         phase = next(phase for phase in reversed(course) if phase.first <= epoch)
-        if phase.first == epoch:
-            if phase.joining and thaw is not None and phase.frozen is not None:
-                yield Notice(message=_joins(backbone, phase))
-                more = yield from thaw(phase.frozen)
-                rising = warm_up_steps(steps_an_epoch * phase.epochs, recipe)
-                trainer.thaw(phase.joining, more, frozen=phase.frozen, warm_up=rising)
+        if phase.first == epoch and phase.joining and thaw is not None and phase.frozen is not None:
+            yield Notice(message=_joins(backbone, phase))
+            more = yield from thaw(phase.frozen)
+            trainer.thaw(phase.joining, more, frozen=phase.frozen, warm_up=rising(phase))
+        if phase.first == epoch or pace is None:
             # Phases differ in speed, so the remaining time is estimated from the speed of the present phase.
             pace = Pace("training", len(train_rows) * spec.epochs, before=len(train_rows) * (epoch - 1))
         order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
@@ -142,17 +198,57 @@ def fit(
                 best_tensors = trainer.tensors()
                 save_best(best_tensors)
         yield _epoch_event(epoch, spec, running, trainer.scores, trainer.head_rate, improved=improved)
-        # The stages that joined last get as many epochs as if training had begun with them.
-        waited = epoch - max(best_epoch, course[-1].first - 1)
-        if recipe.patience and waited >= recipe.patience and epoch < spec.epochs:
-            yield Notice(
-                message=f"Training stopped after epoch {epoch}: the last {waited} brought no better validation loss."
-            )
-            break
+        yield from keep(partial(_reached, epoch, spec, trainer, inputs.device, best_epoch, best))
     lora.fold(backbone)
     backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     backbone.load_tensors(best_tensors)
     backbone.eval().requires_grad_(True)
+
+
+def _reached(
+    epoch: int, spec: TrainSpec, trainer: Trainer, device: torch.device, best_epoch: int, best: Scores
+) -> Reached:
+    state, generator = trainer.state(), _device_generator(device)
+    # From torch's own generators the network's dropout is drawn.
+    random = {_RANDOM: torch.get_rng_state()}
+    if generator is not None:
+        random[_RANDOM_ON_DEVICE] = generator.get_rng_state()
+    checkpoint = Checkpoint(
+        epoch=epoch,
+        epochs=spec.epochs,
+        best_epoch=best_epoch,
+        best_loss=best.loss,
+        best_accuracy=best.accuracy,
+        ages=state.ages,
+        averaged=state.averaged,
+        scaler=state.scaler,
+        micro_batch=trainer.micro_batch,
+        precision=trainer.precision,
+        device=spec.device,
+        torch=torch.__version__,
+    )
+    return Reached(checkpoint, {**state.tensors, **random})
+
+
+def _device_generator(device: torch.device) -> Any:
+    """The module with the functions for the generator of `device`; None for a CPU, which has the one of torch itself."""
+    return {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+
+
+def _restore(trainer: Trainer, reached: Reached, device: torch.device) -> None:
+    """Give `trainer` the state of `reached`. On another device it computes as its spec says. Raises StateMismatch."""
+    found, tensors = reached.checkpoint, dict(reached.tensors)
+    random, on_device = tensors.pop(_RANDOM, None), tensors.pop(_RANDOM_ON_DEVICE, None)
+    if random is None:
+        raise StateMismatch("The state of the random numbers is missing.")
+    same_device = found.device == device.type
+    if same_device:
+        trainer.compute_as(found.micro_batch, found.precision, scaled=bool(found.scaler))
+    trainer.restore(State(tensors, found.ages, found.averaged, dict(found.scaler)))
+    torch.set_rng_state(random)
+    generator = _device_generator(device)
+    if generator is not None and on_device is not None and same_device:
+        generator.set_rng_state(on_device)
 
 
 def _passed(

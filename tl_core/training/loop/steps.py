@@ -74,16 +74,21 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """A copy of all that steps change, in the host's memory."""
+class State:
+    """All that steps change."""
 
-    tensors: list[Tensor]
-    ages: list[int]
+    tensors: dict[str, Tensor]
+    """On the CPU: `weights/NAME` for what learns and for statistics of batch norm, `averages/NAME`, `optimizer/NAME/KEY`."""
+    ages: tuple[int, ...]
     """Steps of each group of the optimizer's parameters."""
     averaged: int
     """Steps of the moving average."""
     scaler: dict[str, Any]
-    """The scale of the loss, and how many steps it has been right for."""
+    """The scale of the loss, and how many steps it has been right for; empty where the loss is not scaled."""
+
+
+class StateMismatch(ValueError):
+    """A state is that of another network, strategy or recipe."""
 
 
 class Trainer:
@@ -120,7 +125,8 @@ class Trainer:
         )
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
         self._average = Average(spec.recipe.ema) if spec.recipe.ema else None
-        self._kept: _Kept | None = None
+        self._kept: State | None = None
+        self._names: dict[int, str] = {}
         # In float16, gradients that are small become zero unless the loss is multiplied (arXiv 1710.03740).
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
         if strategy.parameters == "lora" and not lora.parameters(backbone):
@@ -162,6 +168,8 @@ class Trainer:
             self._learning += group.parameters
         for parameter in self._learning:
             parameter.requires_grad_(True)
+        whole = self._backbone.module
+        self._names |= {id(tensor): name for name, tensor in (*whole.named_parameters(), *whole.named_buffers())}
         self._statistics = [
             buffer
             for module in self._network.modules()
@@ -183,15 +191,46 @@ class Trainer:
         memory that is missing.
         """
         self._kept = None
-        if self._device.type in STEADY:
-            return
+        if self._device.type not in STEADY:
+            self._kept = self.state(copied=True)
+
+    def state(self, *, copied: bool = False) -> State:
+        """All that steps change. On a CPU the tensors are the trainer's own, which the next step changes, unless they are `copied`."""
         self._give_state()
-        self._kept = _Kept(
-            tensors=[tensor.detach().to("cpu", copy=True) for tensor in self._changing()],
-            ages=[group["age"] for group in self._optimizer.param_groups],
+        return State(
+            tensors={name: tensor.detach().to("cpu", copy=copied) for name, tensor in self._changing().items()},
+            ages=tuple(group["age"] for group in self._optimizer.param_groups),
             averaged=self._average.steps if self._average else 0,
             scaler=self._scaler.state_dict(),
         )
+
+    @torch.no_grad()
+    def restore(self, state: State) -> None:
+        """Go back to `state`, which `state()` gave of a trainer with the same stages.
+
+        Raises:
+            StateMismatch: it is that of another network, strategy or recipe.
+        """
+        self._give_state()
+        changing, groups = self._changing(), self._optimizer.param_groups
+        if {name: tensor.shape for name, tensor in changing.items()} != {
+            name: tensor.shape for name, tensor in state.tensors.items()
+        } or len(groups) != len(state.ages):
+            raise StateMismatch("It is not the state of this network with these settings.")
+        for name, tensor in changing.items():
+            tensor.copy_(state.tensors[name])
+        for group, age in zip(groups, state.ages, strict=True):
+            group["age"] = age
+        if self._average is not None:
+            self._average.steps = state.averaged
+        if state.scaler and self._scaler.is_enabled():
+            self._scaler.load_state_dict(state.scaler)
+
+    def compute_as(self, micro_batch: int, precision: Precision, *, scaled: bool) -> None:
+        """Go on with that micro-batch and precision, and with a loss that is `scaled` as in float16 or not."""
+        self.micro_batch = micro_batch
+        self.precision = self._inputs.precision = precision
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=scaled)
 
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
@@ -264,31 +303,25 @@ class Trainer:
         else:
             return True
         # Some weights have taken the step and others have not.
-        self._restore(self._kept)
+        self.restore(self._kept)
         self._halve()
         yield Notice(level="warning", message=AGAIN.format(at_once=self.micro_batch))
         return False
 
-    @torch.no_grad()
-    def _restore(self, kept: _Kept) -> None:
-        for tensor, value in zip(self._changing(), kept.tensors, strict=True):
-            tensor.copy_(value)
-        for group, age in zip(self._optimizer.param_groups, kept.ages, strict=True):
-            group["age"] = age
-        if self._average is not None:
-            self._average.steps = kept.averaged
-        self._scaler.load_state_dict(kept.scaler)
-
-    def _changing(self) -> list[Tensor]:
-        """The tensors that steps change."""
-        states = [value for state in self._optimizer.state.values() for value in state.values()]
-        averages = self._average.averages if self._average else []
-        return [
-            *self._learning,
-            *self._statistics,
-            *averages,
-            *(value for value in states if isinstance(value, Tensor)),
-        ]
+    def _changing(self) -> dict[str, Tensor]:
+        """The tensors that steps change, by the names of `State.tensors`."""
+        weights = {f"weights/{self._names[id(one)]}": one.data for one in (*self._learning, *self._statistics)}
+        averages = self._average.by_tensor() if self._average else ()
+        return {
+            **weights,
+            **{f"averages/{self._names[id(one)]}": average for one, average in averages},
+            **{
+                f"optimizer/{self._names[id(one)]}/{key}": value
+                for one, values in self._optimizer.state.items()
+                for key, value in values.items()
+                if isinstance(value, Tensor)
+            },
+        }
 
     def _give_state(self) -> None:
         if not self._has_state:

@@ -28,6 +28,10 @@ class Average:
         self._tensors += new
         self.averages += [tensor.detach().clone() for tensor in new]
 
+    def by_tensor(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each tensor that is averaged, with its average."""
+        return zip(self._tensors, self.averages, strict=True)
+
     def update(self) -> None:
         """Move each average towards the present value of its tensor, by one step."""
         self.steps += 1

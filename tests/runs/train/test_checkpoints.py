@@ -1,0 +1,299 @@
+"""The checkpoint of a run: what it costs, what it survives, and that what follows is what would have followed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import lend, until
+from tests.runs.conftest import SIZE, SMALL, TOKEN
+from tests.runs.executors import InProcess, by
+from tests.training.helpers import finish
+from tl_core.cli import main
+from tl_core.documents.checkpoint import Checkpoint
+from tl_core.documents.events import EpochEnded, Event, Notice, Resumed, StageStarted
+from tl_core.errors import DocumentError, NotFound, SpecError
+from tl_core.runs.process import local
+from tl_core.runs.process.run_job import JobFunction
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.runs.train import checkpoints
+from tl_core.runs.train.checkpoints import SHARE, Checkpoints
+from tl_core.runs.train_job import train_job
+from tl_core.runs.worker import JOBS
+from tl_core.training.loop.fit import Reached
+
+HERE = InProcess(JOBS)
+RunOf = Callable[[str], RunFolder]
+
+
+class Killed(BaseException):
+    """Stands for the end of a worker without a word."""
+
+
+def _killed_after(epoch: int) -> JobFunction:
+    """The job of a run whose worker ends in the middle of what follows `epoch`."""
+
+    def work(run: RunFolder) -> Iterator[Event]:
+        for event in train_job(run):
+            yield event
+            if isinstance(event, EpochEnded) and event.epoch == epoch + 1:
+                raise Killed
+
+    return work  # type: ignore[return-value]
+
+
+RECIPES: dict[str, dict[str, object]] = {
+    "views": {"strategy": "partial_fine_tuning", "stages": 2, "augmentation": "light", "views": 3},
+    "stages join": {"strategy": "gradual_unfreezing", "ema": 0.8},
+}
+COMMON: dict[str, object] = {"backbone": SMALL, "image_size": SIZE, "device": "cpu", "epochs": 5}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, kept: Path, kept_run: Path) -> Path:
+    """The store of the pets with two runs for each recipe: one to its end, and one whose worker ended in epoch 3 or 4."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    lend(kept_run / "store", root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_STORE", str(root))
+        patch.setenv("GRAFT_WEIGHTS_DIR", str(kept / "weights"))
+        patch.setattr(checkpoints, "SHARE", 1.0)
+        workspace = Store(root).workspace(TOKEN)
+        (pets,) = workspace.datasets()
+        for name, recipe in RECIPES.items():
+            by(HERE, jobs.submit_training, workspace, pets, name=f"{name}, whole", **COMMON, **recipe)
+            killed = InProcess({"train": _killed_after(2 if name == "views" else 3)})
+            by(killed, jobs.submit_training, workspace, pets, name=f"{name}, killed", **COMMON, **recipe)
+    return root
+
+
+@pytest.fixture
+def run_of(trained: Path, kept: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RunFolder]:
+    """This test's own copy of one of those runs, by its name."""
+    monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(kept / "weights"))
+    lend(trained, store)
+    return lambda name: next(run for run in Store(store).workspace(TOKEN).runs() if run.name == name)
+
+
+def _curve(run: RunFolder) -> list[EpochEnded]:
+    """The epochs of `run` as a page shows them: what is said again counts once."""
+    found: dict[int, EpochEnded] = {}
+    for event in run.events()[0]:
+        if isinstance(event, EpochEnded):
+            found[event.epoch] = event.model_copy(update={"time": 0})
+    return list(found.values())
+
+
+def _require_same(run: RunFolder, whole: RunFolder) -> None:
+    """The same curve, report and weights, bit for bit."""
+    assert run.status().state == "succeeded", run.log()
+    assert _curve(run) == _curve(whole)
+    assert run.report() == whole.report()
+    mine, other = (load_file(one.bundle / "model.safetensors") for one in (run, whole))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in mine.items())
+    assert (run.bundle / "model.onnx").read_bytes() == (whole.bundle / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "epoch"), [("views", 2), ("stages join", 3)])
+def test_a_run_that_was_killed_goes_on_to_the_same_bundle(run_of: RunOf, name: str, epoch: int) -> None:
+    whole, run = run_of(f"{name}, whole"), run_of(f"{name}, killed")
+    assert run.can_resume()
+    assert run.checkpoint().epoch == epoch
+    before = run.status().seconds
+    if name == "stages join":
+        # It was killed once more, while it was cancelled, in its way to be finished with the best so far.
+        run.status_file.unlink()
+        run.cancel_file.touch()
+        run.finish_file.touch()
+        assert run.status().state == "cancelled"
+    assert by(HERE, jobs.resume, run) == run
+    _require_same(run, whole)
+    status = run.status()
+    assert status.resumed is not None
+    assert status.resumed.epoch == epoch
+    assert status.seconds["training"] > before["training"] > 0
+    assert status.seconds["total"] > before["total"] > 0
+    assert not run.can_resume()
+    assert not run.checkpoint_file.exists()
+    assert not whole.checkpoint_file.exists()
+    titles = [event.title for event in run.events()[0] if isinstance(event, StageStarted)]
+    assert titles.count("Fitting the last layer") == 1, "the head is in the checkpoint"
+    with pytest.raises(SpecError, match="ended well"):
+        jobs.resume(run)
+
+
+@pytest.mark.parametrize(
+    "epoch", [pytest.param(epoch, marks=[pytest.mark.slow] * (epoch != 3)) for epoch in range(1, 6)]
+)
+def test_a_worker_that_was_killed_leaves_no_trace_once_the_command_has_gone_on(
+    run_of: RunOf, capsys: pytest.CaptureFixture[str], epoch: int
+) -> None:
+    whole = run_of("views, whole")
+    workspace = Store.default().workspace(TOKEN)
+    (pets,) = workspace.datasets()
+    run = jobs.submit_training(workspace, pets, **COMMON, **RECIPES["views"])
+    until(lambda: run.checkpoint_file.is_file() and any(point.epoch == epoch for point in _curve(run)))
+    os.kill(local._workers[run.path].pid, signal.SIGKILL)
+    until(lambda: not run.alive())
+    assert run.status().state == "interrupted"
+    assert main(["resume", str(run.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    _require_same(run, whole)
+    (resumed,) = (event for event in run.events()[0] if isinstance(event, Resumed))
+    assert resumed.epoch is not None
+    assert 1 <= resumed.epoch <= epoch
+    assert told["test_accuracy"] == whole.report().test.accuracy
+    assert told["seconds"]["training"] > resumed.seconds["training"] > 0
+
+
+def test_a_run_can_begin_anew(run_of: RunOf) -> None:
+    run = run_of("views, killed")
+    by(HERE, jobs.resume, run, from_start=True)
+    _require_same(run, run_of("views, whole"))
+    (resumed,) = (event for event in run.events()[0] if isinstance(event, Resumed))
+    assert (resumed.epoch, resumed.seconds["total"]) == (None, 0)
+
+
+@pytest.mark.parametrize("lacking", ["checkpoint", "best"])
+def test_without_its_state_a_run_cannot_go_on(run_of: RunOf, lacking: str) -> None:
+    run = run_of("views, killed")
+    (run.checkpoint_file if lacking == "checkpoint" else run.best).unlink()
+    with pytest.raises(NotFound, match="Start it again"):
+        jobs.resume(run)
+    assert run.status().state == "failed"
+
+
+@pytest.mark.parametrize("damage", ["noise", "half", "empty", "another file"])
+def test_a_damaged_checkpoint_is_said_in_words_before_a_job_is_made(run_of: RunOf, damage: str) -> None:
+    run = run_of("views, killed")
+    file, content = run.checkpoint_file, run.checkpoint_file.read_bytes()
+    file.unlink()
+    if damage == "another file":
+        save_file({"weights/head": torch.zeros(1)}, file)
+    else:
+        file.write_bytes({"noise": b"noise" * 9, "half": content[: len(content) // 2], "empty": b""}[damage])
+    with pytest.raises(DocumentError, match=r"cannot be used, so it cannot go on.*start it again"):
+        jobs.resume(run)
+    assert run.status().state == "failed"
+    assert run.can_finish()
+
+
+def test_the_checkpoint_of_another_network_ends_the_run_in_words(run_of: RunOf) -> None:
+    run = run_of("views, killed")
+    text = run.checkpoint().model_dump_json()
+    run.checkpoint_file.unlink()
+    save_file({"weights/head": torch.zeros(1)}, run.checkpoint_file, metadata={"checkpoint": text})
+    by(HERE, jobs.resume, run)
+    failure = run.status().failure
+    assert failure is not None
+    assert failure.kind == "document"
+    assert "cannot be used, so it cannot go on" in failure.message
+
+
+def test_without_its_pictures_a_run_cannot_go_on_and_stays_as_it_was(run_of: RunOf) -> None:
+    run = run_of("views, killed")
+    (pets,) = Store.default().workspace(TOKEN).datasets()
+    pets.delete()
+    before = {path: path.stat().st_mtime_ns for path in run.path.iterdir()}
+    with pytest.raises(NotFound, match="pictures of this run were deleted"):
+        jobs.resume(run)
+    assert {path: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
+    assert run.can_resume()
+
+
+def test_another_version_of_pytorch_and_another_device_are_said(run_of: RunOf) -> None:
+    found = run_of("views, killed").checkpoint()
+    assert checkpoints.differences(found, "cpu") is None
+    said = checkpoints.differences(found.model_copy(update={"torch": "2.0.0"}), "cuda")
+    assert said is not None
+    assert "on 'cuda', and was on 'cpu' before" in said
+    assert "was with 2.0.0 before" in said
+    assert "may differ a little" in said
+
+
+def test_only_what_learns_is_written(run_of: RunOf) -> None:
+    run = run_of("views, killed")
+    weights = [name for name in load_file(run.checkpoint_file) if name.startswith("weights/")]
+    assert weights
+    assert len(weights) < len(load_file(run.best)) / 2
+
+
+def _state(epoch: int) -> Reached:
+    found = Checkpoint(
+        epoch=epoch,
+        epochs=9,
+        best_epoch=0,
+        best_loss=1.0,
+        best_accuracy=0.5,
+        ages=(1,),
+        averaged=0,
+        scaler={},
+        micro_batch=1,
+        precision="float32",
+        device="cpu",
+        torch="2.0.0",
+    )
+    return Reached(found, {"weights/head": torch.arange(1000.0)})
+
+
+def test_writing_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
+    """Epochs of a second, of which a checkpoint takes a tenth."""
+    run, now = RunFolder(tmp_path), 0.0
+
+    def state() -> Reached:
+        nonlocal now
+        now += 0.1
+        return _state(epoch)
+
+    kept, written = Checkpoints(run, clock=lambda: now), []
+    for epoch in range(1, 41):
+        now += 1
+        assert list(kept.keep(state)) == []
+        written.append(run.checkpoint().epoch == epoch)
+    assert written[0]
+    assert 0.8 * SHARE < sum(written) * 0.1 / 40 <= SHARE + 0.1 / 40
+
+
+@pytest.mark.parametrize("where", ["the floor", "the system"])
+def test_a_full_disk_ends_no_training_and_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = RunFolder(tmp_path)
+    kept = Checkpoints(run, clock=lambda: 0.0)
+    assert list(kept.keep(lambda: _state(1))) == []
+    with monkeypatch.context() as patch:
+        if where == "the floor":
+            patch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 10**12, 0))
+        else:
+            patch.setattr(checkpoints, "save_file", refused)
+        (said,) = kept.keep(lambda: _state(2))
+        assert isinstance(said, Notice)
+        assert said.level == "warning"
+        assert "Training goes on; if it is interrupted now, it can only go on from epoch 1." in said.message
+        assert list(kept.keep(lambda: _state(3))) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    assert run.checkpoint().epoch == 1
+    assert list(kept.keep(lambda: _state(4))) == []
+    assert run.checkpoint().epoch == 4
+
+
+def test_a_bug_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    def broken() -> Reached:
+        raise RuntimeError("a screw is loose")
+
+    with pytest.raises(RuntimeError, match="screw"):
+        finish(Checkpoints(RunFolder(tmp_path)).keep(broken))  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""The checkpoint of a run: written after epochs, at a bounded price, and read when the run goes on. Needs torch.
+
+A checkpoint holds what learns and what belongs to it, not the frozen stages; the best state is in a file of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tl_core import settings
+from tl_core.disk import appearing, in_words, spare
+from tl_core.documents.checkpoint import ENTRY, Checkpoint
+from tl_core.documents.events import Event, Notice
+from tl_core.errors import DiskFull, DocumentError, GraftError, memory_ran_out
+from tl_core.runs.failures import disk_full
+from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT, RunFolder
+from tl_core.training.loop.fit import Reached
+
+SHARE = 0.05
+"""The largest part of the time of training that is spent on writing checkpoints, the first one apart."""
+
+
+class Checkpoints:
+    """Writes the checkpoint of one run, each in place of the one before."""
+
+    def __init__(self, run: RunFolder, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        self._due = float("-inf")
+        self._failed = False
+
+    def keep(self, state: Callable[[], Reached]) -> Iterator[Event]:
+        """Write the state, unless that was done so recently that it would take more than `SHARE` of the time.
+
+        Where it cannot be written, a notice says so once and training goes on.
+        """
+        begun = self._clock()
+        if begun < self._due:
+            return
+        try:
+            self._write(state())
+        except Exception as error:
+            if not isinstance(error, (GraftError, OSError, SafetensorError)) and not memory_ran_out(error):
+                raise
+            if not self._failed:
+                self._failed = True
+                yield Notice(level="warning", message=self._cannot(error))
+        ended = self._clock()
+        self._due = ended + (ended - begun) * (1 / SHARE - 1)
+
+    def _write(self, reached: Reached) -> None:
+        # PyTorch lays arrays of some networks out in another order.
+        tensors = {name: tensor.contiguous() for name, tensor in reached.tensors.items()}
+        size, path = sum(tensor.nbytes for tensor in tensors.values()), self._run.checkpoint_file
+        if spare(path.parent, settings.current().free_bytes) < size:
+            raise DiskFull(f"The disk has no room for the {in_words(size)} of a checkpoint")
+        with appearing(path, path.name) as temporary:
+            save_file(tensors, temporary, metadata={ENTRY: reached.checkpoint.model_dump_json()})
+            # The rename must not reach the disk before the content, or a power cut would leave an empty file.
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _cannot(self, error: Exception) -> str:
+        why = "the disk is full" if disk_full(error) else " ".join(str(error).split())
+        after = "it can only be started again"
+        with suppress(GraftError):
+            after = f"it can only go on from epoch {self._run.checkpoint().epoch}"
+        return f"No checkpoint can be written ({why}). Training goes on; if it is interrupted now, {after}."
+
+
+def read(run: RunFolder) -> Reached | None:
+    """The state from which training goes on; None where it begins.
+
+    Raises:
+        DocumentError: the checkpoint is damaged.
+    """
+    if not run.checkpoint_file.is_file():
+        return None
+    checkpoint = run.checkpoint()
+    try:
+        return Reached(checkpoint, load_file(run.checkpoint_file))
+    except (SafetensorError, OSError) as error:
+        raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=f"{error}.")) from error
+
+
+def differences(before: Checkpoint, device: str) -> str | None:
+    """What is not as it was when the checkpoint was written, a sentence for the user; None where all is."""
+    changed = []
+    if before.device != device:
+        changed.append(f"on {device!r}, and was on {before.device!r} before")
+    if before.torch != torch.__version__:
+        changed.append(f"with PyTorch {torch.__version__}, and was with {before.torch} before")
+    if not changed:
+        return None
+    return f"Training goes on {'; '.join(changed)}. So its figures may differ a little from those of a run without the interruption."
