@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import bundle_download, runview, workspace
-from ui.evaluate_page import moved, results, sureness
+from ui.evaluate_page import failing, moved, results, sureness
 from ui.places import EVALUATE, PREDICT
 
 with workspace.page(EVALUATE) as here:
@@ -15,6 +15,7 @@ with workspace.page(EVALUATE) as here:
     results.matrix(result)
     results.per_class(result)
     results.worst(result)
+    failing.show(here, result)
     sureness.show(result)
     moved.show(result)
     bundle_download.take_home(run)

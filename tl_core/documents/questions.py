@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
+from tl_core.documents.judged_slice import JudgedBy, Slice
 from tl_core.documents.learning_curve import Growth
 from tl_core.documents.options import BATCH_SIZE, DEFAULT_NETWORK, STAGES, Device, Recipe
 from tl_core.documents.spec import Precision, Queue, TrainSpec
@@ -390,6 +391,44 @@ class PictureMapSpec(Question):
         )
 
 
+class RunSlices(Answer):
+    """On which of its pictures a run errs more than elsewhere."""
+
+    judged_by: JudgedBy
+    """Whose answers are judged: those of nested cross-validation to all pictures, or those of the bundle to the test pictures."""
+    images: int
+    """Number of judged pictures."""
+    accuracy: float
+    """Of all of them."""
+    slices: tuple[Slice, ...]
+    """Every slice that was looked at, the one that chance explains least first."""
+
+    @property
+    def findings(self) -> tuple[Slice, ...]:
+        """The slices on which it errs more than chance explains. Of those of one kind with mostly the same pictures, the first."""
+        kept: list[Slice] = []
+        for one in self.slices:
+            rows = {answer.row for answer in one.answers}
+            if one.found and not any(
+                other.kind == one.kind
+                and 2 * len(rows & {answer.row for answer in other.answers}) >= min(one.images, other.images)
+                for other in kept
+            ):
+                kept.append(one)
+        return tuple(kept)
+
+
+class SlicesSpec(RunQuestion):
+    """On which of its pictures does a run fail?"""
+
+    answer = RunSlices
+    job: Literal["slices"] = "slices"
+
+    @property
+    def handling(self) -> Handling:
+        return Handling("Looking where it fails", about=self.about())
+
+
 QuestionSpec = (
     DescribeSpec
     | MeasureSpec
@@ -399,5 +438,6 @@ QuestionSpec = (
     | FeatureMapsSpec
     | LabelReviewSpec
     | PictureMapSpec
+    | SlicesSpec
 )
 """Every kind of question; `job` in the JSON tells which."""

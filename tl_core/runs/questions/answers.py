@@ -20,6 +20,7 @@ from tl_core.documents.questions import (
     PreviewSpec,
     QuestionSpec,
     RankSpec,
+    SlicesSpec,
 )
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace
@@ -131,6 +132,16 @@ def map_job(question: QuestionFolder) -> Generator[Event, None, None]:
     answer.write(question.result_file)
 
 
+def slices_job(question: QuestionFolder) -> Generator[Event, None, None]:
+    """On which of its pictures a run fails."""
+    yield StageStarted(stage="preparing", title="Looking where it fails")
+    from tl_core.runs.questions.about_run import subject
+    from tl_core.runs.questions.slicing import run_slices
+
+    answer = yield from run_slices(subject(question.spec_as(SlicesSpec)).run)
+    answer.write(question.result_file)
+
+
 QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = covering(
     "kinds of question",
     (kind.model_fields["job"].default for kind in get_args(QuestionSpec)),
@@ -143,6 +154,7 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
         "rank": rank_job,
         "review": review_job,
         "map": map_job,
+        "slices": slices_job,
     },
 )
 """The job of each kind of question, by `job` of its spec."""

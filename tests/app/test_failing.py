@@ -1,0 +1,103 @@
+"""The Evaluate page says where a run fails: each finding with its interval and pictures, or that chance explains all."""
+
+from __future__ import annotations
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.judged_slice import Slice
+from tl_core.documents.questions import RunSlices, SlicesSpec
+from tl_core.documents.report import ImageAnswer
+from tl_core.documents.status import Status
+from tl_core.runs.questions.about_run import question_about
+from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.new_folder import new_id
+from tl_core.serving.bundle_files import INFO
+
+
+def _run() -> RunFolder:
+    """A run with as much of a bundle as a question about it needs."""
+    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    run.bundle.mkdir(exist_ok=True)
+    BundleInfo(
+        name="Crockery",
+        classes=run.report().classes,
+        image_size=224,
+        interpolation="bicubic",
+        backbone="efficientnet_lite0",
+        weights="ImageNet",
+        licence="",
+        strategy="feature_extraction",
+        seed=0,
+        temperature=1.0,
+        embedding_size=1280,
+        linear_on_pooled=True,
+        split_hashes={},
+        created=5.0,
+        versions={},
+    ).write(run.bundle / INFO)
+    return run
+
+
+def _answered(run: RunFolder, *slices: Slice) -> None:
+    question = QuestionFolder(records.workspace().path / "tasks" / new_id())
+    question.path.mkdir(parents=True)
+    question.write_spec(question_about(run, SlicesSpec))
+    RunSlices(judged_by="test", images=90, accuracy=0.8, slices=slices).write(question.result_file)
+    Status(state="succeeded", started=1.0, ended=2.0).write(question.path / "status.json")
+
+
+def _slice(name: str, p_value: float, wrong: int, first: int = 0) -> Slice:
+    answers = [
+        ImageAnswer(row=first + row, truth=0, predicted=int(row < wrong), probability=0.9, truth_probability=0.1)
+        for row in range(12)
+    ]
+    return Slice(
+        kind="brightness",
+        name=name,
+        detail="up to 87 of 255 (mean grey)",
+        images=12,
+        errors=wrong,
+        accuracy=1 - wrong / 12,
+        interval=(0.2, 0.68),
+        elsewhere=0.91,
+        p_value=p_value,
+        answers=tuple(answers) if p_value <= 0.05 else (),
+    )
+
+
+def test_it_is_looked_for_on_request(open_page: Open) -> None:
+    run = _run()
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    assert app.button(key=f"slices-{run.id}").label == "Look where it fails"
+
+
+def test_a_finding_has_its_interval_and_its_pictures_wrong_ones_first(open_page: Open) -> None:
+    run = _run()
+    _answered(
+        run, _slice("dark *pictures*", 0.001, 7), _slice("darker pictures", 0.01, 6), _slice("light pictures", 0.9, 1)
+    )
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    assert not app.exception
+    said = text(app).replace("\u202f", " ")
+    assert "**42 % right** on 12 dark \\*pictures\\* (20 to 68 %), 91 % on the others" in said
+    assert "darker pictures" not in said, "mostly the same pictures"
+    assert "light pictures" not in said
+    assert "add more such pictures" in said
+    assert "3 kinds were looked at" in said
+    app.session_state[f"slice-{run.id}-0-box"] = True
+    app = app.run()
+    assert not app.exception
+    shown = [box.label for box in app.expander if "their answers" in box.label]
+    assert shown == ["All 12 of them with their answers, the 7 wrong ones first"]
+
+
+def test_what_chance_explains_is_no_finding(open_page: Open) -> None:
+    run = _run()
+    _answered(run, _slice("dark pictures", 0.2, 7), _slice("light pictures", 0.9, 1))
+    app = open_page("pages/3_Evaluate.py", run=run.id)
+    said = text(app)
+    assert "No kind of picture fails more often than chance explains (2 kinds were looked at)." in said
+    assert "right** on 12" not in said
+    assert not [box for box in app.expander if "their answers" in box.label]

@@ -1,0 +1,69 @@
+"""On which of its pictures a run fails: slices of those that it was judged by, and clusters of its own embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import suppress
+
+import numpy as np
+
+from tl_core.data.split import group_keys
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.judged_slice import JudgedBy
+from tl_core.documents.manifest import SPLITS
+from tl_core.documents.questions import RunSlices
+from tl_core.documents.report import ImageAnswer
+from tl_core.errors import GraftError
+from tl_core.evaluation.metrics import answers
+from tl_core.evaluation.slice_kinds import Pictures, distances_to_middles
+from tl_core.evaluation.slices import failing
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.train.plan import Plan
+from tl_core.runs.train.run_embeddings import run_embeddings
+from tl_core.training.head.folds import stratified_folds
+
+
+def run_slices(run: RunFolder) -> Generator[Event, None, RunSlices]:
+    """Every slice of the pictures by which `run` was judged, the one that chance explains least first.
+
+    Judged are its answers of nested cross-validation to all pictures, where it has them, else those to the test pictures.
+
+    Raises:
+        NotFound: the run has no report or bundle, or its data set was deleted.
+        DocumentError, BundleError: one of them is damaged.
+        DataError: a copy in the data set is missing or damaged.
+        OverBudget, DiskFull: the cache or the disk has no room.
+    """
+    plan = Plan(run)
+    judged_by, found, folds = _judged(plan)
+    embeddings = yield from run_embeddings(plan)
+    yield StageStarted(stage="evaluation", title="Looking where it fails")
+    rows = np.array([answer.row for answer in found], dtype=np.int64)
+    images = plan.manifest.images
+    alone = tuple(image.model_copy(update={"given_group": None}) for image in images)
+    pictures = Pictures(
+        images=[images[row] for row in rows],
+        groups=plan.groups[rows],
+        copies=group_keys(plan.manifest.model_copy(update={"images": alone}))[rows],
+        distances=distances_to_middles(embeddings.vectors, np.searchsorted(embeddings.rows, rows)),
+    )
+    return RunSlices(
+        judged_by=judged_by,
+        images=len(found),
+        accuracy=sum(answer.predicted == answer.truth for answer in found) / len(found),
+        slices=failing(pictures, found, plan.classes, folds=folds),
+    )
+
+
+def _judged(plan: Plan) -> tuple[JudgedBy, tuple[ImageAnswer, ...], int | None]:
+    """The answers by which the run is judged, and how many folds they come from."""
+    report, rows = plan.run.report(), plan.rows(*SPLITS)
+    # A file that is damaged or was never written leaves the test.
+    with suppress(GraftError):
+        nested = plan.run.out_of_fold().nested
+        learned = plan.rows("train", "val")
+        folds = stratified_folds(plan.labels[learned], plan.groups[learned])
+        if nested is not None and folds is not None and len(nested) == len(rows):
+            # The test is one more fold.
+            return "cross_validated", answers(nested, plan.labels[rows], rows), int(folds.max()) + 2
+    return "test", report.answers, None
