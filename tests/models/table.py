@@ -71,6 +71,14 @@ def make_shallow(row: Network, *, repeats: int = 1) -> Backbone:
     size = small_size(row)
     torch.manual_seed(1)
     module = library_network(row.builder, row.layout, size)
+    skip_repeated(module, repeats)
+    backbone = Backbone(row, module, row.weights_row())
+    backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
+    return backbone.eval()
+
+
+def skip_repeated(module: nn.Module, repeats: int) -> None:
+    """Let only the first `repeats` of the blocks that are alike in a row do something."""
     for parent in [part for part in module.modules() if isinstance(part, nn.Sequential | nn.ModuleList)]:
         known: list[object] = []
         for name, child in list(parent.named_children()):
@@ -78,9 +86,6 @@ def make_shallow(row: Network, *, repeats: int = 1) -> Backbone:
             if known.count(kind) >= repeats and sum(1 for _ in child.modules()) > 4:
                 setattr(parent, name, _Passing())
             known.append(kind)
-    backbone = Backbone(row, module, row.weights_row())
-    backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
-    return backbone.eval()
 
 
 def pictures(row: Network, count: int) -> Tensor:
@@ -108,7 +113,13 @@ def check_head(backbone: Backbone) -> None:
         assert spatial.shape[2] == spatial.shape[3] > 1
         assert embedding.shape == (2, row.embedding_size)
         assert close(backbone.head(embedding), backbone(x))
-        assert close(embedding, spatial.mean((2, 3))) == row.layout.linear_on_pooled
+        pooled = spatial.mean((2, 3))
+        assert close(embedding, pooled) == row.layout.linear_on_pooled
+        if row.layout.pooled_norm:
+            norm = backbone.module.get_submodule(row.layout.pooled_norm)
+            assert isinstance(norm, nn.LayerNorm)
+            own = nn.functional.layer_norm(pooled, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            assert close(embedding, own)
 
 
 def check_stages(backbone: Backbone) -> None:

@@ -13,13 +13,13 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from tests.serving.conftest import CLASSES, SIZE, WEIGHT, bundle_info
+from tests.serving.conftest import CLASSES, SIZE
 from tl_core.errors import BundleError, NotFound
 from tl_core.evaluation.metrics import probabilities
 from tl_core.serving import onnx_session as module
-from tl_core.serving.bundle import Bundle, read_bundle, to_zip, write_bundle
+from tl_core.serving.bundle import Bundle, read_bundle, to_zip
 from tl_core.serving.onnx_session import OnnxSession
-from tl_core.serving.predictor import Predictor, expand, heatmap
+from tl_core.serving.predictor import Predictor, expand
 
 RED, GREEN, BLUE = (230, 20, 20), (20, 230, 20), (20, 20, 230)
 
@@ -107,26 +107,6 @@ def test_batches_do_not_change_logits(bundle: Bundle) -> None:
     assert predictor.maps(pixels).shape == (21, 3, 8, 8)
     assert predictor.logits(pixels[:0]).shape == (0, 3)
     assert np.allclose(probabilities(logits).sum(1), 1)
-
-
-def test_heatmap_lies_on_the_evidence(bundle: Bundle) -> None:
-    image = Image.new("RGB", (32, 32), RED)
-    image.paste(BLUE, (16, 0, 32, 32))
-    predictor = Predictor(bundle)
-    spatial = predictor.maps(predictor.pixels(image)[None])[0]
-    blue = heatmap(spatial, predictor.class_weights()[2])
-    assert blue.shape == (8, 8)
-    assert blue.max() == 1
-    assert blue[:, 5:].min() > 0.9 > 0.2 > blue[:, :3].max()
-    assert heatmap(spatial, np.full(3, -1, np.float32)).max() == 0
-
-
-def test_no_heatmap_where_more_than_one_layer_follows(tmp_path: Path, graph: Path) -> None:
-    bundle = write_bundle(
-        tmp_path / "b", info=bundle_info(linear_on_pooled=False), onnx=graph, tensors={"fc.weight": WEIGHT}
-    )
-    with pytest.raises(BundleError, match="heatmap"):
-        Predictor(bundle).class_weights()
 
 
 def test_a_folder_stands_for_its_pictures_without_hidden_ones(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs.rules import BATCH
 from tl_core.serving.bundle import Bundle, read_bundle
 from tl_core.serving.bundle_files import INFO
-from tl_core.serving.inspection import head_name
+from tl_core.serving.heatmaps import class_weights, evidence
 from tl_core.serving.onnx_session import OnnxSession
 
 _PART = 8 * BATCH
@@ -122,6 +122,14 @@ class Predictor:
             source = item if isinstance(item, bytes) else Path(item).expanduser()
         return read(source, self.info.image_size, self.info.interpolation)
 
+    def answer(self, pixels: NDArray[np.uint8], top: int = 5) -> Answer:
+        """The answer to one picture `pixels` uint8 (S, S, 3), as `predict` gives it, without its file.
+
+        Raises:
+            BundleError: the graph does not do what it says.
+        """
+        return self._answer(probabilities(self.logits(pixels[None]))[0], top)
+
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The logits of `pixels` uint8 (N, S, S, 3), divided by the temperature: float32 (N, C).
 
@@ -159,22 +167,19 @@ class Predictor:
         """
         return self._run("map", pixels, None)
 
-    def class_weights(self) -> NDArray[np.float32]:
-        """The weights of the head, float32 (C, D), for `heatmap`.
+    def evidence(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """How much each position of the picture `pixels` uint8 (S, S, 3) speaks for each class: float32 (C, h, w), as `heatmaps.evidence`.
 
         Raises:
-            BundleError: the logits of this backbone are not one linear layer on its pooled map.
+            BundleError: it cannot be read off such a network, or the graph does not do what it says.
         """
-        from safetensors import safe_open
-
-        name = head_name(self.info)
-        if not self.info.linear_on_pooled or name is None:
+        weights = class_weights(self.bundle)
+        spatial = self.maps(pixels[None])[0]
+        if spatial.shape[0] != weights.shape[1]:
             raise BundleError(
-                f"A heatmap cannot be read off {self.info.backbone}: more than one layer follows its map."
+                f"The map of the bundle {self.info.name!r} does not have a channel for each weight of its head."
             )
-        with safe_open(self.bundle.tensors, framework="numpy") as tensors:
-            weights: NDArray[np.float32] = tensors.get_tensor(name).astype(np.float32)
-        return weights.reshape(weights.shape[:2])
+        return evidence(spatial, weights)
 
     def _probabilities(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
         shape = (len(self.classes),)
@@ -229,18 +234,6 @@ class Predictor:
                 raise BundleError(f"The graph of the bundle {self.info.name!r} gives values that are no numbers.")
             parts.append(part)
         return np.concatenate(parts)
-
-
-def heatmap(spatial: NDArray[np.float32], class_weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where in a picture the evidence for a class lies: class activation mapping (Zhou et al. 2016).
-
-    `spatial` (K, h, w) is the map of one picture, `class_weights` (K,) the row of the head for the class. Returns float32
-    (h, w) from 0 to 1; all 0 where no position speaks for the class.
-    """
-    evidence = np.maximum(np.tensordot(class_weights, spatial, axes=1), 0)
-    peak = float(evidence.max(initial=0.0))
-    scaled: NDArray[np.float32] = (evidence / peak if peak > 0 else evidence).astype(np.float32)
-    return scaled
 
 
 def expand(paths: Sequence[Path | str]) -> list[Path]:

@@ -74,6 +74,9 @@ class Family:
     """Further dimensions of the library's own head weight after (C, D): (1, 1) where the head is a 1x1 convolution."""
     linear_on_pooled: bool
     """Whether the embedding is the mean of the map over its positions, so that class weights times map is a heatmap."""
+    pooled_norm: str = ""
+    """Path of the layer norm over the channels, where the embedding is that norm of the mean of the map over its positions. Then the
+    logits are linear in the map, too, up to one scale for each picture. Empty: there is none, or more than it."""
     map_layout: MapLayout = "channels_first"
     prefix_tokens: int = 0
     """Number of class and register tokens before those of the positions (`tokens` only)."""

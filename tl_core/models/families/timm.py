@@ -131,6 +131,7 @@ TIMM: tuple[Family, ...] = (
         tail=("@pool:head.norm",),
         head="head.fc",
         linear_on_pooled=False,
+        pooled_norm="head.norm",
         linear_blocks=True,
         batch_norm=False,
         options=OPTIONS,

@@ -151,6 +151,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", "classifier.0", "classifier.1"),
         head="classifier.2",
         linear_on_pooled=False,
+        pooled_norm="classifier.0",
         linear_blocks=True,
         batch_norm=False,
     ),

@@ -1,0 +1,142 @@
+"""The command `explain`, on the run that all tests of the command line look at, and on a bundle whose heat takes torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.cli.conftest import Trained
+from tests.conftest import picture
+from tests.models.table import make_shallow, small_size
+from tests.serving.conftest import bundle_info
+from tl_core.cli import main
+from tl_core.models.graphs.edit import attach_head
+from tl_core.models.graphs.from_torch import export_backbone
+from tl_core.models.registry import network
+from tl_core.serving.bundle import Bundle, write_bundle
+
+
+def test_the_heat_of_the_answer_and_of_another_class_is_written(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = trained.data / "apple" / "000.jpg", tmp_path / "why.png"
+    assert main(["explain", str(trained.run_dir), str(file), "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["class"] == said["label"] == said["top"][0]["label"]
+    assert said["method"] == "class activation"
+    assert 0 < said["peak"]["x"] < 1
+    assert 0 < said["peak"]["y"] < 1
+    with Image.open(file) as original, Image.open(out) as drawn:
+        assert abs(drawn.width / drawn.height - original.width / original.height) < 0.02
+        first = np.asarray(drawn.convert("RGB"))
+    wanted = ["--class", "Kirsche", "--json"]
+    assert main(["explain", str(trained.run_dir / "bundle"), str(file), "--out", str(out), *wanted]) == 0
+    assert json.loads(capsys.readouterr().out)["class"] == "Kirsche"
+    with Image.open(out) as drawn:
+        assert not np.array_equal(first, np.asarray(drawn.convert("RGB")))
+
+
+def test_it_says_in_words_where_the_evidence_lies(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = trained.data / "apple" / "001.jpg", tmp_path / "why.png"
+    assert main(["explain", str(trained.run_dir), str(file), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "from the left and" in said
+    assert "no proof" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "more", "kind", "words"),
+    [
+        ("apple/nothing.jpg", (), "not_found", "nothing.jpg"),
+        ("apple/broken.jpg", (), "unreadable_image", ""),
+        ("apple/000.jpg", ("--class", "aple"), "unknown_name", "apple"),
+    ],
+)
+def test_what_cannot_be_explained_is_said_in_words(
+    image: str,
+    more: tuple[str, ...],
+    kind: str,
+    words: str,
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "why.png"
+    arguments = ["explain", str(trained.run_dir), str(trained.data / image), "--out", str(out), *more, "--json"]
+    assert main(arguments) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == kind
+    assert words in error["message"]
+    assert not out.exists()
+
+
+def test_an_output_that_is_no_png_is_refused_before_anything_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", str(tmp_path / "no-run"), "a.jpg", "--out", str(tmp_path / "why.gif"), "--json"]) == 2
+    assert "why.gif cannot be written" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def hidden_layer(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of a network with a hidden layer between its map and its head."""
+    folder = tmp_path_factory.mktemp("hidden")
+    row = network("mobilenet_v3_small")
+    backbone = make_shallow(row)
+    assert backbone.head is not None
+    export_backbone(backbone, small_size(row), folder / "backbone.onnx")
+    weight, bias = backbone.head.weight.detach().numpy(), backbone.head.bias.detach().numpy()
+    attach_head(folder / "backbone.onnx", weight, bias, folder / "whole.onnx")
+    info = bundle_info(
+        backbone=row.name,
+        classes=tuple("abcdefg"),
+        image_size=small_size(row),
+        embedding_size=row.embedding_size,
+        linear_on_pooled=False,
+    )
+    whole = network_tensors(row.name, backbone.tensors())
+    return write_bundle(folder / "bundle", info=info, onnx=folder / "whole.onnx", tensors=whole)
+
+
+def network_tensors(name: str, kept: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Those of the whole network, of which a shallow one has a part."""
+    from tl_core.models.build import build
+
+    whole = build(network(name), weights=None, classes=7, like=None).tensors() | kept
+    return {key: value.numpy() for key, value in whole.items()}
+
+
+def test_networks_with_a_hidden_layer_are_explained_by_gradients(
+    hidden_layer: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(0, 0).save(tmp_path / "a.jpg")
+    out = tmp_path / "why.png"
+    assert main(["explain", str(hidden_layer.folder), str(tmp_path / "a.jpg"), "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["method"] == "gradients"
+    assert out.is_file()
+
+
+def test_a_network_that_is_not_known_here_cannot_be_explained(
+    hidden_layer: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (hidden_layer.folder / "bundle.json").read_text().replace("mobilenet_v3_small", "nobodys_net")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for file in hidden_layer.folder.iterdir():
+        (foreign / file.name).hardlink_to(file)
+    (foreign / "bundle.json").unlink()
+    (foreign / "bundle.json").write_text(text)
+    picture(0, 0).save(tmp_path / "a.jpg")
+    out = str(tmp_path / "why.png")
+    assert main(["explain", str(foreign), str(tmp_path / "a.jpg"), "--out", out, "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == "bundle"
+    assert "nobodys_net cannot be built here" in error["message"]

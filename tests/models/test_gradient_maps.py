@@ -1,0 +1,157 @@
+"""The evidence lies on the patch that decides the class, in small networks that have learned so from random weights.
+
+`python -m tests.models.test_gradient_maps NAME...` prints the table in docs/honesty.md, or these rows of it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.models.planted import CLASSES, PATCHES, Planted, shallow, teach
+from tests.serving.conftest import bundle_info
+from tl_core.models.gradient_maps import class_evidence
+from tl_core.models.registry import network
+from tl_core.serving import heatmaps
+from tl_core.serving.bundle import Bundle
+from tl_core.serving.bundle_files import TENSORS
+
+PICTURES, NEEDED = 50, 45
+
+
+class Taught(NamedTuple):
+    """How a small network of a family is taught."""
+
+    network: str
+    size: int = 160
+    """Side of the pictures, pixels."""
+    side: int = 56
+    """Side of the patch, pixels."""
+    rate: float = 2e-3
+    repeats: int = 1
+    """Blocks of a kind that work."""
+
+
+QUICK = (
+    Taught("shufflenet_v2_x0_5"),
+    Taught("mobilenet_v3_small"),
+    Taught("deit_tiny_patch16_224", 112, 40, 5e-4, 2),
+)
+"""Linear on the mean of the map, not linear, and of tokens."""
+FURTHER = (
+    Taught("efficientnet_lite0"),
+    Taught("mobilenetv4_conv_small"),
+    Taught("convnextv2_atto", rate=1e-3),
+    Taught("squeezenet1_1", 128, 48, 5e-4),
+    Taught("resnet18", 128, 48, 1e-3),
+    Taught("alexnet", rate=2e-4),
+    Taught("mnasnet0_5"),
+    Taught("mobilenet_v2"),
+    Taught("vit_small_patch14_dinov2", 112, 40, 3e-4, 2),
+    Taught("eva02_tiny_patch14_336", 112, 40, 5e-4, 2),
+    Taught("vit_small_patch16_dinov3", 112, 40, 3e-4, 2),
+    Taught("efficientnet_b0"),
+    Taught("regnet_y_400mf"),
+    Taught("googlenet", 128, 48, 1e-3),
+    Taught("densenet121", 128, 48, 1e-3),
+    Taught("vit_base_patch16_clip_224", 112, 40, 1e-4, 2),
+    Taught("vit_base_patch16_siglip_224", 112, 40, 1e-4, 2),
+    Taught("vit_b_16", 112, 40, 1e-4, 2),
+    Taught("convnext_tiny", 128, 48, 3e-4),
+    Taught("efficientnet_v2_s", 128, 48, 1e-3),
+    Taught("vgg11_bn", 128, 48, 1e-4),
+    Taught("inception_v3", 160, 56, 1e-3),
+    Taught("swin_t", 128, 48, 3e-4),
+    Taught("swin_v2_t", 128, 48, 3e-4),
+    Taught("maxvit_t", 224, 80, 3e-4),
+)
+"""The smallest network of each further published architecture."""
+
+
+class Found(NamedTuple):
+    way: str
+    right: int
+    """Answers that are right."""
+    peaks: int
+    """Pictures whose heat for the answer is highest within the patch."""
+
+
+def judge(taught: Taught, folder: Path) -> Found:
+    backbone = shallow(network(taught.network), taught.size, repeats=taught.repeats)
+    teach(backbone, taught.size, taught.side, rate=taught.rate, most=300)
+    new = Planted(PICTURES, taught.size, taught.side, seed=7, classes=PATCHES)
+    info = bundle_info(
+        backbone=taught.network,
+        classes=tuple("abcd"),
+        embedding_size=backbone.network.embedding_size,
+        linear_on_pooled=backbone.network.layout.linear_on_pooled,
+    )
+    save_file(backbone.tensors(), folder / TENSORS)
+    weights = heatmaps.class_weights(Bundle(folder, info)) if heatmaps.linear(info) else None
+    right = peaks = 0
+    for number, pixels in enumerate(new.pixels):
+        with torch.no_grad():
+            images = backbone.normalise(torch.from_numpy(pixels)[None])
+            answer = int(backbone(images).argmax())
+            spatial = backbone.map(backbone.spatial(images))[0].numpy()
+        if weights is None:
+            (positions,) = class_evidence(backbone, pixels, [answer])
+        else:
+            positions = heatmaps.evidence(spatial, weights)[answer]
+        peak = heatmaps.peak_of(heatmaps.heat(positions, taught.size, taught.size))
+        right += answer == new.labels[number]
+        peaks += peak is not None and new.held(number, *peak)
+    return Found("gradients" if weights is None else "map", right, peaks)
+
+
+@pytest.mark.parametrize("taught", QUICK, ids=lambda taught: taught.network)
+def test_the_patch_that_decides_the_class_is_hottest(taught: Taught, tmp_path: Path) -> None:
+    found = judge(taught, tmp_path)
+    assert found.right >= NEEDED
+    assert found.peaks >= NEEDED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taught", FURTHER, ids=lambda taught: taught.network)
+def test_the_patch_is_hottest_in_every_family(taught: Taught, tmp_path: Path) -> None:
+    test_the_patch_that_decides_the_class_is_hottest(taught, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "mobilenet_v3_small"])
+def test_the_evidence_explains_the_logits(name: str) -> None:
+    """Activation times gradient adds up to the logit where what lies between is linear; here, to what the logit changes at first."""
+    backbone = shallow(network(name), 112)
+    pixels = Planted(1, 112, 40, seed=1).pixels[0]
+    first, second = class_evidence(backbone, pixels, [0, 2]), class_evidence(backbone, pixels, [2, 1])
+    assert first.shape == (2, *second.shape[1:])
+    assert np.array_equal(first[1], second[0])
+    every = class_evidence(backbone, pixels, range(CLASSES))
+    assert np.allclose(every.sum(0), 0, atol=1e-4 * np.abs(every).max()), "classes are compared with their mean"
+
+
+def test_the_functions_of_torch_are_as_they_were_afterwards() -> None:
+    backbone = shallow(network("deit_tiny_patch16_224"), 112)
+    before = nn.functional.layer_norm, nn.functional.scaled_dot_product_attention
+    class_evidence(backbone, Planted(1, 112, 40, seed=1).pixels[0], [0])
+    assert (nn.functional.layer_norm, nn.functional.scaled_dot_product_attention) == before
+
+
+def main(names: list[str]) -> None:
+    for taught in (*QUICK, *FURTHER):
+        if not names or taught.network in names:
+            with tempfile.TemporaryDirectory() as folder:
+                found = judge(taught, Path(folder))
+            family = network(taught.network).layout.published
+            print(f"| {family} | `{taught.network}` | {found.way} | {found.right} | {found.peaks} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,94 @@
+"""Where in a picture the evidence for a class lies, by gradients through the whole network. Needs torch.
+
+This is for networks whose logits are not linear in their map; `tl_core.serving.heatmaps` reads the evidence of the others off the
+bundle. It is an approximation: a gradient says what a small change would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tl_core.errors import ModelError
+from tl_core.models.build import Backbone
+
+
+def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
+    """How much each position of the picture `pixels` uint8 (S, S, 3) speaks for each of `classes` (indices): float32 (M, h, w).
+
+    `backbone` is in eval mode, with a head, on the CPU. Below 0, a position speaks against the class. A class is compared with the mean
+    of all classes, since only differences of logits change the probabilities. It is the gradient times the activation, summed over the
+    channels: of the last stage's output (HiResCAM, arXiv 2011.08891, which is Grad-CAM, arXiv 1610.02391, where the gradient is the same at
+    each position), and in networks of tokens, which mix the places in every block, of the patches before the first block, while attention
+    and the norms' divisors are held constant (conservative propagation, arXiv 2202.07304).
+
+    Raises:
+        ModelError: the features have one position only.
+    """
+    layout = backbone.network.layout
+    cut = 1 if layout.map_layout == "tokens" else len(backbone.stages)
+    images = backbone.normalise(torch.tensor(pixels)[None])
+    with torch.no_grad():
+        given = backbone.spatial(images) if cut == len(backbone.stages) else backbone.prefix(cut)(images)
+    if backbone.map(given).shape[2:] == (1, 1):
+        raise ModelError(
+            f"The features of {backbone.network.name} that Graft can reach have one position, so they say nothing about places."
+        )
+    given = given.detach().requires_grad_()
+    with torch.enable_grad(), _constant_attention():
+        logits = _after(backbone, cut, given)[0]
+        targets = [logits[index] - logits.mean() for index in classes]
+        gradients = [torch.autograd.grad(target, given, retain_graph=True)[0] for target in targets]
+    read = torch.cat([gradient * given.detach() for gradient in gradients])
+    found: NDArray[np.float32] = backbone.map(read).sum(1).numpy()
+    return found
+
+
+def _after(backbone: Backbone, cut: int, given: Tensor) -> Tensor:
+    """The logits (1, C) from the output `given` of stage number `cut`, counted from 1."""
+    if cut < len(backbone.stages):
+        return cast(Tensor, backbone.suffix(cut)(given))
+    head = backbone.module.get_submodule(backbone.network.head)
+    return cast(Tensor, head(backbone.pool(given)))
+
+
+@contextmanager
+def _constant_attention() -> Iterator[None]:
+    """Meanwhile no gradient flows through the weights of attention, nor through what layer norm divides by.
+
+    torchvision and timm leave both to these two functions of torch.
+    """
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
+        scale = options.get("scale") or query.shape[-1] ** -0.5
+        scores = query @ key.transpose(-2, -1) * scale
+        weights = (scores if attn_mask is None else scores + attn_mask).softmax(-1)
+        return cast(Tensor, weights.detach() @ value)
+
+    def normed(
+        input: Tensor,
+        normalized_shape: Sequence[int],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        over = tuple(range(-len(normalized_shape), 0))
+        centred = input - input.mean(over, keepdim=True)
+        scaled = centred / (centred.square().mean(over, keepdim=True) + eps).sqrt().detach()
+        scaled = scaled if weight is None else scaled * weight
+        return scaled if bias is None else scaled + bias
+
+    own = {"scaled_dot_product_attention": attend, "layer_norm": normed}
+    kept = {name: getattr(functional, name) for name in own}
+    vars(functional).update(own)
+    try:
+        yield
+    finally:
+        vars(functional).update(kept)
