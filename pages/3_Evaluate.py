@@ -3,6 +3,7 @@
 import streamlit as st
 
 from ui import bundle_download, runview, workspace
+from ui.compare_page import choosing
 from ui.evaluate_page import failing, moved, results, sureness
 from ui.places import EVALUATE, PREDICT
 
@@ -10,8 +11,10 @@ with workspace.page(EVALUATE) as here:
     run = runview.chooser(here)
     result = results.load(run, here.workspace)
     results.top(result)
-    if st.button("Try it on new pictures", type="primary", icon=PREDICT.icon):
-        here.go(PREDICT, run=run.id)
+    with st.container(horizontal=True):
+        if st.button("Try it on new pictures", type="primary", icon=PREDICT.icon):
+            here.go(PREDICT, run=run.id)
+        choosing.offer(here, run)
     results.matrix(result)
     results.per_class(result)
     results.worst(result)

@@ -6,7 +6,9 @@ Colours are chosen to be read on a light and on a dark page; text takes the page
 from __future__ import annotations
 
 import copy
+import html
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +19,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st  # its import registers the template that follows the page's theme
 
-from ui.words import NARROW, SPLIT_WORDS, label, percent
+from ui.words import NARROW, SPLIT_WORDS, file_stem, label, percent
 
 FROZEN = "#8BA0B2"
 """The colour of what stays frozen: a cool blue-grey."""
@@ -26,17 +28,23 @@ TRAINABLE = "#3C9B63"
 MUTED = "rgba(128,140,134,0.45)"
 _TEXT_UP_TO = 24
 """The most classes of a confusion matrix with which a number fits into its cell."""
-CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
+_TITLE_LINE = 38
+"""Characters of a title that fit on one line beside the button that saves the figure, on a phone."""
+_LINE_HEIGHT = 18
+"""Pixels."""
+_TOP = 44
+"""Pixels above the axes of a figure whose title has one line."""
 
 
 def _template() -> go.layout.Template:
     template = copy.deepcopy(pio.templates["streamlit"])
     template.layout.update(
-        margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        margin={"l": 8, "r": 8, "t": _TOP, "b": 8},
         title={"font": {"size": 15}, "x": 0, "xanchor": "left", "yanchor": "top", "y": 0.97},
         legend={"orientation": "h", "x": 0, "y": -0.28, "yanchor": "top", "title": {"text": ""}},
         hoverlabel={"font": {"size": 13}},
         dragmode=False,
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#7C8A83", "activecolor": TRAINABLE},
     )
     for axis in (template.layout.xaxis, template.layout.yaxis):
         axis.update(zeroline=False, fixedrange=True, automargin=True, showgrid=False)
@@ -47,14 +55,40 @@ def _template() -> go.layout.Template:
 pio.templates["graft"] = _template()
 
 
-def show(figure: go.Figure, *, key: str, alt: str) -> None:
-    """Draw `figure` without a toolbar. `alt` is read out by a screen reader: what the figure shows."""
-    st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
+def show(figure: go.Figure, *, key: str, alt: str, lasso: bool = False, **selecting: Any) -> Any:
+    """Draw `figure` with a button that saves it as a PNG; what `st.plotly_chart` returns.
+
+    `alt` is read out by a screen reader: what the figure shows. `lasso`: points are selected by drawing around them, so there are buttons
+    for that, too. `selecting`: what `st.plotly_chart` takes for selections.
+    """
+    return st.plotly_chart(figure, key=key, config=_config(figure, lasso=lasso), alt=alt, **selecting)
+
+
+def _config(figure: go.Figure, *, lasso: bool) -> dict[str, Any]:
+    """Plotly's configuration. The button is plotly's own: it can be reached by keyboard, and saves the figure as it stands, on the page's background."""
+    title = html.unescape(figure.layout.title.text or "").replace("<br>", " ")
+    return {
+        "displayModeBar": True,
+        "displaylogo": False,
+        "scrollZoom": False,
+        "doubleClick": False,
+        "modeBarButtons": [[*(["lasso2d", "select2d"] if lasso else []), "toImage"]],
+        "toImageButtonOptions": {"format": "png", "scale": 2, "filename": file_stem(title)},
+    }
 
 
 def titled(title: str, height: int) -> go.Figure:
-    """An empty figure in the template of all figures; `title` says what it shows, `height` is in pixels."""
-    return go.Figure(layout={"template": "graft", "title": {"text": title}, "height": height})
+    """An empty figure in the template of all figures; `title` says what it shows, `height` is in pixels, without further lines of the title."""
+    lines = textwrap.wrap(title, _TITLE_LINE, break_long_words=False, break_on_hyphens=False)
+    more = _LINE_HEIGHT * max(0, len(lines) - 1)
+    return go.Figure(
+        layout={
+            "template": "graft",
+            "title": {"text": "<br>".join(lines)},
+            "height": height + more,
+            "margin": {"t": _TOP + more},
+        }
+    )
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -271,7 +305,6 @@ def confusion_matrix(
         hoverdistance=-1,
         hovermode="closest",
         clickmode="event+select",
-        margin={"l": 8, "r": 8, "t": 48, "b": 8},
     )
     shares = [[count / (sum(row) or 1) for count in row] for row in counts]
     for pale, strong, wanted in (("#C9E3D3", "#4FAE77", True), ("#F3DDBD", "#E08A35", False)):
@@ -343,12 +376,6 @@ def clicked(selection: Any) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-LASSO_CONFIG = CONFIG | {
-    "displayModeBar": True,
-    "displaylogo": False,
-    "modeBarButtons": [["lasso2d", "select2d"]],
-}
-"""For a chart in which points are selected by drawing around them."""
 CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7F00", "#6B7280")
 """Colours of classes in their order, told apart by the colour-blind, too; further classes have them again with another symbol."""
 _MOST_NAMED = 24

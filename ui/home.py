@@ -12,7 +12,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, tour
-from ui.places import DATA, EVALUATE, HOME, PLACES, TRAIN, Here
+from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, succeeded
 from ui.taking import keeping, room
 from ui.words import ago, plain, plural
 
@@ -97,7 +97,10 @@ def runs(here: Here) -> None:
     found = here.workspace.runs()
     if not found:
         return
-    st.header("Your runs", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header("Your runs", anchor=False, width="stretch")
+        if len(succeeded(found)) > 1:
+            here.link(COMPARE, "Compare them")
     names = {dataset.id: dataset.name for dataset in here.workspace.datasets()}
     place, shown = grids.paged(found, key="runs", page_size=_SHOWN)
     with place:

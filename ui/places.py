@@ -7,7 +7,7 @@ input says and offers, the tiles of Home, and the guided tour.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -63,6 +63,8 @@ class Place:
     """The button with which a page that misses something leads here."""
     meanwhile: str = ""
     """What such a page says while the job that makes it is at work."""
+    keeps: tuple[str, ...] = ()
+    """Query parameters that only this page has, so that a link to it and a reload keep what was chosen here."""
 
 
 HOME = Place(
@@ -134,14 +136,23 @@ PREDICT = Place(
         tour="Three pictures that it had never seen, and how sure it is of each. The same file is what you take home.",
     ),
 )
+COMPARE = Place(
+    name="Compare",
+    file="pages/5_Compare.py",
+    icon=":material/balance:",
+    sentence="Which of your runs is better, on pictures that all of them were judged on.",
+    needs=RunFolder,
+    without="There is nothing to compare yet: no classifier has been trained here.",
+    keeps=("compare",),
+)
 IDEAS = Place(
     name="Ideas",
-    file="pages/5_Ideas.py",
+    file="pages/6_Ideas.py",
     icon=":material/lightbulb:",
     sentence="What a network learns, layer by layer, and how much of it to re-train.",
     shows=(RankSpec, LearningRateSpec),
 )
-PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, IDEAS))
+PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, COMPARE, IDEAS))
 """Every page by its name, in the order of the links."""
 
 
@@ -195,8 +206,19 @@ class Here:
         jobs: Iterable[JobFolder | None] = [self.dataset] if kind is DatasetFolder else self.workspace.runs()
         return any(succeeded([job]) for job in jobs)
 
-    def query(self, *, dataset: str | None = None, run: str | None = None) -> dict[str, str]:
-        """Query parameters of a link that keeps the place, with another data set or run where one is named.
+    def compared(self) -> list[str]:
+        """Ids of the runs that the address of the page Compare names, in its order, each once."""
+        return list(dict.fromkeys(filter(None, st.query_params.get("compare", "").split(","))))
+
+    def keep_compared(self, runs: Sequence[str]) -> None:
+        """Name the runs of these ids in the address."""
+        st.query_params["compare"] = ",".join(runs)
+        st.session_state["address"] = self.query()
+
+    def query(
+        self, *, dataset: str | None = None, run: str | None = None, compare: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Query parameters of a link that keeps the place, with another data set or run, or runs to compare, where they are named.
 
         Another data set closes the open run, and another run the open data set: its own is opened with it.
         """
@@ -208,15 +230,20 @@ class Here:
             "run": open_run,
             "tour": "on" if touring() else None,
             "draft": draft_name(),
+            **{name: st.query_params.get(name) for name in self.place.keeps},
         }
+        if compare:
+            parts["compare"] = ",".join(compare)
         return {name: value for name, value in parts.items() if value}
 
-    def go(self, place: Place, *, dataset: str | None = None, run: str | None = None) -> None:
-        """Open another page of this workspace; does not return."""
+    def go(
+        self, place: Place, *, dataset: str | None = None, run: str | None = None, compare: Sequence[str] = ()
+    ) -> None:
+        """Open another page of this workspace; does not return. `compare`: ids of the runs to compare there."""
         if dataset:
             # Whoever opens a data set has stopped bringing another one.
             st.session_state["bring"] = "no"
-        st.switch_page(place.file, query_params=self.query(dataset=dataset, run=run))
+        st.switch_page(place.file, query_params=self.query(dataset=dataset, run=run, compare=compare))
 
     def choose(self, what: Literal["dataset", "run"], names: dict[str, str], opened: str, **how: Any) -> None:
         """A select box of data sets or runs, `names` by id; the chosen one is opened on this page. `how`: as st.selectbox."""

@@ -43,10 +43,11 @@ def accuracy(run: RunFolder) -> str | None:
 
 def describe(run: RunFolder) -> str:
     """Backbone, strategy, and the version of the data set unless it is the first; for a line under the name."""
-    return plain(_described(run), longest=200)
+    return plain(described(run), longest=200)
 
 
-def _described(run: RunFolder) -> str:
+def described(run: RunFolder) -> str:
+    """As `describe`, as plain text."""
     spec = run.spec()
     return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}{of_version(run)}"
 
@@ -200,15 +201,16 @@ def chooser(here: Here) -> RunFolder:
     finished = succeeded(here.workspace.runs())
     opened = here.run if here.run in finished else finished[0]
     if len(finished) > 1:
-        here.choose("run", distinct({run.id: _choice(run) for run in finished}), opened.id, label="Run")
+        here.choose("run", distinct({run.id: choice(run) for run in finished}), opened.id, label="Run")
     return opened
 
 
-def _choice(run: RunFolder) -> str:
+def choice(run: RunFolder) -> str:
+    """The label of a run in a box to choose from: its name, how good it is, what it was trained with."""
     try:
         shown = run.headline().shown
         said = f", {percent(shown.accuracy)} right ({interval(*shown.interval)})" if shown else ", all of one moment"
     except GraftError:
         said = ""
     # No "2 min ago": a label must stay the same from one look to the next.
-    return f"{run.name}{said}, {_described(run)}"
+    return f"{run.name}{said}, {described(run)}"

@@ -107,7 +107,7 @@ def _token() -> str:
     asked = st.query_params.get("workspace")
     if asked is None:
         asked = address.get("workspace") or new_token()
-        for name in ("dataset", "run", "tour", "draft"):
+        for name in ("dataset", "run", "tour", "draft", "compare"):
             if name in address and name not in st.query_params:
                 st.query_params[name] = address[name]
     elif address and asked != address.get("workspace"):

@@ -155,7 +155,7 @@ def test_pages_say_which_version_a_run_learned_from(open_page: Open) -> None:
     app = open_page("pages/3_Evaluate.py", run=second.id)
     assert [option.endswith("version 2 of the data") for option in app.selectbox[0].options] == [True, False]
     assert "Runs on different versions of the data were judged on different pictures" in text(
-        open_page("pages/5_Ideas.py", dataset=data.id)
+        open_page("pages/6_Ideas.py", dataset=data.id)
     )
 
 

@@ -13,13 +13,13 @@ from ui import asking
 
 def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> None:
     data = records.dataset(records.workspace())
-    app = open_page("pages/5_Ideas.py", dataset=data.id)
+    app = open_page("pages/6_Ideas.py", dataset=data.id)
     assert not app.exception
     assert text(app).count("yours, perhaps: 42") == 2
     assert "None yet" in text(app)
     for strategy in ("feature_extraction", "lp_ft"):
         records.run(records.workspace(), data, strategy=strategy)
-    app = open_page("pages/5_Ideas.py", dataset=data.id)
+    app = open_page("pages/6_Ideas.py", dataset=data.id)
     assert "2 runs on these pictures" in text(app)
     assert app.button(key="look").label == "See what it sees"
 
@@ -27,7 +27,7 @@ def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> N
 def test_what_is_looked_into_has_the_chosen_weights(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[QuestionSpec] = []
     monkeypatch.setattr(asking, "put", lambda workspace, spec: asked.append(spec))
-    app = open_page("pages/5_Ideas.py", dataset=records.dataset(records.workspace()).id)
+    app = open_page("pages/6_Ideas.py", dataset=records.dataset(records.workspace()).id)
     app.session_state["backbone"] = "vit_b_16"
     app.session_state["weights-vit_b_16"] = "IMAGENET1K_SWAG_E2E_V1"
     app.run()

@@ -224,7 +224,7 @@ def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(open_page:
         assert not app.exception
         assert said in text(app)
         assert "it had never seen" not in text(app)
-    app = open_page("pages/5_Ideas.py", dataset=data.id)
+    app = open_page("pages/6_Ideas.py", dataset=data.id)
     assert not app.exception
     assert "1 run on these pictures cannot be compared" in text(app)
     other = records.run(records.workspace(), data)
@@ -382,7 +382,7 @@ def test_a_list_of_runs_reads_a_report_again_only_when_it_changed(
     data = records.dataset(records.workspace())
     run = records.run(records.workspace(), data)
     records.run(records.workspace(), data)
-    home, ideas = open_page(), open_page("pages/5_Ideas.py", dataset=data.id)
+    home, ideas = open_page(), open_page("pages/6_Ideas.py", dataset=data.id)
     read: list[str] = []
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))

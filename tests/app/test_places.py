@@ -40,27 +40,27 @@ def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(ROOT))
     shutil.copy(ROOT / "streamlit_app.py", tmp_path)
     shutil.copytree(ROOT / "pages", tmp_path / "pages")
-    (tmp_path / "pages" / "6_Compare.py").write_text(SWITCH.format(name="COMPARE"))
+    (tmp_path / "pages" / "7_Share.py").write_text(SWITCH.format(name="SHARE"))
     row = Place(
-        name="Compare",
-        file="pages/6_Compare.py",
-        icon=":material/compare:",
-        sentence="Two runs side by side.",
+        name="Share",
+        file="pages/7_Share.py",
+        icon=":material/share:",
+        sentence="A run for others.",
         needs=RunFolder,
-        without="There is nothing to compare yet.",
-        step=Step(title="Which is better?", promise="Two runs, one picture.", tour="Both saw the same pictures."),
+        without="There is nothing to share yet.",
+        step=Step(title="Show others", promise="Two runs, one picture.", tour="Both saw the same pictures."),
     )
-    monkeypatch.setattr(places, "COMPARE", row, raising=False)
+    monkeypatch.setattr(places, "SHARE", row, raising=False)
     monkeypatch.setitem(PLACES, row.name, row)
     app = AppTest.from_file(str(tmp_path / "streamlit_app.py"), default_timeout=PATIENCE)
     app.query_params["workspace"] = records.TOKEN
     app.run()
-    assert "Which is better?" in text(app)
+    assert "Show others" in text(app)
     assert row.name in [link.proto.label for link in app.get("page_link")]
 
     app.switch_page(row.file).run()
-    assert app.title[0].value == "Compare"
-    assert {"Two runs side by side.", "There is nothing to compare yet."} <= set(text(app).splitlines())
+    assert app.title[0].value == "Share"
+    assert {"A run for others.", "There is nothing to share yet."} <= set(text(app).splitlines())
     assert [button.label for button in app.button] == ["Bring pictures"]
 
     records.run(records.workspace(), records.dataset(records.workspace()))

@@ -108,6 +108,11 @@ class Together:
         return np.array(said, dtype=np.int64)
 
     @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(R, N) the probability of what each of the R runs said."""
+        return np.array([[one.probabilities[one.at[picture]] for picture in self.pictures] for one in self.tested])
+
+    @cached_property
     def groups(self) -> NDArray[np.int64]:
         """(N,) the group of each picture: those that any of the runs knew to show the same thing are one."""
         joined = Joined(len(self.pictures))

@@ -72,7 +72,7 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn:
     )
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        picked = st.plotly_chart(
+        picked = charts.show(
             charts.picture_map(
                 found.rows,
                 found.x,
@@ -84,7 +84,7 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn:
                 drawn=drawn,
             ),
             key=f"{key}-chart-{'-'.join(map(str, shown))}",
-            config=charts.LASSO_CONFIG,
+            lasso=True,
             on_select="rerun",
             selection_mode=("lasso", "box", "points"),
             alt="A dot for each picture, in the colour of its class; similar pictures lie near each other",

@@ -150,7 +150,7 @@ def matrix(result: Result) -> None:
         drawn, counts = result.drawn(), result.report.test.confusion
         named = sum(row[index] for index, row in enumerate(counts))
         chosen = (drawn.index(truth), drawn.index(answer)) if {truth, answer} <= set(drawn) else None
-        st.plotly_chart(
+        charts.show(
             charts.confusion_matrix(
                 [classes[row] for row in drawn],
                 [[counts[row][column] for column in drawn] for row in drawn],
@@ -158,7 +158,6 @@ def matrix(result: Result) -> None:
                 title=f"{named:,} of {result.report.test.images:,} answers are right",
             ),
             key=chart_key,
-            config=charts.CONFIG,
             on_select=lambda: _choose_cell(drawn, chart_key, truth_key, said_key),
             selection_mode="points",
             alt=f"Confusion matrix: {percent(result.report.test.accuracy)} on the diagonal",

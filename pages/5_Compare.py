@@ -1,0 +1,15 @@
+"""The Compare page: which of several runs is better, on pictures that all of them were judged on."""
+
+import streamlit as st
+
+from ui import workspace
+from ui.compare_page import choosing, differing, pareto, verdicts
+from ui.places import COMPARE
+
+with workspace.page(COMPARE) as here:
+    found = choosing.runs(here)
+    if len(found.tested) < 2:
+        st.stop()
+    verdicts.show(found)
+    pareto.show(found)
+    differing.show(here, found)

@@ -1,0 +1,123 @@
+"""Shows on the Compare page which run is better, and what each reached and cost."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import streamlit as st
+
+from tl_core.documents.verdict import Comparison
+from tl_core.runs.comparing import Together
+from ui import runview
+from ui.compare_page.choosing import LETTERS
+from ui.words import interval, percent, plain, plural
+
+
+def show(found: Together) -> None:
+    """The verdict as a headline, how it came about, what to keep in mind, and a table of the runs."""
+    letters = LETTERS[: len(found.runs)]
+    pairs = list(combinations(letters, 2))
+    st.header(headline(pairs, found.comparisons), anchor=False)
+    units = found.comparisons[0].groups
+    alone = units == len(found.pictures)
+    grouped = "" if alone else f", in {units:,} groups of pictures that show the same thing,"
+    st.caption(
+        f"On the {plural(len(found.pictures), 'test picture')}{grouped} that all of these runs were judged on and none learned from. "
+        + (_details(found.comparisons[0]) if len(pairs) == 1 else _CORRECTED)
+    )
+    for caution in found.cautions(lambda name: plain(name, longest=24)):
+        st.warning(caution, icon=":material/warning:")
+    _table(found, letters)
+    if len(pairs) > 1:
+        _pairs(pairs, found.comparisons)
+
+
+_CORRECTED = (
+    "“Better” and “worse” are said where chance would favour one of two equally good runs as much in less than one of twenty cases, corrected "
+    "for the number of pairs (McNemar's exact test, Holm's correction)."
+)
+
+
+def headline(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> str:
+    """What was found, in a sentence; `pairs` are the letters of the two runs of each comparison."""
+    if len(pairs) == 1:
+        (a, b), one = pairs[0], comparisons[0]
+        return f"{b} is {one.said} than {a}" if one.verdict != "cannot_tell" else f"{one.said[0].upper()}{one.said[1:]}"
+    better = [
+        (b, a) if one.verdict == "better" else (a, b)
+        for (a, b), one in zip(pairs, comparisons, strict=True)
+        if one.verdict != "cannot_tell"
+    ]
+    pictures = plural(comparisons[0].images, "picture")
+    if not better:
+        return f"Cannot tell any two of them apart with {pictures}"
+    winners = dict.fromkeys(winner for winner, _ in better)
+    said = ", ".join(
+        f"{winner} is better than {_listed([loser for one, loser in better if one == winner])}" for winner in winners
+    )
+    return said if len(better) == len(pairs) else f"{said}; the others cannot be told apart with {pictures}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _details(one: Comparison) -> str:
+    low, high = one.interval
+    points = f"{100 * one.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
+    return (
+        f"Accuracy of B minus that of A: {points}. Two equally good runs would differ by as much in {percent(one.p_value)} of cases (McNemar's exact "
+        "test); below 5 %, one is called better."
+    )
+
+
+def _table(found: Together, letters: str) -> None:
+    rows = list(zip(letters, found.figures, found.runs, strict=True))
+    table = {
+        "Run": [f"{letter}  {figures.name}" for letter, figures, _ in rows],
+        "Right": [100 * figures.accuracy for _, figures, _ in rows],
+        "In 95 of 100 cases": [interval(*figures.interval) for _, figures, _ in rows],
+        "Seconds": [figures.seconds for _, figures, _ in rows],
+        "MB": [figures.megabytes for _, figures, _ in rows],
+        "How": [runview.described(run) for _, _, run in rows],
+    }
+    config = {
+        "Run": st.column_config.TextColumn(width=180),
+        "Right": st.column_config.NumberColumn(
+            help="Share of these pictures that it named rightly", format="%.1f %%", width=70
+        ),
+        "In 95 of 100 cases": st.column_config.TextColumn(
+            help="The range that holds the true share in 95 of 100 cases", width=110
+        ),
+        "Seconds": st.column_config.NumberColumn(
+            help="The whole run, without waiting; what was computed before and kept took none", format="%.1f", width=80
+        ),
+        "MB": st.column_config.NumberColumn(help="Size of its bundle", format="%.1f", width=70),
+        "How": st.column_config.TextColumn(
+            help="Backbone, strategy, and the version of the data unless it is the first"
+        ),
+    }
+    st.dataframe(table, column_config=config, hide_index=True, key="compared-runs")
+
+
+def _pairs(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> None:
+    table = {
+        "Pair": [f"{b} against {a}" for a, b in pairs],
+        "Verdict": [one.said for one in comparisons],
+        "Points": [100 * one.difference for one in comparisons],
+        "From": [100 * one.interval[0] for one in comparisons],
+        "To": [100 * one.interval[1] for one in comparisons],
+        "p": [one.p_value for one in comparisons],
+        "Differ": [one.differ for one in comparisons],
+    }
+    config = {
+        "Pair": st.column_config.TextColumn(width=100),
+        "Points": st.column_config.NumberColumn(
+            help="Difference in accuracy, percentage points", format="%+.1f", width=70
+        ),
+        "From": st.column_config.NumberColumn(help="Its 95 % interval", format="%+.1f", width=60),
+        "To": st.column_config.NumberColumn(help="Its 95 % interval", format="%+.1f", width=60),
+        "p": st.column_config.NumberColumn(help="Corrected p-value", format="%.3f", width=60),
+        "Differ": st.column_config.NumberColumn(help="Pictures on which the answers differ", width=60),
+    }
+    st.dataframe(table, column_config=config, hide_index=True, key="compared-pairs")
