@@ -4,7 +4,7 @@ import streamlit as st
 
 from ui import bundle_download, runview, workspace
 from ui.compare_page import choosing
-from ui.evaluate_page import failing, moved, results, sureness
+from ui.evaluate_page import breaking, failing, moved, results, sureness
 from ui.places import EVALUATE, PREDICT
 
 with workspace.page(EVALUATE) as here:
@@ -20,5 +20,6 @@ with workspace.page(EVALUATE) as here:
     results.worst(result)
     failing.show(here, result)
     sureness.show(result)
+    breaking.show(here, result)
     moved.show(result)
     bundle_download.take_home(run)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import LearningRateSpec, PictureMapSpec, RankSpec
+from tl_core.documents.questions import LearningRateSpec, PictureMapSpec, RankSpec, RobustnessSpec
 from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
@@ -113,6 +113,7 @@ EVALUATE = Place(
     file="pages/3_Evaluate.py",
     icon=":material/fact_check:",
     sentence="How far to trust it, measured on pictures that took no part in training.",
+    shows=(RobustnessSpec,),
     needs=RunFolder,
     without="There is nothing to judge yet: no classifier has been trained here.",
     step=Step(

@@ -17,6 +17,7 @@ from tl_core.cli.train import tell, tell_strategy
 from tl_core.documents.options import Recipe
 from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.status import UsedGpu
+from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.summary import summarise
@@ -210,6 +211,30 @@ def test_evaluate_goes_by_the_split_that_the_bundle_holds(
     (bundle / "split.json").unlink()
     assert main(["evaluate", str(bundle), str(trained.data), "--split", "test", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 9, "of an older bundle, the split is cut again by its seed"
+
+
+def test_robustness_changes_the_test_pictures_of_the_run_and_says_what_hurts_most(
+    trained: Trained, picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["robustness", str(trained.run_dir), str(trained.data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"images", "of_images", "clean", "effects", "hurt_most"}
+    assert found["images"] == found["of_images"] == trained.result["test_images"]
+    assert found["clean"]["accuracy"] == pytest.approx(trained.result["test_accuracy"])
+    assert [effect["corruption"] for effect in found["effects"]] == list(CORRUPTIONS)
+    assert [at["strength"] for at in found["effects"][2]["strengths"]] == [
+        CORRUPTIONS["jpeg"].said(at) for at in range(3)
+    ]
+    # Nine pictures of the test cannot show much, fifty that it has learned from can.
+    assert main(["robustness", str(trained.run_dir), str(trained.data), "--split", "all"]) == 0
+    said = capsys.readouterr().out
+    assert "As they are: " in said
+    assert "right on 60 pictures" in said
+    assert "JPEG quality 8" in said
+    assert "What hurts most: " in said
+    strangers = picture_folder({"apple": 3, "<b>Birne": 4}, root=tmp_path / "others")
+    assert main(["robustness", str(trained.run_dir), str(strangers)]) == 2
+    assert "Use --split all to judge by all pictures." in capsys.readouterr().err
 
 
 def test_evaluate_takes_all_of_a_folder_with_some_of_the_classes(

@@ -53,6 +53,7 @@ for command in (
     add_network.describe,
     rank.rank,
     bundles.evaluate,
+    bundles.robustness,
     bundles.predict,
     explain.explain,
     bundles.threshold,

@@ -1,4 +1,4 @@
-"""The commands `evaluate`, `predict` and `export`, which use the bundle of a finished run."""
+"""The commands `evaluate`, `robustness`, `predict` and `export`, which use the bundle of a finished run."""
 
 from __future__ import annotations
 
@@ -56,6 +56,59 @@ def evaluate(
     if leak:
         show.leak(leak.images, show.accuracy(without.accuracy, without.interval, without.images) if without else None)
     show.table(*class_table(found))
+
+
+def robustness(
+    run: Run,
+    data: Data,
+    *,
+    split: Annotated[
+        Literal["all", "train", "val", "test"],
+        typer.Option(
+            help="The part of DATA to change: of its folders train, val and test, or of the run's own split if DATA is the run's."
+        ),
+    ] = "test",
+    classes: CheckedClasses = "first",
+    json: Json = False,
+) -> None:
+    """Measure a run's bundle on pictures that are blurred, dark, turned and so on."""
+    from tl_core.data.sources import source_of
+    from tl_core.evaluation.comparison import LEVEL
+    from tl_core.evaluation.corruptions import CORRUPTIONS
+    from tl_core.runs.evaluate_bundle import bundle_robustness
+    from tl_core.runs.store.store import Store
+
+    spec = source_of(data, classes)
+    predictor = api.load(run)
+    with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
+        found = bars.run(
+            bundle_robustness(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
+        )
+    if json:
+        show.as_json(found.model_dump(mode="json", exclude={"schema_version"}))
+        return
+    clean = found.clean
+    some = f" of {found.of_images:,}, of every class its share" if found.images < found.of_images else ""
+    show.line(f"As they are: {show.accuracy(clean.accuracy, clean.interval, clean.images)}{some}.")
+    show.table(
+        ["corruption", "right at each strength", "the strongest", "percentage points lost there"],
+        [
+            [
+                CORRUPTIONS[effect.corruption].title,
+                ", ".join(show.percent(at.accuracy) for at in effect.strengths),
+                effect.strengths[-1].strength,
+                f"{100 * effect.strengths[-1].drop:.1f}" + ("" if effect.p_value < LEVEL else ", within chance"),
+            ]
+            for effect in found.effects
+        ],
+    )
+    titles = [CORRUPTIONS[name].title for name in found.hurt_most]
+    if not titles:
+        show.line("None of these changes costs more than chance explains.")
+    elif len(titles) == 1:
+        show.line(f"What hurts most: {titles[0]}.")
+    else:
+        show.line(f"What hurts most: {', '.join(titles)}. These pictures cannot tell which of them is worse.")
 
 
 def predict(

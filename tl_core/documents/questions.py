@@ -15,6 +15,7 @@ from tl_core.documents.base import Document, Record
 from tl_core.documents.judged_slice import JudgedBy, Slice
 from tl_core.documents.learning_curve import Growth
 from tl_core.documents.options import BATCH_SIZE, DEFAULT_NETWORK, STAGES, Device, Recipe
+from tl_core.documents.report import Accuracy
 from tl_core.documents.spec import Precision, Queue, TrainSpec
 from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 
@@ -429,6 +430,63 @@ class SlicesSpec(RunQuestion):
         return Handling("Looking where it fails", about=self.about())
 
 
+class Corrupted(Record):
+    """How many of the test pictures were answered rightly after a corruption at one strength."""
+
+    strength: str
+    """The strength in words, with its unit: "JPEG quality 20"."""
+    accuracy: float
+    interval: tuple[float, float]
+    """95 % interval of `accuracy`, fractions; over groups where pictures form groups."""
+    drop: float
+    """The accuracy without the corruption minus `accuracy`, fractions; below 0 where more were answered rightly."""
+
+
+class Effect(Record):
+    """What one corruption does to the answers."""
+
+    corruption: str
+    """Name of the row in `evaluation.corruptions`."""
+    strengths: tuple[Corrupted, ...]
+    """The weakest first."""
+    p_value: float
+    """Of the drop at the strongest: that of the exact paired test, corrected for the number of corruptions (Holm 1979)."""
+    example: int
+    """A picture, as a row of the manifest: the first that is answered rightly as it is, and wrongly at the weakest strength that changes any
+    answer so; where there is none, the first of all."""
+    said: tuple[int, ...]
+    """The class that the example is taken for as it is, and at each strength."""
+
+
+class Robustness(Answer):
+    """How a classifier answers its test pictures once they are changed."""
+
+    images: int
+    """How many pictures were asked about, at each strength."""
+    of_images: int
+    """How many there are; of many, a sample is asked about."""
+    clean: Accuracy
+    """Of the same pictures as they are."""
+    effects: tuple[Effect, ...]
+    """One for each corruption, in the order of the table."""
+    hurt_most: tuple[str, ...]
+    """The corruptions that cost the most at their strongest, the worst first: that with the largest drop, and those that a paired test
+    cannot tell from it. Empty where chance explains every drop."""
+
+
+class RobustnessSpec(RunQuestion):
+    """When does a classifier break? Its test pictures are changed, and its bundle is asked again."""
+
+    answer = Robustness
+    job: Literal["robustness"] = "robustness"
+    corruptions: tuple[str, ...] = Field(min_length=1)
+    """Names of rows in `evaluation.corruptions`."""
+
+    @property
+    def handling(self) -> Handling:
+        return Handling("Trying changed pictures", about=self.about(), lasting=True)
+
+
 QuestionSpec = (
     DescribeSpec
     | MeasureSpec
@@ -439,5 +497,6 @@ QuestionSpec = (
     | LabelReviewSpec
     | PictureMapSpec
     | SlicesSpec
+    | RobustnessSpec
 )
 """Every kind of question; `job` in the JSON tells which."""

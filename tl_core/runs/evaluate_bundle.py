@@ -1,4 +1,4 @@
-"""Measures a bundle on another labelled folder of pictures."""
+"""Measures a bundle on another labelled folder of pictures, as they are and once they are changed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest, Split
+from tl_core.documents.questions import Robustness
 from tl_core.documents.report import Leak, SplitMetrics
 from tl_core.documents.spec import IngestSpec
 from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import LayoutError, SpecError
 from tl_core.evaluation import metrics
+from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.runs.questions.robustness import Pictures, robustness
 from tl_core.serving.predictor import Predictor
 
 Part = Split | Literal["all"]
@@ -46,27 +49,46 @@ def evaluate_bundle(
         SpecError: the folder has no such split.
         DataError: the folder cannot be read as classes of pictures.
     """
+    record = predictor.bundle.split()
+    pictures = yield from _pictures(predictor, record, spec, part, workplace, cache)
+    yield StageStarted(stage="evaluation", title="Asking the classifier")
+    logits = yield from predictor.ask(pictures.pixels, pictures.rows)
+    probabilities, truth, groups = metrics.probabilities(logits), pictures.labels, pictures.groups
+    leak = None
+    if record and part in ("all", "test"):
+        leaked = np.isin(groups, list(record.learned_groups()))
+        leak = metrics.leak(probabilities.argmax(axis=1) == truth, leaked, groups)
+    return Measurement(metrics.split_metrics(probabilities, truth, predictor.classes, groups), leak)
+
+
+def bundle_robustness(
+    predictor: Predictor, spec: IngestSpec, *, part: Part, workplace: Path, cache: Cache
+) -> Generator[Event, None, Robustness]:
+    """Read the pictures that `spec` names into `workplace`, change `part` of them by each corruption, and ask the bundle about them.
+
+    `part`, and what is raised, are as for `evaluate_bundle`.
+    """
+    pictures = yield from _pictures(predictor, predictor.bundle.split(), spec, part, workplace, cache)
+    return (yield from robustness(predictor, pictures, list(CORRUPTIONS.values())))
+
+
+def _pictures(
+    predictor: Predictor, record: SplitRecord | None, spec: IngestSpec, part: Part, workplace: Path, cache: Cache
+) -> Generator[Event, None, Pictures]:
+    """Read the pictures that `spec` names; `part` of them count. `record`: the split of the bundle."""
     dataset = workplace / "dataset"
     dataset.mkdir(parents=True)
     manifest = yield from ingest.ingest(spec, dataset, staging=workplace / "staging")
     info = predictor.info
     labels = _labels(manifest, info)
-    record = predictor.bundle.split()
     rows = np.flatnonzero(_chosen(manifest, info, record, part))
     if not len(rows):
         raise LayoutError(f"{spec.source} holds no pictures to judge by in its {part} split.")
     yield StageStarted(stage="preparing", title="Preparing pictures")
-    prepared = yield from pixel_arrays.load_pixels(
+    pixels = yield from pixel_arrays.load_pixels(
         dataset, manifest, size=info.image_size, interpolation=info.interpolation, cache=cache
     )
-    yield StageStarted(stage="evaluation", title="Asking the classifier")
-    logits = yield from predictor.ask(prepared, rows)
-    probabilities, truth, groups = metrics.probabilities(logits), labels[rows], _groups(manifest, record)[rows]
-    leak = None
-    if record and part in ("all", "test"):
-        leaked = np.isin(groups, list(record.learned_groups()))
-        leak = metrics.leak(probabilities.argmax(axis=1) == truth, leaked, groups)
-    return Measurement(metrics.split_metrics(probabilities, truth, info.classes, groups), leak)
+    return Pictures(pixels, manifest, rows, labels[rows], _groups(manifest, record)[rows])
 
 
 def _groups(manifest: Manifest, record: SplitRecord | None) -> NDArray[np.int64]:
@@ -112,7 +134,7 @@ def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord | None, pa
         return own
     raise SpecError(
         f"{manifest.source} has no {part} split of its own, and these are not the pictures of this run, "
-        "whose split is known. Leave out --split to judge by all pictures."
+        "whose split is known. Use --split all to judge by all pictures."
     )
 
 

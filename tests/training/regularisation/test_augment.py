@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tl_core.documents.options import Level
+from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.training.regularisation.augment import LEVELS, augment, view
 
 
@@ -19,6 +20,12 @@ def _pictures(count: int = 8) -> torch.Tensor:
     one = torch.zeros(48, 48, 3, dtype=torch.uint8)
     one[8:40, 10:20] = torch.tensor([220, 40, 60], dtype=torch.uint8)
     return one.expand(count, -1, -1, -1).clone()
+
+
+@pytest.mark.parametrize("name", [row.augmentation for row in CORRUPTIONS.values() if row.augmentation])
+def test_what_a_corruption_says_of_augmentation_is_a_range_of_every_level(name: str) -> None:
+    ranges = [getattr(LEVELS[level], name) for level in ("light", "medium", "strong")]
+    assert 0 < ranges[0] < ranges[1] < ranges[2]
 
 
 @pytest.mark.parametrize("level", ["light", "medium", "strong"])

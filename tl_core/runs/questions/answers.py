@@ -20,6 +20,7 @@ from tl_core.documents.questions import (
     PreviewSpec,
     QuestionSpec,
     RankSpec,
+    RobustnessSpec,
     SlicesSpec,
 )
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
@@ -142,6 +143,19 @@ def slices_job(question: QuestionFolder) -> Generator[Event, None, None]:
     answer.write(question.result_file)
 
 
+def robustness_job(question: QuestionFolder) -> Generator[Event, None, None]:
+    """The answers of a run's bundle to its test pictures once they are changed.
+
+    Raises:
+        NotFound: the run or its data set was deleted.
+    """
+    yield StageStarted(stage="preparing", title="Preparing the test pictures")
+    from tl_core.runs.questions.robustness import robustness_of_run
+
+    answer = yield from robustness_of_run(question.spec_as(RobustnessSpec), Store.default().cache)
+    answer.write(question.result_file)
+
+
 QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = covering(
     "kinds of question",
     (kind.model_fields["job"].default for kind in get_args(QuestionSpec)),
@@ -155,6 +169,7 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
         "review": review_job,
         "map": map_job,
         "slices": slices_job,
+        "robustness": robustness_job,
     },
 )
 """The job of each kind of question, by `job` of its spec."""

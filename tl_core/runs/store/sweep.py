@@ -122,12 +122,13 @@ def remove_upload(workspace: Workspace, upload: Path) -> None:
 
 
 def _clear_questions(workspace: Workspace, now: float) -> None:
-    """Remove questions that ended and that nobody asked for within a day, or whose data set is gone."""
+    """Remove questions that ended and that nobody asked for within a day, or whose data set or run is gone."""
     datasets = {dataset.id for dataset in workspace.datasets()}
+    runs = {None, *(run.id for run in workspace.runs())}
     for question in workspace.questions():
         try:
             about = question.spec().handling.about
-            orphan = about is not None and about.dataset not in datasets
+            orphan = about is not None and (about.dataset not in datasets or about.run not in runs)
         except GraftError:
             orphan = True
         if orphan or now - modified(question.path) > _DAY:

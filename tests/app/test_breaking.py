@@ -1,0 +1,196 @@
+"""When a classifier breaks, on the Evaluate page: what is asked, what is said of the answer, and which training helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.questions import Corrupted, Effect, Robustness, RobustnessSpec
+from tl_core.documents.report import Accuracy
+from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.runs.questions.about_run import question_about
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
+from tl_core.runs.store.store import new_id
+
+EVALUATE = "pages/3_Evaluate.py"
+CLASSES = ("cup", "plate")
+
+
+def _trained(**spec: object) -> tuple[DatasetFolder, RunFolder]:
+    """A run with a bundle.json that can be read; `spec`: fields of its spec that are other than usual."""
+    data = records.dataset(records.workspace(), classes=CLASSES)
+    run = records.run(records.workspace(), data)
+    run.write_spec(run.spec().model_copy(update=spec))
+    BundleInfo(
+        name="Crockery",
+        classes=CLASSES,
+        image_size=64,
+        interpolation="bicubic",
+        backbone="efficientnet_lite0",
+        weights="ImageNet",
+        licence="Apache-2.0",
+        strategy=run.spec().strategy,
+        seed=0,
+        temperature=1.0,
+        embedding_size=1280,
+        linear_on_pooled=True,
+        split_hashes={},
+        created=1.0,
+        versions={},
+    ).write(run.bundle / "bundle.json")
+    return data, run
+
+
+def _answered(
+    run: RunFolder,
+    drops: Mapping[str, Sequence[float]],
+    hurt_most: tuple[str, ...],
+    *,
+    of_images: int = 60,
+    by_chance: tuple[str, ...] = (),
+) -> None:
+    """`drops` at the three strengths by corruption; those of `by_chance` and of those that are not named are explained by chance."""
+    spec = question_about(run, RobustnessSpec, corruptions=tuple(CORRUPTIONS))
+    row = run.report().answers[3].row
+    label = run.report().answers[3].truth
+    effects = tuple(
+        Effect(
+            corruption=name,
+            strengths=tuple(
+                Corrupted(
+                    strength=corruption.said(at),
+                    accuracy=0.9 - drop,
+                    interval=(0.8 - drop, min(1.0, 0.95 - drop)),
+                    drop=drop,
+                )
+                for at, drop in enumerate(drops.get(name, (0.0, 0.0, 0.0)))
+            ),
+            p_value=0.001 if name in drops and name not in by_chance else 1.0,
+            example=row,
+            said=(label, label, label, 1 - label if name in drops else label),
+        )
+        for name, corruption in CORRUPTIONS.items()
+    )
+    found = Robustness(
+        images=60,
+        of_images=of_images,
+        clean=Accuracy(images=60, accuracy=0.9, interval=(0.8, 0.95)),
+        effects=effects,
+        hurt_most=hurt_most,
+    )
+    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
+    folder.path.mkdir(parents=True)
+    folder.write_spec(spec)
+    found.write(folder.result_file)
+    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+
+
+def _labels(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def test_it_is_asked_by_a_button_that_starts_one_job(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run = _trained()
+    asked: list[RobustnessSpec] = []
+    monkeypatch.setattr("ui.asking.ask", lambda _, spec: asked.append(spec))
+    app = open_page(EVALUATE, run=run.id)
+    assert "blur, noise, JPEG compression" in text(app)
+    (button,) = [button for button in app.button if button.label == "Try changed pictures"]
+    button.click().run()
+    assert not app.exception
+    assert asked == [question_about(run, RobustnessSpec, corruptions=tuple(CORRUPTIONS))]
+
+
+def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: Open) -> None:
+    _, run = _trained()
+    _answered(run, {"blur": (0.0, 0.1, 0.3), "jpeg": (0.0, 0.0, 0.2)}, ("blur",), of_images=900)
+    app = open_page(EVALUATE, run=run.id)
+    assert not app.exception
+    said = text(app)
+    assert "**Blur** hurts most. Blurred over 2 % of the side, 60\u202f% (50 to 65\u202f%)" in said
+    assert "60 test pictures of 900, of every class its share" in said
+    charts = [chart.proto.spec for chart in app.get("plotly_chart")]
+    for title in ("Blur costs 30 points", "JPEG compression costs 20 points", "Noise: within chance"):
+        assert sum(title in chart for chart in charts) == 1
+    (box,) = [box for box in app.selectbox if box.label.startswith("One picture")]
+    assert box.value == "blur"
+    assert "the first that blur turns from right to wrong" in said
+    box.select("grey").run()
+    assert not app.exception
+    assert "loss of colour turns no right answer wrong" in text(app)
+
+
+def test_what_cannot_be_told_apart_is_named_together_and_nothing_where_chance_explains_all(open_page: Open) -> None:
+    _, run = _trained()
+    _answered(run, {"blur": (0.0, 0.1, 0.3), "noise": (0.0, 0.1, 0.28)}, ("blur", "noise"))
+    said = text(open_page(EVALUATE, run=run.id))
+    assert "**Blur** and **noise** hurt most; these pictures cannot tell which of them is worse." in said
+    assert "No level of augmentation has blur or noise in it" in said
+    _, other = _trained()
+    _answered(other, {"blur": (0.0, 0.0, 0.05)}, (), by_chance=("blur",))
+    app = open_page(EVALUATE, run=other.id)
+    assert "None of these changes costs more than chance explains, on 60 test pictures" in text(app)
+    assert not [label for label in _labels(app) if label.startswith("Train")]
+    assert "augmentation" not in text(app).lower()
+
+
+def test_training_again_takes_the_run_with_strong_augmentation(open_page: Open) -> None:
+    data, run = _trained(strategy="full_fine_tuning", seed=7, image_size=192, changes={"epochs": 3, "stage_rate": 2e-4})
+    _answered(run, {"rotation": (0.0, 0.1, 0.3)}, ("rotation",))
+    app = open_page(EVALUATE, run=run.id)
+    app.session_state["set-mixup"] = 0.2
+    (button,) = [button for button in app.button if button.label == "Train again with strong augmentation"]
+    button.click().run()
+    assert not app.exception
+    state = app.session_state
+    assert (state["strategy"], state["backbone"]) == ("full_fine_tuning", "efficientnet_lite0")
+    chosen = {key: state[f"set-{key}"] for key in ("augmentation", "seed", "image_size", "epochs", "stage_rate")}
+    assert chosen == {"augmentation": "strong", "seed": 7, "image_size": 192, "epochs": 3, "stage_rate": "0.0002"}
+    assert state["set-mixup"] is None, "what was set for another run is forgotten"
+    assert app.query_params["dataset"] == data.id
+    assert any(button.label == "Start" for button in app.button)
+
+
+def test_a_run_that_only_fitted_the_last_layer_is_told_which_strategy_has_augmentation(open_page: Open) -> None:
+    _, run = _trained(changes={"c": 1.0})
+    _answered(run, {"crop": (0.0, 0.1, 0.3), "blur": (0.1, 0.2, 0.4), "jpeg": (0.0, 0.1, 0.2)}, ("blur",))
+    app = open_page(EVALUATE, run=run.id)
+    assert "This run has only fitted the last layer on pictures as they are, so it has none." in text(app)
+    assert "Augmentation trains against cropping:" in text(app)
+    assert "No level of augmentation has blur or JPEG compression in it" in text(app)
+    (button,) = [button for button in app.button if button.label.endswith("with strong augmentation")]
+    button.click().run()
+    assert not app.exception
+    assert app.session_state["strategy"] == "partial_fine_tuning"
+    assert app.session_state["set-augmentation"] == "strong"
+
+
+def test_a_run_with_strong_augmentation_is_not_offered_it_again(open_page: Open) -> None:
+    _, run = _trained(strategy="full_fine_tuning")
+    spec = run.spec()
+    run.write_spec(spec.model_copy(update={"recipe": spec.recipe.changed({"augmentation": "strong"})}))
+    _answered(run, {"rotation": (0.0, 0.1, 0.3)}, ("rotation",))
+    app = open_page(EVALUATE, run=run.id)
+    assert "This run had the strongest augmentation against rotation already." in text(app)
+    assert not [label for label in _labels(app) if label.startswith("Train")]
+
+
+@pytest.mark.parametrize("gone", ["data", "bundle", "picture"])
+def test_what_is_gone_is_said_in_words(open_page: Open, gone: str) -> None:
+    data, run = _trained()
+    _answered(run, {"blur": (0.0, 0.1, 0.3)}, ("blur",))
+    if gone == "data":
+        data.delete()
+    elif gone == "bundle":
+        Path(run.bundle / "bundle.json").unlink()
+    else:
+        data.image(data.manifest().images[run.report().answers[3].row]).unlink()
+    said = text(open_page(EVALUATE, run=run.id))
+    words = {"data": "The data set was deleted", "bundle": "has no result", "picture": "is missing or damaged"}
+    assert words[gone] in said
