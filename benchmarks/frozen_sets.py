@@ -16,7 +16,8 @@ from tl_core.data.split import group_keys
 from tl_core.documents.manifest import Manifest
 from tl_core.models.registry import network
 from tl_core.runs.start import jobs
-from tl_core.runs.store.store import Store
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store, Workspace
 from tl_core.training.frozen.features import features_key, frozen_features
 from tl_core.training.head.cross_validated import CrossValidated, fit_cross_validated
 from tl_core.training.head.folds import stratified_folds
@@ -48,24 +49,38 @@ class FrozenSet(NamedTuple):
     """(N,)"""
 
 
+def kept(keep: Path) -> Workspace:
+    """The workspace of the store `keep`, which is that of this process from now on."""
+    os.environ |= {"GRAFT_STORE": str(keep), "GRAFT_KEEP_DAYS": "0"}
+    workspace = Store.default().command_line_workspace()
+    workspace.make()
+    return workspace
+
+
+def dataset_of(data: str, workspace: Workspace) -> DatasetFolder:
+    """The data set of `data`, a folder or `sample:NAME`; read on the first call only.
+
+    Raises:
+        GraftError: `data` cannot be read.
+    """
+    sample = data.removeprefix("sample:") if data.startswith("sample:") else None
+    source = sample or str(Path(data).absolute())
+    known = [one for one in workspace.datasets() if one.spec().source == source and one.status().state == "succeeded"]
+    if known:
+        return known[0]
+    kind = "sample" if sample else "folder"
+    dataset = jobs.submit_ingest(workspace, source_kind=kind, source=source, name=Path(source).name)
+    jobs.finish(dataset, None)
+    return dataset
+
+
 def frozen_set(data: str, *, keep: Path = KEEP) -> FrozenSet:
     """The features of `data`, a folder or `sample:NAME`; read and computed on the first call only.
 
     Raises:
         GraftError: `data` cannot be read.
     """
-    os.environ |= {"GRAFT_STORE": str(keep), "GRAFT_KEEP_DAYS": "0"}
-    workspace = Store.default().command_line_workspace()
-    workspace.make()
-    sample = data.removeprefix("sample:") if data.startswith("sample:") else None
-    source = sample or str(Path(data).absolute())
-    known = [one for one in workspace.datasets() if one.spec().source == source and one.status().state == "succeeded"]
-    if known:
-        dataset = known[0]
-    else:
-        kind = "sample" if sample else "folder"
-        dataset = jobs.submit_ingest(workspace, source_kind=kind, source=source, name=Path(source).name)
-        jobs.finish(dataset, None)
+    dataset = dataset_of(data, kept(keep))
     manifest, backbone = dataset.manifest(), network(BACKBONE)
     weights = backbone.weights_row()
     size, cache = weights.input_size, Store.default().cache
