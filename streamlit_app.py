@@ -7,5 +7,6 @@ with workspace.page(HOME) as here:
     home.ways_in(here)
     home.welcome(here)
     home.datasets(here)
+    home.races(here)
     home.runs(here)
     home.footer(here)

@@ -7,11 +7,17 @@ from tl_core.errors import GraftError
 from tl_core.runs.start import jobs
 from ui import actions, runview, workspace
 from ui.places import TRAIN
-from ui.train_page import backbone_ranking, backbones, form, startline
+from ui.train_page import backbone_ranking, backbones, form, race_form, race_view, startline
 from ui.words import plain
 
 with workspace.page(TRAIN) as here:
-    dataset, run = here.dataset, here.run
+    dataset, race = here.dataset, here.race
+    run = here.run if race is None else None
+    if race is not None and not race.status().final:
+        race_view.watch(here, race)
+        st.stop()
+    if race is not None:
+        race_view.ended(here, race)
     if run is not None and not run.status().final:
         runview.watch(here, run)
         st.stop()
@@ -19,10 +25,12 @@ with workspace.page(TRAIN) as here:
         runview.ended(here, run)
     if workspace.missing(here) or dataset is None:
         st.stop()
-    if run is not None:
+    if run is not None or race is not None:
         st.header("Train again", anchor=False)
     manifest = dataset.manifest()
     start = st.container()
+    with start:
+        race_form.start(here, dataset)
     parts = form.pictures(here, dataset, manifest)
     network, weights = backbones.choice(here)
     backbone_ranking.show(here, dataset)
@@ -42,3 +50,5 @@ with workspace.page(TRAIN) as here:
                 st.error(plain(error.message, longest=2000), icon=":material/error:")
             else:
                 here.go(TRAIN, run=started.id)
+        if not untrainable:
+            race_form.show(proposal)

@@ -153,12 +153,14 @@ def race(
     """Read `data` and train several classifiers on one split of it within `budget` seconds, which reading does not count in.
 
     `strategies` and `backbones` as in `races.named`, `options` of every run by the names of the command line, the others as for
-    `train`. Returns what `race --json` prints: the leaderboard, with `race_dir` and for each row `run_dir`.
+    `train`. Returns what `race --json` prints: the leaderboard, with `race_dir` and for each row `run_dir`; and in
+    `first_against` what `compare` says of the first row against each other one that is done, on the test pictures.
 
     Raises:
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
     from tl_core.data.checks import require_trainable
+    from tl_core.runs.race_verdict import first_against_others
     from tl_core.runs.standings import leaderboard
     from tl_core.runs.start import jobs, races
     from tl_core.runs.start.training_spec import attempt, raise_all
@@ -192,7 +194,11 @@ def race(
     board = leaderboard(raced).model_dump(mode="json", exclude={"schema_version"})
     folders = {run.id: str(run.path) for run in raced.parts()}
     rows = [{**row, "run_dir": folders[row["run"]]} for row in board.pop("rows")]
-    return {"race_dir": str(raced.path), **board, "rows": rows}
+    against = [
+        {"run_dir": folders[one.run], **one.comparison.model_dump(mode="json"), "said": one.comparison.said}
+        for one in first_against_others(raced)
+    ]
+    return {"race_dir": str(raced.path), **board, "rows": rows, "first_against": against}
 
 
 def checked(

@@ -16,7 +16,7 @@ from ui import limits
 from ui.words import plain
 
 MOST_AT_WORK = 12
-"""Largest number of jobs of one workspace that wait or work, since each is a process."""
+"""Largest number of jobs of one workspace that wait or work, since each is a process; runs that wait in a race are not."""
 
 
 def check_crowd(workspace: Workspace) -> None:
@@ -26,7 +26,7 @@ def check_crowd(workspace: Workspace) -> None:
         InUse: `MOST_AT_WORK` jobs of the workspace do, and one user leaves room for others.
         LimitReached: as many jobs of everybody do as may.
     """
-    if len(workspace.live()) >= MOST_AT_WORK:
+    if sum(job.waits_in is None for job in workspace.live()) >= MOST_AT_WORK:
         raise InUse(f"{MOST_AT_WORK} jobs of yours wait or work already. Cancel one, or wait until one has ended.")
     require_room(Store.default().queue)
 

@@ -8,13 +8,13 @@ import streamlit as st
 
 from tl_core.data import samples
 from tl_core.errors import DocumentError, NotFound
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, tour
 from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, succeeded
 from ui.taking import keeping, room
-from ui.words import ago, plain, plural
+from ui.words import ago, duration, plain, plural
 
 _SHOWN = 6
 """Number of data sets, and of runs, on one page of their list."""
@@ -92,6 +92,32 @@ def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
         actions.menu(dataset, key="home")
 
 
+def races(here: Here) -> None:
+    """One line a race, the newest first."""
+    found = here.workspace.races()
+    if not found:
+        return
+    st.header("Your races", anchor=False)
+    place, shown = grids.paged(found, key="races", page_size=_SHOWN)
+    with place:
+        for race in shown:
+            _race_line(here, race)
+
+
+def _race_line(here: Here, race: RaceFolder) -> None:
+    status = race.status()
+    facts = f"{plural(len(race.spec().contestants), 'run')} within {duration(race.spec().budget)}, {ago(race.created)}"
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(width=800, gap=None):
+            st.markdown(f"**{plain(race.name)}** :gray[{facts}]")
+        st.space("stretch")
+        if status.state != "succeeded":
+            runview.badge(status.state)
+        if st.button("Open", key=f"race-{race.id}", type="tertiary"):
+            here.go(TRAIN, race=race.id)
+        actions.menu(race, key="home")
+
+
 def runs(here: Here) -> None:
     """One line a run, the newest first."""
     found = here.workspace.runs()
@@ -122,7 +148,7 @@ def _run_line(here: Here, run: RunFolder, names: dict[str, str]) -> None:
                 st.markdown(sentence)
         st.space("stretch")
         if not done:
-            runview.badge(status.state)
+            runview.badge(status.state, stopped=status.reason is not None)
         if st.button("Evaluate" if done else "Open", key=f"run-{run.id}", type="tertiary"):
             here.go(EVALUATE if done else TRAIN, run=run.id)
         actions.menu(run, key="home")

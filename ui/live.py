@@ -10,7 +10,7 @@ import streamlit as st
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, Resumed, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.folders import QuestionFolder, RaceFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.training.speed.left import Taken, seconds_left
 from ui import charts
@@ -180,13 +180,15 @@ def others(here: Here) -> None:
     live = here.workspace.live()
     for job in live:
         forget_lost(job)
-    busy = [job for job in live if _takes_long(job) and not here.shows(job)]
+    # The line of a race stands for its runs.
+    raced = {run.path for job in live if isinstance(job, RaceFolder) for run in job.parts()}
+    busy = [job for job in live if _takes_long(job) and job.path not in raced and not here.shows(job)]
     if busy:
         watch(busy[:3])
 
 
 def _takes_long(job: JobFolder) -> bool:
-    """Whether a user waits for `job`: a data set, a run, or a question that takes long."""
+    """Whether a user waits for `job`: a data set, a run, a race, or a question that takes long."""
     return not isinstance(job, QuestionFolder) or job.spec().handling.lasting
 
 
@@ -201,7 +203,8 @@ def _lines(busy: list[JobFolder]) -> None:
     for job in busy:
         followed = follow(job)
         with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"job-{job.id}"):
-            st.progress(followed.fraction, text=f"{plain(job.name)}: {followed.sentence}", width="stretch")
+            what = "Race, " if isinstance(job, RaceFolder) else ""
+            st.progress(followed.fraction, text=f"{what}{plain(job.name)}: {followed.sentence}", width="stretch")
             cancel_button(job)
 
 

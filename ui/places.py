@@ -15,7 +15,7 @@ import streamlit as st
 
 from tl_core.documents.questions import LearningRateSpec, PictureMapSpec, RankSpec, RobustnessSpec
 from tl_core.errors import NotFound
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.table import Table
@@ -95,7 +95,7 @@ TRAIN = Place(
     file="pages/2_Train.py",
     icon=":material/model_training:",
     sentence="Three choices, made for you already. Change what you like, or just start.",
-    shows=(RunFolder, RankSpec, LearningRateSpec),
+    shows=(RaceFolder, RunFolder, RankSpec, LearningRateSpec),
     needs=DatasetFolder,
     without="There are no pictures to learn from yet.",
     offer="Train one",
@@ -162,8 +162,8 @@ def succeeded(jobs: Iterable[Job | None]) -> list[Job]:
     return [job for job in jobs if job is not None and job.status().state == "succeeded"]
 
 
-def pictures_of(run: RunFolder, workspace: Workspace) -> DatasetFolder | None:
-    """The data set that `run` learned from, in its version; None where it was deleted."""
+def pictures_of(run: RunFolder | RaceFolder, workspace: Workspace) -> DatasetFolder | None:
+    """The data set that `run`, or the runs of a race, learned from, in its version; None where it was deleted."""
     try:
         spec = run.spec()
         return workspace.dataset(spec.dataset, spec.version)
@@ -184,16 +184,17 @@ def touring() -> bool:
 
 @dataclass(frozen=True)
 class Here:
-    """Where the user is: the workspace, the data set and run that are open in it, and the page."""
+    """Where the user is: the workspace, the data set, run and race that are open in it, and the page."""
 
     workspace: Workspace
     dataset: DatasetFolder | None
     run: RunFolder | None
     place: Place
+    race: RaceFolder | None = None
 
-    def job(self, place: Place) -> DatasetFolder | RunFolder | None:
-        """The open data set or run, whichever `place` shows in full."""
-        return next((job for job in (self.dataset, self.run) if isinstance(job, place.shows)), None)
+    def job(self, place: Place) -> DatasetFolder | RunFolder | RaceFolder | None:
+        """The open data set, race or run, whichever `place` shows in full; an open race rather than a run."""
+        return next((job for job in (self.dataset, self.race, self.run) if isinstance(job, place.shows)), None)
 
     def shows(self, job: JobFolder) -> bool:
         """Whether the bar of running jobs leaves `job` out on this page: see `Place.shows`."""
@@ -217,18 +218,25 @@ class Here:
         st.session_state["address"] = self.query()
 
     def query(
-        self, *, dataset: str | None = None, run: str | None = None, compare: Sequence[str] = ()
+        self,
+        *,
+        dataset: str | None = None,
+        run: str | None = None,
+        race: str | None = None,
+        compare: Sequence[str] = (),
     ) -> dict[str, str]:
-        """Query parameters of a link that keeps the place, with another data set or run, or runs to compare, where they are named.
+        """Query parameters of a link that keeps the place, with another data set, run or race, or runs to compare, where they are named.
 
-        Another data set closes the open run, and another run the open data set: its own is opened with it.
+        Another data set closes the open run and race, and another run or race the open data set: its own is opened with it.
         """
-        open_run = run or (None if dataset else self.run and self.run.id)
-        open_dataset = dataset or (None if run else self.dataset and self.dataset.id)
+        open_run = run or (None if dataset or race else self.run and self.run.id)
+        open_race = race or (None if dataset or run else self.race and self.race.id)
+        open_dataset = dataset or (None if run or race else self.dataset and self.dataset.id)
         parts = {
             "workspace": self.workspace.token,
             "dataset": open_dataset,
             "run": open_run,
+            "race": open_race,
             "tour": "on" if touring() else None,
             "draft": draft_name(),
             **{name: st.query_params.get(name) for name in self.place.keeps},
@@ -238,13 +246,19 @@ class Here:
         return {name: value for name, value in parts.items() if value}
 
     def go(
-        self, place: Place, *, dataset: str | None = None, run: str | None = None, compare: Sequence[str] = ()
+        self,
+        place: Place,
+        *,
+        dataset: str | None = None,
+        run: str | None = None,
+        race: str | None = None,
+        compare: Sequence[str] = (),
     ) -> None:
         """Open another page of this workspace; does not return. `compare`: ids of the runs to compare there."""
         if dataset:
             # Whoever opens a data set has stopped bringing another one.
             st.session_state["bring"] = "no"
-        st.switch_page(place.file, query_params=self.query(dataset=dataset, run=run, compare=compare))
+        st.switch_page(place.file, query_params=self.query(dataset=dataset, run=run, race=race, compare=compare))
 
     def choose(self, what: Literal["dataset", "run"], names: dict[str, str], opened: str, **how: Any) -> None:
         """A select box of data sets or runs, `names` by id; the chosen one is opened on this page. `how`: as st.selectbox."""

@@ -26,10 +26,13 @@ STATE_BADGES = {
 }
 
 
-def badge(state: str, *, running: str = "training") -> None:
-    """The state of a job, in a word, a sign and a colour; `running` is the word for work in progress."""
+def badge(state: str, *, running: str = "training", stopped: bool = False) -> None:
+    """The state of a job, in a word, a sign and a colour; `running` is the word for work in progress.
+
+    `stopped`: whether a cancelled one was ended by its race.
+    """
     icon, colour, word = STATE_BADGES[state]
-    word = running if state == "running" else word
+    word = running if state == "running" else "stopped" if state == "cancelled" and stopped else word
     st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
 
 
@@ -74,7 +77,9 @@ def _watch(here: Here, run: RunFolder) -> None:
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{_gpu(status)}]", width="stretch")
             badge(status.state)
         _why(run)
-        if status.state == "queued" and not run.finishing:
+        if run.waits_in:
+            st.caption(":material/sports_score: It waits for its turn in a race.")
+        elif status.state == "queued" and not run.finishing:
             _expected(here, run)
         st.progress(followed.fraction, text=followed.sentence)
         live.numbers(followed)
@@ -104,12 +109,14 @@ def ended(here: Here, run: RunFolder) -> None:
             taken = _taken(run, status)
             when = f", {ago(status.ended)}" if status.ended else ""
             st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{taken}{when}]", width="stretch")
-            badge(status.state)
+            badge(status.state, stopped=status.reason is not None)
             actions.menu(run, key="train")
         sentence = accuracy(run) if status.state == "succeeded" else None
         if sentence:
             st.markdown(f"### {sentence}", anchors=False)
             _why(run)
+            if status.reason:
+                st.caption(f":material/sports_score: {plain(status.reason, longest=400)}")
             with st.container(horizontal=True):
                 if st.button("Evaluate", type="primary", icon=EVALUATE.icon, key="to-evaluate"):
                     here.go(EVALUATE, run=run.id)
@@ -170,7 +177,11 @@ def _what_now(here: Here, run: RunFolder) -> None:
     elif status.failure:
         st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
     elif status.state == "cancelled":
-        st.markdown("It was cancelled; the pictures and what was computed for them are kept.")
+        st.markdown(
+            plain(status.reason, longest=400)
+            if status.reason
+            else "It was cancelled; the pictures and what was computed for them are kept."
+        )
     followed = live.follow(run)
     live.curves(followed, key=f"ended-{run.id}")
     if run.can_finish() and st.button(

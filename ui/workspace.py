@@ -18,7 +18,7 @@ import streamlit as st
 
 from tl_core import settings
 from tl_core.errors import GraftError, NotFound, SpecError
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
@@ -90,9 +90,11 @@ def _open(place: Place) -> Here:
         of_these = [run for run in finished if not named or (dataset and run.spec().dataset == dataset.id)]
         run = next(iter(of_these or (finished if place.needs is RunFolder else [])), None)
         named = named if run in of_these else None
-    if run is not None and named is None:
-        dataset = pictures_of(run, workspace) or dataset
-    here = Here(workspace, dataset, run, place)
+    race = _named(workspace.race, "race", RaceFolder.what)
+    opened = run if run is not None and "run" in st.query_params else race or run
+    if opened is not None and (named is None or opened is race):
+        dataset = pictures_of(opened, workspace) or dataset
+    here = Here(workspace, dataset, run, place, race)
     # Written even if it did not change: after a second click during a page switch the browser still shows the old address.
     st.query_params.from_dict(here.query())
     st.session_state["address"] = here.query()
@@ -107,7 +109,7 @@ def _token() -> str:
     asked = st.query_params.get("workspace")
     if asked is None:
         asked = address.get("workspace") or new_token()
-        for name in ("dataset", "run", "tour", "draft", "compare"):
+        for name in ("dataset", "run", "race", "tour", "draft", "compare"):
             if name in address and name not in st.query_params:
                 st.query_params[name] = address[name]
     elif address and asked != address.get("workspace"):
@@ -128,7 +130,7 @@ def _token() -> str:
 
 
 def _named(find: Callable[[str], Job], parameter: str, what: str) -> Job | None:
-    """The data set or run that the URL names, in whatever state; None, and a word about it, where it is gone."""
+    """The data set, run or race that the URL names, in whatever state; None, and a word about it, where it is gone."""
     wanted = st.query_params.get(parameter)
     try:
         return find(wanted) if wanted else None

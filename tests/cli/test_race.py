@@ -63,6 +63,7 @@ def test_a_race_prints_its_leaderboard(trained: Trained, capsys: pytest.CaptureF
     )
     assert RunFolder(Path(first["run_dir"])).report().test.accuracy == 1.0
     said = "Stopped after epoch 2 of 4: at best 0% on 9 validation pictures, where the leader has 90%."
+    assert found["first_against"] == [], "the other one has no answers to the test"
     assert (second["state"], second["reason"], second["epochs"], second["test_accuracy"]) == ("stopped", said, 2, None)
     assert main(words) == 0
     out = capsys.readouterr().out

@@ -109,9 +109,11 @@ def tell(result: dict[str, Any]) -> None:
         if row["reason"]:
             show.line(f"{row['strategy']} on {row['backbone']}: {row['reason']}")
     show.line(
-        f"Ordered by the {result['val_images']:,} validation pictures, which chose. The {result['test_images']:,} test pictures judge: "
-        "where their intervals overlap, they cannot tell which is better."
+        f"Ordered by the {result['val_images']:,} validation pictures, which chose. The {result['test_images']:,} test pictures judge."
     )
+    called = {row["run_dir"]: f"{row['strategy']} on {row['backbone']}" for row in rows}
+    for against in result["first_against"]:
+        show.line(f"{called[rows[0]['run_dir']]} against {called[against['run_dir']]}: {against['said']}.")
     show.line(f"Time: {result['spent']:.0f} s of {result['budget']:.0f} s.")
     show.line(f"Race: {result['race_dir']}")
     for row in rows:

@@ -168,6 +168,16 @@ def contestants(
     return [one for one in found if one is not None]
 
 
+def expected_seconds(asked: Sequence[TrainingOptions], dataset: DatasetFolder) -> float | None:
+    """Seconds that runs with the options `asked` are expected to take in sum; None where that is not known of one of them.
+
+    Raises:
+        LimitReached: a run needs far more memory than one job may have here.
+    """
+    dataset = dataset.at(dataset.number)
+    return _sum([outlook(spec_of(one, dataset), dataset) for one in asked])
+
+
 def go_on(race: RaceFolder, *, workspace: Workspace | None = None) -> RaceFolder:
     """Let a race that has ended go on with its runs that were interrupted or not begun, with its whole budget again.
 
@@ -238,7 +248,10 @@ def _expected(specs: Sequence[TrainSpec], dataset: DatasetFolder, budget: float)
             found.append(outlook(spec, dataset))
         except LimitReached as error:
             raise LimitReached(f"{spec.strategy} on {spec.backbone}: {error.message}") from None
-    seconds = [one.seconds for one in found if one.seconds is not None]
     memory = [one.memory_mb for one in found if one.memory_mb is not None]
-    whole = sum(seconds) if len(seconds) == len(found) else budget
-    return Outlook(seconds=min(budget, whole), memory_mb=max(memory, default=None))
+    return Outlook(seconds=min(budget, _sum(found) or budget), memory_mb=max(memory, default=None))
+
+
+def _sum(found: Sequence[Outlook]) -> float | None:
+    seconds = [one.seconds for one in found if one.seconds is not None]
+    return sum(seconds) if len(seconds) == len(found) else None

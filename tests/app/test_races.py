@@ -1,0 +1,147 @@
+"""Races on the pages: the folded form, the leaderboard, the bar of running jobs, Home."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tests.runs.executors import KEEPING, Keeping
+from tl_core import locks
+from tl_core.documents.racing import Contestant, Leaderboard, RaceSpec, Standing
+from tl_core.documents.status import Failure, Status
+from tl_core.runs.standings import leaderboard
+from tl_core.runs.start import races
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
+from tl_core.runs.store.store import new_id
+from ui.places import TRAIN
+
+
+@pytest.fixture
+def data() -> DatasetFolder:
+    return records.dataset(records.workspace())
+
+
+@pytest.fixture
+def race(data: DatasetFolder) -> RaceFolder:
+    """An interrupted race: two runs are done, one was stopped, one was not begun."""
+    where = records.workspace()
+    runs = {
+        "partial_fine_tuning": records.run(where, data, strategy="partial_fine_tuning"),
+        "feature_extraction": records.run(where, data),
+        "full_fine_tuning": records.run(where, data, strategy="full_fine_tuning", state="cancelled"),
+        "lp_ft": records.run(where, data, strategy="lp_ft", state="cancelled"),
+    }
+    folder = RaceFolder(where.path / RaceFolder.stored_in / new_id())
+    folder.path.mkdir(parents=True)
+    spec = RaceSpec(
+        name="Crockery", workspace=where.token, dataset=data.id, seed=0, device="cpu", budget=600,
+        contestants=tuple(
+            Contestant(run=run.id, backbone="efficientnet_lite0", weights="ImageNet", strategy=name) for name, run in runs.items()
+        ),
+    )  # fmt: skip
+    folder.write_spec(spec)
+    died = Failure(kind="worker_died", message="It was interrupted.", exit_code=1)
+    Status(state="interrupted", started=1.0, ended=300.0, failure=died).write(folder.path / "status.json")
+    rows = [
+        Standing(run=run.id, backbone="efficientnet_lite0", strategy=name) for name, run in runs.items()
+    ]  # fmt: skip
+    accuracies = {"val_accuracy": 0.9, "val_interval": (0.6, 1.0), "test_accuracy": 0.89, "test_interval": (0.6, 1.0)}
+    best, head, stopped, waited = rows
+    Leaderboard(
+        budget=600, spent=299, val_images=9, test_images=9,
+        rows=(
+            best.model_copy(update={"state": "done", "seconds": 120.0, "epochs": 5, "planned_epochs": 5, **accuracies}),
+            head.model_copy(update={"state": "done", "seconds": 20.0, **accuracies}),
+            stopped.model_copy(update={"state": "stopped", "reason": "Stopped after epoch 3 of 5.", "val_accuracy": 0.1, "val_interval": (0, 0.4)}),
+            waited.model_copy(update={"state": "not_begun", "reason": "Not begun: the time was up."}),
+        ),
+    ).write(folder.leaderboard_file)  # fmt: skip
+    return folder
+
+
+def _opened(open_page: Open, race: RaceFolder) -> AppTest:
+    return open_page(TRAIN.file, race=race.id)
+
+
+def _said(app: AppTest) -> str:
+    """What the page says, as it is read: without the signs that keep names literal, and with plain spaces."""
+    return text(app).replace("\\", "").replace("\u202f", " ")
+
+
+def test_a_race_that_has_ended_shows_how_its_runs_stand_and_what_the_test_says(
+    open_page: Open, race: RaceFolder
+) -> None:
+    app = _opened(open_page, race)
+    said = _said(app)
+    assert "**1. Head only**" in said, "of two alike the quicker one"
+    assert "**2. Last stages**" in said
+    assert "90 % right on validation (60 to 100 %); 89 % on the test (60 to 100 %)" in said
+    assert "Stopped after epoch 3 of 5." in said
+    assert "10 % right on validation at best" in said
+    assert "Not begun: the time was up." in said
+    assert (
+        "Against “Last stages” on efficientnet_lite0: cannot tell with 9 pictures; both are right equally often."
+        in said
+    )
+    labels = [button.label for button in app.button]
+    assert (labels.count("Evaluate"), labels.count("Open")) == (2, 2)
+    app.button(key="race-compare").click().run()
+    assert app.title[0].value == "Compare"
+    assert app.query_params["compare"] == ",".join(row.run for row in leaderboard(race).rows[:2])
+    assert "right on 9 pictures it had never seen" not in said, "the run that was trained last is not shown beside it"
+
+
+def test_a_race_goes_on_from_its_page(open_page: Open, race: RaceFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    app = _opened(open_page, race)
+    button = app.button(key="race-go-on")
+    assert button.label == "Go on with 1 run that is missing"
+    button.click().run()
+    assert Keeping.kept == [race]
+    assert [run.spec().strategy for run in race.parts() if run.waits_in == race.id] == ["lp_ft"]
+    assert race.status().state == "queued"
+    Keeping.kept.clear()
+
+
+def test_a_race_is_started_from_the_folded_form(
+    open_page: Open, data: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    app = open_page(TRAIN.file, dataset=data.id)
+    assert "start-race" not in {button.key for button in app.button}, "nothing is computed before it is opened"
+    app.session_state["race-several"] = True
+    app.run()
+    assert app.multiselect(key="race-strategies-efficientnet_lite0").value == list(races.STRATEGIES)
+    assert "5 runs, about" in text(app)
+    app.multiselect(key="race-strategies-efficientnet_lite0").set_value(["lp_ft"]).run()
+    assert app.button(key="start-race").disabled
+    assert "A race is of 2 to 20 runs, and this would be 1." in _said(app)
+    app.multiselect(key="race-strategies-efficientnet_lite0").set_value(["lp_ft", "feature_extraction"])
+    app.slider(key="race-minutes").set_value(3)
+    app.run()
+    app.button(key="start-race").click().run()
+    (found,) = records.workspace().races()
+    assert found in Keeping.kept, "perhaps beside the measurement of the proposed run"
+    spec = found.spec()
+    assert (spec.budget, [each.strategy for each in spec.contestants]) == (180, ["lp_ft", "feature_extraction"])
+    assert [run.status().state for run in records.workspace().runs()] == ["queued", "queued"]
+    assert app.query_params["race"] == found.id
+    Keeping.kept.clear()
+
+
+def test_the_bar_of_running_jobs_has_one_line_for_a_race(open_page: Open, race: RaceFolder) -> None:
+    (race.path / "status.json").unlink()
+    waiting = RunFolder(race.parts()[3].path)
+    (waiting.path / "status.json").unlink()
+    waiting.submitted.write_bytes(b"race " + race.id.encode())
+    held = locks.take(race.lock)
+    assert held is not None
+    try:
+        app = open_page("streamlit_app.py")
+        assert [button.key for button in app.button if str(button.key).startswith("cancel-")] == [f"cancel-{race.id}"]
+        assert "4 runs within 10" in text(app)
+        assert app.button(key=f"race-{race.id}").label == "Open"
+    finally:
+        locks.release([held])

@@ -1,0 +1,160 @@
+"""A race on the page: the leaderboard that fills while it works, what it came to, and what can be done next."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from tl_core.documents.racing import ContestantState, Leaderboard, Standing
+from tl_core.errors import GraftError
+from tl_core.runs.race_verdict import first_against_others
+from tl_core.runs.standings import leaderboard
+from tl_core.runs.start import races
+from tl_core.runs.store.folders import RaceFolder
+from ui import actions, live, runview
+from ui.places import COMPARE, EVALUATE, TRAIN, Here
+from ui.words import ago, duration, interval, percent, plain, plural, strategy_title
+
+_BADGES: dict[ContestantState, tuple[str, str, str]] = {
+    "stopped": (":material/block:", "orange", "stopped"),
+    "not_begun": (":material/timer_off:", "gray", "not begun"),
+    "deleted": (":material/delete:", "gray", "deleted"),
+}
+"""States that no run by itself has."""
+_STATES: dict[ContestantState, str] = {"waiting": "queued", "done": "succeeded"}
+"""States of runs, where the leaderboard has another word."""
+
+
+def watch(here: Here, race: RaceFolder) -> None:
+    """The live view; redraws the page when the race has ended."""
+    st.fragment(_watch, run_every=1)(here, race)
+
+
+def _watch(here: Here, race: RaceFolder) -> None:
+    # Another tab may have deleted it.
+    if not race.exists or race.status().final:
+        st.rerun()
+    status, followed, board = race.status(), live.follow(race), leaderboard(race)
+    if status.started:
+        board = board.model_copy(update={"spent": time.time() - status.started})
+    with st.container(border=True, key="race-live"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**Race: {plain(race.name)}** :gray[{_facts(board)}]", width="stretch")
+            runview.badge(status.state)
+        st.progress(followed.fraction, text=followed.sentence)
+        _rows(here, board, live=True)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            live.cancel_button(race)
+            if status.started:
+                st.caption("It goes on when you close the page. Come back by the same link.")
+    live.log(race)
+
+
+def ended(here: Here, race: RaceFolder) -> None:
+    """What became of a race, and what can be done now."""
+    status, board = race.status(), leaderboard(race)
+    with st.container(border=True, key="race-ended"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            when = f", {ago(status.ended)}" if status.ended else ""
+            st.markdown(f"**Race: {plain(race.name)}** :gray[{_facts(board)}{when}]", width="stretch")
+            runview.badge(status.state)
+            actions.menu(race, key="train")
+        if status.failure:
+            interrupted = status.state == "interrupted"
+            show = st.warning if interrupted else st.error
+            icon = ":material/power_off:" if interrupted else ":material/error:"
+            show(plain(status.failure.message, longest=1500), icon=icon)
+        _rows(here, board, live=False)
+        _verdicts(here, race, board)
+        missing = races.missing(race)
+        if missing and st.button(
+            f"Go on with {plural(len(missing), 'run')} that {'is' if len(missing) == 1 else 'are'} missing",
+            key="race-go-on",
+            icon=":material/resume:",
+        ):
+            _go_on(here, race)
+        live.log(race)
+
+
+def _facts(board: Leaderboard) -> str:
+    spent = f"{duration(board.spent)} of " if board.spent else ""
+    return f"{plural(len(board.rows), 'run')}, {spent}{duration(board.budget)}"
+
+
+def _rows(here: Here, board: Leaderboard, *, live: bool) -> None:
+    """A line for each run, the best on the validation pictures first."""
+    if board.val_images:
+        chose = f"Ordered by the {plural(board.val_images, 'validation picture')}, by which the best is chosen"
+        judges = f"the {plural(board.test_images, 'test picture')} only judge."
+        st.caption(f"{chose}; {judges} In brackets the range in which the true share lies, in 95 of 100 cases.")
+    for place, row in enumerate(board.rows, start=1):
+        _row(here, row, place if row.val_accuracy is not None else None, live=live)
+
+
+def _row(here: Here, row: Standing, place: int | None, *, live: bool) -> None:
+    number = "" if place is None else f"{place}. "
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"contestant-{row.run}"):
+        with st.container(width=640, gap=None):
+            st.markdown(f"**{number}{strategy_title(row.strategy)}** :gray[{plain(row.backbone)}{_progress(row)}]")
+            figures = _figures(row)
+            if figures:
+                st.markdown(figures)
+            if row.reason:
+                st.caption(plain(row.reason, longest=400))
+        st.space("stretch")
+        _badge(row.state)
+        if row.state != "deleted":
+            done = row.state == "done"
+            if st.button("Evaluate" if done else "Open", key=f"open-{row.run}-{live}", type="tertiary"):
+                here.go(EVALUATE if done else TRAIN, run=row.run)
+
+
+def _progress(row: Standing) -> str:
+    parts = [] if row.epochs is None else [f"epoch {row.epochs} of {row.planned_epochs}"]
+    if row.seconds is not None:
+        parts.append(duration(row.seconds))
+    elif row.state == "waiting" and row.expected_seconds is not None:
+        parts.append(f"about {duration(row.expected_seconds)}")
+    return "".join(f", {part}" for part in parts)
+
+
+def _figures(row: Standing) -> str:
+    """The accuracies that are known, with their intervals."""
+    parts = []
+    if row.val_accuracy is not None and row.val_interval is not None:
+        best = "" if row.state == "done" else " at best"
+        parts.append(f"{percent(row.val_accuracy)} right on validation{best} ({interval(*row.val_interval)})")
+    if row.test_accuracy is not None and row.test_interval is not None:
+        parts.append(f"{percent(row.test_accuracy)} on the test ({interval(*row.test_interval)})")
+    return "; ".join(parts)
+
+
+def _badge(state: ContestantState) -> None:
+    if state in _BADGES:
+        icon, colour, word = _BADGES[state]
+        st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
+    else:
+        runview.badge(_STATES.get(state, state))
+
+
+def _verdicts(here: Here, race: RaceFolder, board: Leaderboard) -> None:
+    """What the test says of the first one against the others."""
+    titles = {row.run: f"“{strategy_title(row.strategy)}” on {plain(row.backbone)}" for row in board.rows}
+    found = first_against_others(race)
+    if not found:
+        return
+    st.markdown(f"**What the test says of {titles[board.rows[0].run]}**")
+    for one in found:
+        st.markdown(f"- Against {titles[one.run]}: {one.comparison.said}.")
+    if st.button("Compare them", icon=COMPARE.icon, key="race-compare"):
+        here.go(COMPARE, compare=[row.run for row in board.rows if row.state == "done"])
+
+
+def _go_on(here: Here, race: RaceFolder) -> None:
+    try:
+        actions.once(here.workspace, f"go on {race.id}", lambda: races.go_on(race, workspace=here.workspace))
+    except GraftError as error:
+        st.error(plain(error.message, longest=2000), icon=":material/error:")
+    else:
+        here.go(TRAIN, race=race.id)
