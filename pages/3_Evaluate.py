@@ -15,6 +15,7 @@ with workspace.page(EVALUATE) as here:
         if st.button("Try it on new pictures", type="primary", icon=PREDICT.icon):
             here.go(PREDICT, run=run.id)
         choosing.offer(here, run)
+    runview.train_on(here, run)
     results.matrix(result)
     results.per_class(result)
     results.worst(result)

@@ -72,6 +72,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def copy_or_link(file: Path, to: Path) -> None:
+    """Give `file`, which nobody writes to any more, the second name `to`; a copy of it where the file system has no second names.
+
+    Raises:
+        OSError: `file` is gone, `to` is there already, or no space is left.
+    """
+    try:
+        os.link(file, to)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(file, to)
+
+
 def allocate(path: Path, size: int) -> None:
     """Reserve `size` bytes on the disk for the file at `path`.
 

@@ -53,9 +53,10 @@ class Followed:
                     self._resume(event)
 
     def _resume(self, event: Resumed) -> None:
-        self.stage = self.progress = None
+        # What was said of the time, for example, is said anew.
+        self.stage, self.progress, self.notices = None, None, []
         if event.epoch is None:
-            self.epochs, self.tried, self.notices = [], [], []
+            self.epochs, self.tried = [], []
 
     @property
     def seconds_left(self) -> float | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tl_core.documents.checkpoint import Checkpoint
 from tl_core.documents.status import Status
-from tl_core.errors import GraftError
+from tl_core.errors import DocumentError, GraftError
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
-from tl_core.runs.train.resolve import settled
+from tl_core.runs.train.resolve import after, settled
 from tl_core.training.speed.estimate import Estimate
 from ui import actions, live
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
@@ -24,6 +25,15 @@ STATE_BADGES = {
     "failed": (":material/error:", "red", "failed"),
     "interrupted": (":material/power_off:", "orange", "interrupted"),
 }
+
+_AGAIN = (
+    "From the beginning, with the same pictures and settings. What was computed for these pictures is in the cache."
+)
+
+_TRAIN_ON = (
+    "A run of its own that starts from what this one delivered, with the same pictures and settings and the schedule of the "
+    "learning rate anew. It never ends with a larger validation loss."
+)
 
 
 def badge(state: str, *, running: str = "training", stopped: bool = False) -> None:
@@ -52,7 +62,8 @@ def describe(run: RunFolder) -> str:
 def described(run: RunFolder) -> str:
     """As `describe`, as plain text."""
     spec = run.spec()
-    return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}{of_version(run)}"
+    more = f", {spec.epochs} more {'epoch' if spec.epochs == 1 else 'epochs'}" if spec.continues else ""
+    return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}{more}{of_version(run)}"
 
 
 def of_version(run: RunFolder) -> str:
@@ -122,6 +133,7 @@ def ended(here: Here, run: RunFolder) -> None:
                     here.go(EVALUATE, run=run.id)
                 if st.button("Predict", icon=PREDICT.icon, key="to-predict"):
                     here.go(PREDICT, run=run.id)
+            train_on(here, run)
             with st.expander(
                 "How it learned", icon=":material/show_chart:", on_change="rerun", key=f"curves-{run.id}"
             ) as box:
@@ -130,6 +142,9 @@ def ended(here: Here, run: RunFolder) -> None:
                     live.numbers(followed)
                     live.curves(followed, key=f"ended-{run.id}")
                     live.notices(followed)
+                    fixed = jobs.no_more_epochs(run)
+                    if fixed:
+                        st.caption(f":material/info: {plain(fixed, longest=400)}")
         else:
             _what_now(here, run)
         live.log(run)
@@ -159,7 +174,9 @@ def _why(run: RunFolder) -> None:
 def _expected(here: Here, run: RunFolder) -> None:
     """What a run that waits will be, as far as it is known here; its worker decides when its turn has come."""
     try:
-        spec = run.spec()
+        spec, resumed = run.spec(), run.status().resumed
+        if resumed is not None:
+            spec = after(spec, resumed.epoch or 0)
         spec = settled(spec, here.workspace.dataset(spec.dataset, spec.version), device=expected_device(spec.device))
     except GraftError:
         return  # The worker meets the same and says it.
@@ -184,11 +201,67 @@ def _what_now(here: Here, run: RunFolder) -> None:
         )
     followed = live.follow(run)
     live.curves(followed, key=f"ended-{run.id}")
-    if run.can_finish() and st.button(
-        "Finish with the best so far", type="primary", icon=":material/flag:", key="finish-best"
-    ):
-        _finish(here, run)
+    _ways_on(here, run)
+
+
+def _ways_on(here: Here, run: RunFolder) -> None:
+    """What can be made of a run that ended before its end: go on, finish with the best so far, start again."""
+    found: Checkpoint | None = None
+    if run.can_resume():
+        try:
+            found = run.checkpoint()
+        except DocumentError as error:
+            st.warning(plain(error.message, longest=600), icon=":material/broken_image:")
+    with st.container(horizontal=True):
+        on = found is not None and st.button(
+            f"Go on from epoch {found.epoch} of {found.epochs}",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="go-on",
+        )
+        best = run.can_finish() and st.button(
+            "Finish with the best so far",
+            type="secondary" if found else "primary",
+            icon=":material/flag:",
+            key="finish-best",
+        )
+        again = st.button("Start again", icon=":material/restart_alt:", key="start-again", help=_AGAIN)
+    if not (on or best or again):
+        return
+    try:
+        if best:
+            _finish(here, run)
+        else:
+            actions.once(
+                here.workspace,
+                f"resume {run.id}",
+                lambda: jobs.resume(run, workspace=here.workspace, from_start=not on),
+            )
+    except GraftError as error:
+        st.error(plain(error.message, longest=1500), icon=":material/error:")
+    else:
         here.go(TRAIN, run=run.id)
+
+
+def train_on(here: Here, run: RunFolder) -> None:
+    """More epochs for a run that ended well; draws nothing where more of them make no sense."""
+    if jobs.no_more_epochs(run):
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", key="train-on"):
+        epochs = st.number_input("More epochs", 1, 1000, 5, key=f"more-{run.id}", width=130)
+        pressed = st.button("Train on", icon=":material/add_circle:", key=f"train-on-{run.id}", help=_TRAIN_ON)
+    if not pressed:
+        return
+    try:
+        started = actions.once(
+            here.workspace,
+            f"train on {run.id} {epochs}",
+            lambda: jobs.train_on(run, epochs=int(epochs), workspace=here.workspace),
+        )
+    except GraftError as error:
+        st.error(plain(error.message, longest=1500), icon=":material/error:")
+    else:
+        here.go(TRAIN, run=started.id)
 
 
 def _finish_now(here: Here, run: RunFolder) -> None:

@@ -57,7 +57,7 @@ def test_epochs_that_are_said_again_are_in_the_curve_once() -> None:
     assert [(point.epoch, point.val_accuracy) for point in followed.epochs] == [(0, 0.1), (1, 0.1), (2, 0.2)]
     followed.take([_epoch(3, 0.2)])
     assert [point.epoch for point in followed.epochs] == [0, 1, 2, 3]
-    assert [notice.message for notice in followed.notices] == ["before"]
+    assert followed.notices == []
 
 
 def test_of_a_run_that_begins_anew_nothing_is_left() -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
+from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
 from tl_core.documents.questions import RankedBackbone, Ranking, RankSpec
-from tl_core.documents.status import UsedGpu
+from tl_core.documents.status import State, UsedGpu
 from tl_core.models.build import build
 from tl_core.models.graphs.export import keep_structure
 from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
-from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store, new_id
 from tl_core.training.strategies.strategies import strategies
 from ui.train_page.advanced import TABS
@@ -279,6 +283,96 @@ def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> Non
     locks.release([held])
     assert f"Expected: “{strategies()['feature_extraction'].title}” on this processor (CPU), " in said
     assert "Expected:" not in finishing, "to finish a run takes no whole training"
+
+
+def _stopped(state: State, *, checkpoint: bool = True) -> RunFolder:
+    """A run of five epochs that ended before its end, after the second one."""
+    where = records.workspace()
+    run = records.run(where, records.dataset(where), state=state, strategy="full_fine_tuning")
+    found = Checkpoint(
+        epoch=2,
+        epochs=5,
+        best_epoch=1,
+        best_loss=0.6,
+        best_accuracy=0.7,
+        ages=(1,),
+        averaged=0,
+        scaler={},
+        micro_batch=1,
+        precision="float32",
+        device="cpu",
+        torch="2.0.0",
+    )
+    run.best.write_text("the best so far")
+    if checkpoint:
+        save_file({"a": np.zeros(1)}, run.checkpoint_file, metadata={ENTRY: found.model_dump_json()})
+    return run
+
+
+@pytest.mark.parametrize("state", ["interrupted", "cancelled", "failed"])
+def test_a_run_that_was_stopped_can_go_on_be_finished_or_start_again(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def resume(run: RunFolder, **given: object) -> RunFolder:
+        asked.append({name: value for name, value in given.items() if name != "workspace"})
+        return run
+
+    monkeypatch.setattr(jobs, "resume", resume)
+    run = _stopped(state)
+    app = open_page(TRAIN, run=run.id)
+    labels = [button.label for button in app.button][:4]
+    assert labels[:3] == ["Go on from epoch 2 of 5", "Finish with the best so far", "Start again"]
+    app.button(key="go-on").click().run()
+    open_page(TRAIN, run=run.id).button(key="start-again").click().run()
+    assert asked == [{"from_start": False}, {"from_start": True}]
+
+
+def test_without_a_checkpoint_the_best_state_is_offered_and_a_damaged_one_is_said(open_page: Open) -> None:
+    run = _stopped("interrupted", checkpoint=False)
+    keys = [button.key for button in open_page(TRAIN, run=run.id).button]
+    assert "go-on" not in keys
+    assert {"finish-best", "start-again"} <= set(keys)
+    run.checkpoint_file.write_bytes(b"noise")
+    app = open_page(TRAIN, run=run.id)
+    assert "cannot be used, so it cannot go on" in text(app).replace("\\", "")
+    assert "go-on" not in [button.key for button in app.button]
+
+
+def test_a_run_whose_pictures_are_gone_says_so_when_it_is_to_go_on(open_page: Open) -> None:
+    run = _stopped("interrupted")
+    (data,) = records.workspace().datasets()
+    app = open_page(TRAIN, run=run.id)
+    data.delete()
+    app.button(key="go-on").click().run()
+    assert "The pictures of this run were deleted" in text(app)
+    assert run.can_resume()
+
+
+def test_a_run_that_trained_stages_can_be_trained_on_and_a_fitted_head_says_why_not(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def train_on(run: RunFolder, *, epochs: int, **_: object) -> RunFolder:
+        asked.append(epochs)
+        return run
+
+    monkeypatch.setattr(jobs, "train_on", train_on)
+    where = records.workspace()
+    data = records.dataset(where)
+    run = records.run(where, data, strategy="full_fine_tuning")
+    for page in (TRAIN, "pages/3_Evaluate.py"):
+        app = open_page(page, run=run.id)
+        app.number_input(key=f"more-{run.id}").set_value(3 + len(asked)).run()
+        app.button(key=f"train-on-{run.id}").click().run()
+    assert asked == [3, 4]
+    head = records.run(where, data)
+    assert f"train-on-{head.id}" not in [button.key for button in open_page(TRAIN, run=head.id).button]
+    more = run.spec().model_copy(update={"continues": "a", "epochs": 3})
+    run.write_spec(more)
+    assert "3 more epochs" in text(open_page(TRAIN, run=run.id))
 
 
 def test_a_network_that_another_workspace_added_by_name_is_not_offered(open_page: Open) -> None:

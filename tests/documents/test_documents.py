@@ -76,8 +76,8 @@ def test_the_spec_of_a_run_says_that_its_device_and_strategy_may_be_open_and_one
     spec = TrainSpec(name="a", workspace="", dataset="1", weights="w", image_size=224, strategy="default")
     SpecFile(spec=spec).write(tmp_path / "spec.json")
     written = json.loads((tmp_path / "spec.json").read_text())
-    assert written["spec"]["schema_version"] == 4
-    for before in (3, 1):
+    assert written["spec"]["schema_version"] == 5
+    for before in (4, 3, 1):
         written["spec"]["schema_version"] = before
         assert SpecFile.parse(json.dumps(written), "spec.json").spec == spec.model_copy(
             update={"schema_version": before}

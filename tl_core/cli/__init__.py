@@ -49,6 +49,7 @@ for command in (
     training.train,
     racing.race,
     going_on.resume,
+    going_on.train_on,
     find_rate.find_rate,
     add_network.describe,
     rank.rank,

@@ -1,8 +1,9 @@
-"""The command `resume`, which goes on with a run that was stopped before its end."""
+"""The commands `resume`, which goes on with a run that was stopped before its end, and `train-on`, which trains more epochs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,9 @@ from tl_core.cli import show
 from tl_core.cli.parameters import Json
 from tl_core.cli.train import tell
 from tl_core.errors import NotFound
+
+if TYPE_CHECKING:
+    from tl_core.runs.store.folders import RunFolder
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 
@@ -27,19 +31,51 @@ def resume(
 
     It prints what `train` prints.
     """
-    from tl_core.data.sources import path_of
     from tl_core.runs.start import jobs
+
+    folder = _folder(run)
+    _, said = folder.events()
+    jobs.resume(folder, from_start=from_start)
+    _finish(folder, said, json=json)
+
+
+def train_on(
+    run: Run,
+    *,
+    epochs: Annotated[int, typer.Option(metavar="N", help="How many more passes over the training pictures.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train N more epochs from what a run delivered, as a run of its own with the same pictures and options.
+
+    It never ends with a larger validation loss than RUN. It prints what `train` prints.
+    """
+    from tl_core.runs.start import jobs
+
+    new = jobs.train_on(_folder(run), epochs=epochs, out=out)
+    _finish(new, 0, json=json)
+
+
+def _folder(run: str) -> RunFolder:
+    from tl_core.data.sources import path_of
     from tl_core.runs.store.folders import RunFolder
-    from tl_core.runs.summary import summarise
 
     folder = RunFolder(path_of(run).expanduser().absolute())
     if not folder.exists:
         raise NotFound(f"There is no run in {folder}. Name the folder of a run.")
-    _, said = folder.events()
-    jobs.resume(folder, from_start=from_start)
+    return folder
+
+
+def _finish(run: RunFolder, said: int, *, json: bool) -> None:
+    """Show what `run` says from byte `said` of its events on, and then what it came to."""
+    from tl_core.runs.start import jobs
+    from tl_core.runs.summary import summarise
+
     with show.Bars() as bars:
-        jobs.finish(folder, bars, offset=said)
-    result = summarise(folder).model_dump(mode="json")
+        jobs.finish(run, bars, offset=said)
+    result = summarise(run).model_dump(mode="json")
     if json:
         show.as_json(result)
     else:

@@ -78,11 +78,11 @@ class TrainSpec(RunOptions, Document):
     """Train one classifier on one data set: the options of the run with what they come to.
 
     `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with. In version 1
-    they never were: it had no `auto` device, and no strategy `default`. Before version 3 it had no `expected`, and before
-    version 4 no `version`: it was about what was read.
+    they never were: it had no `auto` device, and no strategy `default`. Before version 3 it had no `expected`, before version 4 no
+    `version`: it was about what was read, and before version 5 no `continues`.
     """
 
-    schema_version: Literal[1, 2, 3, 4] = 4  # type: ignore[assignment]
+    schema_version: Literal[1, 2, 3, 4, 5] = 5  # type: ignore[assignment]
     job: Literal["train"] = "train"
     name: str
     workspace: str
@@ -91,6 +91,8 @@ class TrainSpec(RunOptions, Document):
     """Id of the data set."""
     version: int = Field(default=1, ge=1)
     """Number of its version."""
+    continues: str | None = None
+    """Id of the run that it trains on: it starts from what that one delivered, which lies in its own folder as start.safetensors."""
     weights: str
     strategy: str = "feature_extraction"
     """A row of the table. Until the run runs, it may be `default` (found from the device and the number of images) or `auto`

@@ -50,6 +50,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     run.finish_file.unlink(missing_ok=True)
     run.best.unlink(missing_ok=True)
     run.checkpoint_file.unlink(missing_ok=True)
+    run.start_file.unlink(missing_ok=True)
 
 
 def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:

@@ -217,8 +217,8 @@ def test_another_version_of_pytorch_and_another_device_are_said(run_of: RunOf) -
     assert checkpoints.differences(found, "cpu") is None
     said = checkpoints.differences(found.model_copy(update={"torch": "2.0.0"}), "cuda")
     assert said is not None
-    assert "on 'cuda', and was on 'cpu' before" in said
-    assert "was with 2.0.0 before" in said
+    assert "on 'cuda' (before: 'cpu')" in said
+    assert "(before: 2.0.0)" in said
     assert "may differ a little" in said
 
 
@@ -227,6 +227,63 @@ def test_only_what_learns_is_written(run_of: RunOf) -> None:
     weights = [name for name in load_file(run.checkpoint_file) if name.startswith("weights/")]
     assert weights
     assert len(weights) < len(load_file(run.best)) / 2
+
+
+@pytest.mark.parametrize(("name", "exact"), [("views", True), ("stages join", False)])
+def test_a_run_that_trains_on_begins_where_the_other_was_best(run_of: RunOf, name: str, exact: bool) -> None:
+    whole = run_of(f"{name}, whole")
+    before, split, weights = _curve(whole), whole.split_file.read_bytes(), whole.bundle / "model.safetensors"
+    best = min(before, key=lambda point: point.val_loss)
+    delivered = load_file(weights)
+
+    def after_the_other_is_gone(run: RunFolder) -> Iterator[Event]:
+        whole.delete()
+        assert run.start_file.is_file()
+        yield from train_job(run)
+
+    place = InProcess({"train": after_the_other_is_gone})  # type: ignore[dict-item]
+    run = by(place, jobs.train_on, whole, epochs=2)
+    assert run.status().state == "succeeded", run.log()
+    assert not whole.exists
+    first, *others = _curve(run)
+    assert [point.epoch for point in others] == [1, 2]
+    # What was kept of stages that were still frozen then has half precision.
+    assert first.val_loss == (best.val_loss if exact else pytest.approx(best.val_loss, abs=1e-3))
+    assert first.val_accuracy == best.val_accuracy
+    assert run.split_file.read_bytes() == split
+    spec = run.spec()
+    assert (spec.continues, spec.epochs, spec.version, spec.schema_version) == (whole.id, 2, 1, 5)
+    assert not run.start_file.exists()
+    said = [event for event in run.events()[0] if isinstance(event, Notice) and event.message.startswith("From epoch")]
+    assert said == [], "all stages have joined already"
+    moved = load_file(run.bundle / "model.safetensors")
+    assert any(not torch.equal(tensor, delivered[key]) for key, tensor in moved.items()) == any(p.best for p in others)
+
+
+def test_a_run_that_trains_on_can_be_interrupted_like_any_other(run_of: RunOf) -> None:
+    whole = run_of("stages join, whole")
+    run = by(InProcess({"train": _killed_after(1)}), jobs.train_on, whole, epochs=3)
+    assert run.status().state == "failed"
+    assert run.start_file.is_file()
+    by(HERE, jobs.resume, run)
+    assert run.status().state == "succeeded", run.log()
+    assert [point.epoch for point in _curve(run)] == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_trained_on_says_why(run_of: RunOf, capsys: pytest.CaptureFixture[str]) -> None:
+    head = run_of("Pets")
+    for run, words in (
+        (head, "more epochs would not change it"),
+        (run_of("views, killed"), "Go on with this one"),
+    ):
+        assert main(["train-on", str(run.path), "--epochs", "3"]) == 2
+        assert words in capsys.readouterr().err
+    whole = run_of("views, whole")
+    assert main(["train-on", str(whole.path), "--epochs", "0"]) == 2
+    assert "epochs is 0" in capsys.readouterr().err
+    (whole.bundle / "model.safetensors").unlink()
+    with pytest.raises(NotFound, match="What this run delivered is gone"):
+        jobs.train_on(whole, epochs=3)
 
 
 def _state(epoch: int) -> Reached:

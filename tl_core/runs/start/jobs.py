@@ -6,6 +6,7 @@ rerun in the middle) finds the job of the first.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_core import locks
-from tl_core.disk import remove, write_atomically
+from tl_core.disk import copy_or_link, disk_full_said, remove, write_atomically
 from tl_core.documents.events import Event, Resumed
 from tl_core.documents.job import Outlook
 from tl_core.documents.options import TrainingOptions
@@ -31,7 +32,9 @@ from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import expected_bytes
 from tl_core.runs.train.resolve import after, outlook
+from tl_core.serving.bundle_files import TENSORS
 from tl_core.training.speed.left import Taken
+from tl_core.training.strategies.strategies import strategies
 
 _DEFAULTS = TrainingOptions()
 
@@ -127,24 +130,106 @@ def submit_training(
     from tl_core.data.checks import require_trainable
 
     wanted = training_options(options)
-    store = swept(workspace)
     dataset.require_read()
     dataset = dataset.at(dataset.number)
-    manifest = dataset.manifest()
-    require_trainable(manifest)
-    spec = spec_of(wanted, dataset, name=name)
+    require_trainable(dataset.manifest())
+    return _start(workspace, dataset, spec_of(wanted, dataset, name=name), out=out, key=key)
+
+
+def train_on(
+    run: RunFolder, *, epochs: int, workspace: Workspace | None = None, out: Path | None = None, key: str | None = None
+) -> RunFolder:
+    """Start a run that goes on learning from what `run`, which ended well, delivered: `epochs` more, with the schedule anew.
+
+    It has the same pictures in the same parts, the same options and seed. Where stages joined one by one, all of them learn at once. Its
+    epoch 0 is the network that `run` delivered, so it never ends with a larger validation loss. It has a copy of that network, so `run` may be
+    deleted meanwhile. `out` and `key` as for `submit_training`.
+
+    Raises:
+        SpecError: `run` has not ended well, or found its head alone; `epochs` are out of range.
+        NotFound: its data set or its bundle is gone.
+        NotEmpty, LimitReached, OverBudget, DiskFull: as for `submit_training`.
+    """
+    spec = run.spec()
+    problem = no_more_epochs(run)
+    if problem:
+        raise SpecError(problem)
+    training_options({"epochs": epochs, "device": spec.device if spec.device in offered_devices() else "auto"})
+    workspace = workspace or Store.default().workspace(spec.workspace)
+    dataset = _data_of(spec, workspace)
+    if not (run.bundle / TENSORS).is_file():
+        raise NotFound("What this run delivered is gone, so it cannot be trained on.")
+    more = {
+        "schema_version": TrainSpec.model_fields["schema_version"].default,
+        "continues": run.id,
+        "name": run.name,
+        "device": spec.device if spec.device in offered_devices() else "auto",
+        "epochs": epochs,
+        "changes": {**spec.changes, "epochs": epochs},
+        "chosen_by": "user",
+        "reason": None,
+        "estimated_seconds": None,
+        "expected": None,
+    }
+
+    def give(folder: Path) -> None:
+        with disk_full_said("a new job"):
+            copy_or_link(run.bundle / TENSORS, RunFolder(folder).start_file)
+            if run.split_file.is_file():
+                shutil.copyfile(run.split_file, RunFolder(folder).split_file)
+
+    return _start(workspace, dataset, spec.model_copy(update=more), out=out, key=key, give=give)
+
+
+def no_more_epochs(run: RunFolder) -> str | None:
+    """Why `run` cannot be trained on, a sentence for the user; None where it can. Raises NotFound, DocumentError."""
+    spec = run.spec()
+    row = strategies().get(spec.strategy)
+    if run.status().state != "succeeded":
+        return "Only a run that ended well can be trained on. Go on with this one, or finish it with the best so far."
+    if row is None:
+        return f"This version of Graft has no strategy {spec.strategy!r}, so the run cannot be trained on."
+    if not row.takes_steps and spec.solver == "logistic":
+        return (
+            "This run fitted the last layer alone, and found the best one for its pictures: more epochs would not change it. "
+            "Choose a strategy that trains stages of the network."
+        )
+    if not row.takes_steps:
+        return "This run trained the last layer alone, which takes seconds: train again with more epochs."
+    return None
+
+
+def _start(
+    workspace: Workspace,
+    dataset: DatasetFolder,
+    spec: TrainSpec,
+    *,
+    out: Path | None,
+    key: str | None,
+    give: Callable[[Path], None] = lambda folder: None,
+) -> RunFolder:
+    """Make the run of `spec` on `dataset` and start it. `give` puts further files into its new folder. Raises as `submit_training`."""
+    store = swept(workspace)
     expected = outlook(spec, dataset)
     require_room(store.queue)
     inside = workspace.path / RunFolder.stored_in / identifier(key)
     if out is None:
-        with room_for(workspace, promised=0 if inside.is_dir() else expected_bytes(spec, len(manifest.images))):
+        images = len(dataset.manifest().images)
+        with room_for(workspace, promised=0 if inside.is_dir() else expected_bytes(spec, images)):
             path, claim = make(inside, spec)
     else:
         require_free(store)
         path, claim = make_outside(out, spec)
     run = RunFolder(path)
-    if claim is not None:
-        hand_over(run, claim, store=store.root, expected=expected)
+    if claim is None:
+        return run
+    try:
+        give(path)
+    except BaseException:
+        run.discard()
+        locks.release([claim])
+        raise
+    hand_over(run, claim, store=store.root, expected=expected)
     return run
 
 

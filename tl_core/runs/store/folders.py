@@ -2,6 +2,7 @@
 
 in_use        (data set) lock that every run and question that needs it holds, shared
 checkpoint.safetensors  (run) the state after an epoch, from which training goes on; until the run has ended well
+start.safetensors       (run) what another run delivered, where it trains on from that; until it has ended well
 finish        (run) skip training, export best.safetensors
 out_of_fold.npz  (run) answers of cross-validation, where there was one
 embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
@@ -215,6 +216,11 @@ class RunFolder(JobFolder):
     def best(self) -> Path:
         """The best state so far, written during training; absent where nothing is trained step by step."""
         return self.path / "best.safetensors"
+
+    @property
+    def start_file(self) -> Path:
+        """Where it trains on from what another run delivered: the tensors of that, until it has ended well."""
+        return self.path / "start.safetensors"
 
     @property
     def checkpoint_file(self) -> Path:

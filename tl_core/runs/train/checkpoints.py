@@ -96,9 +96,9 @@ def differences(before: Checkpoint, device: str) -> str | None:
     """What is not as it was when the checkpoint was written, a sentence for the user; None where all is."""
     changed = []
     if before.device != device:
-        changed.append(f"on {device!r}, and was on {before.device!r} before")
+        changed.append(f"on {device!r} (before: {before.device!r})")
     if before.torch != torch.__version__:
-        changed.append(f"with PyTorch {torch.__version__}, and was with {before.torch} before")
+        changed.append(f"with PyTorch {torch.__version__} (before: {before.torch})")
     if not changed:
         return None
-    return f"Training goes on {'; '.join(changed)}. So its figures may differ a little from those of a run without the interruption."
+    return f"It goes on {' and '.join(changed)}, so its figures may differ a little from those of a run without the interruption."

@@ -27,7 +27,7 @@ from tl_core.training.frozen.features import features_key
 from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
 from tl_core.training.speed.learned import MOST_RUNS, Former, factors
-from tl_core.training.strategies.strategies import strategy, tuned
+from tl_core.training.strategies.strategies import WHOLE_NETWORK, strategy, tuned
 
 
 def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
@@ -63,6 +63,9 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
     scaled by how fast the pictures were read.
     """
     manifest = dataset.manifest()
+    if spec.continues and strategy(spec.strategy).thaws:
+        # All stages have joined already.
+        spec = spec.model_copy(update={"strategy": WHOLE_NETWORK})
     asked, cache = measure_question(spec, len(manifest.classes)), Workspace(dataset.workspace_folder).store.cache
     here = machine_of(expected_device(spec.device))
     kept, known = _kept(spec, dataset, cache), measure.known(asked, cache, here=here)

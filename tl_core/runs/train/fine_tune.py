@@ -67,6 +67,8 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         # The saved state is complete without them.
         backbone = _random(plan)
     if saved is None:
+        if plan.spec.continues:
+            _load_start(plan, backbone)
         yield from _take_steps(plan, backbone, pixels)
     else:
         backbone.load_tensors(saved)
@@ -81,6 +83,19 @@ def best_state(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
+
+
+def _load_start(plan: Plan, backbone: Backbone) -> None:
+    """Give `backbone` what the run delivered that is continued. Raises NotFound, in words."""
+    try:
+        # A bundle is written by NumPy, which gives a single number the shape (1,).
+        single = {name for name, tensor in backbone.tensors().items() if tensor.dim() == 0}
+        found = load_file(plan.run.start_file)
+        backbone.load_tensors({name: one.squeeze() if name in single else one for name, one in found.items()})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise NotFound(
+            f"What the run delivered that this one trains on cannot be used ({error}). Open that run and train on from it again."
+        ) from error
 
 
 def built(plan: Plan) -> Generator[Event, None, Backbone]:
@@ -139,10 +154,10 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         frozen, inputs = yield from prepared(plan, backbone, pixels)
     else:
         best = best_state(plan.run.best)
-        changed = checkpoints.differences(reached.checkpoint, plan.spec.device)
-        if changed:
-            yield Notice(message=changed)
-        frozen, inputs = yield from _prepared_again(plan, backbone, pixels, reached.checkpoint.epoch)
+        found = reached.checkpoint
+        changed = checkpoints.differences(found, plan.spec.device)
+        yield Notice(message=f"Training goes on after epoch {found.epoch} of {found.epochs}. {changed or ''}".rstrip())
+        frozen, inputs = yield from _prepared_again(plan, backbone, pixels, found.epoch)
     last = phases(strategy, stages, plan.spec.epochs)[-1].frozen
     _choose_layout(plan, backbone, frozen if last is None else last)
 

@@ -17,7 +17,7 @@ from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.frozen.features import features_key
-from tl_core.training.strategies.strategies import Strategy, strategy
+from tl_core.training.strategies.strategies import Strategy, continued, strategy
 
 
 class Plan:
@@ -39,7 +39,8 @@ class Plan:
     @property
     def strategy(self) -> Strategy:
         """Raises UnknownName where `auto` was not resolved yet."""
-        return strategy(self.spec.strategy)
+        row = strategy(self.spec.strategy)
+        return continued(row) if self.spec.continues else row
 
     @property
     def weights(self) -> WeightsRow:

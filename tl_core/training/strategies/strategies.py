@@ -229,6 +229,11 @@ def tuned(strategy: Strategy, network: Network) -> Strategy:
     return replace(strategy, recipe=strategy.recipe.changed({"stage_rate": rate}))
 
 
+def continued(strategy: Strategy) -> Strategy:
+    """`strategy` for a run that trains on from what another one delivered: all its stages learn at once, and no head is fitted first."""
+    return replace(strategy, thaws=False, head_start="new")
+
+
 def frozen_stages(strategy: Strategy, total: int, last: int) -> int:
     """How many of `total` stages, from the stem up, are frozen when training starts; the head is not counted.
 
