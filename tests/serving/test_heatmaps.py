@@ -17,7 +17,7 @@ from tl_core.errors import BundleError
 from tl_core.models.build import Backbone
 from tl_core.models.registry import network
 from tl_core.serving.bundle import Bundle, write_bundle
-from tl_core.serving.heatmaps import LEVELS, class_weights, evidence, heat, linear, overlay, peak_of
+from tl_core.serving.heatmaps import LEVELS, class_weights, evidence, heat, hidden, linear, overlay, peak_of
 from tl_core.serving.predictor import Predictor
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -134,3 +134,14 @@ def test_a_picture_without_heat_is_only_darker() -> None:
     drawn = np.asarray(overlay(picture, np.zeros((40, 60), np.float32)))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 1
     assert drawn.max() < 200
+
+
+def test_what_is_hidden_has_the_mean_colour_and_the_rest_is_as_it_was() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:, 2:] = (200, 100, 40)
+    where = np.zeros((4, 4), bool)
+    where[0] = True
+    covered = hidden(pixels, where)
+    assert (covered[0] == (100, 50, 20)).all()
+    assert np.array_equal(covered[1:], pixels[1:])
+    assert (pixels[0, 0] == 0).all()

@@ -487,6 +487,46 @@ class RobustnessSpec(RunQuestion):
         return Handling("Trying changed pictures", about=self.about(), lasting=True)
 
 
+class ClassEvidence(Record):
+    """How much each position of a picture speaks for one class, in comparison with the mean of all classes."""
+
+    label: int
+    """Index of the class."""
+    positions: tuple[tuple[float, ...], ...]
+    """Rows from the top, each from the left, of one number a position; below 0 it speaks against the class."""
+
+
+class PictureEvidence(Answer):
+    """Where in one picture the evidence for some classes lies, by gradients through the run's network."""
+
+    classes: tuple[ClassEvidence, ...]
+
+
+class EvidenceSpec(RunQuestion):
+    """Where in one picture does the evidence for some classes lie, in a network whose logits are not linear in its map?
+
+    The picture is one of the data set, or one that somebody brought, which is not kept.
+    """
+
+    answer = PictureEvidence
+    job: Literal["evidence"] = "evidence"
+    classes: tuple[int, ...] = Field(min_length=1, max_length=20)
+    """Indices of the classes."""
+    row: int | None = Field(default=None, ge=0)
+    """Index into the manifest's images; None where somebody brought the picture."""
+    brought: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    """Name of the folder in the workspace's `staging` with the network's input, `BROUGHT`; the job that answers removes it."""
+
+    @property
+    def handling(self) -> Handling:
+        about = None if self.row is None else self.about(self.row)
+        return Handling("Looking for the evidence in a picture", about=about)
+
+
+BROUGHT = "input.png"
+"""File of a picture that somebody brought, at the network's input size, in a folder of the workspace's `staging`."""
+
+
 QuestionSpec = (
     DescribeSpec
     | MeasureSpec
@@ -498,5 +538,6 @@ QuestionSpec = (
     | PictureMapSpec
     | SlicesSpec
     | RobustnessSpec
+    | EvidenceSpec
 )
 """Every kind of question; `job` in the JSON tells which."""

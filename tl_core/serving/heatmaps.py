@@ -132,6 +132,13 @@ def peak_of(hot: NDArray[np.float32]) -> Peak | None:
     return Peak((float(column) + 0.5) / hot.shape[1], (float(row) + 0.5) / hot.shape[0])
 
 
+def hidden(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """`pixels` uint8 (S, S, 3) with the places `where` (S, S) in the mean colour of the picture (occlusion, Zeiler and Fergus 2014)."""
+    covered = pixels.copy()
+    covered[where] = pixels.mean(axis=(0, 1)).round()
+    return covered
+
+
 def overlay(picture: Image.Image, hot: NDArray[np.float32]) -> Image.Image:
     """`picture` (RGB) with the heat `hot`, of the same size, over it: in colours, and with contours at `LEVELS` of the peak.
 

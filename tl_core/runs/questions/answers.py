@@ -12,6 +12,7 @@ from tl_core.disk import remove
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.questions import (
     DescribeSpec,
+    EvidenceSpec,
     FeatureMapsSpec,
     LabelReviewSpec,
     LearningRateSpec,
@@ -156,6 +157,14 @@ def robustness_job(question: QuestionFolder) -> Generator[Event, None, None]:
     answer.write(question.result_file)
 
 
+def evidence_job(question: QuestionFolder) -> Generator[Event, None, None]:
+    """Where in one picture the evidence for some classes lies."""
+    yield StageStarted(stage="features", title="Looking for the evidence in the picture")
+    from tl_core.runs.questions.evidence import picture_evidence
+
+    picture_evidence(question.spec_as(EvidenceSpec)).write(question.result_file)
+
+
 QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, None]]] = covering(
     "kinds of question",
     (kind.model_fields["job"].default for kind in get_args(QuestionSpec)),
@@ -170,6 +179,7 @@ QUESTION_JOBS: Mapping[str, Callable[[QuestionFolder], Generator[Event, None, No
         "map": map_job,
         "slices": slices_job,
         "robustness": robustness_job,
+        "evidence": evidence_job,
     },
 )
 """The job of each kind of question, by `job` of its spec."""
