@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import bundle_download, runview, workspace
+from ui import bundle_download, runview, why, workspace
 from ui.compare_page import choosing
 from ui.evaluate_page import breaking, failing, moved, results, sureness
 from ui.places import EVALUATE, PREDICT
@@ -16,11 +16,12 @@ with workspace.page(EVALUATE) as here:
             here.go(PREDICT, run=run.id)
         choosing.offer(here, run)
     runview.train_on(here, run)
-    results.matrix(result)
+    results.matrix(result, why.of_answer)
     results.per_class(result)
-    results.worst(result)
+    results.worst(result, why.of_answer)
     failing.show(here, result)
     sureness.show(result)
     breaking.show(here, result)
     moved.show(result)
     bundle_download.take_home(run)
+    why.show(here, run)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from tl_core.errors import LimitReached
-from ui import bundle_download, prediction, runview, workspace
+from ui import bundle_download, prediction, runview, why, workspace
 from ui.places import PREDICT, pictures_of, touring
 from ui.words import plain
 
@@ -35,5 +35,6 @@ with workspace.page(PREDICT) as here:
             prediction.ask(run, prediction.held_out(run, known))
         except LimitReached as error:
             st.warning(error.message, icon=":material/hourglass_empty:")
-    prediction.show(kept)
+    prediction.show(kept, lambda named: why.of_named(run, named))
     bundle_download.take_home(run)
+    why.show(here, run)

@@ -8,7 +8,7 @@ small entries.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,13 +50,32 @@ def picture(path: Path, *, caption: str | None = None, alt: str) -> None:
     )
 
 
-def grid(paths: Sequence[Path], captions: Sequence[str], *, key: str, page_size: int = 24, tile: int = 120) -> None:
-    """Thumbnails with captions (Markdown), a page at a time."""
-    place, shown = paged(list(zip(paths, captions, strict=True)), key=key, page_size=page_size)
-    with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom"):
-        for path, caption in shown:
+def grid(
+    paths: Sequence[Path],
+    captions: Sequence[str],
+    *,
+    key: str,
+    page_size: int = 24,
+    tile: int = 120,
+    explain: Callable[[int], None] | None = None,
+) -> None:
+    """Thumbnails with captions (Markdown), a page at a time. `explain` is called by a button under each, with its number from 0."""
+    place, shown = paged(list(enumerate(zip(paths, captions, strict=True))), key=key, page_size=page_size)
+    with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom") as tiles:
+        for number, (path, caption) in shown:
             spoken = caption.replace("\\", "").replace("**", "")  # without its Markdown
-            picture(path, caption=caption or None, alt=spoken or "a picture of the data set")
+            with tiles.cell(), st.container(gap="xxsmall"):
+                picture(path, caption=caption or None, alt=spoken or "a picture of the data set")
+                if explain is not None:
+                    st.button(
+                        "Why?",
+                        key=f"{key}-why-{number}",
+                        icon=":material/troubleshoot:",
+                        type="tertiary",
+                        help=f"Where in picture {number + 1} the evidence lies",
+                        on_click=explain,
+                        args=(number,),
+                    )
 
 
 def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 8, page_size: int = 10) -> None:

@@ -7,9 +7,10 @@ classifier takes fewer pictures at once, and one workspace at a time asks such a
 
 from __future__ import annotations
 
+import io
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
+from PIL import Image
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core.data.guarded import Pool, Pools
@@ -69,6 +71,8 @@ class Named:
     """The answer in the form that `predict --json` prints."""
     truth: str | None = None
     """The true class of a held-out picture; None for a new one."""
+    pixels: bytes = b""
+    """The input of the network as a PNG; empty if the picture could not be read."""
 
 
 @dataclass
@@ -201,7 +205,7 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
         BundleError: its bundle cannot be used.
     """
     kept = answers(run)
-    shown: dict[bytes, bytes] = {}
+    shown: dict[bytes, tuple[bytes, bytes]] = {}
     with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
         if pool is None:
             raise _busy()
@@ -214,7 +218,7 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
                     raise _late()
                 content = read_bytes(source)
                 made = pool.make_input(content, size, interpolation, shown=_SIDE)
-                shown[content] = made.shown
+                shown[content] = (made.shown, _png(made.pixels))
                 return made.pixels
 
             # The threshold may have changed since the classifier was opened.
@@ -230,10 +234,32 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
             kept.milliseconds = (time.monotonic() - start) * 1000 / max(1, len(items))
     said += [{"error": {"message": _late().message}}] * (len(items) - len(said))
     fresh = [
-        Named(short(name), shown.get(content, b""), answer, truth)
+        Named(short(name), seen, answer, truth, pixels)
         for (name, content, truth), answer in zip(items, said, strict=True)
+        for seen, pixels in [shown.get(content, (b"", b""))]
     ]
     kept.named = (fresh + kept.named)[: 2 * MOST]
+
+
+@contextmanager
+def asked_alone(run: RunFolder) -> Iterator[Predictor]:
+    """The classifier of `run`, for further questions about a picture that is decoded; it holds a workspace's place as `ask` does.
+
+    Raises:
+        LimitReached, NotFound, BundleError: as `ask`.
+    """
+    with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
+        if pool is None:
+            raise _busy()
+        with _open(run) as opened:
+            bundle = replace(opened.bundle, info=read_info(run.bundle / INFO))
+            yield Predictor(bundle, _UntilThen(opened.session, time.monotonic() + _LONGEST), batch=opened.batch)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _late() -> UnreadableImage:
@@ -273,8 +299,11 @@ def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tu
     return [(image.name, dataset.image(image).read_bytes(), manifest.classes[image.label]) for image in images]
 
 
-def show(kept: Answers) -> None:
-    """Every picture with its answer, the bars of the likeliest classes, and how sure the answer is in words."""
+def show(kept: Answers, explain: Callable[[Named], None]) -> None:
+    """Every picture with its answer, the bars of the likeliest classes, and how sure the answer is in words.
+
+    A button under each calls `explain`.
+    """
     if not kept.named:
         return
     st.caption(f"{kept.milliseconds:.0f} ms a picture")
@@ -282,10 +311,10 @@ def show(kept: Answers) -> None:
     with place, st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:
         for named in shown:
             with tiles.cell():
-                _card(named)
+                _card(named, explain)
 
 
-def _card(named: Named) -> None:
+def _card(named: Named, explain: Callable[[Named], None]) -> None:
     answer = named.answer
     if "error" in answer:
         st.error(
@@ -319,4 +348,14 @@ def _card(named: Named) -> None:
         st.markdown(f"Never seen in training: {sign}")
     top = answer["top"]
     st.html(drawing.answer_bars([entry["label"] for entry in top], [entry["probability"] for entry in top]))
-    st.caption(plain(named.name))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.caption(plain(named.name), width="content")
+        st.button(
+            "Why?",
+            key=f"why-{id(named)}",
+            icon=":material/troubleshoot:",
+            type="tertiary",
+            help=f"Where in {plain(named.name)} the evidence lies",
+            on_click=explain,
+            args=(named,),
+        )

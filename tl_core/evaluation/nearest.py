@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 class Near(NamedTuple):
     """A picture, and how like it is."""
 
-    index: int
-    """Its place among the vectors."""
+    row: int
+    """Its row among the vectors."""
     similarity: float
     """Cosine of the two embeddings, -1 to 1."""
 
@@ -22,4 +22,4 @@ def nearest(vector: NDArray[np.floating], vectors: NDArray[np.floating], most: i
     wide = vectors.astype(np.float32)
     lengths = np.linalg.norm(wide, axis=1) * np.linalg.norm(vector)
     cosines = wide @ vector.astype(np.float32) / np.maximum(lengths, 1e-12)
-    return [Near(int(index), float(cosines[index])) for index in np.argsort(-cosines, kind="stable")[:most]]
+    return [Near(int(row), float(cosines[row])) for row in np.argsort(-cosines, kind="stable")[:most]]

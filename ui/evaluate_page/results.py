@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +68,10 @@ class Result:
         return counts
 
 
+Explain = Callable[[Result, ImageAnswer], None]
+"""What a button under a picture calls, with the answer to it."""
+
+
 def load(run: RunFolder, workspace: Workspace) -> Result:
     """The report of `run` and its data set. Raises NotFound where the run has no report."""
     return Result(run, run.report(), pictures_of(run, workspace))
@@ -128,7 +133,7 @@ def _chosen_by(report: Report) -> str:
     return f"On the {plural(report.val.images, 'validation picture')}, which chose the settings"
 
 
-def matrix(result: Result) -> None:
+def matrix(result: Result, explain: Explain) -> None:
     """The confusion matrix and the pictures of one cell, which a click or two select boxes choose."""
     classes, key = result.report.classes, result.run.id
     truth_key, said_key, chart_key = f"truth-{key}", f"said-{key}", f"matrix-{key}"
@@ -145,7 +150,7 @@ def matrix(result: Result) -> None:
         answer = said.selectbox(
             "What it said", names, format_func=classes.__getitem__, key=said_key, persist_state="session"
         )
-        _cell(result, truth, answer)
+        _cell(result, truth, answer, explain)
     with left:
         drawn, counts = result.drawn(), result.report.test.confusion
         named = sum(row[index] for index, row in enumerate(counts))
@@ -176,7 +181,7 @@ def _choose_cell(drawn: list[int], chart_key: str, truth_key: str, said_key: str
         st.session_state[truth_key], st.session_state[said_key] = drawn[cell[0]], drawn[cell[1]]
 
 
-def _cell(result: Result, truth: int, said: int) -> None:
+def _cell(result: Result, truth: int, said: int, explain: Explain) -> None:
     answers = result.cell(truth, said)
     classes = result.report.classes
     verb = "and rightly called that" if truth == said else f"called {plain(classes[said])}"
@@ -188,7 +193,14 @@ def _cell(result: Result, truth: int, said: int) -> None:
         return
     paths = [path for path in map(result.thumbnail, answers) if path]
     captions = [f"{percent(answer.probability)}" for answer in answers]
-    grids.grid(paths, captions, key=f"cell-{result.run.id}-{truth}-{said}", page_size=_PAGE, tile=96)
+    grids.grid(
+        paths,
+        captions,
+        key=f"cell-{result.run.id}-{truth}-{said}",
+        page_size=_PAGE,
+        tile=96,
+        explain=lambda number: explain(result, answers[number]),
+    )
 
 
 def per_class(result: Result) -> None:
@@ -223,7 +235,7 @@ def per_class(result: Result) -> None:
     st.dataframe(table, column_config=config, hide_index=True, key=f"classes-{result.run.id}")
 
 
-def worst(result: Result) -> None:
+def worst(result: Result, explain: Explain) -> None:
     """The pictures of wrong answers, those with the highest probability first."""
     mistakes = result.report.mistakes()
     st.subheader("Worst mistakes", anchor=False)
@@ -246,4 +258,5 @@ def worst(result: Result) -> None:
         key=f"worst-{result.run.id}",
         page_size=_PAGE,
         tile=150,
+        explain=lambda number: explain(result, mistakes[number]),
     )
