@@ -68,6 +68,9 @@ def test_a_link_keeps_its_runs_in_their_order(open_page: Open, data: DatasetFold
     app.multiselect[0].set_value([first.id]).run()
     assert "Choose two runs or more." in text(app)
     assert str(app.query_params["compare"]).strip("[]'") == first.id
+    app.multiselect[0].set_value([]).run()
+    app.run()
+    assert box(app) == [], "what was cleared is not chosen again"
 
 
 def test_the_pictures_on_which_they_differ_are_shown_with_both_answers(open_page: Open, data: DatasetFolder) -> None:
@@ -157,6 +160,13 @@ def test_a_comparison_that_is_not_to_be_trusted_says_so(open_page: Open, data: D
     assert "Nowhere: both say the same of all 18 pictures." in text(app)
 
 
+def test_a_range_that_is_narrower_than_the_exact_test_is_explained(open_page: Open, data: DatasetFolder) -> None:
+    a_run(data, "Old", *range(5)), a_run(data, "New")
+    app = open_page(COMPARE)
+    assert app.header[0].value.startswith("Cannot tell with 18 pictures")
+    assert "with so few answers that differ, the exact test decides" in text(app)
+
+
 def test_runs_with_many_classes_are_compared(open_page: Open) -> None:
     many = records.dataset(records.workspace(), classes=tuple(f"class {n:02}" for n in range(45)), each=7)
     a_run(many, "Old", *range(20)), a_run(many, "New")
@@ -168,8 +178,8 @@ def test_runs_with_many_classes_are_compared(open_page: Open) -> None:
 def test_the_front_has_the_runs_that_none_beats_in_both() -> None:
     assert pareto.front([10, 20, 30, 40], [0.8, 0.9, 0.85, 0.9]) == [0, 1]
     assert pareto.front([5, 5, 9], [0.9, 0.9, 0.9]) == [0, 1]
-    assert pareto.said(["A"], "fastest") == "A is fastest and most often right"
-    assert pareto.said(["A", "C"], "smallest") == "On the Pareto front: A, C"
+    assert pareto.said(["A"], "faster") == "A: none is faster or more often right"
+    assert pareto.said(["A", "C"], "smaller") == "On the Pareto front: A, C"
 
 
 def test_the_headline_of_many_names_no_pair_that_chance_explains() -> None:

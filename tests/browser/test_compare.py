@@ -41,7 +41,7 @@ def saved(page: Page, *, by_keyboard: bool) -> Image.Image:
             page.keyboard.press("Enter")
         else:
             button.click()
-    assert download.value.suggested_filename == "b-is-fastest-and-most-often-right.png"
+    assert download.value.suggested_filename == "b-none-is-faster-or-more-often-right.png"
     return Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).convert("RGB")
 
 

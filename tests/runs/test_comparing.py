@@ -81,6 +81,8 @@ def test_what_one_learned_from_is_compared_by_neither(data: DatasetFolder) -> No
         assert one.record
         assert own <= one.record.parts["test"].keys()
         assert not own & {*one.record.parts["train"], *one.record.parts["val"]}
+    (caution,) = found.cautions()
+    assert caution.startswith(f"They were judged together on only {len(own)} of 18 test pictures.")
 
 
 def test_a_third_run_with_few_pictures_in_common_does_not_take_those_of_the_others(data: DatasetFolder) -> None:
@@ -175,6 +177,9 @@ def test_a_run_that_did_not_end_well_is_left_out_with_the_reason(data: DatasetFo
     assert [one.reason for one in found.left_out] == [
         "'Broken' has no report: only a run that has ended well can be compared."
     ]
+    report = b.report()
+    report.model_copy(update={"classes": report.classes[:1]}).write(b.report_file)
+    assert "names classes or pictures that do not exist" in together([a, b]).left_out[0].reason
     with pytest.raises(NotFound):
         comparing.tested_on(replace(failed, path=failed.path / "nowhere"))
     assert together([]).tested == ()

@@ -30,7 +30,7 @@ class Comparison(Record):
     difference: float
     """Accuracy of B minus that of A, a fraction."""
     interval: tuple[float, float]
-    """95 % interval of `difference`."""
+    """95 % interval of `difference`. Where few answers differ it may leave out 0 although the exact test, which decides, cannot tell."""
     images_needed: int | None
     """Test pictures with which such a difference would be found in four of five cases, if the shares of the pictures that only A and only B name rightly
     stay as observed. None where the verdict stands, and where both are right equally often."""

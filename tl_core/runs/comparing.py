@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from tl_core.data.joined import Joined, alike
 from tl_core.data.split import recorded
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import record_again
+from tl_core.documents.report import Report, record_again
+from tl_core.documents.spec import TrainSpec
 from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.verdict import ComparedRun, Comparison
-from tl_core.errors import GraftError, NotFound
+from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.runs.store.folders import RunFolder
@@ -166,6 +167,12 @@ class Together:
             said.append(
                 f"{self.leaked:,} of the pictures show what one of the runs learned from as well, and may be named rightly for that."
             )
+        tested = min(len(one.pictures) for one in self.tested)
+        if 2 * len(self.pictures) < tested:
+            said.append(
+                f"They were judged together on only {len(self.pictures):,} of {tested:,} test pictures. Runs with the same seed on the same data set "
+                "have all of them in common."
+            )
         if len({one.classes for one in self.tested}) > 1:
             said.append("The runs do not have the same classes: one that knows fewer has the easier task.")
         return said
@@ -219,7 +226,14 @@ def _tested(path: Path, moment: int, inode: int) -> Tested:
     """Read once while it is the same file: a page asks at every rerun."""
     del moment, inode  # the cache's key
     run = RunFolder(path)
-    report, spec = run.report(), run.spec()
+    try:
+        return _told(run, run.report(), run.spec())
+    except IndexError:
+        raise DocumentError(f"The report of {run.name!r} names classes or pictures that do not exist.") from None
+
+
+def _told(run: RunFolder, report: Report, spec: TrainSpec) -> Tested:
+    """The answers in `report`. Raises DocumentError; IndexError where it names a class or picture that is not there."""
     rows = tuple(answer.row for answer in report.answers)
     names = [report.classes[answer.truth] for answer in report.answers]
     record = _record(run)

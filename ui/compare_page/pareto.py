@@ -21,8 +21,8 @@ def show(found: Together) -> None:
     ranges = [one.interval for one in found.figures]
     names = [one.name for one in found.figures]
     costs = (
-        (left, "seconds", "fastest", "seconds of the whole run", [one.seconds for one in found.figures]),
-        (right, "size", "smallest", "size of the bundle, MB", [one.megabytes for one in found.figures]),
+        (left, "seconds", "faster", "seconds of the whole run", [one.seconds for one in found.figures]),
+        (right, "size", "smaller", "size of the bundle, MB", [one.megabytes for one in found.figures]),
     )
     for place, key, word, axis, values in costs:
         known = [at for at, value in enumerate(values) if value]
@@ -63,9 +63,9 @@ def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
 
 
 def said(letters: Sequence[str], word: str) -> str:
-    """The title: which runs are on the front; `word` says what the least cost is called, such as "fastest"."""
+    """The title: which runs are on the front; `word` says what less cost is called, such as "faster"."""
     if len(letters) == 1:
-        return f"{letters[0]} is {word} and most often right"
+        return f"{letters[0]}: none is {word} or more often right"
     return f"On the Pareto front: {', '.join(letters)}"
 
 

@@ -68,7 +68,11 @@ def _details(one: Comparison) -> str:
     return (
         f"Accuracy of B minus that of A: {points}. Two equally good runs would differ by as much in {percent(one.p_value)} of cases (McNemar's exact "
         "test); below 5 %, one is called better."
+        + (_EXACT if one.verdict == "cannot_tell" and not low <= 0 <= high else "")
     )
+
+
+_EXACT = " The range leaves out no difference, but it is an approximation: with so few answers that differ, the exact test decides."
 
 
 def _table(found: Together, letters: str) -> None:
