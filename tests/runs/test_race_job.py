@@ -17,7 +17,7 @@ from tests.runs.scratch import judge
 from tl_core.documents.events import EpochEnded, Event, Progress, StageStarted
 from tl_core.errors import InUse, SpecError, WeightsUnavailable
 from tl_core.evaluation import elimination
-from tl_core.runs.process.executor import Executor, cancel
+from tl_core.runs.process.executor import Executor, cancel, chosen
 from tl_core.runs.race_job import race_job
 from tl_core.runs.standings import Standings, leaderboard
 from tl_core.runs.start import jobs, races
@@ -279,7 +279,6 @@ def _trains(run: RunFolder) -> bool:
     return run.status().state == "running" and run.best.is_file() and not run.finishing
 
 
-@BOTH
 def test_cancel_ends_the_race_the_one_at_work_and_those_that_wait(real: RaceFolder) -> None:
     at_work = next(run for run in real.parts() if run.status().state == "running")
     until(at_work.best.is_file)
@@ -324,3 +323,30 @@ def test_a_race_that_is_deleted_takes_along_what_never_began(real: RaceFolder, w
     real.delete()
     assert sorted(run.status().state for run in workspace.runs()) == ["cancelled", "succeeded"]
     assert workspace.races() == []
+
+
+@pytest.mark.slow
+def test_a_race_that_was_killed_goes_on_from_the_checkpoint_with_the_same_numbers(
+    workspace: Workspace, pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", "tests.runs.executors:Local")
+    ways, options = ("feature_extraction", "partial_fine_tuning"), {**OPTIONS, "epochs": 6}
+    alone = jobs.submit_training(workspace, pets, strategy=ways[1], backbone=SMALL, **options)
+    assert ended(alone) == "succeeded"
+    started = races.submit_race(workspace, pets, strategies=ways, backbones=[SMALL], budget=3000, **options)
+    run = next(run for run in started.parts() if run.spec().strategy == ways[1])
+    until(
+        lambda: (
+            run.checkpoint_file.is_file()
+            and any(isinstance(event, EpochEnded) and event.epoch for event in run.events()[0])
+        )
+    )
+    os.killpg(chosen().process(started), signal.SIGKILL)  # type: ignore[attr-defined]
+    until(lambda: not started.alive())
+    assert run.status().state == "interrupted"
+    races.go_on(started)
+    assert ended(started) == "succeeded"
+    resumed = run.status().resumed
+    assert resumed is not None
+    assert resumed.epoch
+    assert run.report() == alone.report()

@@ -87,7 +87,6 @@ def _contest(race: RaceFolder, run: RunFolder, standings: Standings, place: str)
         standings.missed(run)
         return
     try:
-        _as_new(run)
         status, recorder = race.status(), Recorder(run)
         with closing(recorder):
             if status.device:
@@ -176,12 +175,6 @@ def _leave_out(run: RunFolder, standings: Standings) -> None:
     finally:
         held.release()
     standings.set(run, state="not_begun", reason=reason)
-
-
-def _as_new(run: RunFolder) -> None:
-    """Remove what an attempt that broke off has left in the folder of `run`, which is locked."""
-    for file in (run.path / "events.jsonl", run.status_file, run.best, run.checkpoint_file, run.finish_file):
-        file.unlink(missing_ok=True)
 
 
 def _as_in_a_new_process() -> None:

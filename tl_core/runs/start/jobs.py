@@ -283,23 +283,28 @@ def resume(run: RunFolder, *, workspace: Workspace | None = None, from_start: bo
 
     def check(dataset: DatasetFolder) -> None:
         nonlocal epoch, left
-        epoch = None if from_start else _reached(run)
+        epoch = None if from_start else reached(run)
         left = outlook(after(run.spec(), epoch or 0), dataset)
 
     def change() -> None:
-        taken = Taken()
-        for event in [] if from_start else run.events()[0]:
-            taken.take(event)
-        seconds, started = taken.in_all(), None if from_start else run.status().started
-        run.finish_file.unlink(missing_ok=True)
         left.write(run.expected_file)
-        resumed = Resumed(epoch=epoch, seconds=seconds)
-        Status(state="queued", started=started, seconds=seconds, resumed=resumed).write(run.status_file)
+        note_resumed(run, epoch)
 
     return _run_again(run, workspace, check, change)
 
 
-def _reached(run: RunFolder) -> int:
+def note_resumed(run: RunFolder, epoch: int | None) -> None:
+    """Write into the record of `run`, which the caller has claimed, that it goes on after `epoch`; None: that it begins anew."""
+    taken = Taken()
+    for event in [] if epoch is None else run.events()[0]:
+        taken.take(event)
+    seconds, started = taken.in_all(), None if epoch is None else run.status().started
+    run.finish_file.unlink(missing_ok=True)
+    resumed = Resumed(epoch=epoch, seconds=seconds)
+    Status(state="queued", started=started, seconds=seconds, resumed=resumed).write(run.status_file)
+
+
+def reached(run: RunFolder) -> int:
     """The epoch from whose checkpoint `run` can go on. Raises NotFound, DocumentError."""
     try:
         found = run.checkpoint()

@@ -18,6 +18,7 @@ from tl_core.errors import GraftError, LimitReached, SpecError
 from tl_core.runs.process.executor import hand_over
 from tl_core.runs.process.queue import in_words, require_room
 from tl_core.runs.standings import leaderboard
+from tl_core.runs.start.jobs import note_resumed, reached
 from tl_core.runs.start.training_spec import attempt, raise_all, spec_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
@@ -181,7 +182,7 @@ def expected_seconds(asked: Sequence[TrainingOptions], dataset: DatasetFolder) -
 def go_on(race: RaceFolder, *, workspace: Workspace | None = None) -> RaceFolder:
     """Let a race that has ended go on with its runs that were interrupted or not begun, with its whole budget again.
 
-    They start anew. A race that is alive is left alone.
+    An interrupted one goes on from its checkpoint, or begins anew where it has none. A race that is alive is left alone.
 
     Raises:
         SpecError: no run is missing.
@@ -218,12 +219,14 @@ def go_on(race: RaceFolder, *, workspace: Workspace | None = None) -> RaceFolder
                 own = run.claim()
                 taken |= {} if own is None else {run: own}
             for job in (race, *taken):
-                files = (job.path / "status.json", job.cancel_file, job.submitted)
+                files = (job.status_file, job.cancel_file, job.submitted)
                 record |= {file: file.read_bytes() if file.exists() else None for file in files}
                 keep_reserve(job.reserve)
+            race.status_file.unlink()
             for job in (race, *taken):
                 job.cancel_file.unlink(missing_ok=True)
-                (job.path / "status.json").unlink(missing_ok=True)
+            for run in taken:
+                note_resumed(run, _reached(run))
             while taken:
                 run, own = taken.popitem()
                 run.wait_in(race.id, own)
@@ -233,6 +236,14 @@ def go_on(race: RaceFolder, *, workspace: Workspace | None = None) -> RaceFolder
         raise
     hand_over(race, claim, store=store.root, undo=undo)
     return race
+
+
+def _reached(run: RunFolder) -> int | None:
+    """The epoch from whose checkpoint `run` can go on; None where it cannot."""
+    try:
+        return reached(run)
+    except GraftError:
+        return None
 
 
 def missing(race: RaceFolder) -> set[str]:
