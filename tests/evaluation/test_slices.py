@@ -128,6 +128,15 @@ def test_bursts_whose_answers_are_wrong_together_are_no_finding() -> None:
     assert _share_with_a_finding(alone, wrong) > 0.3, "as if the pictures of a burst were independent"
 
 
+def test_the_more_often_a_slice_fails_the_surer_it_is_found() -> None:
+    planted = np.arange(COUNT) % 4 == 0
+    pictures = _pictures(folder=planted)
+    for share in (0.7, 1.0):
+        wrong = np.random.default_rng(0).random(COUNT) < np.where(planted, share, 0.02)
+        first = failing(pictures, _answers(wrong), CLASSES)[0]
+        assert (first.name, first.p_value) == ("pictures in the folder garden", pytest.approx(1 / 500))
+
+
 def test_a_hard_class_is_not_found_once_more_by_its_folder_or_its_brightness() -> None:
     pictures = _pictures()
     truth = np.arange(COUNT) % 3
@@ -179,6 +188,16 @@ def test_the_corrected_p_value_of_one_slice_is_that_of_the_exact_test() -> None:
     )
     exact = hypergeom.sf(wrong[:20].sum() - 1, 60, wrong.sum(), 20)
     assert found == pytest.approx(exact, abs=0.02)
+
+
+def test_pictures_of_which_nothing_was_measured_are_divided_by_what_is_known_of_them() -> None:
+    pictures = _pictures(folder=np.arange(COUNT) % 4 == 0, copies=np.isin(np.arange(COUNT) % 12, (0, 3, 1, 4)))
+    images = [image.model_copy(update={"measured": {}}) for image in pictures.images]
+    found = failing(replace(pictures, images=images), _answers(np.arange(COUNT) % 4 == 0), CLASSES)
+    # All are equally high, so the narrow ones are the small ones, and are looked at once.
+    assert {one.kind for one in found} == {"size", "folder", "copies", "cluster"}
+    (first, *_) = found
+    assert (first.found, first.name) == (True, "pictures in the folder garden")
 
 
 def test_too_few_pictures_give_no_slice() -> None:

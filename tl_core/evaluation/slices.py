@@ -83,16 +83,18 @@ def corrected_p_values(
 
 
 def _normal_scores(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each row of `statistics` (S, P) on one scale, on which chance gives all of them about a normal distribution.
+    """Each row of `statistics`, (S, 1 + P) as `_statistics` gives them, on one scale, on which chance gives all about a normal distribution.
 
     Small slices have a skewed distribution, so their standard scores reach further than those of large ones. The cube root of Wilson and Hilferty
     (1931) removes the skewness of a Pearson type III curve, which fits the sums of a permutation test (Mielke and Berry 2007). How well it
-    fits does not matter for what chance finds, since it is the same for all permutations.
+    fits does not matter for what chance finds, since it is the same for all columns.
     """
-    centred = statistics - statistics.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
+    # Without the first column: what is far beyond chance would widen, and skew, what it is compared with.
+    chance = statistics[:, 1:]
+    spread = chance.std(axis=1, keepdims=True)
+    centred = statistics - chance.mean(axis=1, keepdims=True)
     scaled = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > _NOTHING)
-    skewness = (scaled**3).mean(axis=1, keepdims=True)
+    skewness = (scaled[:, 1:] ** 3).mean(axis=1, keepdims=True)
     skewness = np.where(np.abs(skewness) < _LEAST_SKEWNESS, _LEAST_SKEWNESS, skewness)
     return np.asarray(6 / skewness * (np.cbrt(1 + skewness * scaled / 2) - 1) + skewness / 6)
 
@@ -158,17 +160,17 @@ def _in_common(
 ) -> str:
     """What most pictures of a cluster have in common, in words; empty where nothing is."""
     often = np.bincount(truth[inside], minlength=len(classes)).argsort(kind="stable")[::-1].tolist()
-    one, two = (f"{classes[often[0]]} (class)", f"{classes[often[0]]} or {classes[often[1]]} (classes)")
-    described = [(one, truth == often[0])]
+    described = [(classes[often[0]], truth == often[0])]
     if not _common(truth == often[0], inside):
-        described = [(two, np.isin(truth, often[:2]))]
+        described = [(f"{classes[often[0]]} or {classes[often[1]]}", np.isin(truth, often[:2]))]
     described += [(other.members.name, other.members.inside) for other in looked_at if KINDS[other.kind].describes]
     shares: dict[str, float] = {}
     for name, having in described:
         if _common(having, inside):
             shares[name] = max(float(having[inside].mean()), shares.get(name, 0.0))
     common = sorted(shares.items(), key=lambda named: -named[1])[:3]
-    return ", ".join(f"{share:.0%} {name}" for name, share in common)
+    said = ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in common)
+    return f"mostly {said}" if said else ""
 
 
 def _common(having: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:

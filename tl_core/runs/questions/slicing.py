@@ -50,7 +50,7 @@ def run_slices(run: RunFolder) -> Generator[Event, None, RunSlices]:
     return RunSlices(
         judged_by=judged_by,
         images=len(found),
-        accuracy=sum(answer.predicted == answer.truth for answer in found) / len(found),
+        accuracy=sum(answer.predicted == answer.truth for answer in found) / max(len(found), 1),
         slices=failing(pictures, found, plan.classes, folds=folds),
     )
 
