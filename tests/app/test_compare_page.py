@@ -98,6 +98,7 @@ def test_without_the_data_set_the_answers_are_listed(open_page: Open, data: Data
     app = open_page(COMPARE)
     assert "Cannot tell with 18 pictures; about" in app.header[0].value
     assert "the pictures cannot be shown" in text(app)
+    assert "is one of test pictures, which are about 15\u202f% of a data set" in text(app)
     assert app.dataframe[1].value.columns.tolist() == ["It was", "A said", "B said"]
 
 

@@ -124,14 +124,19 @@ class Together:
         return np.array([joined.root(place) for place in range(len(self.pictures))], dtype=np.int64)
 
     @cached_property
-    def leaked(self) -> int:
-        """How many of the pictures show what one of the runs learned from as well."""
+    def leaky(self) -> NDArray[np.bool_]:
+        """(N,) which of the pictures show what one of the runs learned from as well."""
         found: set[str] = set()
         for one in self.tested:
             if one.record:
                 known, learned = one.record.group_of, one.record.learned_groups()
                 found |= {content for content, _ in self.pictures if known.get(content) in learned}
-        return sum(content in found for content, _ in self.pictures)
+        return np.array([content in found for content, _ in self.pictures], dtype=bool)
+
+    @property
+    def leaked(self) -> int:
+        """How many of the pictures show what one of the runs learned from as well."""
+        return int(self.leaky.sum())
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -165,7 +170,7 @@ class Together:
             )
         if self.leaked:
             said.append(
-                f"{self.leaked:,} of the pictures show what one of the runs learned from as well, and may be named rightly for that."
+                f"{self.leaked:,} of the pictures show what one of the runs learned from as well, and may be named rightly for that.{self._without_leaked()}"
             )
         tested = min(len(one.pictures) for one in self.tested)
         if 2 * len(self.pictures) < tested:
@@ -176,6 +181,14 @@ class Together:
         if len({one.classes for one in self.tested}) > 1:
             said.append("The runs do not have the same classes: one that knows fewer has the easier task.")
         return said
+
+    def _without_leaked(self) -> str:
+        """The verdict about two runs on the pictures that are left without the leaky ones, as a sentence after others."""
+        rest = ~self.leaky
+        if len(self.tested) > 2 or not rest.any():
+            return ""
+        (verdict,) = compare_all(list(self.answers[:, rest]), self.truth[rest], self.groups[rest])
+        return f" Without them: {verdict.said}."
 
 
 def together(runs: Sequence[RunFolder]) -> Together:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import streamlit as st
 
+from tl_core.data.split import HELD_OUT
 from tl_core.documents.verdict import Comparison
 from tl_core.runs.comparing import Together
 from ui import runview
@@ -68,10 +69,12 @@ def _details(one: Comparison) -> str:
     return (
         f"Accuracy of B minus that of A: {points}. Two equally good runs would differ by as much in {percent(one.p_value)} of cases (McNemar's exact "
         "test); below 5 %, one is called better."
+        + (_NEEDED if one.images_needed else "")
         + (_EXACT if one.verdict == "cannot_tell" and not low <= 0 <= high else "")
     )
 
 
+_NEEDED = f" The number of pictures that would tell is one of test pictures, which are about {percent(HELD_OUT)} of a data set."
 _EXACT = " The range leaves out no difference, but it is an approximation: with so few answers that differ, the exact test decides."
 
 
