@@ -64,7 +64,7 @@ def grid(
     with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom") as tiles:
         for number, (path, caption) in shown:
             spoken = caption.replace("\\", "").replace("**", "")  # without its Markdown
-            with tiles.cell(), st.container(gap="xxsmall"):
+            with tiles.cell(), st.container(gap="xxsmall", horizontal_alignment="center"):
                 picture(path, caption=caption or None, alt=spoken or "a picture of the data set")
                 if explain is not None:
                     st.button(

@@ -36,8 +36,10 @@ from ui.evaluate_page.results import Result
 from ui.places import Here, pictures_of
 from ui.words import file_stem, percent, plain, short
 
-_SIDE = 560
-"""Longest side of the picture that is shown, pixels."""
+_SIDE = 720
+"""Longest side of the picture, pixels, as it is drawn and saved."""
+_SHOWN = 440
+"""The same on the page, so that the picture and what is said of it are seen at once."""
 _TINY = 64
 """Pixels; a picture whose longest side is shorter is enlarged with sharp edges."""
 _GRID = 4
@@ -48,8 +50,8 @@ _NEAREST = 5
 _OFFERED = 5
 """Likeliest classes to choose from, besides the true one."""
 _MEANS = (
-    "Bright and inside the contours (at 25, 50 and 75 % of the peak): where the evidence for this class lies, in comparison with the other "
-    "classes, as the last layers see it. It is not a proof, and says nothing of what the picture would need."
+    "Bright and inside the contours (25, 50 and 75 % of the peak): where the evidence for this class lies, compared with the other classes, "
+    "as the last features of the network hold it. It is not a proof of what decided."
 )
 _KEY = "why"
 
@@ -226,27 +228,23 @@ def _heat(info: BundleInfo, asked: _Asked, label: int, found: NDArray[np.float32
     assert asked.picture is not None
     name = info.classes[label]
     if found is None:
-        st.image(asked.picture, width="stretch", output_format="PNG", alt=asked.name)
+        _image(asked.picture, asked.name)
         return
     hot = heatmaps.heat(found, *asked.picture.size)
     peak = heatmaps.peak_of(hot)
     if peak is None:
-        st.image(asked.picture, width="stretch", output_format="PNG", alt=asked.name)
+        _image(asked.picture, asked.name)
         st.caption(f"No part speaks for {plain(name)} more than for the other classes.")
         return
-    drawn = _png(heatmaps.overlay(asked.picture, hot))
+    drawn = heatmaps.overlay(asked.picture, hot)
     place = f"{percent(peak.x)} from the left and {percent(peak.y)} from the top"
     over = st.toggle("Heat over the picture", value=True, key="why-over")
-    st.image(
-        drawn if over else asked.picture,
-        width="stretch",
-        output_format="PNG",
-        alt=f"{asked.name}: most of the evidence for {short(name)} lies {place}",
-    )
+    spoken = f"{asked.name}: most of the evidence for {short(name)} lies {place}"
+    _image(drawn if over else asked.picture, spoken)
     st.caption(_MEANS)
     st.download_button(
         "Save as PNG",
-        drawn,
+        _png(drawn),
         file_name=f"why-{file_stem(Path(asked.name).stem)}-{file_stem(name)}.png",
         mime="image/png",
         icon=":material/download:",
@@ -266,15 +264,11 @@ def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: 
         [*([_HOTTEST] if hottest else []), *_CELLS],
         selection_mode="multi",
         default=[_HOTTEST] if hottest else [],
+        wrap=True,
         key=f"why-hide-{asked.run}-{asked.row}-{asked.name}-{hottest}",
     )
     shown = heatmaps.hidden(np.asarray(asked.picture), _where(chosen, found, *asked.picture.size))
-    st.image(
-        _with_grid(Image.fromarray(shown)),
-        width="stretch",
-        output_format="PNG",
-        alt=f"{asked.name}; hidden: {', '.join(chosen).lower() or 'nothing'}",
-    )
+    _image(_with_grid(Image.fromarray(shown)), f"{asked.name}; hidden: {', '.join(chosen).lower() or 'nothing'}")
     before, name = float(asked.likely[label]), plain(info.classes[label])
     if not chosen:
         st.caption(
@@ -322,7 +316,7 @@ def _with_grid(picture: Image.Image) -> Image.Image:
     for number, cell in enumerate(_CELLS):
         row, column = divmod(number, _GRID)
         place = (picture.width * column / _GRID + 6, picture.height * row / _GRID + 4)
-        draw.text(place, cell, fill=(255, 255, 255), font_size=18, stroke_width=2, stroke_fill=(0, 0, 0))
+        draw.text(place, cell, fill=(255, 255, 255), font_size=28, stroke_width=2, stroke_fill=(0, 0, 0))
     return picture
 
 
@@ -366,6 +360,11 @@ def _nearest(run: RunFolder, asked: _Asked) -> list[tuple[int, Near]] | None:
     learned = np.flatnonzero(~np.isin(kept.rows, judged))
     found = nearest(asked.embedding, kept.vectors[learned], _NEAREST)
     return [(int(kept.rows[learned[near.row]]), near) for near in found]
+
+
+def _image(image: Image.Image, alt: str) -> None:
+    width = round(image.width * _SHOWN / max(image.size))
+    st.image(_png(image), width=max(1, width), output_format="PNG", alt=short(alt, longest=200))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -47,7 +47,7 @@ QUICK = (
 )
 """Linear on the mean of the map, not linear, and of tokens."""
 FURTHER = (
-    Taught("efficientnet_lite0"),
+    Taught("efficientnet_lite0", rate=1e-3),
     Taught("mobilenetv4_conv_small"),
     Taught("convnextv2_atto", rate=1e-3),
     Taught("squeezenet1_1", 128, 48, 5e-4),
