@@ -90,12 +90,14 @@ def train(
     Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.
 
     Raises:
-        GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
+        GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed. Where the run can go on, a note of the
+            error names the command.
     """
     asked = {name: value for name, value in locals().items() if name in OPTIONS}
     wrong: list[SpecError] = []
     from tl_core.data.checks import require_trainable
     from tl_core.runs.start import jobs
+    from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.store.store import Store
     from tl_core.runs.summary import summarise
 
@@ -132,6 +134,9 @@ def train(
     except BaseException as error:
         if workspace is None and not isinstance(error, WorkerDied):
             jobs.clear_away(made)
+        stopped = made[0]
+        if isinstance(stopped, RunFolder) and stopped.exists and stopped.can_resume():
+            error.add_note(f"It can go on from its last checkpoint: python -m tl_core resume {stopped.path}")
         raise
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)

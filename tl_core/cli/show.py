@@ -84,7 +84,7 @@ def leak(images: int, without: str | None) -> None:
 class Bars:
     """Shows the events of jobs on stderr: progress bars in a terminal, one line for each stage elsewhere.
 
-    It is a context manager that is called with each event.
+    It is a context manager that is called with each event, and shows the notes of an error that ends it.
     """
 
     def __init__(self) -> None:
@@ -116,6 +116,8 @@ class Bars:
         if kind is None:
             self._finish()
         self._progress.stop()
+        for note in getattr(error, "__notes__", ()):
+            aside(note)
 
     def __call__(self, event: Event) -> None:
         match event:

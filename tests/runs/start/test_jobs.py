@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.conftest import PictureFolder
 from tests.runs.conftest import HERE, ended, until
 from tests.runs.executors import KEEPING, by
+from tl_core.cli import main
 from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.events import Resumed
 from tl_core.documents.job import Outlook
@@ -24,6 +26,7 @@ from tl_core.runs.process.run_job import Held
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.summary import summarise
 from tl_core.runs.train.resolve import outlook
@@ -181,6 +184,27 @@ def test_two_who_go_on_with_a_run_start_it_once(train: Train) -> None:
     cancel(run)
     resumed = [event for event in run.events()[0] if isinstance(event, Resumed)]
     assert [event.epoch for event in resumed] == [3]
+
+
+def test_a_command_that_is_interrupted_names_the_one_that_goes_on(
+    train: Train,
+    dataset: DatasetFolder,
+    picture_folder: PictureFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = train("mended", executor=HERE)
+    _with_checkpoint(run)
+
+    def finish(job: JobFolder, on_event: object) -> None:
+        if job == run:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "submit_ingest", lambda *_, **__: dataset)
+    monkeypatch.setattr(jobs, "submit_training", lambda *_, **__: run)
+    monkeypatch.setattr(jobs, "finish", finish)
+    assert main(["train", str(picture_folder()), "--json"]) == 130
+    assert f"python -m tl_core resume {run.path}" in capsys.readouterr().err
 
 
 def test_what_is_left_of_a_run_is_expected_to_take_less_than_all_of_it(train: Train) -> None:

@@ -14,6 +14,7 @@ from tests.app.test_uploads import Sent
 from tests.runs.conftest import HERE
 from tests.runs.executors import InProcess, Keeping, by
 from tl_core.documents.questions import DescribeSpec
+from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Failure
 from tl_core.errors import DiskFull, OverBudget
 from tl_core.runs.ingest_job import ingest_job
@@ -24,7 +25,7 @@ from tl_core.runs.store.budgets import Allowance
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.store.usage import used
+from tl_core.runs.store.usage import expected_bytes, used
 from ui.data_page import uploads
 
 READING = InProcess({"ingest": ingest_job})
@@ -118,6 +119,20 @@ def test_a_run_is_refused_where_its_bundle_would_not_fit_and_one_that_waits_coun
     assert workspace.runs() == [first]
     _megabytes(monkeypatch, 120)
     by(WAITING, jobs.submit_training, workspace, dataset, name="second", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "megabytes"), [("full_fine_tuning", 54), ("partial_fine_tuning", 43), ("lora", 1)]
+)
+def test_a_run_that_trains_stages_counts_with_its_checkpoint(strategy: str, megabytes: int) -> None:
+    """What learns four times: its values, two moments and an average."""
+    spec = TrainSpec(
+        name="a", workspace="", dataset="1", weights="w", image_size=224, strategy="feature_extraction", stages=2
+    )
+    trained = spec.model_copy(update={"strategy": strategy})
+    assert expected_bytes(spec.model_copy(update={"strategy": "default"}), 100) == expected_bytes(spec, 100)
+    more = expected_bytes(trained, 100) - expected_bytes(spec, 100)
+    assert megabytes - 1 <= more / 1e6 <= megabytes + 1
 
 
 def test_a_run_is_finished_with_its_best_state_only_where_its_bundle_fits(
