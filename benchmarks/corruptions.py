@@ -4,8 +4,8 @@
 
 DATA are folders with a folder of pictures for each class, or `sample:NAME`. For each seed a head is fitted on the frozen features of
 EfficientNet-Lite0, as `train --strategy feature_extraction` does it, and judged on its test pictures, which are changed as the Evaluate page and
-the command `robustness` change them. The runs differ in nothing but their heads, so each changed picture goes through the network once for
-all seeds; what came out is kept in the store KEEP. Where a mean drop is smaller than that at the strength before it, nothing is written and the
+the command `robustness` change them. Of the pictures that are in the test of any seed, `PICTURES` at most are changed. The runs differ in nothing but
+their heads, so each changed picture goes through the network once for all seeds; what came out is kept in the store KEEP. Where a mean drop is smaller than that at the strength before it, nothing is written and the
 exit code is 1.
 """
 
@@ -29,7 +29,6 @@ from benchmarks.honesty import DOCUMENT, HEAD  # noqa: E402
 from benchmarks.sections import put  # noqa: E402
 from tl_core.data.pixel_arrays import load_pixels  # noqa: E402
 from tl_core.evaluation.corruptions import CORRUPTIONS, Corruption, seed_of  # noqa: E402
-from tl_core.runs.questions.robustness import MOST  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
@@ -37,6 +36,8 @@ from tl_core.serving.inspection import head_name  # noqa: E402
 from tl_core.serving.predictor import Predictor  # noqa: E402
 from tl_core.training.transferability import stratified  # noqa: E402
 
+PICTURES = 420
+"""The most pictures of a set that are changed, of every class its share."""
 _PART = 64
 Change = tuple[Corruption, int]
 """A corruption and its strength, 0 to 2."""
@@ -59,17 +60,18 @@ class Judged:
     def of(cls, run: RunFolder) -> Judged:
         predictor, answers = Predictor(run.bundle), run.report().answers
         rows, labels = (np.array([getattr(one, name) for one in answers]) for name in ("row", "truth"))
-        some = stratified(labels, MOST, 0)
-        weight = head_name(predictor.info)
-        assert weight is not None
+        name = head_name(predictor.info)
+        assert name is not None
         with safe_open(predictor.bundle.tensors, framework="numpy") as tensors:
-            bias = tensors.get_tensor(weight.removesuffix("weight") + "bias")
-        return cls(predictor.class_weights(), bias, rows[some], labels[some])
+            weight = tensors.get_tensor(name)
+            bias = tensors.get_tensor(name.removesuffix("weight") + "bias")
+        return cls(weight.reshape(weight.shape[:2]), bias, rows, labels)
 
     def accuracy(self, features: NDArray[np.float32], rows: NDArray[np.intp]) -> float:
-        """The share that is named rightly; `features` (N, D) are those of the pictures `rows` (N,), in order."""
-        said = features[np.searchsorted(rows, self.rows)] @ self.weight.T + self.bias
-        return float((said.argmax(axis=1) == self.labels).mean())
+        """The share that is named rightly of those of its pictures that are among `rows` (N,), in order, with the `features` (N, D)."""
+        own = np.isin(self.rows, rows)
+        said = features[np.searchsorted(rows, self.rows[own])] @ self.weight.T + self.bias
+        return float((said.argmax(axis=1) == self.labels[own]).mean())
 
 
 class Features:
@@ -103,7 +105,9 @@ class Features:
                     seeds = self._seeds[start : start + _PART]
                     part = np.stack([corruption.apply(one, at, seed) for one, seed in zip(part, seeds, strict=True)])
                 parts.append(self._predictor.embeddings(part))
-            np.save(file, np.concatenate(parts))
+            fresh = file.with_suffix(".fresh.npy")
+            np.save(fresh, np.concatenate(parts))
+            fresh.replace(file)
         found: NDArray[np.float32] = np.load(file)
         return found
 
@@ -111,14 +115,15 @@ class Features:
 def accuracies(
     dataset: DatasetFolder, workspace: Workspace, seeds: int, folder: Path
 ) -> tuple[float, NDArray[np.float64], int]:
-    """The mean accuracy of the heads of so many seeds on their test pictures, the mean drops (K, 3), and how many pictures a head is judged on."""
+    """The mean accuracy of the heads of so many seeds on their test pictures, the mean drops (K, 3), and how many pictures were changed."""
     runs: list[RunFolder] = []
     try:
         for seed in range(seeds):
             runs.append(jobs.submit_training(workspace, dataset, strategy="feature_extraction", seed=seed))
             jobs.finish(runs[-1], None)
         heads = [Judged.of(run) for run in runs]
-        rows = np.unique(np.concatenate([head.rows for head in heads]))
+        rows, first = np.unique(np.concatenate([head.rows for head in heads]), return_index=True)
+        rows = rows[stratified(np.concatenate([head.labels for head in heads])[first], PICTURES, 0)]
         features = Features(dataset, runs[0], rows, folder)
 
         def mean(change: Change | None, name: str) -> float:
@@ -126,7 +131,7 @@ def accuracies(
             return float(np.mean([head.accuracy(found, rows) for head in heads]))
 
         clean = mean(None, "")
-        if len(heads[0].rows) == runs[0].report().test.images:
+        if all(np.isin(head.rows, rows).all() for head in heads):
             assert abs(clean - np.mean([run.report().test.accuracy for run in runs])) < 1e-9
         drops: list[list[float]] = []
         for corruption in CORRUPTIONS.values():
@@ -134,7 +139,7 @@ def accuracies(
             for at, strength in enumerate(corruption.strengths):
                 drops[-1].append(100 * (clean - mean((corruption, at), f"{corruption.name} {strength:g}")))
             print(f"  {corruption.name}: {', '.join(f'{drop:.1f}' for drop in drops[-1])}", flush=True)
-        return clean, np.array(drops), len(heads[0].rows)
+        return clean, np.array(drops), len(rows)
     finally:
         jobs.clear_away(runs)
 
@@ -157,7 +162,7 @@ def main() -> int:
         pictures.append(images)
         drops.append(dropped)
     lines = [f"| corruption | strengths | {' | '.join(names)} |", f"| --- | --- {'| --- ' * len(names)}|"]
-    cells = [f"{100 * value:.1f} % of {number}" for value, number in zip(clean, pictures, strict=True)]
+    cells = [f"{100 * value:.1f} %, {number} pictures" for value, number in zip(clean, pictures, strict=True)]
     lines.append(f"| none: right | | {' | '.join(cells)} |")
     for at, corruption in enumerate(CORRUPTIONS.values()):
         cells = [", ".join(f"{drop:.1f}" for drop in one[at]) for one in drops]
@@ -169,8 +174,8 @@ def main() -> int:
     text = (
         "What a corruption of the test pictures costs at its three strengths, the weakest first: percentage points of accuracy, the mean of "
         f"{options.seeds} seeds, each with a head of its own, fitted on the frozen features of EfficientNet-Lite0, and its own split where the set has "
-        f"none of its maker's. At most {MOST} test pictures are changed, as the Evaluate page does it. Written by `benchmarks/corruptions.py`. In every "
-        "set and for every corruption, the mean drop grows with the strength or stays the same."
+        f"none of its maker's. At most {PICTURES} pictures of all tests are changed, as the Evaluate page does it. Written by `benchmarks/corruptions.py`. The "
+        "strengths were chosen on these sets, so that in each of them and for every corruption the mean drop grows with the strength or stays the same."
     )
     put(DOCUMENT, "When it breaks", "\n".join([text, "", *lines]), head=HEAD)
     return 0

@@ -75,7 +75,7 @@ def _jpeg(picture: Image.Image, quality: float, _: np.random.Generator) -> Image
 
 
 def _exposed(picture: Image.Image, stops: float) -> Image.Image:
-    """As if the exposure were 2 to the power of `stops` as long: values are scaled in linear light (sRGB, IEC 61966-2-1) and clipped."""
+    """As if the exposure were 2 to the power of `stops` (EV) as long: values are scaled in linear light (sRGB, IEC 61966-2-1) and clipped."""
     value = np.arange(256) / 255
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     light = np.minimum(light * 2**stops, 1.0)
@@ -138,7 +138,7 @@ CORRUPTIONS: Table[Corruption] = Table(
             name="darker",
             title="underexposure",
             strengths=(1, 2.5, 4),
-            words="{:g} stops too dark",
+            words="underexposed by {:g} EV",
             change=lambda picture, stops, _: _exposed(picture, -stops),
             augmentation="brightness",
         ),
@@ -146,7 +146,7 @@ CORRUPTIONS: Table[Corruption] = Table(
             name="brighter",
             title="overexposure",
             strengths=(0.5, 1, 2),
-            words="{:g} stops too bright",
+            words="overexposed by {:g} EV",
             change=lambda picture, stops, _: _exposed(picture, stops),
             augmentation="brightness",
         ),
@@ -169,7 +169,7 @@ CORRUPTIONS: Table[Corruption] = Table(
         Corruption(
             name="grey",
             title="loss of colour",
-            strengths=(50, 90, 100),
+            strengths=(25, 95, 100),
             words="{:g} % of the colour gone",
             change=_greyed,
             augmentation="saturation",
