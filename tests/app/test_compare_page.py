@@ -47,6 +47,7 @@ def test_the_two_latest_runs_that_can_be_compared_are_compared_the_older_one_fir
     old = a_run(data, "Old", *range(7))
     new = a_run(data, "New")
     a_run(records.dataset(records.workspace(), name="Other", classes=("x", "y", "z", "u", "v", "w")), "Elsewhere")
+    a_run(data, "Another seed", seed=1)
     app = open_page(COMPARE)
     assert box(app) == [old.id, new.id]
     assert app.header[0].value == "B is better than A"

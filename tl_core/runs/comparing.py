@@ -160,6 +160,11 @@ class Together:
             megabytes=sum(file.stat().st_size for file in files) / 1e6 if files else None,
         )
 
+    @property
+    def few(self) -> bool:
+        """Whether the pictures are less than half of the test pictures of each run, as with another seed."""
+        return 2 * len(self.pictures) < min((len(one.pictures) for one in self.tested), default=0)
+
     def cautions(self, safe: Callable[[str], str] = str) -> list[str]:
         """What to keep in mind of the comparison, in sentences; `safe` makes the name of a class safe where they are shown."""
         said = []
@@ -173,7 +178,7 @@ class Together:
                 f"{self.leaked:,} of the pictures show what one of the runs learned from as well, and may be named rightly for that.{self._without_leaked()}"
             )
         tested = min(len(one.pictures) for one in self.tested)
-        if 2 * len(self.pictures) < tested:
+        if self.few:
             said.append(
                 f"They were judged together on only {len(self.pictures):,} of {tested:,} test pictures. Runs with the same seed on the same data set "
                 "have all of them in common."
@@ -227,11 +232,11 @@ def tested_on(run: RunFolder) -> Tested:
 
 
 def comparable_before(run: RunFolder, others: Iterable[RunFolder]) -> RunFolder | None:
-    """The latest of `others`, newest first, that is older than `run` and can be compared with it; those on its own data set come first."""
+    """The latest of `others`, newest first, that is older than `run` and shares not `few` test pictures with it; those on its own data set come first."""
     older = [other for other in others if other.id != run.id and other.created <= run.created]
     dataset = run.spec().dataset
     older.sort(key=lambda other: other.spec().dataset != dataset)
-    return next((other for other in older if len(together([other, run]).tested) == 2), None)
+    return next((other for other in older if len((both := together([other, run])).tested) == 2 and not both.few), None)
 
 
 @lru_cache(maxsize=32)

@@ -75,7 +75,7 @@ def beside(run: RunFolder, finished: Sequence[RunFolder]) -> list[RunFolder]:
 
 
 def latest(finished: Sequence[RunFolder]) -> list[RunFolder]:
-    """The two latest of `finished`, newest first, that can be compared, the older one first; else the two latest."""
+    """The two latest of `finished`, newest first, that share at least half of their test pictures, the older one first; else the two latest."""
     for run in finished[:_LOOKED_AT]:
         before = comparable_before(run, finished[:_LOOKED_AT])
         if before:
