@@ -156,7 +156,7 @@ def main() -> None:
         f"{SIGNIFICANT:.0%} corrected for all?"
     )
     after = (
-        f"Failures are planted in a fifth of the pictures: {USUAL:.0%} of all answers are wrong, and of those so many times as many. In how many data "
+        f"Failures are planted in a fifth of the pictures: {USUAL:.0%} of the other answers are wrong, and of those so many times as many. In how many data "
         f"sets is there a finding half of whose pictures or more are those? {options.planted} data sets of each set and count. The cluster is one of "
         f"{CLUSTERS} of a k-means of its own. Pictures are compared with others of their class, so of a cluster or of look-alikes that are most of "
         "a class little is left to compare with: the matrix shows that class. "
