@@ -2,9 +2,9 @@
 
     python benchmarks/race_of_five.py FOLDER --epochs 3 --image-size 96
 
-Each of the three ways has an empty store of its own: the race; the single runs one after the other in one store, which share its cache
+Each of the three ways begins with a store in which the pictures were read and nothing was trained: the race; the single runs one after the other in one store, which share its cache
 as commands of one user do; and the single runs in a store each, in which each computes everything. Seconds are those of the workers,
-without reading and waiting. A run that the race did not stop must have the report, the logits and the settings of the single ones; one that
+without waiting. A run that the race did not stop must have the report, the logits and the settings of the single ones; one that
 was stopped, the same epochs until then. Where a measurement of speed chose otherwise (memory layout, views that are kept), that is said.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tl_core import api  # noqa: E402
 from tl_core.documents.events import EpochEnded  # noqa: E402
-from tl_core.runs.start.races import STRATEGIES  # noqa: E402
-from tl_core.runs.store.folders import RaceFolder, RunFolder  # noqa: E402
+from tl_core.runs.standings import leaderboard  # noqa: E402
+from tl_core.runs.start import jobs, races  # noqa: E402
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder  # noqa: E402
+from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.serving.predictor import Predictor  # noqa: E402
 
 _CHOSEN_BY_SPEED = ("channels_last", "views_kept", "micro_batch", "precision")
@@ -69,6 +71,14 @@ def _epochs(run: RunFolder) -> list[tuple[Any, ...]]:
     ]
 
 
+def _give(source: str, target: str) -> None:
+    """Large files by a link, since nobody changes them; the others as copies."""
+    if Path(source).stat().st_size > 100_000:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
 def _seconds(run: RunFolder | RaceFolder) -> float:
     return run.status().seconds["total"]
 
@@ -76,7 +86,7 @@ def _seconds(run: RunFolder | RaceFolder) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--strategies", default=",".join(STRATEGIES))
+    parser.add_argument("--strategies", default=",".join(races.STRATEGIES))
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--image-size", type=int)
@@ -91,25 +101,41 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(prefix="race-of-five-") as place:
 
-        def single(name: str, store: str) -> RunFolder:
-            os.environ["GRAFT_STORE"] = str(Path(place) / store)
-            found = api.train(asked.folder, strategy=name, backbone=asked.backbone, **options)
-            print(f"{store}, {name}: {_seconds(RunFolder(Path(found['run_dir']))):.1f} s", flush=True)
-            return RunFolder(Path(found["run_dir"]))
+        def at(way: str) -> tuple[Workspace, DatasetFolder]:
+            """The data set in a store of that way, which begins with what reading has left."""
+            store = Path(place) / way
+            if not store.exists():
+                shutil.copytree(Path(place) / "read", store, copy_function=_give)
+            os.environ["GRAFT_STORE"] = str(store)
+            workspace = Store.default().command_line_workspace()
+            (dataset,) = workspace.datasets()
+            return workspace, dataset
 
-        os.environ["GRAFT_STORE"] = str(Path(place) / "race")
-        raced = api.race(asked.folder, strategies=names, backbones=[asked.backbone], budget=36_000.0, **options)
-        whole = _seconds(RaceFolder(Path(raced["race_dir"])))
+        def single(name: str, way: str) -> RunFolder:
+            run = jobs.submit_training(*at(way), strategy=name, backbone=asked.backbone, **options)
+            jobs.finish(run, None)
+            print(f"{way}, {name}: {_seconds(run):.1f} s", flush=True)
+            return run
+
+        os.environ["GRAFT_STORE"] = str(Path(place) / "read")
+        workspace = Store.default().command_line_workspace()
+        read = jobs.submit_ingest(
+            workspace, source_kind="folder", source=asked.folder, name=asked.folder.name, judged=False, likely=None
+        )
+        jobs.finish(read, None)
+        race = races.submit_race(*at("race"), strategies=names, backbones=[asked.backbone], budget=36_000.0, **options)
+        jobs.finish(race, None)
+        whole, rows = _seconds(race), [row.model_dump() for row in leaderboard(race).rows]
         print(f"race: {whole:.1f} s", flush=True)
-        runs = {row["strategy"]: RunFolder(Path(row["run_dir"])) for row in raced["rows"]}
+        runs = {run.spec().strategy: run for run in race.parts()}
         shared = {name: single(name, "shared") for name in names}
         fresh = {} if asked.only_shared else {name: single(name, f"fresh-{name}") for name in names}
-        os.environ["GRAFT_STORE"] = str(Path(place) / "race")
+        at("race")
         print(
             "\n| strategy | state | validation | test | race s | shared s | fresh s | differs from shared | from fresh |"
         )
         print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-        for row in raced["rows"]:
+        for row in rows:
             name = row["strategy"]
             cells = [name, row["state"], f"{row['val_accuracy']:.4f}", f"{row['test_accuracy'] or float('nan'):.4f}"]
             cells += [f"{row['seconds']:.1f}", f"{_seconds(shared[name]):.1f}"]
@@ -118,7 +144,7 @@ def main() -> None:
                 found = difference(runs[name], others[name]) if others else Difference("-", "-")
                 cells.append(f"numbers: {found.numbers or 'none'}; settings: {found.settings or 'none'}")
             print(f"| {' | '.join(cells)} |")
-        for row in raced["rows"]:
+        for row in rows:
             if row["state"] == "stopped":
                 alone = shared[row["strategy"]].report()
                 print(

@@ -9,7 +9,7 @@ import streamlit as st
 from tl_core.errors import GraftError, InUse
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start import jobs
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from ui import limits
@@ -113,6 +113,8 @@ def _delete(job: JobFolder) -> None:
         st.caption(
             "Classifiers that learned from it stay, and still predict; their pictures can no longer be looked at."
         )
+    if isinstance(job, RaceFolder):
+        st.caption("Its runs stay, with what they learned; those that never began go with it.")
     with st.container(horizontal=True):
         if st.button("Delete it", type="primary", icon=":material/delete:", key=f"delete-{job.id}"):
             _attempt(job.delete)
