@@ -27,6 +27,7 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     from tl_core.runs.train.resolve import prepare, resolve
 
     plan = Plan(run)
+    run.discard_half_written()
     resumed = run.status().resumed
     if resumed is not None and resumed.epoch is None:
         run.best.unlink(missing_ok=True)

@@ -258,6 +258,16 @@ class RunFolder(JobFolder):
         """Whether "finish with the best so far" has something to finish with."""
         return self.best.is_file() and self.status().state in STOPPED
 
+    def tidy(self) -> None:
+        if not self.alive():
+            self.discard_half_written()
+
+    def discard_half_written(self) -> None:
+        """Remove states that a worker was writing when it was killed; those that it had written stay. For a caller that holds the lock."""
+        for file in (self.best, self.checkpoint_file):
+            for half in self.path.glob(f".{file.name}.*"):
+                remove(half)
+
     def _died(self) -> str:
         if self.waits_in:
             return _NOT_BEGUN
