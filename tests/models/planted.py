@@ -57,7 +57,7 @@ def shallow(row: Network, size: int, *, repeats: int = 1) -> Backbone:
         if isinstance(part, nn.BatchNorm2d):
             # Statistics over the last few of a hundred steps, where the libraries average over thousands.
             part.momentum = 0.1
-    return backbone
+    return backbone.eval()
 
 
 def teach(

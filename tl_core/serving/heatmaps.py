@@ -6,6 +6,7 @@ That is exact where the logits are one linear layer on the mean of the map, also
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -144,20 +145,29 @@ def overlay(picture: Image.Image, hot: NDArray[np.float32]) -> Image.Image:
 
     Where nothing is hot, the picture is only darker. White contours with a dark rim, the thicker the hotter, are seen on every ground.
     """
-    steps = np.linspace(0, 1, len(_INFERNO))
-    palette = np.stack(
-        [np.interp(np.linspace(0, 1, 256), steps, channel) for channel in zip(*_INFERNO, strict=True)], axis=1
-    )
-    colours = Image.fromarray(palette[(hot * 255).round().astype(np.uint8)].round().astype(np.uint8))
+    warm = (hot * 255).round().astype(np.uint8)
+    colours = Image.fromarray(_palette()[warm])
     cold, hottest = _OPACITY
-    opacity = Image.fromarray(((cold + (hottest - cold) * hot) * 255).round().astype(np.uint8))
-    drawn = np.asarray(Image.composite(colours, picture.convert("RGB"), opacity)).copy()
+    opacity = Image.fromarray(warm).point([round(255 * cold + (hottest - cold) * step) for step in range(256)])
+    drawn = Image.composite(colours, picture.convert("RGB"), opacity)
     down, across = np.gradient(hot)
     steepness: NDArray[np.floating] = np.maximum(np.hypot(down, across), 1e-6)
     line = max(1.0, min(hot.shape) / 250)
+    rim, white = np.zeros(hot.shape, dtype=bool), np.zeros(hot.shape, dtype=bool)
     for number, level in enumerate(LEVELS, start=1):
-        # Pixels from the contour.
-        distance = np.abs(hot - level) / steepness
-        drawn[distance < line * number / 2 + 1] = 0
-        drawn[distance < line * number / 2] = 255
-    return Image.fromarray(drawn)
+        # Half the width in pixels, times the steepness: how far from the level the contour reaches.
+        off: NDArray[np.floating] = np.abs(hot - np.float32(level))
+        white |= off < steepness * np.float32(line * number / 2)
+        rim |= off < steepness * np.float32(line * number / 2 + 1)
+    for colour, mask in (((0, 0, 0), rim), ((255, 255, 255), white)):
+        drawn.paste(colour, mask=Image.fromarray(mask.astype(np.uint8) * 255))
+    return drawn
+
+
+@cache
+def _palette() -> NDArray[np.uint8]:
+    """The colours of 256 steps, uint8 (256, 3)."""
+    steps = np.linspace(0, 1, len(_INFERNO))
+    channels = [np.interp(np.linspace(0, 1, 256), steps, channel) for channel in zip(*_INFERNO, strict=True)]
+    found: NDArray[np.uint8] = np.stack(channels, axis=1).round().astype(np.uint8)
+    return found
