@@ -13,7 +13,7 @@ from tests.app.conftest import Open, text
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.questions import Corrupted, Effect, Robustness, RobustnessSpec
 from tl_core.documents.report import Accuracy
-from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS
 from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import new_id
@@ -56,7 +56,7 @@ def _answered(
     by_chance: tuple[str, ...] = (),
 ) -> None:
     """`drops` at the three strengths by corruption; those of `by_chance` and of those that are not named are explained by chance."""
-    spec = question_about(run, RobustnessSpec, corruptions=tuple(CORRUPTIONS))
+    spec = question_about(run, RobustnessSpec, corruptions=STRENGTHS)
     row = run.report().answers[3].row
     label = run.report().answers[3].truth
     effects = tuple(
@@ -104,7 +104,20 @@ def test_it_is_asked_by_a_button_that_starts_one_job(open_page: Open, monkeypatc
     (button,) = [button for button in app.button if button.label == "Try changed pictures"]
     button.click().run()
     assert not app.exception
-    assert asked == [question_about(run, RobustnessSpec, corruptions=tuple(CORRUPTIONS))]
+    assert asked == [question_about(run, RobustnessSpec, corruptions=STRENGTHS)]
+
+
+def test_an_answer_at_other_strengths_is_not_shown_under_those_of_today(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run = _trained()
+    with monkeypatch.context() as patch:
+        patch.setitem(STRENGTHS, "rotation", (1.0, 2.0, 3.0))
+        _answered(run, {"blur": (0.0, 0.1, 0.3)}, ("blur",))
+        assert "Try changed pictures" not in _labels(open_page(EVALUATE, run=run.id))
+    app = open_page(EVALUATE, run=run.id)
+    assert "Try changed pictures" in _labels(app)
+    assert "hurts most" not in text(app)
 
 
 def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: Open) -> None:
@@ -136,7 +149,7 @@ def test_what_cannot_be_told_apart_is_named_together_and_nothing_where_chance_ex
     _answered(other, {"blur": (0.0, 0.0, 0.05)}, (), by_chance=("blur",))
     app = open_page(EVALUATE, run=other.id)
     assert "None of these changes costs more than chance explains, on 60 test pictures" in text(app)
-    assert not [label for label in _labels(app) if label.startswith("Train")]
+    assert not [label for label in _labels(app) if "strong augmentation" in label]
     assert "augmentation" not in text(app).lower()
 
 
@@ -178,7 +191,7 @@ def test_a_run_with_strong_augmentation_is_not_offered_it_again(open_page: Open)
     _answered(run, {"rotation": (0.0, 0.1, 0.3)}, ("rotation",))
     app = open_page(EVALUATE, run=run.id)
     assert "This run had the strongest augmentation against rotation already." in text(app)
-    assert not [label for label in _labels(app) if label.startswith("Train")]
+    assert not [label for label in _labels(app) if "strong augmentation" in label]
 
 
 @pytest.mark.parametrize("gone", ["data", "bundle", "picture"])

@@ -479,8 +479,8 @@ class RobustnessSpec(RunQuestion):
 
     answer = Robustness
     job: Literal["robustness"] = "robustness"
-    corruptions: tuple[str, ...] = Field(min_length=1)
-    """Names of rows in `evaluation.corruptions`."""
+    corruptions: dict[str, tuple[float, float, float]] = Field(min_length=1)
+    """The strengths of each corruption by its name, as the table `evaluation.corruptions` has them; with others the answer is another."""
 
     @property
     def handling(self) -> Handling:

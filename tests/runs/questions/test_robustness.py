@@ -9,7 +9,7 @@ from tests.training.helpers import finish
 from tl_core.documents.events import Notice, Progress
 from tl_core.documents.questions import Robustness, RobustnessSpec
 from tl_core.errors import NotFound
-from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS
 from tl_core.runs.questions import robustness
 from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.questions.ask import ask
@@ -21,7 +21,7 @@ from tl_core.runs.store.sweep import sweep
 def test_it_is_answered_by_a_job_that_names_every_corruption_and_is_cleared_with_the_run(
     workspace: Workspace, pets: DatasetFolder, pets_run: RunFolder
 ) -> None:
-    question = ask(workspace, question_about(pets_run, RobustnessSpec, corruptions=tuple(CORRUPTIONS)))
+    question = ask(workspace, question_about(pets_run, RobustnessSpec, corruptions=STRENGTHS))
     assert ended(question) == "succeeded"
     found, report = question.answer(Robustness), pets_run.report()
     assert found is not None
@@ -48,7 +48,7 @@ def test_of_many_pictures_a_part_of_every_class_is_asked_about(
 ) -> None:
     monkeypatch.setattr(robustness, "MOST", 6)
     monkeypatch.setattr(robustness, "_PART", 4)
-    spec = question_about(pets_run, RobustnessSpec, corruptions=("noise", "grey"))
+    spec = question_about(pets_run, RobustnessSpec, corruptions={name: STRENGTHS[name] for name in ("noise", "grey")})
     found, events = finish(robustness.robustness_of_run(spec, Store.default().cache))
     assert (found.images, found.of_images) == (6, 9)
     assert [effect.corruption for effect in found.effects] == ["noise", "grey"]
@@ -58,7 +58,7 @@ def test_of_many_pictures_a_part_of_every_class_is_asked_about(
 
 
 def test_a_run_that_was_deleted_meanwhile_is_said_in_words(pets: DatasetFolder, pets_run: RunFolder) -> None:
-    spec = question_about(pets_run, RobustnessSpec, corruptions=("blur",))
+    spec = question_about(pets_run, RobustnessSpec, corruptions={"blur": STRENGTHS["blur"]})
     pets_run.delete()
     with pytest.raises(NotFound, match="no such run in this workspace"):
         finish(robustness.robustness_of_run(spec, Store.default().cache))
