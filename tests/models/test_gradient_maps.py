@@ -135,7 +135,7 @@ def test_the_patch_is_hottest_in_every_family(taught: Taught, tmp_path: Path) ->
     test_the_patch_that_decides_the_class_is_hottest(taught, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "vit_b_16", "mobilenet_v3_small"])
 def test_classes_are_compared_with_their_mean_and_do_not_depend_on_which_others_are_asked_for(name: str) -> None:
     backbone = shallow(network(name), 112)
     pixels = Planted(1, 112, 40, seed=1).pixels[0]

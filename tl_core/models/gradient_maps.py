@@ -66,7 +66,15 @@ def _constant_attention() -> Iterator[None]:
     torchvision and timm leave both to these two functions of torch.
     """
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
+    def attend(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **options: Any,
+    ) -> Tensor:
         scale = options.get("scale") or query.shape[-1] ** -0.5
         scores = query @ key.transpose(-2, -1) * scale
         weights = (scores if attn_mask is None else scores + attn_mask).softmax(-1)
