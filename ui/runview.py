@@ -61,9 +61,15 @@ def describe(run: RunFolder) -> str:
 
 def described(run: RunFolder) -> str:
     """As `describe`, as plain text."""
+    return ", ".join(settings(run))
+
+
+def settings(run: RunFolder) -> list[str]:
+    """What `described` says, one after the other."""
     spec = run.spec()
-    more = f", {spec.epochs} more {'epoch' if spec.epochs == 1 else 'epochs'}" if spec.continues else ""
-    return f"{spec.backbone}, {strategy_title(spec.strategy).lower()}{more}{of_version(run)}"
+    more = f"{spec.epochs} more {'epoch' if spec.epochs == 1 else 'epochs'}" if spec.continues else ""
+    version = of_version(run).removeprefix(", ")
+    return [part for part in (spec.backbone, strategy_title(spec.strategy).lower(), more, version) if part]
 
 
 def of_version(run: RunFolder) -> str:

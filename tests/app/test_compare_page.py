@@ -61,6 +61,13 @@ def test_the_two_latest_runs_that_can_be_compared_are_compared_the_older_one_fir
     assert str(app.query_params["compare"]).strip("[]'") == f"{old.id},{new.id}"
 
 
+def test_the_verdict_names_the_settings_in_which_two_runs_differ(open_page: Open, data: DatasetFolder) -> None:
+    old = a_run(data, "Old", *range(7))
+    new = a_run(data, "New", strategy="full_fine_tuning")
+    app = open_page(COMPARE, compare=f"{old.id},{new.id}")
+    assert app.header[0].value == "B (whole network) is better than A (head only)"
+
+
 def test_a_link_keeps_its_runs_in_their_order(open_page: Open, data: DatasetFolder) -> None:
     first, second, _ = a_run(data, "First"), a_run(data, "Second", *range(7)), a_run(data, "Third")
     app = open_page(COMPARE, compare=f"{second.id},{first.id},{'0' * 16}")
@@ -129,7 +136,7 @@ def test_after_a_retrain_evaluate_leads_to_the_run_before_on_the_same_pictures(
     next(button for button in app.button if button.label == "Compare with another run").click().run()
     assert app.title[0].value == "Compare"
     assert box(app) == [old.id, new.id]
-    assert app.header[0].value == "B is better than A"
+    assert app.header[0].value == "B (version 2 of the data) is better than A"
     assert "version 2 of the data" in app.dataframe[0].value["How"][1]
 
 

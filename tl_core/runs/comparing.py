@@ -175,7 +175,8 @@ class Together:
             )
         if self.leaked:
             said.append(
-                f"{self.leaked:,} of the pictures show what one of the runs learned from as well, and may be named rightly for that.{self._without_leaked()}"
+                f"{self.leaked:,} of the pictures {'shows' if self.leaked == 1 else 'show'} what one of the runs learned from as well, and may be named "
+                f"rightly for that.{self._without_leaked()}"
             )
         tested = min(len(one.pictures) for one in self.tested)
         if self.few:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import streamlit as st
@@ -9,6 +10,7 @@ import streamlit as st
 from tl_core.data.split import HELD_OUT
 from tl_core.documents.verdict import Comparison
 from tl_core.runs.comparing import Together
+from tl_core.runs.store.folders import RunFolder
 from ui import runview
 from ui.compare_page.choosing import LETTERS
 from ui.words import interval, percent, plain, plural
@@ -18,7 +20,7 @@ def show(found: Together) -> None:
     """The verdict as a headline, how it came about, what to keep in mind, and a table of the runs."""
     letters = LETTERS[: len(found.runs)]
     pairs = list(combinations(letters, 2))
-    st.header(headline(pairs, found.comparisons), anchor=False)
+    st.header(headline(told_apart(found.runs) if len(pairs) == 1 else pairs, found.comparisons), anchor=False)
     units = found.comparisons[0].groups
     alone = units == len(found.pictures)
     grouped = "" if alone else f", in {units:,} groups of pictures that show the same thing,"
@@ -39,8 +41,19 @@ _CORRECTED = (
 )
 
 
+def told_apart(runs: Sequence[RunFolder]) -> list[tuple[str, str]]:
+    """The letters of two runs, each with the settings in brackets that the other does not have, as literal text in Markdown."""
+    a, b = (runview.settings(run) for run in runs)
+    own = ([part for part in a if part not in b], [part for part in b if part not in a])
+    first, second = (
+        f"{letter} ({plain(', '.join(parts), longest=80)})" if parts else letter
+        for letter, parts in zip(LETTERS, own, strict=False)
+    )
+    return [(first, second)]
+
+
 def headline(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> str:
-    """What was found, in a sentence; `pairs` are the letters of the two runs of each comparison."""
+    """What was found, in a sentence; `pairs` name the two runs of each comparison, in Markdown."""
     if len(pairs) == 1:
         (a, b), one = pairs[0], comparisons[0]
         return f"{b} is {one.said} than {a}" if one.verdict != "cannot_tell" else f"{one.said[0].upper()}{one.said[1:]}"
