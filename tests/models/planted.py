@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests.models import table
-from tl_core.models.build import Backbone
+from tl_core.models.build import Backbone, build
 from tl_core.models.libraries import library_network
 from tl_core.models.registry import Network
+from tl_core.models.weights.obtain import find
 
 PATCHES = 3
 """Classes that a patch decides; the last class has none, so that none of them can be told by what is missing."""
@@ -53,6 +54,17 @@ def shallow(row: Network, size: int, *, repeats: int = 1) -> Backbone:
     table.skip_repeated(module, repeats)
     backbone = Backbone(row, module, row.weights_row())
     backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
+    return _quick_statistics(backbone)
+
+
+def packaged(row: Network) -> Backbone:
+    """The whole network `row` with the default weights, which a Python package brings, and a new head for `CLASSES` classes."""
+    file = find(row)
+    assert file is not None
+    return _quick_statistics(build(row, weights=row.default_weights, weights_file=file.path, classes=CLASSES))
+
+
+def _quick_statistics(backbone: Backbone) -> Backbone:
     for part in backbone.modules():
         if isinstance(part, nn.BatchNorm2d):
             # Statistics over the last few of a hundred steps, where the libraries average over thousands.

@@ -101,6 +101,12 @@ def test_no_evidence_where_more_than_one_layer_follows(tmp_path: Path, graph: Pa
         Predictor(bundle).evidence(np.zeros((SIZE, SIZE, 3), np.uint8))
 
 
+@pytest.mark.parametrize("backbone", ["swin_t", "vit_small_patch16_dinov3"])
+def test_attention_mixes_the_places_so_nothing_is_read_off_the_map(backbone: str) -> None:
+    assert network(backbone).layout.linear_on_pooled
+    assert not linear(bundle_info(backbone=backbone))
+
+
 def test_a_norm_that_the_tensors_lack_is_refused_in_words(tmp_path: Path, graph: Path) -> None:
     info = bundle_info(linear_on_pooled=False, backbone="convnextv2_atto")
     bundle = write_bundle(tmp_path / "b", info=info, onnx=graph, tensors={"head.fc.weight": WEIGHT})

@@ -26,14 +26,14 @@ def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Seque
     `backbone` is in eval mode, with a head, on the CPU. Below 0, a position speaks against the class. A class is compared with the mean
     of all classes, since only differences of logits change the probabilities. It is the gradient times the activation, summed over the
     channels: of the last stage's output (HiResCAM, arXiv 2011.08891, which is Grad-CAM, arXiv 1610.02391, where the gradient is the same at
-    each position), and in networks of tokens, which mix the places in every block, of the patches before the first block, while attention
-    and the norms' divisors are held constant (conservative propagation, arXiv 2202.07304).
+    each position), and in networks of attention that mixes the places (vision transformers, Swin), of the patches before the first block,
+    while attention and the norms' divisors are held constant (conservative propagation, arXiv 2202.07304).
 
     Raises:
         ModelError: the features have one position only.
     """
     layout = backbone.network.layout
-    cut = 1 if layout.map_layout == "tokens" else len(backbone.stages)
+    cut = 1 if layout.mixes_places else len(backbone.stages)
     images = backbone.normalise(torch.tensor(pixels)[None])
     with torch.no_grad():
         given = backbone.spatial(images) if cut == len(backbone.stages) else backbone.prefix(cut)(images)
@@ -63,8 +63,12 @@ def _after(backbone: Backbone, cut: int, given: Tensor) -> Tensor:
 def _constant_attention() -> Iterator[None]:
     """Meanwhile no gradient flows through the weights of attention, nor through what layer norm divides by.
 
-    torchvision and timm leave both to these two functions of torch.
+    torchvision and timm leave both to these functions of torch.
     """
+    softmax = functional.softmax
+
+    def weigh(*arguments: Any, **options: Any) -> Tensor:
+        return softmax(*arguments, **options).detach()
 
     def attend(
         query: Tensor,
@@ -93,7 +97,7 @@ def _constant_attention() -> Iterator[None]:
         scaled = scaled if weight is None else scaled * weight
         return scaled if bias is None else scaled + bias
 
-    own = {"scaled_dot_product_attention": attend, "layer_norm": normed}
+    own = {"scaled_dot_product_attention": attend, "softmax": weigh, "layer_norm": normed}
     kept = {name: getattr(functional, name) for name in own}
     vars(functional).update(own)
     try:

@@ -44,10 +44,10 @@ class Peak(NamedTuple):
 def linear(info: BundleInfo) -> bool:
     """Whether `class_weights` can be read off such a bundle: a linear layer follows the mean of its map, or a layer norm and then that.
 
-    Networks of tokens are left out: each of their blocks mixes the places, so the last map says little about where something is.
+    Networks of attention are left out: their blocks mix the places, so the last map says little about where something is.
     """
     layout = _layout(info)
-    return layout is not None and layout.map_layout != "tokens" and (info.linear_on_pooled or layout.pooled_norm != "")
+    return layout is not None and not layout.mixes_places and (info.linear_on_pooled or layout.pooled_norm != "")
 
 
 def class_weights(bundle: Bundle) -> NDArray[np.float32]:

@@ -105,6 +105,14 @@ class Family:
         return self.architecture or self.name
 
     @property
+    def mixes_places(self) -> bool:
+        """Whether attention mixes the positions of the last map, so that one of them says little about its place in the picture.
+
+        In Swin, one window of the last stage holds the whole map of a picture of usual size.
+        """
+        return self.map_layout == "tokens" or (self.transformer and self.map_layout == "channels_last")
+
+    @property
     def matrix_products(self) -> bool:
         """Whether a training step is mostly matrix products, each of which keeps its input, rather than convolutions."""
         return self.transformer or self.linear_blocks
