@@ -15,6 +15,7 @@ from tests.runs import scratch
 from tests.runs.conftest import end_all
 from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core import locks
+from tl_core.documents.events import Event
 from tl_core.documents.options import Device, TrainingOptions
 from tl_core.documents.questions import DescribeSpec, MeasureSpec, PreviewSpec, QuestionSpec, Ranking, RankSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
@@ -175,15 +176,19 @@ def test_what_needs_the_device_waits_for_it_and_the_other_questions_for_each_oth
 
 def test_a_killed_question_starts_again(rank: Rank, place: LocalScratch) -> None:
     question = rank("slow")
-    until(lambda: question.status().state == "running")
+
+    def stages() -> list[Event]:
+        return [event for event in question.events()[0] if event.type == "stage"]
+
+    until(lambda: bool(stages()))
     os.killpg(place.process(question), signal.SIGKILL)
     until(lambda: not question.alive())
     assert question.status().state == "interrupted"
     again = rank("slow")
     assert again == question
     assert question.alive()
-    until(lambda: question.status().state == "running")
-    assert len([event for event in question.events()[0] if event.type == "stage"]) == 1
+    until(lambda: question.status().state == "running" and bool(stages()))
+    assert len(stages()) == 1, "what the killed one had said is gone"
 
 
 @pytest.mark.parametrize("does", ["mended", "bug"])
