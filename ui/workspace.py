@@ -85,12 +85,13 @@ def _open(place: Place) -> Here:
     named = st.query_params.get("dataset")
     dataset = _named(workspace.dataset, "dataset", DatasetFolder.what) or next(iter(workspace.datasets()), None)
     run = _named(workspace.run, "run", RunFolder.what)
+    race = _named(workspace.race, "race", RaceFolder.what)
     if run is None:
         finished = succeeded(workspace.runs())
-        of_these = [run for run in finished if not named or (dataset and run.spec().dataset == dataset.id)]
+        wanted = race.spec().dataset if race else dataset.id if dataset else None
+        of_these = [run for run in finished if not (named or race) or run.spec().dataset == wanted]
         run = next(iter(of_these or (finished if place.needs is RunFolder else [])), None)
         named = named if run in of_these else None
-    race = _named(workspace.race, "race", RaceFolder.what)
     opened = run if run is not None and "run" in st.query_params else race or run
     if opened is not None and (named is None or opened is race):
         dataset = pictures_of(opened, workspace) or dataset

@@ -93,6 +93,13 @@ def test_a_race_that_has_ended_shows_how_its_runs_stand_and_what_the_test_says(
     assert "right on 9 pictures it had never seen" not in said, "the run that was trained last is not shown beside it"
 
 
+def test_beside_a_race_no_run_of_other_pictures_is_open(open_page: Open, race: RaceFolder) -> None:
+    where = records.workspace()
+    other = records.run(where, records.dataset(where, name="Other", classes=("x", "y")), name="Elsewhere")
+    app = _opened(open_page, race)
+    assert other.id not in str(app.query_params.get("run"))
+
+
 def test_a_race_goes_on_from_its_page(open_page: Open, race: RaceFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     app = _opened(open_page, race)
