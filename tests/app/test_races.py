@@ -23,6 +23,11 @@ def data() -> DatasetFolder:
     return records.dataset(records.workspace())
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Keeping, "kept", [])
+
+
 @pytest.fixture
 def race(data: DatasetFolder) -> RaceFolder:
     """An interrupted race: two runs are done, one was stopped, one was not begun."""
@@ -109,7 +114,6 @@ def test_a_race_goes_on_from_its_page(open_page: Open, race: RaceFolder, monkeyp
     assert Keeping.kept == [race]
     assert [run.spec().strategy for run in race.parts() if run.waits_in == race.id] == ["lp_ft"]
     assert race.status().state == "queued"
-    Keeping.kept.clear()
 
 
 def test_a_race_is_started_from_the_folded_form(
@@ -135,7 +139,6 @@ def test_a_race_is_started_from_the_folded_form(
     assert (spec.budget, [each.strategy for each in spec.contestants]) == (180, ["lp_ft", "feature_extraction"])
     assert [run.status().state for run in records.workspace().runs()] == ["queued", "queued"]
     assert app.query_params["race"] == found.id
-    Keeping.kept.clear()
 
 
 def test_the_bar_of_running_jobs_has_one_line_for_a_race(open_page: Open, race: RaceFolder) -> None:
