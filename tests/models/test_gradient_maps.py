@@ -127,8 +127,8 @@ def test_the_patch_that_decides_the_class_is_hottest(taught: Taught, tmp_path: P
     assert found.peaks >= NEEDED
 
 
-MISSES = ("efficientnet_lite0", "mnasnet0_5", "mobilenet_v2")
-"""From random weights, 35 to 41 of 50: docs/honesty.md says why."""
+MISSES = ("efficientnet_lite0", "inception_v3", "mnasnet0_5", "mobilenet_v2")
+"""From random weights, 16 to 41 of 50, in docs/honesty.md."""
 
 
 @pytest.mark.slow
