@@ -14,18 +14,19 @@ from tl_core.cli.parameters import CheckedClasses, Data, Json
 from tl_core.errors import NotFound, SpecError
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
+PartOfData = Annotated[
+    Literal["all", "train", "val", "test"],
+    typer.Option(
+        help="The part of DATA that is asked about: of its folders train, val and test, or of the run's own split if DATA is the run's."
+    ),
+]
 
 
 def evaluate(
     run: Run,
     data: Data,
     *,
-    split: Annotated[
-        Literal["all", "train", "val", "test"],
-        typer.Option(
-            help="The part of DATA to measure on: of its folders train, val and test, or of the run's own split if DATA is the run's."
-        ),
-    ] = "all",
+    split: PartOfData = "all",
     classes: CheckedClasses = "first",
     json: Json = False,
 ) -> None:
@@ -62,12 +63,7 @@ def robustness(
     run: Run,
     data: Data,
     *,
-    split: Annotated[
-        Literal["all", "train", "val", "test"],
-        typer.Option(
-            help="The part of DATA to change: of its folders train, val and test, or of the run's own split if DATA is the run's."
-        ),
-    ] = "test",
+    split: PartOfData = "test",
     classes: CheckedClasses = "first",
     json: Json = False,
 ) -> None:
