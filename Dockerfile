@@ -27,6 +27,9 @@ COPY --chown=user . .
 # The embedded backbone is exported once here, so that the first run in the app is as fast as the next.
 RUN python -m tl_core prepare
 
+# Photographs for "Show me". Where they cannot be downloaded, the app shows its own rendered pictures.
+RUN python -m tl_core prepare --photos || echo "The photographs are not in this image."
+
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]

@@ -18,7 +18,17 @@ from PIL import Image
 
 from tests.conftest import picture
 from tests.data.work import finish
-from tl_core.data.samples import SAMPLES, Remote, Sample, best_here, listing, write_sample
+from tl_core.data.samples import (
+    SAMPLES,
+    Remote,
+    Sample,
+    best_here,
+    keep_sample,
+    kept,
+    listing,
+    smallest_photos,
+    write_sample,
+)
 from tl_core.documents.events import Progress
 from tl_core.errors import DataError, DownloadFailed, UnknownName
 from tl_core.table import Table
@@ -170,6 +180,30 @@ def test_an_archive_of_another_shape_is_said_in_words(tmp_path: Path) -> None:
     content = packed_tar({"else/x.jpg": jpeg(0, 0)})
     with server({"a.tgz": content}) as address, pytest.raises(DataError, match="not packed as it used to be"):
         finish(write_sample("toy", tmp_path / "one", rows=row(f"{address}/a.tgz", content)))
+
+
+def test_a_sample_that_was_kept_for_everybody_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
+    content = packed_tar(FILES)
+    with server({"a.tgz": content}) as address:
+        rows = row(f"{address}/a.tgz", content, photos=True)
+        assert smallest_photos(rows).name == "toy"
+        assert not rows["toy"].here
+        _, place = finish(keep_sample("toy", rows=rows))
+    assert place == kept("toy")
+    assert rows["toy"].how == "here now"
+    assert [path.name for path in place.parent.iterdir()] == ["toy"]
+    _, meta = finish(write_sample("toy", tmp_path / "one", rows=rows))
+    assert meta.title == "Toy"
+    assert found(tmp_path / "one") == {"cat a": 10, "dog b": 10}
+    assert finish(keep_sample("toy", rows=rows)) == ([], place)
+
+
+def test_of_a_sample_that_did_not_come_whole_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
+    with server({"a.tgz": b"x" * 9999}, cut=True) as address, pytest.raises(DownloadFailed):
+        finish(keep_sample("toy", rows=row(f"{address}/a.tgz", b"the right bytes")))
+    assert list((tmp_path / "store" / "samples").iterdir()) == []
 
 
 def test_digits_are_all_there_to_the_pixel(tmp_path: Path) -> None:

@@ -121,19 +121,34 @@ def demo(*, json: Json = False) -> None:
     show.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
 
 
-def prepare(*, json: Json = False) -> None:
+def prepare(
+    *,
+    photos: Annotated[
+        bool,
+        typer.Option(
+            "--photos", help="Also download the smallest sample of photographs, so that it is here without a network."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Export the embedded backbone once, so that the first run is fast."""
+    from tl_core.data import samples
     from tl_core.documents.options import DEFAULT_NETWORK
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
     from tl_core.runs.store.store import Store
 
-    row = network(DEFAULT_NETWORK)
+    row, store = network(DEFAULT_NETWORK), Store.default()
     with show.Bars() as bars:
-        folder = bars.run(
-            exported_backbone(row, row.default_weights, row.weights_row().input_size, Store.default().cache)
-        )
-    if json:
-        show.as_json({"backbone": row.name, "folder": str(folder)})
-    else:
+        folder = bars.run(exported_backbone(row, row.default_weights, row.weights_row().input_size, store.cache))
+    done = {"backbone": row.name, "folder": str(folder)}
+    if not json:
         show.line(f"{row.name} is ready.")
+    if photos:
+        sample = samples.smallest_photos()
+        with show.Bars() as bars:
+            done |= {"photos": sample.name, "photos_folder": str(bars.run(samples.keep_sample(sample.name)))}
+        if not json:
+            show.line(f"{sample.title}: the pictures are here. Licence: {sample.licence}.")
+    if json:
+        show.as_json(done)

@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, TypeAdapter, computed_field
 
+from tl_core import settings
 from tl_core.data.download import MEGABYTE, Wanted, download
 from tl_core.data.pace import Pace
-from tl_core.disk import unlimited
+from tl_core.disk import appearing, unlimited
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
 from tl_core.errors import DataError
@@ -64,12 +65,16 @@ class Sample(Record):
     """Regular expression for a picture's path in the archive; its group `label` is the class or, with `labels`, the picture's number."""
     class_names: dict[str, str] = Field(default_factory=dict, exclude=True)
     """Display names of classes for which the archive uses codes."""
+    photos: bool = Field(False, exclude=True)
+    """Whether it holds everyday photographs, of things that everybody can name."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def here(self) -> bool:
         """Whether it needs no network."""
-        return self.package is not None and importlib.util.find_spec(self.package) is not None
+        if self.package is not None:
+            return importlib.util.find_spec(self.package) is not None
+        return kept(self.name).is_dir()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -120,6 +125,32 @@ def best_here() -> str:
     return next(row.name for row in SAMPLES.values() if row.here)
 
 
+def smallest_photos(rows: Table[Sample] = SAMPLES) -> Sample:
+    """The sample of photographs whose download is the smallest."""
+    sizes = {row.name: row.archive.megabytes for row in rows.values() if row.photos and row.archive}
+    return rows[min(sizes, key=sizes.__getitem__)]
+
+
+def kept(name: str) -> Path:
+    """The folder in the store for the chosen pictures of a sample that was downloaded once for everybody; it need not exist."""
+    return settings.store_folder() / "samples" / name
+
+
+def keep_sample(
+    name: str, *, rows: Table[Sample] = SAMPLES, room: Callable[[int], None] = unlimited
+) -> Generator[Event, None, Path]:
+    """Download the sample into `kept` where it is not there yet, so that no network is needed for it any more; returns that folder.
+
+    Raises:
+        As `write_sample`.
+    """
+    place = kept(name)
+    if not place.is_dir():
+        with appearing(place, f"the sample {name}") as part:
+            yield from write_sample(name, part, rows=rows, room=room)
+    return place
+
+
 def write_sample(
     name: str, into: Path, *, rows: Table[Sample] = SAMPLES, room: Callable[[int], None] = unlimited
 ) -> Generator[Event, None, Sample]:
@@ -134,6 +165,10 @@ def write_sample(
         OSError: it cannot be written (ENOSPC: the disk is full).
     """
     row = rows.named(name)
+    if kept(name).is_dir():
+        yield StageStarted(stage="reading", title=f"Copying {row.title}")
+        shutil.copytree(kept(name), into)
+        return row
     into.mkdir(parents=True)
     if row.archive is not None:
         room(row.archive.megabytes * MEGABYTE)
