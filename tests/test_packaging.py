@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import os
 import re
@@ -292,11 +291,9 @@ def test_whoever_reads_a_file_name_knows_which_file_it_is() -> None:
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.name)
 def test_whoever_runs_a_benchmark_finds_what_it_imports_of_the_product(script: Path) -> None:
-    imports = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)]
-    for node in imports:
-        if node.module and node.module.startswith("tl_core"):
-            module = importlib.import_module(node.module)
-            assert not [name.name for name in node.names if not hasattr(module, name.name)]
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tl_core"):
+            exec(ast.unparse(node), {})
 
 
 def test_version_is_the_one_of_the_project_file() -> None:
