@@ -13,10 +13,14 @@ from tl_core.documents.report import Headline, HeadlineName, Report, record_agai
 from tl_core.markdown import MOST_READ, literal
 from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
+from tl_core.wording import NARROW as NARROW
+from tl_core.wording import count as count
+from tl_core.wording import duration as duration
+from tl_core.wording import interval as interval
+from tl_core.wording import percent as percent
+from tl_core.wording import plural as plural
 from ui.server_paths import shortened
 
-NARROW = "\u202f"
-"""A thin space that does not break, between a number and its unit."""
 SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (validation)", "test": "held out (test)"}
 """What the pictures of each split are for, with the field's term."""
 DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
@@ -36,21 +40,6 @@ def plain(text: str, *, longest: int = 48) -> str:
 def label(text: str, *, longest: int = 20) -> str:
     """`text` as literal text inside a plotly figure, which reads a little HTML."""
     return html.escape(short(text, longest=longest), quote=False)
-
-
-def percent(fraction: float) -> str:
-    """0.934 as "93 %". A share under 1 is not rounded to 100 %, and one over 0 not to 0 %."""
-    whole = round(fraction * 100)
-    if whole == 0 and fraction > 0:
-        return f"under 1{NARROW}%"
-    if whole == 100 and fraction < 1:
-        return f"{min(fraction * 100, 99.9):.1f}{NARROW}%"
-    return f"{whole}{NARROW}%"
-
-
-def interval(low: float, high: float) -> str:
-    """(0.9, 0.95) as "90 to 95 %"."""
-    return f"{round(low * 100)} to {round(high * 100)}{NARROW}%"
 
 
 def headline(
@@ -76,18 +65,6 @@ def result(found: Headline | Report) -> str:
     return headline(
         found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline or "test", leaked=leaked
     )
-
-
-def duration(seconds: float) -> str:
-    """75 as "1 min 15 s"."""
-    whole = max(1, round(seconds))
-    if whole < 100:
-        return f"{whole}{NARROW}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}{NARROW}min" + (f" {rest}{NARROW}s" if rest and minutes < 5 else "")
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}{NARROW}h" + (f" {minutes}{NARROW}min" if minutes else "")
 
 
 def ago(moment: float, *, now: float | None = None) -> str:
@@ -116,16 +93,6 @@ def distinct(labels: dict[str, str]) -> dict[str, str]:
             text = f"{label} ({number})"
         taken[text] = key
     return {key: text for text, key in reversed(taken.items())}
-
-
-def count(number: int) -> str:
-    """3406984 as "3.4 million", 6405 as "6,405"."""
-    return f"{number / 1e6:.1f} million" if number >= 1_000_000 else f"{number:,}"
-
-
-def plural(number: int, one: str, many: str | None = None) -> str:
-    """1 as "1 picture", 2 as "2 pictures"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def strategy_title(name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.conftest import picture
 from tl_core.data.split import assign, recorded
+from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import EVENT, EpochEnded, Progress, RegularisationTried, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
 from tl_core.documents.report import Report, StageMoved
@@ -19,6 +20,7 @@ from tl_core.documents.status import Failure, State, Status
 from tl_core.evaluation.metrics import answers, split_metrics
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id
+from tl_core.serving.bundle_files import INFO
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -132,6 +134,31 @@ def run(
         (folder.path / "bundle" / "bundle.json").write_text("{}")
     _end(folder.path, Status(state=state, started=1.0, ended=20.0, seconds={"total": 19.0}, failure=failure))
     return folder
+
+
+def bundle_info(folder: RunFolder) -> BundleInfo:
+    """Write as much of a bundle for `folder`, a run that succeeded, as questions and stories about it need."""
+    report, spec = folder.report(), folder.spec()
+    made = BundleInfo(
+        name=spec.name,
+        classes=report.classes,
+        image_size=224,
+        interpolation="bicubic",
+        backbone="efficientnet_lite0",
+        weights="IMAGENET1K",
+        licence="Apache-2.0",
+        strategy=spec.strategy,
+        seed=spec.seed,
+        temperature=1.0,
+        embedding_size=1280,
+        linear_on_pooled=True,
+        split_hashes={},
+        created=5.0,
+        versions={"graft": "0.1.0", "torch": "2.6.0"},
+    )
+    folder.bundle.mkdir(exist_ok=True)
+    made.write(folder.bundle / INFO)
+    return made
 
 
 def _report(data: DatasetFolder, mistakes: Collection[int], seed: int) -> Report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.judged_slice import Slice
 from tl_core.documents.questions import RunSlices, SlicesSpec
 from tl_core.documents.report import ImageAnswer
@@ -12,30 +11,12 @@ from tl_core.documents.status import Status
 from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.new_folder import new_id
-from tl_core.serving.bundle_files import INFO
 
 
 def _run() -> RunFolder:
     """A run with as much of a bundle as a question about it needs."""
     run = records.run(records.workspace(), records.dataset(records.workspace()))
-    run.bundle.mkdir(exist_ok=True)
-    BundleInfo(
-        name="Crockery",
-        classes=run.report().classes,
-        image_size=224,
-        interpolation="bicubic",
-        backbone="efficientnet_lite0",
-        weights="ImageNet",
-        licence="",
-        strategy="feature_extraction",
-        seed=0,
-        temperature=1.0,
-        embedding_size=1280,
-        linear_on_pooled=True,
-        split_hashes={},
-        created=5.0,
-        versions={},
-    ).write(run.bundle / INFO)
+    records.bundle_info(run)
     return run
 
 

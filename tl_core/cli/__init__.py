@@ -27,6 +27,7 @@ from tl_core.cli import (
     rank,
     service,
     show,
+    tell,
     weights,
 )
 from tl_core.cli import race as racing
@@ -61,6 +62,7 @@ for command in (
     compare.compare,
     failing_slices.slices,
     bundles.export,
+    tell.story,
     service.app,
     service.demo,
     service.prepare,

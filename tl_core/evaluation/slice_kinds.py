@@ -79,6 +79,8 @@ class Kind:
     run errs on one such group."""
     describes: bool = False
     """Whether it says what a picture looks like or comes from, so that most pictures of a cluster can have it in common."""
+    called: str = ""
+    """What a slice is called where names of files, folders and groups are not to be told; empty: neither its name nor its detail holds one."""
 
 
 def _by_number(
@@ -270,8 +272,8 @@ KINDS: Table[Kind] = Table(
             describes=True,
         ),
         Kind(name="format", slices=_by_value(_measured("file_format"), _format_named), describes=True),
-        Kind(name="camera", slices=_by_value(_measured("camera"), _camera_named)),
-        Kind(name="folder", slices=_folders, describes=True),
+        Kind(name="camera", slices=_by_value(_measured("camera"), _camera_named), called="pictures of one camera"),
+        Kind(name="folder", slices=_folders, describes=True, called="pictures in one folder"),
         Kind(
             name="group",
             slices=_by_value(
@@ -279,9 +281,10 @@ KINDS: Table[Kind] = Table(
             ),
             copies_alone=True,
             describes=True,
+            called="pictures of one group",
         ),
         Kind(name="copies", slices=_copies),
-        Kind(name="cluster", slices=_alike),
+        Kind(name="cluster", slices=_alike, called=ALIKE),
     ],
 )
 """Every kind; `kind` in JSON."""

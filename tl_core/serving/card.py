@@ -43,14 +43,7 @@ Turn the picture upright, scale the whole of it to {info.image_size} x {info.ima
 pixels on its longest side it is first scaled down to that. Normalisation is part of the graph.
 
 ```python
-import json, numpy as np, onnxruntime
-from PIL import Image, ImageOps
-
-image = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
-image.thumbnail((1024, 1024))
-pixels = np.asarray(image.resize(({info.image_size}, {info.image_size}), Image.Resampling.{info.interpolation.upper()}))[None]
-(logits,) = onnxruntime.InferenceSession("{ONNX}").run(["logits"], {{"images": pixels}})
-print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()])
+{in_python(info)}
 ```
 
 ## Where it comes from
@@ -58,6 +51,18 @@ print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()]
 Backbone {code(info.backbone)} {_started(info)}, strategy {code(info.strategy)}.
 Made with {versions}.
 """
+
+
+def in_python(info: BundleInfo) -> str:
+    """Lines of Python that answer one picture with the files of the bundle, and with no package of Graft."""
+    return f'''import json, numpy as np, onnxruntime
+from PIL import Image, ImageOps
+
+image = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+image.thumbnail((1024, 1024))
+pixels = np.asarray(image.resize(({info.image_size}, {info.image_size}), Image.Resampling.{info.interpolation.upper()}))[None]
+(logits,) = onnxruntime.InferenceSession("{ONNX}").run(["logits"], {{"images": pixels}})
+print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()])'''
 
 
 def _inside(info: BundleInfo) -> str:

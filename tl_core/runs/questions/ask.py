@@ -72,6 +72,15 @@ def ask(workspace: Workspace, spec: QuestionSpec) -> QuestionFolder:
     return question
 
 
+def already_answered(workspace: Workspace, spec: QuestionSpec, document: type[Answered]) -> Answered | None:
+    """The answer to `spec` where it was asked before and is still kept; None elsewhere. Starts nothing."""
+    for question in workspace.questions():
+        with suppress(GraftError):
+            if question.spec() == spec and (found := question.answer(document)):
+                return found
+    return None
+
+
 def ask_about(
     source: IngestSpec,
     question: Callable[[DatasetFolder], Asked],

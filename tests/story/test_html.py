@@ -1,0 +1,303 @@
+"""The story of a run: its numbers are the report's, nothing in it runs or is loaded, and it stays small."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.app import records
+from tests.story.reading import Page
+from tl_core.documents.judged_slice import Slice
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.questions import RunSlices, SlicesSpec
+from tl_core.documents.report import Accuracy, ImageAnswer, Leak, Report
+from tl_core.documents.status import Status
+from tl_core.runs.questions.about_run import question_about
+from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.new_folder import new_id
+from tl_core.runs.telling import source_of
+from tl_core.story import html as told
+from tl_core.story.html import MOST_BYTES, story
+from tl_core.story.source import Source, proposed
+from tl_core.wording import percent
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "\u202eabc\u202c \u05d0\u05d1\u05d2",
+    "\U0001f98a" * 64,
+)
+
+
+def _run(*, mistakes: tuple[int, ...] = (0, 1, 4), classes: tuple[str, ...] = ("cup", "plate", "bowl")) -> RunFolder:
+    where = records.workspace()
+    run = records.run(where, records.dataset(where, classes=classes), mistakes=mistakes, strategy="partial_fine_tuning")
+    records.bundle_info(run)
+    return run
+
+
+@pytest.fixture
+def run() -> RunFolder:
+    return _run()
+
+
+@pytest.fixture
+def source(run: RunFolder) -> Source:
+    return source_of(run)
+
+
+def _with(source: Source, **more: object) -> Source:
+    return replace(source, report=source.report.model_copy(update=more))
+
+
+def _plain(text: str) -> str:
+    return text.replace("\u202f", " ")
+
+
+def test_its_numbers_are_those_of_the_report(run: RunFolder, source: Source) -> None:
+    page = Page(story(source).html)
+    report = json.loads(run.report_file.read_text())
+    test, classes = report["test"], report["classes"]
+    right = sum(row[label] for label, row in enumerate(test["confusion"]))
+    low, high = (round(100 * edge) for edge in test["interval"])
+    assert right < test["images"], "or nothing is compared"
+    (headline,) = page.inside("h1")
+    assert (
+        headline
+        == f"It tells 3 kinds of pictures apart, 67 right of 100 ({low} to {high}) on pictures it had never seen."
+    )
+    assert f"{right} of {test['images']} pictures were named rightly: 67 % (accuracy)" in page.text
+    assert f"in the range {low} to {high} % (95 % interval)" in page.text
+    assert "100 pictures: 67 filled, for right answers, and 33 crossed rings" in page.text
+    assert [[int(cell) for cell in cells] for _, *cells in page.rows("was, then said")] == test["confusion"]
+    said = {
+        f"{classes[truth]}, {'and rightly called that' if truth == said else f'called {classes[said]}'}: {count}"
+        for truth, row in enumerate(test["confusion"])
+        for said, count in enumerate(row)
+        if count
+    }
+    assert said <= set(page.inside("title"))
+    assert page.rows("Kind (class)") == [
+        [row["name"], *(_plain(percent(row[metric])) for metric in ("precision", "recall", "f1")), str(row["support"])]
+        for row in test["per_class"]
+    ]
+    assert f"Macro F1 {test['macro_f1']:.3f}" in page.text
+    for part, words in (("train", "to learn from"), ("val", "to choose by"), ("test", "held out")):
+        assert f"{report['images'][part]} {words}" in page.text
+    assert (
+        f"How sure it says it is differs from how often it is right by {100 * test['ece']:.1f} percentage points"
+        in page.text
+    )
+    assert "1 file could not be read and was refused" in page.text
+    listed = [text for text in page.inside("li") if text.endswith("20 pictures")]
+    assert [text.removesuffix("20 pictures") for text in listed] == list(classes)
+    assert "3 mistakes of 9 answers" in page.text
+    assert "3,843 of 3.4 million" in page.text
+
+
+def test_cross_validation_a_moment_and_a_leak_change_what_is_said_first(source: Source) -> None:
+    crossed = source.report.test.model_copy(update={"images": 60, "accuracy": 0.9, "interval": (0.8, 0.95), "confusion": ((18, 2, 0), (0, 18, 2), (2, 0, 18))})  # fmt: skip
+    page = Page(story(_with(source, headline="cross_validated", cross_validated=crossed)).html)
+    assert next(page.inside("h1")).endswith(
+        "90 right of 100 (80 to 95) on pictures that it had not seen, asked one part after the other."
+    )
+    assert (
+        "54 of 60 pictures were named rightly, each answered once by a head that had not learned from it" in page.text
+    )
+
+    page = Page(story(_with(source, headline=None, one_moment=("cup",))).html)
+    assert next(page.inside("h1")).endswith("How often it is right is not known yet.")
+    assert "All of one moment: record cup again elsewhere. Until then no accuracy is to be believed" in page.text
+    assert "right of 100" not in page.text
+
+    leak = Leak(images=2, without=Accuracy(images=7, accuracy=6 / 7, interval=(0.49, 0.97)))
+    page = Page(story(_with(source, leak=leak)).html)
+    assert "never seen" not in next(page.inside("h1"))
+    assert (
+        "2 of them show the same thing as pictures that it learned from; without them it is 86 % on 7 pictures (49 to 97 %)"
+        in page.text
+    )
+
+
+def _nothing_runs_or_is_loaded(html: str) -> Page:
+    page = Page(html)
+    known = {
+        "html", "head", "meta", "title", "style", "body", "header", "main", "section", "footer", "p", "b", "div", "span", "h1", "h2", "h3",
+        "figure", "figcaption", "ul", "li", "dl", "dt", "dd", "img", "svg", "desc", "defs", "pattern", "path", "rect", "circle", "g", "text",
+        "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre", "code",
+    }  # fmt: skip
+    assert {tag for tag, _ in page.tags} <= known
+    for tag, attributes in page.tags:
+        assert not [
+            name for name in attributes if name.startswith("on") or name in ("style", "href", "srcset", "action")
+        ]
+        if "src" in attributes:
+            assert tag == "img"
+            assert re.fullmatch(r"data:image/jpeg;base64,[A-Za-z0-9+/]+=*", attributes["src"])
+    style = "".join(text for place, text in page.texts if "style" in place)
+    assert "url(" not in style
+    assert "@import" not in style
+    (policy,) = (each["content"] for tag, each in page.tags if each.get("http-equiv") == "Content-Security-Policy")
+    hashed = b64encode(sha256(style.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
+    )
+    return page
+
+
+def test_nothing_in_it_runs_or_is_loaded(source: Source) -> None:
+    html = story(source).html
+    _nothing_runs_or_is_loaded(html)
+    assert "://" not in html
+
+
+def test_hostile_names_are_text(source: Source) -> None:
+    run = _run(classes=tuple(sorted(HOSTILE)))
+    file = records.workspace().dataset(run.spec().dataset).manifest_file
+    manifest = Manifest.read(file)
+    images = tuple(image.model_copy(update={"name": f"{name}/{index}.jpg"}) for index, (image, name) in enumerate(zip(manifest.images, HOSTILE * 99, strict=False)))  # fmt: skip
+    manifest.model_copy(update={"images": images, "licence": HOSTILE[0], "note": HOSTILE[1]}).write(file)
+    run.rename(HOSTILE[1])
+    page = _nothing_runs_or_is_loaded(story(source_of(run), names=True).html)
+    for name in (HOSTILE[0], HOSTILE[1]):
+        assert name in page.text
+    assert "\u202e" not in page.text, "an override would turn round what follows"
+    assert "\u2068abc \u05d0\u05d1\u05d2\u2069" in page.text
+    assert "\U0001f98a" * 47 + "…" in page.text
+
+
+def test_names_of_files_are_told_only_when_that_is_asked_for(source: Source) -> None:
+    secret = Slice(
+        kind="folder", name="pictures in the folder ward 7", detail="", images=12, errors=7, accuracy=5 / 12, interval=(0.2, 0.68),
+        elsewhere=0.9, p_value=0.001, answers=source.report.answers,
+    )  # fmt: skip
+    found = replace(source, slices=RunSlices(judged_by="test", images=60, accuracy=0.8, slices=(secret,)))
+    without, told = Page(story(found).html), Page(story(found, names=True).html)
+    assert "It fails more often on pictures in one folder" in without.text
+    assert "ward 7" not in without.text
+    assert ".jpg" not in without.text.replace("picture.jpg", "")
+    assert "without the names of their files" in without.text
+    assert "It fails more often on pictures in the folder ward 7" in told.text
+    shown = [source.manifest.images[answer.row].name for answer in proposed(source.report)] if source.manifest else []
+    assert shown
+    assert all(name in told.text for name in shown)
+
+
+def test_pictures_have_nothing_of_what_cameras_write(source: Source) -> None:
+    assert source.thumbnails
+    for file in source.thumbnails.iterdir():
+        with Image.open(file) as image:
+            exif = Image.Exif()
+            exif[0x010E] = "in my garden"
+            image.save(file, "JPEG", exif=exif, comment=b"in my garden", icc_profile=b"in my garden")
+    html = story(source).html
+    pictures = [b64decode(found) for found in re.findall(r"base64,([^\"]+)\"", html)]
+    assert len(pictures) > 20
+    for content in pictures:
+        assert b"garden" not in content
+        with Image.open(io.BytesIO(content)) as image:
+            assert not image.getexif()
+
+
+def _noisy(folder: Path) -> None:
+    """Make each thumbnail in `folder` as large as one of 256 pixels can be."""
+    generator = random.Random(0)
+    for file in folder.iterdir():
+        Image.frombytes("RGB", (256, 256), generator.randbytes(3 * 256 * 256)).save(file, "JPEG", quality=85)
+
+
+def test_large_pictures_become_smaller_until_all_fits(source: Source) -> None:
+    assert source.thumbnails
+    _noisy(source.thumbnails)
+    every = list(source.report.answers) * 6
+    made = story(source, every)
+    assert made.bytes <= MOST_BYTES
+    assert made.side < 256
+    assert made.left_out == 0
+    assert "They are smaller than usual" in Page(made.html).text
+
+
+def test_where_small_pictures_do_not_fit_fewer_are_shown(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = story(source, []).bytes
+    monkeypatch.setattr(told, "MOST_BYTES", bare)
+    made = story(source)
+    assert made.bytes <= bare
+    assert made.left_out > 0
+    assert "more answers were to be shown" in Page(made.html).text
+
+
+def test_a_thousand_classes_fit(source: Source) -> None:
+    names = tuple(f"{number}{chr(0x1F98A) * 60}" for number in range(1000))
+    per_class = tuple(source.report.test.per_class[0].model_copy(update={"name": name}) for name in names)
+    counts = tuple(tuple(1 for _ in names) for _ in names)
+    test = source.report.test.model_copy(update={"per_class": per_class, "confusion": counts, "images": 1_000_000})
+    large = replace(_with(source, classes=names, test=test), manifest=None, thumbnails=None)
+    made = story(large)
+    assert made.bytes <= MOST_BYTES
+    assert "And 800 more classes" in Page(made.html).text
+
+
+def test_answers_that_are_picked_are_shown_and_said_to_be(source: Source) -> None:
+    wrong, right = source.report.mistakes()[-1], proposed(source.report, mistakes=0, right=1)[0]
+    made = story(source, [wrong, right])
+    page = Page(made.html)
+    assert made.answers == (wrong, right)
+    assert "1 mistake, picked by whoever made this story" in page.text
+    captions = [text for text in page.inside("figcaption") if text.endswith("sure")]
+    classes = source.report.classes
+    assert captions == [
+        f"said {classes[wrong.predicted]} was {classes[wrong.truth]} {_plain(percent(wrong.probability))} sure",
+        f"rightly {classes[right.truth]} {_plain(percent(right.probability))} sure",
+    ]
+    assert "picked" not in Page(story(source).html).text
+
+
+def test_without_its_data_set_it_has_no_pictures_and_says_so(run: RunFolder) -> None:
+    records.workspace().dataset(run.spec().dataset).delete()
+    made = story(source_of(run))
+    page = _nothing_runs_or_is_loaded(made.html)
+    assert not made.answers
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert "The pictures are not kept any more, so this story has none." in page.text
+    assert [row[0] for row in page.rows("Kind (class)")] == ["cup", "plate", "bowl"]
+
+
+def test_a_run_of_an_earlier_version_has_a_story(run: RunFolder) -> None:
+    report = json.loads(run.report_file.read_text())
+    for name in ("calibration", "cross_validated", "headline", "one_moment", "leak", "moved"):
+        report.pop(name, None)
+    for name in ("macro_f1_interval", "ece", "log_loss", "macro_f1"):
+        report["test"].pop(name)
+    run.report_file.write_text(json.dumps(report))
+    Report.read(run.report_file)
+    page = Page(story(source_of(run)).html)
+    assert "67 right of 100" in next(page.inside("h1"))
+    assert "expected calibration error" not in page.text
+
+
+def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:
+    assert source_of(run).slices is None
+    question = QuestionFolder(records.workspace().path / "tasks" / new_id())
+    question.path.mkdir(parents=True)
+    question.write_spec(question_about(run, SlicesSpec))
+    answers = tuple(
+        ImageAnswer(row=row, truth=0, predicted=1, probability=0.9, truth_probability=0.1) for row in range(7)
+    )
+    dark = Slice(
+        kind="brightness", name="dark pictures", detail="up to 87 of 255 (mean grey)", images=12, errors=7, accuracy=5 / 12,
+        interval=(0.2, 0.68), elsewhere=0.91, p_value=0.001, answers=answers,
+    )  # fmt: skip
+    RunSlices(judged_by="test", images=90, accuracy=0.8, slices=(dark,)).write(question.result_file)
+    Status(state="succeeded", started=1.0, ended=2.0).write(question.path / "status.json")
+    page = Page(story(source_of(run)).html)
+    assert "It fails more often on dark pictures (up to 87 of 255 (mean grey))" in page.text
+    assert "42 % right on 12 pictures (20 to 68 %), 91 % on the others" in page.text

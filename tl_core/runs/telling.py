@@ -1,0 +1,46 @@
+"""Gathers what the story of a run is told from: its documents, its data set while that is there, and the answers to questions about it."""
+
+from __future__ import annotations
+
+from tl_core.data.checks import findings
+from tl_core.documents.questions import Robustness, RobustnessSpec, RunSlices, SlicesSpec
+from tl_core.errors import NotFound
+from tl_core.evaluation.corruptions import STRENGTHS
+from tl_core.runs.questions.about_run import question_about, require_ended
+from tl_core.runs.questions.ask import already_answered
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.serving.bundle_files import INFO
+from tl_core.serving.inspection import read_info
+from tl_core.story.source import Source
+
+
+def source_of(run: RunFolder) -> Source:
+    """What the story of `run` is told from. Where its data set was deleted, the story has no pictures.
+
+    Raises:
+        NotFound: the run did not end well.
+        DocumentError, BundleError: one of its documents, or of its data set's, is damaged.
+    """
+    require_ended(run)
+    spec, status = run.spec(), run.status()
+    workspace = Store.default().workspace(spec.workspace)
+    try:
+        dataset: DatasetFolder | None = workspace.dataset(spec.dataset, spec.version)
+        manifest = dataset.manifest() if dataset else None
+    except NotFound:
+        dataset = manifest = None
+    return Source(
+        name=run.name,
+        report=run.report(),
+        info=read_info(run.bundle / INFO),
+        spec=spec,
+        seconds=status.seconds.get("total"),
+        device=str(status.gpu) if status.gpu else status.device or spec.device,
+        manifest=manifest,
+        data_name=dataset.name if dataset else "",
+        thumbnails=dataset.path / "thumbnails" if dataset else None,
+        findings=tuple(findings(manifest)) if manifest else (),
+        slices=already_answered(workspace, question_about(run, SlicesSpec), RunSlices),
+        robustness=already_answered(workspace, question_about(run, RobustnessSpec, corruptions=STRENGTHS), Robustness),
+    )

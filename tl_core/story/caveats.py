@@ -1,0 +1,195 @@
+"""What a classifier cannot do, as far as its report, the checks of its pictures and what was asked about it know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_core.data.checks import FEW, Finding, distinct
+from tl_core.documents.judged_slice import Slice
+from tl_core.documents.report import Report, record_again
+from tl_core.evaluation.calibration import selective_answers
+from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.evaluation.slice_kinds import KINDS
+from tl_core.markdown import short
+from tl_core.story.names import enumerated, named
+from tl_core.story.source import Source
+from tl_core.wording import interval, percent, plural
+
+_ENOUGH_TO_JUDGE = FEW
+"""Test pictures of a class below which its own figures say little."""
+_TOLD_AS_THEY_ARE = {
+    "shortcut": "There may be a shortcut",
+    "imbalance": "Some kinds have many more pictures than others",
+}
+"""Titles of the findings of `data.checks` whose message names classes at most, by their kind."""
+
+
+class Limit(NamedTuple):
+    """One thing that it cannot do."""
+
+    title: str
+    text: str
+    """Sentences. Names that users typed are in them as they are, but short."""
+
+
+def limits(source: Source, *, names: bool) -> list[Limit]:
+    """What whoever uses it has to know, what holds for every classifier first. `names`: whether names of files, folders and groups may be told."""
+    return [
+        *_always(source.report),
+        *_sureness(source),
+        *_few_judged(source.report),
+        *_of_data(source),
+        *_failing(source, names=names),
+        *_corrupted(source),
+    ]
+
+
+def _always(report: Report) -> Iterator[Limit]:
+    yield Limit(
+        "It always answers with one of its classes",
+        f"It knows {plural(len(report.classes), 'kind')} of pictures, and names one of them for every picture, also for one that shows none of them.",
+    )
+    yield Limit(
+        "It was judged on pictures like those that it learned from",
+        "Another camera, another place or another season can be harder, and no figure here says by how much.",
+    )
+    if report.one_moment:
+        again = record_again([named(name) for name in report.one_moment])
+        yield Limit("Its accuracy is not known yet", f"{again}. Until then no figure here says how often it is right.")
+    if report.leak:
+        shows = "shows" if report.leak.images == 1 else "show"
+        without = report.leak.without
+        rest = (
+            "There are no others to judge by."
+            if without is None
+            else f"Without them, {percent(without.accuracy)} of {plural(without.images, 'picture')} are named rightly "
+            f"({interval(*without.interval)})."
+        )
+        yield Limit(
+            "Some test pictures are like ones that it learned from",
+            f"{plural(report.leak.images, 'picture')} of {report.test.images:,} {shows} the same thing, and may be named rightly for that. {rest}",
+        )
+
+
+def _sureness(source: Source) -> Iterator[Limit]:
+    report, threshold = source.report, source.info.threshold
+    error = report.test.value("ece")
+    if error is None and report.calibration:
+        error = report.calibration.after.ece
+    wrong, images = report.mistakes(), len(report.answers)
+    if error is not None:
+        points = f"{100 * error:.1f}"
+        sure = sum(answer.probability >= 0.9 for answer in wrong)
+        yield Limit(
+            "Sure is not the same as right",
+            f"How sure it says it is differs from how often it is right by {points} percentage points on average (expected calibration "
+            f"error, {plural(images, 'test picture')}). Of its {plural(len(wrong), 'mistake')}, {sure:,} had a probability of "
+            f"{percent(0.9)} or more."
+            if wrong
+            else f"How sure it says it is differs from how often it is right by {points} percentage points on average (expected calibration "
+            f"error, {plural(images, 'test picture')}).",
+        )
+    if threshold is not None and images:
+        kept = selective_answers(
+            np.array([answer.probability for answer in report.answers]),
+            np.array([answer.predicted == answer.truth for answer in report.answers], dtype=bool),
+            threshold=threshold,
+        )
+        right = "" if kept.accuracy is None else f", and {percent(kept.accuracy)} of these are right"
+        yield Limit(
+            "It may say that it is not sure",
+            f"An answer below {percent(threshold)} counts as “not sure” (threshold). Of {plural(images, 'test picture')}, "
+            f"{percent(kept.coverage)} got an answer{right}.",
+        )
+
+
+def _few_judged(report: Report) -> Iterator[Limit]:
+    few = [row for row in report.test.per_class if row.support < _ENOUGH_TO_JUDGE]
+    if few:
+        yield Limit(
+            "Some kinds were judged on few pictures",
+            f"{enumerated([f'{named(row.name)} ({row.support:,})' for row in few])}: fewer than {_ENOUGH_TO_JUDGE} test pictures each, so that "
+            "a single one moves their figures by percentage points.",
+        )
+
+
+def _of_data(source: Source) -> Iterator[Limit]:
+    counts = distinct(source.manifest) if source.manifest else {}
+    few = [f"{named(name)} ({count:,})" for name, count in counts.items() if count < FEW]
+    if few:
+        yield Limit(
+            "Some kinds have few pictures",
+            f"{enumerated(few)}. {FEW} or more of each would make the result steadier.",
+        )
+    for finding in source.findings:
+        if finding.kind in _TOLD_AS_THEY_ARE:
+            yield Limit(_TOLD_AS_THEY_ARE[finding.kind], short(finding.message, longest=600))
+        elif finding.kind in _TOLD_WITHOUT_NAMES:
+            title, text = _TOLD_WITHOUT_NAMES[finding.kind]
+            yield Limit(title, text.format(pictures=_pictures(finding)))
+
+
+def _pictures(finding: Finding) -> str:
+    count = len(finding.rows)
+    return f"{plural(count, 'picture')} {'is' if count == 1 else 'are'}"
+
+
+_TOLD_WITHOUT_NAMES = {
+    "near_copy": (
+        "Some pictures are near-copies of each other",
+        "{pictures} in groups that show the same thing, so there are fewer different things than pictures. A group was either learned from or "
+        "judged on, never both, unless the split was given.",
+    ),
+    "suspect_label": (
+        "Some labels may be wrong",
+        "{pictures} perhaps sorted into the wrong class. Such a picture counts as a mistake where the answer is right.",
+    ),
+    "two_labels": (
+        "Some pictures are in two classes",
+        "{pictures} in more than one class at once; one answer to them must count as wrong.",
+    ),
+}
+"""Title and text of findings whose own message names files, by their kind."""
+
+
+def _failing(source: Source, *, names: bool) -> Iterator[Limit]:
+    if source.slices is None:
+        return
+    for one in source.slices.findings:
+        yield Limit(
+            f"It fails more often on {_called(one, names=names)}",
+            f"{percent(one.accuracy)} right on {plural(one.images, 'picture')} ({interval(*one.interval)}), {percent(one.elsewhere)} on the "
+            f"others of the same classes; chance does not explain it ({plural(len(source.slices.slices), 'kind')} of pictures looked at).",
+        )
+
+
+def _called(one: Slice, *, names: bool) -> str:
+    row = KINDS.get(one.kind)
+    if not names and (row is None or row.called):
+        return row.called if row else "some of its pictures"
+    detail = f" ({named(one.detail, longest=80)})" if one.detail else ""
+    return f"{named(one.name, longest=80)}{detail}"
+
+
+def _corrupted(source: Source) -> Iterator[Limit]:
+    found = source.robustness
+    if found is None:
+        return
+    costly = [
+        f"{CORRUPTIONS[effect.corruption].title} ({effect.strengths[-1].strength}: {percent(effect.strengths[-1].accuracy)} right, "
+        f"{interval(*effect.strengths[-1].interval)})"
+        for name in found.hurt_most
+        for effect in found.effects
+        if effect.corruption == name and name in CORRUPTIONS
+    ]
+    asked = f"{plural(found.images, 'test picture')} were changed and asked about again"
+    as_they_are = f"{percent(found.clean.accuracy)} of them are named rightly as they are"
+    if costly:
+        yield Limit(
+            "Changed pictures are harder", f"{asked}; {as_they_are}. What costs the most: {enumerated(costly)}."
+        )
+    else:
+        yield Limit("Changed pictures", f"{asked}; {as_they_are}. No change costs more than chance explains.")

@@ -1,0 +1,339 @@
+"""Writes the story of a run: one HTML file that holds all that it shows, at most `MOST_BYTES` large.
+
+It has no script, loads nothing, and says so to the browser (Content Security Policy). Jinja escapes whatever stands in it.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tl_core.documents.bundle_info import NO_WEIGHTS
+from tl_core.documents.manifest import Manifest
+from tl_core.documents.report import ImageAnswer, Report, record_again
+from tl_core.errors import UnknownName
+from tl_core.evaluation.metrics import CLASS_METRICS, listed
+from tl_core.markdown import short
+from tl_core.models.registry import network
+from tl_core.serving.bundle_files import BUNDLE_FILES
+from tl_core.serving.card import in_python
+from tl_core.story import figures
+from tl_core.story.caveats import limits
+from tl_core.story.names import named
+from tl_core.story.pictures import SIDES, Album, Picture, of_classes
+from tl_core.story.source import MOST_PICKED, Source, proposed
+from tl_core.training.strategies.strategies import strategies
+from tl_core.wording import count, duration, interval, of_100, percent, plural, range_of_100
+
+MOST_BYTES = 3_000_000
+"""The largest size of a story, so that it can be sent by mail."""
+_LISTED = 200
+"""The most classes that are listed."""
+_CELLS_UP_TO = 24
+"""The most classes whose matrix stands in the file as a table, too."""
+_SMALLER = 0.75
+"""The side of a picture that stands for its class, as a share of that of an answer."""
+_DEVICES = {"cpu": "a processor (CPU)", "cuda": "a GPU", "mps": "a Mac's GPU"}
+
+
+@dataclass(frozen=True)
+class Story:
+    """One finished story."""
+
+    html: str
+    answers: tuple[ImageAnswer, ...]
+    """Those whose pictures it shows."""
+    side: int
+    """Longest side of their pictures, pixels; the most possible where it shows none."""
+    left_out: int
+    """How many answers that were to be shown are not, because the file would be too large, or their pictures are gone."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size as UTF-8."""
+        return len(self.html.encode())
+
+
+class Shown(NamedTuple):
+    """An answer with its picture."""
+
+    answer: ImageAnswer
+    picture: Picture
+    file: str
+    """Name of the picture's file; empty where it is not to be told."""
+
+    @property
+    def right(self) -> bool:
+        return self.answer.truth == self.answer.predicted
+
+
+def story(source: Source, answers: Sequence[ImageAnswer] | None = None, *, names: bool = False) -> Story:
+    """The story of the run that `source` holds.
+
+    `answers`: those of its report whose pictures are shown, at most `MOST_PICKED` of them; None: those of `proposed`. `names`: whether it
+    tells names of files, folders and groups. Pictures become smaller, then fewer, until all fits. The same source gives the same story.
+    """
+    picked = answers is not None and list(answers) != proposed(source.report)
+    wanted = list(proposed(source.report) if answers is None else answers)[:MOST_PICKED]
+    told = _told(source, names=names, picked=picked)
+    classes = of_classes(source.manifest) if source.manifest else {}
+    for side, share in [*((side, 1.0) for side in SIDES), *((SIDES[-1], share) for share in (0.5, 0.25, 0.0))]:
+        album = Album(source.manifest, source.thumbnails, side) if source.manifest and source.thumbnails else None
+        shown = _shown(album, _first(wanted, share), names=names)
+        strips = {label: _strip(album, _first(rows, share)) for label, rows in classes.items()} if album else {}
+        made = Story(
+            html=_page(told, shown, strips, smaller=side < SIDES[0], missing=len(wanted) - len(shown)),
+            answers=tuple(one.answer for one in shown),
+            side=side,
+            left_out=len(wanted) - len(shown),
+        )
+        if made.bytes <= MOST_BYTES:
+            break
+    return made
+
+
+def _first(items: Sequence[Any], share: float) -> Sequence[Any]:
+    return items[: round(share * len(items))]
+
+
+def _shown(album: Album | None, answers: Sequence[ImageAnswer], *, names: bool) -> list[Shown]:
+    if album is None:
+        return []
+    found = ((answer, album.picture(answer.row)) for answer in answers)
+    return [
+        Shown(answer, picture, named(album.manifest.images[answer.row].name, longest=80) if names else "")
+        for answer, picture in found
+        if picture
+    ]
+
+
+def _strip(album: Album, rows: Sequence[int]) -> list[Picture]:
+    return [picture for row in rows if (picture := album.picture(row, scale=_SMALLER))]
+
+
+def _page(
+    told: Mapping[str, Any],
+    shown: Sequence[Shown],
+    strips: Mapping[int, Sequence[Picture]],
+    *,
+    smaller: bool,
+    missing: int,
+) -> str:
+    template = _templates().get_template("story.html")
+    return template.render(
+        told,
+        wrong=[one for one in shown if not one.right],
+        right=[one for one in shown if one.right],
+        strips=strips,
+        smaller=smaller and bool(shown or strips),
+        missing=missing,
+    )
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("tl_core.story"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"named": named, "percent": percent, "interval": interval, "plural": plural, "count": count}
+    return made
+
+
+def _told(source: Source, *, names: bool, picked: bool) -> dict[str, Any]:
+    """All that the template asks for but the pictures."""
+    report, info, manifest = source.report, source.info, source.manifest
+    style = _templates().get_template("story.css").render()
+    return {
+        "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
+        "name": named(source.name, longest=80),
+        "outcome": _outcome(report),
+        "report": report,
+        "info": info,
+        "spec": source.spec,
+        "made_on": time.strftime("%d %B %Y", time.gmtime(info.created)).lstrip("0"),
+        "dots_right": None if report.shown is None else figures.right_of_100(report.shown.accuracy),
+        "manifest": manifest,
+        "data_name": named(source.data_name, longest=80),
+        "classes": _classes(report, manifest),
+        "more_classes": max(0, len(report.classes) - _LISTED),
+        "set_aside": _set_aside(report, manifest),
+        "licence": short(manifest.licence or "", longest=200) if manifest else "",
+        "note": short(manifest.note or "", longest=400) if manifest else "",
+        "pretrained": info.weights != NO_WEIGHTS,
+        "training": _training(source),
+        "stages": figures.learned(source.spec, report),
+        "matrix": figures.matrix(report),
+        "cells_listed": len(report.classes) <= _CELLS_UP_TO,
+        "confused": figures.most_confused(report),
+        "class_metrics": list(CLASS_METRICS.values()),
+        "metrics": [(metric, metric.write(value)) for metric, value in listed(report.test)],
+        "listed": _LISTED,
+        "mistakes": len(report.mistakes()),
+        "picked": picked,
+        "limits": limits(source, names=names),
+        "versions": _versions(source),
+        "files": {name: row.title for name, row in BUNDLE_FILES.items()},
+        "python": in_python(info),
+        "names": names,
+    }
+
+
+class Outcome(NamedTuple):
+    """What the first screen says."""
+
+    kinds: str
+    share: str
+    """What is set apart by its colour; empty where no accuracy is to be believed."""
+    how: str
+    more: str
+
+
+def _outcome(report: Report) -> Outcome:
+    kinds, shown = plural(len(report.classes), "kind"), report.shown
+    if shown is None:
+        again = record_again([named(name) for name in report.one_moment])
+        return Outcome(
+            kinds=f"It was taught to tell {kinds} of pictures apart.",
+            share="",
+            how="How often it is right is not known yet.",
+            more=f"{again}. Until then no accuracy is to be believed: the same things had to be learned from and judged on.",
+        )
+    right = sum(row[label] for label, row in enumerate(shown.confusion))
+    if report.headline == "cross_validated":
+        how = "on pictures that it had not seen, asked one part after the other."
+        judged = ", each answered once by a head that had not learned from it (cross-validated)"
+    else:
+        how = "on pictures held out before training." if report.leak else "on pictures it had never seen."
+        judged = ""
+    return Outcome(
+        kinds=f"It tells {kinds} of pictures apart,",
+        share=f"{of_100(shown.accuracy)} right of 100",
+        how=f"({range_of_100(*shown.interval)}) {how}",
+        more=f"{right:,} of {plural(shown.images, 'picture')} were named rightly{judged}: {percent(shown.accuracy)} (accuracy). "
+        f"In 95 of 100 cases the true share lies in the range {interval(*shown.interval)} (95 % interval).{_leaked(report)}",
+    )
+
+
+def _leaked(report: Report) -> str:
+    """What the share would be without pictures that show what was learned from, as a further sentence."""
+    if report.leak is None or report.headline != "test":
+        return ""
+    without = report.leak.without
+    rest = (
+        "there are no others"
+        if without is None
+        else f"without them it is {percent(without.accuracy)} on {plural(without.images, 'picture')} ({interval(*without.interval)})"
+    )
+    return f" {report.leak.images:,} of them show the same thing as pictures that it learned from; {rest}."
+
+
+class ClassRow(NamedTuple):
+    """A class as the list of pictures shows it."""
+
+    label: int
+    name: str
+    images: int | None
+    """Pictures of it in the data set; None where that was deleted."""
+    share: float
+    """Of the largest class, 0 to 1."""
+
+
+def _classes(report: Report, manifest: Manifest | None) -> list[ClassRow]:
+    counts = list(manifest.counts().values()) if manifest else []
+    largest = max(counts, default=1) or 1
+    return [
+        ClassRow(label, named(name), counts[label], counts[label] / largest)
+        if manifest and label < len(counts)
+        else ClassRow(label, named(name), None, 0.0)
+        for label, name in enumerate(report.classes[:_LISTED])
+    ]
+
+
+def _set_aside(report: Report, manifest: Manifest | None) -> list[str]:
+    """What does not count among the pictures, as parts of one sentence."""
+    found = [
+        (report.refused_files, "file could not be read and was refused", "files could not be read and were refused")
+    ]
+    if manifest is not None:
+        read = manifest
+        for earlier, _ in manifest.ancestors():
+            read = earlier
+        found += [
+            (read.passed_over, "other file was no picture", "other files were no pictures"),
+            (read.dropped_duplicates, "exact copy was left out", "exact copies were left out"),
+            (len(read.images) - len(manifest.images), "picture was left out by hand", "pictures were left out by hand"),
+        ]
+    return [plural(number, one, many) for number, one, many in found if number]
+
+
+def _training(source: Source) -> list[tuple[str, str]]:
+    """How it was trained: what is asked, with the field's term, and the answer."""
+    spec, report, info = source.spec, source.report, source.info
+    row = strategies().get(spec.strategy)
+    steps = row is not None and row.takes_steps
+    val = (
+        f"{report.images.get('val', 0):,} more, and cross-validation over both chose the settings"
+        if report.val_out_of_fold
+        else f"{report.images.get('val', 0):,} more chose the settings"
+    )
+    facts = [
+        ("Learned from", f"{plural(report.images.get('train', 0), 'picture')} (training); {val} (validation)"),
+        ("Started from (backbone)", _started(source)),
+        ("What was re-trained (strategy)", f"{row.title if row else spec.strategy} ({spec.strategy})"),
+        (
+            "Numbers that learned (parameters)",
+            f"{count(report.trainable_parameters)} of {count(report.total_parameters)}",
+        ),
+    ]
+    if steps or spec.solver == "adam":
+        facts.append(("Passes over the pictures (epochs)", f"{spec.epochs:,}"))
+    if source.seconds:
+        facts.append(("Took", f"{duration(source.seconds)} on {_DEVICES.get(source.device, short(source.device))}"))
+    facts.append(("Pictures were scaled to", f"{info.image_size} by {info.image_size} pixels, whole, without cropping"))
+    return facts
+
+
+def _started(source: Source) -> str:
+    info = source.info
+    if info.weights == NO_WEIGHTS:
+        return f"{short(info.backbone)}, with random weights"
+    try:
+        seen = f", a network that had learned from {network(info.backbone).weights_row(info.weights).trained_on}"
+    except UnknownName:
+        seen = ""
+    return f"{short(info.backbone)}{seen}"
+
+
+def _versions(source: Source) -> list[tuple[str, str]]:
+    info = source.info
+    weights = (
+        "none: it began with random weights"
+        if info.weights == NO_WEIGHTS
+        else f"{short(info.weights)} (licence: {short(info.licence, longest=120) or 'not stated'})"
+    )
+    made = ", ".join(
+        f"{short(name)} {short(version)}" for name, version in sorted(info.versions.items()) if name != "graft"
+    )
+    rows = [
+        ("Graft", short(info.versions.get("graft", "not stated"))),
+        ("Libraries", made or "not stated"),
+        ("Backbone", short(info.backbone)),
+        ("Weights", weights),
+    ]
+    if source.spec.version > 1:
+        rows.append(("Version of the data set", f"{source.spec.version:,}"))
+    if source.manifest and source.manifest.licence:
+        rows.append(("Licence of the pictures", short(source.manifest.licence, longest=200)))
+    rows.append(("Seed of the split and of training", str(info.seed)))
+    return rows

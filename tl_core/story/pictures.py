@@ -1,0 +1,92 @@
+"""The pictures of a story: small JPEGs without any metadata, as data URIs, and which ones stand for each class."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from tl_core.disk import modified
+from tl_core.documents.manifest import ImageEntry, Manifest
+
+SIDES = (256, 208, 168, 136, 112, 88, 64)
+"""Longest sides in pixels, from that of a thumbnail down: the first with which a story keeps its size is taken."""
+_OF_A_CLASS = 6
+_OF_ALL_CLASSES = 60
+"""The most pictures that stand for the classes together."""
+_QUALITY = 82
+_FEW_PIXELS = 64
+"""A picture whose longest side is shorter was enlarged to its thumbnail with sharp edges, and stays so."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """The thumbnails of one data set, at one size."""
+
+    manifest: Manifest
+    folder: Path
+    side: int
+
+    def picture(self, row: int, *, scale: float = 1.0) -> Picture | None:
+        """The picture at `row` of the manifest, its longest side at most `scale` times that of the album; None where its file is gone."""
+        entry = self.manifest.images[row]
+        file = self.folder / f"{Path(entry.file).stem}.jpg"
+        moment = modified(file)
+        encoded = _encoded(str(file), moment, max(48, round(self.side * scale))) if moment else None
+        return encoded and Picture(*encoded, sharp=_few_pixels(entry))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a story."""
+
+    uri: str
+    """The address that holds the picture itself."""
+    width: int
+    height: int
+    sharp: bool
+    """Whether its pixels are to be seen as squares."""
+
+
+def of_classes(manifest: Manifest) -> dict[int, list[int]]:
+    """For each class that is shown, rows of pictures that stand for it, spread evenly over its pictures.
+
+    Of so many classes that not each can have one, those with the most pictures are shown.
+    """
+    rows: dict[int, list[int]] = {label: [] for label in range(len(manifest.classes))}
+    for row, image in enumerate(manifest.images):
+        rows[image.label].append(row)
+    largest = sorted((label for label in rows if rows[label]), key=lambda label: -len(rows[label]))[:_OF_ALL_CLASSES]
+    each = max(1, min(_OF_A_CLASS, _OF_ALL_CLASSES // max(1, len(largest))))
+    return {label: _spread(rows[label], each) for label in sorted(largest)}
+
+
+def _spread(rows: list[int], count: int) -> list[int]:
+    shown = min(count, len(rows))
+    return [rows[place * len(rows) // shown] for place in range(shown)]
+
+
+def _few_pixels(entry: ImageEntry) -> bool:
+    return max(entry.width, entry.height) < _FEW_PIXELS
+
+
+@lru_cache(maxsize=400)
+def _encoded(file: str, moment: float, side: int) -> tuple[str, int, int] | None:
+    """Address, width and height; None where the file cannot be read. Decoded once while it is the same file."""
+    del moment  # part of the cache's key
+    try:
+        with Image.open(file) as image:
+            small = image.convert("RGB")
+    except OSError:
+        # Deleted since, or broken on the disk: the story goes without this picture.
+        return None
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    clean = Image.new("RGB", small.size)
+    clean.paste(small)
+    buffer = io.BytesIO()
+    clean.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}", *small.size

@@ -1,0 +1,53 @@
+"""Numbers as a person reads them: shares, ranges, durations and counts, in the same words on the pages and in the story of a run."""
+
+from __future__ import annotations
+
+NARROW = "\u202f"
+"""A thin space that does not break, between a number and its unit."""
+
+
+def of_100(fraction: float) -> str:
+    """0.934 as "93". A share under 1 is not rounded to 100, and one over 0 not to 0."""
+    whole = round(fraction * 100)
+    if whole == 0 and fraction > 0:
+        return "under 1"
+    if whole == 100 and fraction < 1:
+        return f"{min(fraction * 100, 99.9):.1f}"
+    return str(whole)
+
+
+def range_of_100(low: float, high: float) -> str:
+    """(0.9, 0.95) as "90 to 95"."""
+    return f"{round(low * 100)} to {round(high * 100)}"
+
+
+def percent(fraction: float) -> str:
+    """0.934 as "93 %". A share under 1 is not rounded to 100 %, and one over 0 not to 0 %."""
+    return f"{of_100(fraction)}{NARROW}%"
+
+
+def interval(low: float, high: float) -> str:
+    """(0.9, 0.95) as "90 to 95 %"."""
+    return f"{range_of_100(low, high)}{NARROW}%"
+
+
+def duration(seconds: float) -> str:
+    """75 as "1 min 15 s"."""
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole}{NARROW}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}{NARROW}min" + (f" {rest}{NARROW}s" if rest and minutes < 5 else "")
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{NARROW}h" + (f" {minutes}{NARROW}min" if minutes else "")
+
+
+def count(number: int) -> str:
+    """3406984 as "3.4 million", 6405 as "6,405"."""
+    return f"{number / 1e6:.1f} million" if number >= 1_000_000 else f"{number:,}"
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """1 as "1 picture", 2 as "2 pictures"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
