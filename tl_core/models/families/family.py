@@ -108,9 +108,9 @@ class Family:
     def mixes_places(self) -> bool:
         """Whether attention mixes the positions of the last map, so that one of them says little about its place in the picture.
 
-        In Swin, one window of the last stage holds the whole map of a picture of usual size.
+        In Swin and MaxViT, one window of the last stage holds the whole map of a picture of usual size.
         """
-        return self.map_layout == "tokens" or (self.transformer and self.map_layout == "channels_last")
+        return self.transformer
 
     @property
     def matrix_products(self) -> bool:
