@@ -230,7 +230,7 @@ def _heat(info: BundleInfo, asked: _Asked, label: int, found: NDArray[np.float32
     if found is None:
         _image(asked.picture, asked.name)
         return
-    hot = heatmaps.heat(found, *asked.picture.size)
+    hot = heatmaps.heat(found, *asked.picture.size, heatmaps.margins(info, len(found)))
     peak = heatmaps.peak_of(hot)
     if peak is None:
         _image(asked.picture, asked.name)
@@ -267,7 +267,7 @@ def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: 
         wrap=True,
         key=f"why-hide-{asked.run}-{asked.row}-{asked.name}-{hottest}",
     )
-    shown = heatmaps.hidden(np.asarray(asked.picture), _where(chosen, found, *asked.picture.size))
+    shown = heatmaps.hidden(np.asarray(asked.picture), _where(chosen, info, found, *asked.picture.size))
     _image(_with_grid(Image.fromarray(shown)), f"{asked.name}; hidden: {', '.join(chosen).lower() or 'nothing'}")
     before, name = float(asked.likely[label]), plain(info.classes[label])
     if not chosen:
@@ -277,7 +277,7 @@ def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: 
         return
     key = (*(chosen if _HOTTEST not in chosen else [*chosen, str(label)]),)
     if key not in asked.hidden:
-        covered = heatmaps.hidden(asked.pixels, _where(chosen, found, info.image_size, info.image_size))
+        covered = heatmaps.hidden(asked.pixels, _where(chosen, info, found, info.image_size, info.image_size))
         try:
             with prediction.asked_alone(run) as model:
                 asked.hidden[key] = probabilities(model.logits(covered[None]))[0]
@@ -292,11 +292,13 @@ def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: 
     st.caption("A picture with a part in one colour is like none that it learned from, so a small change means little.")
 
 
-def _where(chosen: Sequence[str], found: NDArray[np.float32] | None, width: int, height: int) -> NDArray[np.bool_]:
+def _where(
+    chosen: Sequence[str], info: BundleInfo, found: NDArray[np.float32] | None, width: int, height: int
+) -> NDArray[np.bool_]:
     """The places (height, width) of the parts that are `chosen`."""
     where = np.zeros((height, width), dtype=bool)
     if _HOTTEST in chosen and found is not None:
-        where |= heatmaps.heat(found, width, height) >= heatmaps.HOT
+        where |= heatmaps.heat(found, width, height, heatmaps.margins(info, len(found))) >= heatmaps.HOT
     rows, columns = (np.linspace(0, side, _GRID + 1).round().astype(int) for side in (height, width))
     for number, cell in enumerate(_CELLS):
         if cell in chosen:

@@ -11,13 +11,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.models.planted import shallow
 from tests.models.table import make_shallow, pictures, small_size
 from tests.serving.conftest import SIZE, WEIGHT, bundle_info
 from tl_core.errors import BundleError
 from tl_core.models.build import Backbone
 from tl_core.models.registry import network
 from tl_core.serving.bundle import Bundle, write_bundle
-from tl_core.serving.heatmaps import LEVELS, class_weights, evidence, heat, hidden, linear, overlay, peak_of
+from tl_core.serving.heatmaps import (
+    LEVELS,
+    class_weights,
+    evidence,
+    heat,
+    hidden,
+    linear,
+    margins,
+    overlay,
+    peak_of,
+)
 from tl_core.serving.predictor import Predictor
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -121,6 +132,34 @@ def test_a_peak_at_an_edge_is_drawn_in_its_own_cell() -> None:
     assert peak is not None
     assert 0 < peak.x < 0.25
     assert 0.6 < peak.y < 0.95
+
+
+def test_where_convolutions_cut_the_edges_off_a_position_is_drawn_at_the_middle_of_what_it_sees() -> None:
+    size = 171
+    info = bundle_info(backbone="inception_v3", image_size=size)
+    for position in range(4):
+        positions = np.zeros((4, 4), np.float32)
+        positions[position, position] = 1
+        peak = peak_of(heat(positions, size, size, margins(info, 4)))
+        assert peak is not None
+        assert peak.x * size == pytest.approx(37.5 + 32 * position, abs=1)
+        assert peak.y == peak.x
+    assert margins(bundle_info(backbone="resnet18"), 4) == (0, 0)
+
+
+@pytest.mark.parametrize(("size", "positions"), [(138, 2), (139, 3)])
+def test_inception_has_one_position_more_where_its_edges_are_as_wide_as_the_table_says(
+    size: int, positions: int
+) -> None:
+    row = network("inception_v3")
+    assert row.layout.map_places is not None
+    first, step = row.layout.map_places
+    backbone = shallow(row, size)
+    pixels = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        spatial = backbone.map(backbone.spatial(backbone.normalise(pixels)))
+    assert spatial.shape[2:] == (positions, positions)
+    assert positions == (size - 2 * first - 1) // step + 1
 
 
 def test_the_overlay_tells_hot_from_cold_without_colour() -> None:

@@ -37,7 +37,7 @@ def explain(
     from tl_core.data.pixels import read_bytes
     from tl_core.disk import appearing
     from tl_core.serving.explaining import class_positions
-    from tl_core.serving.heatmaps import heat, linear, overlay, peak_of
+    from tl_core.serving.heatmaps import heat, linear, margins, overlay, peak_of
 
     if out.is_dir() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir():
         raise NotFound(f"{out} cannot be written: name a PNG in a folder that exists, such as why.png.")
@@ -52,7 +52,7 @@ def explain(
     (positions,) = class_positions(model, made.pixels, [model.classes.index(wanted)])
     with Image.open(io.BytesIO(made.shown)) as shown:
         picture = shown.convert("RGB")
-    hot = heat(positions, *picture.size)
+    hot = heat(positions, *picture.size, margins(model.info, len(positions)))
     with appearing(out, str(out)) as temporary:
         overlay(picture, hot).save(temporary, "PNG")
     peak = peak_of(hot)

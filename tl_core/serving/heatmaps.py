@@ -101,24 +101,40 @@ def evidence(spatial: NDArray[np.float32], weights: NDArray[np.float32]) -> NDAr
     return found
 
 
-def heat(positions: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+def margins(info: BundleInfo, positions: int) -> tuple[float, float]:
+    """How far the picture reaches beyond the map's `positions` in a row, on the left and the right, in positions: for `heat`.
+
+    Convolutions without padding cut the edges off, as in Inception.
+    """
+    layout = _layout(info)
+    if layout is None or layout.map_places is None:
+        return 0.0, 0.0
+    first, step = layout.map_places
+    before = first / step - 0.5
+    return before, info.image_size / step - positions - before
+
+
+def heat(
+    positions: NDArray[np.float32], width: int, height: int, margins: tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.float32]:
     """The evidence for one class, `positions` (h, w), over a picture of `width` and `height` pixels: (height, width), from 0 to 1 at the peak.
 
-    All 0 where no position speaks for the class.
+    All 0 where no position speaks for the class. The picture reaches `margins` beyond the positions, on the left and the right as at the
+    top and the bottom, in positions.
     """
     cut: NDArray[np.float32] = np.maximum(positions, 0).astype(np.float32)
-    rows, columns = _spline(cut.shape[0], height), _spline(cut.shape[1], width)
+    rows, columns = _spline(cut.shape[0], height, *margins), _spline(cut.shape[1], width, *margins)
     wide = np.asarray(rows @ cut @ columns.T, dtype=np.float32)
     peak = float(wide.max(initial=0.0))
     return wide / peak if peak > 0 else wide
 
 
-def _spline(positions: int, pixels: int) -> NDArray[np.float32]:
+def _spline(positions: int, pixels: int, before: float, after: float) -> NDArray[np.float32]:
     """The weights (pixels, positions) of a cubic B-spline, which makes no new peaks, with zeros beyond the edges.
 
     Were the outermost values repeated there, a peak near an edge would be drawn at the edge.
     """
-    places = (np.arange(pixels, dtype=np.float32) + 0.5) / pixels * positions - 0.5
+    places = (np.arange(pixels, dtype=np.float32) + 0.5) / pixels * (before + positions + after) - before - 0.5
     far = np.abs(places[:, None] - np.arange(positions, dtype=np.float32))
     near = 2 / 3 - far**2 + far**3 / 2
     tail = np.maximum(2 - far, 0) ** 3 / 6

@@ -78,6 +78,9 @@ class Family:
     """Path of the layer norm over the channels, where the embedding is that norm of the mean of the map over its positions. Then the
     logits are linear in the map, too, up to one scale for each picture. Empty: there is none, or more than it."""
     map_layout: MapLayout = "channels_first"
+    map_places: tuple[int, int] | None = None
+    """Where the positions of the map lie if convolutions without padding cut the edges off: pixels of the input from the edge to the
+    middle of the first position, and from one to the next. None: the positions divide the picture evenly."""
     prefix_tokens: int = 0
     """Number of class and register tokens before those of the positions (`tokens` only)."""
     transformer: bool = False

@@ -230,6 +230,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", "dropout", FLATTEN),
         head="fc",
         linear_on_pooled=True,
+        map_places=(37, 32),
         auxiliary=(Auxiliary(head="AuxLogits.fc", features=768),),
         options=(("aux_logits", True), ("init_weights", False)),
     ),
