@@ -4,7 +4,7 @@ import streamlit as st
 
 from ui import bundle_download, runview, why, workspace
 from ui.compare_page import choosing
-from ui.evaluate_page import breaking, failing, moved, results, sureness
+from ui.evaluate_page import breaking, failing, moved, results, story_dialog, sureness
 from ui.places import EVALUATE, PREDICT
 
 with workspace.page(EVALUATE) as here:
@@ -15,6 +15,7 @@ with workspace.page(EVALUATE) as here:
         if st.button("Try it on new pictures", type="primary", icon=PREDICT.icon):
             here.go(PREDICT, run=run.id)
         choosing.offer(here, run)
+        story_dialog.offer(run)
     runview.train_on(here, run)
     results.matrix(result, why.of_answer)
     results.per_class(result)
@@ -25,3 +26,4 @@ with workspace.page(EVALUATE) as here:
     moved.show(result)
     bundle_download.take_home(run)
     why.show(here, run)
+    story_dialog.show(result)

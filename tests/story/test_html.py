@@ -6,6 +6,7 @@ import io
 import json
 import random
 import re
+import shutil
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from hashlib import sha256
@@ -25,7 +26,7 @@ from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.new_folder import new_id
 from tl_core.runs.telling import source_of
-from tl_core.story import html as told
+from tl_core.story import html as telling
 from tl_core.story.html import MOST_BYTES, story
 from tl_core.story.source import Source, proposed
 from tl_core.wording import percent
@@ -47,12 +48,28 @@ def _run(*, mistakes: tuple[int, ...] = (0, 1, 4), classes: tuple[str, ...] = ("
 
 @pytest.fixture
 def run() -> RunFolder:
+    """A run in the test's own store."""
     return _run()
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Source]:
+    """A run in a store that no test changes, and what its story is told from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_STORE", str(tmp_path_factory.mktemp("told")))
+        run = _run()
+        return run, source_of(run)
+
+
 @pytest.fixture
-def source(run: RunFolder) -> Source:
-    return source_of(run)
+def source(told: tuple[RunFolder, Source]) -> Source:
+    return told[1]
+
+
+def _own_thumbnails(source: Source, to: Path) -> Source:
+    """`source` with a copy of its thumbnails that a test may change."""
+    assert source.thumbnails
+    return replace(source, thumbnails=Path(shutil.copytree(source.thumbnails, to / "thumbnails")))
 
 
 def _with(source: Source, **more: object) -> Source:
@@ -63,7 +80,8 @@ def _plain(text: str) -> str:
     return text.replace("\u202f", " ")
 
 
-def test_its_numbers_are_those_of_the_report(run: RunFolder, source: Source) -> None:
+def test_its_numbers_are_those_of_the_report(told: tuple[RunFolder, Source]) -> None:
+    run, source = told
     page = Page(story(source).html)
     report = json.loads(run.report_file.read_text())
     test, classes = report["test"], report["classes"]
@@ -160,7 +178,7 @@ def test_nothing_in_it_runs_or_is_loaded(source: Source) -> None:
     assert "://" not in html
 
 
-def test_hostile_names_are_text(source: Source) -> None:
+def test_hostile_names_are_text() -> None:
     run = _run(classes=tuple(sorted(HOSTILE)))
     file = records.workspace().dataset(run.spec().dataset).manifest_file
     manifest = Manifest.read(file)
@@ -192,7 +210,8 @@ def test_names_of_files_are_told_only_when_that_is_asked_for(source: Source) -> 
     assert all(name in told.text for name in shown)
 
 
-def test_pictures_have_nothing_of_what_cameras_write(source: Source) -> None:
+def test_pictures_have_nothing_of_what_cameras_write(source: Source, tmp_path: Path) -> None:
+    source = _own_thumbnails(source, tmp_path)
     assert source.thumbnails
     for file in source.thumbnails.iterdir():
         with Image.open(file) as image:
@@ -215,7 +234,8 @@ def _noisy(folder: Path) -> None:
         Image.frombytes("RGB", (256, 256), generator.randbytes(3 * 256 * 256)).save(file, "JPEG", quality=85)
 
 
-def test_large_pictures_become_smaller_until_all_fits(source: Source) -> None:
+def test_large_pictures_become_smaller_until_all_fits(source: Source, tmp_path: Path) -> None:
+    source = _own_thumbnails(source, tmp_path)
     assert source.thumbnails
     _noisy(source.thumbnails)
     every = list(source.report.answers) * 6
@@ -228,7 +248,7 @@ def test_large_pictures_become_smaller_until_all_fits(source: Source) -> None:
 
 def test_where_small_pictures_do_not_fit_fewer_are_shown(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = story(source, []).bytes
-    monkeypatch.setattr(told, "MOST_BYTES", bare)
+    monkeypatch.setattr(telling, "MOST_BYTES", bare)
     made = story(source)
     assert made.bytes <= bare
     assert made.left_out > 0
