@@ -33,7 +33,7 @@ with workspace.page(DATA) as here:
                 names = distinct({other.id: other.name for other in others})
                 here.choose("dataset", names, opened.id, label="Data set", label_visibility="collapsed", width=320)
             else:
-                st.markdown(f"### {plain(opened.name)}", anchors=False)
+                st.markdown(f"## {plain(opened.name)}", anchors=False)
             st.space("stretch")
             if manifest and st.button(
                 "Train on these", type="primary", icon=TRAIN.icon, disabled=bool(problem(manifest))
@@ -69,7 +69,7 @@ with workspace.page(DATA) as here:
                     icon=":material/cancel:",
                 )
             live.log(opened)
-            st.subheader("Try again")
+            st.header("Try again", anchor=False)
             before = adding.extended(here, opened)
             if before is not None:
                 adding.show(here, before)

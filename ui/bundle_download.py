@@ -14,7 +14,7 @@ from ui.words import file_stem
 
 def take_home(run: RunFolder) -> None:
     """What the bundle holds, and a button that downloads it as a zip, which is made while it is sent."""
-    st.subheader("Take it home", anchor=False)
+    st.header("Take it home", anchor=False)
     files = {name: row for name, row in BUNDLE_FILES.items() if (run.bundle / name).is_file()}
     if not files:
         st.markdown("This run has no bundle.")

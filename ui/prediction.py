@@ -306,6 +306,7 @@ def show(kept: Answers, explain: Callable[[Named], None]) -> None:
     """
     if not kept.named:
         return
+    st.header("Answers", anchor=False)
     st.caption(f"{kept.milliseconds:.0f} ms a picture")
     place, shown = grids.paged(kept.named, key="answers", page_size=12)
     with place, st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:

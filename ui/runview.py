@@ -130,7 +130,7 @@ def ended(here: Here, run: RunFolder) -> None:
             actions.menu(run, key="train")
         sentence = accuracy(run) if status.state == "succeeded" else None
         if sentence:
-            st.markdown(f"### {sentence}", anchors=False)
+            st.markdown(f"## {sentence}", anchors=False)
             _why(run)
             if status.reason:
                 st.caption(f":material/sports_score: {plain(status.reason, longest=400)}")

@@ -24,7 +24,7 @@ from ui.words import plain, plural
 def show(here: Here, data: DatasetFolder) -> None:
     """Draw the chosen way to add to `data`; open the new data set once its job has started."""
     dropzone.settle(here)
-    st.subheader(f"Add to {plain(data.name)}", anchor=False)
+    st.header(f"Add to {plain(data.name)}", anchor=False)
     st.markdown(
         f"This makes a new data set: the {plural(len(data.manifest().images), 'picture')} of **{plain(data.name)}** and those that you add. "
         "The old one stays as it is, and so does every classifier that learned from it."

@@ -11,6 +11,7 @@ from streamlit.starlette import App
 from tl_core import settings
 from ui.server import openid, password
 from ui.server.bundle_zips import BundleZips
+from ui.server.first_page import FirstPage
 from ui.server.hosts import Hosts
 from ui.server.messages import Messages
 from ui.server.open_pages import OpenPages
@@ -54,6 +55,7 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
         Middleware(Messages),
         Middleware(UploadCeiling, session=min(chosen.max_upload_bytes, total), total=total),
         Middleware(BundleZips),
+        Middleware(FirstPage, entry=ENTRY),
     ]
 
 

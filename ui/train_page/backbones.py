@@ -52,7 +52,7 @@ def _works_now() -> str:
 def choice(here: Here) -> tuple[Network, str]:
     """The select box, what is chosen in words, and all networks folded away. Returns the network and the name of its set of weights."""
     table = here.workspace.backbones()
-    st.subheader("What it already knows", anchor=False)
+    st.header("What it already knows", anchor=False)
     st.caption("A network that has seen a million photos is the start (backbone).")
     chosen = st.session_state.get("backbone", DEFAULT_NETWORK)
     chosen = chosen if chosen in table else DEFAULT_NETWORK

@@ -47,7 +47,7 @@ def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[
     """The first decision: the data set. Returns its pictures by split."""
     split = parts(dataset, manifest)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader("Pictures", anchor=False, width="content")
+        st.header("Pictures", anchor=False, width="content")
         names = distinct({other.id: other.name for other in succeeded(here.workspace.datasets())})
         here.choose("dataset", names, dataset.id, label="Data set", label_visibility="collapsed", width=360)
     parts_said = ", ".join(f"{split[part]:,} {words}" for part, words in SPLIT_WORDS.items())
@@ -72,7 +72,7 @@ def strategy(
     # Which strategy `auto` comes to is found out later, so only options with an effect on every strategy can be set.
     case = Case(network, weights, taken, frozenset({"always"}) if name == AUTO else known)
     proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
-    st.subheader("How much of it to re-train", anchor=False)
+    st.header("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=500)}")
     cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed.name), name)
     cards.auto(name, startline.auto_says(proposal))
