@@ -10,13 +10,16 @@ import streamlit as st
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, Resumed, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
-from tl_core.runs.store.folders import QuestionFolder, RaceFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.training.speed.left import Taken, seconds_left
 from ui import charts
-from ui.places import Here
+from ui.places import PLACES, Here, maker_of, opening
 from ui.server_paths import shortened_log
 from ui.words import duration, percent, plain
+
+_WATCHED = "watched"
+"""Key of the session's state: the jobs that have a line on the page."""
 
 
 @dataclass
@@ -177,15 +180,39 @@ def log(job: JobFolder) -> None:
 
 
 def others(here: Here) -> None:
-    """The line for each job at work that the page does not show in full; draws nothing where there is none."""
+    """A line for each job that the page does not show in full: those at work, and those that ended since their line was drawn."""
     live = here.workspace.live()
     for job in live:
         forget_lost(job)
+    watched: list[JobFolder] = st.session_state.get(_WATCHED, [])
+    ended = [job for job in watched if job.exists and job.status().final and _follow_on(here, job)]
     # The line of a race stands for its runs.
     raced = {run.path for job in live if isinstance(job, RaceFolder) for run in job.parts()}
     busy = [job for job in live if _takes_long(job) and job.path not in raced and not here.shows(job)]
+    st.session_state[_WATCHED] = [*ended, *busy]
     if busy:
         watch(busy[:3])
+
+
+def _follow_on(here: Here, job: JobFolder) -> bool:
+    """Draw the line of a job that has ended; False where nothing follows, or it is open already."""
+    maker, state = maker_of(job), job.status().state
+    if maker is None or not isinstance(job, DatasetFolder | RunFolder | RaceFolder) or state == "cancelled":
+        return False
+    line = list(PLACES.values())
+    page, said, label = line[line.index(maker) + 1], maker.done, maker.onward
+    if state != "succeeded" or isinstance(job, RaceFolder):
+        page, label = maker, "See what came of it"
+        said = "has ended." if state == "succeeded" else "did not come to its end."
+    if here.place in (page, maker) and job.id in {
+        opened.id for opened in (here.dataset, here.run, here.race) if opened
+    }:
+        return False
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"ended-{job.id}"):
+        st.markdown(f"**{plain(job.name)}** {said}", width="stretch")
+        if st.button(label, key=f"on-{job.id}", type="primary", icon=page.icon):
+            here.go(page, **opening(job))
+    return True
 
 
 def _takes_long(job: JobFolder) -> bool:

@@ -63,6 +63,10 @@ class Place:
     """The button with which a page that misses something leads here."""
     meanwhile: str = ""
     """What such a page says while the job that makes it is at work."""
+    done: str = ""
+    """What is said on other pages of a job of this page that has just ended well, after its name."""
+    onward: str = ""
+    """The button beside it, which leads to the next page."""
     keeps: tuple[str, ...] = ()
     """Query parameters that only this page has, so that a link to it and a reload keep what was chosen here."""
 
@@ -80,7 +84,9 @@ DATA = Place(
     sentence="Bring pictures sorted into classes, and see what there is before anything learns from it.",
     shows=(DatasetFolder, PictureMapSpec),
     offer="Bring pictures",
-    meanwhile="The pictures are still being read.",
+    meanwhile="The pictures are still being read. This page goes on by itself once they are.",
+    done="is read.",
+    onward="Train on these",
     step=Step(
         title="Bring pictures",
         promise="One folder a class, or photos from your phone. Twenty a class is a good start.",
@@ -99,7 +105,9 @@ TRAIN = Place(
     needs=DatasetFolder,
     without="There are no pictures to learn from yet.",
     offer="Train one",
-    meanwhile="The classifier is still being trained.",
+    meanwhile="The classifier is still being trained. This page goes on by itself once it is.",
+    done="is trained.",
+    onward="See how good it is",
     step=Step(
         title="Train",
         promise="A network that has seen a million photos learns your classes: seconds on any computer.",
@@ -171,6 +179,16 @@ def pictures_of(run: RunFolder | RaceFolder, workspace: Workspace) -> DatasetFol
         return None
 
 
+def maker_of(job: JobFolder) -> Place | None:
+    """The page that shows jobs of this kind in full; None for a question."""
+    return next((place for place in PLACES.values() if isinstance(job, place.shows)), None)
+
+
+def opening(job: DatasetFolder | RunFolder | RaceFolder) -> dict[str, str]:
+    """The arguments of `Here.go` that open `job`."""
+    return {{DatasetFolder: "dataset", RunFolder: "run", RaceFolder: "race"}[type(job)]: job.id}
+
+
 def draft_name() -> str | None:
     """The staging folder's name of the data set that is put together class by class: the session's, or the URL's."""
     kept = st.session_state.get("draft") or st.query_params.get("draft") or ""
@@ -207,6 +225,16 @@ class Here:
         """Whether an open data set, or any run of the workspace, ended well."""
         jobs: Iterable[JobFolder | None] = [self.dataset] if kind is DatasetFolder else self.workspace.runs()
         return any(succeeded([job]) for job in jobs)
+
+    def at_work(self, place: Place) -> DatasetFolder | RunFolder | RaceFolder | None:
+        """A job that has not ended and that `place` shows in full: the open one, else the newest run or race of the workspace."""
+        opened = self.job(place)
+        if opened is not None and not opened.status().final:
+            return opened
+        if isinstance(opened, DatasetFolder):
+            return None  # pages go on with this one, and not with another that is read meanwhile
+        found = (job for job in self.workspace.live() if isinstance(job, place.shows) and job.waits_in is None)
+        return next((job for job in found if isinstance(job, DatasetFolder | RunFolder | RaceFolder)), None)
 
     def compared(self) -> list[str]:
         """Ids of the runs that the address of the page Compare names, in its order, each once."""

@@ -290,6 +290,11 @@ def chooser(here: Here) -> RunFolder:
     """The finished run that the page speaks of, with a select box where there are several. The page needs one: see its row."""
     finished = succeeded(here.workspace.runs())
     opened = here.run if here.run in finished else finished[0]
+    if here.run is not None and not here.run.status().final:
+        st.caption(
+            f":material/hourglass_empty: {plain(here.run.name)} is still being trained, and is shown once it is. Until then this page "
+            "speaks of another run."
+        )
     if len(finished) > 1:
         here.choose("run", distinct({run.id: choice(run) for run in finished}), opened.id, label="Run")
     return opened

@@ -22,7 +22,7 @@ from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
-from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, pictures_of, succeeded
+from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, opening, pictures_of, succeeded
 from ui.server import asgi
 from ui.words import plain
 
@@ -147,14 +147,13 @@ def missing(here: Here) -> bool:
         maker = next(place for place in line[: line.index(maker)] if maker.needs in place.shows)
     if maker is here.place:
         return False
-    job = here.job(maker)
-    at_work = job is not None and not job.status().final
+    job = here.at_work(maker)
     with st.container(border=True):
-        st.markdown(maker.meanwhile if at_work else here.place.without)
-        if st.button("See how far it is" if at_work else maker.offer, type="primary", icon=maker.icon, key="missing"):
+        st.markdown(maker.meanwhile if job else here.place.without)
+        if st.button("See how far it is" if job else maker.offer, type="primary", icon=maker.icon, key="missing"):
             # An open run that came to nothing is closed: its data set is opened alone.
-            alone = here.dataset if maker.needs is DatasetFolder and not at_work else None
-            here.go(maker, dataset=alone.id if alone else None)
+            alone = here.dataset if maker.needs is DatasetFolder else None
+            here.go(maker, **(opening(job) if job else opening(alone) if alone else {}))
     return True
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from tests.app.conftest import ROOT, Open, text
 from tests.conftest import PATIENCE
 from tl_core import locks
 from tl_core.documents.questions import FeatureMapsSpec, QuestionSpec, RankSpec
+from tl_core.documents.status import Failure, Status
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import new_id
 from ui import places
-from ui.places import DATA, EVALUATE, IDEAS, PLACES, TRAIN, Here, Place, Step
+from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Here, Place, Step
 
 SWITCH = """
 from ui import workspace
@@ -77,12 +81,106 @@ def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_pa
     assert "no classifier has been trained here" in text(app)
     assert app.button(key="missing").label == "Train one"
     run = records.run(where, data, state="running")
-    held = locks.take(run.lock)
-    assert held is not None
-    app = open_page(EVALUATE.file, run=run.id)
-    locks.release([held])
+    with _held(run):
+        app = open_page(EVALUATE.file, run=run.id)
     assert "The classifier is still being trained." in text(app)
     assert app.button(key="missing").label == "See how far it is"
+
+
+@pytest.mark.parametrize("place", [EVALUATE, PREDICT, COMPARE])
+def test_a_page_says_how_far_the_training_is_also_where_its_address_does_not_name_the_run(
+    place: Place, open_page: Open
+) -> None:
+    where = records.workspace()
+    run = records.run(where, records.dataset(where), state="running")
+    with _held(run):
+        app = open_page(place.file)
+        assert "The classifier is still being trained." in text(app)
+        (bar,) = app.get("progress")
+        assert bar.proto.text == "Crockery: Fitting the head, 2 of 3, 144 pictures/s, 4\u202fs left"
+        assert bar.proto.value == 66
+        app.button(key="missing").click().run()
+        assert app.title[0].value == "Train"
+        assert app.query_params["run"] == run.id
+
+
+def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    run = records.run(where, data)
+    ended = run.status()
+    records._end(run.path, Status(state="running", started=1.0))
+    with _held(run):
+        app = open_page(EVALUATE.file)
+        assert "right on 9 pictures" not in text(app)
+    ended.write(run.path / "status.json")
+    assert "right on 9 pictures" in text(app.run())
+    assert not [button for button in app.button if button.key == f"on-{run.id}"], "it is shown already"
+
+
+def test_what_ended_while_it_was_watched_leads_on_by_one_button(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    run = records.run(where, data)
+    ended = run.status()
+    records._end(run.path, Status(state="running", started=1.0))
+    with _held(run):
+        app = open_page(DATA.file, dataset=data.id)
+        assert f"on-{run.id}" not in {button.key for button in app.button}
+    ended.write(run.path / "status.json")
+    app.run()
+    assert "**Crockery** is trained." in text(app)
+    button = app.button(key=f"on-{run.id}")
+    assert button.label == "See how good it is"
+    button.click().run()
+    assert app.title[0].value == "Evaluate"
+    assert app.query_params["run"] == run.id
+
+
+def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> None:
+    where = records.workspace()
+    run = records.run(
+        where, records.dataset(where), state="failed", failure=Failure(kind="bug", message="It broke.", exit_code=1)
+    )
+    failed = run.status()
+    records._end(run.path, Status(state="running", started=1.0))
+    with _held(run):
+        app = open_page(HOME.file)
+    failed.write(run.path / "status.json")
+    assert "**Crockery** did not come to its end." in text(app.run())
+    app.button(key=f"on-{run.id}").click().run()
+    assert app.title[0].value == "Train"
+    assert "It broke" in text(app)
+
+
+def test_train_says_that_its_pictures_are_being_read(open_page: Open) -> None:
+    data = records.dataset(records.workspace())
+    records._end(data.path, Status(state="running", started=1.0))
+    with _held(data):
+        app = open_page(TRAIN.file, dataset=data.id)
+        assert "The pictures are still being read." in text(app)
+        assert len(app.get("progress")) == 1
+        assert app.button(key="missing").label == "See how far it is"
+
+
+def test_evaluate_of_a_run_at_work_says_that_it_speaks_of_another_one(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    records.run(where, data)
+    again = records.run(where, data, name="Again", state="running")
+    with _held(again):
+        said = text(open_page(EVALUATE.file, run=again.id))
+    assert "Again is still being trained" in said
+    assert "right on 9 pictures" in said
+
+
+@contextmanager
+def _held(job: JobFolder) -> Iterator[None]:
+    """Hold the lock of a job, as its worker does while it runs."""
+    held = locks.take(job.lock)
+    assert held is not None
+    yield
+    locks.release([held])
 
 
 def test_a_run_whose_pictures_are_gone_is_still_shown_on_train(open_page: Open) -> None:
