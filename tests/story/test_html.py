@@ -136,6 +136,7 @@ def test_cross_validation_a_moment_and_a_leak_change_what_is_said_first(source: 
     assert next(page.inside("h1")).endswith("How often it is right is not known yet.")
     assert "All of one moment: record cup again elsewhere. Until then no accuracy is to be believed" in page.text
     assert "right of 100" not in page.text
+    assert "the figures below say little" in page.text
 
     leak = Leak(images=2, without=Accuracy(images=7, accuracy=6 / 7, interval=(0.49, 0.97)))
     page = Page(story(_with(source, leak=leak)).html)

@@ -27,7 +27,7 @@ from tl_core.serving.card import in_python
 from tl_core.story import figures
 from tl_core.story.caveats import limits
 from tl_core.story.names import named
-from tl_core.story.pictures import SIDES, Album, Picture, of_classes
+from tl_core.story.pictures import IN_ROWS, SIDES, Album, Picture, of_classes
 from tl_core.story.source import MOST_PICKED, Source, proposed
 from tl_core.training.strategies.strategies import strategies
 from tl_core.wording import count, duration, interval, of_100, percent, plural, range_of_100
@@ -166,6 +166,7 @@ def _told(source: Source, *, names: bool, picked: bool) -> dict[str, Any]:
         "manifest": manifest,
         "data_name": named(source.data_name, longest=80),
         "classes": _classes(report, manifest),
+        "tiles": len(report.classes) > IN_ROWS,
         "more_classes": max(0, len(report.classes) - _LISTED),
         "set_aside": _set_aside(report, manifest),
         "licence": short(manifest.licence or "", longest=200) if manifest else "",

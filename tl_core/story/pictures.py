@@ -15,6 +15,8 @@ from tl_core.documents.manifest import ImageEntry, Manifest
 
 SIDES = (256, 208, 168, 136, 112, 88, 64)
 """Longest sides in pixels, from that of a thumbnail down: the first with which a story keeps its size is taken."""
+IN_ROWS = 20
+"""The most classes that have a row of pictures each; of more, each is a tile with one picture."""
 _OF_A_CLASS = 6
 _OF_ALL_CLASSES = 60
 """The most pictures that stand for the classes together."""
@@ -61,7 +63,7 @@ def of_classes(manifest: Manifest) -> dict[int, list[int]]:
     for row, image in enumerate(manifest.images):
         rows[image.label].append(row)
     largest = sorted((label for label in rows if rows[label]), key=lambda label: -len(rows[label]))[:_OF_ALL_CLASSES]
-    each = max(1, min(_OF_A_CLASS, _OF_ALL_CLASSES // max(1, len(largest))))
+    each = 1 if len(largest) > IN_ROWS else min(_OF_A_CLASS, _OF_ALL_CLASSES // max(1, len(largest)))
     return {label: _spread(rows[label], each) for label in sorted(largest)}
 
 
