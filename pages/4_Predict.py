@@ -17,24 +17,22 @@ with workspace.page(PREDICT) as here:
     sentence = runview.accuracy(run)
     if sentence:
         st.caption(f"{plain(run.name)}: {sentence}")
-    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    left, right = st.columns([3, 2], gap="medium")
     with left:
         prediction.bring(run)
-    with right:
-        known = pictures_of(run, here.workspace)
-        wanted = known is not None and st.button(
-            "Try three held-out pictures",
-            icon=":material/casino:",
-            help="Pictures of your data set that it never learned from",
-            key="held-out",
-        )
-        if kept.named and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
-            kept.named.clear()
-    if known and (wanted or (touring() and not kept.named)):
-        try:
-            prediction.ask(run, prediction.held_out(run, known))
-        except LimitReached as error:
-            st.warning(error.message, icon=":material/hourglass_empty:")
+    known = pictures_of(run, here.workspace)
+    if known:
+        with right:
+            wanted = prediction.offer_held_out(run, known)
+        if not wanted and touring() and not kept.named:
+            wanted = prediction.held_out(run, known)
+        if wanted:
+            try:
+                prediction.ask_about(run, known, wanted)
+            except LimitReached as error:
+                st.warning(error.message, icon=":material/hourglass_empty:")
+    if not kept.named:
+        prediction.what_to_do(run, known)
     prediction.show(kept, lambda named: why.of_named(run, named))
     bundle_download.take_home(run)
     why.show(here, run)

@@ -26,6 +26,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core.data.guarded import Pool, Pools
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
+from tl_core.documents.manifest import ImageEntry
 from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH
@@ -38,10 +39,12 @@ from tl_core.serving.onnx_session import OnnxSession, too_long
 from tl_core.serving.predictor import Predictor
 from ui import drawing, grids
 from ui.taking import take_pictures
-from ui.words import percent, plain, short, sureness
+from ui.words import percent, plain, plural, short, sureness
 
 MOST = 40
 """The most pictures at a time; the command line takes more."""
+_CLASSES_SHOWN = 12
+"""The most classes that are shown while there are no answers."""
 _SIDE = 320
 """The longest side of the copy that is shown, in pixels."""
 _PATIENCE = 10.0
@@ -269,7 +272,7 @@ def _late() -> UnreadableImage:
 
 def bring(run: RunFolder) -> None:
     """The controls that take pictures: a file chooser and the camera."""
-    take_pictures("Pictures", "predict", partial(_take, run))
+    take_pictures("Pictures that you bring", "predict", partial(_take, run))
 
 
 def _take(run: RunFolder, files: list[UploadedFile]) -> None:
@@ -285,9 +288,34 @@ def _take(run: RunFolder, files: list[UploadedFile]) -> None:
             raise
 
 
-def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tuple[str, bytes, str | None]]:
-    """A few pictures of the test split of `run`, chosen at random, as `ask` takes them; if there are others, none that shows what was
-    learned from."""
+def offer_held_out(run: RunFolder, dataset: DatasetFolder) -> list[ImageEntry]:
+    """A few held-out pictures of `dataset` with a button below them; those pictures once it was pressed, else none.
+
+    Raises:
+        NotFound, DocumentError: the run's report is missing or damaged.
+    """
+    key, asked = f"held-out-{run.id}", f"held-out-asked-{run.id}"
+    if key not in st.session_state:
+        st.session_state[key] = held_out(run, dataset)
+    offered: list[ImageEntry] = st.session_state[key]
+
+    def take() -> None:
+        st.session_state[asked], st.session_state[key] = offered, held_out(run, dataset)
+
+    with st.container(border=True):
+        st.markdown("**Or pictures of yours that it never learned from** (held out)")
+        grids.strip(
+            [dataset.thumbnail(image) for image in offered],
+            alt=f"{len(offered)} held-out pictures",
+            places=max(1, len(offered)),
+        )
+        st.button("Try three held-out pictures", icon=":material/casino:", key="held-out", on_click=take)
+    taken: list[ImageEntry] = st.session_state.pop(asked, [])
+    return taken
+
+
+def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[ImageEntry]:
+    """A few pictures of the test split of `run`, chosen at random; if there are others, none that shows what was learned from."""
     manifest = dataset.manifest()
     rows = [answer.row for answer in run.report().answers]
     with suppress(NotFound):  # a run of an earlier version has kept no groups
@@ -295,8 +323,42 @@ def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[tu
         groups, learned = record.group_of, record.learned_groups()
         rows = [row for row in rows if groups.get(manifest.images[row].sha256) not in learned] or rows
     chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
-    images = [manifest.images[int(row)] for row in chosen]
-    return [(image.name, dataset.image(image).read_bytes(), manifest.classes[image.label]) for image in images]
+    return [manifest.images[int(row)] for row in chosen]
+
+
+def ask_about(run: RunFolder, dataset: DatasetFolder, images: Sequence[ImageEntry]) -> None:
+    """Classify pictures of `dataset`, whose true classes are shown beside the answers. Raises as `ask`."""
+    classes = dataset.manifest().classes
+    ask(run, [(image.name, dataset.image(image).read_bytes(), classes[image.label]) for image in images])
+
+
+def what_to_do(run: RunFolder, dataset: DatasetFolder | None) -> None:
+    """What stands in place of answers as long as there are none: which classes it tells apart, and what will be said of a picture.
+
+    Raises:
+        NotFound, DocumentError: neither the data set nor the run's report can be read.
+    """
+    manifest = dataset.manifest() if dataset else None
+    classes = manifest.classes if manifest else run.report().classes
+    shown = classes[:_CLASSES_SHOWN]
+    more = f" and {len(classes) - len(shown):,} more" if len(classes) > len(shown) else ""
+    st.header(f"It tells {plural(len(classes), 'class', 'classes')} apart", anchor=False)
+    st.markdown(
+        "Drop a picture above, or take one with the camera. Here you read what it is taken for and how sure that is, and **Why?** shows "
+        "where in the picture the evidence lies. Also a picture of something else gets one of these names."
+    )
+    if dataset is None or manifest is None:
+        st.markdown(f"**{', '.join(plain(name, longest=30) for name in shown)}**{more}")
+        return
+    first = {image.label: image for image in reversed(manifest.images)}
+    with st.grid("auto", min_column_width=104, gap="small") as tiles:
+        for label, name in enumerate(shown):
+            with tiles.cell(), st.container(gap="xxsmall", horizontal_alignment="center"):
+                if label in first:
+                    grids.strip([dataset.thumbnail(first[label])], alt=f"a picture of {name}", places=1)
+                st.markdown(f"**{plain(name, longest=24)}**")
+    if more:
+        st.caption(more.strip())
 
 
 def show(kept: Answers, explain: Callable[[Named], None]) -> None:
@@ -306,7 +368,9 @@ def show(kept: Answers, explain: Callable[[Named], None]) -> None:
     """
     if not kept.named:
         return
-    st.header("Answers", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header("Answers", anchor=False, width="stretch")
+        st.button("Clear", icon=":material/clear_all:", type="tertiary", on_click=kept.named.clear)
     st.caption(f"{kept.milliseconds:.0f} ms a picture")
     place, shown = grids.paged(kept.named, key="answers", page_size=12)
     with place, st.grid("auto", min_column_width=300, gap="small", border=True) as tiles:

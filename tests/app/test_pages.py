@@ -206,7 +206,7 @@ def test_held_out_pictures_are_those_that_the_run_was_judged_on(open_page: Open)
     report = run.report()
     report.model_copy(update={"answers": report.answers[:2]}).write(run.report_file)
     names = {data.manifest().images[answer.row].name for answer in report.answers[:2]}
-    assert {name for name, *_ in held_out(run, data)} == names
+    assert {image.name for image in held_out(run, data)} == names
 
 
 def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(open_page: Open) -> None:

@@ -86,6 +86,21 @@ def test_a_broken_and_a_hostile_picture_are_named_and_the_other_is_answered(
     assert "2.png: The file is not a picture" in said
 
 
+def test_without_answers_the_page_shows_what_it_tells_apart_and_what_to_do(
+    predict: Callable[[str], AppTest], pools: Pools
+) -> None:
+    app = predict(A)
+    assert "It tells 3 classes apart" in text(app)
+    assert "Drop a picture above" in text(app)
+    pictures = {image.proto.imgs[0].alt for image in app.get("image")}
+    assert pictures == {"3 held-out pictures", "a picture of cup", "a picture of plate", "a picture of bowl"}
+    app.button(key="held-out").click().run()
+    assert text(app).count("Never seen in training") == 3
+    assert "It tells 3 classes apart" not in text(app)
+    next(button for button in app.button if button.label == "Clear").click().run()
+    assert "It tells 3 classes apart" in text(app)
+
+
 def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sure(
     predict: Callable[[str], AppTest], pools: Pools
 ) -> None:
