@@ -279,7 +279,10 @@ def test_answers_that_are_picked_are_shown_and_said_to_be(source: Source) -> Non
         f"said {classes[wrong.predicted]} was {classes[wrong.truth]} {_plain(percent(wrong.probability))} sure",
         f"rightly {classes[right.truth]} {_plain(percent(right.probability))} sure",
     ]
-    assert "picked" not in Page(story(source).html).text
+    fewer = Page(story(source, proposed(source.report, mistakes=2, right=2)).html).text
+    assert "The 2 that it was surest of" in fewer
+    assert "taken evenly from all right answers" in fewer
+    assert "picked" not in fewer
 
 
 def test_without_its_data_set_it_has_no_pictures_and_says_so(run: RunFolder) -> None:

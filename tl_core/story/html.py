@@ -80,9 +80,8 @@ def story(source: Source, answers: Sequence[ImageAnswer] | None = None, *, names
     `answers`: those of its report whose pictures are shown, at most `MOST_PICKED` of them; None: those of `proposed`. `names`: whether it
     tells names of files, folders and groups. Pictures become smaller, then fewer, until all fits. The same source gives the same story.
     """
-    picked = answers is not None and list(answers) != proposed(source.report)
     wanted = list(proposed(source.report) if answers is None else answers)[:MOST_PICKED]
-    told = _told(source, names=names, picked=picked)
+    told = _told(source, wanted, names=names)
     classes = of_classes(source.manifest) if source.manifest else {}
     for side, share in [*((side, 1.0) for side in SIDES), *((SIDES[-1], share) for share in (0.5, 0.25, 0.0))]:
         album = Album(source.manifest, source.thumbnails, side) if source.manifest and source.thumbnails else None
@@ -150,9 +149,11 @@ def _templates() -> Environment:
     return made
 
 
-def _told(source: Source, *, names: bool, picked: bool) -> dict[str, Any]:
-    """All that the template asks for but the pictures."""
+def _told(source: Source, wanted: Sequence[ImageAnswer], *, names: bool) -> dict[str, Any]:
+    """All that the template asks for but the pictures. `wanted`: the answers that are to be shown."""
     report, info, manifest = source.report, source.info, source.manifest
+    wrong = [answer for answer in wanted if answer.truth != answer.predicted]
+    right = [answer for answer in wanted if answer.truth == answer.predicted]
     style = _templates().get_template("story.css").render()
     return {
         "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
@@ -181,7 +182,8 @@ def _told(source: Source, *, names: bool, picked: bool) -> dict[str, Any]:
         "metrics": [(metric, metric.write(value)) for metric, value in listed(report.test)],
         "listed": _LISTED,
         "mistakes": len(report.mistakes()),
-        "picked": picked,
+        "wrong_picked": wrong != report.mistakes()[: len(wrong)],
+        "right_picked": right != proposed(report, mistakes=0, right=len(right)),
         "limits": limits(source, names=names),
         "versions": _versions(source),
         "files": {name: row.title for name, row in BUNDLE_FILES.items()},
