@@ -126,10 +126,11 @@ def test_cross_validation_a_moment_and_a_leak_change_what_is_said_first(source: 
     crossed = source.report.test.model_copy(update={"images": 60, "accuracy": 0.9, "interval": (0.8, 0.95), "confusion": ((18, 2, 0), (0, 18, 2), (2, 0, 18))})  # fmt: skip
     page = Page(story(_with(source, headline="cross_validated", cross_validated=crossed)).html)
     assert next(page.inside("h1")).endswith(
-        "90 right of 100 (80 to 95) on pictures that it had not seen, asked one part after the other."
+        "90 right of 100 (80 to 95) on pictures that it had not seen when it was asked."
     )
     assert (
-        "54 of 60 pictures were named rightly, each answered once by a head that had not learned from it" in page.text
+        "54 of 60 pictures were named rightly, each answered once by a last layer (head) that had not learned from it"
+        in page.text
     )
 
     page = Page(story(_with(source, headline=None, one_moment=("cup",))).html)

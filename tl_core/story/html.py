@@ -214,8 +214,8 @@ def _outcome(report: Report) -> Outcome:
         )
     right = sum(row[label] for label, row in enumerate(shown.confusion))
     if report.headline == "cross_validated":
-        how = "on pictures that it had not seen, asked one part after the other."
-        judged = ", each answered once by a head that had not learned from it (cross-validated)"
+        how = "on pictures that it had not seen when it was asked."
+        judged = ", each answered once by a last layer (head) that had not learned from it (cross-validated)"
     else:
         how = "on pictures held out before training." if report.leak else "on pictures it had never seen."
         judged = ""
