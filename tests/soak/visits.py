@@ -152,7 +152,7 @@ class Visit:
         await self._rerun("reading", page=pathname(PREDICT.file))
         self._number += 1
         name = f"{self.mark}-{self._number}.jpg"
-        given = await self._given("Pictures", [name])
+        given = await self._given("Pictures that you bring", [name])
         if given:
             await self._rerun("predicting", given)
             answered = b"called " in self._text and name.encode() in self._text

@@ -1,0 +1,102 @@
+"""Everything on a page that can be used by mouse is reached by the Tab key, and where the focus is can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.pages import VISITS, Furnished, furnished
+from tests.conftest import PATIENCE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["furnished"]
+
+pytestmark = pytest.mark.browser
+
+BY_ARROWS = {
+    "[role=radiogroup] [role=radio]": "arrow keys go from one to the next; Tab reaches the group",
+    "[role=tablist] [role=tab]": "as above",
+    "[data-variant=pills]": "as above",
+    "button[aria-haspopup=listbox]": "the button in a field that opens its list: the arrow keys do",
+    "[aria-label^='Remove ']": "the crosses in a field of several choices: Backspace takes the last one away",
+    "[data-testid=stNumberInput] button": "plus and minus in a field for a number: the arrow keys do the same",
+}
+"""What Tab passes over because the keys named here do it, as WAI-ARIA's patterns say."""
+MOST = 1000
+"""Presses of Tab on one page, far more than it has places."""
+FAULTS = {
+    "a[data-testid=stPageLink-NavLink]": "Streamlit shows the focus on the link to the open page by the background that it has anyway",
+}
+"""Faults of Streamlit itself, which no option of it mends: where the focus is not seen."""
+_NOTE = """passed_over => {
+    const USED = "button, a[href], input, select, textarea, summary, [role=button], [role=tab], [role=slider], [role=combobox]";
+    const LOOKS = ["outlineStyle", "outlineWidth", "outlineColor", "boxShadow", "borderColor", "backgroundColor", "color"];
+    const around = element => {
+        const found = element.nextElementSibling ? [element.nextElementSibling] : [];
+        for (let one = element; one && one !== document.body && found.length < 6; one = one.parentElement) found.push(one);
+        return found;
+    };
+    const looks = element => JSON.stringify(around(element).map(one => {
+        const style = getComputedStyle(one);
+        return LOOKS.map(name => style[name]);
+    }));
+    const shown = element => element.checkVisibility({visibilityProperty: true, opacityProperty: true})
+        && element.getBoundingClientRect().width > 1;
+    const told = element => element.cloneNode(true).outerHTML.slice(0, 300) + " " + element.innerText;
+    const within = document.querySelector("[role=dialog]") ?? document;
+    document.activeElement.blur();
+    const wanted = [...within.querySelectorAll(USED)].filter(element =>
+        shown(element) && !element.disabled && element.ariaDisabled !== "true" && !element.closest("[aria-hidden=true], [inert]"));
+    const before = new Map(wanted.map(element => [element, looks(element)]));
+    const reached = new Set(), unseen = new Set();
+    let last = null;
+    window.step = () => {
+        const element = document.activeElement, same = element === last;
+        last = element;
+        if (element === document.body || same) return true;  // between the end and the beginning, or in another cell of a table
+        if (reached.has(element)) return false;
+        reached.add(element);
+        if (before.get(element) === looks(element)) unseen.add(element);
+        return true;
+    };
+    window.found = faults => ({
+        left: wanted.filter(element => element.isConnected && !reached.has(element) && !element.matches(passed_over)).map(told),
+        unseen: [...unseen].filter(element => !faults.some(fault => element.matches(fault))).map(told),
+        faults: faults.filter(fault => [...unseen].some(element => element.matches(fault))),
+        reached: wanted.filter(element => reached.has(element)).length,
+    });
+}"""
+
+
+@pytest.fixture(scope="module")
+def walker(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE * 1000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize("name", VISITS)
+def test_everything_is_reached_by_keyboard_and_the_focus_is_seen(name: str, walker: Page, furnished: Furnished) -> None:
+    furnished.open(walker, VISITS[name])
+    walker.evaluate(_NOTE, ", ".join(BY_ARROWS))
+    for _ in range(MOST):
+        walker.keyboard.press("Tab")
+        if not walker.evaluate("() => window.step()"):
+            break
+    else:
+        pytest.fail("Tab does not come round: something keeps the focus.")
+    found = walker.evaluate("faults => window.found(faults)", list(FAULTS))
+    assert found["reached"] > 2
+    assert not found["left"], "Tab does not reach: " + "\n".join(found["left"])
+    assert not found["unseen"], "The focus is not seen on: " + "\n".join(found["unseen"])
+    assert found["faults"] == expected(name), "Streamlit no longer has a fault that is listed: take it from the list."
+
+
+def expected(name: str) -> list[str]:
+    """The listed faults that the visit `name` is to show; a dialog covers the links to the pages."""
+    return [] if name in ("Home, asked to delete", "Evaluate, why it says so") else list(FAULTS)
