@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.app import records
+from tests.story.conftest import a_run
 from tests.story.reading import Page
 from tl_core.documents.judged_slice import Slice
 from tl_core.documents.manifest import Manifest
@@ -37,33 +38,6 @@ HOSTILE = (
     "\u202eabc\u202c \u05d0\u05d1\u05d2",
     "\U0001f98a" * 64,
 )
-
-
-def _run(*, mistakes: tuple[int, ...] = (0, 1, 4), classes: tuple[str, ...] = ("cup", "plate", "bowl")) -> RunFolder:
-    where = records.workspace()
-    run = records.run(where, records.dataset(where, classes=classes), mistakes=mistakes, strategy="partial_fine_tuning")
-    records.bundle_info(run)
-    return run
-
-
-@pytest.fixture
-def run() -> RunFolder:
-    """A run in the test's own store."""
-    return _run()
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Source]:
-    """A run in a store that no test changes, and what its story is told from."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_STORE", str(tmp_path_factory.mktemp("told")))
-        run = _run()
-        return run, source_of(run)
-
-
-@pytest.fixture
-def source(told: tuple[RunFolder, Source]) -> Source:
-    return told[1]
 
 
 def _own_thumbnails(source: Source, to: Path) -> Source:
@@ -181,7 +155,7 @@ def test_nothing_in_it_runs_or_is_loaded(source: Source) -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    run = _run(classes=tuple(sorted(HOSTILE)))
+    run = a_run(classes=tuple(sorted(HOSTILE)))
     file = records.workspace().dataset(run.spec().dataset).manifest_file
     manifest = Manifest.read(file)
     images = tuple(image.model_copy(update={"name": f"{name}/{index}.jpg"}) for index, (image, name) in enumerate(zip(manifest.images, HOSTILE * 99, strict=False)))  # fmt: skip
