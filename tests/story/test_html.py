@@ -205,9 +205,10 @@ def test_pictures_have_nothing_of_what_cameras_write(source: Source, tmp_path: P
 
 def _noisy(folder: Path) -> None:
     """Make each thumbnail in `folder` as large as one of 256 pixels can be."""
-    generator = random.Random(0)
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (256, 256), random.Random(0).randbytes(3 * 256 * 256)).save(buffer, "JPEG", quality=85)
     for file in folder.iterdir():
-        Image.frombytes("RGB", (256, 256), generator.randbytes(3 * 256 * 256)).save(file, "JPEG", quality=85)
+        file.write_bytes(buffer.getvalue())
 
 
 def test_large_pictures_become_smaller_until_all_fits(source: Source, tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_where_small_pictures_do_not_fit_fewer_are_shown(source: Source, monkeyp
 def test_a_thousand_classes_fit(source: Source) -> None:
     names = tuple(f"{number}{chr(0x1F98A) * 60}" for number in range(1000))
     per_class = tuple(source.report.test.per_class[0].model_copy(update={"name": name}) for name in names)
-    counts = tuple(tuple(1 for _ in names) for _ in names)
+    counts = ((1,) * len(names),) * len(names)
     test = source.report.test.model_copy(update={"per_class": per_class, "confusion": counts, "images": 1_000_000})
     large = replace(_with(source, classes=names, test=test), manifest=None, thumbnails=None)
     made = story(large)
