@@ -7,12 +7,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tl_core import locks
 
 # The table of backbones is read while tests are collected, before any fixture: without what the user keeps in a store.
 os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.getpid()}")
@@ -25,6 +26,7 @@ os.environ["GRAFT_FIND_GROUPS"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 PictureFolder = Callable[..., Path]
+Once = Callable[[str, Callable[[Path], object]], Path]
 PATIENCE = 600
 """Seconds after which a test gives up what it waits for: a guard against hanging on the slowest machine, never a measure."""
 
@@ -50,21 +52,42 @@ def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """`exported(96)` is a cache whose only entry is the embedded backbone, exported for pictures of 96 pixels; see `lend`.
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once("name", make)` is a folder that `make(folder)` has filled, one time for all processes that the tests run in; see `lend`."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "once"
+    shared.mkdir(exist_ok=True)
 
-    An export takes seconds, so each size is exported once for all tests.
-    """
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.whole"
+        lock = locks.take(shared / f"{name}.lock", patience=PATIENCE)
+        assert lock is not None, f"waited in vain for another process to make {name}"
+        try:
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                whole.touch()
+        finally:
+            locks.release([lock])
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def exported(once: Once) -> Callable[[int], Path]:
+    """`exported(96)` is a cache whose only entry is the embedded backbone, exported for pictures of 96 pixels; see `lend`."""
     from tl_core.data.cache import Cache
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
 
-    @cache
     def at(size: int) -> Path:
-        root = tmp_path_factory.mktemp(f"exported-{size}")
-        for _ in exported_backbone(network("efficientnet_lite0"), None, size, Cache(root, 10**9)):
-            pass
-        return root
+        def make(root: Path) -> None:
+            for _ in exported_backbone(network("efficientnet_lite0"), None, size, Cache(root, 10**9)):
+                pass
+
+        return once(f"exported-{size}", make)
 
     return at
 

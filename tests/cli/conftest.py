@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import Once, lend, picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,15 +43,21 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(once: Once, exported: Callable[[int], Path]) -> Trained:
     """Three classes of 20 pictures and one broken file, trained with the defaults and `--out`."""
-    place = tmp_path_factory.mktemp("trained")
-    data = place / "data"
-    for label, name in enumerate(["apple", "<b>Birne", "Kirsche"]):
-        (data / name).mkdir(parents=True)
-        for index in range(20):
-            picture(label, index).save(data / name / f"{index:03}.jpg", quality=92)
-    (data / "apple" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
-    done = run(place / "store", "train", data, "--seed", "3", "--out", place / "run", "--json")
-    assert done.returncode == 0, done.stderr
-    return Trained(place / "store", data, place / "run", json.loads(done.stdout), done.stderr)
+
+    def make(place: Path) -> None:
+        for label, name in enumerate(["apple", "<b>Birne", "Kirsche"]):
+            (place / "data" / name).mkdir(parents=True)
+            for index in range(20):
+                picture(label, index).save(place / "data" / name / f"{index:03}.jpg", quality=92)
+        (place / "data" / "apple" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+        lend(exported(224), place / "store" / "cache")
+        done = run(place / "store", "train", place / "data", "--seed", "3", "--out", place / "run", "--json")
+        assert done.returncode == 0, done.stderr
+        (place / "stdout").write_text(done.stdout)
+        (place / "stderr").write_text(done.stderr)
+
+    place = once("trained", make)
+    result = json.loads((place / "stdout").read_text())
+    return Trained(place / "store", place / "data", place / "run", result, (place / "stderr").read_text())

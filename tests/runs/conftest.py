@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from tests.conftest import lend, picture, until
+from tests.conftest import Once, lend, picture, until
 from tests.gpus import Driver, FakeGpu, write_driver, write_torch
 from tests.runs import scratch
 from tests.runs.executors import InProcess, by
@@ -52,37 +52,41 @@ def running(process: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory, exported: Callable[[int], Path]) -> Path:
+def kept(once: Once, exported: Callable[[int], Path]) -> Path:
     """A store in which the embedded backbone and `SMALL` are known and exported; the weights of SMALL are random."""
-    root = tmp_path_factory.mktemp("kept")
-    lend(exported(SIZE), root / "cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_STORE", str(root))
-        finish(describe_network(SMALL))
-        weights = build(network(SMALL), weights=None, classes=1000, seed=0).tensors()
-        (root / "weights").mkdir()
-        save_file(weights, root / "weights" / f"{SMALL}.safetensors")
-        patch.setenv("GRAFT_WEIGHTS_DIR", str(root / "weights"))
-        finish(exported_backbone(network(SMALL), None, SIZE, Store(root).cache))
-    return root
+
+    def make(root: Path) -> None:
+        lend(exported(SIZE), root / "cache")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRAFT_STORE", str(root))
+            finish(describe_network(SMALL))
+            weights = build(network(SMALL), weights=None, classes=1000, seed=0).tensors()
+            (root / "weights").mkdir()
+            save_file(weights, root / "weights" / f"{SMALL}.safetensors")
+            patch.setenv("GRAFT_WEIGHTS_DIR", str(root / "weights"))
+            finish(exported_backbone(network(SMALL), None, SIZE, Store(root).cache))
+
+    return once("kept", make)
 
 
 @pytest.fixture(scope="session")
-def kept_run(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
+def kept_run(once: Once, kept: Path) -> Path:
     """The store `kept` with three kinds of pets, read by a real worker, and one run on them, trained by another."""
-    root = tmp_path_factory.mktemp("kept-run")
-    lend(kept, root / "store")
-    for label, name in enumerate(("cat", "dog", "fox")):
-        (root / "pictures" / name).mkdir(parents=True)
-        for index in range(20):
-            picture(label, index).save(root / "pictures" / name / f"{index:03}.jpg", quality=92)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_STORE", str(root / "store"))
-        workspace = Store(root / "store").workspace(TOKEN)
-        pets = jobs.submit_ingest(workspace, source_kind="folder", source=root / "pictures", name="Pets")
-        assert ended(pets) == "succeeded"
-        assert ended(jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)) == "succeeded"
-    return root
+
+    def make(root: Path) -> None:
+        lend(kept, root / "store")
+        for label, name in enumerate(("cat", "dog", "fox")):
+            (root / "pictures" / name).mkdir(parents=True)
+            for index in range(20):
+                picture(label, index).save(root / "pictures" / name / f"{index:03}.jpg", quality=92)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRAFT_STORE", str(root / "store"))
+            workspace = Store(root / "store").workspace(TOKEN)
+            pets = jobs.submit_ingest(workspace, source_kind="folder", source=root / "pictures", name="Pets")
+            assert ended(pets) == "succeeded"
+            assert ended(jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)) == "succeeded"
+
+    return once("kept-run", make)
 
 
 @pytest.fixture
