@@ -22,7 +22,7 @@ import typer
 from packaging.requirements import Requirement
 
 import tl_core
-from tests.conftest import PATIENCE, until
+from tests.conftest import PATIENCE, PictureFolder, until
 from tl_core import cli
 
 ROOT = Path(__file__).parent.parent
@@ -142,7 +142,9 @@ def give_requirements(venv: Path) -> None:
 
 
 @pytest.mark.parametrize("packages", ["linked", pytest.param("downloaded", marks=pytest.mark.slow)])
-def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: Path, packages: str) -> None:
+def test_the_dockerfile_builds_and_serves_without_a_container_engine(
+    tmp_path: Path, picture_folder: PictureFolder, packages: str
+) -> None:
     """Linked: with the packages that `make` downloaded for these tests a moment ago; `make test-all` downloads them again."""
     prefix = as_user_1000()
     home, work, venv = tmp_path / "home", tmp_path / "app", tmp_path / "venv"
@@ -189,8 +191,9 @@ def test_the_dockerfile_builds_and_serves_without_a_container_engine(tmp_path: P
             app.send_signal(signal.SIGTERM)
             app.wait(timeout=PATIENCE)
 
-        # What `requirements.txt` alone brings is enough for the main job.
-        train = ["python", "-m", "tl_core", "train", "sample:digits", "--json"]
+        # What `requirements.txt` alone brings is enough for the main job, with all defaults.
+        data = picture_folder({"cat": 20, "dog": 20, "fox": 20}, root=home / "pictures")
+        train = ["python", "-m", "tl_core", "train", str(data), "--json"]
         done = subprocess.run([*prefix, *train], cwd=work, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-4000:]
         result = json.loads(done.stdout)

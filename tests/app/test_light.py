@@ -9,26 +9,20 @@ import sys
 from pathlib import Path
 
 from tests.app.records import TOKEN
-from tests.cli.conftest import Trained, trained
 from tests.conftest import PATIENCE, lend
+from tests.runs.conftest import kept, kept_run
 
-__all__ = ["trained"]
+__all__ = ["kept", "kept_run"]
 
 ROOT = Path(__file__).parents[2]
 
 
-def _python(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=PATIENCE
-    )
+def test_a_tour_with_a_prediction_imports_no_torch(kept_run: Path, store: Path) -> None:
+    lend(kept_run / "store", store)
+    touring = [sys.executable, "-m", "tests.app.touring", TOKEN]
+    done = subprocess.run(touring, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
-def test_a_tour_with_a_prediction_imports_no_torch(trained: Trained, store: Path) -> None:
-    lend(trained.store / "cache", store / "cache")
-    _python("tl_core", "train", str(trained.data), "--workspace", TOKEN, "--seed", "3", "--json")
-    found = json.loads(_python("tests.app.touring", TOKEN).splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found["errors"] == []
     assert found["answered"] == 3
     assert found["torch"] == []

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PATIENCE, until
+from tests.conftest import PATIENCE, lend, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -77,9 +77,14 @@ def _healthy(address: str, server: subprocess.Popen[bytes], log: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    browser: Browser, exported: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """An app whose backbone was exported before it was started, as `make app` does."""
     del browser  # asked for first, so that no server starts where there is none
-    with serving(tmp_path_factory.mktemp("app") / "store") as url:
+    store = tmp_path_factory.mktemp("app") / "store"
+    lend(exported(224), store / "cache")
+    with serving(store) as url:
         yield url
 
 

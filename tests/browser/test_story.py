@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def packed(picture_folder: PictureFolder, tmp_path: Path) -> Path:
-    folder = picture_folder({"cup": 30, "plate": 30, "bowl": 30}, size=(240, 180))
+    folder = picture_folder({"cup": 14, "plate": 14, "bowl": 14}, size=(240, 180))
     (folder / "cup" / "broken.jpg").write_bytes(b"this is no picture")
     return Path(shutil.make_archive(str(tmp_path / "crockery"), "zip", folder))
 
@@ -34,7 +34,7 @@ def test_from_a_zip_to_an_answer(page: Page, address: str, packed: Path, look: L
     page.locator("input[type=file]").last.set_input_files(packed)
     train = page.get_by_role("button", name="Train on these")
     expect(train).to_be_visible()
-    expect(page.get_by_text("90 pictures in 3 classes.")).to_be_visible()
+    expect(page.get_by_text("42 pictures in 3 classes.")).to_be_visible()
     expect(page.get_by_text("1 file is refused")).to_be_visible()
     mine = token(page)
     idle(page)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 import tl_core
-from tests.cli.conftest import ROOT, Trained, environment
+from tests.cli.conftest import ROOT, SIZE, Trained, environment
 from tl_core.cli import train as training
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.options import OPTIONS
@@ -102,10 +101,11 @@ def test_an_old_call_with_recipe_is_understood_and_told_the_new_way(tmp_path: Pa
     assert "mixup is 11" not in caught.value.message
 
 
-def test_train_returns_what_the_command_prints_and_says_what_it_does(trained: Trained, store: Path) -> None:
-    shutil.copytree(trained.store / "cache", store / "cache")
+def test_train_returns_what_the_command_prints_and_says_what_it_does(
+    trained: Trained, cached: Path, store: Path
+) -> None:
     events: list[Event] = []
-    result = tl_core.train(trained.data, seed=3, on_event=events.append)
+    result = tl_core.train(cached, image_size=SIZE, seed=3, on_event=events.append)
     assert set(result) == set(trained.result)
     for name in ("classes", "test_accuracy", "val_accuracy", "test_interval", "macro_f1", "test_images"):
         assert result[name] == trained.result[name]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Trained, run
-from tests.conftest import PictureFolder, picture
+from tests.cli.conftest import SIZE, Trained, run
+from tests.conftest import PictureFolder, lend, picture
 from tl_core.cli import main
 from tl_core.cli.train import tell, tell_strategy
 from tl_core.documents.options import Recipe
@@ -293,13 +294,13 @@ def test_lists_have_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_run_in_a_workspace_is_seen_there(
-    store: Path, tmp_path: Path, picture_folder: PictureFolder, trained: Trained
+    store: Path, tmp_path: Path, picture_folder: PictureFolder, exported: Callable[[int], Path]
 ) -> None:
-    shutil.copytree(trained.store / "cache", store / "cache")
+    lend(exported(SIZE), store / "cache")
     token = "0123456789abcdef" * 2
     (tmp_path / "token").write_text(f"{token}\n")
     data = picture_folder({"a": 8, "b": 8})
-    done = run(store, "train", data, "--workspace", f"@{tmp_path / 'token'}")
+    done = run(store, "train", data, "--image-size", str(SIZE), "--workspace", f"@{tmp_path / 'token'}")
     assert done.returncode == 0, done.stderr
     workspace = Store(store).workspace(token)
     (found,) = workspace.runs()

@@ -20,6 +20,7 @@ from tl_core.cli import main
 from tl_core.runs.store.store import Store
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
@@ -111,6 +112,7 @@ def test_without_json_the_line_stands_on_stderr_alone(capsys: pytest.CaptureFixt
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("in_process")
 def test_what_failed_leaves_nothing_in_the_way_of_the_next_try(
     store: Path, tmp_path: Path, picture_folder: PictureFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Trained
+from tests.conftest import lend
 from tl_core.cli import main
 
 
 @pytest.fixture
-def cached(trained: Trained, store: Path) -> Path:
-    """The pictures of the trained run, whose features and exported backbone are in this test's cache."""
-    shutil.copytree(trained.store / "cache", store / "cache")
-    return trained.data
+def ready(cached: Path, exported: Callable[[int], Path], store: Path) -> Path:
+    """`cached`, and the backbone exported for its own size as well, which is that of a ranking."""
+    lend(exported(224), store / "cache")
+    return cached
 
 
+@pytest.mark.usefixtures("in_process")
 def test_backbones_are_ranked_and_nothing_is_left_behind(
-    cached: Path, store: Path, capsys: pytest.CaptureFixture[str]
+    ready: Path, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["rank", str(cached), "--backbones", "efficientnet_lite0", "--device", "cpu"]
+    words = ["rank", str(ready), "--backbones", "efficientnet_lite0", "--device", "cpu"]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     (row,) = found["rows"]
@@ -50,12 +51,12 @@ def test_what_cannot_be_ranked_is_said_before_anything_is_read(
 
 
 def test_one_that_cannot_be_brought_is_noted_wherever_it_is_named(
-    cached: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no-weights"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     names = "vit_small_patch14_dinov2,efficientnet_lite0"
-    assert main(["rank", str(cached), "--backbones", names, "--device", "cpu", "--json"]) == 0
+    assert main(["rank", str(ready), "--backbones", names, "--device", "cpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["backbone"] for row in found["rows"]] == ["efficientnet_lite0"]
     assert "HF_HUB_OFFLINE" in found["failed"]["vit_small_patch14_dinov2"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Trained
+from tests.cli.conftest import SIZE
 from tests.conftest import PictureFolder
 from tl_core.cli import main
 from tl_core.cli.find_rate import suggested
@@ -18,19 +17,15 @@ from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.strategies import strategy
 
-
-@pytest.fixture
-def cached(trained: Trained, store: Path) -> Path:
-    """The pictures of the trained run, whose features and exported backbone are in this test's cache."""
-    shutil.copytree(trained.store / "cache", store / "cache")
-    return trained.data
+pytestmark = pytest.mark.usefixtures("in_process")
+AT_SIZE = ["--image-size", str(SIZE), "--seed", "3"]
 
 
 def test_auto_says_at_the_end_what_it_took_and_why(
     cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", str(cached), "--strategy", "auto", "--seed", "3", "--epochs", "1", "--weight-decay", "0.02"]
-    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    words = ["train", str(cached), "--strategy", "auto", "--epochs", "1", "--weight-decay", "0.02"]
+    assert main([*words, *AT_SIZE, "--out", str(tmp_path / "run")]) == 0
     spec = RunFolder(tmp_path / "run").spec()
     assert spec.chosen_by == "auto"
     assert spec.strategy != "auto"
@@ -42,8 +37,8 @@ def test_auto_says_at_the_end_what_it_took_and_why(
 
 
 def test_the_head_by_steps_names_what_has_no_effect_on_it(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", str(cached), "--solver", "adam", "--seed", "3", "--epochs", "2", "--mixup", "0.1"]
-    assert main([*words, "--cutmix", "1", "--class-weights", "--json"]) == 0
+    words = ["train", str(cached), "--solver", "adam", "--epochs", "2", "--mixup", "0.1"]
+    assert main([*words, *AT_SIZE, "--cutmix", "1", "--class-weights", "--json"]) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert (result["strategy"], result["solver"], result["chosen_by"]) == ("feature_extraction", "adam", "default")
@@ -58,7 +53,7 @@ def test_a_learning_rate_is_found_and_nothing_is_left_behind(
 ) -> None:
     assert main(["find-rate", str(cached), "--strategy", "auto"]) == 2
     assert "auto" in capsys.readouterr().err
-    assert main(["find-rate", str(cached), "--seed", "3"]) == 0
+    assert main(["find-rate", str(cached), *AT_SIZE]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 10
     suggested = re.fullmatch(r"Suggested: --solver adam --learning-rate (\S+)", lines[-1])

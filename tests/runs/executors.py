@@ -16,6 +16,7 @@ from tl_core.runs.process.executor import Executor
 from tl_core.runs.process.run_job import Held, JobFunction, run
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.worker import JOBS
 
 Started = TypeVar("Started")
 
@@ -40,6 +41,16 @@ def by(executor: Executor | None, start: Callable[..., Started], *arguments: obj
         if executor is not None:
             patch.setattr("tl_core.runs.process.executor.chosen", lambda: executor)
         return start(*arguments, **more)
+
+
+class Here(InProcess):
+    """Every job as a worker does it, but in this process, which has imported torch already."""
+
+    def __init__(self) -> None:
+        super().__init__(JOBS)
+
+
+HERE = f"{__name__}:Here"
 
 
 class Local(local.LocalProcesses):

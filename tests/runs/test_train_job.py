@@ -35,6 +35,8 @@ from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job
 from tl_core.serving.predictor import Predictor
 
+HERE = InProcess({"train": train_job})
+
 
 def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: DatasetFolder, pets_run: RunFolder) -> None:
     run, report, manifest = pets_run, pets_run.report(), pets.manifest()
@@ -85,7 +87,7 @@ def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Worksp
     manifest = pets.manifest()
     cats = [image.model_copy(update={"group": 0} if image.label == 0 else {}) for image in manifest.images]
     manifest.model_copy(update={"images": tuple(cats), "grouped": True}).write(pets.path / "manifest.json")
-    run = by(InProcess({"train": train_job}), jobs.submit_training, workspace, pets, image_size=SIZE)
+    run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)
     assert ended(run) == "succeeded"
     report, said = run.report(), run.headline()
     assert (report.headline, report.one_moment, report.shown) == (None, ("cat",), None)
@@ -110,7 +112,7 @@ def test_pictures_added_to_a_class_of_one_moment_give_a_headline_without_those_b
     grown.write(pets.path / "manifest.json")
     parts = assign(grown, 0)
     assert (parts == NO_PART).sum() == 2
-    run = by(InProcess({"train": train_job}), jobs.submit_training, workspace, pets, image_size=SIZE)
+    run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)
     assert ended(run) == "succeeded"
     report, kept = run.report(), run.out_of_fold()
     assert (report.headline, report.one_moment) == ("cross_validated", ())
@@ -128,7 +130,7 @@ def test_a_leak_in_the_users_own_split_is_counted_and_judged_without(workspace: 
         for row, image in enumerate(manifest.images)
     ]  # fmt: skip
     manifest.model_copy(update={"images": tuple(images), "grouped": True}).write(pets.path / "manifest.json")
-    run = by(InProcess({"train": train_job}), jobs.submit_training, workspace, pets, image_size=SIZE)
+    run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)
     assert ended(run) == "succeeded"
     report, summary = run.report(), summarise(run)
     assert report.leak is not None
@@ -210,7 +212,7 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
 
 def test_steps_repeated_with_the_same_seed_give_the_same_metrics(workspace: Workspace, pets: DatasetFolder) -> None:
     reports = []
-    for executor in (None, InProcess({"train": train_job})):
+    for executor in (None, HERE):
         options = {"backbone": SMALL, "strategy": "partial_fine_tuning", "epochs": 1, "image_size": SIZE}
         run = by(executor, jobs.submit_training, workspace, pets, **options)
         assert ended(run) == "succeeded"
@@ -248,7 +250,8 @@ def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(
 
 
 def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: Workspace, pets: DatasetFolder) -> None:
-    run = jobs.submit_training(workspace, pets, strategy="full_fine_tuning", epochs=1, image_size=SIZE)
+    options = {"backbone": SMALL, "strategy": "full_fine_tuning", "epochs": 1, "image_size": SIZE}
+    run = by(HERE, jobs.submit_training, workspace, pets, **options)
     assert ended(run) == "succeeded"
     report = run.report()
     assert report.trainable_parameters == report.total_parameters
@@ -276,7 +279,7 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
     assert run.can_finish()
     assert pets.status().state == "succeeded"
 
-    assert jobs.finish_with_best(run) == run
+    assert by(HERE, jobs.finish_with_best, run) == run
     assert ended(run) == "succeeded"
     assert run.report().test.accuracy > 0.8
     assert any(isinstance(event, Notice) and "best state" in event.message for event in run.events()[0])
