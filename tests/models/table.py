@@ -66,26 +66,31 @@ class _Passing(nn.Module):
         return x
 
 
-def make_shallow(row: Network, *, repeats: int = 1) -> Backbone:
-    """As `make`, but of blocks that are alike in a row only the first `repeats` work: a graph of the same operations is written several times faster."""
+def make_shallow(row: Network, *, repeats: int = 1, later: int | None = None) -> Backbone:
+    """As `make`, but with only some of the blocks that are alike (see `skip_repeated`): a graph of the same operations is written several times faster."""
     size = small_size(row)
     torch.manual_seed(1)
     module = library_network(row.builder, row.layout, size)
-    skip_repeated(module, repeats)
+    skip_repeated(module, repeats, later=later)
     backbone = Backbone(row, module, row.weights_row())
     backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
     return backbone.eval()
 
 
-def skip_repeated(module: nn.Module, repeats: int) -> None:
-    """Let only the first `repeats` of the blocks that are alike in a row do something."""
+def skip_repeated(module: nn.Module, repeats: int, *, later: int | None = None) -> None:
+    """Let only the first `repeats` of the blocks that are alike in a row do something; of the rows after the first one, the first `later`."""
     for parent in [part for part in module.modules() if isinstance(part, nn.Sequential | nn.ModuleList)]:
         known: list[object] = []
+        alike = False
         for name, child in list(parent.named_children()):
             kind = (type(child), [value.shape for value in child.parameters()])
-            if known.count(kind) >= repeats and sum(1 for _ in child.modules()) > 4:
-                setattr(parent, name, _Passing())
+            if sum(1 for _ in child.modules()) > 4:
+                if known.count(kind) >= repeats:
+                    setattr(parent, name, _Passing())
+                alike = alike or kind in known
             known.append(kind)
+        if alike and later is not None:
+            repeats = later
 
 
 def pictures(row: Network, count: int) -> Tensor:
@@ -226,7 +231,9 @@ def check_graph(backbone: Backbone) -> None:
         attach_head(bare, backbone.head.weight.detach().numpy(), backbone.head.bias.detach().numpy(), whole)
         assert sorted(file.name for file in Path(folder).iterdir()) == [bare.name, whole.name]
         check_bundle_graph(whole, Ends(CLASSES, small_size(row), row.embedding_size))
-        session = onnxruntime.InferenceSession(whole)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(whole, options)
         for count in (1, 5):
             images = pictures(row, count)
             with torch.no_grad():
