@@ -5,7 +5,7 @@ import streamlit as st
 from ui import bundle_download, runview, why, workspace
 from ui.compare_page import choosing
 from ui.evaluate_page import breaking, failing, moved, results, story_dialog, sureness
-from ui.places import EVALUATE, PREDICT
+from ui.places import EVALUATE, PREDICT, PRESENT
 
 with workspace.page(EVALUATE) as here:
     run = runview.chooser(here)
@@ -16,6 +16,8 @@ with workspace.page(EVALUATE) as here:
             here.go(PREDICT, run=run.id)
         choosing.offer(here, run)
         story_dialog.offer(run)
+        if st.button("Present it to others", icon=PRESENT.icon, help="Slides of this run, for a room"):
+            here.go(PRESENT, run=run.id)
     runview.train_on(here, run)
     results.matrix(result, why.of_answer)
     results.per_class(result)

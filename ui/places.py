@@ -161,7 +161,15 @@ IDEAS = Place(
     sentence="What a network learns, layer by layer, and how much of it to re-train.",
     shows=(RankSpec, LearningRateSpec),
 )
-PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, COMPARE, IDEAS))
+PRESENT = Place(
+    name="Present",
+    file="pages/7_Present.py",
+    icon=":material/slideshow:",
+    sentence="Show a run to a room: how good it is, right and wrong answers as pictures, and what it cannot do.",
+    needs=RunFolder,
+    without="There is nothing to present yet: no classifier has been trained here.",
+)
+PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, COMPARE, IDEAS, PRESENT))
 """Every page by its name, in the order of the links."""
 
 

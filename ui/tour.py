@@ -7,7 +7,7 @@ import streamlit as st
 from tl_core.runs.start import jobs
 from tl_core.training.strategies.strategies import HEAD_ONLY
 from ui.actions import once
-from ui.places import DATA, PLACES, TRAIN, Here, succeeded, touring
+from ui.places import DATA, PLACES, PRESENT, TRAIN, Here, succeeded, touring
 
 SAMPLE = "digits"
 """The sample of the tour: it comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
@@ -32,6 +32,8 @@ def banner(here: Here) -> None:
             if st.button("End the tour" if step.onward else "Now with my pictures", key="tour-end"):
                 st.query_params.pop("tour", None)
                 st.rerun() if step.onward else here.go(DATA)
+            if not step.onward and st.button("Present it to others", icon=PRESENT.icon, key="tour-present"):
+                here.go(PRESENT)
 
 
 def _trained(here: Here) -> str:

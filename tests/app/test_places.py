@@ -44,10 +44,10 @@ def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(ROOT))
     shutil.copy(ROOT / "streamlit_app.py", tmp_path)
     shutil.copytree(ROOT / "pages", tmp_path / "pages")
-    (tmp_path / "pages" / "7_Share.py").write_text(SWITCH.format(name="SHARE"))
+    (tmp_path / "pages" / "8_Share.py").write_text(SWITCH.format(name="SHARE"))
     row = Place(
         name="Share",
-        file="pages/7_Share.py",
+        file="pages/8_Share.py",
         icon=":material/share:",
         sentence="A run for others.",
         needs=RunFolder,

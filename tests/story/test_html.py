@@ -28,6 +28,7 @@ from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.new_folder import new_id
 from tl_core.runs.telling import source_of
 from tl_core.story import html as telling
+from tl_core.story.caveats import of_report
 from tl_core.story.html import MOST_BYTES, story
 from tl_core.story.source import Source, proposed
 from tl_core.wording import percent
@@ -301,3 +302,23 @@ def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:
     page = Page(story(source_of(run)).html)
     assert "It fails more often on dark pictures (up to 87 of 255 (mean grey))" in page.text
     assert "42 % right on 12 pictures (20 to 68 %), 91 % on the others" in page.text
+
+
+def test_the_class_that_it_is_weakest_on_is_named_with_its_share_and_range() -> None:
+    report = a_run(mistakes=(0, 1, 4)).report()
+    (limit,) = [one for one in of_report(report) if "weakest" in one.title]
+    assert limit.title == "It is weakest on cup"
+    assert _plain(limit.text) == (
+        "Of 3 test pictures of this kind, 1 was named rightly (6 to 79 %); of all together, 67 % were."
+    )
+    assert not [one for one in of_report(a_run(mistakes=()).report()) if "weakest" in one.title], "all are alike"
+
+
+@pytest.mark.parametrize(
+    ("probability", "title"), [(0.99, "It is surer than it is right"), (0.7, "Sure is not the same as right")]
+)
+def test_it_is_called_surer_than_right_only_where_chance_does_not_explain_it(probability: float, title: str) -> None:
+    report = a_run(mistakes=(0, 1, 4)).report()
+    assert 0.7 < report.test.interval[1] < 0.99
+    answers = tuple(answer.model_copy(update={"probability": probability}) for answer in report.answers)
+    assert title in [one.title for one in of_report(report.model_copy(update={"answers": answers}))]

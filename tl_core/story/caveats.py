@@ -12,6 +12,7 @@ from tl_core.documents.judged_slice import Slice
 from tl_core.documents.report import Report, record_again
 from tl_core.evaluation.calibration import selective_answers
 from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.evaluation.intervals import wilson_interval
 from tl_core.evaluation.slice_kinds import KINDS
 from tl_core.markdown import short
 from tl_core.story.names import enumerated, named
@@ -38,13 +39,16 @@ class Limit(NamedTuple):
 def limits(source: Source, *, names: bool) -> list[Limit]:
     """What whoever uses it has to know, what holds for every classifier first. `names`: whether names of files, folders and groups may be told."""
     return [
-        *_always(source.report),
-        *_sureness(source),
-        *_few_judged(source.report),
+        *of_report(source.report, threshold=source.info.threshold),
         *_of_data(source),
         *_failing(source, names=names),
         *_corrupted(source),
     ]
+
+
+def of_report(report: Report, *, threshold: float | None = None) -> list[Limit]:
+    """Those limits that its report alone tells, in the same order; `threshold`: the bundle's, where it has one."""
+    return [*_always(report), *_weakest(report), *_sureness(report, threshold), *_few_judged(report)]
 
 
 def _always(report: Report) -> Iterator[Limit]:
@@ -74,8 +78,22 @@ def _always(report: Report) -> Iterator[Limit]:
         )
 
 
-def _sureness(source: Source) -> Iterator[Limit]:
-    report, threshold = source.report, source.info.threshold
+def _weakest(report: Report) -> Iterator[Limit]:
+    counts = np.array(report.test.confusion, dtype=np.int64)
+    judged = [row for row in range(len(counts)) if counts[row].sum()]
+    found = {row: counts[row, row] / counts[row].sum() for row in judged}
+    if len(set(found.values())) < 2:
+        return
+    row = min(judged, key=found.__getitem__)
+    right, of = int(counts[row, row]), int(counts[row].sum())
+    yield Limit(
+        f"It is weakest on {named(report.classes[row])}",
+        f"Of {plural(of, 'test picture')} of this kind, {right:,} {'was' if right == 1 else 'were'} named rightly "
+        f"({interval(*wilson_interval(right, of))}); of all together, {percent(report.test.accuracy)} were.",
+    )
+
+
+def _sureness(report: Report, threshold: float | None) -> Iterator[Limit]:
     error = report.test.value("ece")
     if error is None and report.calibration:
         error = report.calibration.after.ece
@@ -83,8 +101,9 @@ def _sureness(source: Source) -> Iterator[Limit]:
     if error is not None:
         points = f"{100 * error:.1f}"
         sure = sum(answer.probability >= 0.9 for answer in wrong)
+        mean = float(np.mean([answer.probability for answer in report.answers])) if images else 0.0
         yield Limit(
-            "Sure is not the same as right",
+            "It is surer than it is right" if mean > report.test.interval[1] else "Sure is not the same as right",
             f"How sure it says it is differs from how often it is right by {points} percentage points on average (expected calibration "
             f"error, {plural(images, 'test picture')}). Of its {plural(len(wrong), 'mistake')}, {sure:,} had a probability of "
             f"{percent(0.9)} or more."

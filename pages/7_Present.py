@@ -1,0 +1,22 @@
+"""The Present page: a run told in slides, for a room."""
+
+import streamlit as st
+
+from ui import runview, workspace
+from ui.evaluate_page import results
+from ui.places import EVALUATE, PRESENT
+from ui.present_page import deck
+from ui.present_page.slides import slides
+
+with workspace.page(PRESENT) as here:
+    run = runview.chooser(here)
+    result = results.load(run, here.workspace)
+    st.caption(
+        "Arrow keys, Page Up and Page Down, or a clicker go through the slides, Home and End to the first and the last; Esc ends them. "
+        "Once this page is open they need no network and no server."
+    )
+    if result.dataset is None:
+        st.caption("The data set was deleted, so no slide has pictures.")
+    deck.show(slides(result), name=run.name, key=f"deck-{run.id}")
+    if st.button("Back to the run", icon=EVALUATE.icon, key="back"):
+        here.go(EVALUATE, run=run.id)
