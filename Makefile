@@ -54,8 +54,9 @@ format: .venv/dev
 
 .venv/app: requirements.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+	@echo "Installing into .venv, once. PyTorch is by far the largest part: for most machines a download of gigabytes."
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
 
 .venv/dev: requirements-dev.txt .venv/app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt

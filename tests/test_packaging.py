@@ -242,6 +242,17 @@ def test_a_secret_in_the_checkout_does_not_get_into_an_image(secret: str) -> Non
     assert any(fnmatch(name, pattern.removeprefix("**/")) for pattern in patterns for name in names)
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_who_installs_for_the_first_time_sees_how_far_it_is() -> None:
+    told = subprocess.run(
+        ["make", "-n", "-B", ".venv/app"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    (install,) = [line for line in told if "pip install" in line]
+    assert "requirements.txt" in install
+    assert "--quiet" not in install
+    assert any("PyTorch" in line for line in told[: told.index(install)])
+
+
 def test_readme_front_matter_is_that_of_a_docker_space() -> None:
     _, matter, text = (ROOT / "README.md").read_text().split("---\n", 2)
     values = dict(line.split(": ", 1) for line in matter.strip().splitlines())

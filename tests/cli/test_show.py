@@ -99,7 +99,7 @@ def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_
         monkeypatch.setenv(f"GRAFT_{name}", value)
     assert main(["app"]) == 2
     said = capsys.readouterr().err
-    assert "Graft is on" not in said
+    assert "Graft is starting" not in said
     for words in (
         "GRAFT_STORES is no setting",
         "executor (setting GRAFT_EXECUTOR) called 'slurm'",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from tests.server.asking import ask, inner
+from tests.conftest import until
+from tests.server.asking import ask, inner, run
 from ui.server import listen
 
 
@@ -43,3 +45,31 @@ def _client(peer: str, headers: dict[str, str]) -> str:
     trusted = listen.uvicorn_options()["forwarded_allow_ips"]
     ask(ProxyHeadersMiddleware(app, trusted_hosts=trusted), client=peer, headers=headers)
     return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [
+        ({"server.address": "127.0.0.1", "server.port": 8501}, "http://127.0.0.1:8501"),
+        (
+            {"server.address": "0.0.0.0", "server.port": 80, "server.baseUrlPath": "/graft/"},
+            "http://127.0.0.1:80/graft",
+        ),
+        ({"server.address": "::1", "server.port": 8443, "server.sslCertFile": "cert.pem"}, "https://[::1]:8443"),
+    ],
+)
+def test_what_to_open_has_a_line_of_its_own_once_the_app_answers(
+    options: dict[str, object], address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(listen.config, "get_option", options.get)
+    monkeypatch.setattr(listen, "import_module", imported.append)
+
+    async def startup(server: uvicorn.Server, sockets: object = None) -> None:
+        assert capsys.readouterr().err == ""
+        server.started = True
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    run(listen._Server(uvicorn.Config(inner)).startup())
+    assert address in [line.strip() for line in capsys.readouterr().err.splitlines()]
+    until(lambda: imported == ["ui.home"])

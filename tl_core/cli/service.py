@@ -50,14 +50,13 @@ def app(
     unused = unusable_gpu() if works_here() else None
     if unused:
         show.aside(unused)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
-    url = f"http://{shown}:{port}"
     if json:
-        show.as_json({"url": url, "store": str(settings.store_folder())})
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+        show.as_json({"url": f"http://{shown}:{port}", "store": str(settings.store_folder())})
         # The server's own messages must not follow the JSON.
         os.dup2(2, 1)
     else:
-        show.aside(f"Graft is on {url} and keeps its data in {settings.store_folder()}. Ctrl-C ends it.")
+        show.aside(f"Graft is starting. It keeps its data in {settings.store_folder()}.")
     sys.stdout.flush()
     for name, value in _ALLOCATOR.items():
         os.environ.setdefault(name, value)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import signal
+import socket
 import sys
+import threading
+from contextlib import suppress
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -70,7 +74,37 @@ def main(host: str, port: int) -> None:
         app = application()
     except GraftError as error:
         sys.exit(error.message)
-    uvicorn.run(app, host=host, port=port, **uvicorn_options())
+    server = _Server(uvicorn.Config(app, host=host, port=port, **uvicorn_options()))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """Says what to open once it answers, and then makes ready for the first page."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(f"Graft is ready; Ctrl-C ends it. Open:\n\n    {address()}\n", file=sys.stderr, flush=True)
+            threading.Thread(target=_import_home, daemon=True).start()
+
+
+def address() -> str:
+    """What to open in a browser on this machine; Streamlit's options must be loaded before."""
+    host, port = config.get_option("server.address"), config.get_option("server.port")
+    scheme = "https" if config.get_option("server.sslCertFile") else "http"
+    base = (config.get_option("server.baseUrlPath") or "").strip("/")
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" + (f"/{base}" if base else "")
+
+
+def _import_home() -> None:
+    """Import what the first page takes half a second to import, while the browser is still being opened."""
+    # By its name: this room stands below the pages.
+    import_module("ui.home")
 
 
 def _ended(number: int, frame: FrameType | None) -> None:
