@@ -11,7 +11,7 @@ from tl_core.errors import DocumentError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
-from ui import actions, grids, runview, tour
+from ui import actions, grids, runview
 from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, succeeded
 from ui.taking import keeping, room
 from ui.words import ago, duration, plain, plural
@@ -23,7 +23,7 @@ _SHOWN = 6
 def ways_in(here: Here) -> None:
     """The three ways to begin: Use my pictures, Try a sample, Show me."""
     rows = {row.name: row for row in samples.listing()}
-    best, shown = rows[samples.best_here()], rows[tour.SAMPLE]
+    best, shown = rows[samples.best_here()], samples.to_show()
     with st.container(horizontal=True, key="ways"):
         if st.button("Use my pictures", type="primary", icon=":material/add_photo_alternate:"):
             st.session_state["bring"] = "more"

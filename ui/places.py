@@ -91,7 +91,7 @@ DATA = Place(
         title="Bring pictures",
         promise="One folder a class, or photos from your phone. Twenty a class is a good start.",
         tour="Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
-        tour_meanwhile="Handwritten digits are being read: each is opened and checked, and a broken one would be set aside "
+        tour_meanwhile="The pictures of the sample are being read: each is opened and checked, and a broken one would be set aside "
         "with its reason.",
         onward="Next: train",
     ),

@@ -9,9 +9,6 @@ from tl_core.training.strategies.strategies import HEAD_ONLY
 from ui.actions import once
 from ui.places import DATA, PLACES, PRESENT, TRAIN, Here, succeeded, touring
 
-SAMPLE = "digits"
-"""The sample of the tour: it comes with scikit-learn, is read in seconds, and everybody sees at once whether an answer is right."""
-
 
 def banner(here: Here) -> None:
     """The sentence of this page and the button to the next one; draws nothing on other pages, or when the tour is off."""

@@ -27,6 +27,7 @@ from tl_core.data.samples import (
     kept,
     listing,
     smallest_photos,
+    to_show,
     write_sample,
 )
 from tl_core.documents.events import Progress
@@ -180,6 +181,15 @@ def test_an_archive_of_another_shape_is_said_in_words(tmp_path: Path) -> None:
     content = packed_tar({"else/x.jpg": jpeg(0, 0)})
     with server({"a.tgz": content}) as address, pytest.raises(DataError, match="not packed as it used to be"):
         finish(write_sample("toy", tmp_path / "one", rows=row(f"{address}/a.tgz", content)))
+
+
+def test_photographs_that_were_kept_are_shown_before_the_embedded_sample(store: Path) -> None:
+    assert to_show().here
+    assert not to_show().photos
+    larger = max((row for row in SAMPLES.values() if row.photos and row.archive), key=lambda row: row.archive.megabytes)
+    for row in (larger, smallest_photos()):
+        kept(row.name).mkdir(parents=True)
+        assert to_show() == row
 
 
 def test_a_sample_that_was_kept_for_everybody_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

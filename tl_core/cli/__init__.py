@@ -25,6 +25,7 @@ from tl_core.cli import (
     housekeeping,
     lists,
     rank,
+    rehearse,
     service,
     show,
     tell,
@@ -66,6 +67,7 @@ for command in (
     service.app,
     service.demo,
     service.prepare,
+    rehearse.rehearse,
     housekeeping.store,
 ):
     app.command()(command)

@@ -33,6 +33,9 @@ from tl_core.table import Table
 SUBSET = 600
 """About how many images a downloaded sample is cut down to."""
 FEWEST_A_CLASS = 6
+SHOWN = "digits"
+"""The sample of the guided tour where no photographs are kept: it needs no network, is read in seconds, and everybody sees at once whether
+an answer is right."""
 
 
 class Remote(Record):
@@ -129,6 +132,12 @@ def smallest_photos(rows: Table[Sample] = SAMPLES) -> Sample:
     """The sample of photographs whose download is the smallest."""
     sizes = {row.name: row.archive.megabytes for row in rows.values() if row.photos and row.archive}
     return rows[min(sizes, key=sizes.__getitem__)]
+
+
+def to_show() -> Sample:
+    """The sample of the guided tour: the smallest one of photographs that is kept here, else `SHOWN`."""
+    photos = [row for row in SAMPLES.values() if row.photos and row.archive and kept(row.name).is_dir()]
+    return min(photos, key=lambda row: row.archive.megabytes if row.archive else 0, default=SAMPLES[SHOWN])
 
 
 def kept(name: str) -> Path:

@@ -163,6 +163,20 @@ def test_only_idle_workspaces_are_swept(workspace: Workspace, dataset: DatasetFo
     assert sweep(store, 1e-9) != []
 
 
+def test_a_passing_workspace_goes_with_its_block_or_where_that_was_killed_with_the_next_sweep() -> None:
+    store = Store.default()
+    with store.passing_workspace() as passing:
+        _read(passing)
+        assert sweep(store, 0) == []
+        assert passing.datasets()
+    assert not passing.exists
+    forsaken = store.workspace(new_token())
+    _read(forsaken)
+    forsaken.passing.touch()
+    assert sweep(store, 0) == [forsaken.token]
+    assert not forsaken.exists
+
+
 def test_a_workspace_in_use_is_not_swept_by_its_own_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_KEEP_DAYS", "2")
     store = Store.default()

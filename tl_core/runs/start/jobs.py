@@ -389,9 +389,15 @@ def _data_of(spec: TrainSpec, workspace: Workspace) -> DatasetFolder:
     return dataset
 
 
-def follow(job: JobFolder, *, poll: float = 0.03, offset: int = 0) -> Iterator[Event]:
-    """The events of `job` as they come, until it has ended; then ask `job.status()` how. They begin with the first, or at byte `offset`."""
+def follow(
+    job: JobFolder, *, poll: float = 0.03, offset: int = 0, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[Event]:
+    """The events of `job` as they come, until it has ended; then ask `job.status()` how. They begin with the first, or at byte `offset`.
+
+    `meanwhile` is called before each look for events, of which there are `poll` seconds between.
+    """
     while True:
+        meanwhile()
         forget_lost(job)
         alive = job.alive()
         events, offset = job.events(offset)
@@ -401,10 +407,16 @@ def follow(job: JobFolder, *, poll: float = 0.03, offset: int = 0) -> Iterator[E
         time.sleep(poll)
 
 
-def finish(job: JobFolder, on_event: Callable[[Event], None] | None, *, offset: int = 0) -> None:
+def finish(
+    job: JobFolder,
+    on_event: Callable[[Event], object] | None,
+    *,
+    offset: int = 0,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> None:
     """Follow `job` to its end, as `follow`. Raises what ended it, as the error that its worker met, if it did not succeed."""
     try:
-        for event in follow(job, offset=offset):
+        for event in follow(job, offset=offset, meanwhile=meanwhile):
             if on_event is not None:
                 on_event(event)
     except BaseException:

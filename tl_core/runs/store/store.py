@@ -11,15 +11,16 @@ import errno
 import os
 import re
 import secrets
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tl_core import settings
+from tl_core import locks, settings
 from tl_core.disk import disk_full_said, modified, vanish
-from tl_core.errors import NotFound, StoreError
+from tl_core.errors import InUse, NotFound, StoreError
 from tl_core.models.registry import Network, networks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
@@ -64,6 +65,15 @@ class Workspace:
     @property
     def exists(self) -> bool:
         return self.path.is_dir()
+
+    @property
+    def passing(self) -> Path:
+        """A file that only a workspace has that is to be removed as soon as nobody holds the lock on it."""
+        return self.path / "passing"
+
+    def forsaken(self) -> bool:
+        """Whether it was to be removed by a process that has ended before it could."""
+        return self.passing.exists() and not locks.held(self.passing)
 
     def datasets(self) -> list[DatasetFolder]:
         """Newest first, in whatever state."""
@@ -209,6 +219,24 @@ class Store:
         if not _TOKEN.fullmatch(token):
             raise NotFound("This is not a workspace's token: it has 32 digits and letters from a to f.")
         return Workspace(self.root / "workspaces" / token)
+
+    @contextmanager
+    def passing_workspace(self) -> Iterator[Workspace]:
+        """A new workspace that is removed when the block ends; where its process is killed before, the next sweep removes it.
+
+        Raises:
+            StoreError: as `make`.
+        """
+        workspace = self.workspace(new_token())
+        workspace.make()
+        descriptor = locks.take(workspace.passing)
+        try:
+            yield workspace
+        finally:
+            # A job that was cancelled just now may still be ending.
+            with suppress(InUse):
+                workspace.delete()
+            locks.release([] if descriptor is None else [descriptor])
 
     def workspaces(self) -> list[Workspace]:
         return [Workspace(path) for path in children(self.root / "workspaces") if _TOKEN.fullmatch(path.name)]

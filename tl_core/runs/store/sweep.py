@@ -34,7 +34,7 @@ def sweep_hourly(store: Store, keep_days: float) -> list[str]:
 
 
 def sweep(store: Store, keep_days: float) -> list[str]:
-    """Remove workspaces that were idle for `keep_days` (0: none) and what broken-off work left behind.
+    """Remove workspaces that were idle for `keep_days` (0: none), forsaken ones, and what broken-off work left behind.
 
     A workspace with a job at work is never removed. Returns the tokens of those removed.
     """
@@ -43,7 +43,7 @@ def sweep(store: Store, keep_days: float) -> list[str]:
     try:
         for workspace in store.workspaces():
             with _by_itself(f"workspace {workspace.token[:_DIGITS]}"):
-                if keep_days and now - workspace.last_used() > keep_days * _DAY:
+                if workspace.forsaken() or (keep_days and now - workspace.last_used() > keep_days * _DAY):
                     workspace.delete()
                     removed.append(workspace.token)
                 else:
