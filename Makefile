@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | soak | lowest | bench | registry | options | screenshots | format | clean
+# make app | demo | check | test | test-all | soak | lowest | bench | registry | options | screenshots | samples | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all soak lowest bench registry options screenshots format clean
+.PHONY: app demo check test test-all soak lowest bench registry options screenshots samples format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -48,6 +48,10 @@ registry: .venv/app
 screenshots: .venv/dev
 	$(BIN)/python -m tests.browser.screenshots
 
+# renders the pictures of the sample of tableware that are missing; about half an hour for all 300
+samples: .venv-samples/ready
+	.venv-samples/bin/python -m samples
+
 format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -75,5 +79,10 @@ format: .venv/dev
 		-r requirements.txt -r .venv-lowest/tools.txt -c .venv-lowest/lowest.txt
 	touch $@
 
+.venv-samples/ready: requirements-samples.txt
+	$(PYTHON) -m venv --clear .venv-samples
+	.venv-samples/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-samples.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-bench .venv-lowest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench .venv-lowest .venv-samples .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

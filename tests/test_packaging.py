@@ -204,7 +204,7 @@ def test_the_dockerfile_builds_and_serves_without_a_container_engine(
         shutil.rmtree(venv, ignore_errors=True)
 
 
-REQUIREMENTS = ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+REQUIREMENTS = ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt", "requirements-samples.txt"]
 
 
 def requirements(name: str) -> list[str]:

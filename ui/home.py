@@ -30,7 +30,7 @@ def ways_in(here: Here) -> None:
             here.go(DATA)
         if st.button("Try a sample", icon=":material/collections:", help=f"{best.title}, {best.images:,} pictures"):
             here.go(DATA, dataset=actions.read_sample(here.workspace, best.name, best.title).id)
-        if st.button("Show me", icon=":material/tour:", help="A guided tour of about a minute"):
+        if st.button("Show me", icon=":material/tour:", help=f"A guided tour of about a minute: {shown.title}"):
             st.query_params["tour"] = "on"
             here.go(DATA, dataset=actions.read_sample(here.workspace, shown.name, shown.title).id)
 

@@ -184,8 +184,8 @@ def test_an_archive_of_another_shape_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_photographs_that_were_kept_are_shown_before_the_embedded_sample(store: Path) -> None:
+    assert to_show().name == "tableware"
     assert to_show().here
-    assert not to_show().photos
     larger = max((row for row in SAMPLES.values() if row.photos and row.archive), key=lambda row: row.archive.megabytes)
     for row in (larger, smallest_photos()):
         kept(row.name).mkdir(parents=True)
@@ -214,6 +214,22 @@ def test_of_a_sample_that_did_not_come_whole_nothing_is_kept(tmp_path: Path, mon
     with server({"a.tgz": b"x" * 9999}, cut=True) as address, pytest.raises(DownloadFailed):
         finish(keep_sample("toy", rows=row(f"{address}/a.tgz", b"the right bytes")))
     assert list((tmp_path / "store" / "samples").iterdir()) == []
+
+
+def test_tableware_has_fifty_small_pictures_of_each_of_six_kinds_and_no_two_alike(tmp_path: Path) -> None:
+    _, meta = finish(write_sample("tableware", tmp_path / "one"))
+    files = sorted((tmp_path / "one").rglob("*.jpg"))
+    kinds = {"mug": 50, "bowl": 50, "bottle": 50, "wine glass": 50, "jug": 50, "vase": 50}
+    assert Counter(file.parent.name for file in files) == kinds
+    assert (meta.classes, meta.images) == (len(kinds), len(files))
+    assert sum(file.stat().st_size for file in files) <= 3_000_000
+    assert len({hashlib.sha256(file.read_bytes()).digest() for file in files}) == len(files)
+    for file in files:
+        with Image.open(file) as image:
+            assert (image.format, image.size, image.mode) == ("JPEG", (256, 256), "RGB")
+            assert np.asarray(image).std() > 10
+    assert "CC0" in meta.licence
+    assert "rendered" in meta.title
 
 
 def test_digits_are_all_there_to_the_pixel(tmp_path: Path) -> None:
@@ -245,8 +261,8 @@ def test_a_missing_package_is_said_in_words(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "elpv_dataset" else there(name))
     with pytest.raises(DataError, match="pip install elpv-dataset"):
         finish(write_sample("solar_cells", tmp_path / "one"))
-    assert best_here() == "digits"
-    assert listing()[0].name == "digits"
+    assert [row.name for row in listing() if row.here] == ["tableware", "digits"]
+    assert listing()[0].name == best_here() == "tableware"
     assert {info.name: info.how for info in listing()}["eurosat"] == "downloads 94 MB"
 
 

@@ -109,10 +109,13 @@ def _check_free(host: str, port: int) -> None:
 
 def demo(*, json: Json = False) -> None:
     """Train on the embedded sample, from pictures to bundle."""
+    from tl_core.data.samples import SAMPLES, SHOWN
+
+    row = SAMPLES[SHOWN]
     if not json:
-        show.aside("Training on 1,797 handwritten digits that come with scikit-learn.")
+        show.aside(f"Training on the sample {row.title}: {row.images:,} pictures of {row.classes} classes.")
     with show.Bars() as bars:
-        result = api.train("sample:digits", on_event=bars)
+        result = api.train(f"sample:{row.name}", on_event=bars)
     if json:
         show.as_json(result)
         return
