@@ -77,6 +77,13 @@ def _delete(page: Page) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Delete it").wait_for()
 
 
+def _slides(page: Page) -> None:
+    page.get_by_role("button", name="Start the slides").click()
+    # Of a window that fills the screen nobody can set the width.
+    page.get_by_role("button", name="Leave full screen").click()
+    page.get_by_role("button", name="Full screen", exact=True).wait_for()
+
+
 VISITS = {
     "Home, empty": Visit("/?workspace={empty}"),
     "Home": Visit("/?workspace={workspace}"),
@@ -96,6 +103,8 @@ VISITS = {
     "Predict, with answers": Visit("/Predict?workspace={workspace}&run={head}", _answers),
     "Compare": Visit("/Compare?workspace={workspace}"),
     "Ideas": Visit("/Ideas?workspace={workspace}"),
+    "Present": Visit("/Present?workspace={workspace}&run={head}"),
+    "Present, the slides": Visit("/Present?workspace={workspace}&run={head}", _slides),
 }
 """What tests go through, by a name that says where and when."""
 

@@ -138,7 +138,7 @@ def _violations(page: Page, scheme: str) -> list[str]:
         if violation["impact"] not in GRAVE and violation["id"] != ORDER:
             continue
         for node in violation["nodes"]:
-            fault = _listed(page, violation["id"], node["target"][-1])
+            fault = _listed(page, violation["id"], node["target"])
             if fault is None:
                 why = "; ".join(check["message"] for check in node["any"] + node["all"] + node["none"])
                 lines.append(f"{violation['id']} at {node['html'][:200]}: {why}")
@@ -147,11 +147,12 @@ def _violations(page: Page, scheme: str) -> list[str]:
     return lines
 
 
-def _listed(page: Page, rule: str, target: str) -> Fault | None:
-    """The listed fault that a violation is an example of."""
+def _listed(page: Page, rule: str, target: list[Any]) -> Fault | None:
+    """The listed fault that a violation is an example of; `target`: axe-core's path to the element."""
     for fault in FAULTS:
         if fault.rule == rule and page.evaluate(
-            "([target, within]) => document.querySelector(target)?.closest(within) != null", [target, fault.within]
+            "([target, within]) => document.querySelector(target.flat()[0])?.closest(within) != null",
+            [target, fault.within],
         ):
             return fault
     return None
