@@ -32,7 +32,7 @@ CLASSES = ("red", "blue", "green")
 EMPTY = "e" * 32
 """Token of a workspace with nothing in it."""
 _STILL = """*, *::before, *::after { transition: none !important; animation: none !important }
-[data-stale=true] { opacity: 1 !important }
+[data-stale=true], details, summary, [role=tablist], [role=tab] { opacity: 1 !important }
 html { overflow: visible !important }"""
 """Style for a page that is looked at: without it, colours of another theme and of parts that are drawn again fade meanwhile, and
 axe-core passes over the text of a dialog, which lies outside of a root element that is cut off without a height."""

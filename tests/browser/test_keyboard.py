@@ -61,12 +61,14 @@ _NOTE = """passed_over => {
         shown(element) && !element.disabled && element.ariaDisabled !== "true" && !element.closest("[aria-hidden=true], [inert]"));
     const before = new Map(wanted.map(element => [element, looks(element)]));
     const reached = new Set(), unseen = new Set();
-    let last = null;
+    let first = null, previous = null;
     window.step = () => {
-        const element = focused(), same = element === last;
-        last = element;
-        if (element === document.body || same) return true;  // between the end and the beginning, or in another cell of a table
-        if (reached.has(element)) return false;
+        const element = focused(), moved = element !== previous;
+        previous = element;
+        if (element === document.body) return true;  // between the end and the beginning
+        if (element === first && moved) return false;
+        first ??= element;
+        if (reached.has(element)) return true;  // in another cell of a table
         reached.add(element);
         if (before.get(element) === looks(element)) unseen.add(element);
         return true;
