@@ -113,7 +113,9 @@ def visiting(address: str, *, cookie: str = "", **headers: str) -> Iterator[Visi
     """A visitor who has opened Home."""
     url = address.replace("http", "ws") + "/_stcore/stream"
     given = {"Cookie": cookie, **headers} if cookie else headers
-    with connect(url, subprotocols=[Subprotocol("streamlit")], additional_headers=given, max_size=None) as socket:
+    with connect(
+        url, subprotocols=[Subprotocol("streamlit")], additional_headers=given, max_size=None, max_queue=None
+    ) as socket:
         visitor = Visitor(address, socket, cookie)
         visitor.open()
         assert visitor.session

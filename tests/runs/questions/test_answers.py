@@ -1,4 +1,4 @@
-"""Questions answered by real workers: a look into a backbone, a preview of augmentation, a learning rate."""
+"""Questions and their answers: a look into a backbone, a review of labels, a preview of augmentation, a learning rate."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.train.estimating import measure_question
 from tl_core.runs.train.resolve import settled
 
+HERE = InProcess(QUESTION_JOBS)
+
 
 def _answered(question: QuestionFolder) -> QuestionFolder:
     list(jobs.follow(question))
@@ -60,7 +62,7 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
         weights=network("efficientnet_lite0").default_weights,
         image_size=SIZE,
     )
-    question = _answered(ask(workspace, spec))
+    question = _answered(by(HERE, ask, workspace, spec))
     look = question.answer(FeatureMaps)
     assert look is not None
     assert look.maps
@@ -113,7 +115,7 @@ def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture_or_by_what_
 
 def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: DatasetFolder) -> None:
     spec = PreviewSpec(workspace=workspace.token, dataset=pets.id, rows=(0, 13), copies=2, image_size=48)
-    question = _answered(ask(workspace, spec))
+    question = _answered(by(HERE, ask, workspace, spec))
     names = {path.name for path in question.path.glob("*.jpg")}
     assert names == {
         f"{level}-{row}-{copy}.jpg"
@@ -127,7 +129,7 @@ def test_each_level_of_augmentation_is_shown(workspace: Workspace, pets: Dataset
 
 def test_a_learning_rate_is_found_for_stages(workspace: Workspace, pets: DatasetFolder) -> None:
     options = TrainingOptions(backbone=SMALL, strategy="partial_fine_tuning", stages=1, image_size=SIZE, device="cpu")
-    question = _answered(ask(workspace, rate_question(options, pets)))
+    question = _answered(by(HERE, ask, workspace, rate_question(options, pets)))
     curve = question.answer(RateCurve)
     assert curve is not None
     assert len(curve.rates) == len(curve.losses) > 10
