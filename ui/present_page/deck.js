@@ -1,8 +1,8 @@
 // The slides of a run. Once they are drawn, nothing here asks the server for anything: keys and buttons go on without it.
 // What a user typed comes in `data` and is put into the page as text, never as HTML.
 
-const FORWARD = new Set(["ArrowRight", "ArrowDown", "PageDown", " "]);
-const BACK = new Set(["ArrowLeft", "ArrowUp", "PageUp"]);
+const FORWARD = new Set(["ArrowRight", "PageDown", " "]);
+const BACK = new Set(["ArrowLeft", "PageUp"]);
 const decks = new WeakMap();
 
 export default function present({ data, parentElement }) {
@@ -131,6 +131,7 @@ function section(slide, index) {
   if (slide.figure) title.append(element("strong", slide.figure), " ");
   title.append(slide.figure ? slide.title.slice(slide.figure.length).trim() : slide.title);
   made.setAttribute("aria-labelledby", title.id);
+  made.tabIndex = 0; // where a slide is longer than the screen, arrows up and down scroll it
   made.append(title, ...BODIES[slide.kind](slide));
   if (slide.note) made.append(element("p", slide.note, "note"));
   return made;
@@ -153,7 +154,8 @@ function list(tag, items) {
 function pictures(slide) {
   const made = list("ul", slide.pictures.map(picture));
   const count = slide.pictures.length;
-  made.style.setProperty("--across", String(count > 4 ? Math.ceil(count / 2) : Math.max(3, count)));
+  made.classList.toggle("row", count <= 5);
+  made.style.setProperty("--across", String(count > 5 ? Math.ceil(count / 2) : Math.max(3, count)));
   return made;
 }
 
@@ -164,7 +166,9 @@ function picture({ source, tiny, right, alt, answer, detail }) {
   image.alt = alt;
   const said = element("p", null, "said");
   said.append(sign(right), ` ${answer}`);
-  made.append(image, said, element("p", detail, "detail"));
+  const words = element("div");
+  words.append(said, element("p", detail, "detail"));
+  made.append(image, words);
   return made;
 }
 
