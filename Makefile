@@ -1,8 +1,8 @@
-# make app | demo | check | test | test-all | soak | lowest | bench | registry | options | screenshots | samples | format | clean
+# make app | demo | check | test | test-all | soak | lowest | bench | registry | options | answers | screenshots | samples | format | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: app demo check test test-all soak lowest bench registry options screenshots samples format clean
+.PHONY: app demo check test test-all soak lowest bench registry options answers screenshots samples format clean
 
 app: .venv/app
 	$(BIN)/python -m tl_core prepare
@@ -44,6 +44,10 @@ options: .venv/app
 # writes tl_core/models/backbones.json from the metadata of torchvision and timm; takes several minutes
 registry: .venv/app
 	$(BIN)/python -m tl_core.models.metadata.write
+
+# trains on the embedded sample and writes the answers that an empty Home shows
+answers: .venv/app
+	$(BIN)/python -m ui.shown_answers
 
 # takes the pictures of the app in docs/images; needs Chromium
 screenshots: .venv/dev

@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.errors import LimitReached
 from ui import bundle_download, prediction, runview, why, workspace
-from ui.places import PREDICT, pictures_of, touring
+from ui.places import PREDICT, pictures_of
 from ui.words import plain
 
 with workspace.page(PREDICT) as here:
@@ -24,8 +24,6 @@ with workspace.page(PREDICT) as here:
     if known:
         with right:
             wanted = prediction.offer_held_out(run, known)
-        if not wanted and touring() and not kept.named:
-            wanted = prediction.held_out(run, known)
         if wanted:
             try:
                 prediction.ask_about(run, known, wanted)

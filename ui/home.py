@@ -11,7 +11,7 @@ from tl_core.errors import DocumentError, NotFound
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
-from ui import actions, grids, runview
+from ui import actions, grids, runview, shown_answers
 from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, succeeded
 from ui.taking import keeping, room
 from ui.words import ago, duration, plain, plural
@@ -22,8 +22,7 @@ _SHOWN = 6
 
 def ways_in(here: Here) -> None:
     """The three ways to begin: Use my pictures, Try a sample, Show me."""
-    rows = {row.name: row for row in samples.listing()}
-    best, shown = rows[samples.best_here()], samples.to_show()
+    best, shown = samples.SAMPLES[samples.best_here()], samples.to_show()
     with st.container(horizontal=True, key="ways"):
         if st.button("Use my pictures", type="primary", icon=":material/add_photo_alternate:"):
             st.session_state["bring"] = "more"
@@ -36,9 +35,19 @@ def ways_in(here: Here) -> None:
 
 
 def welcome(here: Here) -> None:
-    """A tile for each step of the line, as long as the workspace is empty."""
+    """As long as the workspace is empty: what Graft answered, with the way to try that, and a tile for each step of the line."""
     if here.dataset is not None or here.run is not None:
         return
+    st.space("small")
+    shown_answers.strip()
+    if st.button(
+        "Try it on a picture of yours",
+        icon=":material/bolt:",
+        help="Reads the sample, trains on it and opens Predict, in less than half a minute on most computers",
+    ):
+        st.query_params["tour"] = "try"
+        row = samples.SAMPLES[shown_answers.SAMPLE]
+        here.go(DATA, dataset=actions.read_sample(here.workspace, row.name, row.title).id)
     st.space("small")
     with st.grid(4, min_column_width=220, gap="small", border=True) as tiles:
         for place in PLACES.values():

@@ -142,7 +142,8 @@ PREDICT = Place(
     step=Step(
         title="Use it",
         promise="Try it on new pictures here, and take it home as one file.",
-        tour="Three pictures that it had never seen, and how sure it is of each. The same file is what you take home.",
+        tour="Your turn: hold something before the camera, bring a photo, or take pictures that were held out. It answers, and says how "
+        "sure it is. The same file is what you take home.",
     ),
 )
 COMPARE = Place(
@@ -203,9 +204,13 @@ def draft_name() -> str | None:
     return kept if re.fullmatch(r"[0-9a-f]{16}", kept) else None
 
 
-def touring() -> bool:
-    """Whether the guided tour (Show me) is on; part of the URL, so that it survives a reload."""
-    return bool(st.query_params.get("tour"))
+def touring() -> Literal["on", "try"] | None:
+    """Which guided tour is on: the walk through all steps (`on`: Show me), or straight to a first answer (`try`: Try it); None without one.
+
+    It is part of the URL, so that it survives a reload.
+    """
+    named = st.query_params.get("tour")
+    return None if not named else "try" if named == "try" else "on"
 
 
 @dataclass(frozen=True)
@@ -273,7 +278,7 @@ class Here:
             "dataset": open_dataset,
             "run": open_run,
             "race": open_race,
-            "tour": "on" if touring() else None,
+            "tour": touring(),
             "draft": draft_name(),
             **{name: st.query_params.get(name) for name in self.place.keeps},
         }

@@ -38,6 +38,7 @@ from tl_core.serving.inspection import read_info
 from tl_core.serving.onnx_session import OnnxSession, too_long
 from tl_core.serving.predictor import Predictor
 from ui import drawing, grids
+from ui.places import touring
 from ui.taking import take_pictures
 from ui.words import percent, plain, plural, short, sureness
 
@@ -271,8 +272,8 @@ def _late() -> UnreadableImage:
 
 
 def bring(run: RunFolder) -> None:
-    """The controls that take pictures: a file chooser and the camera."""
-    take_pictures("Pictures that you bring", "predict", partial(_take, run))
+    """The controls that take pictures: a file chooser and the camera, which a tour switches on."""
+    take_pictures("Pictures that you bring", "predict", partial(_take, run), camera=touring() is not None)
 
 
 def _take(run: RunFolder, files: list[UploadedFile]) -> None:

@@ -29,11 +29,11 @@ _KEYS = 8
 page shows that key."""
 
 
-def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], None]) -> None:
+def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], None], *, camera: bool = False) -> None:
     """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
 
     The files then leave the app's memory, and where they came from begins anew under another key. Files stay where `take` raises
-    LimitReached, and a button offers them again.
+    LimitReached, and a button offers them again. `camera`: whether it is on when the page is first drawn.
     """
     say_refused()
     shot = f"{key}-shot"
@@ -55,7 +55,7 @@ def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], Non
         label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser_key(key), on_change=taken, args=(key,)
     )
     offer(key)
-    if st.toggle("Use the camera", key=f"{key}-camera"):
+    if st.toggle("Use the camera", key=f"{key}-camera", value=camera):
         st.camera_input(
             "Take a photo", key=chooser_key(shot), on_change=taken, args=(shot,), label_visibility="collapsed"
         )

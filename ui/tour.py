@@ -1,4 +1,4 @@
-"""Show me: a guided tour through the line of steps on a sample, with a sentence at each from the table of pages."""
+"""Two tours on a sample: Show me, through the line of steps with a sentence at each from the table of pages; and Try it, straight to Predict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import streamlit as st
 from tl_core.runs.start import jobs
 from tl_core.training.strategies.strategies import HEAD_ONLY
 from ui.actions import once
-from ui.places import DATA, PLACES, PRESENT, TRAIN, Here, succeeded, touring
+from ui.places import DATA, PLACES, PREDICT, PRESENT, TRAIN, Here, succeeded, touring
 
 
 def banner(here: Here) -> None:
     """The sentence of this page and the button to the next one; draws nothing on other pages, or when the tour is off."""
     step = here.place.step
     if step is None or not touring():
+        return
+    if touring() == "try":
+        _straight_on(here)
         return
     line = [place for place in PLACES.values() if place.step]
     ready = not step.tour_meanwhile or bool(succeeded([here.job(here.place)]))
@@ -31,6 +34,22 @@ def banner(here: Here) -> None:
                 st.rerun() if step.onward else here.go(DATA)
             if not step.onward and st.button("Present it to others", icon=PRESENT.icon, key="tour-present"):
                 here.go(PRESENT)
+
+
+def _straight_on(here: Here) -> None:
+    """From the pictures to the first answer without a click between: what happens meanwhile, in one sentence a page."""
+    if here.place is DATA and succeeded([here.dataset]):
+        here.go(PREDICT, run=_trained(here))
+    said = {
+        DATA.name: "First the pictures are read, then a classifier learns from them. Both take seconds; this page goes on by itself.",
+        PREDICT.name: PREDICT.step.tour if PREDICT.step else "",
+    }
+    if here.place.name in said:
+        with st.container(border=True, key="tour"):
+            st.markdown(f":green[:material/bolt:] **Try it.** {said[here.place.name]}")
+            if here.place is PREDICT and st.button("Now with my pictures", key="tour-end"):
+                st.query_params.pop("tour", None)
+                here.go(DATA)
 
 
 def _trained(here: Here) -> str:

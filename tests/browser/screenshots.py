@@ -1,6 +1,6 @@
 """The pictures of README, taken of the app as it is: `python -m tests.browser.screenshots [FOLDER]`, about two minutes.
 
-A server with a store of its own reads the sample of handwritten digits, trains on it, and is gone through in Debian's
+A server with a store of its own reads the rendered sample of tableware, trains on it, and is gone through in Debian's
 Chromium. Every picture is taken once the page has settled; it is written as a PNG of 256 colours, chosen so that the few pixels
 of a badge keep theirs.
 """
@@ -76,19 +76,21 @@ def change(page: Page, option: str, value: int) -> None:
 
 
 def tour(page: Page, address: str, folder: Path) -> None:
-    """Read the digits, train twice, and take a picture of every step."""
+    """Read the sample, train twice, and take a picture of every step."""
     page.goto(address)
+    first = page.get_by_role("button", name="Try it on a picture of yours")
+    first.wait_for()
+    take(page, folder / "first.png", WIDE, until=page.get_by_text("Use it", exact=True))
     page.get_by_role("button", name="Use my pictures").click()
     page.get_by_text("Samples", exact=True).click()
-    page.locator(".st-key-sample-digits button").click()
+    page.locator(".st-key-sample-tableware button").click()
     train = page.get_by_role("button", name="Train on these")
     train.wait_for()
-    take(page, folder / "data.png", WIDE, until=page.get_by_alt_text("pictures of 7"))
+    take(page, folder / "data.png", WIDE, until=page.get_by_alt_text("pictures of wine glass"))
 
     train.click()
     start = page.get_by_role("button", name="Start", exact=True)
     start.wait_for()
-    change(page, "image_size", 96)  # the digits have 8 by 8 pixels: more would only take longer
     start.click()
     page.locator(".st-key-to-evaluate").wait_for()
     settle(page)

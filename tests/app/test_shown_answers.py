@@ -1,0 +1,64 @@
+"""What an empty Home shows of the embedded sample, and the way from there straight to Predict."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from tests.app import records
+from tests.app.conftest import Open, text
+from tl_core.data.samples import SAMPLES
+from tl_core.documents.report import ImageAnswer
+from tl_core.version import __version__
+from ui import shown_answers
+from ui.words import percent
+
+
+def answer(row: int, truth: int, predicted: int, probability: float) -> ImageAnswer:
+    return ImageAnswer(
+        row=row, truth=truth, predicted=predicted, probability=probability, truth_probability=1 - probability
+    )
+
+
+def test_of_each_class_the_surest_right_answer_is_shown_and_among_them_the_surest_mistakes() -> None:
+    right = [answer(10 * label + number, label, label, 0.5 + 0.1 * number) for label in range(4) for number in range(3)]
+    wrong = [answer(90, 0, 1, 0.9), answer(91, 0, 2, 0.8), answer(92, 3, 1, 0.7), answer(93, 2, 1, 0.6)]
+    shown = shown_answers.chosen([*wrong, *right])
+    assert [one.row for one in shown if one.truth == one.predicted] == [2, 12, 22, 32]
+    assert [one.row for one in shown if one.truth != one.predicted] == [90, 92]
+    assert [one.row for one in shown].index(90) not in (0, len(shown) - 1)
+
+
+def test_what_is_shown_was_answered_by_this_version_to_pictures_that_are_there() -> None:
+    kept = shown_answers.kept()
+    assert kept.version == __version__, "make answers writes it anew"
+    assert len({one.truth for one in kept.answers}) == SAMPLES[shown_answers.SAMPLE].classes
+    assert any(one.truth != one.answer for one in kept.answers)
+    for one in kept.answers:
+        assert one.picture.parent.name.replace("_", " ") == one.truth
+        with Image.open(one.picture) as picture:
+            assert np.asarray(picture).ndim == 3
+
+
+def test_an_empty_home_shows_the_answers_and_how_many_were_right(open_page: Open) -> None:
+    kept = shown_answers.kept()
+    app = open_page()
+    said = text(app)
+    of_all = f"Of all {kept.cross_validated.images} it names {percent(kept.cross_validated.accuracy)} rightly"
+    assert of_all in said
+    for one in kept.answers:
+        assert f"**{one.answer}** {percent(one.probability)}" in said
+    mistake = next(one for one in kept.answers if one.truth != one.answer)
+    assert f"it is a {mistake.truth}" in said
+    records.dataset(records.workspace())
+    assert of_all not in text(open_page())
+
+
+def test_from_home_to_predict_without_a_click_between(open_page: Open) -> None:
+    where = records.workspace()
+    dataset = records.dataset(where)
+    run = records.run(where, dataset)
+    app = open_page("pages/1_Data.py", dataset=dataset.id, tour="try")
+    assert "**Try it.** Your turn" in text(app)
+    assert app.query_params["run"] == run.id
+    assert app.query_params["tour"] == "try"
