@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import signal
@@ -10,8 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnx
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from tests.conftest import Once, lend, picture, until
@@ -87,6 +91,40 @@ def kept_run(once: Once, kept: Path) -> Path:
             assert ended(jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)) == "succeeded"
 
     return once("kept-run", make)
+
+
+@pytest.fixture(scope="session")
+def traced() -> Callable[..., object]:
+    """`torch.onnx.export`, which traces each network once for each size: a later graph is the first one with the later weights.
+
+    A trace takes seconds. Whoever writes a graph compares its answers with torch's afterwards.
+    """
+    traces: dict[object, onnx.ModelProto] = {}
+    export = torch.onnx.export
+
+    def written(module: torch.nn.Module, pictures: tuple[torch.Tensor], **how: object) -> object:
+        backbone = module.backbone
+        key = str((module, backbone.mean.tolist(), backbone.std.tolist(), pictures[0].shape))
+        if key not in traces:
+            other, random = copy.deepcopy(module), torch.Generator().manual_seed(0)
+            for tensor in other.state_dict().values():
+                if tensor.is_floating_point():
+                    # The exporter makes one of tensors that are equal, such as the zeros with which layers begin.
+                    tensor.uniform_(0.5, 1.5, generator=random)
+            traces[key] = export(other, pictures, **how).model_proto
+        model, learned = onnx.ModelProto(), module.state_dict()
+        model.CopyFrom(traces[key])
+        for tensor in model.graph.initializer:
+            if tensor.name in learned:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(learned[tensor.name].numpy(), tensor.name))
+        return SimpleNamespace(model_proto=model)
+
+    return written
+
+
+@pytest.fixture(autouse=True)
+def traced_once(traced: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.onnx, "export", traced)
 
 
 @pytest.fixture
