@@ -53,7 +53,7 @@ answers: .venv/app
 screenshots: .venv/dev
 	$(BIN)/python -m tests.browser.screenshots
 
-# renders the pictures of the sample of tableware that are missing; about half an hour for all 300
+# renders the pictures of the sample of tableware that are missing; about ten minutes for all 300 where LLVM is installed
 samples: .venv-samples/ready
 	.venv-samples/bin/python -m samples
 
