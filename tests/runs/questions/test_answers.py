@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import lend
 from tests.gpus import L4, T4
 from tests.runs.conftest import SIZE, SMALL, Machine, forget
 from tests.runs.executors import InProcess, by
@@ -75,8 +77,14 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder) ->
 
 
 def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture_or_by_what_a_run_kept_of_them(
-    workspace: Workspace, pets: DatasetFolder, pets_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    pets: DatasetFolder,
+    pets_run: RunFolder,
+    store: Path,
+    exported: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    lend(exported(224), store / "cache")
     manifest, spec, kept = (
         pets.manifest(),
         LabelReviewSpec(workspace=workspace.token, dataset=pets.id),
