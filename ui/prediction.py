@@ -304,7 +304,7 @@ def offer_held_out(run: RunFolder, dataset: DatasetFolder) -> list[ImageEntry]:
         st.session_state[asked], st.session_state[key] = offered, held_out(run, dataset)
 
     with st.container(border=True):
-        st.markdown("**Or pictures of yours that it never learned from** (held out)")
+        st.markdown("**Or test pictures of yours, which it never learned from** (held out)")
         grids.strip(
             [dataset.thumbnail(image) for image in offered],
             alt=f"{len(offered)} held-out pictures",

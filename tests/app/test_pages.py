@@ -241,9 +241,9 @@ def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_pag
         answers = (*answers[:number], unsure, *answers[number + 1 :])
     run.report().model_copy(update={"answers": answers}).write(run.path / "report.json")
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert f"{len(answers) - 2} of {len(answers)} held-out pictures; {len(answers) - 2} are right" in text(app)
+    assert f"{len(answers) - 2} of {len(answers)} test pictures; {len(answers) - 2} are right" in text(app)
     app.slider(key=f"threshold-{run.id}").set_value(50).run()
-    assert f"{len(answers)} of {len(answers)} held-out pictures; {len(answers) - 1} are right" in text(app)
+    assert f"{len(answers)} of {len(answers)} test pictures; {len(answers) - 1} are right" in text(app)
     app.slider(key=f"threshold-{run.id}").set_value(99).run()
     assert "No answer is 99\u202f% sure or more" in text(app)
 

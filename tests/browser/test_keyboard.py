@@ -61,20 +61,22 @@ _NOTE = """passed_over => {
         shown(element) && !element.disabled && element.ariaDisabled !== "true" && !element.closest("[aria-hidden=true], [inert]"));
     const before = new Map(wanted.map(element => [element, looks(element)]));
     const reached = new Set(), unseen = new Set();
-    let first = null, previous = null;
+    const left = () => wanted.filter(element => element.isConnected && !reached.has(element) && !element.matches(passed_over));
+    let first = null, previous = null, rounds = 0;
     window.step = () => {
         const element = focused(), moved = element !== previous;
         previous = element;
         if (element === document.body) return true;  // between the end and the beginning
-        if (element === first && moved) return false;
+        if (element === first && moved) rounds += 1;
         first ??= element;
-        if (reached.has(element)) return true;  // in another cell of a table
+        // More than one round: where a part is drawn again, the focus begins anew. In a table it stays, from cell to cell.
+        if (reached.has(element)) return rounds < 3;
         reached.add(element);
         if (before.get(element) === looks(element)) unseen.add(element);
-        return true;
+        return left().length > 0;
     };
     window.found = faults => ({
-        left: wanted.filter(element => element.isConnected && !reached.has(element) && !element.matches(passed_over)).map(told),
+        left: left().map(told),
         unseen: [...unseen].filter(element => !faults.some(fault => element.matches(fault))).map(told),
         faults: faults.filter(fault => [...unseen].some(element => element.matches(fault))),
         reached: wanted.filter(element => reached.has(element)).length,

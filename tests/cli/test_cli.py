@@ -145,7 +145,7 @@ def test_a_threshold_is_kept_in_the_bundle_and_predict_says_not_sure_below_it(
     (answer,) = json.loads(capsys.readouterr().out)
     assert (answer["label"], answer["sure"]) == ("apple", False)
     assert main(["threshold", str(folder), "0.2"]) == 0
-    assert "Answers below 20.0 % are not sure. Of 9 held-out pictures, 100 % are answered" in capsys.readouterr().out
+    assert "Answers below 20.0 % are not sure. Of 9 test pictures, 100 % are answered" in capsys.readouterr().out
     assert main(["predict", str(folder), file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["sure"] is True
     assert main(["threshold", str(folder), "--clear"]) == 0

@@ -67,7 +67,7 @@ def test_says_what_the_threshold_gives() -> None:
     found = report().model_copy(update={"answers": answers})
     card = model_card(bundle_info(threshold=0.8), found)
     assert (
-        'below 0.8 is to count as "not sure". On the held-out pictures, 3 of 4 answers reach it, and 66.7% of them are right.'
+        'below 0.8 is to count as "not sure". On the test pictures, 3 of 4 answers reach it, and 66.7% of them are right.'
         in card
     )
     assert "not sure" not in model_card(bundle_info(), found)

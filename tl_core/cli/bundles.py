@@ -176,7 +176,7 @@ def threshold(
     else:
         share = "" if found.accuracy is None else f", {show.percent(found.accuracy)} of them right"
         show.line(
-            f"Answers below {show.percent(found.threshold)} are not sure. Of {found.images:,} held-out pictures, "
+            f"Answers below {show.percent(found.threshold)} are not sure. Of {found.images:,} test pictures, "
             f"{show.percent(found.coverage)} are answered{share}."
         )
 

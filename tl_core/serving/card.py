@@ -106,7 +106,7 @@ def _withheld(info: BundleInfo, report: Report) -> str:
     right = sum(answer.predicted == answer.truth for answer in sure)
     share = f", and {right / len(sure):.1%} of them are right" if sure else ""
     return (
-        f'\nAn answer with a probability below {info.threshold:g} is to count as "not sure". On the held-out pictures, {len(sure)} of '
+        f'\nAn answer with a probability below {info.threshold:g} is to count as "not sure". On the test pictures, {len(sure)} of '
         f"{len(report.answers)} answers reach it{share}.\n"
     )
 

@@ -15,7 +15,7 @@ from ui.words import label
 
 def show(found: Together) -> None:
     """Two figures: accuracy against the seconds of the run, and against the size of its bundle."""
-    st.subheader("What it costs", anchor=False)
+    st.subheader("What it costs", anchor=False, help="Accuracy against time and size, with the Pareto front")
     left, right = st.columns(2, gap="medium")
     accuracies = [one.accuracy for one in found.figures]
     ranges = [one.interval for one in found.figures]

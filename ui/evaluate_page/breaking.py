@@ -34,7 +34,7 @@ _STRONGEST = "strong"
 
 def show(here: Here, result: Result) -> None:
     """Asks about changed test pictures, and shows what came of it: a plot for each corruption, an example, and what helps."""
-    st.subheader("When it breaks", anchor=False)
+    st.subheader("When it breaks", anchor=False, help="Robustness to corruptions")
     if result.dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be changed and asked about again.")
         return

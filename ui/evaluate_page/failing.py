@@ -23,7 +23,7 @@ _IN_A_STRIP = 8
 
 def show(here: Here, result: Result) -> None:
     """A button that looks for them, then the kinds that were found, each with its failing pictures."""
-    st.subheader("Where it fails", anchor=False)
+    st.subheader("Where it fails", anchor=False, help="Slices with more errors than elsewhere (error analysis)")
     if result.dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be looked at.")
         return

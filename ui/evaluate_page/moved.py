@@ -16,7 +16,7 @@ def show(result: Result) -> None:
     moved = result.report.moved
     if strategy is None or (strategy.takes_steps and strategy.pretrained and not moved):
         return
-    st.subheader("What moved", anchor=False)
+    st.subheader("What moved", anchor=False, help="Distance of the parameters of each stage from where training began")
     if not strategy.takes_steps:
         st.markdown(
             "Nothing in the pretrained network: it stayed frozen, and only the new last layer (head) was fitted."

@@ -81,7 +81,7 @@ def top(result: Result) -> None:
     """The headline, what it was measured on, and the other metrics."""
     report, shown = result.report, result.report.shown
     test, val = report.test, report.val
-    st.header(words.result(report), anchor=False)
+    st.header(words.result(report), anchor=False, help="Accuracy, with its 95 % confidence interval")
     if shown is None:
         st.caption(
             "The pictures of such a class show so few different things that the same had to be learned from and judged on. "
@@ -141,7 +141,7 @@ def matrix(result: Result, explain: Explain) -> None:
         st.session_state[truth_key], st.session_state[said_key] = result.most_confused()
     left, right = st.columns([3, 2], gap="medium")
     with right:
-        st.subheader("The pictures behind a cell", anchor=False)
+        st.subheader("The pictures behind a cell", anchor=False, help="Of the confusion matrix")
         names = range(len(classes))
         was, said = st.columns(2)
         truth = was.selectbox(
@@ -208,7 +208,7 @@ def per_class(result: Result) -> None:
     rows = result.report.test.per_class
     judged = [row for row in rows if row.support]
     weakest = min(judged or rows, key=lambda row: row.f1)
-    st.subheader("Class by class", anchor=False)
+    st.subheader("Class by class", anchor=False, help="Metrics of each class: precision, recall and F1")
     if weakest.f1 == 1:
         st.markdown("Every class was found in full.")
     else:
@@ -222,7 +222,7 @@ def per_class(result: Result) -> None:
             metric.heading: st.column_config.NumberColumn(help=metric.meaning, format="%.0f %%", width=66)
             for metric in CLASS_METRICS.values()
         },
-        "Pictures": st.column_config.NumberColumn(help="In the held-out split", width=58),
+        "Pictures": st.column_config.NumberColumn(help="In the test split (held out)", width=58),
     }
     table = {
         "Class": [row.name for row in rows],
@@ -238,9 +238,9 @@ def per_class(result: Result) -> None:
 def worst(result: Result, explain: Explain) -> None:
     """The pictures of wrong answers, those with the highest probability first."""
     mistakes = result.report.mistakes()
-    st.subheader("Worst mistakes", anchor=False)
+    st.subheader("Worst mistakes", anchor=False, help="Wrong answers by their probability, the highest first")
     if not mistakes:
-        st.markdown("None: every held-out picture was named rightly.")
+        st.markdown("None: every test picture was named rightly.")
         return
     if result.dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be shown.")

@@ -19,7 +19,7 @@ _AT_FIRST = 90
 
 def show(result: Result) -> None:
     """The reliability diagram of the held-out answers, and a slider for the least probability of an answer."""
-    st.subheader("How sure, and how often right", anchor=False)
+    st.subheader("How sure, and how often right", anchor=False, help="Calibration, as a reliability diagram")
     left, right = st.columns([3, 2], gap="medium")
     with left:
         _diagram(result)
@@ -63,6 +63,7 @@ def _slider(result: Result) -> None:
         format=f"%d{NARROW}%%",
         key=f"threshold-{result.run.id}",
         persist_state="session",
+        help="A threshold on the probability of the answer (selective classification)",
     )
     found = withheld(result.report, threshold / 100)
     given = f"**{percent(found.coverage)}** of the pictures answered ({interval(*found.coverage_interval)})"
@@ -72,7 +73,7 @@ def _slider(result: Result) -> None:
         return
     st.markdown(f"{given},  \n**{percent(found.accuracy)}** of them right ({interval(*found.accuracy_interval)})")
     st.caption(
-        f"{found.answered:,} of {plural(found.images, 'held-out picture')}; {found.right:,} are right. The ranges are for 95 of 100 cases. "
+        f"{found.answered:,} of {plural(found.images, 'test picture')}; {found.right:,} are right. The ranges are for 95 of 100 cases. "
         "A threshold that was chosen for its figure here will do a little worse on new pictures."
     )
     _keeping(result.run, threshold)

@@ -130,7 +130,7 @@ def numbers(here: Here) -> None:
     )
     charts.show(figure, key="compared", alt=f"Accuracy of {len(found)} runs with intervals; best: {names[0]}")
     st.caption(
-        f"{plural(len(found), 'run')} on these pictures{', each' if len(found) > 1 else ''} judged on its held-out ones. The bar is the range that the "
+        f"{plural(len(found), 'run')} on these pictures{', each' if len(found) > 1 else ''} judged on its test pictures (held out). The bar is the range that the "
         "true share lies in, in 95 of 100 cases: where two bars overlap widely, the difference may be luck."
         + (
             " Runs on different versions of the data were judged on different pictures."
