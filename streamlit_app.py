@@ -2,6 +2,7 @@
 
 from ui import home, workspace
 from ui.places import HOME
+from ui.rehearsing import rehearse_dialog
 
 with workspace.page(HOME) as here:
     home.ways_in(here)
@@ -10,3 +11,4 @@ with workspace.page(HOME) as here:
     home.races(here)
     home.runs(here)
     home.footer(here)
+    rehearse_dialog.show(here.workspace)

@@ -13,6 +13,7 @@ from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, shown_answers
 from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, succeeded
+from ui.rehearsing import rehearse_dialog
 from ui.taking import keeping, room
 from ui.words import ago, duration, plain, plural
 
@@ -21,7 +22,7 @@ _SHOWN = 6
 
 
 def ways_in(here: Here) -> None:
-    """The three ways to begin: Use my pictures, Try a sample, Show me."""
+    """The three ways to begin, Use my pictures, Try a sample and Show me, and how to rehearse the last one."""
     best, shown = samples.SAMPLES[samples.best_here()], samples.to_show()
     with st.container(horizontal=True, key="ways"):
         if st.button("Use my pictures", type="primary", icon=":material/add_photo_alternate:"):
@@ -32,6 +33,7 @@ def ways_in(here: Here) -> None:
         if st.button("Show me", icon=":material/tour:", help=f"A guided tour of about a minute: {shown.title}"):
             st.query_params["tour"] = "on"
             here.go(DATA, dataset=actions.read_sample(here.workspace, shown.name, shown.title).id)
+    rehearse_dialog.offer()
 
 
 def welcome(here: Here) -> None:

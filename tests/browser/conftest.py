@@ -31,6 +31,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A camera that no machine needs to have; a page gets it where its context has the permission.
+    "--use-fake-device-for-media-stream",
     # The stand-in for the hub is a public page to Chromium, and the app in its frame a private one.
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 ]
@@ -77,14 +79,17 @@ def _healthy(address: str, server: subprocess.Popen[bytes], log: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def address(
-    browser: Browser, exported: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def served_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the app at `address`."""
+    return tmp_path_factory.mktemp("app") / "store"
+
+
+@pytest.fixture(scope="session")
+def address(browser: Browser, exported: Callable[[int], Path], served_store: Path) -> Iterator[str]:
     """An app whose backbone was exported before it was started, as `make app` does."""
     del browser  # asked for first, so that no server starts where there is none
-    store = tmp_path_factory.mktemp("app") / "store"
-    lend(exported(224), store / "cache")
-    with serving(store) as url:
+    lend(exported(224), served_store / "cache")
+    with serving(served_store) as url:
         yield url
 
 

@@ -215,12 +215,10 @@ def _missing(sample: Sample, before: int) -> list[str]:
     photos = smallest_photos()
     if not sample.photos:
         found.append(
-            f"Photographs are not here, so {sample.title} is shown. `python -m tl_core prepare --photos` brings "
+            f"Photographs are not here, so the sample is {sample.title}: python -m tl_core prepare --photos brings "
             f"{photos.title} ({photos.how})."
         )
-    found.append(
-        f"{here_now_sentence()} While there is a network, `python -m tl_core weights fetch NAME` brings others."
-    )
+    found.append(f"{here_now_sentence()} While there is a network, python -m tl_core weights fetch NAME brings others.")
     return found
 
 
