@@ -21,7 +21,7 @@ from tl_core.runs.store.folders import RunFolder
 from ui import words
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PREDICT, PRESENT
-from ui.present_page import pictures
+from ui.present_page import slide_pictures
 from ui.present_page.slides import Slide, confusion, right_answers, slides, wrong_answers
 from ui.words import percent
 
@@ -161,8 +161,8 @@ def test_the_pictures_of_a_deck_fit_its_limit_and_mistakes_go_first(monkeypatch:
     run = a_run(0, 7)
     whole = told(run)
     sizes = [len(b64decode(one.source.partition(",")[2])) for slide in whole for one in slide.pictures]
-    assert sum(sizes) <= pictures.MOST_BYTES
-    monkeypatch.setattr(pictures, "MOST_BYTES", max(sizes) + min(sizes))
+    assert sum(sizes) <= slide_pictures.MOST_BYTES
+    monkeypatch.setattr(slide_pictures, "MOST_BYTES", max(sizes) + min(sizes))
     some = told(run)
     assert 0 < sum(len(slide.pictures) for slide in some) < len(sizes)
     assert any(one for slide in some for one in slide.pictures if not one.right)

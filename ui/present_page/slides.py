@@ -18,7 +18,7 @@ from tl_core.story.figures import most_confused
 from tl_core.story.names import enumerated, named
 from ui import words
 from ui.evaluate_page.results import Result
-from ui.present_page.pictures import Encoded, encode
+from ui.present_page.slide_pictures import Encoded, encode
 from ui.words import percent, plural, strategy_title
 
 A_SLIDE = 8
