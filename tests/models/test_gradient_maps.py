@@ -53,15 +53,15 @@ QUICK = (
 """Linear on the mean of the map, and of tokens."""
 FURTHER = (
     Taught("mobilenet_v3_small"),
-    Taught("efficientnet_lite0"),
+    Taught("efficientnet_lite0", rate=4e-4),
     Taught("efficientnet_lite0", rate=5e-4, packaged=True),
     Taught("mobilenetv4_conv_small"),
     Taught("convnextv2_atto", rate=1e-3),
     Taught("squeezenet1_1", 128, 48, 5e-4),
     Taught("resnet18", 128, 48, 1e-3),
     Taught("alexnet", rate=2e-4),
-    Taught("mnasnet0_5"),
-    Taught("mobilenet_v2"),
+    Taught("mnasnet0_5", rate=4e-4),
+    Taught("mobilenet_v2", rate=4e-4),
     Taught("vit_small_patch14_dinov2", 112, 40, 3e-4, 2),
     Taught("eva02_tiny_patch14_336", 112, 40, 5e-4, 2),
     Taught("vit_small_patch16_dinov3", 112, 40, 3e-4, 2),
@@ -75,10 +75,10 @@ FURTHER = (
     Taught("convnext_tiny", 128, 48, 3e-4),
     Taught("efficientnet_v2_s", 128, 48, 1e-3),
     Taught("vgg11_bn", 128, 48, 1e-4),
-    Taught("inception_v3", 160, 56, 1e-3),
+    Taught("inception_v3", 171, 60, 3e-4),
     Taught("swin_t", 128, 48, 3e-4),
     Taught("swin_v2_t", 128, 48, 3e-4),
-    Taught("maxvit_t", 224, 80, 3e-4),
+    Taught("maxvit_t", 224, 80, 5e-4),
 )
 """The smallest network of each further published architecture."""
 
@@ -99,6 +99,7 @@ def judge(taught: Taught, folder: Path) -> Found:
     info = bundle_info(
         backbone=taught.network,
         classes=tuple("abcd"),
+        image_size=taught.size,
         embedding_size=backbone.network.embedding_size,
         linear_on_pooled=backbone.network.layout.linear_on_pooled,
     )
@@ -114,7 +115,8 @@ def judge(taught: Taught, folder: Path) -> Found:
             (positions,) = class_evidence(backbone, pixels, [answer])
         else:
             positions = heatmaps.evidence(spatial, weights)[answer]
-        peak = heatmaps.peak_of(heatmaps.heat(positions, taught.size, taught.size))
+        hot = heatmaps.heat(positions, taught.size, taught.size, heatmaps.margins(info, len(positions)))
+        peak = heatmaps.peak_of(hot)
         right += answer == new.labels[number]
         peaks += peak is not None and new.held(number, *peak)
     return Found("gradients" if weights is None else "map", right, peaks)
@@ -127,8 +129,8 @@ def test_the_patch_that_decides_the_class_is_hottest(taught: Taught, tmp_path: P
     assert found.peaks >= NEEDED
 
 
-MISSES = ("efficientnet_lite0", "inception_v3", "mnasnet0_5", "mobilenet_v2")
-"""From random weights, 16 to 41 of 50, in docs/honesty.md."""
+MISSES = ("inception_v3",)
+"""41 of 50, in docs/honesty.md."""
 
 
 @pytest.mark.slow
