@@ -9,6 +9,8 @@ from tl_core.training.strategies.strategies import HEAD_ONLY
 from ui.actions import once
 from ui.places import DATA, PLACES, PREDICT, PRESENT, TRAIN, Here, succeeded, touring
 
+_MEANWHILE = "First the pictures are read, then a classifier learns from them. Both take seconds, and the page goes on by itself. Then it is your turn."
+
 
 def banner(here: Here) -> None:
     """The sentence of this page and the button to the next one; draws nothing on other pages, or when the tour is off."""
@@ -40,14 +42,12 @@ def _straight_on(here: Here) -> None:
     """From the pictures to the first answer without a click between: what happens meanwhile, in one sentence a page."""
     if here.place is DATA and succeeded([here.dataset]):
         here.go(PREDICT, run=_trained(here))
-    said = {
-        DATA.name: "First the pictures are read, then a classifier learns from them. Both take seconds; this page goes on by itself.",
-        PREDICT.name: PREDICT.step.tour if PREDICT.step else "",
-    }
-    if here.place.name in said:
+    ready = here.place is PREDICT and bool(succeeded([here.run]))
+    if here.place in (DATA, PREDICT):
         with st.container(border=True, key="tour"):
-            st.markdown(f":green[:material/bolt:] **Try it.** {said[here.place.name]}")
-            if here.place is PREDICT and st.button("Now with my pictures", key="tour-end"):
+            said = here.place.step.tour if ready and here.place.step else _MEANWHILE
+            st.markdown(f":green[:material/bolt:] **Try it.** {said}")
+            if ready and st.button("Now with my pictures", key="tour-end"):
                 st.query_params.pop("tour", None)
                 here.go(DATA)
 

@@ -17,7 +17,8 @@ _SOURCES = {
     "img-src": "'self' data: blob:",
     "font-src": "'self' data:",
     "media-src": "'self' data: blob:",
-    "connect-src": "'self'",
+    # Streamlit's camera reads its own photo back from a data address, which leads nowhere else.
+    "connect-src": "'self' data:",
     "worker-src": "'self' blob:",
     "object-src": "'none'",
     "base-uri": "'self'",
