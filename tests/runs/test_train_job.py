@@ -166,8 +166,12 @@ def test_a_run_is_the_same_wherever_it_is_trained(
     assert ended(run) == "succeeded"
     assert run.report() == pets_run.report()
     assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"
-    first, second = (trained.spec().estimated_seconds or (0, 0) for trained in (pets_run, run))
-    assert 0 < second[1] < first[1], "what the first run decoded and looked at is kept for the second"
+    # By the table of speeds: what runs took here scales the estimate, and a machine may be slower now than it was.
+    first, second = (trained.spec().expected for trained in (pets_run, run))
+    assert first is not None
+    assert second is not None
+    kept = "what the first run decoded and looked at is kept for the second"
+    assert 0 < sum(second.seconds.values()) < sum(first.seconds.values()), kept
 
 
 def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
