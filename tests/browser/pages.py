@@ -107,6 +107,13 @@ VISITS = {
     "Present, the slides": Visit("/Present?workspace={workspace}&run={head}", _slides),
 }
 """What tests go through, by a name that says where and when."""
+_USUAL = {
+    *("Home, empty", "Home", "Data", "Data, class by class", "Train", "Evaluate", "Evaluate, why it says so"),
+    *("Predict, with answers", "Compare", "Ideas", "Present, the slides"),
+}
+"""Each page in the state that most people see; the other states are gone through in `make test-all`."""
+EACH_VISIT = [pytest.param(name, marks=() if name in _USUAL else pytest.mark.slow) for name in VISITS]
+"""The names of `VISITS`, as parameters of a test."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.conftest import idle
-from tests.browser.pages import VISITS, Furnished, Visit, furnished
+from tests.browser.pages import EACH_VISIT, VISITS, Furnished, Visit, furnished
 from tests.conftest import PATIENCE
 from ui.places import HOME, PLACES
 
@@ -95,7 +95,7 @@ def test_every_page_is_gone_through() -> None:
     }
 
 
-@pytest.mark.parametrize("name", VISITS)
+@pytest.mark.parametrize("name", EACH_VISIT)
 def test_a_page_can_be_used_by_everybody_and_its_console_is_empty(
     name: str, walker: Page, console: list[str], furnished: Furnished
 ) -> None:

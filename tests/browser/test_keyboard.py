@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.pages import VISITS, Furnished, furnished
+from tests.browser.pages import EACH_VISIT, VISITS, Furnished, furnished
 from tests.conftest import PATIENCE
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def walker(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.mark.parametrize("name", VISITS)
+@pytest.mark.parametrize("name", EACH_VISIT)
 def test_everything_is_reached_by_keyboard_and_the_focus_is_seen(name: str, walker: Page, furnished: Furnished) -> None:
     furnished.open(walker, VISITS[name])
     walker.evaluate(_NOTE, ", ".join(BY_ARROWS))
