@@ -48,7 +48,7 @@ def welcome(here: Here) -> None:
         help="Reads the sample, trains on it and opens Predict, in less than half a minute on most computers",
     ):
         st.query_params["tour"] = "try"
-        row = samples.SAMPLES[shown_answers.SAMPLE]
+        row = samples.SAMPLES[samples.SHOWN]
         here.go(DATA, dataset=actions.read_sample(here.workspace, row.name, row.title).id)
     st.space("small")
     with st.grid(4, min_column_width=220, gap="small", border=True) as tiles:

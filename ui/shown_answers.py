@@ -13,14 +13,15 @@ from pathlib import Path
 
 import streamlit as st
 
+from tl_core.data.samples import SHOWN
 from tl_core.documents.base import Document, Record
 from tl_core.documents.report import Accuracy, ImageAnswer
 from tl_core.errors import DocumentError
 from tl_core.version import __version__
+from ui import grids
 from ui.words import interval, percent, plain
 
 FILE = Path(__file__).with_suffix(".json")
-SAMPLE = "tableware"
 _MISTAKES = 2
 """How many mistakes are shown, each of another class."""
 
@@ -37,7 +38,7 @@ class ShownAnswer(Record):
 
     @property
     def picture(self) -> Path:
-        return Path(str(importlib.resources.files("tl_core.data") / SAMPLE / self.file))
+        return Path(str(importlib.resources.files("tl_core.data") / SHOWN / self.file))
 
 
 class ShownAnswers(Document):
@@ -70,7 +71,7 @@ def strip() -> None:
                 ":green[:material/check: right]" if right else f":orange[:material/close: it is a {plain(one.truth)}]"
             )
             with tiles.cell(), st.container(gap="xxsmall"):
-                st.image(one.picture.read_bytes(), width="stretch", alt=f"a {one.truth}, called {one.answer}")
+                grids.picture(one.picture, alt=f"a {one.truth}, called {one.answer}")
                 st.markdown(f"{said}  \n{verdict}")
     every = shown.cross_validated
     st.caption(
@@ -99,7 +100,7 @@ def write(file: Path = FILE) -> ShownAnswers:
     from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.store.store import Store
 
-    run = RunFolder(Path(api.train(f"sample:{SAMPLE}")["run_dir"]))
+    run = RunFolder(Path(api.train(f"sample:{SHOWN}")["run_dir"]))
     spec, report = run.spec(), run.report()
     manifest = Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version).manifest()
     every = report.cross_validated

@@ -23,6 +23,7 @@ from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.store import Workspace
+from tl_core.story.figures import MOST_CLASSES
 from ui import actions
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PLACES, PREDICT, TRAIN, Here
@@ -356,7 +357,7 @@ def test_of_very_many_classes_the_matrix_shows_the_most_confused(monkeypatch: py
     test = result.report.test.model_copy(update={"confusion": tuple(tuple(row) for row in confusion.tolist())})
     report = result.report.model_copy(update={"classes": tuple(map(str, range(60))), "test": test})
     many = results.Result(result.run, report, None)
-    assert len(many.drawn()) == results.MOST_DRAWN
+    assert len(many.drawn()) == MOST_CLASSES
     assert {7, 50} <= set(many.drawn())
     assert many.most_confused() == (50, 7)
 

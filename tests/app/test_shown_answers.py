@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.data.samples import SAMPLES
+from tl_core.data.samples import SAMPLES, SHOWN
 from tl_core.documents.report import ImageAnswer
 from tl_core.version import __version__
 from ui import shown_answers
@@ -32,7 +32,7 @@ def test_of_each_class_the_surest_right_answer_is_shown_and_among_them_the_sures
 def test_what_is_shown_was_answered_by_this_version_to_pictures_that_are_there() -> None:
     kept = shown_answers.kept()
     assert kept.version == __version__, "make answers writes it anew"
-    assert len({one.truth for one in kept.answers}) == SAMPLES[shown_answers.SAMPLE].classes
+    assert len({one.truth for one in kept.answers}) == SAMPLES[SHOWN].classes
     assert any(one.truth != one.answer for one in kept.answers)
     for one in kept.answers:
         assert one.picture.parent.name.replace("_", " ") == one.truth

@@ -26,7 +26,7 @@ def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Seque
     `backbone` is in eval mode, with a head, on the CPU. Below 0, a position speaks against the class. A class is compared with the mean
     of all classes, since only differences of logits change the probabilities. It is the gradient times the activation, summed over the
     channels: of the last stage's output (HiResCAM, arXiv 2011.08891, which is Grad-CAM, arXiv 1610.02391, where the gradient is the same at
-    each position), and in networks of attention that mixes the places (vision transformers, Swin), of the patches before the first block,
+    each position), and in networks of attention that mixes the places (vision transformers, Swin, MaxViT), of the first stage's output,
     while attention and the norms' divisors are held constant (conservative propagation, arXiv 2202.07304).
 
     Raises:

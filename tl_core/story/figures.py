@@ -57,12 +57,18 @@ class Matrix:
     """Whether each cell has its number in it."""
 
 
-def matrix(report: Report) -> Matrix:
-    """Of the test pictures: all classes, or the `MOST_CLASSES` with the most mistakes."""
+def drawn_classes(report: Report) -> list[int]:
+    """The classes in the matrix, as indices in class order: all, or the `MOST_CLASSES` with the most mistakes."""
     counts = np.array(report.test.confusion, dtype=np.int64)
-    wrong = counts - np.diag(np.diag(counts))
-    mistakes = wrong.sum(axis=0) + wrong.sum(axis=1)
-    drawn = sorted(np.argsort(-mistakes, kind="stable")[:MOST_CLASSES].tolist())
+    np.fill_diagonal(counts, 0)
+    mistakes = counts.sum(axis=0) + counts.sum(axis=1)
+    return sorted(np.argsort(-mistakes, kind="stable")[:MOST_CLASSES].tolist())
+
+
+def matrix(report: Report) -> Matrix:
+    """Of the test pictures, with the `drawn_classes`."""
+    counts = np.array(report.test.confusion, dtype=np.int64)
+    drawn = drawn_classes(report)
     side = next(
         side
         for most, side in ((6, 58.0), (10, 42.0), (_NUMBERS_UP_TO, 30.0), (MOST_CLASSES, 19.0))

@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import ImageAnswer, Leak, Report
 from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.story.figures import drawn_classes, most_confused
 from ui import charts, grids, words
 from ui.places import pictures_of
 from ui.words import interval, percent, plain, plural
 
 _PAGE = 12
-MOST_DRAWN = 40
-"""The most classes in the matrix: with more, its cells are too small to read and to click."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +46,11 @@ class Result:
 
     def most_confused(self) -> tuple[int, int]:
         """The cell off the diagonal with the most answers; the first cell on it where all answers are right."""
-        wrong = self._wrong
-        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
-        return (int(row), int(column)) if wrong[row, column] else (0, 0)
+        return next(((truth, said) for truth, said, _ in most_confused(self.report, 1)), (0, 0))
 
     def drawn(self) -> list[int]:
-        """The classes in the matrix, in class order: all, or the `MOST_DRAWN` with the most mistakes."""
-        classes = len(self.report.classes)
-        if classes <= MOST_DRAWN:
-            return list(range(classes))
-        mistakes = self._wrong.sum(axis=0) + self._wrong.sum(axis=1)
-        return sorted(np.argsort(-mistakes, kind="stable")[:MOST_DRAWN].tolist())
-
-    @cached_property
-    def _wrong(self) -> NDArray[np.int64]:
-        counts = np.array(self.report.test.confusion, dtype=np.int64)
-        np.fill_diagonal(counts, 0)
-        return counts
+        """The classes in the matrix, in class order."""
+        return drawn_classes(self.report)
 
 
 Explain = Callable[[Result, ImageAnswer], None]
