@@ -366,8 +366,12 @@ def test_how_many_pictures_fit_the_memory_stands_in_the_spec_and_is_followed_whe
     assert max(sizes) <= 4
     assert again.spec() == found
     assert smaller_batches(events) == []
-    curves = [[one.val_loss for one in some if isinstance(one, EpochEnded)] for some in (first.events()[0], events)]
-    assert curves[0] == curves[1]
+    before, after = (
+        [one.val_loss for one in some if isinstance(one, EpochEnded)] for some in (first.events()[0], events)
+    )
+    # The loss before the first step was computed with more pictures at once, which on some processors changes its last digits.
+    assert before[0] == pytest.approx(after[0], rel=1e-6)
+    assert before[1:] == after[1:]
 
 
 def test_deleting_pictures_deletes_what_was_computed_from_them(
