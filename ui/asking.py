@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions import Answer, Question, QuestionSpec
+from tl_core.documents.questions.kinds import QuestionSpec
+from tl_core.documents.questions.question import Answer, Question
 from tl_core.errors import GraftError
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.folders import QuestionFolder

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.questions import Corrupted, Effect, Robustness, RobustnessSpec
+from tl_core.documents.questions.finished_runs import Corrupted, Effect, Robustness, RobustnessSpec
 from tl_core.documents.report import Accuracy
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS
 from tl_core.runs.questions.about_run import question_about

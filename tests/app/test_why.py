@@ -14,7 +14,7 @@ from tests.app.test_predict import bring, red
 from tests.serving.conftest import bundle, graph
 from tl_core.disk import remove
 from tl_core.documents.embeddings import Embeddings
-from tl_core.documents.questions import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
+from tl_core.documents.questions.finished_runs import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
 from tl_core.documents.status import Status
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.serving.bundle import Bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tl_core.data.checks import Finding
-from tl_core.documents.questions import Corrupted, Effect, Robustness
+from tl_core.documents.questions.finished_runs import Corrupted, Effect, Robustness
 from tl_core.documents.report import Accuracy
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.story.caveats import limits

@@ -20,7 +20,7 @@ from tests.story.conftest import a_run
 from tests.story.reading import Page
 from tl_core.documents.judged_slice import Slice
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions import RunSlices, SlicesSpec
+from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import Accuracy, ImageAnswer, Leak, Report
 from tl_core.documents.status import Status
 from tl_core.runs.questions.about_run import question_about

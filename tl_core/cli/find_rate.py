@@ -8,7 +8,7 @@ from tl_core import api
 from tl_core.cli import parameters, show
 
 if TYPE_CHECKING:
-    from tl_core.documents.questions import RateCurve
+    from tl_core.documents.questions.before_training import RateCurve
     from tl_core.documents.spec import TrainSpec
 
 _ROWS = 24
@@ -23,7 +23,7 @@ def find_rate(
     data: parameters.Data, *, classes: parameters.Classes = "first", json: parameters.Json = False, **asked: Any
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
-    from tl_core.documents.questions import RateCurve
+    from tl_core.documents.questions.before_training import RateCurve
     from tl_core.runs.questions.ask import ask_about
     from tl_core.runs.start.training_spec import rate_question, require_strategy
     from tl_core.runs.store.store import Store

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tl_core.documents.base import Document
-from tl_core.documents.questions import About, QuestionSpec
+from tl_core.documents.questions.kinds import QuestionSpec
+from tl_core.documents.questions.question import About
 from tl_core.documents.racing import RaceSpec
 from tl_core.documents.spec import IngestSpec, Queue, TrainSpec
 

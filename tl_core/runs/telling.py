@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tl_core.data.checks import findings
-from tl_core.documents.questions import Robustness, RobustnessSpec, RunSlices, SlicesSpec
+from tl_core.documents.questions.finished_runs import Robustness, RobustnessSpec, RunSlices, SlicesSpec
 from tl_core.errors import NotFound
 from tl_core.evaluation.corruptions import STRENGTHS
 from tl_core.runs.questions.about_run import question_about, require_ended

@@ -13,7 +13,7 @@ from PIL import Image
 from tl_core.data.pixel_arrays import read_copy
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import ImageEntry
-from tl_core.documents.questions import Effect, Robustness, RobustnessSpec
+from tl_core.documents.questions.finished_runs import Effect, Robustness, RobustnessSpec
 from tl_core.errors import DataError, GraftError
 from tl_core.evaluation.comparison import LEVEL
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corruption, seed_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.questions import LearningRateSpec, RateCurve
+from tl_core.documents.questions.before_training import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
 from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import PictureFolder, picture, until
 from tests.runs.conftest import BOTH, SIZE, ended
 from tests.runs.executors import LocalScratch, ServedScratch
-from tl_core.documents.questions import PreviewSpec
+from tl_core.documents.questions.before_training import PreviewSpec
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs

@@ -8,7 +8,7 @@ import pytest
 
 from tl_core.disk import remove
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.questions import Handling, RunQuestion
+from tl_core.documents.questions.question import Handling, RunQuestion
 from tl_core.errors import NotFound
 from tl_core.runs.questions.about_run import question_about, subject
 from tl_core.runs.questions.ask import ask

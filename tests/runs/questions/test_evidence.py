@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tl_core.documents.events import drive
-from tl_core.documents.questions import BROUGHT, EvidenceSpec, PictureEvidence
+from tl_core.documents.questions.finished_runs import BROUGHT, EvidenceSpec, PictureEvidence
 from tl_core.errors import DataError
 from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.questions.answers import QUESTION_JOBS

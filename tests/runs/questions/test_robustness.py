@@ -7,7 +7,7 @@ import pytest
 from tests.runs.conftest import ended
 from tests.training.helpers import finish
 from tl_core.documents.events import Notice, Progress
-from tl_core.documents.questions import Robustness, RobustnessSpec
+from tl_core.documents.questions.finished_runs import Robustness, RobustnessSpec
 from tl_core.errors import NotFound
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS
 from tl_core.runs.questions import robustness

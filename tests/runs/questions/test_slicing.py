@@ -10,7 +10,7 @@ import pytest
 from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
-from tl_core.documents.questions import RunSlices, SlicesSpec
+from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.errors import NotFound
 from tl_core.evaluation import slices
 from tl_core.runs.questions.about_run import question_about

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import picture
 from tests.training.helpers import finish
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions import PreviewSpec
+from tl_core.documents.questions.before_training import PreviewSpec
 from tl_core.errors import DataError, NotFound
 from tl_core.training.regularisation.preview import preview
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeVar
 
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.questions import RunQuestion
+from tl_core.documents.questions.question import RunQuestion
 from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store

@@ -10,20 +10,11 @@ from typing import get_args
 
 from tl_core.disk import remove
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.questions import (
-    DescribeSpec,
-    EvidenceSpec,
-    FeatureMapsSpec,
-    LabelReviewSpec,
-    LearningRateSpec,
-    MeasureSpec,
-    PictureMapSpec,
-    PreviewSpec,
-    QuestionSpec,
-    RankSpec,
-    RobustnessSpec,
-    SlicesSpec,
-)
+from tl_core.documents.questions.backbones import DescribeSpec, FeatureMapsSpec, MeasureSpec, RankSpec
+from tl_core.documents.questions.before_training import LearningRateSpec, PreviewSpec
+from tl_core.documents.questions.finished_runs import EvidenceSpec, RobustnessSpec, SlicesSpec
+from tl_core.documents.questions.kinds import QuestionSpec
+from tl_core.documents.questions.pictures import LabelReviewSpec, PictureMapSpec
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.table import covering

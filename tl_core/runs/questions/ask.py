@@ -13,7 +13,9 @@ from typing import TypeVar
 from tl_core import locks
 from tl_core.disk import remove
 from tl_core.documents.events import Event
-from tl_core.documents.questions import Answer, DescribeSpec, QuestionSpec
+from tl_core.documents.questions.backbones import DescribeSpec
+from tl_core.documents.questions.kinds import QuestionSpec
+from tl_core.documents.questions.question import Answer
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import GraftError, NotFound, SpecError, UnknownName
 from tl_core.models.registry import Network, check_name, network

@@ -9,7 +9,7 @@ from PIL import Image
 from tl_core.data.pixel_arrays import read_copy
 from tl_core.disk import remove
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.questions import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
+from tl_core.documents.questions.finished_runs import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
 from tl_core.errors import DataError
 from tl_core.models.gradient_maps import class_evidence
 from tl_core.runs.questions.about_run import require_ended, subject

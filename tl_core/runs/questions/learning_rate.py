@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.questions import RateCurve
+from tl_core.documents.questions.before_training import RateCurve
 from tl_core.models.build import Backbone
 from tl_core.runs.train.fine_tune import built, prepared
 from tl_core.runs.train.plan import Plan

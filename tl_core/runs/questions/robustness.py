@@ -16,7 +16,7 @@ from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions import Robustness, RobustnessSpec
+from tl_core.documents.questions.finished_runs import Robustness, RobustnessSpec
 from tl_core.documents.report import Accuracy
 from tl_core.evaluation.corruption_effects import effects, hurt_most
 from tl_core.evaluation.corruptions import CORRUPTIONS, Corruption, seed_of

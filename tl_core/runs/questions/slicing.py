@@ -11,7 +11,7 @@ from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.judged_slice import JudgedBy
 from tl_core.documents.manifest import SPLITS
-from tl_core.documents.questions import RunSlices
+from tl_core.documents.questions.finished_runs import RunSlices
 from tl_core.documents.report import ImageAnswer
 from tl_core.errors import GraftError
 from tl_core.evaluation.metrics import answers

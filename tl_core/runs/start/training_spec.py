@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from tl_core.data.cache import Cache
 from tl_core.documents.options import OPTIONS, STAGES, Condition, TrainingOptions
-from tl_core.documents.questions import LearningRateSpec
+from tl_core.documents.questions.before_training import LearningRateSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.graphs.export import backbone_key

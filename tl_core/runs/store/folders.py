@@ -24,7 +24,8 @@ from tl_core import locks, settings
 from tl_core.disk import remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions import Answer, Question, QuestionSpec
+from tl_core.documents.questions.kinds import QuestionSpec
+from tl_core.documents.questions.question import Answer, Question
 from tl_core.documents.racing import Leaderboard, RaceSpec
 from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec

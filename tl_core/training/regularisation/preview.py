@@ -16,7 +16,7 @@ from tl_core.data.pixel_arrays import read_copy
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.options import Level
-from tl_core.documents.questions import PreviewSpec
+from tl_core.documents.questions.before_training import PreviewSpec
 from tl_core.errors import NotFound
 from tl_core.training.regularisation.augment import augment
 

@@ -1,0 +1,1 @@
+"""Small questions that a worker answers, by what they are about."""
