@@ -156,10 +156,12 @@ def test_classes_are_compared_with_their_mean_and_do_not_depend_on_which_others_
     assert np.allclose(every.sum(0), 0, atol=1e-4 * np.abs(every).max())
 
 
-@pytest.mark.parametrize(("name", "patch"), [("deit_tiny_patch16_224", 16), ("swin_t", 4)])
-def test_where_attention_mixes_the_places_the_evidence_is_that_of_the_patches(name: str, patch: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "side"), [("deit_tiny_patch16_224", 16), ("vit_small_patch14_dinov2", 14), ("swin_t", 16)]
+)
+def test_where_attention_mixes_the_places_the_evidence_is_that_of_patches(name: str, side: int) -> None:
     found = class_evidence(shallow(network(name), 112), Planted(1, 112, 40, seed=1).pixels[0], [0])
-    assert found.shape == (1, 112 // patch, 112 // patch)
+    assert found.shape == (1, 112 // side, 112 // side)
 
 
 def test_the_functions_of_torch_are_as_they_were_afterwards() -> None:

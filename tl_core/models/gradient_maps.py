@@ -19,6 +19,9 @@ from torch.nn import functional
 from tl_core.errors import ModelError
 from tl_core.models.build import Backbone
 
+FINEST = 16
+"""Side of a position, pixels, as of the patches of most vision transformers. On finer ones, gradients change their sign with the texture."""
+
 
 def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
     """How much each position of the picture `pixels` uint8 (S, S, 3) speaks for each of `classes` (indices): float32 (M, h, w).
@@ -27,7 +30,8 @@ def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Seque
     of all classes, since only differences of logits change the probabilities. It is the gradient times the activation, summed over the
     channels: of the last stage's output (HiResCAM, arXiv 2011.08891, which is Grad-CAM, arXiv 1610.02391, where the gradient is the same at
     each position), and in networks of attention that mixes the places (vision transformers, Swin, MaxViT), of the first stage's output,
-    while attention and the norms' divisors are held constant (conservative propagation, arXiv 2202.07304).
+    while attention and the norms' divisors are held constant (conservative propagation, arXiv 2202.07304). Where its positions are finer
+    than `FINEST` pixels, they are averaged over squares of about that size.
 
     Raises:
         ModelError: the features have one position only.
@@ -47,7 +51,11 @@ def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Seque
         targets = [logits[index] - logits.mean() for index in classes]
         gradients = [torch.autograd.grad(target, given, retain_graph=True)[0] for target in targets]
     read = torch.cat([gradient * given.detach() for gradient in gradients])
-    found: NDArray[np.float32] = backbone.map(read).sum(1).numpy()
+    positions = backbone.map(read).sum(1)
+    if layout.mixes_places:
+        finer = max(1, FINEST * positions.shape[-1] // len(pixels))
+        positions = functional.adaptive_avg_pool2d(positions, positions.shape[-1] // finer)
+    found: NDArray[np.float32] = positions.numpy()
     return found
 
 
