@@ -56,7 +56,7 @@ def test_the_slides_are_the_report(open_page: Open) -> None:
     assert first["title"] == words.result(report)
     assert first["title"].startswith(first["figure"])
     assert first["figure"] == percent(report.test.accuracy)
-    assert first["lines"] == ["It tells 3 kinds of pictures apart: cup, plate and bowl."]
+    assert first["lines"] == ["It tells 3 classes of pictures apart: cup, plate and bowl."]
     assert right["title"] == "It is right: 14 of 18 test pictures"
     assert wrong["title"] == "It is wrong: 4 of 18 test pictures"
     assert [(one["answer"], one["detail"].split(";")[0]) for one in wrong["pictures"]] == [
@@ -74,7 +74,7 @@ def test_the_slides_are_the_report(open_page: Open) -> None:
     assert titles[0] == "It always answers with one of its classes"
     assert "It is weakest on cup" in titles
     assert last["note"] == (
-        "How it was made: learned from 84 pictures, settings chosen by 18, judged on 18, network efficientnet_lite0 (backbone), "
+        "How it was made: learned from 84 pictures, settings chosen by 18, judged on 18, started from efficientnet_lite0 (backbone), "
         "re-trained: head only (strategy), 19\u202fs."
     )
     assert [button.label for button in app.button] == ["Back to the run"], "nothing on it changes or deletes"
@@ -216,3 +216,14 @@ def test_a_run_of_one_moment_shows_no_share_of_right_answers_first() -> None:
     assert first.figure == ""
     assert first.title == "All of one moment: record cup and *bowl* again elsewhere"
     assert "Its accuracy is not known yet" in [limit["title"] for limit in last.limits]
+
+
+def test_a_head_that_cross_validation_fitted_is_said_to_have_learned_from_both_parts() -> None:
+    run = a_run(0)
+    report = run.report()
+    val = report.val.model_copy(update={"images": 102})
+    report.model_copy(update={"val": val}).write(run.report_file)
+    assert report.images["train"] + report.images["val"] == 102
+    assert (
+        "learned from 102 pictures, settings chosen by cross-validation over these, judged on 18" in told(run)[-1].note
+    )

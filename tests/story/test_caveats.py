@@ -18,10 +18,10 @@ def _said(source: Source) -> dict[str, str]:
 
 def test_each_story_says_what_holds_for_every_classifier(source: Source) -> None:
     said = _said(source)
-    assert said["It always answers with one of its classes"].startswith("It knows 3 kinds of pictures")
+    assert said["It always answers with one of its classes"].startswith("It knows these 3 and no others")
     assert "Another camera" in said["It was judged on pictures like those that it learned from"]
-    assert said["Some kinds were judged on few pictures"].startswith("cup (3), plate (3) and bowl (3): fewer than 20")
-    assert "Some kinds have few pictures" not in said, "there are 20 of each"
+    assert said["All classes were judged on few pictures"].startswith("cup (3), plate (3) and bowl (3): fewer than 20")
+    assert "Some classes have few pictures" not in said, "there are 20 of each"
 
 
 def test_a_threshold_is_told_with_what_it_gives(source: Source) -> None:

@@ -66,7 +66,7 @@ def test_its_numbers_are_those_of_the_report(told: tuple[RunFolder, Source]) -> 
     (headline,) = page.inside("h1")
     assert (
         headline
-        == f"It tells 3 kinds of pictures apart, 67 right of 100 ({low} to {high}) on pictures it had never seen."
+        == f"It tells 3 classes of pictures apart, 67 right of 100 ({low} to {high}) on pictures it had never seen."
     )
     assert f"{right} of {test['images']} pictures were named rightly: 67 % (accuracy)" in page.text
     assert f"in the range {low} to {high} % (95 % interval)" in page.text
@@ -79,21 +79,21 @@ def test_its_numbers_are_those_of_the_report(told: tuple[RunFolder, Source]) -> 
         if count
     }
     assert said <= set(page.inside("title"))
-    assert page.rows("Kind (class)") == [
+    assert page.rows("Class") == [
         [row["name"], *(_plain(percent(row[metric])) for metric in ("precision", "recall", "f1")), str(row["support"])]
         for row in test["per_class"]
     ]
     assert f"Macro F1 {test['macro_f1']:.3f}" in page.text
-    for part, words in (("train", "to learn from"), ("val", "to choose by"), ("test", "held out")):
+    for part, words in (("train", "to learn from"), ("val", "to choose settings by"), ("test", "held out")):
         assert f"{report['images'][part]} {words}" in page.text
     assert (
-        f"How sure it says it is differs from how often it is right by {100 * test['ece']:.1f} percentage points"
+        f"How sure it says it is and how often it is right differ by {100 * test['ece']:.1f} percentage points"
         in page.text
     )
     assert "1 file could not be read and was refused" in page.text
     listed = [text for text in page.inside("li") if text.endswith("20 pictures")]
     assert [text.removesuffix("20 pictures") for text in listed] == list(classes)
-    assert "3 mistakes of 9 answers" in page.text
+    assert "3 mistakes in 9 answers" in page.text
     assert "3,843 of 3.4 million" in page.text
 
 
@@ -101,7 +101,7 @@ def test_cross_validation_a_moment_and_a_leak_change_what_is_said_first(source: 
     crossed = source.report.test.model_copy(update={"images": 60, "accuracy": 0.9, "interval": (0.8, 0.95), "confusion": ((18, 2, 0), (0, 18, 2), (2, 0, 18))})  # fmt: skip
     page = Page(story(_with(source, headline="cross_validated", cross_validated=crossed)).html)
     assert next(page.inside("h1")).endswith(
-        "90 right of 100 (80 to 95) on pictures that it had not seen when it was asked."
+        "90 right of 100 (80 to 95) on pictures that it had not learned from when it was asked."
     )
     assert (
         "54 of 60 pictures were named rightly, each answered once by a last layer (head) that had not learned from it"
@@ -269,7 +269,7 @@ def test_without_its_data_set_it_has_no_pictures_and_says_so(run: RunFolder) -> 
     assert not made.answers
     assert "img" not in {tag for tag, _ in page.tags}
     assert "The pictures are not kept any more, so this story has none." in page.text
-    assert [row[0] for row in page.rows("Kind (class)")] == ["cup", "plate", "bowl"]
+    assert [row[0] for row in page.rows("Class")] == ["cup", "plate", "bowl"]
 
 
 def test_a_run_of_an_earlier_version_has_a_story(run: RunFolder) -> None:
@@ -309,7 +309,7 @@ def test_the_class_that_it_is_weakest_on_is_named_with_its_share_and_range() -> 
     (limit,) = [one for one in of_report(report) if "weakest" in one.title]
     assert limit.title == "It is weakest on cup"
     assert _plain(limit.text) == (
-        "Of 3 test pictures of this kind, 1 was named rightly (6 to 79 %); of all together, 67 % were."
+        "Of 3 test pictures of this class, 1 was named rightly: 33 % (6 to 79 %). Of all test pictures it is 67 %."
     )
     assert not [one for one in of_report(a_run(mistakes=()).report()) if "weakest" in one.title], "all are alike"
 
@@ -321,4 +321,6 @@ def test_it_is_called_surer_than_right_only_where_chance_does_not_explain_it(pro
     report = a_run(mistakes=(0, 1, 4)).report()
     assert 0.7 < report.test.interval[1] < 0.99
     answers = tuple(answer.model_copy(update={"probability": probability}) for answer in report.answers)
-    assert title in [one.title for one in of_report(report.model_copy(update={"answers": answers}))]
+    (text,) = [one.text for one in of_report(report.model_copy(update={"answers": answers})) if one.title == title]
+    sure = 3 if probability >= 0.9 else 0
+    assert _plain(text).endswith(f" It was 90 % sure or more in {sure} of its 3 mistakes.")

@@ -98,7 +98,7 @@ SAMPLES = Table(
             classes=6,
             images=300,
             licence="CC0 1.0 (public domain)",
-            note="Still lifes made by samples/ in this repository: mugs, bowls, bottles, wine glasses, jugs and vases, 50 each, no two alike.",
+            note="Still lifes that were rendered for Graft: mugs, bowls, bottles, wine glasses, jugs and vases, 50 each, no two alike.",
             package="tl_core",
             distribution="graft",
         ),

@@ -58,7 +58,7 @@ BUNDLE_FILES: Mapping[str, BundleFile] = {
         most_bytes=2_000_000_000,  # an ONNX file is one protobuf message, which ends at 2 GiB
     ),
     TENSORS: BundleFile(
-        title="the tensors as safetensors",
+        title="its weights as safetensors",
         details="They are named as in the library's network, and not divided by the temperature.",
         required=True,
         most_bytes=2_000_000_000,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_core.data.checks import FEW, Finding, distinct
 from tl_core.documents.judged_slice import Slice
-from tl_core.documents.report import Report, record_again
+from tl_core.documents.report import ImageAnswer, Report, record_again
 from tl_core.evaluation.calibration import selective_answers
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.evaluation.intervals import wilson_interval
@@ -19,11 +19,13 @@ from tl_core.story.names import enumerated, named
 from tl_core.story.source import Source
 from tl_core.wording import interval, percent, plural
 
+_SURE = 0.9
+"""Probability from which on the pages call an answer sure."""
 _ENOUGH_TO_JUDGE = FEW
 """Test pictures of a class below which its own figures say little."""
 _TOLD_AS_THEY_ARE = {
     "shortcut": "There may be a shortcut",
-    "imbalance": "Some kinds have many more pictures than others",
+    "imbalance": "Some classes have many more pictures than others",
 }
 """Titles of the findings of `data.checks` whose message names classes at most, by their kind."""
 
@@ -54,7 +56,7 @@ def of_report(report: Report, *, threshold: float | None = None) -> list[Limit]:
 def _always(report: Report) -> Iterator[Limit]:
     yield Limit(
         "It always answers with one of its classes",
-        f"It knows {plural(len(report.classes), 'kind')} of pictures, and names one of them for every picture, also for one that shows none of them.",
+        f"It knows these {len(report.classes):,} and no others: a picture that shows none of them gets one of their names, too.",
     )
     yield Limit(
         "It was judged on pictures like those that it learned from",
@@ -88,8 +90,8 @@ def _weakest(report: Report) -> Iterator[Limit]:
     right, of = int(counts[row, row]), int(counts[row].sum())
     yield Limit(
         f"It is weakest on {named(report.classes[row])}",
-        f"Of {plural(of, 'test picture')} of this kind, {right:,} {'was' if right == 1 else 'were'} named rightly "
-        f"({interval(*wilson_interval(right, of))}); of all together, {percent(report.test.accuracy)} were.",
+        f"Of {plural(of, 'test picture')} of this class, {right:,} {'was' if right == 1 else 'were'} named rightly: {percent(right / of)} "
+        f"({interval(*wilson_interval(right, of))}). Of all test pictures it is {percent(report.test.accuracy)}.",
     )
 
 
@@ -99,17 +101,11 @@ def _sureness(report: Report, threshold: float | None) -> Iterator[Limit]:
         error = report.calibration.after.ece
     wrong, images = report.mistakes(), len(report.answers)
     if error is not None:
-        points = f"{100 * error:.1f}"
-        sure = sum(answer.probability >= 0.9 for answer in wrong)
         mean = float(np.mean([answer.probability for answer in report.answers])) if images else 0.0
         yield Limit(
             "It is surer than it is right" if mean > report.test.interval[1] else "Sure is not the same as right",
-            f"How sure it says it is differs from how often it is right by {points} percentage points on average (expected calibration "
-            f"error, {plural(images, 'test picture')}). Of its {plural(len(wrong), 'mistake')}, {sure:,} had a probability of "
-            f"{percent(0.9)} or more."
-            if wrong
-            else f"How sure it says it is differs from how often it is right by {points} percentage points on average (expected calibration "
-            f"error, {plural(images, 'test picture')}).",
+            f"How sure it says it is and how often it is right differ by {100 * error:.1f} percentage points on average (expected calibration "
+            f"error, on {plural(images, 'test picture')}).{_sure_of_mistakes(wrong)}",
         )
     if threshold is not None and images:
         kept = selective_answers(
@@ -125,13 +121,22 @@ def _sureness(report: Report, threshold: float | None) -> Iterator[Limit]:
         )
 
 
+def _sure_of_mistakes(wrong: Sequence[ImageAnswer]) -> str:
+    """How many of the mistakes it was sure of, as a further sentence; empty where there are none."""
+    if not wrong:
+        return ""
+    sure = sum(answer.probability >= _SURE for answer in wrong)
+    return f" It was {percent(_SURE)} sure or more in {sure:,} of its {plural(len(wrong), 'mistake')}."
+
+
 def _few_judged(report: Report) -> Iterator[Limit]:
-    few = [row for row in report.test.per_class if row.support < _ENOUGH_TO_JUDGE]
+    rows = report.test.per_class
+    few = [row for row in rows if row.support < _ENOUGH_TO_JUDGE]
     if few:
         yield Limit(
-            "Some kinds were judged on few pictures",
-            f"{enumerated([f'{named(row.name)} ({row.support:,})' for row in few])}: fewer than {_ENOUGH_TO_JUDGE} test pictures each, so that "
-            "a single one moves their figures by percentage points.",
+            f"{'All' if len(few) == len(rows) else 'Some'} classes were judged on few pictures",
+            f"{enumerated([f'{named(row.name)} ({row.support:,})' for row in few])}: fewer than {_ENOUGH_TO_JUDGE} test pictures each, so "
+            f"a single one moves the share of its class by more than {100 // _ENOUGH_TO_JUDGE} percentage points.",
         )
 
 
@@ -140,7 +145,7 @@ def _of_data(source: Source) -> Iterator[Limit]:
     few = [f"{named(name)} ({count:,})" for name, count in counts.items() if count < FEW]
     if few:
         yield Limit(
-            "Some kinds have few pictures",
+            "Some classes have few pictures",
             f"{enumerated(few)}. {FEW} or more of each would make the result steadier.",
         )
     for finding in source.findings:

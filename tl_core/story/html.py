@@ -169,7 +169,7 @@ def _told(source: Source, wanted: Sequence[ImageAnswer], *, names: bool) -> dict
         "classes": _classes(report, manifest),
         "tiles": len(report.classes) > IN_ROWS,
         "more_classes": max(0, len(report.classes) - _LISTED),
-        "set_aside": _set_aside(report, manifest),
+        "left_out": _left_out(report, manifest),
         "licence": short(manifest.licence or "", longest=200) if manifest else "",
         "note": short(manifest.note or "", longest=400) if manifest else "",
         "pretrained": info.weights != NO_WEIGHTS,
@@ -195,7 +195,7 @@ def _told(source: Source, wanted: Sequence[ImageAnswer], *, names: bool) -> dict
 class Outcome(NamedTuple):
     """What the first screen says."""
 
-    kinds: str
+    classes: str
     share: str
     """What is set apart by its colour; empty where no accuracy is to be believed."""
     how: str
@@ -203,24 +203,24 @@ class Outcome(NamedTuple):
 
 
 def _outcome(report: Report) -> Outcome:
-    kinds, shown = plural(len(report.classes), "kind"), report.shown
+    classes, shown = plural(len(report.classes), "class", "classes"), report.shown
     if shown is None:
         again = record_again([named(name) for name in report.one_moment])
         return Outcome(
-            kinds=f"It was taught to tell {kinds} of pictures apart.",
+            classes=f"It was taught to tell {classes} of pictures apart.",
             share="",
             how="How often it is right is not known yet.",
             more=f"{again}. Until then no accuracy is to be believed: the same things had to be learned from and judged on.",
         )
     right = sum(row[label] for label, row in enumerate(shown.confusion))
     if report.headline == "cross_validated":
-        how = "on pictures that it had not seen when it was asked."
+        how = "on pictures that it had not learned from when it was asked."
         judged = ", each answered once by a last layer (head) that had not learned from it (cross-validated)"
     else:
-        how = "on pictures held out before training." if report.leak else "on pictures it had never seen."
+        how = "on its test pictures." if report.leak else "on pictures it had never seen."
         judged = ""
     return Outcome(
-        kinds=f"It tells {kinds} of pictures apart,",
+        classes=f"It tells {classes} of pictures apart,",
         share=f"{of_100(shown.accuracy)} right of 100",
         how=f"({range_of_100(*shown.interval)}) {how}",
         more=f"{right:,} of {plural(shown.images, 'picture')} were named rightly{judged}: {percent(shown.accuracy)} (accuracy). "
@@ -263,8 +263,8 @@ def _classes(report: Report, manifest: Manifest | None) -> list[ClassRow]:
     ]
 
 
-def _set_aside(report: Report, manifest: Manifest | None) -> list[str]:
-    """What does not count among the pictures, as parts of one sentence."""
+def _left_out(report: Report, manifest: Manifest | None) -> list[str]:
+    """What is not among the pictures, as parts of one sentence."""
     found = [
         (report.refused_files, "file could not be read and was refused", "files could not be read and were refused")
     ]
@@ -285,13 +285,14 @@ def _training(source: Source) -> list[tuple[str, str]]:
     spec, report, info = source.spec, source.report, source.info
     row = strategies().get(spec.strategy)
     steps = row is not None and row.takes_steps
-    val = (
-        f"{report.images.get('val', 0):,} more, and cross-validation over both chose the settings"
-        if report.val_out_of_fold
-        else f"{report.images.get('val', 0):,} more chose the settings"
-    )
+    train, val = report.images.get("train", 0), plural(report.images.get("val", 0), "validation picture")
     facts = [
-        ("Learned from", f"{plural(report.images.get('train', 0), 'picture')} (training); {val} (validation)"),
+        (
+            "Learned from",
+            f"{plural(train, 'training picture')} and {val}; cross-validation over both chose the settings"
+            if report.val_out_of_fold
+            else f"{plural(train, 'training picture')}; {val} chose the settings",
+        ),
         ("Started from (backbone)", _started(source)),
         ("What was re-trained (strategy)", f"{row.title if row else spec.strategy} ({spec.strategy})"),
         (
@@ -328,15 +329,12 @@ def _versions(source: Source) -> list[tuple[str, str]]:
     made = ", ".join(
         f"{short(name)} {short(version)}" for name, version in sorted(info.versions.items()) if name != "graft"
     )
-    rows = [
-        ("Graft", short(info.versions.get("graft", "not stated"))),
+    return [
+        (
+            "Graft, a program that trains image classifiers",
+            f"version {short(info.versions.get('graft', 'not stated'))}",
+        ),
         ("Libraries", made or "not stated"),
-        ("Backbone", short(info.backbone)),
-        ("Weights", weights),
+        ("Pretrained weights of the backbone", weights),
+        ("Seed of the split and of training", str(info.seed)),
     ]
-    if source.spec.version > 1:
-        rows.append(("Version of the data set", f"{source.spec.version:,}"))
-    if source.manifest and source.manifest.licence:
-        rows.append(("Licence of the pictures", short(source.manifest.licence, longest=200)))
-    rows.append(("Seed of the split and of training", str(info.seed)))
-    return rows

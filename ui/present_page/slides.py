@@ -103,13 +103,13 @@ def _outcome(result: Result) -> Slide:
     report, shown = result.report, result.report.shown
     names = [named(name, longest=_NAME) for name in report.classes]
     fit = sum(end <= _TOLD for end in accumulate(map(len, names)))
-    lines = (f"It tells {plural(len(names), 'kind')} of pictures apart: {enumerated(names, most=fit)}.",)
+    lines = (f"It tells {plural(len(names), 'class', 'classes')} of pictures apart: {enumerated(names, most=fit)}.",)
     if shown is None:
         return Slide(
             kind="outcome",
             title=record_again([named(name, longest=_NAME) for name in report.one_moment]),
             lines=lines,
-            note="These kinds show so few different things that the same had to be learned from and judged on, so no share of right answers is to be believed.",
+            note="The pictures of such a class show so few different things that the same had to be learned from and judged on, so no share of right answers is to be believed.",
         )
     return Slide(
         kind="outcome",
@@ -127,11 +127,16 @@ def made(result: Result) -> str:
         seconds = result.run.status().seconds.get("total")
     except GraftError:
         seconds = None
+    train, val = images.get("train", 0), images.get("val", 0)
+    learned = (
+        [f"learned from {plural(train + val, 'picture')}", "settings chosen by cross-validation over these"]
+        if result.report.val_out_of_fold
+        else [f"learned from {plural(train, 'picture')}", f"settings chosen by {val:,}"]
+    )
     parts = [
-        f"learned from {plural(images.get('train', 0), 'picture')}",
-        f"settings chosen by {images.get('val', 0):,}",
+        *learned,
         f"judged on {images.get('test', 0):,}",
-        f"network {spec.backbone} (backbone)",
+        f"started from {spec.backbone} (backbone)",
         f"re-trained: {strategy_title(spec.strategy).lower()} (strategy)",
         *([words.duration(seconds)] if seconds else []),
     ]
@@ -205,12 +210,12 @@ def _pictures(result: Result) -> list[Slide]:
 
 
 def _right_rule(report: Report) -> str:
-    kinds = len({answer.truth for answer in report.answers if answer.predicted == answer.truth})
-    of_each = A_SLIDE // kinds
+    classes = len({answer.truth for answer in report.answers if answer.predicted == answer.truth})
+    of_each = A_SLIDE // classes
     if of_each > 1:
-        return f"Chosen by a rule: {of_each} of each kind, from its surest right answer to its least sure one."
-    some = f"{A_SLIDE} of {kinds} kinds, evenly in their order; " if kinds > A_SLIDE else ""
-    return f"Chosen by a rule: {some}of each kind the right answer in the middle by how sure it is."
+        return f"Chosen by a rule: {of_each} of each class, from its surest right answer to its least sure one."
+    some = f"{A_SLIDE} of {classes} classes, evenly in their order; " if classes > A_SLIDE else ""
+    return f"Chosen by a rule: {some}of each class the right answer in the middle by how sure it is."
 
 
 def _picture(report: Report, answer: ImageAnswer, encoded: Encoded) -> Picture:
@@ -267,7 +272,7 @@ def _pairs(report: Report) -> Slide:
         title=confusion(report),
         pairs=pairs,
         note=f"The commonest confusions, {sum(pair.count for pair in pairs):,} of {plural(wrong, 'mistake')}; the Evaluate page has all "
-        f"{len(report.classes):,} kinds."
+        f"{len(report.classes):,} classes."
         if pairs
         else "",
     )
