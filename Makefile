@@ -37,7 +37,7 @@ lowest: .venv-lowest/ready
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks.speed "$(FOLDER)" --title "$(TITLE)"
 
-# writes the options of a run into README.md and into the arguments of tl_core.train, the settings into README.md and docs/deploy.md
+# writes the options of a run into docs/command-line.md and into the arguments of tl_core.train, the settings into docs/deploy.md
 options: .venv/app
 	$(BIN)/python -m tl_core.cli.write_options
 

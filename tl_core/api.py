@@ -82,7 +82,7 @@ def train(
 ) -> dict[str, Any]:
     """Read `data` (a folder, a zip or `sample:NAME`), train a classifier on it, measure it, and write its bundle.
 
-    The options are those of `python -m tl_core train`, and README explains each; None leaves the choice to Graft.
+    The options are those of `python -m tl_core train`, and docs/command-line.md explains each; None leaves the choice to Graft.
     `groups` is a CSV with the columns `file` and `group`: pictures of a group are not divided between learning and judging.
     `recipe` is deprecated: a mapping of the options from `optimizer` on. `on_event` is called with each event as it comes. If
     it raises, or the call is interrupted, the job is cancelled.

@@ -1,6 +1,6 @@
 """What an operator sets through environment variables: one table, `Settings`, with defaults for a person, an office and a Space.
 
-The tables in README.md and docs/deploy.md are written from it by `make options`.
+The table in docs/deploy.md is written from it by `make options`.
 """
 
 from __future__ import annotations

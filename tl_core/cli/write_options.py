@@ -1,7 +1,7 @@
 """Writes what tables of the program say into the texts that repeat it: `make options`.
 
-The options of a run become a table in README.md and the arguments of `tl_core.train`; the operator's settings become a table in
-README.md and docs/deploy.md.
+The options of a run become a table in docs/command-line.md and the arguments of `tl_core.train`; the operator's settings become a table in
+docs/deploy.md.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from tl_core import settings
 from tl_core.documents.options import OPTIONS, Option
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "command-line.md"
 DEPLOY = ROOT / "docs" / "deploy.md"
 SOURCE = ROOT / "tl_core" / "api.py"
 
 
-def with_table(readme: str) -> str:
-    """The text of README.md with the table of today between its two marks."""
+def with_table(text: str) -> str:
+    """The text of docs/command-line.md with the table of today between its two marks."""
     rows = "\n".join(_row(option) for option in OPTIONS.values())
     head = "| option | values | default | what it does | used with |\n| --- | --- | --- | --- | --- |"
     return _between(
         "<!-- options of a run: written by make options -->",
         f"\n\n{head}\n{rows}\n\n",
         "<!-- end of the options of a run -->",
-        readme,
+        text,
     )
 
 
 def with_settings(text: str) -> str:
-    """The text of README.md or docs/deploy.md with the table of the operator's settings between its two marks."""
+    """The text of docs/deploy.md with the table of the operator's settings between its two marks."""
     rows = "\n".join(_setting_row(name, field) for name, field in settings.variables().items())
     head = f"| variable | meaning | {' | '.join(settings.PRESETS)} |\n| --- | --- |{' --- |' * len(settings.PRESETS)}"
     return _between(
@@ -73,6 +73,6 @@ def _argument(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_settings(with_table(README.read_text(encoding="utf-8"))), encoding="utf-8")
+    COMMANDS.write_text(with_table(COMMANDS.read_text(encoding="utf-8")), encoding="utf-8")
     DEPLOY.write_text(with_settings(DEPLOY.read_text(encoding="utf-8")), encoding="utf-8")
     SOURCE.write_text(with_arguments(SOURCE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,7 +1,7 @@
 """The options of a training run, one row each: name, type, range, default, title, help, and when it has an effect.
 
 A row is a field of `RunOptions` or `Recipe` with an `Option` beside its type. The command line, the widgets of the Train
-page, the messages about wrong values, the table in README and the arguments of `tl_core.train` are made from these rows
+page, the messages about wrong values, the table in docs/command-line.md and the arguments of `tl_core.train` are made from these rows
 (`OPTIONS`), the last two by `make options`.
 """
 
@@ -45,7 +45,7 @@ class Option:
     title: str
     """The label on the page."""
     help: str
-    """One or two sentences for the command line, the page and README."""
+    """One or two sentences for the command line, the page and docs/command-line.md."""
     tab: str | None
     """Tab of the page's folded settings; None where the page has a place of its own for it."""
     when: Condition = "always"
