@@ -44,7 +44,7 @@ STAGES = 2
 HEAD = """# Strategies, measured
 
 Written by `benchmarks/strategies.py`. Each strategy that fits EfficientNet-Lite0 (all but lora, which needs a transformer) ran on it with its
-defaults at 224 px, and all were judged on the same held-out pictures. "Right on held-out" is the accuracy on pictures that took no part in training, the mean of the seeds, with the 95 % Wilson
+defaults at 224 px, and all were judged on the same test pictures (held out). "Right on test pictures" is the accuracy on pictures that took no part in training, the mean of the seeds, with the 95 % Wilson
 interval for that many pictures. Seconds and memory are those of the worker of one run, the median of the seeds, with decoded pixels and frozen
 features of earlier runs in the cache. Memory is without mapped files.
 """
@@ -133,7 +133,7 @@ def _same(run: RunFolder, dataset: DatasetFolder, name: str, seed: int, epochs: 
 def table(results: list[tuple[Line, list[RunSummary]]]) -> str:
     """The results as Markdown, the best on validation first."""
     lines = [
-        "| strategy | right on held-out | on validation | epochs | seconds | memory MB | parameters that learn | seeds |",
+        "| strategy | right on test pictures | on validation pictures | epochs | seconds | memory MB | parameters that learn | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     ranked = sorted(results, key=lambda entry: -mean(run.val_accuracy for run in entry[1]))

@@ -93,8 +93,8 @@ DATA = Place(
     step=Step(
         title="Bring pictures",
         promise="One folder a class, or photos from your phone. Twenty a class is a good start.",
-        tour="Every picture was opened, checked and sorted by class. Some are held out now, for an honest test later.",
-        tour_meanwhile="The pictures of the sample are being read: each is opened and checked, and a broken one would be set aside "
+        tour="Every picture was opened, checked and sorted by class. Some are held out from training, for an honest test later (test pictures).",
+        tour_meanwhile="The pictures of the sample are being read: each is opened and checked, and a broken one would be refused, "
         "with its reason.",
         onward="Next: train",
     ),
@@ -114,8 +114,9 @@ TRAIN = Place(
     step=Step(
         title="Train",
         promise="A network that has seen a million photos learns your classes: seconds on any computer.",
-        tour="A network that already knows a million photos looks at each picture once; only a new last layer learns your classes.",
-        tour_meanwhile="It is learning now. Each picture runs through the frozen network once, then the new last layer is fitted.",
+        tour="A network that has seen a million photos looked at each picture once; only a new last layer (head) learned your classes.",
+        tour_meanwhile="It is learning now. Each picture runs once through the network, which stays as it is (frozen); then a new last layer "
+        "(head) is fitted.",
         onward="Next: how good is it?",
     ),
 )
@@ -130,8 +131,8 @@ EVALUATE = Place(
     step=Step(
         title="See how far to trust it",
         promise="It is tested on pictures it never saw. Its mistakes are shown as pictures.",
-        tour="These pictures were kept away from training, so the number can be trusted. Orange cells are mistakes: click one "
-        "and look.",
+        tour="Each picture was judged without having been learned from, so the number can be trusted. Orange cells are mistakes: click "
+        "one and look.",
         onward="Next: try it",
     ),
 )
@@ -145,8 +146,8 @@ PREDICT = Place(
     step=Step(
         title="Use it",
         promise="Try it on new pictures here, and take it home as one file.",
-        tour="Your turn: hold something before the camera, bring a photo, or take pictures that were held out. It answers, and says how "
-        "sure it is. The same file is what you take home.",
+        tour="Your turn: hold something before the camera, bring a photo, or take test pictures. It answers, and says how sure "
+        "it is. The same file is what you take home.",
     ),
 )
 COMPARE = Place(

@@ -304,13 +304,13 @@ def offer_held_out(run: RunFolder, dataset: DatasetFolder) -> list[ImageEntry]:
         st.session_state[asked], st.session_state[key] = offered, held_out(run, dataset)
 
     with st.container(border=True):
-        st.markdown("**Or test pictures of yours, which it never learned from** (held out)")
+        st.markdown("**Or test pictures of yours**, which it never learned from (held out)")
         grids.strip(
             [dataset.thumbnail(image) for image in offered],
-            alt=f"{len(offered)} held-out pictures",
+            alt=f"{plural(len(offered), 'test picture')}",
             places=max(1, len(offered)),
         )
-        st.button("Try three held-out pictures", icon=":material/casino:", key="held-out", on_click=take)
+        st.button("Try three test pictures", icon=":material/casino:", key="held-out", on_click=take)
     taken: list[ImageEntry] = st.session_state.pop(asked, [])
     return taken
 

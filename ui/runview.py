@@ -75,7 +75,7 @@ def settings(run: RunFolder) -> list[str]:
 def of_version(run: RunFolder) -> str:
     """Which version of the data set it learned from, to be put behind other words; empty for the first."""
     number = run.spec().version
-    return f", version {number} of the data" if number > 1 else ""
+    return f", version {number} of the data set" if number > 1 else ""
 
 
 def watch(here: Here, run: RunFolder) -> None:

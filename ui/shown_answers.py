@@ -77,7 +77,7 @@ def strip() -> None:
     st.caption(
         f"Rendered pictures, and what Graft {shown.version} answered after it had learned from others for some seconds. Of all "
         f"{every.images} it names {percent(every.accuracy)} rightly ({interval(*every.interval)}), each judged without having been "
-        f"learned from (cross-validated). Here: the surest right answer of each kind, and the {_MISTAKES} surest mistakes."
+        f"learned from (cross-validated). Here: the surest right answer of each class, and the {_MISTAKES} surest mistakes."
     )
 
 

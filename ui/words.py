@@ -21,7 +21,11 @@ from tl_core.wording import percent as percent
 from tl_core.wording import plural as plural
 from ui.server_paths import shortened
 
-SPLIT_WORDS = {"train": "to learn from (training)", "val": "to choose by (validation)", "test": "held out (test)"}
+SPLIT_WORDS = {
+    "train": "to learn from (training)",
+    "val": "to choose settings by (validation)",
+    "test": "held out (test)",
+}
 """What the pictures of each split are for, with the field's term."""
 DEVICE_WORDS = {"cpu": "this processor (CPU)", "cuda": "this GPU", "mps": "this Mac's GPU"}
 _OPEN = {AUTO: "Let the rule decide", DEFAULT: "The default strategy"}

@@ -33,7 +33,7 @@ def put(title: str, part: str, text: str) -> None:
 def race(title: str, results: Sequence[Result]) -> str:
     by = {result.entrant.title: result for result in results}
     lines = [
-        "| | right on held-out | seconds, folder to saved model | an epoch, s | images a second | memory MB | seeds |",
+        "| | right on test pictures | seconds, folder to saved model | an epoch, s | images a second | memory MB | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
@@ -65,7 +65,7 @@ def race(title: str, results: Sequence[Result]) -> str:
     said = (
         "All entrants ran one after another, with the same split and the same weights of EfficientNet-Lite0. Figures are medians, "
         "with the smallest and the largest. Memory is that of all processes of a command at one time, without mapped and shared "
-        "files. The interval is the 95 % Wilson interval for the held-out pictures of one run."
+        "files. The interval is the 95 % Wilson interval for the test pictures of one run."
     )
     return "\n".join([said, "", *lines, "", _picture(plot)])
 

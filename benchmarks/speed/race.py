@@ -61,7 +61,7 @@ class Result:
     """Seconds of each epoch of each run, judging on validation included."""
     peak_mb: float
     images: int
-    """Number of held-out images."""
+    """Number of test images."""
 
     @property
     def accuracy(self) -> float:

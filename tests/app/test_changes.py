@@ -151,10 +151,10 @@ def test_pages_say_which_version_a_run_learned_from(open_page: Open) -> None:
     assert "of the data" not in text(open_page())
     second = records.run(where, data)
     second.write_spec(second.spec().model_copy(update={"version": 2}))
-    assert text(open_page()).count("version 2 of the data") == 1
+    assert text(open_page()).count("version 2 of the data set") == 1
     app = open_page("pages/3_Evaluate.py", run=second.id)
-    assert [option.endswith("version 2 of the data") for option in app.selectbox[0].options] == [True, False]
-    assert "Runs on different versions of the data were judged on different pictures" in text(
+    assert [option.endswith("version 2 of the data set") for option in app.selectbox[0].options] == [True, False]
+    assert "Runs on different versions of the data set were judged on different pictures" in text(
         open_page("pages/6_Ideas.py", dataset=data.id)
     )
 

@@ -136,8 +136,8 @@ def test_after_a_retrain_evaluate_leads_to_the_run_before_on_the_same_pictures(
     next(button for button in app.button if button.label == "Compare with another run").click().run()
     assert app.title[0].value == "Compare"
     assert box(app) == [old.id, new.id]
-    assert app.header[0].value == "B (version 2 of the data) is better than A"
-    assert "version 2 of the data" in app.dataframe[0].value["How"][1]
+    assert app.header[0].value == "B (version 2 of the data set) is better than A"
+    assert "version 2 of the data set" in app.dataframe[0].value["How"][1]
 
 
 def test_evaluate_offers_no_comparison_with_nothing(open_page: Open, data: DatasetFolder) -> None:

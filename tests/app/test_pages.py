@@ -182,7 +182,7 @@ def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headli
     assert not app.exception
     said = app.header[0].value.replace("\u202f", " ")
     assert said == "75 % right on 60 pictures, cross-validated (63 to 84 %)"
-    assert "The delivered head was right on 89" in text(app)
+    assert "the delivered head was right on 89" in text(app)
     assert "the true share lies in the range in brackets" in text(app), "which stands above"
 
 

@@ -93,7 +93,7 @@ def test_without_answers_the_page_shows_what_it_tells_apart_and_what_to_do(
     assert "It tells 3 classes apart" in text(app)
     assert "Drop a picture above" in text(app)
     pictures = {image.proto.imgs[0].alt for image in app.get("image")}
-    assert pictures == {"3 held-out pictures", "a picture of cup", "a picture of plate", "a picture of bowl"}
+    assert pictures == {"3 test pictures", "a picture of cup", "a picture of plate", "a picture of bowl"}
     app.button(key="held-out").click().run()
     assert text(app).count("Never seen in training") == 3
     assert "It tells 3 classes apart" not in text(app)

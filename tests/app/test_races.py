@@ -82,9 +82,9 @@ def test_a_race_that_has_ended_shows_how_its_runs_stand_and_what_the_test_says(
     said = _said(app)
     assert "**1. Head only**" in said, "of two alike the quicker one"
     assert "**2. Last stages**" in said
-    assert "90 % right on validation (60 to 100 %); 89 % on the test (60 to 100 %)" in said
+    assert "90 % right on validation pictures (60 to 100 %); 89 % on test pictures (60 to 100 %)" in said
     assert "Stopped after epoch 3 of 5." in said
-    assert "10 % right on validation at best" in said
+    assert "10 % right on validation pictures at best" in said
     assert "Not begun: the time was up." in said
     assert (
         "Against “Last stages” on efficientnet_lite0: cannot tell with 9 pictures; both are right equally often."

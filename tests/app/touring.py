@@ -41,7 +41,7 @@ def main(token: str) -> None:
         errors += [error.value for error in app.error]
         if place is TRAIN:
             errors += _every_strategy(app)
-    next(button for button in app.button if button.label == "Try three held-out pictures").click().run()
+    next(button for button in app.button if button.label == "Try three test pictures").click().run()
     errors += [error.value for error in app.error]
     answered = sum("Never seen in training" in str(element.value) for element in app.markdown)
     resident = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())

@@ -62,7 +62,7 @@ def _choose(name: str) -> Callable[[Page], None]:
 
 
 def _answers(page: Page) -> None:
-    page.get_by_role("button", name="Try three held-out pictures").click()
+    page.get_by_role("button", name="Try three test pictures").click()
     page.get_by_text("Never seen in training").first.wait_for()
 
 

@@ -108,7 +108,7 @@ def tour(page: Page, address: str, folder: Path) -> None:
     page.get_by_text("The pictures behind a cell").wait_for()
     take(page, folder / "evaluate.webp", WIDE, until=page.get_by_text("Green: right."))
     page.get_by_role("link", name="Predict").click()
-    page.get_by_role("button", name="Try three held-out pictures").click()
+    page.get_by_role("button", name="Try three test pictures").click()
     page.get_by_text("Never seen in training").first.wait_for()
     bars = page.locator(".graft-bars")
     take(page, folder / "predict.webp", WIDE, until=bars.last)

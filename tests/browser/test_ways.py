@@ -97,9 +97,9 @@ def test_three_clicks_from_home_to_a_classifier_and_the_tour(page: Page, address
         look(page, f"tour-{button.split()[1]}")
         following.click()
     expect(page.get_by_text("Show me, 4 of 4.")).to_be_visible()
-    # The visitor's own picture: the camera is on; where there is none, a held-out picture is one click away.
+    # The visitor's own picture: the camera is on; where there is none, a test picture is one click away.
     expect(page.get_by_test_id("stCameraInput")).to_be_visible()
-    page.get_by_role("button", name="Try three held-out pictures").click()
+    page.get_by_role("button", name="Try three test pictures").click()
     expect(page.get_by_text("Never seen in training:").first).to_be_visible()
     look(page, "tour-end")
     page.get_by_role("button", name="Now with my pictures").click()

@@ -60,13 +60,13 @@ def test_train_says_the_headline_by_its_name_and_the_test_beside_it(
     tell(result)
     first, *others = capsys.readouterr().out.splitlines()
     assert first == "Cross-validated: 90.0 % right on 60 pictures (80.0 % to 95.0 %)."
-    assert any("on 9 pictures" in line and line.endswith("that it had never seen.") for line in others)
+    assert any("right on 9 test pictures it had never seen (" in line for line in others)
     tell(result | {"headline": "test"})
     assert "Cross-validated" not in capsys.readouterr().out
     tell(result | {"headline": None, "one_moment": ["apple", "Kirsche"]})
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("All of one moment: record apple and Kirsche again elsewhere. No accuracy can be trusted")
-    assert "on 9 pictures" in second
+    assert "right on 9 test pictures (" in second, "they show what was learned from"
 
 
 def test_train_says_on_which_gpu_it_was(trained: Trained, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

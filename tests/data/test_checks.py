@@ -386,7 +386,7 @@ def test_near_copies_across_the_users_own_splits_are_a_leak() -> None:
     assert checks.leaked_rows(leaking) == [8, 9]
     (found,) = _of_kind("copy_across_splits", leaking)
     assert set(found.rows) == {0, 7, 8, 9}
-    assert "2 held-out pictures show" in found.message
+    assert "2 pictures of val and test show" in found.message
     assert checks.leaked_rows(_grouped([None] * 20, splits)) == []
     assert checks.leaked_rows(_grouped([0] * 20)) == [], "a split of ours leaks nothing"
 

@@ -69,8 +69,8 @@ def test_the_walk_is_gone_through_twice_with_photographs_that_are_here_and_nothi
     assert all(step.first and step.again for step in found.steps)
     assert found.walk_seconds == pytest.approx(sum(step.again or 0.0 for step in found.steps))
     titles = [event.title for event in heard if isinstance(event, StageStarted)]
-    half = titles.index("Answering held-out pictures") + 1
-    assert titles[-1] == "Answering held-out pictures, the second time"
+    half = titles.index("Answering test pictures") + 1
+    assert titles[-1] == "Answering test pictures, the second time"
     assert not any("the second time" in title for title in titles[:half])
     assert len(looks) > len(titles[:half]) / 10
     (slow,) = found.problems

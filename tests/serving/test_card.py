@@ -44,7 +44,7 @@ def report() -> Report:
 
 def test_says_what_was_measured_and_how_sure_that_is() -> None:
     card = model_card(bundle_info(), report())
-    assert "**90.0% right** on 60 pictures it had never seen" in card
+    assert "**90.0% right** on 60 test pictures it had never seen" in card
     assert "80.0% to 95.0%" in card
     assert "| green | 0.900 | 0.800 | 0.850 | 20 |" in card
     assert "; macro F1 0.850." in card
@@ -57,6 +57,8 @@ def test_pictures_that_show_what_was_learned_from_are_not_called_unseen() -> Non
     card = model_card(bundle_info(), report().model_copy(update={"leak": leak}))
     assert "it had never seen" not in card
     assert "6 of these show what it learned from as well" in card
+    of_one_moment = report().model_copy(update={"headline": None, "one_moment": ("red",)})
+    assert "it had never seen" not in model_card(bundle_info(), of_one_moment)
 
 
 def test_says_what_the_threshold_gives() -> None:

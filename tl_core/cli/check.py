@@ -13,7 +13,6 @@ import typer
 from tl_core import settings
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Groups, Json
-from tl_core.documents.manifest import SPLITS
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import SpecError
@@ -37,7 +36,7 @@ def check(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A JSON file of remedies: with --out, a copy of DATA is written in which they are applied.",
+            help="A JSON file of changes (remedies): with --out, a copy of DATA is written in which they are made.",
         ),
     ] = None,
     out: Annotated[
@@ -139,7 +138,10 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
             if finding.stops:
                 show.aside(f"{_BLOCKED} {finding.message}")
         return
-    show.table(["class", *SPLITS], [[name, *map(str, parts.values())] for name, parts in counts.items()])
+    show.table(
+        ["class", "training", "validation", "test"],
+        [[name, *map(str, parts.values())] for name, parts in counts.items()],
+    )
     show.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
     for finding in found:
         show.line(f"{_BLOCKED} {finding.message}" if finding.stops else finding.message)

@@ -12,7 +12,10 @@ from tl_core.cli.parameters import Json
 
 _LISTED = 10
 """Rows of the table; all slices are in the JSON."""
-_JUDGED_BY = {"cross_validated": "the cross-validated answers to all", "test": "the answers to the test"}
+_JUDGED_BY = {
+    "cross_validated": "the cross-validated answers to all {images:,} pictures",
+    "test": "the answers to the {images:,} test pictures",
+}
 
 
 def slices(
@@ -38,15 +41,15 @@ def slices(
         ]
         show.as_json(found.model_dump(mode="json", include={"judged_by", "images", "accuracy"}) | {"slices": listed})
         return
-    looked_at = f"{len(found.slices)} slices were looked at"
+    looked_at = f"{len(found.slices)} kinds (slices) were looked at"
     if findings:
         show.line(
-            f"It fails more often than chance explains on {len(findings)} of the {looked_at.replace(' were', '')}."
+            f"It fails more often than chance explains on {len(findings)} of the {len(found.slices)} kinds of pictures (slices) looked at."
         )
     else:
         show.line(f"No kind of picture fails more often than chance explains; {looked_at}.")
     show.table(
-        ["finding", "kind", "pictures", "images", "right", "95 %", "elsewhere", "p"],
+        ["finding", "kind", "pictures", "number", "right", "95 %", "elsewhere", "p"],
         [
             [
                 "yes" if one in findings else "",
@@ -62,6 +65,6 @@ def slices(
         ],
     )
     show.line(
-        f"Judged by {_JUDGED_BY[found.judged_by]} {found.images:,} pictures, {show.percent(found.accuracy)} right. Pictures are compared with "
+        f"Judged by {_JUDGED_BY[found.judged_by].format(images=found.images)}, {show.percent(found.accuracy)} right. Pictures are compared with "
         "others of their class; p is corrected for all slices."
     )

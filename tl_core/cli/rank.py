@@ -67,7 +67,7 @@ def rank(
         ],
     )
     show.line(
-        f"Right: a fitted head on the frozen backbone, cross-validated on {ranking.images:,} training pictures of "
+        f"Right: a fitted last layer (head) on the frozen backbone, cross-validated on {ranking.images:,} training pictures of "
         f"{ranking.classes} classes. Seconds: for the features of all pictures."
     )
     for name, reason in ranking.failed.items():

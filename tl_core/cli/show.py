@@ -63,10 +63,10 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %" if fraction in (0.0, 1.0) else f"{100 * fraction:.1f} %"
 
 
-def accuracy(fraction: float, interval: Sequence[float], images: int) -> str:
-    """An accuracy with its interval and the number of pictures, as every command prints it."""
+def accuracy(fraction: float, interval: Sequence[float], images: int, pictures: str = "pictures") -> str:
+    """An accuracy with its interval and the number of pictures, as every command prints it; `pictures` says which they are."""
     low, high = interval
-    return f"{percent(fraction)} right on {images:,} pictures ({percent(low)} to {percent(high)})"
+    return f"{percent(fraction)} right on {images:,} {pictures} ({percent(low)} to {percent(high)})"
 
 
 def leak(images: int, without: str | None) -> None:

@@ -73,7 +73,9 @@ def tell_strategy(result: dict[str, Any]) -> None:
 
 def tell(result: dict[str, Any]) -> None:
     """The result of a run in words."""
-    said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"])
+    like_learned = result["leaked_images"] or result["headline"] is None
+    pictures = "test pictures" if like_learned else "test pictures it had never seen"
+    said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"], pictures)
     if result["headline"] is None:
         show.line(
             f"{record_again(result['one_moment'])}. No accuracy can be trusted until then; these pictures alone gave:"
@@ -81,8 +83,10 @@ def tell(result: dict[str, Any]) -> None:
     elif result["headline"] == "cross_validated":
         images = sum(result[f"{split}_images"] for split in SPLITS)
         show.line(f"Cross-validated: {show.accuracy(result['cv_accuracy'], result['cv_interval'], images)}.")
-        show.line("Each was answered once by a head that had not seen it. The test is small, and has less to say:")
-    show.line(f"{said}." if result["leaked_images"] else f"{said} that it had never seen.")
+        show.line(
+            "Each was answered once by a last layer (head) that had not learned from it. The test pictures alone say less:"
+        )
+    show.line(f"{said}.")
     if result["leaked_images"]:
         images, leaked = result["test_images"], result["leaked_images"]
         without, interval = result["test_accuracy_without_leaked"], result["test_interval_without_leaked"]

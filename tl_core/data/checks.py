@@ -277,7 +277,7 @@ def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
         )
         yield Found(
             f"{what} {'is' if exact + near == 1 else 'are'} in more than one of your train, val and test folders, among them "
-            f"{manifest.images[groups[0][0]].name!r}; {_count(len(leaked), 'held-out picture shows', 'held-out pictures show')} what is learned "
+            f"{manifest.images[groups[0][0]].name!r}; {_count(len(leaked), 'picture of val or test shows', 'pictures of val and test show')} what is learned "
             "from. A picture that is both learned from and judged on makes the result look "
             "better than it is: leave it in one of the folders only.",
             rows=[row for group in groups for row in group],

@@ -128,7 +128,7 @@ class _Walk:
         self._finish(jobs.submit_training(self.place, self._dataset, strategy=HEAD_ONLY))
 
     def answer(self) -> None:
-        self.on_event(StageStarted(stage="evaluation", title="Answering held-out pictures"))
+        self.on_event(StageStarted(stage="evaluation", title="Answering test pictures"))
         run, images = self.made[-1], self._dataset.manifest().images
         assert isinstance(run, RunFolder)
         held_out = [images[answer.row] for answer in run.report().answers[:_PICTURES]]
@@ -191,7 +191,7 @@ def _problems(found: Rehearsal, store: Store, size: int) -> list[str]:
     walk = found.walk_seconds
     if walk is not None and walk > LONGEST_WALK:
         problems.append(
-            f"The walk takes {duration(walk)} here, and people wait for {duration(LONGEST_WALK)} at most. Open a finished run "
+            f"The tour takes {duration(walk)} here, and people wait for {duration(LONGEST_WALK)} at most. Open a finished run "
             "instead of training before them."
         )
     try:

@@ -81,14 +81,15 @@ def _started(info: BundleInfo) -> str:
 def _measured(report: Report) -> str:
     test = report.test
     low, high = test.interval
-    split = "that its maker set aside" if report.own_split else "that were set aside at random"
+    split = "which its maker held out" if report.own_split else "held out at random"
+    unseen = "" if report.leak or report.shown is None else " it had never seen"
     others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(test))
     headings, classes = class_table(test)
     table = [headings, ["---"] * len(headings), *([_plain(name), *cells] for name, *cells in classes[:_SHOWN])]
     return "\n".join(
         [
             *_before_the_test(report),
-            f"**{test.accuracy:.1%} right** on {test.images} pictures{'' if report.leak else ' it had never seen'}, {split} "
+            f"**{test.accuracy:.1%} right** on {test.images} test pictures{unseen}, {split} "
             f"(95 % interval {low:.1%} to {high:.1%}){others}.",
             *_leaked(report),
             _learned(report),
@@ -121,8 +122,8 @@ def _before_the_test(report: Report) -> list[str]:
         return []
     low, high = found.interval
     return [
-        f"**Cross-validated: {found.accuracy:.1%} right** on all {found.images} pictures, each answered once by a head that had not seen "
-        f"it (95 % interval {low:.1%} to {high:.1%}). The test is small, and has less to say:",
+        f"**Cross-validated: {found.accuracy:.1%} right** on all {found.images} pictures, each answered once by a last layer (head) that had "
+        f"not learned from it (95 % interval {low:.1%} to {high:.1%}). The test pictures alone say less:",
         "",
     ]
 

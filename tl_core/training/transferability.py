@@ -74,8 +74,8 @@ class Transferability:
             else "so the pictures count as different from what it learned before"
         )
         return (
-            f"A new head on the frozen {backbone} tells {100 * self.accuracy:.0f} % of the training images apart "
-            f"({100 * low:.0f} to {100 * high:.0f} %, each judged by a head that never saw it), {100 * self.share:.0f} % of the "
+            f"A new head on the frozen {backbone} tells {100 * self.accuracy:.0f} % of the training pictures apart "
+            f"({100 * low:.0f} to {100 * high:.0f} %, each judged by a head that had not learned from it), {100 * self.share:.0f} % of the "
             f"way from chance to perfect, {verdict}."
         )
 

@@ -114,7 +114,7 @@ def _table(found: Together, letters: str) -> None:
         ),
         "MB": st.column_config.NumberColumn(help="Size of its bundle", format="%.1f", width=70),
         "How": st.column_config.TextColumn(
-            help="Backbone, strategy, and the version of the data unless it is the first"
+            help="Backbone, strategy, and the version of the data set unless it is the first"
         ),
     }
     st.dataframe(table, column_config=config, hide_index=True, key="compared-runs")

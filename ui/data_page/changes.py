@@ -90,7 +90,7 @@ def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary
         key=f"{key}-{dataset.id}",
         type="primary" if primary else "secondary",
         icon=":material/done_all:",
-        help="Makes a new version of this data set. The one from before stays, and so do classifiers that learned from it",
+        help="Makes a new version of this data set with these changes (remedies). The one from before stays, and so do classifiers that learned from it",
         on_click=_attempt,
         args=(_apply, dataset, waiting),
     )

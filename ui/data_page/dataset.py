@@ -87,11 +87,11 @@ def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
     charts.show(figure, key=f"counts-{dataset.id}", alt="Pictures per class and split")
     if manifest.own_splits:
         st.caption(
-            "The split into parts is your own. Where it has no part to measure on (test), its part to choose settings by (validation) is held out instead; a validation part that is then missing is cut from the part to learn from (train)."
+            "The split into these parts is your own. Where it has no test pictures, its validation pictures are held out instead; validation pictures that are then missing are cut from the training pictures."
         )
     else:
         st.caption(
-            "About 70 % to learn from (train), 15 % to choose settings by (validation), 15 % held out to measure on (test): the split of the default seed."
+            "About 70 % to learn from (training), 15 % to choose settings by (validation), 15 % held out (test): the split of the default seed."
             + (" The pictures from before stay in the parts that they were in." if manifest.former else "")
             + _beside(len(manifest.images) - sum(sum(parts.values()) for parts in table.values()))
         )

@@ -75,15 +75,15 @@ def top(result: Result) -> None:
         )
     elif report.headline == "cross_validated":
         st.caption(
-            f"Each of the {plural(shown.images, 'picture')} was answered once by a head that had learned from others, with settings chosen "
-            f"without it. {plural(test.images, 'test picture')} alone say less. The delivered head was right on "
-            f"{percent(test.accuracy)} of them ({interval(*test.interval)}); all that follows is about these."
+            f"Each of the {plural(shown.images, 'picture')} was answered once by a last layer (head) that had not learned from it, with settings "
+            f"chosen without it. {plural(test.images, 'test picture')} alone say less: the delivered head was right on "
+            f"{percent(test.accuracy)} of them ({interval(*test.interval)}). All that follows is about these."
         )
     where = f"({interval(*test.interval)})" if shown is None else "in brackets"
-    whose = "pictures that you set apart" if result.report.own_split else "pictures held out before training"
+    whose = "that you held out" if result.report.own_split else "held out before training"
     st.caption(
-        f"Measured on the {result.report.measured_on} split: {whose}, {plural(test.images, 'picture')}. In 95 of 100 cases the true "
-        f"share lies in the range {where}. {_chosen_by(result.report)}: {percent(val.accuracy)}."
+        f"Measured on {plural(test.images, 'test picture')} {whose}. In 95 of 100 cases the true share lies in the range {where}. "
+        f"{_chosen_by(result.report)}: {percent(val.accuracy)}."
     )
     if report.leak:
         _leak(report.leak)
@@ -114,7 +114,10 @@ def _leak(leak: Leak) -> None:
 def _chosen_by(report: Report) -> str:
     """On which pictures the settings were chosen, as the beginning of a sentence that ends with the accuracy on them."""
     if report.val_out_of_fold:
-        return f"Out of fold on the {plural(report.val.images, 'picture')} that it learned from, in the cross-validation that chose the settings"
+        return (
+            f"On the {plural(report.val.images, 'picture')} that it learned from, each answered by a head that had not (out of fold), in the "
+            "cross-validation that chose the settings"
+        )
     return f"On the {plural(report.val.images, 'validation picture')}, which chose the settings"
 
 
@@ -207,7 +210,7 @@ def per_class(result: Result) -> None:
             metric.heading: st.column_config.NumberColumn(help=metric.meaning, format="%.0f %%", width=66)
             for metric in CLASS_METRICS.values()
         },
-        "Pictures": st.column_config.NumberColumn(help="In the test split (held out)", width=58),
+        "Pictures": st.column_config.NumberColumn(help="Test pictures of the class (held out)", width=58),
     }
     table = {
         "Class": [row.name for row in rows],
@@ -230,7 +233,7 @@ def worst(result: Result, explain: Explain) -> None:
     if result.dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be shown.")
         return
-    st.markdown("Wrong, and sure of it. A wrong label in the data shows up here, too.")
+    st.markdown("Wrong, and sure of it. A picture that is in the wrong class (a wrong label) shows up here, too.")
     classes = result.report.classes
     captions = [
         f"said **{plain(classes[answer.predicted], longest=24)}**, {percent(answer.probability)} sure; "

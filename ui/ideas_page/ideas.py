@@ -133,7 +133,7 @@ def numbers(here: Here) -> None:
         f"{plural(len(found), 'run')} on these pictures{', each' if len(found) > 1 else ''} judged on its test pictures (held out). The bar is the range that the "
         "true share lies in, in 95 of 100 cases: where two bars overlap widely, the difference may be luck."
         + (
-            " Runs on different versions of the data were judged on different pictures."
+            " Runs on different versions of the data set were judged on different pictures."
             if len({run.spec().version for run, _ in found}) > 1
             else ""
         )

@@ -1,4 +1,4 @@
-"""Rehearse, a dialog on Home: asks for the camera, then goes through the guided tour's walk on this server, and says what is missing.
+"""Rehearse, a dialog on Home: asks for the camera, then goes through the guided tour on this server, and says what is missing.
 
 The rehearsal works in the script's own run, which draws its progress. Closing the dialog or leaving the page ends that run, and with it
 the rehearsal's job.
@@ -55,7 +55,7 @@ def offer() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.button("Rehearse", key="rehearse", type="tertiary", icon=":material/checklist:", on_click=_open)
         st.caption(
-            "Before you show it to people: runs everything once on this server, and asks for the camera.",
+            "Before you show it to people: goes through “Show me” twice on this server, and asks for the camera.",
             width="content",
         )
 
@@ -79,7 +79,7 @@ def _close() -> None:
 
 def _body(workspace: Workspace, rehearsing: _Rehearsing) -> None:
     st.markdown(
-        "So that nothing fails in front of people: the sample is read, a classifier trained and held-out pictures answered, twice. The "
+        "So that nothing fails in front of people: the sample is read, a classifier trained and test pictures answered, twice. The "
         "first time prepares; the second is what people will see. Closing this stops it, and nothing of it is kept among your runs."
     )
     if rehearsing.camera is None:
@@ -150,7 +150,7 @@ def _tell(found: Rehearsal) -> None:
             with st.expander("Show log", icon=":material/article:"):
                 st.code(shortened_log(step.log), language=None, height=260, wrap_lines=True)
     if found.missing:
-        st.markdown("**What is missing**, though the walk does not need it:")
+        st.markdown("**What is missing**, though the tour does not need it:")
         st.markdown("\n".join(f"- {plain(sentence, longest=600)}" for sentence in found.missing))
 
 

@@ -124,9 +124,9 @@ def _figures(row: Standing) -> str:
     parts = []
     if row.val_accuracy is not None and row.val_interval is not None:
         best = "" if row.state == "done" else " at best"
-        parts.append(f"{percent(row.val_accuracy)} right on validation{best} ({interval(*row.val_interval)})")
+        parts.append(f"{percent(row.val_accuracy)} right on validation pictures{best} ({interval(*row.val_interval)})")
     if row.test_accuracy is not None and row.test_interval is not None:
-        parts.append(f"{percent(row.test_accuracy)} on the test ({interval(*row.test_interval)})")
+        parts.append(f"{percent(row.test_accuracy)} on test pictures ({interval(*row.test_interval)})")
     return "; ".join(parts)
 
 
@@ -144,7 +144,7 @@ def _verdicts(here: Here, race: RaceFolder, board: Leaderboard) -> None:
     found = first_against_others(race)
     if not found:
         return
-    st.markdown(f"**What the test says of {titles[board.rows[0].run]}**")
+    st.markdown(f"**What the test pictures say of {titles[board.rows[0].run]}**")
     for one in found:
         st.markdown(f"- Against {titles[one.run]}: {one.comparison.said}.")
     if st.button("Compare them", icon=COMPARE.icon, key="race-compare"):

@@ -181,7 +181,7 @@ def test_where_a_gpu_answers_otherwise_than_the_bundle_the_report_is_about_the_b
     given, (said,) = doing.deliver(replace(learned, backbone=other))
     assert given == wanted
     assert read_bundle(doing.plan.run.bundle).info.temperature == temperature
-    assert said.startswith("For some held-out pictures the GPU and the exported network differ by ")
+    assert said.startswith("For some validation or test pictures the GPU and the exported network differ by ")
 
 
 @ON_ANOTHER_DEVICE
@@ -203,7 +203,7 @@ def test_where_a_gpu_has_no_memory_left_the_bundle_answers_the_held_out_pictures
     assert given == wanted
     assert tried[-len(times) :] == times
     assert said.startswith(
-        "The GPU has not enough memory left to answer the held-out pictures. So the exported classifier"
+        "The GPU has not enough memory left to answer the validation and test pictures. So the exported classifier"
     )
 
 

@@ -48,7 +48,7 @@ def rank(spec: RankSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Even
     failed: dict[str, str] = {}
     if pictures.thinned:
         yield Notice(
-            message=f"{len(pictures.scored):,} of the training images are looked at, of every class its share."
+            message=f"{len(pictures.scored):,} of the training pictures are looked at, of every class its share."
         )
     for number, name in enumerate(names, start=1):
         title = f"{name}, backbone {number} of {len(names)}"

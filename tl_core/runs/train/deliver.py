@@ -95,7 +95,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         if learned.backbone is not None:
             if not difference <= AGREEMENT:
                 raise _NotByDevice(
-                    f"For some held-out pictures the GPU and the exported network differ by {difference:.1e} in a probability."
+                    f"For some validation or test pictures the GPU and the exported network differ by {difference:.1e} in a probability."
                 )
             # Near a tie, the smallest difference could give another class than the bundle's.
             logits[compared] = own
@@ -194,7 +194,7 @@ def _embeddings(
     except (DeviceError, RuntimeError) as error:
         if not isinstance(error, DeviceError) and not memory_ran_out(error):
             raise
-        raise _NotByDevice("The GPU has not enough memory left to answer the held-out pictures.") from error
+        raise _NotByDevice("The GPU has not enough memory left to answer the validation and test pictures.") from error
     computed: NDArray[np.float32] = np.load(wanted.into, allow_pickle=False)
     return computed
 

@@ -61,8 +61,8 @@ _ON_A_PROCESSOR = (
     "it is not proposed whatever the number of pictures."
 )
 _SMALL_MEASURED = (
-    "420 training images of rubbish, 90 held-out: the head alone 0.82, the fitted head and then the whole network 0.83, the "
-    "whole network under a new head 0.77. With so few held-out images the first two do not differ."
+    "420 training pictures of rubbish, 90 test pictures: the head alone 0.82, the fitted head and then the whole network 0.83, the "
+    "whole network under a new head 0.77. With so few test pictures the first two do not differ."
 )
 
 RULE = _table(
@@ -118,7 +118,7 @@ RULE = _table(
             longer="lp_ft",
             longer_reason="In Graft's own measurements it was right about one point more often, which may be luck.",
             measured=(
-                "1,905 training images of coffee leaves, 409 held-out: the last stages 0.958, the whole network under a new head "
+                "1,905 training pictures of coffee leaves, 409 test pictures: the last stages 0.958, the whole network under a new head "
                 "0.963, the fitted head and then the whole network 0.971. That speaks for more than is taught, but the intervals "
                 "overlap."
             ),
@@ -188,10 +188,10 @@ def default_strategy(device: Literal["cpu", "cuda", "mps"], images: int) -> Choi
     if device == "cpu":
         return Choice(HEAD_ONLY, _ON_A_PROCESSOR, LAST_STAGES, _GAIN)
     rule = _rules(images)[0]
-    reason = f"With {images:,} training images, {rule.reason}"
+    reason = f"With {images:,} training pictures, {rule.reason}"
     if needs_similarity(images):
         reason = (
-            f"With {images:,} training images it depends on how similar they are to what the backbone knows, which was not looked "
+            f"With {images:,} training pictures it depends on how similar they are to what the backbone knows, which was not looked "
             "at; a fitted head on frozen features is the safest choice. “auto” looks first."
         )
     return Choice(rule.proposed, reason, rule.longer, rule.longer_reason)
@@ -227,7 +227,7 @@ def advise(images: int, similar: bool | None, network: Network, *, stages: int =
     ]
     return Advice(
         None,
-        f"With {images:,} training images it depends on the pictures: {'; '.join(branches)}. "
+        f"With {images:,} training pictures it depends on the pictures: {'; '.join(branches)}. "
         "Which it is gets measured on their frozen features before training.",
         tuple(Alternative(str(answer.strategy), answer.reason) for answer in answers),
     )
@@ -247,7 +247,7 @@ def _rules(images: int) -> list[Rule]:
 
 
 def _answer(rule: Rule, images: int, network: Network, stages: int) -> Advice:
-    reason = f"With {images:,} training images, {rule.reason}"
+    reason = f"With {images:,} training pictures, {rule.reason}"
     unfit = misfit(strategies()[rule.strategy], network, stages)
     others = [
         Alternative(name, why) for name, why in rule.alternatives if misfit(strategies()[name], network, stages) is None
