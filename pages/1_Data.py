@@ -36,7 +36,7 @@ with workspace.page(DATA) as here:
                 st.markdown(f"## {plain(opened.name)}", anchors=False)
             st.space("stretch")
             if manifest and st.button(
-                "Train on these", type="primary", icon=TRAIN.icon, disabled=bool(problem(manifest))
+                "Train on these", type=here.next_button, icon=TRAIN.icon, disabled=bool(problem(manifest))
             ):
                 here.go(TRAIN, dataset=opened.id)
             if manifest and st.button("Add to these", icon=":material/add_photo_alternate:", help=ADDING):

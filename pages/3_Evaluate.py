@@ -12,7 +12,7 @@ with workspace.page(EVALUATE) as here:
     result = results.load(run, here.workspace)
     results.top(result)
     with st.container(horizontal=True):
-        if st.button("Try it on new pictures", type="primary", icon=PREDICT.icon):
+        if st.button("Try it on new pictures", type=here.next_button, icon=PREDICT.icon):
             here.go(PREDICT, run=run.id)
         choosing.offer(here, run)
         story_dialog.offer(run)

@@ -17,20 +17,20 @@ with workspace.page(PREDICT) as here:
     sentence = runview.accuracy(run)
     if sentence:
         st.caption(f"{plain(run.name)}: {sentence}")
-    left, right = st.columns([3, 2], gap="medium")
+    # Beside the camera, an answer is seen where the photo was taken; on a phone it comes after it.
+    left, right = st.columns([2, 3], gap="medium")
+    known = pictures_of(run, here.workspace)
     with left:
         prediction.bring(run)
-    known = pictures_of(run, here.workspace)
-    if known:
-        with right:
-            wanted = prediction.offer_held_out(run, known)
-        if wanted:
+        wanted = prediction.offer_held_out(run, known) if known else []
+        if known and wanted:
             try:
                 prediction.ask_about(run, known, wanted)
             except LimitReached as error:
                 st.warning(error.message, icon=":material/hourglass_empty:")
-    if not kept.named:
-        prediction.what_to_do(run, known)
-    prediction.show(kept, lambda named: why.of_named(run, named))
+    with right:
+        if not kept.named:
+            prediction.what_to_do(run, known)
+        prediction.show(kept, lambda named: why.of_named(run, named))
     bundle_download.take_home(run)
     why.show(here, run)

@@ -227,6 +227,11 @@ class Here:
     place: Place
     race: RaceFolder | None = None
 
+    @property
+    def next_button(self) -> Literal["primary", "secondary"]:
+        """The type of the page's own button to the next step: while Show me leads through the steps, its button alone stands out."""
+        return "secondary" if touring() == "on" else "primary"
+
     def job(self, place: Place) -> DatasetFolder | RunFolder | RaceFolder | None:
         """The open data set, race or run, whichever `place` shows in full; an open race rather than a run."""
         return next((job for job in (self.dataset, self.race, self.run) if isinstance(job, place.shows)), None)

@@ -283,6 +283,7 @@ def _take(run: RunFolder, files: list[UploadedFile]) -> None:
         )
     try:
         ask(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
+        _tell(answers(run).named[: len(files[:MOST])])
     except GraftError as error:
         st.session_state["predict-problem"] = error.message
         if isinstance(error, LimitReached):
@@ -331,6 +332,21 @@ def ask_about(run: RunFolder, dataset: DatasetFolder, images: Sequence[ImageEntr
     """Classify pictures of `dataset`, whose true classes are shown beside the answers. Raises as `ask`."""
     classes = dataset.manifest().classes
     ask(run, [(image.name, dataset.image(image).read_bytes(), classes[image.label]) for image in images])
+    _tell(answers(run).named[: len(images)])
+
+
+def _tell(fresh: Sequence[Named]) -> None:
+    """Say in passing what was answered: on a phone the answers stand below what is seen, and a screen reader reads this out."""
+    answer = fresh[0].answer
+    if len(fresh) > 1:
+        said = f"{len(fresh)} pictures are answered."
+    elif "error" in answer:
+        return
+    elif not answer.get("sure", True):
+        said = "Not sure."
+    else:
+        said = f"**{plain(answer['label'])}**: {sureness(answer['probability'])}, {percent(answer['probability'])}"
+    st.toast(said, icon=":material/center_focus_strong:")
 
 
 def what_to_do(run: RunFolder, dataset: DatasetFolder | None) -> None:
@@ -345,7 +361,7 @@ def what_to_do(run: RunFolder, dataset: DatasetFolder | None) -> None:
     more = f" and {len(classes) - len(shown):,} more" if len(classes) > len(shown) else ""
     st.header(f"It tells {plural(len(classes), 'class', 'classes')} apart", anchor=False)
     st.markdown(
-        "Drop a picture above, or take one with the camera. Here you read what it is taken for and how sure that is, and **Why?** shows "
+        "Bring a picture, or take one with the camera. Here you read what it is taken for and how sure that is, and **Why?** shows "
         "where in the picture the evidence lies. Also a picture of something else gets one of these names."
     )
     if dataset is None or manifest is None:
@@ -394,14 +410,14 @@ def _card(named: Named, explain: Callable[[Named], None]) -> None:
     colour = {"sure": "green", "fairly sure": "blue", "not sure": "orange"}[word]
     st.markdown(f"### {'Not sure' if withheld else plain(answer['label'])}", anchors=False)
     likely, sure = plain(answer["label"], longest=30), percent(answer["probability"])
-    sentences = [
+    how_sure = (
         f"{sure} for {likely}, less than this classifier is to answer with."
         if withheld
         else f":{colour}-badge[{word}] {sure}"
-    ]
+    )
     if word == "not sure" and len(answer["top"]) > 1:
-        sentences.append(f"It could be {plain(answer['top'][1]['label'], longest=30)}, too.")
-    st.markdown(" ".join(sentences))
+        how_sure = f"{how_sure.removesuffix('.')}. It could be {plain(answer['top'][1]['label'], longest=30)}, too."
+    st.markdown(how_sure)
     if named.truth is not None:
         right = named.truth == answer["label"]
         sign = (

@@ -135,7 +135,7 @@ def ended(here: Here, run: RunFolder) -> None:
             if status.reason:
                 st.caption(f":material/sports_score: {plain(status.reason, longest=400)}")
             with st.container(horizontal=True):
-                if st.button("Evaluate", type="primary", icon=EVALUATE.icon, key="to-evaluate"):
+                if st.button("Evaluate", type=here.next_button, icon=EVALUATE.icon, key="to-evaluate"):
                     here.go(EVALUATE, run=run.id)
                 if st.button("Predict", icon=PREDICT.icon, key="to-predict"):
                     here.go(PREDICT, run=run.id)

@@ -33,10 +33,11 @@ def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], Non
     """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
 
     The files then leave the app's memory, and where they came from begins anew under another key. Files stay where `take` raises
-    LimitReached, and a button offers them again. `camera`: whether it is on when the page is first drawn.
+    LimitReached, and a button offers them again. `camera`: whether it is on when the page is first drawn, and stands above the chooser.
     """
     say_refused()
     shot = f"{key}-shot"
+    first, second = st.container(), st.container()
 
     def taken(name: str) -> None:
         files = held(chooser_key(name))
@@ -51,15 +52,17 @@ def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], Non
         if held(chooser_key(name)):
             st.button("Take them now", key=f"{name}-again", icon=":material/refresh:", on_click=taken, args=(name,))
 
-    st.file_uploader(
-        label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser_key(key), on_change=taken, args=(key,)
-    )
-    offer(key)
-    if st.toggle("Use the camera", key=f"{key}-camera", value=camera):
-        st.camera_input(
-            "Take a photo", key=chooser_key(shot), on_change=taken, args=(shot,), label_visibility="collapsed"
+    with second if camera else first:
+        st.file_uploader(
+            label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser_key(key), on_change=taken, args=(key,)
         )
-        offer(shot)
+        offer(key)
+    with first if camera else second:
+        if st.toggle("Use the camera", key=f"{key}-camera", value=camera):
+            st.camera_input(
+                "Take a photo", key=chooser_key(shot), on_change=taken, args=(shot,), label_visibility="collapsed"
+            )
+            offer(shot)
 
 
 def chooser_key(name: str) -> str:

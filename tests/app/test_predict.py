@@ -91,11 +91,12 @@ def test_without_answers_the_page_shows_what_it_tells_apart_and_what_to_do(
 ) -> None:
     app = predict(A)
     assert "It tells 3 classes apart" in text(app)
-    assert "Drop a picture above" in text(app)
+    assert "Bring a picture, or take one with the camera." in text(app)
     pictures = {image.proto.imgs[0].alt for image in app.get("image")}
     assert pictures == {"3 test pictures", "a picture of cup", "a picture of plate", "a picture of bowl"}
     app.button(key="held-out").click().run()
     assert text(app).count("Never seen in training") == 3
+    assert app.toast[0].value == "3 pictures are answered."
     assert "It tells 3 classes apart" not in text(app)
     next(button for button in app.button if button.label == "Clear").click().run()
     assert "It tells 3 classes apart" in text(app)
@@ -106,6 +107,7 @@ def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sur
 ) -> None:
     app = bring(predict(A), red())
     assert "### red" in text(app)
+    assert app.toast[0].value.startswith("**red**: "), "on a phone the answer itself is further down"
     (run,) = Store.default().workspace(A).runs()
     info = read_info(run.bundle / INFO)
     info.model_copy(update={"threshold": 1.0}).write(run.bundle / INFO)
@@ -118,6 +120,7 @@ def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sur
 def test_a_classifier_that_changed_is_checked_again(predict: Callable[[str], AppTest], pools: Pools) -> None:
     app = bring(predict(A), red())
     assert "### red" in text(app)
+    assert app.toast[0].value.startswith("**red**: "), "on a phone the answer itself is further down"
     (run,) = Store.default().workspace(A).runs()
     (run.bundle / ONNX).write_bytes(b"no graph")
     os.utime(run.bundle / ONNX, (1, 1))

@@ -107,6 +107,8 @@ def test_evaluate_and_the_end_of_the_tour_lead_to_it(open_page: Open, monkeypatc
     run = a_run(0)
     for page in (EVALUATE, PREDICT):
         app = open_page(page.file, run=run.id, tour="on")
+        stands_out = [button.label for button in app.button if button.proto.type == "primary"]
+        assert stands_out == ([] if page is PREDICT else ["Next: try it"]), "one way on, not two"
         next(button for button in app.button if button.label == "Present it to others").click().run()
         assert app.title[0].value == PRESENT.name
         assert app.query_params["run"] == run.id

@@ -297,9 +297,10 @@ def _samples(here: Here) -> None:
             with tiles.cell():
                 st.markdown(f"**{plain(sample.title, longest=80)}**")
                 st.caption(
-                    f"{plural(sample.images, 'picture')}, {plural(sample.classes, 'class', 'classes')}. {plain(sample.licence, longest=200)}"
+                    f"{plural(sample.images, 'picture')}, {plural(sample.classes, 'class', 'classes')}, {plain(sample.how, longest=200)}  \n"
+                    f"Licence: {plain(sample.licence, longest=200)}"
                 )
+                st.space("stretch")
                 label = "Use it" if sample.here else "Download"
-                st.caption("here now" if sample.here else plain(sample.how, longest=200))
                 if st.button(label, key=f"sample-{sample.name}", icon=":material/collections:"):
                     here.go(DATA, dataset=actions.read_sample(here.workspace, sample.name, sample.title).id)

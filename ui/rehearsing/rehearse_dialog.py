@@ -64,7 +64,7 @@ def show(workspace: Workspace) -> None:
     """The dialog, where it is open. It comes last on the page, since a rehearsal holds up what follows."""
     rehearsing: _Rehearsing | None = st.session_state.get(_KEY)
     if rehearsing is not None:
-        st.dialog("Rehearse", width="large", icon=":material/checklist:", on_dismiss=_close)(_body)(
+        st.dialog("Rehearse", width="medium", icon=":material/checklist:", on_dismiss=_close)(_body)(
             workspace, rehearsing
         )
 

@@ -29,7 +29,12 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     found = proposal.estimate()
     with st.container(horizontal=True, vertical_alignment="center", key="start-line"):
         pressed = st.button(
-            "Start", type="primary", icon=":material/play_arrow:", key="start", width=160, disabled=bool(problems)
+            "Start",
+            type=here.next_button,
+            icon=":material/play_arrow:",
+            key="start",
+            width=160,
+            disabled=bool(problems),
         )
         if proposal.chosen == AUTO and proposal.advice.strategy is None:
             st.markdown(f":material/timer: {auto_says(proposal)}")
