@@ -102,6 +102,17 @@ def test_its_pictures_are_those_that_were_answered() -> None:
         assert means[0] == pytest.approx(means[1], abs=4)
 
 
+def test_a_cross_validated_share_is_explained_beside_the_count_of_the_next_slide() -> None:
+    result = results.load(a_run(0, 1, 2, 7), records.workspace())
+    report = result.report
+    told = report.model_copy(update={"headline": "cross_validated", "cross_validated": report.test})
+    first, right, *_ = slides(results.Result(result.run, told, result.dataset))
+    assert "cross\N{NON-BREAKING HYPHEN}validated" in first.title
+    assert right.title == "It is right: 14 of 18 test pictures"
+    assert first.note.startswith("Cross-validated: ")
+    assert "about the 18 test pictures alone; of these, 14 were named rightly. In brackets" in first.note
+
+
 def test_evaluate_and_the_end_of_the_tour_lead_to_it(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ui.prediction.ask", lambda run, pictures: None)
     run = a_run(0)

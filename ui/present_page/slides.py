@@ -111,12 +111,25 @@ def _outcome(result: Result) -> Slide:
             lines=lines,
             note="The pictures of such a class show so few different things that the same had to be learned from and judged on, so no share of right answers is to be believed.",
         )
+    range_of = "In brackets: the range in which the true share lies in 95 of 100 such cases (95\u202f% interval)."
     return Slide(
         kind="outcome",
         figure=percent(shown.accuracy),
-        title=words.result(report),
+        # In letters of this size a line that ends with "cross-" reads as if a word were broken.
+        title=words.result(report).replace("cross-validated", "cross\N{NON-BREAKING HYPHEN}validated"),
         lines=lines,
-        note="In brackets: the range in which the true share lies in 95 of 100 such cases (95\u202f% interval).",
+        note=" ".join((_cross_validated(report), range_of)).strip(),
+    )
+
+
+def _cross_validated(report: Report) -> str:
+    """What the word means and how its share goes with that of the test pictures, which the next slides count; empty for other results."""
+    if report.headline != "cross_validated":
+        return ""
+    right = report.test.images - len(report.mistakes())
+    return (
+        "Cross-validated: each picture was answered once, after others had been learned from. The next slides are about the "
+        f"{plural(report.test.images, 'test picture')} alone; of these, {right:,} were named rightly."
     )
 
 
