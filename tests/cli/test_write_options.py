@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tl_core.cli.write_options import COMMANDS, DEPLOY, SOURCE, with_arguments, with_settings, with_table
 from tl_core.documents.options import OPTIONS
+from tl_core.runs.summary import RunSummary
 
 
 def test_the_document_and_the_arguments_of_train_are_those_of_the_table() -> None:
@@ -17,3 +18,8 @@ def test_the_document_and_the_arguments_of_train_are_those_of_the_table() -> Non
 def test_the_table_of_settings_is_that_of_the_program() -> None:
     text = DEPLOY.read_text(encoding="utf-8")
     assert text == with_settings(text), "run make options"
+
+
+def test_the_document_explains_each_field_of_a_run_that_ended() -> None:
+    document = COMMANDS.read_text(encoding="utf-8")
+    assert not [name for name in RunSummary.model_fields if f"`{name}`" not in document]
