@@ -37,6 +37,7 @@ ARGUMENTS = [
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 ]
 Look = Callable[["Page", str], None]
+_IDLE = "body:has([data-test-script-state=notRunning]):not(:has([data-testid=stSkeleton]))"
 
 
 def free_port() -> int:
@@ -149,8 +150,8 @@ def look() -> Look:
 
 
 def idle(page: Page) -> None:
-    """Wait until the script has run to its end."""
-    page.wait_for_selector("[data-test-script-state='notRunning']", timeout=PATIENCE * 1000)
+    """Wait until the script has run to its end, and no part of the page still waits for the code that draws it."""
+    page.wait_for_selector(_IDLE, state="attached", timeout=PATIENCE * 1000)
 
 
 def token(page: Page) -> str:

@@ -77,6 +77,24 @@ def _delete(page: Page) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Delete it").wait_for()
 
 
+def _asked_for_the_camera(page: Page) -> None:
+    # As long as nobody answers the browser's question, this is what is seen.
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
+    page.get_by_role("button", name="Rehearse").click()
+    page.get_by_role("button", name="Go on without the camera").wait_for()
+
+
+def _rehearsed(page: Page) -> None:
+    _asked_for_the_camera(page)
+    page.get_by_role("button", name="Go on without the camera").click()
+    page.get_by_role("button", name="Rehearse again").wait_for()
+
+
+def _story(page: Page) -> None:
+    page.get_by_role("button", name="Tell the story").click()
+    page.get_by_role("button", name="Download the story").wait_for()
+
+
 def _slides(page: Page) -> None:
     page.get_by_role("button", name="Start the slides").click()
     # Of a window that fills the screen nobody can set the width.
@@ -88,6 +106,8 @@ VISITS = {
     "Home, empty": Visit("/?workspace={empty}"),
     "Home": Visit("/?workspace={workspace}"),
     "Home, asked to delete": Visit("/?workspace={workspace}", _delete),
+    "Home, before a rehearsal": Visit("/?workspace={workspace}", _asked_for_the_camera),
+    "Home, after a rehearsal": Visit("/?workspace={empty}", _rehearsed),
     "Data": Visit("/Data?workspace={workspace}&dataset={dataset}"),
     "Data, a folder": Visit("/Data?workspace={empty}"),
     "Data, class by class": Visit("/Data?workspace={empty}", _choose("Class by class")),
@@ -99,6 +119,7 @@ VISITS = {
     "Evaluate": Visit("/Evaluate?workspace={workspace}&run={head}"),
     "Evaluate, without a run": Visit("/Evaluate?workspace={only_pictures}"),
     "Evaluate, why it says so": Visit("/Evaluate?workspace={workspace}&run={head}", _why),
+    "Evaluate, the story": Visit("/Evaluate?workspace={workspace}&run={head}", _story),
     "Predict": Visit("/Predict?workspace={workspace}&run={head}"),
     "Predict, with answers": Visit("/Predict?workspace={workspace}&run={head}", _answers),
     "Compare": Visit("/Compare?workspace={workspace}"),

@@ -1,21 +1,12 @@
-"""Everything on a page that can be used by mouse is reached by the Tab key, and where the focus is can be seen."""
+"""What the Tab key reaches on a page, and whether the focus is seen there, without the faults of Streamlit itself that are listed here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.browser.pages import EACH_VISIT, VISITS, Furnished, furnished
-from tests.conftest import PATIENCE
-
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-__all__ = ["furnished"]
-
-pytestmark = pytest.mark.browser
+    from playwright.sync_api import Page
 
 BY_ARROWS = {
     "[role=radiogroup] [role=radio]": "arrow keys go from one to the next; Tab reaches the group",
@@ -32,8 +23,6 @@ FAULTS = {
     "a[data-testid=stPageLink-NavLink]": "Streamlit shows the focus on the link to the open page by the background that it has anyway",
 }
 """Faults of Streamlit itself, which no option of it mends: where the focus is not seen."""
-_seen: set[str] = set()
-_visited: set[str] = set()
 _NOTE = """passed_over => {
     const USED = "button, a[href], input, select, textarea, summary, [role=button], [role=tab], [role=slider], [role=combobox]";
     const LOOKS = ["outlineStyle", "outlineWidth", "outlineColor", "boxShadow", "borderColor", "backgroundColor", "color"];
@@ -86,39 +75,30 @@ _NOTE = """passed_over => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def walker(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(PATIENCE * 1000)
-    yield context.new_page()
-    context.close()
+@dataclass(frozen=True)
+class Walk:
+    """What came of going through a page, or its dialog, by the Tab key."""
+
+    reached: int
+    """How many of the elements that can be used."""
+    left: list[str]
+    """Those that were not reached, as HTML."""
+    unseen: list[str]
+    """Those that look the same with the focus as without it and are no listed fault, as HTML."""
+    faults: list[str]
+    """The listed faults that were met."""
 
 
-@pytest.mark.parametrize("name", EACH_VISIT)
-def test_everything_is_reached_by_keyboard_and_the_focus_is_seen(name: str, walker: Page, furnished: Furnished) -> None:
-    furnished.open(walker, VISITS[name])
-    walker.evaluate(_NOTE, ", ".join(BY_ARROWS))
+def walk(page: Page) -> Walk:
+    """Press Tab until everything was reached, or it came round. Raises AssertionError where something keeps the focus."""
+    page.evaluate(_NOTE, ", ".join(BY_ARROWS))
     for _ in range(MOST):
-        walker.keyboard.press("Tab")
-        if not walker.evaluate("() => window.step()"):
+        page.keyboard.press("Tab")
+        if not page.evaluate("() => window.step()"):
             break
     else:
-        pytest.fail("Tab does not come round: something keeps the focus.")
-    found = walker.evaluate("faults => window.found(faults)", list(FAULTS))
-    assert found["reached"] > 2
-    assert not found["left"], "Tab does not reach: " + "\n".join(found["left"])
-    assert not found["unseen"], "The focus is not seen on: " + "\n".join(found["unseen"])
-    assert set(found["faults"]) <= set(allowed(name)), "A fault of Streamlit shows where none was known."
-    _seen.update(found["faults"])
-    _visited.add(name)
-
-
-def test_every_listed_fault_of_streamlit_is_still_there() -> None:
-    if not any(allowed(name) for name in _visited):
-        pytest.skip("No page that may show one was gone through.")
-    assert _seen == set(FAULTS), "Streamlit no longer has these faults: take them from the list."
-
-
-def allowed(name: str) -> list[str]:
-    """The listed faults that the visit `name` may show; a dialog covers the links to the pages."""
-    return [] if name in ("Home, asked to delete", "Evaluate, why it says so", "Present, the slides") else list(FAULTS)
+        raise AssertionError("Tab does not come round: something keeps the focus.")
+    found = Walk(**page.evaluate("faults => window.found(faults)", list(FAULTS)))
+    # The help of what has the focus would cover other parts.
+    page.evaluate("() => document.activeElement.blur()")
+    return found

@@ -1,0 +1,90 @@
+"""Barriers that axe-core finds on a page, without those of Streamlit itself, which are listed here with their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.conftest import idle
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe-core is not installed; make test installs it."
+).Axe
+
+GRAVE = ("serious", "critical")
+ORDER = "heading-order"
+"""A rule that axe-core calls moderate: with a heading left out, who listens to a page loses its outline."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of Streamlit itself, which no option of it mends."""
+
+    rule: str
+    within: str
+    """A selector: the fault is at an element that matches it, or inside of one."""
+    reason: str
+
+
+_PRIMARY = (
+    "Streamlit writes in the theme's primary colour here, and in white on it on primary buttons. On a dark page no colour has a "
+    "contrast of 4.5 to both: the buttons have it."
+)
+FAULTS = (
+    Fault("color-contrast", "[data-testid=stSliderThumbValue]", _PRIMARY),
+    Fault("color-contrast", "[role=radiogroup] [data-selected=true]", _PRIMARY),
+    Fault("color-contrast", "[data-variant=pills][data-selected=true]", _PRIMARY),
+)
+_LOWEST = 900
+"""Pixels of the lowest window."""
+_HEIGHT = """() => new Promise(told => requestAnimationFrame(() => requestAnimationFrame(() =>
+    told(document.querySelector("[data-testid=stMain]").scrollHeight))))"""
+"""How high the page is, once the browser has drawn it in the size that its window has now."""
+_FOUND = """() => axe.run(document.querySelector("[role=dialog]") ?? document, {resultTypes: ["violations"]})
+    .then(found => found.violations)"""
+"""Of a dialog alone, where one is open: the page under it can be used by nobody meanwhile."""
+
+
+def show(page: Page, *, scheme: str, width: int) -> None:
+    """Light or dark, in a window that shows the whole page: axe-core passes over colours that are scrolled out of sight."""
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    shown, height = 0, _LOWEST
+    while shown < height:
+        shown = height
+        page.set_viewport_size({"width": width, "height": shown})
+        idle(page)
+        height = page.evaluate(_HEIGHT)
+
+
+def find(page: Page) -> tuple[list[str], set[Fault]]:
+    """A line for each element with a grave violation that is no listed fault, and the listed faults that were found."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    lines, seen = [], set()
+    for violation in page.evaluate(_FOUND):
+        if violation["impact"] not in GRAVE and violation["id"] != ORDER:
+            continue
+        for node in violation["nodes"]:
+            fault = _listed(page, violation["id"], node["target"])
+            if fault is None:
+                why = "; ".join(check["message"] for check in node["any"] + node["all"] + node["none"])
+                lines.append(f"{violation['id']} at {node['html'][:200]}: {why}")
+            else:
+                seen.add(fault)
+    return lines, seen
+
+
+def _listed(page: Page, rule: str, target: list[Any]) -> Fault | None:
+    """The listed fault that a violation is an example of; `target`: axe-core's path to the element."""
+    for fault in FAULTS:
+        if fault.rule == rule and page.evaluate(
+            "([target, within]) => document.querySelector(target.flat()[0])?.closest(within) != null",
+            [target, fault.within],
+        ):
+            return fault
+    return None
