@@ -1,4 +1,4 @@
-"""Other ways through the app: a phone, the tour, two workspaces, the frame of a Space."""
+"""Other ways through the app: a phone, the tour, two workspaces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import Look, idle, serving, token
+from tests.browser.conftest import Look, idle, token
 from tests.conftest import PictureFolder
 
 if TYPE_CHECKING:
@@ -158,27 +158,6 @@ def test_rename_and_delete_a_data_set(page: Page, address: str, picture_folder: 
     page.get_by_text("Delete", exact=True).click()
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("heading", name="Your data sets")).to_have_count(0)
-
-
-def test_a_reload_in_the_frame_of_a_space_keeps_the_workspace(page: Page, tmp_path: Path) -> None:
-    """The hub's page is played by a stand-in that does what its documentation says of messages and query strings."""
-    hub = "https://huggingface.co/spaces/somebody/graft"
-    with serving(tmp_path / "space" / "store", SPACE_ID="somebody/graft") as address:
-        html = f"""<iframe id=app style="width:1200px;height:800px"></iframe><script>
-        document.getElementById("app").src = "{address}/" + location.search;
-        addEventListener("message", event => {{
-          if (event.data.queryString) history.replaceState(null, "", "?" + event.data.queryString);
-        }});</script>"""
-        page.route(re.compile(re.escape(hub)), lambda route: route.fulfill(body=html, content_type="text/html"))
-        page.goto(hub)
-        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible()
-        expect(page).to_have_url(re.compile(r"\?workspace=[0-9a-f]{32}"))
-        mine = token(page)
-        page.reload()
-        expect(page.frame_locator("#app").get_by_role("button", name="Show me")).to_be_visible()
-        assert token(page) == mine
-        page.frame_locator("#app").get_by_text("Copy my link").click()
-        expect(page.frame_locator("#app").get_by_text(f"{hub}?workspace={mine}")).to_be_visible()
 
 
 def test_photos_are_added_to_a_class_on_a_phone_and_a_folder_by_its_names(
