@@ -29,6 +29,8 @@ class Fault:
     within: str
     """A selector: the fault is at an element that matches it, or inside of one."""
     reason: str
+    passing: bool = False
+    """It is gone after some seconds, so a page may be looked at without it."""
 
 
 _PRIMARY = (
@@ -39,6 +41,12 @@ FAULTS = (
     Fault("color-contrast", "[data-testid=stSliderThumbValue]", _PRIMARY),
     Fault("color-contrast", "[role=radiogroup] [data-selected=true]", _PRIMARY),
     Fault("color-contrast", "[data-variant=pills][data-selected=true]", _PRIMARY),
+    Fault(
+        "aria-dialog-name",
+        "[data-testid=stToast]",
+        "Streamlit names a message that comes up in the corner after a title that it does not have. What it says is read out.",
+        passing=True,
+    ),
 )
 _LOWEST = 900
 """Pixels of the lowest window."""
