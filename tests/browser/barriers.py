@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -53,9 +53,17 @@ _LOWEST = 900
 _HEIGHT = """() => new Promise(told => requestAnimationFrame(() => requestAnimationFrame(() =>
     told(document.querySelector("[data-testid=stMain]").scrollHeight))))"""
 """How high the page is, once the browser has drawn it in the size that its window has now."""
-_FOUND = """() => axe.run(document.querySelector("[role=dialog]") ?? document, {resultTypes: ["violations"]})
-    .then(found => found.violations)"""
-"""Of a dialog alone, where one is open: the page under it can be used by nobody meanwhile."""
+_FOUND = """faults => axe.run(
+    document.querySelector("[role=dialog]") ?? document, {resultTypes: ["violations"], elementRef: true}
+).then(found => found.violations.flatMap(({id, impact, nodes}) => nodes.map(node => ({
+    rule: id,
+    impact,
+    html: node.html.slice(0, 200),
+    why: [...node.any, ...node.all, ...node.none].map(check => check.message).join("; "),
+    fault: faults.findIndex(([rule, within]) => rule === id && node.element?.closest(within)),
+}))))"""
+"""The elements at fault, each with the number of the listed fault or -1: of a dialog alone, where one is open, since the page under it can
+be used by nobody meanwhile."""
 
 
 def show(page: Page, *, scheme: str, width: int) -> None:
@@ -74,25 +82,11 @@ def find(page: Page) -> tuple[list[str], set[Fault]]:
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(Axe().axe_script)
     lines, seen = [], set()
-    for violation in page.evaluate(_FOUND):
-        if violation["impact"] not in GRAVE and violation["id"] != ORDER:
+    for at in page.evaluate(_FOUND, [[fault.rule, fault.within] for fault in FAULTS]):
+        if at["impact"] not in GRAVE and at["rule"] != ORDER:
             continue
-        for node in violation["nodes"]:
-            fault = _listed(page, violation["id"], node["target"])
-            if fault is None:
-                why = "; ".join(check["message"] for check in node["any"] + node["all"] + node["none"])
-                lines.append(f"{violation['id']} at {node['html'][:200]}: {why}")
-            else:
-                seen.add(fault)
+        if at["fault"] >= 0:
+            seen.add(FAULTS[at["fault"]])
+        else:
+            lines.append(f"{at['rule']} at {at['html']}: {at['why']}")
     return lines, seen
-
-
-def _listed(page: Page, rule: str, target: list[Any]) -> Fault | None:
-    """The listed fault that a violation is an example of; `target`: axe-core's path to the element."""
-    for fault in FAULTS:
-        if fault.rule == rule and page.evaluate(
-            "([target, within]) => document.querySelector(target.flat()[0])?.closest(within) != null",
-            [target, fault.within],
-        ):
-            return fault
-    return None
