@@ -10,6 +10,6 @@ with workspace.page(COMPARE) as here:
     found = choosing.runs(here)
     if len(found.tested) < 2:
         st.stop()
-    verdicts.show(found)
+    verdicts.show(here, found)
     pareto.show(found)
     differing.show(here, found)

@@ -61,6 +61,18 @@ def test_the_two_latest_runs_that_can_be_compared_are_compared_the_older_one_fir
     assert str(app.query_params["compare"]).strip("[]'") == f"{old.id},{new.id}"
 
 
+@pytest.mark.parametrize("leads_to", ["Evaluate", "Present"])
+def test_each_run_is_evaluated_and_presented_from_here(open_page: Open, data: DatasetFolder, leads_to: str) -> None:
+    old = a_run(data, "Old", *range(7))
+    a_run(data, "New")
+    app = open_page(COMPARE)
+    offered = {button.label: button for button in app.button}
+    assert {"Evaluate A", "Present A", "Evaluate B", "Present B"} <= set(offered)
+    offered[f"{leads_to} A"].click().run()
+    assert app.title[0].value == leads_to
+    assert str(app.query_params["run"]).strip("[]'") == old.id
+
+
 def test_the_verdict_names_the_settings_in_which_two_runs_differ(open_page: Open, data: DatasetFolder) -> None:
     old = a_run(data, "Old", *range(7))
     new = a_run(data, "New", strategy="full_fine_tuning")

@@ -13,11 +13,12 @@ from tl_core.runs.comparing import Together
 from tl_core.runs.store.folders import RunFolder
 from ui import runview
 from ui.compare_page.choosing import LETTERS
+from ui.places import EVALUATE, PRESENT, Here
 from ui.words import interval, percent, plain, plural
 
 
-def show(found: Together) -> None:
-    """The verdict as a headline, how it came about, what to keep in mind, and a table of the runs."""
+def show(here: Here, found: Together) -> None:
+    """The verdict as a headline, how it came about, what to keep in mind, a table of the runs, and the ways on to each."""
     letters = LETTERS[: len(found.runs)]
     pairs = list(combinations(letters, 2))
     st.header(headline(told_apart(found.runs) if len(pairs) == 1 else pairs, found.comparisons), anchor=False)
@@ -31,6 +32,7 @@ def show(found: Together) -> None:
     for caution in found.cautions(lambda name: plain(name, longest=24)):
         st.warning(caution, icon=":material/warning:")
     _table(found, letters)
+    _ways_on(here, found, letters)
     if len(pairs) > 1:
         _pairs(pairs, found.comparisons)
 
@@ -118,6 +120,15 @@ def _table(found: Together, letters: str) -> None:
         ),
     }
     st.dataframe(table, column_config=config, hide_index=True, key="compared-runs")
+
+
+def _ways_on(here: Here, found: Together, letters: str) -> None:
+    with st.container(horizontal=True, gap="small"):
+        for letter, run in zip(letters, found.runs, strict=True):
+            for place in (EVALUATE, PRESENT):
+                label, key = f"{place.name} {letter}", f"{place.name}-{run.id}"
+                if st.button(label, key=key, icon=place.icon, type="tertiary"):
+                    here.go(place, run=run.id)
 
 
 def _pairs(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> None:
