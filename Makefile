@@ -14,6 +14,7 @@ demo: .venv/app
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/oxlint ui
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
