@@ -210,7 +210,7 @@ def _follow_on(here: Here, job: JobFolder) -> bool:
         return False
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"ended-{job.id}"):
         st.markdown(f"**{plain(job.name)}** {said}", width="stretch")
-        if st.button(label, key=f"on-{job.id}", type="primary", icon=page.icon):
+        if st.button(label, key=f"on-{job.id}", type=here.next_button, icon=page.icon):
             here.go(page, **opening(job))
     return True
 
