@@ -28,6 +28,8 @@ TRAINABLE = "#3C9B63"
 MUTED = "rgba(128,140,134,0.45)"
 _TEXT_UP_TO = 24
 """The most classes of a confusion matrix with which a number fits into its cell."""
+MOST_BARS = 40
+"""The most classes whose pictures are counted in bars."""
 _TITLE_LINE = 38
 """Characters of a title that fit on one line beside the button that saves the figure, on a phone."""
 _LINE_HEIGHT = 18
@@ -40,7 +42,7 @@ def _template() -> go.layout.Template:
     template = copy.deepcopy(pio.templates["streamlit"])
     template.layout.update(
         margin={"l": 8, "r": 8, "t": _TOP, "b": 8},
-        title={"font": {"size": 15}, "x": 0, "xanchor": "left", "yanchor": "top", "y": 0.97},
+        title={"font": {"size": 15}, "x": 0, "xanchor": "left", "yanchor": "top", "y": 1, "pad": {"t": 10}},
         legend={"orientation": "h", "x": 0, "y": -0.28, "yanchor": "top", "title": {"text": ""}},
         hoverlabel={"font": {"size": 13}},
         dragmode=False,
@@ -93,16 +95,22 @@ def titled(title: str, height: int) -> go.Figure:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> go.Figure:
-    """Pictures per class, one bar a class, stacked by split; `counts`: split name -> count per class, in class order."""
+    """Pictures per class, one bar a class, stacked by split; `counts`: split name -> count per class, in class order.
+
+    Of more than `MOST_BARS` classes, those with the fewest pictures, in class order.
+    """
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     low, high = min(totals), max(totals)
     title = f"{low} pictures in every class" if low == high else f"{low} to {high} pictures a class"
-    figure = titled(title, 130 + 26 * len(classes))
+    shown = sorted(sorted(range(len(classes)), key=totals.__getitem__)[:MOST_BARS])
+    if len(shown) < len(classes):
+        title += f"; the {len(shown)} smallest of {len(classes):,}"
+    figure = titled(title, 130 + 26 * len(shown))
     shades = {"train": TRAINABLE, "val": "#E0B34C", "test": "#5B83A6"}
     for split, values in counts.items():
         figure.add_bar(
-            y=list(range(len(classes))),
-            x=list(values),
+            y=list(range(len(shown))),
+            x=[values[place] for place in shown],
             name=SPLIT_WORDS[split],
             orientation="h",
             marker={"color": shades[split], "line": {"width": 0}},
@@ -112,8 +120,8 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
     below = {"traceorder": "normal", "yref": "container", "y": 0, "yanchor": "bottom"}
     figure.update_layout(barmode="stack", bargap=0.35, legend=below)
     figure.update_yaxes(
-        tickvals=list(range(len(classes))),
-        ticktext=[label(name) for name in classes],
+        tickvals=list(range(len(shown))),
+        ticktext=[label(classes[place]) for place in shown],
         autorange="reversed",
         showgrid=False,
     )

@@ -20,6 +20,18 @@ def test_pandas_is_whole_before_the_first_chart_is_drawn() -> None:
     assert done.stdout.split()[-1] == "True"
 
 
+def test_of_very_many_classes_the_smallest_are_drawn_in_class_order_under_a_title_at_the_top() -> None:
+    counts = {"train": [3 + (place % 100) for place in range(300)], "val": [1] * 300, "test": [1] * 300}
+    figure = charts.class_counts([f"{place:03}" for place in range(300)], counts)
+    assert figure.layout.title.text.replace("<br>", " ") == "5 to 104 pictures a class; the 40 smallest of 300"
+    drawn = list(figure.layout.yaxis.ticktext)
+    assert len(drawn) == charts.MOST_BARS
+    assert drawn[:2] + drawn[13:16] == ["000", "001", "013", "100", "101"]
+    assert list(figure.data[0].x[:2]) == [3, 4]
+    # A share of the height put the title of a chart of this height onto its bars.
+    assert figure.layout.template.layout.title.y == 1
+
+
 def test_sizes_are_counted_in_steps_that_double_and_the_title_says_how_many_are_small() -> None:
     figure = charts.picture_sizes([8, 15, 16, 300, 511], seen=224)
     assert list(figure.data[0].x) == ["8 to 15", "16 to 31", "32 to 63", "64 to 127", "128 to 255", "256 to 511"]

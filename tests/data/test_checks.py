@@ -145,6 +145,17 @@ def test_a_folder_a_picture_is_no_classifier() -> None:
     assert "1,001 classes" in (problem(manifest) or "")
 
 
+def test_of_very_many_small_classes_some_are_named_and_the_sentence_comes_to_its_end() -> None:
+    images = tuple(
+        ImageEntry(sha256=f"{number:064x}", label=number // 3, name="x", file="", width=1, height=1)
+        for number in range(900)
+    )
+    classes = tuple(f"{number:03}" for number in range(300))
+    found = problem(Manifest(name="n", created=0, source="s", classes=classes, images=images)) or ""
+    assert "'007' has 3 and 292 more classes. Add pictures" in found
+    assert "'008'" not in found
+
+
 def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
     picture_folder: PictureFolder, tmp_path: Path
 ) -> None:

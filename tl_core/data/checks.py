@@ -168,7 +168,7 @@ def _too_few_pictures(manifest: Manifest) -> Iterator[Found]:
     small = [f"{name!r} has {count}" for name, count in distinct(manifest).items() if count < FEWEST]
     if small:
         yield Found(
-            f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {', '.join(small)}. "
+            f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {_listed(small)}. "
             f"Add pictures ({FEW} or more make a steady result), or take the class out."
         )
 
