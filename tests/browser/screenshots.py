@@ -37,9 +37,9 @@ _SETTLED = """() => {
     return window.frames_alike > 30
         && document.fonts.status === 'loaded'
         && [...document.images].every(image => image.complete)
-        && !document.querySelector('[data-testid=stSkeleton], [data-stale=true], [data-testid=stTooltipContent]');
+        && !document.querySelector('[data-testid=stSkeleton], [data-stale=true], [data-testid=stTooltipContent], [data-testid=stToast]');
 }"""
-"""Asked at every frame: whether everything is drawn, and pictures and charts have kept their places for 30 frames."""
+"""Asked at every frame: whether everything is drawn, no message lies over it, and pictures and charts have kept their places for 30 frames."""
 
 
 def take(page: Page, file: Path, width: int, *, until: Locator) -> None:
