@@ -110,8 +110,10 @@ def test_two_clicks_from_an_empty_home_to_the_answer_to_a_photo(page: Page, addr
     page.context.grant_permissions(["camera"])
     page.goto(address)
     page.get_by_role("button", name="Try it on a picture of yours").click()
-    # Streamlit's button is there before the camera has sent a picture, and then takes none.
+    # Streamlit's button is there before the camera has sent a picture, and then takes none; and a photo that is taken
+    # while the page is still being drawn is lost now and then.
     page.wait_for_function("() => document.querySelector('video')?.videoHeight")
+    idle(page)
     page.get_by_role("button", name="Take photo").click()
     # Beside the camera, so that nobody has to scroll for the answer to a photo.
     expect(page.get_by_role("heading", name="Answers")).to_be_in_viewport()
