@@ -17,8 +17,9 @@ def of_100(fraction: float) -> str:
 
 
 def range_of_100(low: float, high: float) -> str:
-    """(0.9, 0.95) as "90 to 95"."""
-    return f"{round(low * 100)} to {round(high * 100)}"
+    """(0.9, 0.95) as "90 to 95", and (0.998, 0.9994) as "99.8 to 99.9": a narrow range keeps its two ends."""
+    first, last = round(low * 100), round(high * 100)
+    return f"{first} to {last}" if first != last or low == high else f"{low * 100:.1f} to {high * 100:.1f}"
 
 
 def percent(fraction: float) -> str:
@@ -27,7 +28,7 @@ def percent(fraction: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """(0.9, 0.95) as "90 to 95 %"."""
+    """(0.9, 0.95) as "90 to 95 %"; a narrow range as in `range_of_100`."""
     return f"{range_of_100(low, high)}{NARROW}%"
 
 

@@ -84,6 +84,13 @@ def test_nearly_all_is_not_all() -> None:
     assert words.percent(1.0).startswith("100")
 
 
+def test_a_narrow_range_holds_the_share_that_it_is_about() -> None:
+    # 9,980 of 10,000: both ends were written as 100.
+    assert words.interval(0.9969, 0.9987).replace("\u202f", " ") == "99.7 to 99.9 %"
+    assert words.interval(0.0, 0.0012).replace("\u202f", " ") == "0.0 to 0.1 %"
+    assert words.interval(1.0, 1.0).replace("\u202f", " ") == "100 to 100 %"
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (75, "75 s"), (150, "2 min 30 s"), (4000, "1 h 6 min")])
 def test_a_duration_is_told_in_the_units_that_people_use(seconds: float, said: str) -> None:
     assert words.duration(seconds).replace("\u202f", " ") == said

@@ -31,6 +31,11 @@ def test_a_threshold_is_told_with_what_it_gives(source: Source) -> None:
     )
 
 
+def test_a_threshold_is_told_as_it_was_set(source: Source) -> None:
+    said = _said(replace(source, info=source.info.model_copy(update={"threshold": 0.875})))
+    assert said["It may say that it is not sure"].startswith("An answer below 87.5 % counts")
+
+
 def test_what_corruptions_cost_is_told_once_it_was_asked(source: Source) -> None:
     name = next(iter(CORRUPTIONS))
     worst = Corrupted(strength="as strong as that", accuracy=0.5, interval=(0.3, 0.7), drop=0.4)

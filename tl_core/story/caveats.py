@@ -17,7 +17,7 @@ from tl_core.evaluation.slice_kinds import KINDS
 from tl_core.markdown import short
 from tl_core.story.names import enumerated, named
 from tl_core.story.source import Source
-from tl_core.wording import interval, percent, plural
+from tl_core.wording import NARROW, interval, percent, plural
 
 _SURE = 0.9
 """Probability from which on the pages call an answer sure."""
@@ -116,7 +116,7 @@ def _sureness(report: Report, threshold: float | None) -> Iterator[Limit]:
         right = "" if kept.accuracy is None else f", and {percent(kept.accuracy)} of these are right"
         yield Limit(
             "It may say that it is not sure",
-            f"An answer below {percent(threshold)} counts as “not sure” (threshold). Of {plural(images, 'test picture')}, "
+            f"An answer below {100 * threshold:.3g}{NARROW}% counts as “not sure” (threshold). Of {plural(images, 'test picture')}, "
             f"{percent(kept.coverage)} got an answer{right}.",
         )
 
