@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from tl_core.story.names import named
 from ui import runview, workspace
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PRESENT
@@ -17,6 +18,6 @@ with workspace.page(PRESENT) as here:
     )
     if result.dataset is None:
         st.caption("The data set was deleted, so no slide has pictures.")
-    deck.show(slides(result), name=run.name, key=f"deck-{run.id}")
+    deck.show(slides(result), name=named(run.name, longest=80), key=f"deck-{run.id}")
     if st.button("Back to the run", icon=EVALUATE.icon, key="back"):
         here.go(EVALUATE, run=run.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 from base64 import b64decode
@@ -170,15 +171,28 @@ def test_names_are_data_and_never_part_of_script_markup_or_styles(open_page: Ope
         assert sink not in found.js_content
 
 
-def test_the_pictures_of_a_deck_fit_its_limit_and_mistakes_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = a_run(0, 7)
-    whole = told(run)
-    sizes = [len(b64decode(one.source.partition(",")[2])) for slide in whole for one in slide.pictures]
-    assert sum(sizes) <= slide_pictures.MOST_BYTES
-    monkeypatch.setattr(slide_pictures, "MOST_BYTES", max(sizes) + min(sizes))
-    some = told(run)
-    assert 0 < sum(len(slide.pictures) for slide in some) < len(sizes)
-    assert any(one for slide in some for one in slide.pictures if not one.right)
+def test_of_large_pictures_all_are_shown_but_smaller_and_one_that_is_broken_is_not() -> None:
+    run = a_run(*range(8), each=80)
+    result = results.load(run, records.workspace())
+    assert result.dataset is not None
+    assert result.manifest is not None
+    every, noise = sum(len(slide.pictures) for slide in told(run)), random.Random(0)
+    shown = {answer.row for answer in (*wrong_answers(result.report), *right_answers(result.report))}
+    paths = [result.dataset.image(result.manifest.images[row]) for row in shown]
+    for path in paths:
+        Image.frombytes("RGB", (512, 512), noise.randbytes(3 * 512 * 512)).save(path, quality=90)
+    found = [one.source for slide in told(run) for one in slide.pictures]
+    assert len(found) == every == len(paths)
+    assert sum(len(b64decode(one.partition(",")[2])) for one in found) <= slide_pictures.MOST_BYTES
+    paths[0].write_bytes(paths[0].read_bytes()[:40])
+    assert sum(len(slide.pictures) for slide in told(run)) == every - 1
+
+
+def test_the_rule_of_the_right_answers_is_that_by_which_they_were_chosen() -> None:
+    for mistakes, said in (((0,), "2 of each class"), (range(5), "at most 2 of each class")):
+        slide = told(a_run(*mistakes))[1]
+        assert slide.note == f"Chosen by a rule: {said}, from its surest right answer to its least sure one."
+        assert len(slide.pictures) == (6 if "most" not in said else 5)
 
 
 def test_right_answers_are_equally_many_of_each_class_from_the_surest_to_the_least_sure() -> None:

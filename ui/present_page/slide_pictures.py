@@ -14,8 +14,8 @@ from tl_core.disk import modified
 from tl_core.documents.report import ImageAnswer
 from ui.evaluate_page.results import Result
 
-_SIDE = 384
-"""Longest side, pixels."""
+_SIDES = (384, 288, 208, 144)
+"""Longest sides, pixels: the first with which all pictures of a deck fit is taken."""
 _QUALITY = 80
 MOST_BYTES = 750_000
 """Of all pictures of a deck together: as base64 text, a megabyte."""
@@ -33,35 +33,39 @@ class Encoded:
 
 
 def encode(result: Result, answers: Sequence[ImageAnswer]) -> dict[int, Encoded]:
-    """The pictures of `answers` by their rows: as many of them, in order, as `MOST_BYTES` hold.
+    """The pictures of `answers` by their rows, so small that `MOST_BYTES` hold them.
 
-    Without those whose file is gone; empty where the data set is.
+    Without those whose file is gone or cannot be read; empty where the data set is gone.
     """
     dataset, manifest = result.dataset, result.manifest
     if dataset is None or manifest is None:
         return {}
-    found, left = {}, MOST_BYTES
-    for answer in answers:
-        path = dataset.image(manifest.images[answer.row])
-        made = _encoded(str(path), modified(path))
-        if made is None or len(made[0]) > left:
-            continue
-        content, kind, tiny = made
-        left -= len(content)
-        found[answer.row] = Encoded(f"data:image/{kind};base64,{b64encode(content).decode()}", tiny)
-    return found
+    paths = {answer.row: dataset.image(manifest.images[answer.row]) for answer in answers}
+    for side in _SIDES:
+        made = {row: _encoded(str(path), modified(path), side) for row, path in paths.items()}
+        if sum(len(one[0]) for one in made.values() if one) <= MOST_BYTES:
+            break
+    return {
+        row: Encoded(f"data:image/{one[1]};base64,{b64encode(one[0]).decode()}", one[2])
+        for row, one in made.items()
+        if one
+    }
 
 
 @st.cache_data(max_entries=400, show_spinner=False)
-def _encoded(name: str, moment: float) -> tuple[bytes, str, bool] | None:
-    """The bytes of a small copy, their format, and whether the picture is tiny; None where its file is gone."""
+def _encoded(name: str, moment: float, side: int) -> tuple[bytes, str, bool] | None:
+    """The bytes of a small copy, their format, and whether the picture is tiny; None where its file is gone or cannot be read."""
     if not moment:
         return None
     buffer = io.BytesIO()
-    with Image.open(name) as image:
-        image.draft("RGB", (_SIDE, _SIDE))
-        small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
+    try:
+        with Image.open(name) as image:
+            image.draft("RGB", (side, side))
+            small = image.convert("RGB")
+    except (OSError, ValueError, EOFError, SyntaxError):
+        # Damaged on the disk; which of these Pillow raises depends on where.
+        return None
+    small.thumbnail((side, side))
     tiny = max(small.size) < _TINY
     if tiny:
         small.save(buffer, "PNG")

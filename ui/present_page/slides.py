@@ -7,6 +7,7 @@ into the page as text.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, zip_longest
 from typing import Literal
@@ -203,7 +204,7 @@ def _pictures(result: Result) -> list[Slide]:
                 kind="pictures",
                 title=f"It is right: {test.images - wrong:,} of {plural(test.images, 'test picture')}",
                 pictures=good,
-                note=_right_rule(report),
+                note=_right_rule(report, chosen),
             )
         )
     pages = -(-len(bad) // A_SLIDE)
@@ -222,11 +223,12 @@ def _pictures(result: Result) -> list[Slide]:
     return found
 
 
-def _right_rule(report: Report) -> str:
+def _right_rule(report: Report, chosen: Sequence[ImageAnswer]) -> str:
     classes = len({answer.truth for answer in report.answers if answer.predicted == answer.truth})
     of_each = A_SLIDE // classes
     if of_each > 1:
-        return f"Chosen by a rule: {of_each} of each class, from its surest right answer to its least sure one."
+        fewer = "" if len(chosen) == classes * of_each else "at most "
+        return f"Chosen by a rule: {fewer}{of_each} of each class, from its surest right answer to its least sure one."
     some = f"{A_SLIDE} of {classes} classes, evenly in their order; " if classes > A_SLIDE else ""
     return f"Chosen by a rule: {some}of each class the right answer in the middle by how sure it is."
 
