@@ -13,7 +13,8 @@ with workspace.page(PRESENT) as here:
     run = runview.chooser(here)
     result = results.load(run, here.workspace)
     st.caption(
-        "Arrow keys, Page Up and Page Down, or a clicker go through the slides, Home and End to the first and the last; Esc ends them. "
+        "Arrow keys, the space bar, Page Up and Page Down, a clicker or a swipe go through the slides, Home and End to the first and the last. "
+        "Esc leaves full screen, then the slides. "
         "Once this page is open they need no network and no server."
     )
     if result.dataset is None:

@@ -55,6 +55,7 @@ def test_a_talk_by_keys_and_by_thumb_goes_on_when_the_server_is_gone(store: Path
             _started(window, f"{address}/Present?workspace={where.token}")
         assert page.evaluate("() => Boolean(document.fullscreenElement)")
         _for_everybody(phone)
+        _space_after_a_click(page)
         buttons = page.locator("dialog").get_by_role("button").all()
         assert [button.text_content() for button in buttons] == ["End", "Leave full screen", "◀", "▶"]
     # Streamlit says that its server is gone, beneath the slides.
@@ -68,6 +69,16 @@ def test_a_talk_by_keys_and_by_thumb_goes_on_when_the_server_is_gone(store: Path
     page.keyboard.press("Escape")
     expect(page.locator("dialog.deck")).to_be_hidden()
     assert not broken
+
+
+def _space_after_a_click(page: Page) -> None:
+    """The button that was clicked does not take the space bar from the slides."""
+    for which, place in (("Next", 2), ("Previous", 1)):
+        page.locator("dialog").get_by_role("button", name=f"{which} slide").click()
+        expect(page.locator("dialog .number")).to_have_text(f"{place} / 5")
+    for key, place in ((" ", 2), ("Shift+ ", 1)):
+        page.keyboard.press(key)
+        expect(page.locator("dialog .number")).to_have_text(f"{place} / 5")
 
 
 def _by_keys(page: Page) -> None:
@@ -104,7 +115,21 @@ def _by_thumb(phone: Page) -> None:
             _tap(phone, on)
     expect(on).to_have_attribute("aria-disabled", "true")
     _tap(phone, back)
-    expect(phone.locator("dialog .number")).to_have_text("4 / 5")
+    for swipe, place in (((300, -200, 10), 5), ((100, 200, 20), 4), ((100, 200, 150), 4), ((100, 30, 0), 4)):
+        _swipe(phone, *swipe)
+        expect(phone.locator("dialog .number")).to_have_text(f"{place} / 5")
+
+
+def _swipe(phone: Page, start: int, across: int, along: int) -> None:
+    """One finger on the slide, from `start` pixels of its width on."""
+    touch = phone.context.new_cdp_session(phone)
+    for kind, points in (
+        ("touchStart", [{"x": start, "y": 300}]),
+        ("touchMove", [{"x": start + across, "y": 300 + along}]),
+        ("touchEnd", []),
+    ):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch.detach()
 
 
 def _on_its_side(phone: Page) -> None:

@@ -3,6 +3,7 @@
 
 const FORWARD = new Set(["ArrowRight", "PageDown", " "]);
 const BACK = new Set(["ArrowLeft", "PageUp"]);
+const SWIPE = 40; // pixels
 const decks = new WeakMap();
 
 export default function present({ data, parentElement }) {
@@ -54,7 +55,8 @@ function makeDeck(root) {
     if (!dialog.open || event.ctrlKey || event.altKey || event.metaKey) return;
     const button = event.key === " " && event.composedPath()[0].closest?.("button");
     if (button) return; // a space presses the button that has the focus
-    if (FORWARD.has(event.key)) show(current + 1);
+    if (event.key === " " && event.shiftKey) show(current - 1);
+    else if (FORWARD.has(event.key)) show(current + 1);
     else if (BACK.has(event.key)) show(current - 1);
     else if (event.key === "Home") show(0);
     else if (event.key === "End") show(slides.children.length - 1);
@@ -76,6 +78,20 @@ function makeDeck(root) {
   // Streamlit's message that its server is gone takes the click that follows a touch outside of it.
   function touched(event) {
     if (dialog.open && event.composedPath().includes(dialog)) event.stopPropagation();
+  }
+
+  // One finger that goes sideways turns the slide. Up and down it scrolls; two fingers enlarge, and one then moves what is enlarged.
+  function swiped() {
+    let from = null;
+    stage.ontouchstart = ({ touches: [finger, another] }) => {
+      from = another || window.visualViewport?.scale > 1 ? null : [finger.clientX, finger.clientY];
+    };
+    stage.ontouchend = ({ changedTouches: [finger] }) => {
+      if (!from) return;
+      const [across, along] = [finger.clientX - from[0], finger.clientY - from[1]];
+      from = null;
+      if (Math.abs(across) > Math.max(SWIPE, 2 * Math.abs(along))) show(current - Math.sign(across));
+    };
   }
 
   function begin(at) {
@@ -105,6 +121,9 @@ function makeDeck(root) {
   dialog.onclose = () => isWhole() && document.exitFullscreen();
   find("before").onclick = () => show(current - 1);
   find("after").onclick = () => show(current + 1);
+  // A button that was clicked lets go of the focus, or a space would press it again instead of turning the slide.
+  find("bar").onclick = (event) => event.detail && stage.focus();
+  swiped();
   window.addEventListener("keydown", pressed, true);
   window.addEventListener("pointerdown", touched, true);
 
