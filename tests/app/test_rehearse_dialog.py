@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import Open, text
+from tl_core import locks
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
 from tl_core.runs.store.store import Store
@@ -102,10 +103,14 @@ def test_a_stranger_rehearses_as_often_as_he_may_start_jobs(
 
 
 def test_while_one_rehearses_another_is_told_so(open_page: Open, went: Went) -> None:
-    asked = went(READY)
-    with rehearse_dialog._alone():
-        app = go_on(open_page)
+    # The command line may be the one that is at work.
+    Store.default().make()
+    lock = locks.take(Store.default().root / "rehearsing")
+    assert lock is not None
+    app = go_on(open_page)
+    locks.release([lock])
     assert "Another rehearsal is at work" in app.error[0].value
+    asked = went(READY)
     app = app.button(key="rehearse-again").click().run()
     assert len(asked) == 1
     assert not app.error

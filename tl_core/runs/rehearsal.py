@@ -7,17 +7,19 @@ content for whoever asks next. The second time is what people will see. Nothing 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from tl_core import locks
 from tl_core.data.guarded import Pool
 from tl_core.data.samples import Sample, smallest_photos, to_show
 from tl_core.disk import size_of
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
-from tl_core.errors import DiskFull, GraftError, UnreadableImage, WorkerDied
+from tl_core.errors import DiskFull, GraftError, InUse, UnreadableImage, WorkerDied
 from tl_core.models.weights.obtain import here_now_sentence
 from tl_core.runs.process.devices import detect_device, machine_of, unusable_gpu
 from tl_core.runs.process.executor import chosen, works_here
@@ -57,16 +59,18 @@ def rehearse(
     Raises:
         UnknownName, SpecError: the setting GRAFT_EXECUTOR cannot be used.
         StoreError: the store cannot be written to.
+        InUse: another rehearsal in this store is at work.
     """
     chosen()
     store.make()
-    sample, before = to_show(), _others(store)
-    pool = Pool(_DECODERS)
-    try:
-        first, size = _walked(store, sample, pool, on_event, meanwhile)
-        again = Walked() if first.problem else _walked(store, sample, pool, partial(_anew, on_event), meanwhile)[0]
-    finally:
-        pool.close()
+    with _alone(store):
+        sample, before = to_show(), _others(store)
+        pool = Pool(_DECODERS)
+        try:
+            first, size = _walked(store, sample, pool, on_event, meanwhile)
+            again = Walked() if first.problem else _walked(store, sample, pool, partial(_anew, on_event), meanwhile)[0]
+        finally:
+            pool.close()
     steps = tuple(_step(place, first, again) for place in range(len(_STEPS)))
     found = Rehearsal(
         sample=sample.name,
@@ -79,6 +83,18 @@ def rehearse(
     return found.model_copy(
         update={"problems": tuple(_problems(found, store, size)), "missing": tuple(_missing(sample, before))}
     )
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Two rehearsals at once would measure one another, also one of the app and one of the command line."""
+    lock = locks.take(store.root / "rehearsing")
+    if lock is None:
+        raise InUse("Another rehearsal is at work here, and two at once would slow one another. Try again in a minute.")
+    try:
+        yield
+    finally:
+        locks.release([lock])
 
 
 class Walked(NamedTuple):

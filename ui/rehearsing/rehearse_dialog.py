@@ -6,16 +6,13 @@ the rehearsal's job.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import streamlit as st
 
 from tl_core.documents.events import Event
 from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
-from tl_core.errors import GraftError, LimitReached
+from tl_core.errors import GraftError
 from tl_core.runs.rehearsal import rehearse
 from tl_core.runs.store.store import Store, Workspace, new_id
 from ui import actions, live
@@ -25,8 +22,6 @@ from ui.server_paths import shortened_log
 from ui.words import duration, plain
 
 _KEY = "rehearsing"
-_AT_WORK = threading.Lock()
-"""Held during a rehearsal: two at once would measure one another."""
 
 
 @dataclass
@@ -113,25 +108,11 @@ def _work(workspace: Workspace, rehearsing: _Rehearsing) -> None:
         st.session_state.get(_KEY)
 
     try:
-        with _alone():
-            actions.check_start(workspace)
-            rehearsing.found = rehearse(Store.default(), on_event=draw, meanwhile=look)
+        actions.check_start(workspace)
+        rehearsing.found = rehearse(Store.default(), on_event=draw, meanwhile=look)
     except GraftError as error:
         rehearsing.problem = error.message
     place.empty()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Raises LimitReached where another rehearsal is at work on this server."""
-    if not _AT_WORK.acquire(blocking=False):
-        raise LimitReached(
-            "Another rehearsal is at work on this server, and two at once would slow one another. Try again in a minute."
-        )
-    try:
-        yield
-    finally:
-        _AT_WORK.release()
 
 
 def _tell(found: Rehearsal) -> None:
