@@ -23,6 +23,7 @@ from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import Accuracy, ImageAnswer, Leak, Report
 from tl_core.documents.status import Status
+from tl_core.errors import DocumentError
 from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.new_folder import new_id
@@ -283,6 +284,23 @@ def test_a_run_of_an_earlier_version_has_a_story(run: RunFolder) -> None:
     page = Page(story(source_of(run)).html)
     assert "67 right of 100" in next(page.inside("h1"))
     assert "expected calibration error" not in page.text
+
+
+def test_of_a_report_that_somebody_edited_the_story_says_what_is_wrong(run: RunFolder) -> None:
+    whole = json.loads(run.report_file.read_text())
+    answer = whole["answers"][0]
+    for edited in (
+        {"answers": [{**answer, "predicted": 3}]},
+        {"answers": [{**answer, "truth": -1}]},
+        {"answers": [{**answer, "probability": float("nan")}]},
+        {"classes": []},
+        {"test": {**whole["test"], "confusion": [[9]]}},
+        {"test": {**whole["test"], "accuracy": float("inf")}},
+        {"test": {**whole["test"], "f1_of_the_future": float("nan")}},
+    ):
+        run.report_file.write_text(json.dumps({**whole, **edited}))
+        with pytest.raises(DocumentError, match="is not a valid Report document"):
+            source_of(run)
 
 
 def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, model_validator
 
 from tl_core.documents.base import Document, Record
 from tl_core.documents.manifest import Split
@@ -15,7 +15,7 @@ from tl_core.documents.reliability import Calibration
 class Measured(Record):
     """A record with a number for each metric beside its fields, by the name of the row in `evaluation.metrics`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, float]
 
     def value(self, metric: str) -> float | None:
@@ -60,7 +60,7 @@ class SplitMetrics(Measured):
 class Accuracy(Record):
     """How many of some pictures were answered rightly."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     images: int
     accuracy: float
@@ -109,10 +109,12 @@ class Headline(Document):
 class ImageAnswer(Record):
     """The bundle's answer to one held-out image."""
 
-    row: int
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    row: int = Field(ge=0)
     """Index of the image in the manifest."""
-    truth: int
-    predicted: int
+    truth: int = Field(ge=0)
+    predicted: int = Field(ge=0)
     probability: float
     """Probability of the predicted class."""
     truth_probability: float
@@ -167,6 +169,16 @@ class Report(Document):
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()
     """Stages from the stem up, without the head, which has no pretrained weights; empty where no stage was trained."""
+
+    @model_validator(mode="after")
+    def _is_about_its_classes(self) -> Self:
+        count = len(self.classes)
+        for found in (self.test, self.val, self.cross_validated):
+            if found and ([len(row) for row in found.confusion] != [count] * count or len(found.per_class) != count):
+                raise ValueError("its metrics are about other classes than it names")
+        if any(answer.truth >= count or answer.predicted >= count for answer in self.answers):
+            raise ValueError("an answer has a label that no class stands for")
+        return self
 
     @property
     def shown(self) -> SplitMetrics | None:

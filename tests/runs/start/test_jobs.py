@@ -358,7 +358,7 @@ def test_the_summary_of_a_run_has_the_promised_fields_also_for_old_runs(train: T
         interval=(0.2, 0.94),
         macro_f1=0.6,
         log_loss=0.5,
-        per_class=(ClassMetrics(name="a", precision=1, recall=0.5, f1=0.66, support=2),),
+        per_class=tuple(ClassMetrics(name=name, precision=1, recall=0.5, f1=0.66, support=2) for name in "ab"),
         confusion=((1, 1), (0, 1)),
     )
     with pytest.raises(NotFound):
