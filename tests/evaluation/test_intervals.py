@@ -29,6 +29,12 @@ def test_groups_that_are_all_right_count_as_so_many_images() -> None:
     assert accuracy_interval(np.zeros(40, dtype=bool), groups) == wilson_interval(0, 8)
 
 
+def test_groups_that_are_all_equally_right_do_not_make_a_range_of_one_point() -> None:
+    alone, alike = np.zeros(3, dtype=int), np.repeat(np.arange(4), 2)
+    assert accuracy_interval(np.array([True, False, False]), alone) == wilson_interval(1 / 3, 1)
+    assert accuracy_interval(np.tile([True, False], 4), alike) == wilson_interval(2, 4)
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_the_true_share_lies_in_the_interval_about_as_often_as_it_says(grouped: bool) -> None:
     rng = np.random.default_rng(0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tl_core.data.checks import Finding
+from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions.finished_runs import Corrupted, Effect, Robustness
 from tl_core.documents.report import Accuracy
 from tl_core.evaluation.corruptions import CORRUPTIONS
@@ -22,6 +24,27 @@ def test_each_story_says_what_holds_for_every_classifier(source: Source) -> None
     assert "Another camera" in said["It was judged on pictures like those that it learned from"]
     assert said["All classes were judged on few pictures"].startswith("cup (3), plate (3) and bowl (3): fewer than 20")
     assert "Some classes have few pictures" not in said, "there are 20 of each"
+
+
+def _with_images(source: Source, **of_row: Callable[[int, ImageEntry], object]) -> Source:
+    """`source` with other values in the fields of its images, made from the row and the image."""
+    assert source.manifest
+    images = [
+        {**image.model_dump(), **{field: value(row, image) for field, value in of_row.items()}}
+        for row, image in enumerate(source.manifest.images)
+    ]
+    return replace(source, manifest=Manifest.model_validate({**source.manifest.model_dump(), "images": images}))
+
+
+def test_pictures_that_show_the_same_thing_count_once_in_the_range_of_a_class(source: Source) -> None:
+    assert "33 % (6 to 79 %)" in _said(source)["It is weakest on cup"]
+    of_groups = _with_images(source, given_group=lambda row, image: str(image.label))
+    assert "33 % (3 to 91 %)" in _said(of_groups)["It is weakest on cup"]
+
+
+def test_of_a_split_of_its_makers_own_the_few_pictures_are_those_to_learn_from(source: Source) -> None:
+    own = _with_images(source, split=lambda row, image: "test" if row % 2 else "train")
+    assert _said(own)["Some classes have few pictures"].startswith("cup (10), plate (10) and bowl (10) to learn from.")
 
 
 def test_a_threshold_is_told_with_what_it_gives(source: Source) -> None:

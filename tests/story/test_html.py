@@ -324,12 +324,12 @@ def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:
 
 def test_the_class_that_it_is_weakest_on_is_named_with_its_share_and_range() -> None:
     report = a_run(mistakes=(0, 1, 4)).report()
-    (limit,) = [one for one in of_report(report) if "weakest" in one.title]
+    (limit,) = [one for one in of_report(report, None) if "weakest" in one.title]
     assert limit.title == "It is weakest on cup"
     assert _plain(limit.text) == (
         "Of 3 test pictures of this class, 1 was named rightly: 33 % (6 to 79 %). Of all test pictures it is 67 %."
     )
-    assert not [one for one in of_report(a_run(mistakes=()).report()) if "weakest" in one.title], "all are alike"
+    assert not [one for one in of_report(a_run(mistakes=()).report(), None) if "weakest" in one.title], "all are alike"
 
 
 @pytest.mark.parametrize(
@@ -339,6 +339,8 @@ def test_it_is_called_surer_than_right_only_where_chance_does_not_explain_it(pro
     report = a_run(mistakes=(0, 1, 4)).report()
     assert 0.7 < report.test.interval[1] < 0.99
     answers = tuple(answer.model_copy(update={"probability": probability}) for answer in report.answers)
-    (text,) = [one.text for one in of_report(report.model_copy(update={"answers": answers})) if one.title == title]
+    (text,) = [
+        one.text for one in of_report(report.model_copy(update={"answers": answers}), None) if one.title == title
+    ]
     sure = 3 if probability >= 0.9 else 0
     assert _plain(text).endswith(f" It was 90 % sure or more in {sure} of its 3 mistakes.")

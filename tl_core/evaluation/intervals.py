@@ -39,8 +39,8 @@ def accuracy_interval(
     """Interval of the share of `right` (N,), as fractions; (0, 1) without images.
 
     Where images with the same entry of `groups` (N,) are of one kind, they count as one draw: groups are resampled with all that belongs to
-    them, and the interval lies between percentiles of the share (the cluster bootstrap, Field and Welsh 2007). Resamples of answers that are
-    all right, or all wrong, do not differ, so their interval is Wilson's for as many images as there are groups. Without
+    them, and the interval lies between percentiles of the share (the cluster bootstrap, Field and Welsh 2007). Where all groups have the
+    same share, as a single one has, resamples do not differ, so the interval is Wilson's for as many images as there are groups. Without
     `groups`, or where each has one image, it is `wilson_interval`. `folds`: how many the answers come from, where they are those of
     cross-validation; see `widening`.
 
@@ -53,11 +53,11 @@ def accuracy_interval(
     if groups is None or len(np.unique(groups)) == images:
         return wilson_interval(correct / widening(folds), images / widening(folds), confidence=confidence)
     number, at = np.unique(groups, return_inverse=True)
-    if correct in (0, images):
-        alike = len(number) / widening(folds)
-        return wilson_interval(alike if correct else 0, alike, confidence=confidence)
     sizes = np.bincount(at).astype(np.float64)
     rights = np.bincount(at, weights=right.astype(np.float64))
+    if np.ptp(rights / sizes) == 0:
+        alike = len(number) / widening(folds)
+        return wilson_interval(correct / images * alike, alike, confidence=confidence)
     shares = [float(rights[drawn].sum() / sizes[drawn].sum()) for drawn in _resamples(len(number))]
     return _widened(correct / images, _percentiles(shares, confidence), folds)
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tl_core.data.checks import FEW, Finding, distinct
+from tl_core.data.split import group_keys
 from tl_core.documents.judged_slice import Slice
+from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import ImageAnswer, Report, record_again
 from tl_core.evaluation.calibration import selective_answers
 from tl_core.evaluation.corruptions import CORRUPTIONS
-from tl_core.evaluation.intervals import wilson_interval
+from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.evaluation.slice_kinds import KINDS
 from tl_core.markdown import short
 from tl_core.story.names import enumerated, named
@@ -41,16 +43,20 @@ class Limit(NamedTuple):
 def limits(source: Source, *, names: bool) -> list[Limit]:
     """What whoever uses it has to know, what holds for every classifier first. `names`: whether names of files, folders and groups may be told."""
     return [
-        *of_report(source.report, threshold=source.info.threshold),
+        *of_report(source.report, source.manifest, threshold=source.info.threshold),
         *_of_data(source),
         *_failing(source, names=names),
         *_corrupted(source),
     ]
 
 
-def of_report(report: Report, *, threshold: float | None = None) -> list[Limit]:
-    """Those limits that its report alone tells, in the same order; `threshold`: the bundle's, where it has one."""
-    return [*_always(report), *_weakest(report), *_sureness(report, threshold), *_few_judged(report)]
+def of_report(report: Report, manifest: Manifest | None, *, threshold: float | None = None) -> list[Limit]:
+    """Those limits that its report alone tells, in the same order.
+
+    `manifest`: of the pictures that it is about; None where they were deleted, and then nobody knows which of them show the same thing.
+    `threshold`: the bundle's, where it has one.
+    """
+    return [*_always(report), *_weakest(report, manifest), *_sureness(report, threshold), *_few_judged(report)]
 
 
 def _always(report: Report) -> Iterator[Limit]:
@@ -80,7 +86,7 @@ def _always(report: Report) -> Iterator[Limit]:
         )
 
 
-def _weakest(report: Report) -> Iterator[Limit]:
+def _weakest(report: Report, manifest: Manifest | None) -> Iterator[Limit]:
     counts = np.array(report.test.confusion, dtype=np.int64)
     judged = [row for row in range(len(counts)) if counts[row].sum()]
     found = {row: counts[row, row] / counts[row].sum() for row in judged}
@@ -88,10 +94,15 @@ def _weakest(report: Report) -> Iterator[Limit]:
         return
     row = min(judged, key=found.__getitem__)
     right, of = int(counts[row, row]), int(counts[row].sum())
+    answers = [answer for answer in report.answers if answer.truth == row]
+    range_of = accuracy_interval(
+        np.array([answer.predicted == row for answer in answers], dtype=bool),
+        group_keys(manifest)[[answer.row for answer in answers]] if manifest else None,
+    )
     yield Limit(
         f"It is weakest on {named(report.classes[row])}",
         f"Of {plural(of, 'test picture')} of this class, {right:,} {'was' if right == 1 else 'were'} named rightly: {percent(right / of)} "
-        f"({interval(*wilson_interval(right, of))}). Of all test pictures it is {percent(report.test.accuracy)}.",
+        f"({interval(*range_of)}). Of all test pictures it is {percent(report.test.accuracy)}.",
     )
 
 
@@ -141,12 +152,14 @@ def _few_judged(report: Report) -> Iterator[Limit]:
 
 
 def _of_data(source: Source) -> Iterator[Limit]:
-    counts = distinct(source.manifest) if source.manifest else {}
-    few = [f"{named(name)} ({count:,})" for name, count in counts.items() if count < FEW]
-    if few:
+    manifest = source.manifest
+    few = (
+        [f"{named(name)} ({count:,})" for name, count in distinct(manifest).items() if count < FEW] if manifest else []
+    )
+    if manifest and few:
         yield Limit(
             "Some classes have few pictures",
-            f"{enumerated(few)}. {FEW} or more of each would make the result steadier.",
+            f"{enumerated(few)}{' to learn from' if manifest.own_splits else ''}. {FEW} or more of each would make the result steadier.",
         )
     for finding in source.findings:
         if finding.kind in _TOLD_AS_THEY_ARE:

@@ -94,7 +94,9 @@ def slides(result: Result) -> list[Slide]:
         Slide(
             kind="limits",
             title="What it cannot do",
-            limits=tuple({"title": one.title, "text": one.text} for one in of_report(report)[:_LIMITS]),
+            limits=tuple(
+                {"title": one.title, "text": one.text} for one in of_report(report, result.manifest)[:_LIMITS]
+            ),
             note=made(result),
         ),
     ]
