@@ -97,7 +97,7 @@ def slides(result: Result) -> list[Slide]:
             limits=tuple(
                 {"title": one.title, "text": one.text} for one in of_report(report, result.manifest)[:_LIMITS]
             ),
-            note=made(result),
+            note=_how_it_was_made(result),
         ),
     ]
 
@@ -136,8 +136,8 @@ def _cross_validated(report: Report) -> str:
     )
 
 
-def made(result: Result) -> str:
-    """How it was made, in a line: pictures, backbone, strategy, seconds."""
+def _how_it_was_made(result: Result) -> str:
+    """A line: pictures, backbone, strategy, seconds."""
     spec, images = result.run.spec(), result.report.images
     try:
         seconds = result.run.status().seconds.get("total")
