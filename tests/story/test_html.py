@@ -301,6 +301,9 @@ def test_of_a_report_that_somebody_edited_the_story_says_what_is_wrong(run: RunF
         run.report_file.write_text(json.dumps({**whole, **edited}))
         with pytest.raises(DocumentError, match="is not a valid Report document"):
             source_of(run)
+    run.report_file.write_text(json.dumps({**whole, "answers": [{**answer, "row": 60}]}))
+    with pytest.raises(DocumentError, match="pictures that its data set does not have"):
+        source_of(run)
 
 
 def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:

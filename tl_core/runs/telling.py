@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tl_core.data.checks import findings
 from tl_core.documents.questions.finished_runs import Robustness, RobustnessSpec, RunSlices, SlicesSpec
-from tl_core.errors import NotFound
+from tl_core.errors import DocumentError, NotFound
 from tl_core.evaluation.corruptions import STRENGTHS
 from tl_core.runs.questions.about_run import question_about, require_ended
 from tl_core.runs.questions.ask import already_answered
@@ -30,9 +30,12 @@ def source_of(run: RunFolder) -> Source:
         manifest = dataset.manifest() if dataset else None
     except NotFound:
         dataset = manifest = None
+    report = run.report()
+    if manifest and any(answer.row >= len(manifest.images) for answer in report.answers):
+        raise DocumentError("report.json has answers to pictures that its data set does not have.")
     return Source(
         name=run.name,
-        report=run.report(),
+        report=report,
         info=read_info(run.bundle / INFO),
         spec=spec,
         seconds=status.seconds.get("total"),
