@@ -73,7 +73,7 @@ def test_the_slides_are_the_report(open_page: Open) -> None:
     assert matrix["title"] == "3 of 4 mistakes: “cup” called “plate”"
     titles = [limit["title"] for limit in last["limits"]]
     assert titles[0] == "It always answers with one of its classes"
-    assert "It is weakest on cup" in titles
+    assert "It is right least often on cup" in titles
     assert last["note"] == (
         "How it was made: learned from 84 pictures, settings chosen by 18, judged on 18, started from efficientnet_lite0 (backbone), "
         "re-trained: head only (strategy), 19\u202fs."
@@ -141,7 +141,7 @@ def test_a_run_without_a_mistake_says_so() -> None:
     found = told(run)
     assert [slide.kind for slide in found] == ["outcome", "pictures", "matrix", "limits"]
     assert found[2].title == "No mistake on 12 test pictures"
-    assert not [limit for limit in found[3].limits if "weakest" in limit["title"]]
+    assert not [limit for limit in found[3].limits if "least often" in limit["title"]]
 
 
 def test_of_forty_classes_the_commonest_confusions_are_listed() -> None:

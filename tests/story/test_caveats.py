@@ -37,9 +37,9 @@ def _with_images(source: Source, **of_row: Callable[[int, ImageEntry], object]) 
 
 
 def test_pictures_that_show_the_same_thing_count_once_in_the_range_of_a_class(source: Source) -> None:
-    assert "33 % (6 to 79 %)" in _said(source)["It is weakest on cup"]
+    assert "33 % (6 to 79 %)" in _said(source)["It is right least often on cup"]
     of_groups = _with_images(source, given_group=lambda row, image: str(image.label))
-    assert "33 % (3 to 91 %)" in _said(of_groups)["It is weakest on cup"]
+    assert "33 % (3 to 91 %)" in _said(of_groups)["It is right least often on cup"]
 
 
 def test_of_a_split_of_its_makers_own_the_few_pictures_are_those_to_learn_from(source: Source) -> None:

@@ -100,7 +100,7 @@ def _weakest(report: Report, manifest: Manifest | None) -> Iterator[Limit]:
         group_keys(manifest)[[answer.row for answer in answers]] if manifest else None,
     )
     yield Limit(
-        f"It is weakest on {named(report.classes[row])}",
+        f"It is right least often on {named(report.classes[row])}",
         f"Of {plural(of, 'test picture')} of this class, {right:,} {'was' if right == 1 else 'were'} named rightly: {percent(right / of)} "
         f"({interval(*range_of)}). Of all test pictures it is {percent(report.test.accuracy)}.",
     )
