@@ -181,11 +181,17 @@ def log(job: JobFolder) -> None:
 
 def others(here: Here) -> None:
     """A line for each job that the page does not show in full: those at work, and those that ended since their line was drawn."""
-    live = here.workspace.live()
+    # A worker that has written its last word lives on for a moment.
+    live = [job for job in here.workspace.live() if job.exists and not job.status().final]
     for job in live:
         forget_lost(job)
     watched: list[JobFolder] = st.session_state.get(_WATCHED, [])
-    ended = [job for job in watched if job.exists and job.status().final and _follow_on(here, job)]
+    ended = [
+        job
+        for job in watched
+        # One that ends just now has the line of a job at work once more, which draws the page again.
+        if job not in live and job.exists and job.status().final and _follow_on(here, job)
+    ]
     # The line of a race stands for its runs.
     raced = {run.path for job in live if isinstance(job, RaceFolder) for run in job.parts()}
     busy = [job for job in live if _takes_long(job) and job.path not in raced and not here.shows(job)]

@@ -58,9 +58,12 @@ def page(place: Place) -> Iterator[Here]:
             _settle(place.name)
         except GraftError as error:
             st.error(plain(error.message, longest=2000), icon=":material/error:")
+            # Where this was before the body, there is nothing to run it with.
+            st.stop()
         except Exception:  # noqa: BLE001 - the last place where a bug can become a sentence
             _LOG.exception("page %s", place.name)
             st.error(BUG, icon=":material/bug_report:")
+            st.stop()
 
 
 @cache

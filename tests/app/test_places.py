@@ -17,11 +17,13 @@ from tl_core import locks
 from tl_core.documents.questions.backbones import FeatureMapsSpec, RankSpec
 from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.documents.status import Failure, Status
+from tl_core.errors import SpecError
 from tl_core.runs.store.folders import QuestionFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import new_id
-from ui import places
+from ui import live, places
 from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Here, Place, Step
+from ui.workspace import BUG
 
 SWITCH = """
 from ui import workspace
@@ -136,6 +138,37 @@ def test_what_ended_while_it_was_watched_leads_on_by_one_button(open_page: Open)
     button.click().run()
     assert app.title[0].value == "Evaluate"
     assert app.query_params["run"] == run.id
+
+
+def test_what_ended_has_one_line_while_its_worker_lives_on_and_afterwards(open_page: Open) -> None:
+    where = records.workspace()
+    data = records.dataset(where)
+    run = records.run(where, data)
+    ended = run.status()
+    records._end(run.path, Status(state="running", started=1.0))
+    with _held(run):
+        app = open_page(DATA.file, dataset=data.id)
+        ended.write(run.path / "status.json")
+        for _ in range(2):
+            app.run()
+            assert not app.exception
+            assert len([button for button in app.button if button.key == f"on-{run.id}"]) == 1
+    assert len([button for button in app.run().button if button.key == f"on-{run.id}"]) == 1
+
+
+@pytest.mark.parametrize(("error", "said"), [(SpecError("Ask the operator"), "Ask the operator"), (KeyError(), BUG)])
+def test_what_goes_wrong_before_the_body_of_a_page_is_one_sentence(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    app = open_page(TRAIN.file)
+
+    def fail(here: Here) -> None:
+        raise error
+
+    monkeypatch.setattr(live, "others", fail)
+    app.run()
+    assert not app.exception
+    assert [one.value for one in app.error] == [said]
 
 
 def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> None:
