@@ -11,6 +11,7 @@ import pytest
 from tests.app import records
 from tl_core.documents.manifest import Former, Split
 from tl_core.documents.remedies import Remedies
+from tl_core.documents.report import Report
 from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import NotFound
 from tl_core.runs import comparing
@@ -179,11 +180,22 @@ def test_groups_of_any_run_count_as_one_and_what_leaks_is_said(data: DatasetFold
     ]
 
 
+def _with_a_spoon(report: Report) -> dict[str, object]:
+    """The fields of `report` with one class more, of which there is no picture."""
+    test = report.test
+    spoon = test.per_class[0].model_copy(update={"name": "spoon", "support": 0})
+    counts = (*((*row, 0) for row in test.confusion), (0,) * (len(test.confusion) + 1))
+    wider = test.model_copy(update={"per_class": (*test.per_class, spoon), "confusion": counts})
+    return {"classes": (*report.classes, "spoon"), "test": wider, "val": wider}
+
+
 def test_what_makes_a_comparison_doubtful_is_said(data: DatasetFolder) -> None:
     a, b = a_run(data), a_run(data)
-    for run, classes in ((a, a.report().classes), (b, (*b.report().classes, "spoon"))):
-        report = run.report().model_copy(update={"one_moment": ("<b>cup",), "headline": None, "classes": classes})
-        report.write(run.report_file)
+    for run in (a, b):
+        said = {"one_moment": ("<b>cup",), "headline": None}
+        run.report().model_copy(update={**said, **(_with_a_spoon(run.report()) if run is b else {})}).write(
+            run.report_file
+        )
     moment, classes = together([a, b]).cautions(str.upper)
     assert moment.startswith("All of one moment: record <B>CUP again elsewhere. Until then")
     assert classes == "The runs do not have the same classes: one that knows fewer has the easier task."
@@ -197,8 +209,10 @@ def test_a_run_that_did_not_end_well_is_left_out_with_the_reason(data: DatasetFo
         "'Broken' has no report: only a run that has ended well can be compared."
     ]
     report = b.report()
-    report.model_copy(update={"classes": report.classes[:1]}).write(b.report_file)
-    assert "names classes or pictures that do not exist" in together([a, b]).left_out[0].reason
+    elsewhere = (report.answers[0].model_copy(update={"row": 9999}), *report.answers[1:])
+    report.model_copy(update={"answers": elsewhere}).write(b.report_file)
+    b.split_file.unlink()
+    assert "has answers to pictures that do not exist" in together([a, b]).left_out[0].reason
     with pytest.raises(NotFound):
         comparing.tested_on(replace(failed, path=failed.path / "nowhere"))
     assert together([]).tested == ()

@@ -248,11 +248,11 @@ def _tested(path: Path, moment: int, inode: int) -> Tested:
     try:
         return _told(run, run.report(), run.spec())
     except IndexError:
-        raise DocumentError(f"The report of {run.name!r} names classes or pictures that do not exist.") from None
+        raise DocumentError(f"The report of {run.name!r} has answers to pictures that do not exist.") from None
 
 
 def _told(run: RunFolder, report: Report, spec: TrainSpec) -> Tested:
-    """The answers in `report`. Raises DocumentError; IndexError where it names a class or picture that is not there."""
+    """The answers in `report`. Raises DocumentError; IndexError where its data set does not have a picture."""
     rows = tuple(answer.row for answer in report.answers)
     names = [report.classes[answer.truth] for answer in report.answers]
     record = _record(run)
