@@ -210,9 +210,10 @@ def _follow_on(here: Here, job: JobFolder) -> bool:
     if state != "succeeded" or isinstance(job, RaceFolder):
         page, label = maker, "See what came of it"
         said = "has ended." if state == "succeeded" else "did not come to its end."
-    if here.place in (page, maker) and job.id in {
-        opened.id for opened in (here.dataset, here.run, here.race) if opened
-    }:
+    open_here = job in (here.dataset, here.run, here.race)
+    # Pages that need a run speak of the open one.
+    spoken_of = here.place in (page, maker) or (state == "succeeded" and here.place.needs is type(job))
+    if open_here and spoken_of:
         return False
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"ended-{job.id}"):
         st.markdown(f"**{plain(job.name)}** {said}", width="stretch")

@@ -60,7 +60,14 @@ def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], Non
     with first if camera else second:
         if st.toggle("Use the camera", key=f"{key}-camera", value=camera):
             st.camera_input(
-                "Take a photo", key=chooser_key(shot), on_change=taken, args=(shot,), label_visibility="collapsed"
+                "Take a photo",
+                key=chooser_key(shot),
+                on_change=taken,
+                args=(shot,),
+                label_visibility="collapsed",
+                # Without one, Streamlit starts the camera again a second after the page's width changed, as a scroll bar does it; a
+                # photo that is taken meanwhile is lost.
+                resolution="480p",
             )
             offer(shot)
 

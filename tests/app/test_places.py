@@ -107,14 +107,15 @@ def test_a_page_says_how_far_the_training_is_also_where_its_address_does_not_nam
         assert app.query_params["run"] == run.id
 
 
-def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open) -> None:
+@pytest.mark.parametrize("place", [EVALUATE, PREDICT], ids=lambda place: place.name)
+def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open, place: Place) -> None:
     where = records.workspace()
     data = records.dataset(where)
     run = records.run(where, data)
     ended = run.status()
     records._end(run.path, Status(state="running", started=1.0))
     with _held(run):
-        app = open_page(EVALUATE.file)
+        app = open_page(place.file, run=run.id)
         assert "right on 9 pictures" not in text(app)
     ended.write(run.path / "status.json")
     assert "right on 9 pictures" in text(app.run())

@@ -18,6 +18,11 @@ expect = pytest.importorskip("playwright.sync_api", reason="Playwright is not in
 pytestmark = pytest.mark.browser
 
 
+_NOTE_CAMERA = """window.asked = [];
+const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = asked => { window.asked.push(asked); return get(asked); };"""
+
+
 def _fits(page: Page) -> bool:
     return bool(page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"))
 
@@ -108,12 +113,20 @@ def test_three_clicks_from_home_to_a_classifier_and_the_tour(page: Page, address
 
 def test_two_clicks_from_an_empty_home_to_the_answer_to_a_photo(page: Page, address: str, look: Look) -> None:
     page.context.grant_permissions(["camera"])
+    page.add_init_script(_NOTE_CAMERA)
     page.goto(address)
     page.get_by_role("button", name="Try it on a picture of yours").click()
-    # Streamlit's button is there before the camera has sent a picture, and then takes none; and a photo that is taken
-    # while the page is still being drawn is lost now and then.
-    page.wait_for_function("() => document.querySelector('video')?.videoHeight")
-    idle(page)
+    # Streamlit's button is there before the camera has sent a picture, and then takes none; and the picture is drawn too large at first.
+    page.wait_for_function(
+        """() => {
+            const video = document.querySelector("video");
+            return video?.videoHeight && video.clientWidth <= video.closest("[data-testid=stCameraInput]").clientWidth;
+        }"""
+    )
+    # Were a width asked for, the camera would be started again when that of the page changes, and lose the photo that is taken meanwhile.
+    asked = page.evaluate("() => window.asked.map(one => Object.keys(one.video))")
+    assert asked
+    assert all("width" not in one for one in asked)
     page.get_by_role("button", name="Take photo").click()
     # Beside the camera, so that nobody has to scroll for the answer to a photo.
     expect(page.get_by_role("heading", name="Answers")).to_be_in_viewport()
