@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions.backbones import RankSpec
+from tl_core.documents.questions.about_backbones import RankSpec
+from tl_core.documents.questions.about_pictures import PictureMapSpec
 from tl_core.documents.questions.before_training import LearningRateSpec
 from tl_core.documents.questions.finished_runs import RobustnessSpec
-from tl_core.documents.questions.pictures import PictureMapSpec
 from tl_core.errors import NotFound
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder

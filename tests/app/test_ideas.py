@@ -6,7 +6,7 @@ import pytest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.questions.backbones import FeatureMapsSpec
+from tl_core.documents.questions.about_backbones import FeatureMapsSpec
 from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.documents.report import StageMoved
 from ui import asking

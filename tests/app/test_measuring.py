@@ -8,7 +8,7 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
 from tl_core.documents.job import Outlook
-from tl_core.documents.questions.backbones import Measurement, MeasureSpec
+from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
 from tl_core.models.registry import network
 from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.start.training_spec import conditions, spec_of

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
-from tl_core.documents.questions.pictures import PictureMap, PictureMapSpec
+from tl_core.documents.questions.about_pictures import PictureMap, PictureMapSpec
 from tl_core.documents.suspect_label import Lookalikes
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.store import new_id

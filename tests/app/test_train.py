@@ -15,7 +15,7 @@ from tl_core import locks
 from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
-from tl_core.documents.questions.backbones import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking, RankSpec
 from tl_core.documents.status import State, UsedGpu
 from tl_core.models.build import build
 from tl_core.models.graphs.export import keep_structure

@@ -13,7 +13,7 @@ from tl_core.documents.events import EVENT, Progress
 from tl_core.documents.job import SpecFile
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.options import Recipe
-from tl_core.documents.questions.backbones import MeasureSpec
+from tl_core.documents.questions.about_backbones import MeasureSpec
 from tl_core.documents.spec import Extended, IngestSpec, TrainSpec
 from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.status import Status

@@ -20,7 +20,7 @@ import pytest
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions.backbones import DescribeSpec, Ranking, RankSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec, Ranking, RankSpec
 from tl_core.documents.questions.before_training import PreviewSpec
 from tl_core.documents.report import Report
 from tl_core.errors import LayoutError

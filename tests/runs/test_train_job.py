@@ -73,7 +73,7 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
     assert not run.best.exists()
     assert not (run.path / "workshop").exists()
     card = (run.bundle / "MODEL_CARD.md").read_text()
-    assert f"{report.test.images} pictures it had never seen" in card
+    assert f"{report.test.images} test pictures it had never seen" in card
     assert f"**Cross-validated: {report.shown.accuracy:.1%} right** on all 60 pictures" in card
     assert "It learned from 51 pictures; cross-validation over them chose its settings." in card
     assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"

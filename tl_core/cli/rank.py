@@ -30,7 +30,7 @@ def rank(
     **asked: Any,
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
-    from tl_core.documents.questions.backbones import Ranking, RankSpec
+    from tl_core.documents.questions.about_backbones import Ranking, RankSpec
     from tl_core.runs.questions.ask import ask_about
     from tl_core.runs.store.store import Store
 

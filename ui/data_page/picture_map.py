@@ -10,7 +10,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.pictures import PictureMap, PictureMapSpec
+from tl_core.documents.questions.about_pictures import PictureMap, PictureMapSpec
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking, charts, grids
 from ui.data_page import reviewing

@@ -7,7 +7,7 @@ import streamlit as st
 from tl_core.data.checks import problem
 from tl_core.documents.learning_curve import Growth
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.pictures import LabelReview, LabelReviewSpec
+from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking

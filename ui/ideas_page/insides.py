@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.backbones import FeatureMap, FeatureMaps, FeatureMapsSpec
+from tl_core.documents.questions.about_backbones import FeatureMap, FeatureMaps, FeatureMapsSpec
 from tl_core.models.registry import Network
 from tl_core.models.weights import obtain
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.questions.backbones import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import networks
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from ui import asking

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from tl_core.documents.questions.backbones import MeasureSpec
+from tl_core.documents.questions.about_backbones import MeasureSpec
 from tl_core.errors import GraftError
 from tl_core.runs.process.queue import crowd
 from tl_core.runs.questions.ask import ask

@@ -13,7 +13,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, Keeping
 from tl_core import locks
-from tl_core.documents.questions.backbones import DescribeSpec, RankSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec, RankSpec
 from tl_core.errors import DiskFull, InUse, SpecError, UnknownName
 from tl_core.runs.process import executor
 from tl_core.runs.process.executor import EXECUTORS, cancel, chosen, forget_lost

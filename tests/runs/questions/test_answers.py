@@ -18,10 +18,16 @@ from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.options import Recipe, TrainingOptions
-from tl_core.documents.questions.backbones import DescribeSpec, FeatureMaps, FeatureMapsSpec, Measurement, MeasureSpec
+from tl_core.documents.questions.about_backbones import (
+    DescribeSpec,
+    FeatureMaps,
+    FeatureMapsSpec,
+    Measurement,
+    MeasureSpec,
+)
+from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
 from tl_core.documents.questions.before_training import PreviewSpec, RateCurve
 from tl_core.documents.questions.kinds import QuestionSpec
-from tl_core.documents.questions.pictures import LabelReview, LabelReviewSpec
 from tl_core.documents.questions.question import Question
 from tl_core.errors import DeviceError, SpecError
 from tl_core.models.registry import network, networks

@@ -17,7 +17,7 @@ from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core import locks
 from tl_core.documents.events import Event
 from tl_core.documents.options import Device, TrainingOptions
-from tl_core.documents.questions.backbones import DescribeSpec, MeasureSpec, Ranking, RankSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec, MeasureSpec, Ranking, RankSpec
 from tl_core.documents.questions.before_training import PreviewSpec
 from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName

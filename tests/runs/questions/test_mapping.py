@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import lend
 from tests.training.helpers import finish
-from tl_core.documents.questions.pictures import PictureMapSpec
+from tl_core.documents.questions.about_pictures import PictureMapSpec
 from tl_core.errors import NotEnoughImages
 from tl_core.runs.questions import mapping
 from tl_core.runs.store.folders import DatasetFolder

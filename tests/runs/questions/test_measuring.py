@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.runs.conftest import SIZE
 from tests.runs.executors import InProcess, by
-from tl_core.documents.questions.backbones import Measurement, MeasureSpec
+from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import network
 from tl_core.runs.questions.ask import ask

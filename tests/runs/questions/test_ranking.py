@@ -16,7 +16,7 @@ from tests.training.helpers import finish
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
 from tl_core.documents.events import Notice, Progress, StageStarted
-from tl_core.documents.questions.backbones import RankSpec
+from tl_core.documents.questions.about_backbones import RankSpec
 from tl_core.errors import ModelError
 from tl_core.models.registry import Network, network
 from tl_core.runs.questions import ranking

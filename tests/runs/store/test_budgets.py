@@ -13,7 +13,7 @@ import pytest
 from tests.app.test_uploads import Sent
 from tests.runs.conftest import HERE
 from tests.runs.executors import InProcess, Keeping, by
-from tl_core.documents.questions.backbones import DescribeSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Failure
 from tl_core.errors import DiskFull, OverBudget

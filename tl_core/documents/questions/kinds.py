@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tl_core.documents.questions.backbones import DescribeSpec, FeatureMapsSpec, MeasureSpec, RankSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec, FeatureMapsSpec, MeasureSpec, RankSpec
+from tl_core.documents.questions.about_pictures import LabelReviewSpec, PictureMapSpec
 from tl_core.documents.questions.before_training import LearningRateSpec, PreviewSpec
 from tl_core.documents.questions.finished_runs import EvidenceSpec, RobustnessSpec, SlicesSpec
-from tl_core.documents.questions.pictures import LabelReviewSpec, PictureMapSpec
 
 QuestionSpec = (
     DescribeSpec

@@ -10,11 +10,11 @@ from typing import get_args
 
 from tl_core.disk import remove
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.questions.backbones import DescribeSpec, FeatureMapsSpec, MeasureSpec, RankSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec, FeatureMapsSpec, MeasureSpec, RankSpec
+from tl_core.documents.questions.about_pictures import LabelReviewSpec, PictureMapSpec
 from tl_core.documents.questions.before_training import LearningRateSpec, PreviewSpec
 from tl_core.documents.questions.finished_runs import EvidenceSpec, RobustnessSpec, SlicesSpec
 from tl_core.documents.questions.kinds import QuestionSpec
-from tl_core.documents.questions.pictures import LabelReviewSpec, PictureMapSpec
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.table import covering

@@ -13,7 +13,7 @@ from typing import TypeVar
 from tl_core import locks
 from tl_core.disk import remove
 from tl_core.documents.events import Event
-from tl_core.documents.questions.backbones import DescribeSpec
+from tl_core.documents.questions.about_backbones import DescribeSpec
 from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.documents.questions.question import Answer
 from tl_core.documents.spec import IngestSpec

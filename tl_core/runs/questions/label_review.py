@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl_core.data.cache import Cache
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event
-from tl_core.documents.questions.pictures import LabelReview, LabelReviewSpec
+from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
 from tl_core.errors import GraftError, NotEnoughImages
 from tl_core.evaluation.growth import growth
 from tl_core.evaluation.suspects import lookalikes

@@ -9,7 +9,7 @@ import numpy as np
 from tl_core.data.cache import Cache
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.questions.pictures import PictureMap, PictureMapSpec
+from tl_core.documents.questions.about_pictures import PictureMap, PictureMapSpec
 from tl_core.errors import NotEnoughImages
 from tl_core.evaluation.arrangement import FEWEST, all_lookalikes, arranged
 from tl_core.models.registry import network

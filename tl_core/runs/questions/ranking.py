@@ -15,7 +15,7 @@ from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.questions.backbones import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking, RankSpec
 from tl_core.errors import Cancelled, DiskFull, GraftError, ModelError
 from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
 from tl_core.models.registry import Network, network

@@ -14,7 +14,7 @@ from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import origin, pixels_key
 from tl_core.documents.events import ReadingTimed
 from tl_core.documents.job import JobSpec
-from tl_core.documents.questions.backbones import Measurement, MeasureSpec, RankSpec
+from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec, RankSpec
 from tl_core.documents.questions.before_training import LearningRateSpec
 from tl_core.documents.spec import ExpectedSeconds, TrainSpec
 from tl_core.errors import GraftError
