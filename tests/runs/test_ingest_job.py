@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_an_ingest_that_is_killed_leaves_no_half_data_set_and_no_pictures(
     until(lambda: not {"images", "thumbnails", "staging"} & {path.name for path in dataset.path.iterdir()})
     dataset.delete()
     assert workspace.datasets() == []
+
+
+def test_what_it_left_is_removed_also_where_a_child_of_the_killed_worker_holds_the_lock_a_moment_longer(
+    workspace: Workspace, picture_folder: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = jobs.submit_ingest(
+        workspace, source_kind="folder", source=picture_folder({"cat": 3, "dog": 3}), name="Pets"
+    )
+    assert _status(dataset) == "succeeded"
+    dataset.manifest_file.unlink()
+    looks = [True, True]
+    monkeypatch.setattr(DatasetFolder, "alive", lambda _: bool(looks and looks.pop()))
+    local._reap(dataset, subprocess.Popen(["true"], start_new_session=True))
+    assert not {"images", "thumbnails"} & {path.name for path in dataset.path.iterdir()}
 
 
 def test_an_ingest_can_be_cancelled(workspace: Workspace, many_large: Path) -> None:

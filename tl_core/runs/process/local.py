@@ -146,7 +146,9 @@ def _reap(job: JobFolder, worker: subprocess.Popen[bytes]) -> None:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  The worker was ended by {_signal_words(-code)}.\n")
     if _workers.get(job.path) is worker:
         del _workers[job.path]
-    job.tidy()
+    # A process that it was starting, and that dies with it, may hold the lock a moment longer.
+    if _ended(job, _PATIENCE):
+        job.tidy()
 
 
 def _signal_words(number: int) -> str:
