@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
+SURE = 0.9
+"""Probability from which on an answer is called sure."""
 
 
 def of_100(fraction: float) -> str:

@@ -181,8 +181,7 @@ def log(job: JobFolder) -> None:
 
 def others(here: Here) -> None:
     """A line for each job that the page does not show in full: those at work, and those that ended since their line was drawn."""
-    # A worker that has written its last word lives on for a moment.
-    live = [job for job in here.workspace.live() if job.exists and not job.status().final]
+    live = here.unfinished()
     for job in live:
         forget_lost(job)
     watched: list[JobFolder] = st.session_state.get(_WATCHED, [])
@@ -210,7 +209,7 @@ def _follow_on(here: Here, job: JobFolder) -> bool:
     if state != "succeeded" or isinstance(job, RaceFolder):
         page, label = maker, "See what came of it"
         said = "has ended." if state == "succeeded" else "did not come to its end."
-    open_here = job in (here.dataset, here.run, here.race)
+    open_here = job.id in {opened.id for opened in (here.dataset, here.run, here.race) if opened}
     # Pages that need a run speak of the open one.
     spoken_of = here.place in (page, maker) or (state == "succeeded" and here.place.needs is type(job))
     if open_here and spoken_of:

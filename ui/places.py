@@ -255,8 +255,12 @@ class Here:
             return opened
         if isinstance(opened, DatasetFolder):
             return None  # pages go on with this one, and not with another that is read meanwhile
-        found = (job for job in self.workspace.live() if isinstance(job, place.shows) and job.waits_in is None)
+        found = (job for job in self.unfinished() if isinstance(job, place.shows) and job.waits_in is None)
         return next((job for job in found if isinstance(job, DatasetFolder | RunFolder | RaceFolder)), None)
+
+    def unfinished(self) -> list[JobFolder]:
+        """Jobs of the workspace that wait or work, the newest first; not one that has ended while its worker lives on for a moment."""
+        return [job for job in self.workspace.live() if job.exists and not job.status().final]
 
     def compared(self) -> list[str]:
         """Ids of the runs that the address of the page Compare names, in its order, each once."""

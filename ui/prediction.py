@@ -308,7 +308,7 @@ def offer_held_out(run: RunFolder, dataset: DatasetFolder) -> list[ImageEntry]:
         st.markdown("**Or test pictures of yours**, which it never learned from (held out)")
         grids.strip(
             [dataset.thumbnail(image) for image in offered],
-            alt=f"{plural(len(offered), 'test picture')}",
+            alt=plural(len(offered), "test picture"),
             places=max(1, len(offered)),
         )
         st.button("Try three test pictures", icon=":material/casino:", key="held-out", on_click=take)

@@ -14,6 +14,7 @@ from tl_core.markdown import MOST_READ, literal
 from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
 from tl_core.wording import NARROW as NARROW
+from tl_core.wording import SURE
 from tl_core.wording import count as count
 from tl_core.wording import duration as duration
 from tl_core.wording import interval as interval
@@ -107,7 +108,7 @@ def strategy_title(name: str) -> str:
 
 def sureness(probability: float) -> str:
     """How sure an answer is, in words; `probability` is calibrated."""
-    if probability >= 0.9:
+    if probability >= SURE:
         return "sure"
     return "fairly sure" if probability >= 0.65 else "not sure"
 

@@ -112,8 +112,7 @@ def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open, p
     where = records.workspace()
     data = records.dataset(where)
     run = records.run(where, data)
-    ended = run.status()
-    records._end(run.path, Status(state="running", started=1.0))
+    ended = _begun_again(run)
     with _held(run):
         app = open_page(place.file, run=run.id)
         assert "right on 9 pictures" not in text(app)
@@ -126,8 +125,7 @@ def test_what_ended_while_it_was_watched_leads_on_by_one_button(open_page: Open)
     where = records.workspace()
     data = records.dataset(where)
     run = records.run(where, data)
-    ended = run.status()
-    records._end(run.path, Status(state="running", started=1.0))
+    ended = _begun_again(run)
     with _held(run):
         app = open_page(DATA.file, dataset=data.id)
         assert f"on-{run.id}" not in {button.key for button in app.button}
@@ -145,8 +143,7 @@ def test_what_ended_has_one_line_while_its_worker_lives_on_and_afterwards(open_p
     where = records.workspace()
     data = records.dataset(where)
     run = records.run(where, data)
-    ended = run.status()
-    records._end(run.path, Status(state="running", started=1.0))
+    ended = _begun_again(run)
     with _held(run):
         app = open_page(DATA.file, dataset=data.id)
         ended.write(run.path / "status.json")
@@ -177,8 +174,7 @@ def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> Non
     run = records.run(
         where, records.dataset(where), state="failed", failure=Failure(kind="bug", message="It broke.", exit_code=1)
     )
-    failed = run.status()
-    records._end(run.path, Status(state="running", started=1.0))
+    failed = _begun_again(run)
     with _held(run):
         app = open_page(HOME.file)
     failed.write(run.path / "status.json")
@@ -207,6 +203,13 @@ def test_evaluate_of_a_run_at_work_says_that_it_speaks_of_another_one(open_page:
         said = text(open_page(EVALUATE.file, run=again.id))
     assert "Again is still being trained" in said
     assert "right on 9 pictures" in said
+
+
+def _begun_again(run: RunFolder) -> Status:
+    """Write that `run` is at work; the status with which it had ended."""
+    ended = run.status()
+    records._end(run.path, Status(state="running", started=1.0))
+    return ended
 
 
 @contextmanager

@@ -19,10 +19,8 @@ from tl_core.evaluation.slice_kinds import KINDS
 from tl_core.markdown import short
 from tl_core.story.names import enumerated, named
 from tl_core.story.source import Source
-from tl_core.wording import NARROW, interval, percent, plural
+from tl_core.wording import NARROW, SURE, interval, percent, plural
 
-_SURE = 0.9
-"""Probability from which on the pages call an answer sure."""
 _ENOUGH_TO_JUDGE = FEW
 """Test pictures of a class below which its own figures say little."""
 _TOLD_AS_THEY_ARE = {
@@ -136,8 +134,8 @@ def _sure_of_mistakes(wrong: Sequence[ImageAnswer]) -> str:
     """How many of the mistakes it was sure of, as a further sentence; empty where there are none."""
     if not wrong:
         return ""
-    sure = sum(answer.probability >= _SURE for answer in wrong)
-    return f" It was {percent(_SURE)} sure or more in {sure:,} of its {plural(len(wrong), 'mistake')}."
+    sure = sum(answer.probability >= SURE for answer in wrong)
+    return f" It was {percent(SURE)} sure or more in {sure:,} of its {plural(len(wrong), 'mistake')}."
 
 
 def _few_judged(report: Report) -> Iterator[Limit]:

@@ -125,7 +125,7 @@ class Workspace:
         (self.path / _NETWORKS / name).touch()
 
     def live(self) -> list[JobFolder]:
-        """Jobs that have not ended, newest first."""
+        """Jobs that wait or have a worker, newest first; one that has ended is among them until its worker is gone."""
         jobs = (*self.datasets(), *self.runs(), *self.races(), *self.questions())
         return _newest_first([job for job in jobs if job.alive()])
 
