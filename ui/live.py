@@ -14,6 +14,7 @@ from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.training.speed.left import Taken, seconds_left
 from ui import charts
+from ui.listing import scrolled
 from ui.places import PLACES, Here, maker_of, opening
 from ui.server_paths import shortened_log
 from ui.words import duration, percent, plain
@@ -176,7 +177,7 @@ def log(job: JobFolder) -> None:
     """The end of the job's log, folded; without the server's paths."""
     text = shortened_log(chosen().log(job))
     with st.expander("Show log", icon=":material/article:"):
-        st.code(text or "The log is empty.", language=None, height=260, wrap_lines=True)
+        scrolled(text or "The log is empty.", height=260)
 
 
 def others(here: Here) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from tests.app import records
 from tests.browser.conftest import idle, serving
+from tests.conftest import lend
 from tests.serving.conftest import WEIGHT, backbone_graph, bundle_info
 from tl_core import locks
 from tl_core.models.graphs.edit import attach_head
@@ -159,9 +160,13 @@ class Furnished:
 
 
 @pytest.fixture(scope="session")
-def furnished(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
+def furnished(
+    browser: Browser, exported: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Furnished]:
     del browser  # asked for first, so that no server starts where there is none
     folder = tmp_path_factory.mktemp("furnished")
+    # As `make app` leaves a store: without it, Train lists no parameters.
+    lend(exported(224), folder / "store" / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFT_STORE", str(folder / "store"))
         with _furnish(folder) as ids, serving(folder / "store") as address:

@@ -16,6 +16,7 @@ from tl_core.errors import GraftError
 from tl_core.runs.rehearsal import rehearse
 from tl_core.runs.store.store import Store, Workspace, new_id
 from ui import actions, live
+from ui.listing import scrolled
 from ui.rehearsing import camera
 from ui.rehearsing.camera import Camera
 from ui.server_paths import shortened_log
@@ -129,7 +130,7 @@ def _tell(found: Rehearsal) -> None:
     for step in found.steps:
         if step.log:
             with st.expander("Show log", icon=":material/article:"):
-                st.code(shortened_log(step.log), language=None, height=260, wrap_lines=True)
+                scrolled(shortened_log(step.log), height=260)
     if found.missing:
         st.markdown("**What is missing**, though the tour does not need it:")
         st.markdown("\n".join(f"- {plain(sentence, longest=600)}" for sentence in found.missing))

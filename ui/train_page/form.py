@@ -23,6 +23,7 @@ from tl_core.training.strategies.advice import auto_says, default_strategy
 from tl_core.training.strategies.learning_names import learning_parameters, learning_paths
 from tl_core.training.strategies.strategies import AUTO, strategies, tuned
 from ui import drawing
+from ui.listing import scrolled
 from ui.places import IDEAS, Here, succeeded
 from ui.train_page import advanced, backbone_ranking, backbones, cards, in_python, previews, ratefinder, startline
 from ui.train_page.advanced import Case
@@ -137,9 +138,7 @@ def _in_python(proposal: Proposal) -> None:
         if box.open:
             numbers = sum(math.prod(shape) for shape in parameters.values())
             st.caption(f"Names and shapes in the library's network, {count(numbers)} parameters in all.{one}")
-            st.code(
-                in_python.parameter_list(parameters), language=None, height=420 if len(parameters) > 16 else "content"
-            )
+            scrolled(in_python.parameter_list(parameters), height=420 if len(parameters) > 16 else "content")
 
 
 def _learning(proposal: Proposal) -> dict[str, tuple[int, ...]]:
@@ -180,4 +179,4 @@ def _structure(proposal: Proposal) -> None:
     ) as box:
         if box.open:
             st.caption("What PyTorch prints of the network, with the shape that each module gives for one picture.")
-            st.code(file.read_text(encoding="utf-8"), language=None, height=420)
+            scrolled(file.read_text(encoding="utf-8"), height=420)
