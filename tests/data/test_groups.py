@@ -71,6 +71,13 @@ def test_a_changed_copy_is_found_among_pictures_whose_features_are_as_near(chang
     assert found(pictures, apart(7)) == [-1, -1, 0, -1, -1, -1, 0]
 
 
+@pytest.mark.parametrize("size", [(60, 1400), (1400, 60), (1, 900)])
+def test_two_shots_of_a_long_strip_are_found_among_other_pictures(size: tuple[int, int]) -> None:
+    strip = scene(3).resize(size)
+    pictures = [scene(0), strip, jpeg(strip), scene(1)]
+    assert found(pictures, apart(4)) == [-1, 0, 0, -1]
+
+
 def added(number: int, *others: NDArray[np.float64], share: float) -> Image.Image:
     """The scene `number`, of which there is a `share`, over what other pictures show, too."""
     own = (np.asarray(scene(number), dtype=np.float64) - 128) * share

@@ -99,7 +99,8 @@ class View:
     def coarse(self, parts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """For each of `parts` (P, K), the `middles` of others, its highest correlation with a part of this picture, and the number of its
         placing: (P,) each."""
-        samples = (self._smooth - self._smooth.mean()).ravel()[_bank(round(self._aspect, 1))]
+        # A rounded aspect, so that few banks are made; a strip of 1 : 20 or narrower must not come to 0.
+        samples = (self._smooth - self._smooth.mean()).ravel()[_bank(round(min(max(self._aspect, 0.1), 10.0), 1))]
         squares = np.einsum("mk,mk->m", samples, samples) - samples.shape[1] * np.square(samples.mean(1))
         # The means of the parts are 0, so that those of the samples need not be subtracted.
         found = samples @ parts.T / np.sqrt(np.maximum(squares, 1e-6))[:, None]
