@@ -1,4 +1,4 @@
-"""Text that a stranger typed as literal text inside Markdown: of no name comes markup, a link, a mention or an icon."""
+"""Text that a stranger typed as literal text: in Markdown, where it becomes no markup, link, mention or icon, and in a table, where it becomes no formula."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _ACTIVE = re.compile(
 )
 MOST_READ = 10_000
 """Characters of a text that are looked at, however long it is; no page shows as many of one text."""
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""With one of these at its start, a spreadsheet takes a cell of a CSV for a formula; the wide ones where Japanese or Chinese is written."""
 _JOINER = "\u2060"
 """A character without width, at which nothing breaks and which belongs to no address and no name."""
 
@@ -38,3 +40,8 @@ def literal(text: str, *, longest: int = 48) -> str:
 def code(text: str, *, longest: int = 80) -> str:
     """`text`, shortened to one line, as a code span, in which nothing is active."""
     return f"`{short(text[:MOST_READ].replace('`', ' '), longest=longest)}`"
+
+
+def cell(text: str) -> str:
+    """`text` as a cell of a table that may be opened in a spreadsheet, which runs no formula then: where it might, an apostrophe stands before it."""
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text

@@ -1,10 +1,13 @@
-"""Text of many lines in a part of the page that scrolls."""
+"""What has many lines: text in a part of the page that scrolls, and tables, which a visitor can take along as a CSV."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import streamlit as st
+
+from tl_core.markdown import cell
 
 
 def scrolled(text: str, *, height: int | Literal["content"]) -> None:
@@ -15,3 +18,15 @@ def scrolled(text: str, *, height: int | Literal["content"]) -> None:
     """
     with st.container(height=height):
         st.code(text, language=None, wrap_lines=True)
+
+
+def table(columns: Mapping[str, Sequence[object]], *, key: str, config: Mapping[str, Any] | None = None) -> None:
+    """A table of `columns` by their headings, with Streamlit's own buttons, one of which downloads it as a CSV.
+
+    That file holds what is shown, and many open it in a spreadsheet; so no text in it begins as a formula does.
+    """
+    safe = {
+        heading: [cell(value) if isinstance(value, str) else value for value in values]
+        for heading, values in columns.items()
+    }
+    st.dataframe(safe, column_config=config, hide_index=True, key=key)

@@ -172,6 +172,13 @@ def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page
     assert app.dataframe[0].value["Pictures"].sum() == 9
 
 
+def test_no_name_in_a_table_that_is_downloaded_begins_as_a_formula_does(open_page: Open) -> None:
+    names = ('=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\t=1", "plain")
+    run = records.run(records.workspace(), records.dataset(records.workspace(), classes=names, each=6))
+    table = open_page("pages/3_Evaluate.py", run=run.id).dataframe[0].value
+    assert table["Class"].tolist() == [f"'{name}" for name in names[:-1]] + ["plain"]
+
+
 def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headline(open_page: Open) -> None:
     data = records.dataset(records.workspace())
     run = records.run(records.workspace(), data)

@@ -62,10 +62,12 @@ def test_a_line_that_is_cut_off_is_a_picture_without_a_group_or_names_no_file(tm
     assert [group for *_, group in given_groups(cut).rows] == ["a"]
     with pytest.raises(DataError, match=r"Line 2 of table\.csv names no file"):
         given_groups(_csv(tmp_path, "group,file\na\n"))
-    place = {Path("cat/1.jpg"): ("dog", "1.jpg"), Path("cat/2.jpg"): ("cat", "2.jpg")}
+    place = {Path("cat/1.jpg"): ("=dog", "1.jpg"), Path("cat/2.jpg"): ("cat", "2.jpg")}
     cut = _csv(tmp_path, "group,file\n\na,cat/1.jpg\na,cat/2.jpg,more\n")
     written = with_paths(cut, _items("cat/1.jpg", "cat/2.jpg"), place)
-    assert written.decode().split() == ["group,file", "a,dog/1.jpg", "a,cat/2.jpg,more"]
+    assert written.decode().split() == ["group,file", "a,./=dog/1.jpg", "a,cat/2.jpg,more"], (
+        "a spreadsheet would run a path that begins with ="
+    )
 
 
 def test_a_csv_with_far_too_many_lines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tl_core.data.class_folders import Item
 from tl_core.data.sources import SourceFile, shortened, shown, shown_path
 from tl_core.errors import DataError, NotFound
+from tl_core.markdown import cell
 
 NAME = "groups.csv"
 """A file of this name beside the folders of the classes, or above them, is read without being asked for."""
@@ -159,7 +160,9 @@ def with_paths(file: Path, items: Sequence[Item], place_of: Mapping[Path, tuple[
         if number is None:
             table.writerow(cells)
         elif (place := place_of.get(items[number].path)) is not None:
-            table.writerow([*cells[:at], "/".join(place), *cells[at + 1 :]])
+            path = "/".join(place)
+            # "./" keeps the path, and a spreadsheet from running a folder's name as a formula.
+            table.writerow([*cells[:at], f"./{path}" if cell(path) != path else path, *cells[at + 1 :]])
     return text.getvalue().encode()
 
 

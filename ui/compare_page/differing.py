@@ -13,7 +13,7 @@ from tl_core.documents.manifest import Manifest
 from tl_core.errors import GraftError
 from tl_core.runs.comparing import Together
 from tl_core.runs.store.folders import DatasetFolder
-from ui import grids
+from ui import grids, listing
 from ui.compare_page.choosing import LETTERS
 from ui.places import Here, pictures_of
 from ui.words import percent, plain, plural
@@ -123,4 +123,4 @@ def _listed(found: Together, pair: tuple[int, int], places: list[int], *, key: s
     table = {"It was": [truth for truth, _ in rows]}
     for side, at in enumerate(pair):
         table[f"{LETTERS[at]} said"] = [found.classes[answers[side][1]] for _, answers in rows]
-    st.dataframe(table, hide_index=True, key=f"{key}-table")
+    listing.table(table, key=f"{key}-table")

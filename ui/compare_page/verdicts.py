@@ -11,7 +11,7 @@ from tl_core.data.split import HELD_OUT
 from tl_core.documents.verdict import Comparison
 from tl_core.runs.comparing import Together
 from tl_core.runs.store.folders import RunFolder
-from ui import runview
+from ui import listing, runview
 from ui.compare_page.choosing import LETTERS
 from ui.places import EVALUATE, PRESENT, Here
 from ui.words import interval, percent, plain, plural
@@ -95,7 +95,7 @@ _EXACT = " The range leaves out no difference, but it is an approximation: with 
 
 def _table(found: Together, letters: str) -> None:
     rows = list(zip(letters, found.figures, found.runs, strict=True))
-    table = {
+    table: dict[str, Sequence[object]] = {
         "Run": [f"{letter}  {figures.name}" for letter, figures, _ in rows],
         "Right": [100 * figures.accuracy for _, figures, _ in rows],
         "In 95 of 100 cases": [interval(*figures.interval) for _, figures, _ in rows],
@@ -119,7 +119,7 @@ def _table(found: Together, letters: str) -> None:
             help="Backbone, strategy, and the version of the data set unless it is the first"
         ),
     }
-    st.dataframe(table, column_config=config, hide_index=True, key="compared-runs")
+    listing.table(table, config=config, key="compared-runs")
 
 
 def _ways_on(here: Here, found: Together, letters: str) -> None:
@@ -132,7 +132,7 @@ def _ways_on(here: Here, found: Together, letters: str) -> None:
 
 
 def _pairs(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> None:
-    table = {
+    table: dict[str, Sequence[object]] = {
         "Pair": [f"{b} against {a}" for a, b in pairs],
         "Verdict": [one.said for one in comparisons],
         "Points": [100 * one.difference for one in comparisons],
@@ -151,4 +151,4 @@ def _pairs(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) ->
         "p": st.column_config.NumberColumn(help="Corrected p-value", format="%.3f", width=60),
         "Differ": st.column_config.NumberColumn(help="Pictures on which the answers differ", width=60),
     }
-    st.dataframe(table, column_config=config, hide_index=True, key="compared-pairs")
+    listing.table(table, config=config, key="compared-pairs")

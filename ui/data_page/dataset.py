@@ -16,7 +16,7 @@ from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.remedies import Remedies
 from tl_core.models.registry import network
 from tl_core.runs.store.folders import DatasetFolder
-from ui import charts, grids, live
+from ui import charts, grids, listing, live
 from ui.data_page import changes
 from ui.words import plain, plural
 
@@ -161,7 +161,7 @@ def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: 
     elif finding.files:
         with st.expander(message, icon=icon):
             why = {"Why": finding.reasons} if finding.reasons else {}
-            st.dataframe({"File": finding.files} | why, hide_index=True, key=key)
+            listing.table({"File": finding.files} | why, key=key)
     elif finding.stops:
         st.warning(message, icon=icon)
     else:

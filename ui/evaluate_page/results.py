@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.story.figures import drawn_classes, most_confused
-from ui import charts, grids, words
+from ui import charts, grids, listing, words
 from ui.places import pictures_of
 from ui.words import interval, percent, plain, plural
 
@@ -212,7 +212,7 @@ def per_class(result: Result) -> None:
         },
         "Pictures": st.column_config.NumberColumn(help="Test pictures of the class (held out)", width=58),
     }
-    table = {
+    table: dict[str, Sequence[object]] = {
         "Class": [row.name for row in rows],
         **{
             metric.heading: [None if (value := row.value(metric.name)) is None else 100 * value for row in rows]
@@ -220,7 +220,7 @@ def per_class(result: Result) -> None:
         },
         "Pictures": [row.support for row in rows],
     }
-    st.dataframe(table, column_config=config, hide_index=True, key=f"classes-{result.run.id}")
+    listing.table(table, config=config, key=f"classes-{result.run.id}")
 
 
 def worst(result: Result, explain: Explain) -> None:
