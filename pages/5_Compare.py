@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import workspace
-from ui.compare_page import choosing, differing, pareto, verdicts
+from ui.compare_page import choosing, differing, verdicts
 from ui.places import COMPARE
 
 with workspace.page(COMPARE) as here:
@@ -11,5 +11,5 @@ with workspace.page(COMPARE) as here:
     if len(found.tested) < 2:
         st.stop()
     verdicts.show(here, found)
-    pareto.show(found)
+    verdicts.costs(found)
     differing.show(here, found)

@@ -79,12 +79,8 @@ def run(
     mistakes: Collection[int] = (0,),
     seed: int = 0,
     version: int = 1,
-    keeps_split: bool = False,
 ) -> RunFolder:
-    """A run in the state that is asked for. One that succeeded has a report; of the test pictures of its seed, those at `mistakes` are named wrongly.
-
-    `keeps_split`: whether it has a split.json, as runs have had since there are groups.
-    """
+    """A run in the state that is asked for. One that succeeded has a report; of the test pictures of its seed, those at `mistakes` are named wrongly."""
     folder = RunFolder(where.path / "runs" / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(
@@ -101,9 +97,8 @@ def run(
         )
     )
     data = data.at(version)
-    if keeps_split:
-        manifest = data.manifest()
-        recorded(manifest, assign(manifest, seed)).write(folder.split_file)
+    manifest = data.manifest()
+    recorded(manifest, assign(manifest, seed)).write(folder.split_file)
     events = [
         StageStarted(stage="training", title="Fitting the head"),
         Progress(stage="training", done=2, total=3, seconds_left=4.0, images_per_second=144.0),

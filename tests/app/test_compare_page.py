@@ -14,8 +14,7 @@ from tests.app.conftest import Open, text
 from tl_core.documents.remedies import Remedies
 from tl_core.evaluation.comparison import compare_all
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from ui.compare_page import pareto
-from ui.compare_page.verdicts import headline
+from ui.compare_page.verdicts import front, front_title, headline
 
 COMPARE = "pages/5_Compare.py"
 
@@ -26,7 +25,7 @@ def data() -> DatasetFolder:
 
 
 def a_run(data: DatasetFolder, name: str, *mistakes: int, **more: Any) -> RunFolder:
-    return records.run(records.workspace(), data, name=name, mistakes=mistakes, keeps_split=True, **more)
+    return records.run(records.workspace(), data, name=name, mistakes=mistakes, **more)
 
 
 def box(app: AppTest) -> list[str]:
@@ -197,10 +196,10 @@ def test_runs_with_many_classes_are_compared(open_page: Open) -> None:
 
 
 def test_the_front_has_the_runs_that_none_beats_in_both() -> None:
-    assert pareto.front([10, 20, 30, 40], [0.8, 0.9, 0.85, 0.9]) == [0, 1]
-    assert pareto.front([5, 5, 9], [0.9, 0.9, 0.9]) == [0, 1]
-    assert pareto.said(["A"], "faster") == "A: none is faster or more often right"
-    assert pareto.said(["A", "C"], "smaller") == "On the Pareto front: A, C"
+    assert front([10, 20, 30, 40], [0.8, 0.9, 0.85, 0.9]) == [0, 1]
+    assert front([5, 5, 9], [0.9, 0.9, 0.9]) == [0, 1]
+    assert front_title(["A"], "faster") == "A: none is faster or more often right"
+    assert front_title(["A", "C"], "smaller") == "On the Pareto front: A, C"
 
 
 def test_the_headline_of_many_names_no_pair_that_chance_explains() -> None:

@@ -29,7 +29,7 @@ __all__ = ["bundle", "graph"]
 def run(bundle: Bundle) -> RunFolder:
     """A run with a classifier that tells red, green and blue apart."""
     where = records.workspace()
-    made = records.run(where, records.dataset(where), keeps_split=True)
+    made = records.run(where, records.dataset(where))
     shutil.rmtree(made.bundle)
     shutil.copytree(bundle.folder, made.bundle)
     return made

@@ -178,8 +178,8 @@ def _furnish(folder: Path) -> Iterator[dict[str, str]]:
     """Fill the store, and hold the locks of the jobs that are at work; the ids by the names that `VISITS` uses."""
     where = records.workspace()
     data = records.dataset(where, name="Colours", classes=CLASSES, each=40)
-    head = records.run(where, data, name="Colours", mistakes=(0, 1, 8), keeps_split=True)
-    stages = records.run(where, data, name="Colours", strategy="full_fine_tuning", mistakes=(8,), keeps_split=True)
+    head = records.run(where, data, name="Colours", mistakes=(0, 1, 8))
+    stages = records.run(where, data, name="Colours", strategy="full_fine_tuning", mistakes=(8,))
     for run in (head, stages):
         shutil.rmtree(run.bundle)
         _bundle(run.bundle, folder / run.id)

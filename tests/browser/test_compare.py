@@ -26,7 +26,7 @@ def address(browser: Browser, store: Path) -> Iterator[str]:
     where = records.workspace()
     data = records.dataset(where, each=40)
     for name, mistakes in (("Old", range(7)), ("New", [8])):
-        records.run(where, data, name=name, mistakes=mistakes, keeps_split=True)
+        records.run(where, data, name=name, mistakes=mistakes)
     with serving(store) as url:
         yield f"{url}/Compare?workspace={where.token}"
 

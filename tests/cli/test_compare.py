@@ -17,7 +17,7 @@ def data() -> DatasetFolder:
 
 
 def a_run(data: DatasetFolder, name: str, *mistakes: int, seed: int = 0) -> str:
-    return str(records.run(records.workspace(), data, name=name, mistakes=mistakes, seed=seed, keeps_split=True).path)
+    return str(records.run(records.workspace(), data, name=name, mistakes=mistakes, seed=seed).path)
 
 
 def test_two_runs_give_one_object(data: DatasetFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,7 @@ Pictures are matched by the hash of their bytes and the name of their class, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -15,18 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.joined import Joined, alike
-from tl_core.data.split import recorded
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import Report, record_again
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.report import record_again
 from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.verdict import ComparedRun, Comparison
-from tl_core.errors import DocumentError, GraftError, NotFound
+from tl_core.errors import GraftError, NotFound
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.serving.bundle_files import SPLIT
 
 Picture = tuple[str, str]
 """What tells a test picture: the hash of its bytes and the name of its class."""
@@ -41,13 +36,12 @@ class Tested:
     rows: tuple[int, ...]
     """The row of each picture in the manifest of its data set."""
     pictures: tuple[Picture, ...]
-    """In place of the hash stands the picture's place in its data set where that was deleted and the run is from before it kept the hashes."""
     predicted: tuple[str, ...]
     """Name of the class that each picture was said to be."""
     probabilities: tuple[float, ...]
     """Probability of that class."""
-    record: SplitRecord | None
-    """In which part each picture was; None where nothing says so any more."""
+    record: SplitRecord
+    """In which part each picture was, and its group."""
     one_moment: tuple[str, ...]
 
     @cached_property
@@ -58,8 +52,7 @@ class Tested:
     @cached_property
     def learned(self) -> frozenset[str]:
         """Hashes of the pictures that it learned from, or that settings were chosen by."""
-        parts = self.record.parts if self.record else {}
-        return frozenset({*parts.get("train", {}), *parts.get("val", {})})
+        return frozenset({*self.record.parts["train"], *self.record.parts["val"]})
 
     @cached_property
     def judging(self) -> frozenset[Picture]:
@@ -117,21 +110,20 @@ class Together:
     def groups(self) -> NDArray[np.int64]:
         """(N,) the group of each picture: those that any of the runs knew to show the same thing are one."""
         joined = Joined(len(self.pictures))
-        for one in self.tested:
-            known = one.record.group_of if one.record else {}
-            for same in alike([known.get(content, content) for content, _ in self.pictures]):
+        for tested in self.tested:
+            group_of = tested.record.group_of
+            for same in alike([group_of[content] for content, _ in self.pictures]):
                 joined.all(same)
         return np.array([joined.root(place) for place in range(len(self.pictures))], dtype=np.int64)
 
     @cached_property
     def leaky(self) -> NDArray[np.bool_]:
         """(N,) which of the pictures show what one of the runs learned from as well."""
-        found: set[str] = set()
-        for one in self.tested:
-            if one.record:
-                known, learned = one.record.group_of, one.record.learned_groups()
-                found |= {content for content, _ in self.pictures if known.get(content) in learned}
-        return np.array([content in found for content, _ in self.pictures], dtype=bool)
+        leaky: set[str] = set()
+        for tested in self.tested:
+            group_of, learned = tested.record.group_of, tested.record.learned_groups()
+            leaky |= {content for content, _ in self.pictures if group_of[content] in learned}
+        return np.array([content in leaky for content, _ in self.pictures], dtype=bool)
 
     @property
     def leaked(self) -> int:
@@ -210,7 +202,6 @@ def together(runs: Sequence[RunFolder]) -> Together:
             tested.append(tested_on(run))
         except GraftError as error:
             left_out.append(LeftOut(run, error.message))
-    tested = _by_content(tested)
     ways = [_kept(tested, first) for first in tested]
     kept, others = max(ways, key=lambda way: (len(way[0]) - 1) * len(_shared(way[0])), default=([], []))
     shared = _shared(kept)
@@ -245,74 +236,25 @@ def _tested(path: Path, moment: int, inode: int) -> Tested:
     """Read once while it is the same file: a page asks at every rerun."""
     del moment, inode  # the cache's key
     run = RunFolder(path)
-    try:
-        return _told(run, run.report(), run.spec())
-    except IndexError:
-        raise DocumentError(f"The report of {run.name!r} has answers to pictures that do not exist.") from None
-
-
-def _told(run: RunFolder, report: Report, spec: TrainSpec) -> Tested:
-    """The answers in `report`. Raises DocumentError; IndexError where its data set does not have a picture."""
-    rows = tuple(answer.row for answer in report.answers)
-    names = [report.classes[answer.truth] for answer in report.answers]
-    record = _record(run)
-    contents = list(record.parts.get("test", {})) if record else []
-    if len(contents) != len(rows):
-        # A run from before it kept its split; or the same bytes are twice in the test, in two classes.
-        manifest = _manifest(run)
-        if manifest is not None:
-            contents = [manifest.images[row].sha256 for row in rows]
-            if record is None:
-                parts = np.where(np.isin(np.arange(len(manifest.images)), rows), "test", "train")
-                record = recorded(manifest, parts)
-        else:
-            contents = [_place(spec.dataset, spec.version, row) for row in rows]
+    report, record = run.report(), SplitRecord.read(run.split_file)
+    contents = list(record.parts["test"])
+    if len(contents) != len(report.answers):
+        # The same bytes are in the test part twice, in two classes, and a split names them once.
+        spec = run.spec()
+        images = Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version).manifest().images
+        contents = [images[answer.row].sha256 for answer in report.answers]
     return Tested(
         run=run,
         classes=report.classes,
-        rows=rows,
-        pictures=tuple(zip(contents, names, strict=True)),
+        rows=tuple(answer.row for answer in report.answers),
+        pictures=tuple(
+            (content, report.classes[answer.truth]) for content, answer in zip(contents, report.answers, strict=True)
+        ),
         predicted=tuple(report.classes[answer.predicted] for answer in report.answers),
         probabilities=tuple(answer.probability for answer in report.answers),
         record=record,
         one_moment=report.one_moment,
     )
-
-
-def _record(run: RunFolder) -> SplitRecord | None:
-    for file in (run.split_file, run.bundle / SPLIT):
-        with suppress(NotFound):
-            return SplitRecord.read(file)
-    return None
-
-
-def _manifest(run: RunFolder) -> Manifest | None:
-    """What `run` learned from; None where it was deleted."""
-    spec = run.spec()
-    with suppress(GraftError):
-        return Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version).manifest()
-    return None
-
-
-def _place(dataset: str, version: int, row: int) -> str:
-    return f"{dataset}/{version}/{row}"
-
-
-def _by_content(tested: Sequence[Tested]) -> list[Tested]:
-    """`tested`, with the hashes of pictures that one run knows by their place only and another one on the same version knows in full."""
-    known: dict[str, str] = {}
-    for one in tested:
-        spec = one.run.spec()
-        places = (_place(spec.dataset, spec.version, row) for row in one.rows)
-        known.update(
-            {place: content for place, (content, _) in zip(places, one.pictures, strict=True) if place != content}
-        )
-    return [
-        replace(one, pictures=tuple((known.get(content, content), name) for content, name in one.pictures))
-        if any(content in known for content, _ in one.pictures)
-        else one
-        for one in tested
-    ]
 
 
 def _shared(tested: Sequence[Tested]) -> frozenset[Picture]:
@@ -355,9 +297,6 @@ def _nothing_shared(first: Tested, one: Tested) -> str:
         why = f"{who.format(f'{count:,}', f'{total:,}')}. Runs with the same seed on the same data set are judged on the same pictures."
     elif relabelled:
         why = f"{relabelled:,} of them are the same, in other classes."
-    elif one.record is None or first.record is None:
-        older = one if one.record is None else first
-        why = f"the data set of {older.run.name!r} was deleted, and that run did not keep which pictures they were."
     else:
         why = "they learned from different pictures."
     return f"It has no test picture in common with {name}: {why}"
