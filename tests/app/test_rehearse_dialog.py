@@ -5,34 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import Open, text
+from tests.cli.test_rehearse import FAILED, READY
 from tl_core import locks
 from tl_core.documents.events import Progress, StageStarted
-from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
+from tl_core.documents.rehearsed import Rehearsal
 from tl_core.runs.store.store import Store
 from ui import limits
-from ui.rehearsing import camera, rehearse_dialog
-from ui.rehearsing.camera import Camera
+from ui.rehearsing import rehearse_dialog
+from ui.rehearsing.rehearse_dialog import Camera
 
-READY = Rehearsal(
-    sample="digits",
-    title="Handwritten digits",
-    machine="two cores",
-    steps=(RehearsedStep(title="Train", first=20.0, again=6.25),),
-    problems=(),
-    missing=("Photographs are not here.",),
-)
-FAILED = READY.model_copy(
-    update={
-        "steps": (
-            RehearsedStep(title="Train", problem="It died.", log="a screw is loose"),
-            RehearsedStep(title="First answers"),
-        ),
-        "problems": ("Train: It died.",),
-    }
-)
 Went = Callable[[Rehearsal], list[Store]]
 
 
@@ -69,7 +54,7 @@ def test_the_camera_is_asked_for_first_and_the_walk_is_told_with_what_is_missing
     app = app.button(key="rehearse-no-camera").click().run()
     said = text(app)
     assert "The camera was not asked for" in said
-    assert "**Ready.** People will wait 6\N{NARROW NO-BREAK SPACE}s" in said
+    assert "**Ready.** People will wait 11\N{NARROW NO-BREAK SPACE}s" in said
     assert "| Train | 20.0 s | 6.2 s |" in said
     assert "- Photographs are not here" in said
     app = app.run()
@@ -84,9 +69,9 @@ def test_what_failed_stands_above_the_table_with_the_log(open_page: Open, went: 
     app = go_on(open_page)
     assert [warning.value for warning in app.warning] == ["Train\\: It died\\."]
     assert not app.success
-    assert "| Train |  | failed |" in text(app)
+    assert "| Train | 20.0 s | failed |" in text(app)
     assert "| First answers |  | not tried |" in text(app)
-    assert app.code[-1].value == "a screw is loose"
+    assert app.code[-1].value == "one\ntwo"
 
 
 def test_a_stranger_rehearses_as_often_as_he_may_start_jobs(
@@ -117,7 +102,7 @@ def test_while_one_rehearses_another_is_told_so(open_page: Open, went: Went) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("answer", "camera"),
     [
         ({"state": "works", "label": "Front", "width": 640, "height": 480}, Camera(state="works", label="Front", width=640, height=480)),
         ({"state": "busy"}, Camera(state="busy")),
@@ -126,9 +111,14 @@ def test_while_one_rehearses_another_is_told_so(open_page: Open, went: Went) -> 
         (None, None),
     ],
 )  # fmt: skip
-def test_what_a_browser_says_of_its_camera_is_checked(answer: object, found: Camera | None) -> None:
-    assert camera.heard(answer) == found
+def test_what_a_browser_says_of_its_camera_is_checked(
+    answer: object, camera: Camera | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsing = rehearse_dialog._Rehearsing()
+    monkeypatch.setattr(st, "session_state", {f"camera-{rehearsing.key}": {"answer": answer}})
+    rehearsing.answered()
+    assert rehearsing.camera == camera
 
 
 def test_each_state_of_the_camera_has_its_words() -> None:
-    assert {*camera._SAID, "works"} == set(camera.State.__args__)
+    assert {*rehearse_dialog._SAID, "works"} == set(rehearse_dialog.State.__args__)

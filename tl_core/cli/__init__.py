@@ -25,7 +25,6 @@ from tl_core.cli import (
     housekeeping,
     lists,
     rank,
-    rehearse,
     service,
     show,
     tell,
@@ -67,7 +66,7 @@ for command in (
     service.app,
     service.demo,
     service.prepare,
-    rehearse.rehearse,
+    service.rehearse,
     housekeeping.store,
 ):
     app.command()(command)

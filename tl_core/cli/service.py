@@ -1,4 +1,4 @@
-"""`app`, `demo`, `prepare`: what make and the container call."""
+"""`app`, `demo`, `prepare`, `rehearse`: what make and the container call, and what one calls before others see Graft."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tl_core.cli.parameters import Json
 from tl_core.errors import NotFound, SpecError
 
 ROOT = Path(__file__).parents[2]
+_NOT_READY = 2
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "524288", "MALLOC_TRIM_THRESHOLD_": "16777216"}
 """How glibc keeps the memory of the server. With an arena for each thread of a rerun, and with a threshold that grows, the weights of a
 classifier that is opened and closed leave holes among small objects: much more memory is kept than is in use."""
@@ -154,3 +155,34 @@ def prepare(
             show.line(f"{sample.title}: the pictures are here. Licence: {sample.licence}.")
     if json:
         show.as_json(done)
+
+
+def rehearse(*, json: Json = False) -> int:
+    """Read the sample of "Show me", train and predict, twice: the first time prepares, the second is what people will see.
+
+    Says how long each step takes on this machine, and what is missing. The exit code is 2 where something stands in the way of showing it.
+    """
+    from tl_core.runs import rehearsal
+    from tl_core.runs.store.store import Store
+
+    with show.Bars() as bars:
+        report = rehearsal.rehearse(Store.default(), on_event=bars)
+    if json:
+        show.as_json(report.model_dump(mode="json"))
+    else:
+        whole = [] if report.walk_seconds is None else [("Together", "", f"{report.walk_seconds:.1f} s")]
+        show.line(f"{report.title}, on {report.machine}")
+        show.table(["step", "first time", "next time"], [*report.table(), *whole])
+        show.line("What is missing:")
+        for sentence in report.missing:
+            show.line(f"- {sentence}")
+        if report.ready:
+            show.line("Ready to be shown. Only a browser knows of its camera: Rehearse on the app's Home asks for it.")
+    for step in report.steps:
+        if step.log:
+            show.aside(f"{step.title}, the end of its log:")
+            for text in step.log.splitlines():
+                show.aside(f"  {text}")
+    for problem in report.problems:
+        show.aside(problem)
+    return 0 if report.ready else _NOT_READY

@@ -45,8 +45,19 @@ class Rehearsal(Record):
         times = [step.again for step in self.steps if step.again is not None]
         return sum(times) if len(times) == len(self.steps) else None
 
+    def table(self) -> list[tuple[str, str, str]]:
+        """Each step as a row of text: what it is, how long it took the first time, and the next time or why it did not get so far."""
+        return [
+            (step.title, _seconds(step.first), _seconds(step.again) or ("failed" if step.problem else "not tried"))
+            for step in self.steps
+        ]
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ready(self) -> bool:
         """Whether nothing stands in the way."""
         return not self.problems
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
 from functools import partial
-from typing import NamedTuple
 
 from tl_core import locks
 from tl_core.data.guarded import Pool
@@ -26,8 +24,6 @@ from tl_core.runs.process.executor import chosen, works_here
 from tl_core.runs.process.queue import LINES, crowd
 from tl_core.runs.start import jobs
 from tl_core.runs.store.budgets import require_free
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.serving.predictor import Predictor
 from tl_core.training.strategies.strategies import HEAD_ONLY
@@ -63,26 +59,24 @@ def rehearse(
     """
     chosen()
     store.make()
-    with _alone(store):
-        sample, before = to_show(), _others(store)
-        pool = Pool(_DECODERS)
-        try:
-            first, size = _walked(store, sample, pool, on_event, meanwhile)
-            again = Walked() if first.problem else _walked(store, sample, pool, partial(_anew, on_event), meanwhile)[0]
-        finally:
-            pool.close()
-    steps = tuple(_step(place, first, again) for place in range(len(_STEPS)))
-    found = Rehearsal(
-        sample=sample.name,
-        title=sample.title,
-        machine=machine_of(detect_device()),
-        steps=steps,
-        problems=(),
-        missing=(),
+    steps = [RehearsedStep(title=title) for title in _STEPS]
+    with _alone(store), closing(Pool(_DECODERS)) as pool:
+        sample, others = to_show(), _others(store)
+        for turn, hear in (("first", on_event), ("again", partial(_anew, on_event))):
+            with store.passing_workspace() as place:
+                walk = _walk(place, sample, pool, hear, meanwhile)
+                for number, step in enumerate(steps):
+                    steps[number] = _timed(walk, place, step, turn)
+                    if steps[number].problem:
+                        break
+                size = size_of(place.path)
+            if any(step.problem for step in steps):
+                break
+    machine, missing = machine_of(detect_device()), _missing(sample, others)
+    report = Rehearsal(
+        sample=sample.name, title=sample.title, machine=machine, steps=tuple(steps), problems=(), missing=tuple(missing)
     )
-    return found.model_copy(
-        update={"problems": tuple(_problems(found, store, size)), "missing": tuple(_missing(sample, before))}
-    )
+    return report.model_copy(update={"problems": tuple(_problems(report, store, size))})
 
 
 @contextmanager
@@ -97,87 +91,47 @@ def _alone(store: Store) -> Iterator[None]:
         locks.release([lock])
 
 
-class Walked(NamedTuple):
-    """One time through the walk."""
-
-    seconds: tuple[float, ...] = ()
-    """Of each step that was done to its end."""
-    problem: str | None = None
-    """Why the step after these failed."""
-    log: str = ""
+_STEPS = ("Read the pictures", "Train", "First answers")
 
 
-def _walked(
-    store: Store, sample: Sample, pool: Pool, on_event: Callable[[Event], object], meanwhile: Callable[[], object]
-) -> tuple[Walked, int]:
-    """Go through the walk once in a workspace of its own; what came of it, and the bytes that it took on the disk."""
-    seconds: list[float] = []
-    problem, log = None, ""
-    with store.passing_workspace() as place:
-        walk = _Walk(place, sample, pool, on_event, meanwhile)
-        try:
-            for _, step in _STEPS:
-                started = time.monotonic()
-                step(walk)
-                seconds.append(time.monotonic() - started)
-        except GraftError as error:
-            problem, log = walk.told(error)
-        return Walked(tuple(seconds), problem, log), size_of(place.path)
+def _walk(
+    place: Workspace,
+    sample: Sample,
+    pool: Pool,
+    on_event: Callable[[Event], object],
+    meanwhile: Callable[[], object],
+) -> Iterator[None]:
+    """Go through the `_STEPS` in `place`; yields when one is done."""
+    dataset = jobs.submit_ingest(place, source_kind="sample", source=sample.name, name=sample.title)
+    jobs.finish(dataset, on_event, meanwhile=meanwhile)
+    yield
+    run = jobs.submit_training(place, dataset, strategy=HEAD_ONLY)
+    jobs.finish(run, on_event, meanwhile=meanwhile)
+    yield
+    on_event(StageStarted(stage="evaluation", title="Answering test pictures"))
+    images = dataset.manifest().images
+    held_out = [dataset.image(images[answer.row]) for answer in run.report().answers[:_PICTURES]]
+    for answer in Predictor(run.bundle).answers(held_out, read=pool.read_input):
+        if "error" in answer:
+            raise UnreadableImage(answer["error"]["message"])
+        meanwhile()
+    yield
 
 
-@dataclass
-class _Walk:
-    """The walk in `place`, as far as it has come."""
-
-    place: Workspace
-    sample: Sample
-    pool: Pool
-    on_event: Callable[[Event], object]
-    meanwhile: Callable[[], object]
-    made: list[JobFolder] = field(default_factory=list)
-
-    def read(self) -> None:
-        dataset = jobs.submit_ingest(self.place, source_kind="sample", source=self.sample.name, name=self.sample.title)
-        self._finish(dataset)
-
-    def train(self) -> None:
-        self._finish(jobs.submit_training(self.place, self._dataset, strategy=HEAD_ONLY))
-
-    def answer(self) -> None:
-        self.on_event(StageStarted(stage="evaluation", title="Answering test pictures"))
-        run, images = self.made[-1], self._dataset.manifest().images
-        assert isinstance(run, RunFolder)
-        held_out = [images[answer.row] for answer in run.report().answers[:_PICTURES]]
-        model = Predictor(run.bundle)
-        for answer in model.answers([self._dataset.image(image) for image in held_out], read=self.pool.read_input):
-            if "error" in answer:
-                raise UnreadableImage(answer["error"]["message"])
-            self.meanwhile()
-
-    def told(self, error: GraftError) -> tuple[str, str]:
-        """The sentence of `error`, and the end of the log where a worker ended without a word."""
-        if not isinstance(error, WorkerDied):
-            return error.message, ""
-        # The text of `error` names a log that is removed with the workspace.
-        failure = self.made[-1].status().failure
-        return (failure.message if failure else "Its worker ended."), chosen().log(self.made[-1], _LOG)
-
-    @property
-    def _dataset(self) -> DatasetFolder:
-        dataset = self.made[0]
-        assert isinstance(dataset, DatasetFolder)
-        return dataset
-
-    def _finish(self, job: JobFolder) -> None:
-        self.made.append(job)
-        jobs.finish(job, self.on_event, meanwhile=self.meanwhile)
-
-
-_STEPS: tuple[tuple[str, Callable[[_Walk], None]], ...] = (
-    ("Read the pictures", _Walk.read),
-    ("Train", _Walk.train),
-    ("First answers", _Walk.answer),
-)
+def _timed(walk: Iterator[None], place: Workspace, step: RehearsedStep, turn: str) -> RehearsedStep:
+    """`step`, the next one of `walk`, with the seconds that it takes this time (`turn`), or with why it fails."""
+    started = time.monotonic()
+    try:
+        next(walk)
+    except WorkerDied:
+        # The text of the error names a log that is removed with the workspace.
+        job = [*place.datasets(), *place.runs()][-1]
+        failure = job.status().failure
+        problem = failure.message if failure else "Its worker ended."
+        return step.model_copy(update={"problem": problem, "log": chosen().log(job, _LOG)})
+    except GraftError as error:
+        return step.model_copy(update={"problem": error.message})
+    return step.model_copy(update={turn: round(time.monotonic() - started, 3)})
 
 
 def _anew(on_event: Callable[[Event], object], event: Event) -> None:
@@ -186,25 +140,10 @@ def _anew(on_event: Callable[[Event], object], event: Event) -> None:
     on_event(event)
 
 
-def _step(place: int, first: Walked, again: Walked) -> RehearsedStep:
-    failed = next((walked for walked in (first, again) if walked.problem and len(walked.seconds) == place), Walked())
-    return RehearsedStep(
-        title=_STEPS[place][0],
-        first=_of(first, place),
-        again=_of(again, place),
-        problem=failed.problem,
-        log=failed.log,
-    )
-
-
-def _of(walked: Walked, place: int) -> float | None:
-    return round(walked.seconds[place], 3) if place < len(walked.seconds) else None
-
-
-def _problems(found: Rehearsal, store: Store, size: int) -> list[str]:
+def _problems(report: Rehearsal, store: Store, size: int) -> list[str]:
     """What stands in the way. `size`: bytes that one walk takes on the disk."""
-    problems = [f"{step.title}: {step.problem}" for step in found.steps if step.problem]
-    walk = found.walk_seconds
+    problems = [f"{step.title}: {step.problem}" for step in report.steps if step.problem]
+    walk = report.walk_seconds
     if walk is not None and walk > LONGEST_WALK:
         problems.append(
             f"The tour takes {duration(walk)} here, and people wait for {duration(LONGEST_WALK)} at most. Open a finished run "
@@ -217,25 +156,27 @@ def _problems(found: Rehearsal, store: Store, size: int) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _missing(sample: Sample, before: int) -> list[str]:
-    """What is not here. `before`: jobs of others that waited or worked when the rehearsal began."""
-    found = []
-    if before:
-        found.append(
-            f"{plural(before, 'other job')} waited or worked here meanwhile, so it may be faster than this. Rehearse again "
+def _missing(sample: Sample, others: int) -> list[str]:
+    """What is not here. `others`: jobs of others that waited or worked when the rehearsal began."""
+    missing = []
+    if others:
+        missing.append(
+            f"{plural(others, 'other job')} waited or worked here meanwhile, so it may be faster than this. Rehearse again "
             "once no other is at work."
         )
     unused = unusable_gpu() if works_here() else None
     if unused:
-        found.append(unused)
+        missing.append(unused)
     photos = smallest_photos()
     if not sample.photos:
-        found.append(
+        missing.append(
             f"Photographs are not here, so the sample is {sample.title}: python -m tl_core prepare --photos brings "
             f"{photos.title} ({photos.how})."
         )
-    found.append(f"{here_now_sentence()} While there is a network, python -m tl_core weights fetch NAME brings others.")
-    return found
+    missing.append(
+        f"{here_now_sentence()} While there is a network, python -m tl_core weights fetch NAME brings others."
+    )
+    return missing
 
 
 def _others(store: Store) -> int:

@@ -1,28 +1,61 @@
 """Rehearse, a dialog on Home: asks for the camera, then goes through the guided tour on this server, and says what is missing.
 
-The rehearsal works in the script's own run, which draws its progress. Closing the dialog or leaving the page ends that run, and with it
+The camera is that of the visitor's browser: a component asks for it, whose script, markup and styles lie beside this file. Its pictures stay
+in the browser. The rehearsal works in the script's own run, which draws its progress. Closing the dialog or leaving the page ends that run, and with it
 the rehearsal's job.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import streamlit as st
+from pydantic import Field, ValidationError
 
+from tl_core.documents.base import Record
 from tl_core.documents.events import Event
-from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
+from tl_core.documents.rehearsed import Rehearsal
 from tl_core.errors import GraftError
 from tl_core.runs.rehearsal import rehearse
 from tl_core.runs.store.store import Store, Workspace, new_id
 from ui import actions, live
 from ui.listing import scrolled
-from ui.rehearsing import camera
-from ui.rehearsing.camera import Camera
 from ui.server_paths import shortened_log
 from ui.words import duration, plain
 
 _KEY = "rehearsing"
+_HTML, _CSS, _JS = (Path(__file__).with_name(f"camera.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+_ASK_CAMERA = st.components.v2.component("graft_camera", html=_HTML, css=_CSS, js=_JS)
+
+State = Literal["works", "refused", "framed", "none", "busy", "insecure", "passed_over"]
+
+
+class Camera(Record):
+    """What came of asking for the camera."""
+
+    state: State
+    """`framed`: the page stands in the frame of another one that gives it no camera. `passed_over`: nobody answered the browser."""
+    label: str = Field("", max_length=500)
+    """Its name, as the browser gives it."""
+    width: int = Field(0, ge=0)
+    height: int = Field(0, ge=0)
+    """Pixels of its pictures."""
+
+
+_SAID: dict[State, str] = {
+    "refused": "**The browser may not use the camera.** Press the sign beside the page's address, allow the camera for this page, and ask "
+    "again. Where no question appears, the system's settings keep the camera from the browser.",
+    "framed": "**This page stands in the frame of another one, which gives it no camera.** Open the app by its own address; that of a "
+    "Space ends in hf.space.",
+    "none": "**The browser finds no camera.** Plug one in and ask again, or do without it: pictures can be brought as files, too.",
+    "busy": "**The camera gives no picture.** Another program or page may be using it: close that, and ask again.",
+    "insecure": "**Browsers give a page from another machine a camera over https only.** Open the app as localhost on the machine that "
+    "serves it, or behind https.",
+    "passed_over": "**The camera was not asked for.** Predict asks for it as soon as somebody uses it.",
+}
 
 
 @dataclass
@@ -30,20 +63,25 @@ class _Rehearsing:
     """The dialog, as long as it is open."""
 
     camera: Camera | None = None
-    found: Rehearsal | None = None
+    report: Rehearsal | None = None
     problem: str | None = None
     """Why there is no rehearsal, a sentence."""
     key: str = field(default_factory=new_id)
     """Of the component that asks for the camera: another one each time."""
 
-    def met(self, camera: Camera) -> None:
-        self.camera = camera
+    def answered(self) -> None:
+        """Keep what the browser said of its camera, unless that is nothing that the component says."""
+        with suppress(ValidationError):
+            self.camera = Camera.model_validate(st.session_state[f"camera-{self.key}"]["answer"])
+
+    def pass_over(self) -> None:
+        self.camera = Camera(state="passed_over")
 
     def ask_again(self) -> None:
         self.camera, self.key = None, new_id()
 
     def begin_again(self) -> None:
-        self.found = self.problem = None
+        self.report = self.problem = None
 
 
 def offer() -> None:
@@ -79,21 +117,31 @@ def _body(workspace: Workspace, rehearsing: _Rehearsing) -> None:
         "first time prepares; the second is what people will see. Closing this stops it, and nothing of it is kept among your runs."
     )
     if rehearsing.camera is None:
-        camera.ask(f"camera-{rehearsing.key}", rehearsing.met)
-        skipped = Camera(state="passed_over")
-        st.button("Go on without the camera", on_click=rehearsing.met, args=(skipped,), key="rehearse-no-camera")
+        _ASK_CAMERA(key=f"camera-{rehearsing.key}", on_answer_change=rehearsing.answered)
+        st.button("Go on without the camera", on_click=rehearsing.pass_over, key="rehearse-no-camera")
         return
-    camera.say(rehearsing.camera)
-    if rehearsing.found is None and rehearsing.problem is None:
+    _say(rehearsing.camera)
+    if rehearsing.report is None and rehearsing.problem is None:
         _work(workspace, rehearsing)
     if rehearsing.problem:
         st.error(plain(rehearsing.problem, longest=600), icon=":material/error:")
-    if rehearsing.found:
-        _tell(rehearsing.found)
+    if rehearsing.report:
+        _tell(rehearsing.report)
     with st.container(horizontal=True):
         st.button("Rehearse again", icon=":material/replay:", on_click=rehearsing.begin_again, key="rehearse-again")
         if rehearsing.camera.state != "works":
             st.button("Ask for the camera again", icon=":material/photo_camera:", on_click=rehearsing.ask_again)
+
+
+def _say(camera: Camera) -> None:
+    """What was found, and what to do."""
+    if camera.state == "works":
+        named = f": {plain(camera.label, longest=80)}" if camera.label else ""
+        st.markdown(
+            f":green[:material/photo_camera:] **The camera works**{named}, {camera.width:,} x {camera.height:,} pixels."
+        )
+    else:
+        st.markdown(f":orange[:material/no_photography:] {_SAID[camera.state]}")
 
 
 def _work(workspace: Workspace, rehearsing: _Rehearsing) -> None:
@@ -110,35 +158,27 @@ def _work(workspace: Workspace, rehearsing: _Rehearsing) -> None:
 
     try:
         actions.check_start(workspace)
-        rehearsing.found = rehearse(Store.default(), on_event=draw, meanwhile=look)
+        rehearsing.report = rehearse(Store.default(), on_event=draw, meanwhile=look)
     except GraftError as error:
         rehearsing.problem = error.message
     place.empty()
 
 
-def _tell(found: Rehearsal) -> None:
-    walk = found.walk_seconds
-    if found.ready and walk is not None:
+def _tell(report: Rehearsal) -> None:
+    walk = report.walk_seconds
+    if report.ready and walk is not None:
         st.success(
-            f"**Ready.** People will wait {duration(walk)} in all, on {plain(found.machine)}.",
+            f"**Ready.** People will wait {duration(walk)} in all, on {plain(report.machine)}.",
             icon=":material/check_circle:",
         )
-    for problem in found.problems:
+    for problem in report.problems:
         st.warning(plain(problem, longest=600), icon=":material/warning:")
-    rows = [f"| {step.title} | {_time(step.first)} | {_time(step.again) or _not_done(step)} |" for step in found.steps]
-    st.markdown("\n".join([f"| {plain(found.title)} | first time | next time |", "| --- | --- | --- |", *rows]))
-    for step in found.steps:
+    rows = [f"| {' | '.join(row)} |" for row in report.table()]
+    st.markdown("\n".join([f"| {plain(report.title)} | first time | next time |", "| --- | --- | --- |", *rows]))
+    for step in report.steps:
         if step.log:
             with st.expander("Show log", icon=":material/article:"):
                 scrolled(shortened_log(step.log), height=260)
-    if found.missing:
+    if report.missing:
         st.markdown("**What is missing**, though the tour does not need it:")
-        st.markdown("\n".join(f"- {plain(sentence, longest=600)}" for sentence in found.missing))
-
-
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f} s"
-
-
-def _not_done(step: RehearsedStep) -> str:
-    return "failed" if step.problem else "not tried"
+        st.markdown("\n".join(f"- {plain(sentence, longest=600)}" for sentence in report.missing))
