@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 from tl_core.documents.events import Event
 from tl_core.documents.options import (
     OPTIONS,
-    Recipe,
     TrainingOptions,
-    by_current_names,
-    read,
 )
 from tl_core.documents.spec import ClassesFrom, IngestSpec
-from tl_core.errors import GraftError, SpecError, UnknownName, WorkerDied
+from tl_core.errors import GraftError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
     from tl_core.runs.store.job_folder import JobFolder
@@ -73,7 +69,6 @@ def train(
     views: int | None = None,
     lora_rank: int | None = None,
     # end of the options of a run
-    recipe: Mapping[str, Any] | None = None,
     classes: ClassesFrom = "first",
     groups: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -84,7 +79,7 @@ def train(
 
     The options are those of `python -m tl_core train`, and docs/command-line.md explains each; None leaves the choice to Graft.
     `groups` is a CSV with the columns `file` and `group`: pictures of a group are not divided between learning and judging.
-    `recipe` is deprecated: a mapping of the options from `optimizer` on. `on_event` is called with each event as it comes. If
+    `on_event` is called with each event as it comes. If
     it raises, or the call is interrupted, the job is cancelled.
 
     Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.
@@ -94,7 +89,6 @@ def train(
             error names the command.
     """
     asked = {name: value for name, value in locals().items() if name in OPTIONS}
-    wrong: list[SpecError] = []
     from tl_core.data.checks import require_trainable
     from tl_core.runs.start import jobs
     from tl_core.runs.store.folders import RunFolder
@@ -102,21 +96,9 @@ def train(
     from tl_core.runs.summary import summarise
 
     started = time.monotonic()
-    if recipe is not None:
-        warnings.warn(
-            "`recipe` is deprecated: give its settings to `train` by themselves, head_rate as learning_rate.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        named = by_current_names(recipe)
-        settings, wrong = read(
-            {name: named[name] for name in named if asked.get(name) is None or name not in Recipe.model_fields},
-            Recipe.model_fields,
-        )
-        asked |= settings
     store = Store.default()
     place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
-    request = checked(data, asked, classes, place, on_event, groups=groups, out=out, wrong=wrong)
+    request = checked(data, asked, classes, place, on_event, groups=groups, out=out)
     # A data set of the command line is shown on no page.
     dataset = jobs.submit_ingest(
         place,
@@ -216,11 +198,10 @@ def checked(
     groups: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     weights: bool = True,
-    wrong: Sequence[GraftError] = (),
 ) -> Request:
     """Find everything that is wrong with what was asked for at once: the pictures and `groups`, the options by their names, the folder `out`.
 
-    `weights`: whether those of the options' backbone are needed. `wrong`: what was found wrong before. A backbone that is not
+    `weights`: whether those of the options' backbone are needed. A backbone that is not
     in the registry is looked up in timm, which takes a job in `place`.
 
     Raises:
@@ -237,7 +218,7 @@ def checked(
     folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
     cache = Store.default().cache if weights else None
     options, unusable = TrainingOptions.read(asked)
-    found += [*wrong, *unusable, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
+    found += [*unusable, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
     if classes not in get_args(ClassesFrom):
         found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
     raise_all(found)

@@ -8,15 +8,18 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.conftest import picture
 from tl_core.data.split import assign, recorded
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import EVENT, EpochEnded, Progress, RegularisationTried, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
+from tl_core.documents.reliability import Calibration
 from tl_core.documents.report import Report, StageMoved
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.documents.status import Failure, State, Status
+from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import answers, split_metrics
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_id
@@ -156,6 +159,12 @@ def bundle_info(folder: RunFolder) -> BundleInfo:
     return made
 
 
+def calibration(probabilities: NDArray[np.floating], truth: NDArray[np.integer]) -> Calibration:
+    """The reliability of answers that no temperature changes."""
+    found = reliability(*top_label(probabilities, truth))
+    return Calibration(before=found, after=found)
+
+
 def _report(data: DatasetFolder, mistakes: Collection[int], seed: int) -> Report:
     manifest = data.manifest()
     splits = assign(manifest, seed)
@@ -175,6 +184,7 @@ def _report(data: DatasetFolder, mistakes: Collection[int], seed: int) -> Report
         test=metrics,
         val=metrics,
         answers=answers(probabilities, truth, rows),
+        calibration=calibration(probabilities, truth),
         trainable_parameters=3843,
         total_parameters=3_374_851,
     )

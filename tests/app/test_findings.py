@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -36,30 +35,6 @@ def test_a_check_that_is_added_as_one_row_is_told_on_the_data_page(
     assert not app.exception
     assert "can hardly be seen" in text(app)
     assert any("hardly be seen" in box.label for box in app.expander)
-
-
-def test_a_data_set_from_before_findings_is_told_in_full(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    path = data.path / "manifest.json"
-    old = json.loads(path.read_text())
-    twin = old["images"][0] | {"label": 1}
-    for image in (*old["images"], twin):
-        del image["measured"]
-    del old["exact_copies"]
-    old |= {
-        "schema_version": 1,
-        "images": [*old["images"], twin],
-        "dropped_duplicates": 2,
-        "conflicts": [[0, 60]],
-        "leaks": [],
-    }
-    path.write_text(json.dumps(old))
-    app = open_page("pages/1_Data.py", dataset=data.id)
-    assert not app.exception
-    said = text(app).replace("\\", "")
-    assert "in two classes at once" in said
-    assert "left out: 2" in said
-    assert "1 file is refused" in said
 
 
 def test_what_keeps_a_run_from_starting_is_a_warning_and_closes_the_way_on(open_page: Open) -> None:

@@ -21,6 +21,7 @@ from tests.browser.conftest import idle, serving
 from tests.conftest import lend
 from tests.serving.conftest import WEIGHT, backbone_graph, bundle_info
 from tl_core import locks
+from tl_core.documents.split_record import SplitRecord
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import write_bundle
 from tl_core.serving.bundle_files import MODEL_CARD
@@ -211,6 +212,7 @@ def _bundle(folder: Path, scratch: Path) -> None:
     write_bundle(
         folder,
         info=bundle_info(name="Colours", classes=CLASSES),
+        split=SplitRecord(parts={}),
         onnx=scratch / "whole.onnx",
         tensors={"fc.weight": weight, "fc.bias": bias},
     )

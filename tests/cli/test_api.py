@@ -84,21 +84,8 @@ def test_train_names_every_option_in_its_source_as_the_command_line_does() -> No
         kind = get_args(option.annotation)[0]
         assert types[name] == (kind | None if option.default is None else kind), name
         assert offered[name].default == command[name].default == option.default, name
-    assert set(offered) - set(OPTIONS) == {"data", "classes", "groups", "out", "workspace", "recipe", "on_event"}
+    assert set(offered) - set(OPTIONS) == {"data", "classes", "groups", "out", "workspace", "on_event"}
     assert set(command) - set(OPTIONS) == {"data", "classes", "groups", "out", "workspace", "json"}
-
-
-def test_an_old_call_with_recipe_is_understood_and_told_the_new_way(tmp_path: Path) -> None:
-    old = {"head_rate": 0, "warmth": 1, "mixup": 11, "seed": 3, "epochs": 4}
-    with (
-        pytest.warns(DeprecationWarning, match="head_rate as learning_rate") as warned,
-        pytest.raises(tl_core.GraftError) as caught,
-    ):
-        tl_core.train(tmp_path / "missing", recipe=old, mixup=12)
-    assert warned[0].filename == __file__
-    for part in ("learning rate is 0", "'warmth'", "mixup is 12", "'seed'", "'epochs'", "no file or folder"):
-        assert part in caught.value.message
-    assert "mixup is 11" not in caught.value.message
 
 
 def test_train_returns_what_the_command_prints_and_says_what_it_does(

@@ -209,10 +209,6 @@ def test_evaluate_goes_by_the_split_that_the_bundle_holds(
     assert "49 of these show what it learned from as well, so they say little. Without them:" in said
     assert "right on 11 pictures" in said
 
-    (bundle / "split.json").unlink()
-    assert main(["evaluate", str(bundle), str(trained.data), "--split", "test", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["images"] == 9, "of an older bundle, the split is cut again by its seed"
-
 
 def test_robustness_changes_the_test_pictures_of_the_run_and_says_what_hurts_most(
     trained: Trained, picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]

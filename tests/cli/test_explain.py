@@ -13,7 +13,7 @@ from PIL import Image
 from tests.cli.conftest import Trained
 from tests.conftest import picture
 from tests.models.table import make_shallow, small_size
-from tests.serving.conftest import bundle_info
+from tests.serving.conftest import SPLIT, bundle_info
 from tl_core.cli import main
 from tl_core.models.graphs.edit import attach_head
 from tl_core.models.graphs.from_torch import export_backbone
@@ -102,7 +102,7 @@ def hidden_layer(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         linear_on_pooled=False,
     )
     whole = network_tensors(row.name, backbone.tensors())
-    return write_bundle(folder / "bundle", info=info, onnx=folder / "whole.onnx", tensors=whole)
+    return write_bundle(folder / "bundle", info=info, split=SPLIT, onnx=folder / "whole.onnx", tensors=whole)
 
 
 def network_tensors(name: str, kept: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

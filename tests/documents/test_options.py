@@ -58,7 +58,7 @@ def test_a_value_that_is_no_choice_is_told_the_choices(name: str, value: Any, va
 
 
 def test_what_can_be_used_is_read_beside_what_is_wrong() -> None:
-    asked = {"epochs": 3, "mixup": "0.2", "head_rate": 0.1, "views": None, "ema": 2, "warmth": 1}
+    asked = {"epochs": 3, "mixup": "0.2", "learning_rate": 0.1, "views": None, "ema": 2, "warmth": 1}
     options, wrong = TrainingOptions.read(asked)
     assert (options.epochs, options.recipe) == (3, {"mixup": 0.2, "learning_rate": 0.1})
     assert options.changes == {"mixup": 0.2, "learning_rate": 0.1, "epochs": 3}

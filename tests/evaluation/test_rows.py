@@ -1,4 +1,4 @@
-"""A metric is one row: whoever adds it finds it in the report, the card, the page and the JSON; old reports stay readable."""
+"""A metric is one row: whoever adds it finds it in the report, the card, the page and the JSON."""
 
 from __future__ import annotations
 
@@ -20,33 +20,6 @@ from tl_core.runs.summary import summarise
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
 from tl_core.table import Table
-
-OLD_SPLIT = {
-    "images": 3,
-    "accuracy": 0.6666666666666666,
-    "interval": [0.2076596, 0.9385081],
-    "macro_f1": 0.6666666666666666,
-    "log_loss": 0.5,
-    "per_class": [
-        {"name": "cup", "precision": 1.0, "recall": 0.5, "f1": 0.6666666666666666, "support": 2},
-        {"name": "plate", "precision": 0.5, "recall": 1.0, "f1": 0.6666666666666666, "support": 1},
-    ],
-    "confusion": [[1, 1], [0, 1]],
-}
-OLD_REPORT = {
-    "schema_version": 1,
-    "classes": ["cup", "plate"],
-    "images": {"train": 14, "val": 3, "test": 3},
-    "refused_files": 0,
-    "measured_on": "test",
-    "own_split": False,
-    "test": OLD_SPLIT,
-    "val": OLD_SPLIT,
-    "answers": [{"row": 3, "truth": 0, "predicted": 1, "probability": 0.7, "truth_probability": 0.3}],
-    "trainable_parameters": 10,
-    "total_parameters": 100,
-    "moved": [],
-}
 
 
 def _kappa(judged: Judged) -> float:
@@ -104,38 +77,6 @@ def test_a_new_row_is_in_what_evaluate_prints(
     said = capsys.readouterr().out
     assert "; Cohen's kappa " in said
     assert "specificity" in said
-
-
-def test_a_report_of_a_run_made_before_opens_with_its_figures(open_page: Open) -> None:  # noqa: F811
-    run = records.run(records.workspace(), records.dataset(records.workspace(), classes=("cup", "plate")))
-    (run.path / "report.json").write_text(json.dumps(OLD_REPORT))
-    assert run.report().model_dump(mode="json", exclude_none=True) == OLD_REPORT | {
-        "headline": "test",
-        "one_moment": [],
-    }
-    shown = run.headline().shown
-    assert shown is not None
-    assert shown.accuracy == OLD_SPLIT["accuracy"]
-    summary = summarise(run)
-    assert (summary.cv_accuracy, summary.cv_interval, summary.headline) == (None, None, "test")
-    assert summary.one_moment == ()
-    assert (summary.test_accuracy, summary.value("macro_f1")) == (OLD_SPLIT["accuracy"], OLD_SPLIT["macro_f1"])
-    app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
-    assert "Macro F1 **0.667**" in text(app)
-    assert app.dataframe[0].value["Recall"].tolist() == [50, 100]
-
-
-def test_a_report_older_than_a_metric_is_shown_without_it(kappa: None, open_page: Open) -> None:  # noqa: F811
-    run = records.run(records.workspace(), records.dataset(records.workspace(), classes=("cup", "plate")))
-    (run.path / "report.json").write_text(json.dumps(OLD_REPORT))
-    assert "kappa" not in summarise(run).model_dump()
-    card = model_card(bundle_info(), run.report())
-    assert "kappa" not in card
-    assert "| cup | 1.000 | 0.500 | 0.667 | - | 2 |" in card
-    app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
-    assert "kappa" not in text(app)
 
 
 def test_two_metrics_of_one_name_are_noticed_when_the_module_is_imported() -> None:

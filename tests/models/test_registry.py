@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.errors import SpecError, UnknownName
 from tl_core.models.metadata import write as metadata
-from tl_core.models.registry import BACKBONES_FILE, Backbones, added_file, network, networks
+from tl_core.models.registry import BACKBONES_FILE, Backbones, network, networks
 
 
 @pytest.mark.slow
@@ -85,23 +82,6 @@ def test_unknown_names_list_the_valid_ones() -> None:
         network("Lite0")
     with pytest.raises(UnknownName, match="IMAGENET1K_V1, IMAGENET1K_V2"):
         network("resnet50").weights_row("V3")
-
-
-@pytest.mark.parametrize(
-    ("like", "products"), [("deit_tiny_patch16_224", True), ("convnext_tiny", True), ("resnet18", False)]
-)
-def test_a_network_that_an_older_version_added_is_still_read_and_its_memory_estimated(
-    like: str, products: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own row lacks the fields that came later."""
-    monkeypatch.setenv("GRAFT_STORE", str(tmp_path))
-    layout = asdict(network(like).layout)
-    del layout["linear_blocks"]
-    row = network(like).model_dump() | {"name": f"{like}_old", "own_layout": layout}
-    file = added_file(f"{like}_old")
-    file.parent.mkdir()
-    file.write_text(json.dumps({"schema_version": 1, "networks": [row]}), encoding="utf-8")
-    assert network(f"{like}_old").layout.matrix_products == products
 
 
 @pytest.mark.parametrize(

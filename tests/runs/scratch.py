@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.app.records import calibration
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
@@ -174,6 +175,7 @@ def judge(run: RunFolder) -> None:
         test=split_metrics(right, truth, ("a", "b")),
         val=split_metrics(nearly, truth, ("a", "b")),
         answers=answers(right, truth, truth),
+        calibration=calibration(right, truth),
         trainable_parameters=1,
         total_parameters=2,
     ).write(run.report_file)

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.split_record import SplitRecord
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import Bundle, write_bundle
 from tl_core.serving.bundle_files import MODEL_CARD
@@ -65,6 +66,7 @@ def bundle_info(**changes: object) -> BundleInfo:
     return BundleInfo.model_validate(values | changes)
 
 
+SPLIT = SplitRecord(parts={})
 WEIGHT = (np.eye(3) * 12).astype(np.float32)
 
 
@@ -81,6 +83,7 @@ def bundle(tmp_path: Path, graph: Path) -> Bundle:
     written = write_bundle(
         tmp_path / "run" / "bundle",
         info=bundle_info(),
+        split=SPLIT,
         onnx=graph,
         tensors={"fc.weight": WEIGHT, "fc.bias": np.zeros(3, np.float32)},
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.serving.conftest import WEIGHT, bundle_info
+from tests.serving.conftest import SPLIT, WEIGHT, bundle_info
 from tests.serving.test_card import report
 from tl_core.errors import BundleError
 from tl_core.serving.bundle import Bundle, read_bundle, to_zip, write_bundle
@@ -25,6 +25,7 @@ def test_a_written_bundle_reads_back_as_it_was(bundle: Bundle) -> None:
         "bundle.json",
         "model.onnx",
         "model.safetensors",
+        "split.json",
     ]
     again = read_bundle(bundle.folder.parent)
     assert again.info == bundle.info
@@ -34,10 +35,10 @@ def test_a_written_bundle_reads_back_as_it_was(bundle: Bundle) -> None:
 
 def test_a_second_one_replaces_the_first_and_a_wrong_one_does_not(bundle: Bundle, graph: Path) -> None:
     tensors = {"fc.weight": WEIGHT * 2, "fc.bias": np.zeros(3, np.float32)}
-    write_bundle(bundle.folder, info=bundle_info(name="second"), onnx=graph, tensors=tensors)
+    write_bundle(bundle.folder, info=bundle_info(name="second"), split=SPLIT, onnx=graph, tensors=tensors)
     assert read_bundle(bundle.folder).info.name == "second"
     with pytest.raises(BundleError):
-        write_bundle(bundle.folder, info=bundle_info(embedding_size=4), onnx=graph, tensors=tensors)
+        write_bundle(bundle.folder, info=bundle_info(embedding_size=4), split=SPLIT, onnx=graph, tensors=tensors)
     assert read_bundle(bundle.folder).info.name == "second"
     assert [entry.name for entry in bundle.folder.parent.iterdir()] == ["bundle"]
 

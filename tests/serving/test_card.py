@@ -11,9 +11,12 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from tests.serving.conftest import bundle_info
+from tl_core.documents.reliability import Calibration, Reliability
 from tl_core.documents.report import Accuracy, ClassMetrics, ImageAnswer, Leak, Report, SplitMetrics
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
+
+NOTHING = Reliability(bins=(), ece=0.0)
 
 
 def report() -> Report:
@@ -24,6 +27,7 @@ def report() -> Report:
         images=60,
         accuracy=0.9,
         interval=(0.8, 0.95),
+        macro_f1_interval=(0.7, 0.9),
         macro_f1=0.85,
         log_loss=0.3,
         per_class=rows,
@@ -37,6 +41,7 @@ def report() -> Report:
         test=test,
         val=test,
         answers=(),
+        calibration=Calibration(before=NOTHING, after=NOTHING),
         trainable_parameters=12,
         total_parameters=100,
     )

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from tests.models.planted import shallow
 from tests.models.table import make_shallow, pictures, small_size
-from tests.serving.conftest import SIZE, WEIGHT, bundle_info
+from tests.serving.conftest import SIZE, SPLIT, WEIGHT, bundle_info
 from tl_core.errors import BundleError
 from tl_core.models.build import Backbone
 from tl_core.models.registry import network
@@ -106,7 +106,7 @@ def as_bundle(folder: Path, backbone: Backbone) -> Bundle:
 
 def test_no_evidence_where_more_than_one_layer_follows(tmp_path: Path, graph: Path) -> None:
     info = bundle_info(linear_on_pooled=False)
-    bundle = write_bundle(tmp_path / "b", info=info, onnx=graph, tensors={"fc.weight": WEIGHT})
+    bundle = write_bundle(tmp_path / "b", info=info, split=SPLIT, onnx=graph, tensors={"fc.weight": WEIGHT})
     assert not linear(info)
     with pytest.raises(BundleError, match="heatmap"):
         Predictor(bundle).evidence(np.zeros((SIZE, SIZE, 3), np.uint8))
@@ -120,7 +120,7 @@ def test_attention_mixes_the_places_so_nothing_is_read_off_the_map(backbone: str
 
 def test_a_norm_that_the_tensors_lack_is_refused_in_words(tmp_path: Path, graph: Path) -> None:
     info = bundle_info(linear_on_pooled=False, backbone="convnextv2_atto")
-    bundle = write_bundle(tmp_path / "b", info=info, onnx=graph, tensors={"head.fc.weight": WEIGHT})
+    bundle = write_bundle(tmp_path / "b", info=info, split=SPLIT, onnx=graph, tensors={"head.fc.weight": WEIGHT})
     with pytest.raises(BundleError, match=r"head\.norm\.weight is missing"):
         class_weights(bundle)
 

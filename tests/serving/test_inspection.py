@@ -36,7 +36,7 @@ from tl_core.serving.predictor import Predictor
         ({"temperature": None}, "temperature"),
         ({"threshold": 1.5}, "threshold"),
         ({"embedding_size": 5}, "does not fit"),
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 2}, "another version of Graft"),
         ({"surprise": 1}, "surprise"),
     ],
 )

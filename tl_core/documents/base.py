@@ -38,6 +38,10 @@ class Document(Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
+            if any(problem["loc"][-1:] == ("schema_version",) for problem in found):
+                raise DocumentError(
+                    f"{where} was written by another version of Graft, whose documents are not read."
+                ) from None
             problems = [
                 f"{'.'.join(str(part)[:_SHOWN] for part in problem['loc']) or 'file'}: {problem['msg']}"
                 for problem in found[:MANY_PROBLEMS]
@@ -66,4 +70,4 @@ class Document(Record):
         Raises:
             DiskFull: no space is left.
         """
-        write_atomically(path, self.model_dump_json(indent=1, by_alias=True).encode())
+        write_atomically(path, self.model_dump_json(indent=1).encode())

@@ -6,7 +6,7 @@ The file holds tensors; the document is text in its header, so that both are rep
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import ConfigDict, Field
 from safetensors import SafetensorError, safe_open
@@ -24,7 +24,6 @@ class Checkpoint(Document):
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
-    schema_version: Literal[1] = 1
     epoch: int = Field(ge=1)
     """The epoch after which it was written."""
     epochs: int

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -75,14 +75,8 @@ class Former(Record):
 
 
 class Manifest(Document):
-    """What a data set holds.
+    """What a data set holds. Byte-identical images are a group also where groups were not looked for."""
 
-    Version 1 had neither what checks measured nor the names of exact copies; it stored what `data/checks` now finds in `images`.
-    Before version 3 no data set extended another one. Before version 4 groups were not looked for; byte-identical images are a group in
-    every version. Before version 5 labels were not judged. Before version 6 users could give no groups.
-    """
-
-    schema_version: Literal[1, 2, 3, 4, 5, 6] = 6  # type: ignore[assignment]
     name: str
     """The name of the data set, display text."""
     created: float
@@ -102,7 +96,7 @@ class Manifest(Document):
     dropped_duplicates: int = 0
     """Number of files that were left out as byte-identical to another one of the same class (and split)."""
     exact_copies: tuple[str, ...] = ()
-    """Original paths of those files; empty in version 1."""
+    """Original paths of those files."""
     grouped: bool = False
     """Whether pictures that show the same thing were looked for (`data/groups`)."""
     folded_folders: int = 0
@@ -114,13 +108,6 @@ class Manifest(Document):
     """The version of the data set that this one was made from; None: this is what was read. Not written (`data/versions`)."""
     parent_rows: tuple[int, ...] = Field(default=(), exclude=True, repr=False)
     """The row of each image in `parent`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_version_1(cls, values: Any) -> Any:
-        """Drop the two fields of version 1 that the checks now find in `images`."""
-        dropped = ("conflicts", "leaks")
-        return {name: values[name] for name in values if name not in dropped} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _labels_name_classes(self) -> Self:

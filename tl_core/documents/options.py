@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from tl_core.documents.base import Record
@@ -240,8 +240,6 @@ class RunOptions(Record):
 class Recipe(Record):
     """How gradient steps are taken: optimizer, rates, schedule, what is done to pictures and labels. Each strategy has its own."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     optimizer: Annotated[
         Optimizer,
         Option(
@@ -254,8 +252,6 @@ class Recipe(Record):
     ] = "adamw"
     learning_rate: Annotated[
         Rate,
-        # Its name in the documents of runs since there are recipes.
-        Field(alias="head_rate"),
         Option(
             title="Learning rate of the head",
             help="Learning rate of the head at its peak: too large, and the loss jumps; too small, and it hardly falls. The command find-rate, or the button Find a learning rate, suggests one.",
@@ -492,7 +488,7 @@ def read(
     allowed = list(OPTIONS if names is None else names)
     right: dict[str, bool | int | float | str] = {}
     wrong: list[SpecError] = []
-    for name, value in by_current_names(named).items():
+    for name, value in named.items():
         try:
             if name not in allowed:
                 raise UnknownName.among("option", name, allowed)
@@ -501,20 +497,6 @@ def read(
         except SpecError as error:
             wrong.append(error)
     return right, wrong
-
-
-def by_current_names(named: Mapping[str, Any]) -> dict[str, Any]:
-    """`named` with the present names of options which older documents and callers know by a former one."""
-    current = {former: name for name, former in _FORMER.items()}
-    return {current.get(name, name): value for name, value in named.items()}
-
-
-def by_former_names(named: Mapping[str, Any]) -> dict[str, Any]:
-    """`named` with the names that documents on disk have."""
-    return {_FORMER.get(name, name): value for name, value in named.items()}
-
-
-_FORMER = {name: said.alias for name, said in Recipe.model_fields.items() if said.alias}
 
 
 def _rows() -> Iterator[Option]:

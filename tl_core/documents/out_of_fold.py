@@ -25,16 +25,14 @@ class OutOfFoldAnswers:
     """(N, C) for every picture of the manifest that is in a part of the split, in order, by heads whose settings were chosen without it,
     too; the report's `cross_validated` is measured on these. None in a run on a split of the user's own, or with a class that is all of
     one moment."""
-    c: float | None = None
-    """Inverse strength of the penalty of the run's own head; None in files from before it was kept."""
+    c: float
+    """Inverse strength of the penalty of the run's own head."""
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all. Raises DiskFull."""
-        arrays: dict[str, Any] = {"rows": self.rows, "probabilities": self.probabilities}
+        arrays: dict[str, Any] = {"rows": self.rows, "probabilities": self.probabilities, "c": np.float64(self.c)}
         if self.nested is not None:
             arrays["nested"] = self.nested
-        if self.c is not None:
-            arrays["c"] = np.float64(self.c)
         write_arrays(path, arrays)
 
     @classmethod
@@ -45,9 +43,8 @@ class OutOfFoldAnswers:
             NotFound: there is none, because no cross-validation was part of the run.
             DocumentError: it is damaged.
         """
-        arrays = read_arrays(path, "out-of-fold answers", required=("rows", "probabilities"))
-        c = float(arrays["c"]) if "c" in arrays else None
-        found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), c)
+        arrays = read_arrays(path, "out-of-fold answers", required=("rows", "probabilities", "c"))
+        found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), float(arrays["c"]))
         if found.rows.ndim != 1 or found.probabilities.ndim != 2 or len(found.rows) != len(found.probabilities):
             raise DocumentError(f"{path} holds no out-of-fold answers: its arrays do not fit each other.")
         return found

@@ -19,7 +19,7 @@ class Measured(Record):
     __pydantic_extra__: dict[str, float]
 
     def value(self, metric: str) -> float | None:
-        """The metric of that name; None in a report that was written before there was such a metric."""
+        """The metric of that name; None where it was not finite."""
         found: float | None = getattr(self, metric, None)
         return found
 
@@ -50,8 +50,8 @@ class SplitMetrics(Measured):
     """95 % interval of the accuracy, fractions: Wilson's score interval (Wilson 1927), or a bootstrap over groups where pictures
     form groups; wider where the answers are those of cross-validation (Nadeau and Bengio 2003).
     """
-    macro_f1_interval: tuple[float, float] | None = None
-    """95 % bootstrap interval of the macro F1, fractions; None in a report that was written before there was one."""
+    macro_f1_interval: tuple[float, float]
+    """95 % bootstrap interval of the macro F1, fractions."""
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Counts of answers; rows: true class, columns: predicted class, in class order."""
@@ -163,8 +163,8 @@ class Report(Document):
     None, and where a class is of `one_moment`."""
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
-    calibration: Calibration | None = None
-    """The reliability of `answers`; None in reports that were written before it was kept."""
+    calibration: Calibration
+    """The reliability of `answers`."""
     trainable_parameters: int
     total_parameters: int
     moved: tuple[StageMoved, ...] = ()

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, field_serializer, model_validator
+from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.options import (
-    STAGES,
-    Count,
-    Device,
-    ImageSize,
-    Recipe,
-    RunOptions,
-    by_current_names,
-    by_former_names,
-)
+from tl_core.documents.options import STAGES, Count, Device, ImageSize, Recipe, RunOptions
 
 ClassesFrom = Literal["first", "innermost"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -39,10 +30,8 @@ class Extended(Record):
 
 
 class IngestSpec(Document):
-    """Read a folder, a zip or a sample into a data set. Version 1 knew no data set that extends another one; before version 3 no groups
-    were looked for."""
+    """Read a folder, a zip or a sample into a data set."""
 
-    schema_version: Literal[1, 2, 3] = 3  # type: ignore[assignment]
     job: Literal["ingest"] = "ingest"
     name: str
     """The name of the data set, display text. If it extends another one: that one's name until it was read, then with how many
@@ -77,12 +66,9 @@ class ExpectedSeconds(Record):
 class TrainSpec(RunOptions, Document):
     """Train one classifier on one data set: the options of the run with what they come to.
 
-    `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with. In version 1
-    they never were: it had no `auto` device, and no strategy `default`. Before version 3 it had no `expected`, before version 4 no
-    `version`: it was about what was read, and before version 5 no `continues`.
+    `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with.
     """
 
-    schema_version: Literal[1, 2, 3, 4, 5] = 5  # type: ignore[assignment]
     job: Literal["train"] = "train"
     name: str
     workspace: str
@@ -119,29 +105,13 @@ class TrainSpec(RunOptions, Document):
     each epoch. A number of stages that is missing is decided by what both ways cost, and then written here."""
     recipe: Recipe = Recipe()
     """The recipe of the strategy, with what the user changed."""
-    changes: Annotated[dict[str, bool | int | float | str], AfterValidator(by_current_names)] = Field(
-        default_factory=dict
-    )
+    changes: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """The user's own values for the recipe, `epochs` and `stages`. They are applied again when `auto` has found a strategy, and
     the run names those without effect."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run is expected to take, from and to; written when it starts to run."""
     expected: ExpectedSeconds | None = None
     """The sum from which `estimated_seconds` were made; written with them."""
-
-    @field_serializer("changes")
-    def _changes_on_disk(self, changes: dict[str, Any]) -> dict[str, Any]:
-        return by_former_names(changes)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_before(cls, values: Any) -> Any:
-        """Take the spec of a run from before there were recipes, which had one rate: the head's."""
-        if not isinstance(values, dict) or "learning_rate" not in values:
-            return values
-        values = dict(values)
-        rate = values.pop("learning_rate")
-        return values if rate is None or "recipe" in values else {**values, "recipe": {"learning_rate": rate}}
 
 
 class Label(Document):

@@ -40,9 +40,7 @@ class UsedGpu(Record):
 
 
 class Status(Document):
-    """The state of a job, and what it took so far. Version 1 had neither `reason` nor `resumed`."""
-
-    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
+    """The state of a job, and what it took so far."""
 
     state: State
     stage: Stage | None = None

@@ -63,7 +63,7 @@ class Metric(Generic[Value]):
         return self.title[:1].upper() + self.title[1:]
 
     def write(self, value: float | None) -> str:
-        """The value as text; a hyphen where the report has none, because it is older than the metric."""
+        """The value as text; a hyphen where it was not finite."""
         return "-" if value is None else format(value, self.form or "")
 
 
@@ -138,10 +138,7 @@ METRICS: Table[Metric[float]] = Table(
 
 
 def listed(found: SplitMetrics) -> list[tuple[Metric[float], float]]:
-    """The metrics that texts and JSON list beside the accuracy, with their values in `found`.
-
-    Those that a report lacks, because it is older than they are, are left out.
-    """
+    """The metrics that texts and JSON list beside the accuracy, with their values in `found`, but for those that were not finite."""
     values = [(row, found.value(row.name)) for row in METRICS.values() if row.form is not None]
     return [(row, value) for row, value in values if value is not None]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -156,12 +155,8 @@ class Network(Record):
 
 
 class Backbones(Document):
-    """The file backbones.json, and the file of one network that was added by name.
+    """The file backbones.json, and the file of one network that was added by name."""
 
-    In version 1 a network that was added by name may lack `linear_blocks`.
-    """
-
-    schema_version: Literal[1, 2] = 2  # type: ignore[assignment]
     networks: tuple[Network, ...]
 
 
@@ -236,13 +231,7 @@ def _added(name: str) -> Network | None:
 def _read(file: Path, changed: int) -> Network | None:
     """The network in `file`, last changed at `changed` (ns); None where it cannot be read, so that it is made again when needed."""
     try:
-        document = Backbones.read(file)
-        (found,) = document.networks
+        (found,) = Backbones.read(file).networks
     except (DocumentError, NotFound, ValueError):
         return None
-    own = found.own_layout
-    if own is None or found.name != file.stem:
-        return None
-    if document.schema_version == 1 and own.name.startswith("convnext"):
-        return found.model_copy(update={"own_layout": replace(own, linear_blocks=True)})
-    return found
+    return found if found.own_layout is not None and found.name == file.stem else None

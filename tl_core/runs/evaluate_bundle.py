@@ -33,7 +33,7 @@ class Measurement(NamedTuple):
     metrics: SplitMetrics
     leak: Leak | None
     """What is left without the pictures that the bundle learned from, or that show the same thing. None where there are none, where the
-    pictures that it learned from were asked for, and for a bundle from before bundles kept their split."""
+    pictures that it learned from were asked for."""
 
 
 def evaluate_bundle(
@@ -42,7 +42,7 @@ def evaluate_bundle(
     """Read the pictures that `spec` names into `workplace` and measure the bundle's answers to `part` of them.
 
     `part` is `all`, `train`, `val` or `test`. If the pictures are those that the run was trained on, `part` means the
-    run's own split, which the bundle holds; that of a bundle from before it was kept is computed again from its seed.
+    run's own split, which the bundle holds.
 
     Raises:
         LayoutError: the folder holds a class that the bundle does not know, or no pictures in that part.
@@ -55,7 +55,7 @@ def evaluate_bundle(
     logits = yield from predictor.ask(pictures.pixels, pictures.rows)
     probabilities, truth, groups = metrics.probabilities(logits), pictures.labels, pictures.groups
     leak = None
-    if record and part in ("all", "test"):
+    if part in ("all", "test"):
         leaked = np.isin(groups, list(record.learned_groups()))
         leak = metrics.leak(probabilities.argmax(axis=1) == truth, leaked, groups)
     return Measurement(metrics.split_metrics(probabilities, truth, predictor.classes, groups), leak)
@@ -73,7 +73,7 @@ def bundle_robustness(
 
 
 def _pictures(
-    predictor: Predictor, record: SplitRecord | None, spec: IngestSpec, part: Part, workplace: Path, cache: Cache
+    predictor: Predictor, record: SplitRecord, spec: IngestSpec, part: Part, workplace: Path, cache: Cache
 ) -> Generator[Event, None, Pictures]:
     """Read the pictures that `spec` names; `part` of them count. `record`: the split of the bundle."""
     dataset = workplace / "dataset"
@@ -91,9 +91,9 @@ def _pictures(
     return Pictures(pixels, manifest, rows, labels[rows], _groups(manifest, record)[rows])
 
 
-def _groups(manifest: Manifest, record: SplitRecord | None) -> NDArray[np.int64]:
+def _groups(manifest: Manifest, record: SplitRecord) -> NDArray[np.int64]:
     """The group of each image (N,) by `record`; images that it does not name are one only where their bytes are the same."""
-    known = record.group_of if record else {}
+    known = record.group_of
     strange = max(known.values(), default=-1) + 1
     new = {content: strange + at for at, content in enumerate(sorted({image.sha256 for image in manifest.images}))}
     return np.array([known.get(image.sha256, new[image.sha256]) for image in manifest.images], dtype=np.int64)
@@ -112,22 +112,13 @@ def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
     return translated[[image.label for image in manifest.images]]
 
 
-def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord | None, part: Part) -> NDArray[np.bool_]:
+def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord, part: Part) -> NDArray[np.bool_]:
     """Which images (N,) belong to `part`: of the run's split if the folder holds all of that part, else of the folder's own."""
     if part == "all":
         return np.ones(len(manifest.images), dtype=bool)
-    if record:
-        chosen = split.as_recorded(manifest, record, info.seed) == part
-        contents = {manifest.images[row].sha256 for row in np.flatnonzero(chosen)}
-        known = len(contents) > 0 and contents == record.parts.get(part, {}).keys()
-    else:
-        # A file of groups was passed over when such a bundle was made.
-        alone = tuple(image.model_copy(update={"given_group": None}) for image in manifest.images)
-        manifest = manifest.model_copy(update={"images": alone})
-        cut = split.assign(manifest, info.seed)
-        chosen = cut == part
-        known = split.split_hashes(manifest, cut)[part] == info.split_hashes.get(part)
-    if known:
+    chosen = split.as_recorded(manifest, record, info.seed) == part
+    contents = {manifest.images[row].sha256 for row in np.flatnonzero(chosen)}
+    if contents and contents == record.parts.get(part, {}).keys():
         return np.asarray(chosen)
     own = np.array([image.split == part for image in manifest.images])
     if own.any():

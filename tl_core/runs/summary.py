@@ -36,7 +36,7 @@ class RunSummary(Measured):
     test_interval: tuple[float, float]
     """95 % interval of `test_accuracy`."""
     leaked_images: int
-    """Test pictures that show what was learned from as well; 0 also in a run from before they were counted."""
+    """Test pictures that show what was learned from as well."""
     test_accuracy_without_leaked: float | None
     """Accuracy on the other test pictures; None where none is leaked, or all are."""
     test_interval_without_leaked: tuple[float, float] | None

@@ -48,21 +48,21 @@ class Bundle:
     def tensors(self) -> Path:
         return self.folder / TENSORS
 
-    def split(self) -> SplitRecord | None:
-        """In which part of the run's split each picture was; None in a bundle from before that was kept.
+    def split(self) -> SplitRecord:
+        """In which part of the run's split each picture was.
 
         Raises:
-            BundleError: the file is damaged.
+            BundleError: the file is damaged or gone.
         """
         try:
             return SplitRecord.read(self.folder / SPLIT)
-        except NotFound:
-            return None
-        except DocumentError as error:
+        except (NotFound, DocumentError) as error:
             raise BundleError(error.message) from error
 
 
-def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping[str, NDArray[Any]]) -> Bundle:
+def write_bundle(
+    folder: Path, *, info: BundleInfo, split: SplitRecord, onnx: Path, tensors: Mapping[str, NDArray[Any]]
+) -> Bundle:
     """Write a bundle to `folder`, which appears by one rename once all required files are written and checked.
 
     `onnx` is a graph of `models.graphs.edit.attach_head`, `tensors` the arrays by the names of the library's network. An
@@ -79,6 +79,7 @@ def write_bundle(folder: Path, *, info: BundleInfo, onnx: Path, tensors: Mapping
         shutil.copyfile(onnx, temporary / ONNX)
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary / TENSORS)
         info.write(temporary / INFO)
+        split.write(temporary / SPLIT)
         read_bundle(temporary)
     return Bundle(folder, info)
 

@@ -1,7 +1,7 @@
 """The table of the files in a bundle.
 
 A new file is one row here and one line in `runs.train.deliver`, which writes it beside the model card. The zip, the checks
-of a stranger's zip, the model card and the page follow the table. It is not required, because older bundles lack it.
+of a stranger's zip, the model card and the page follow the table.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ BUNDLE_FILES: Mapping[str, BundleFile] = {
     SPLIT: BundleFile(
         title="which pictures it learned from and was judged on, for programs",
         details="Pictures are named by the SHA-256 of their bytes only; those with the same number show the same thing.",
+        required=True,
         most_bytes=100_000_000,  # a million pictures
         compressed=True,
     ),

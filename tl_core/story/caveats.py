@@ -105,17 +105,14 @@ def _weakest(report: Report, manifest: Manifest | None) -> Iterator[Limit]:
 
 
 def _sureness(report: Report, threshold: float | None) -> Iterator[Limit]:
-    error = report.test.value("ece")
-    if error is None and report.calibration:
-        error = report.calibration.after.ece
+    error = report.calibration.after.ece
     wrong, images = report.mistakes(), len(report.answers)
-    if error is not None:
-        mean = float(np.mean([answer.probability for answer in report.answers])) if images else 0.0
-        yield Limit(
-            "It is surer than it is right" if mean > report.test.interval[1] else "Sure is not the same as right",
-            f"How sure it says it is and how often it is right differ by {100 * error:.1f} percentage points on average (expected calibration "
-            f"error, on {plural(images, 'test picture')}).{_sure_of_mistakes(wrong)}",
-        )
+    mean = float(np.mean([answer.probability for answer in report.answers])) if images else 0.0
+    yield Limit(
+        "It is surer than it is right" if mean > report.test.interval[1] else "Sure is not the same as right",
+        f"How sure it says it is and how often it is right differ by {100 * error:.1f} percentage points on average (expected calibration "
+        f"error, on {plural(images, 'test picture')}).{_sure_of_mistakes(wrong)}",
+    )
     if threshold is not None and images:
         kept = selective_answers(
             np.array([answer.probability for answer in report.answers]),

@@ -30,26 +30,25 @@ def show(result: Result) -> None:
 def _diagram(result: Result) -> None:
     confidence, right = _answers(result)
     found = reliability(confidence, right)
-    kept = result.report.calibration
+    before = result.report.calibration.before
     groups = found.bins
     figure = charts.reliability(
         [group.confidence for group in groups],
         [group.accuracy for group in groups],
         [group.interval for group in groups],
         [group.images for group in groups],
-        [(group.confidence, group.accuracy) for group in kept.before.bins] if kept else [],
+        [(group.confidence, group.accuracy) for group in before.bins],
         title=f"{percent(confidence.mean())} sure on average, and {percent(right.mean())} right",
     )
     alt = f"Reliability diagram; expected calibration error {_points(found.ece)}"
     charts.show(figure, key=f"reliability-{result.run.id}", alt=alt)
-    scaled = f", {_points(kept.before.ece)} before its probabilities were scaled" if kept else ""
     few = (
         ""
         if result.report.test.images >= 5 * BIN_IMAGES
         else " With so few pictures, much of the distance may be chance."
     )
     st.caption(
-        f"Expected calibration error: {_points(found.ece)}{scaled}. Each point is {plural(groups[0].images, 'picture')} or about as "
+        f"Expected calibration error: {_points(found.ece)}, {_points(before.ece)} before its probabilities were scaled. Each point is {plural(groups[0].images, 'picture')} or about as "
         f"many; below the dotted line it is surer than it is right.{few}"
     )
 

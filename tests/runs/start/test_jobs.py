@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 from tests.conftest import PictureFolder
 from tests.runs.conftest import HERE, ended, until
 from tests.runs.executors import KEEPING, by
+from tests.runs.scratch import judge
 from tl_core.cli import main
 from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.events import Resumed
 from tl_core.documents.job import Outlook
-from tl_core.documents.report import ClassMetrics, Report, SplitMetrics
 from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
@@ -350,30 +350,11 @@ def test_a_folder_that_holds_something_is_left_alone(train: Train, tmp_path: Pat
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_the_summary_of_a_run_has_the_promised_fields_also_for_old_runs(train: Train, dataset: DatasetFolder) -> None:
+def test_the_summary_of_a_run_has_the_promised_fields(train: Train, dataset: DatasetFolder) -> None:
     run = train("half second", executor=HERE, strategy="feature_extraction")
-    metrics = SplitMetrics(
-        images=3,
-        accuracy=2 / 3,
-        interval=(0.2, 0.94),
-        macro_f1=0.6,
-        log_loss=0.5,
-        per_class=tuple(ClassMetrics(name=name, precision=1, recall=0.5, f1=0.66, support=2) for name in "ab"),
-        confusion=((1, 1), (0, 1)),
-    )
     with pytest.raises(NotFound):
         summarise(run)
-    Report(
-        classes=("a", "b"),
-        images={"train": 14, "val": 3, "test": 3},
-        refused_files=1,
-        own_split=False,
-        test=metrics,
-        val=metrics,
-        answers=(),
-        trainable_parameters=10,
-        total_parameters=100,
-    ).write(run.path / "report.json")
+    judge(run)
     summary = summarise(run)
     assert set(summary.model_dump()) == {
         *("run_dir", "classes", "train_images", "val_images", "test_images", "refused_files", "val_accuracy"),

@@ -41,7 +41,7 @@ def test_a_fitted_head_keeps_the_embeddings_of_all_parts_and_its_bundle_gives_th
     assert np.array_equal(again.vectors, kept.vectors)
 
 
-@pytest.mark.parametrize("left", [None, b"noise"], ids=["from before they were kept", "damaged"])
+@pytest.mark.parametrize("left", [None, b"noise"], ids=["none", "damaged"])
 def test_a_run_without_embeddings_gets_those_of_its_bundle_once(pets_run: RunFolder, left: bytes | None) -> None:
     before = pets_run.embeddings()
     pets_run.embeddings_file.unlink()

@@ -77,6 +77,6 @@ def _kept_answers(
             if (made.dataset, made.version, made.backbone) != asked or made.recipe.class_weights:
                 continue
             answers = run.out_of_fold()
-            if answers.nested is not None and answers.c is not None and len(answers.nested) == len(labels):
+            if answers.nested is not None and len(answers.nested) == len(labels):
                 return answers.nested, answers.c
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from tl_core.documents.manifest import SPLITS
 from tl_core.documents.out_of_fold import OutOfFoldAnswers
 from tl_core.documents.reliability import Calibration
 from tl_core.documents.report import ENOUGH_TEST_IMAGES, Report
+from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
 from tl_core.runs.train.find_head import OutOfFold
 from tl_core.runs.train.learn import Learned
@@ -63,7 +63,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
-    from tl_core.serving.bundle_files import MODEL_CARD, SPLIT
+    from tl_core.serving.bundle_files import MODEL_CARD
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
     from tl_core.training.head.fitted import significant_temperature, temperature
@@ -79,7 +79,13 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     graph = workshop / "classifier.onnx"
     attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)
     info = _info(plan, calibration)
-    bundle = write_bundle(plan.run.bundle, info=info, onnx=graph, tensors=learned.tensors)
+    bundle = write_bundle(
+        plan.run.bundle,
+        info=info,
+        split=SplitRecord.read(plan.run.split_file),
+        onnx=graph,
+        tensors=learned.tensors,
+    )
 
     yield StageStarted(stage="evaluation", title="Measuring it on pictures that it has never seen")
     predictor = Predictor(bundle)
@@ -108,6 +114,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     test_probabilities = probabilities(test_logits)
     cross_validated = None
     if learned.out_of_fold is not None:
+        assert judged.c is not None  # Cross-validation chooses it.
         val, val_logits = judged.rows, judged.logits / np.float32(calibration)
         kept = OutOfFoldAnswers(
             rows=judged.rows.astype(np.int64),
@@ -153,7 +160,6 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     if learned.features is not None:
         asked = plan.rows(*SPLITS)
         Embeddings.of(asked, learned.features[asked]).write(plan.run.embeddings_file)
-    shutil.copyfile(plan.run.split_file, bundle.folder / SPLIT)
     write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
     report.write(plan.run.path / "report.json")
 

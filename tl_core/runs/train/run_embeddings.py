@@ -24,7 +24,7 @@ def run_embeddings(plan: Plan) -> Generator[Event, None, Embeddings]:
     """The embeddings that are kept with the plan's run; where there are none, the bundle computes them now, and they are kept.
 
     A run that fitted a head on frozen features has them. One that trained stages has not, because the training pictures go through the
-    trained network only here, nor has one from before they were kept.
+    trained network only here.
 
     Raises:
         NotFound, BundleError: the run has no bundle, or a damaged one, or is deleted meanwhile.
