@@ -26,8 +26,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core.data.guarded import Pool, Pools
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
-from tl_core.documents.manifest import ImageEntry
-from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.manifest import ImageEntry, SplitRecord
 from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import DatasetFolder, RunFolder

@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw
 from tl_core.data.pixel_arrays import read_copy
 from tl_core.data.reading import enlarged
 from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.questions.finished_runs import BROUGHT, EvidenceSpec, PictureEvidence
 from tl_core.documents.report import ImageAnswer
-from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.evaluation.metrics import probabilities
 from tl_core.evaluation.nearest import Near, nearest

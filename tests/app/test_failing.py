@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.judged_slice import Slice
+from tl_core.documents.judgements import Slice
 from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import ImageAnswer
 from tl_core.documents.status import Status

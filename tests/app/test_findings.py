@@ -13,7 +13,7 @@ from tests.data.work import add_nearly_black, black, finish, spec
 from tl_core.data import checks
 from tl_core.data.checks import Check, Found
 from tl_core.data.ingest import ingest
-from tl_core.documents.suspect_label import Suspicion
+from tl_core.documents.manifest import Suspicion
 from tl_core.runs.store.folders import DatasetFolder
 
 

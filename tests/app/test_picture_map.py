@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
+from tl_core.documents.judgements import Lookalikes
 from tl_core.documents.questions.about_pictures import PictureMap, PictureMapSpec
-from tl_core.documents.suspect_label import Lookalikes
 from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
 from tl_core.runs.store.store import new_id
 from ui import charts

@@ -13,7 +13,7 @@ from tests.app.conftest import Open, text
 from tests.app.test_predict import bring, red
 from tests.serving.conftest import bundle, graph
 from tl_core.disk import remove
-from tl_core.documents.embeddings import Embeddings
+from tl_core.documents.arrays import Embeddings
 from tl_core.documents.questions.finished_runs import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
 from tl_core.documents.status import Status
 from tl_core.runs.store.folders import QuestionFolder, RunFolder

@@ -7,10 +7,9 @@ from streamlit.testing.v1.element_tree import Button
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.learning_curve import Growth
+from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
 from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
 from tl_core.documents.remedies import Remedies
-from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import new_id
 

@@ -21,7 +21,7 @@ from tests.browser.conftest import idle, serving
 from tests.conftest import lend
 from tests.serving.conftest import WEIGHT, backbone_graph, bundle_info
 from tl_core import locks
-from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.manifest import SplitRecord
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import write_bundle
 from tl_core.serving.bundle_files import MODEL_CARD

@@ -9,12 +9,11 @@ import pytest
 
 from tests.app import records
 from tests.browser.conftest import Look, idle, serving
-from tl_core.documents.learning_curve import Growth
+from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
 from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec, PictureMap, PictureMapSpec
 from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.documents.questions.question import Answer
 from tl_core.documents.remedies import Remedies
-from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 from tl_core.runs.store.folders import QuestionFolder
 from tl_core.runs.store.store import new_id
 

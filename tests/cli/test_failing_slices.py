@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Trained
 from tl_core.cli import main
-from tl_core.documents.out_of_fold import OutOfFoldAnswers
+from tl_core.documents.arrays import OutOfFoldAnswers
 from tl_core.runs.store.folders import RunFolder
 
 

@@ -16,8 +16,7 @@ from tests.data.work import NEARLY_BLACK, add_nearly_black, black, blocks, inges
 from tl_core.data import checks
 from tl_core.data.checks import MOST_CLASSES, Finding, findings, problem, require_trainable
 from tl_core.data.measures import MEASURES, Measure
-from tl_core.documents.manifest import ImageEntry, Manifest, Split
-from tl_core.documents.suspect_label import Suspicion
+from tl_core.documents.manifest import ImageEntry, Manifest, Split, Suspicion
 from tl_core.errors import LayoutError, NotEnoughImages
 from tl_core.table import Table
 

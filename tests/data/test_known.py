@@ -12,9 +12,8 @@ from tests.conftest import PictureFolder, picture
 from tests.data.work import add_nearly_black, black, finish, ingested, spec
 from tl_core.data import checks
 from tl_core.data.ingest import ingest
-from tl_core.documents.manifest import Manifest
+from tl_core.documents.manifest import Manifest, Suspicion
 from tl_core.documents.spec import Extended
-from tl_core.documents.suspect_label import Suspicion
 
 
 def again(source: Path, into: Path, *known: Path) -> Manifest:

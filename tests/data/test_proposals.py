@@ -5,9 +5,8 @@ from __future__ import annotations
 from tests.data.test_split import balanced, manifest
 from tl_core.data.checks import Finding, findings
 from tl_core.data.proposals import kept, proposed
-from tl_core.documents.manifest import Manifest
+from tl_core.documents.manifest import Manifest, Suspicion
 from tl_core.documents.remedies import Remedies
-from tl_core.documents.suspect_label import Suspicion
 
 
 def _finding(data: Manifest, kind: str) -> Finding:

@@ -10,9 +10,8 @@ import pytest
 
 from tl_core.documents.events import EVENT, Progress
 from tl_core.documents.job import SpecFile
-from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.manifest import ImageEntry, Manifest, SplitRecord
 from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.documents.split_record import SplitRecord
 from tl_core.documents.status import Status
 from tl_core.errors import DiskFull, DocumentError, NotFound
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl_core.documents.embeddings import Embeddings
+from tl_core.documents.arrays import Embeddings
 from tl_core.errors import DocumentError, NotFound
 
 

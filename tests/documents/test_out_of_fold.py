@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl_core.documents.out_of_fold import OutOfFoldAnswers
+from tl_core.documents.arrays import OutOfFoldAnswers
 from tl_core.errors import DocumentError, NotFound
 
 ANSWERS = np.full((3, 2), 0.5, dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tl_core.documents.judged_slice import SIGNIFICANT
+from tl_core.documents.judgements import SIGNIFICANT
 from tl_core.documents.manifest import ImageEntry
 from tl_core.documents.report import ImageAnswer
 from tl_core.evaluation import slices

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import PATIENCE
-from tl_core.documents.suspect_label import SuspectLabel
+from tl_core.documents.judgements import SuspectLabel
 from tl_core.evaluation.suspects import LEAST_LIKELY, lookalikes, suspect_labels
 
 

@@ -8,10 +8,9 @@ from typing import get_args
 import pytest
 
 from tests.app import records
-from tl_core.documents.manifest import Former, Split
+from tl_core.documents.manifest import Former, Split, SplitRecord
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.report import Report
-from tl_core.documents.split_record import SplitRecord
 from tl_core.runs import comparing
 from tl_core.runs.comparing import comparable_before, together
 from tl_core.runs.store.folders import DatasetFolder, RunFolder

@@ -17,9 +17,8 @@ from tests.runs.executors import InProcess, by
 from tl_core import hardware as machine
 from tl_core.data.split import NO_PART, assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
-from tl_core.documents.manifest import Former
+from tl_core.documents.manifest import Former, SplitRecord
 from tl_core.documents.report import Accuracy
-from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import NotFound
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import probabilities

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.manifest import SplitRecord
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import Bundle, write_bundle
 from tl_core.serving.bundle_files import MODEL_CARD

@@ -11,8 +11,16 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from tests.serving.conftest import bundle_info
-from tl_core.documents.reliability import Calibration, Reliability
-from tl_core.documents.report import Accuracy, ClassMetrics, ImageAnswer, Leak, Report, SplitMetrics
+from tl_core.documents.report import (
+    Accuracy,
+    Calibration,
+    ClassMetrics,
+    ImageAnswer,
+    Leak,
+    Reliability,
+    Report,
+    SplitMetrics,
+)
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
 

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.app import records
 from tests.story.conftest import a_run
 from tests.story.reading import Page
-from tl_core.documents.judged_slice import Slice
+from tl_core.documents.judgements import Slice
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import Accuracy, ImageAnswer, Leak, Report

@@ -14,7 +14,7 @@ from tl_core.errors import NotFound, SpecError
 from tl_core.serving.bundle_files import INFO
 
 if TYPE_CHECKING:
-    from tl_core.documents.verdict import ComparedRun, Comparison
+    from tl_core.documents.judgements import ComparedRun, Comparison
     from tl_core.runs.comparing import Together
     from tl_core.runs.store.folders import RunFolder
 

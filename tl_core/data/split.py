@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.joined import Joined, alike
-from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Split
-from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Split, SplitRecord
 
 HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""

@@ -1,12 +1,13 @@
-"""Files of named arrays (.npz), which the documents of a run that are no JSON consist of. They hold no pickle."""
+"""The documents of a run that are arrays (.npz): embeddings.npz and out_of_fold.npz. They hold no pickle."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +41,76 @@ def read_arrays(path: Path, what: str, *, required: Sequence[str]) -> dict[str, 
     if missing:
         raise DocumentError(f"{path} holds no {what}: {missing[0]!r} is missing.")
     return found
+
+
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of the pictures of all parts: training, validation and test. The file holds no pickle."""
+
+    rows: NDArray[np.int64]
+    """(M,) rows of the manifest, in order."""
+    vectors: NDArray[np.float16]
+    """(M, D) for `rows`."""
+
+    @classmethod
+    def of(cls, rows: NDArray[np.integer], vectors: NDArray[np.floating]) -> Self:
+        """Round `vectors` (M, D) of the pictures `rows` (M,) to float16, clipped to its range."""
+        return cls(rows.astype(np.int64), np.clip(vectors, -_LARGEST, _LARGEST).astype(np.float16))
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all. Raises DiskFull."""
+        write_arrays(path, {"rows": self.rows, "vectors": self.vectors})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file at `path`.
+
+        Raises:
+            NotFound: there is none: nothing has needed them yet.
+            DocumentError: it is damaged.
+        """
+        arrays = read_arrays(path, "embeddings", required=("rows", "vectors"))
+        found = cls(arrays["rows"], arrays["vectors"])
+        if found.rows.ndim != 1 or found.vectors.ndim != 2 or len(found.rows) != len(found.vectors):
+            raise DocumentError(f"{path} holds no embeddings: its arrays do not fit each other.")
+        return found
+
+
+@dataclass(frozen=True)
+class OutOfFoldAnswers:
+    """Calibrated answers, each by a head that had seen neither the picture nor its group. The file holds no pickle."""
+
+    rows: NDArray[np.int64]
+    """(M,) the pictures outside the test, as rows of the manifest, in order."""
+    probabilities: NDArray[np.float32]
+    """(M, C) for `rows`, with the settings of the run's own head; the report's `val` is measured on these."""
+    nested: NDArray[np.float32] | None
+    """(N, C) for every picture of the manifest that is in a part of the split, in order, by heads whose settings were chosen without it,
+    too; the report's `cross_validated` is measured on these. None in a run on a split of the user's own, or with a class that is all of
+    one moment."""
+    c: float
+    """Inverse strength of the penalty of the run's own head."""
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all. Raises DiskFull."""
+        arrays: dict[str, Any] = {"rows": self.rows, "probabilities": self.probabilities, "c": np.float64(self.c)}
+        if self.nested is not None:
+            arrays["nested"] = self.nested
+        write_arrays(path, arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file at `path`.
+
+        Raises:
+            NotFound: there is none, because no cross-validation was part of the run.
+            DocumentError: it is damaged.
+        """
+        arrays = read_arrays(path, "out-of-fold answers", required=("rows", "probabilities", "c"))
+        found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), float(arrays["c"]))
+        if found.rows.ndim != 1 or found.probabilities.ndim != 2 or len(found.rows) != len(found.probabilities):
+            raise DocumentError(f"{path} holds no out-of-fold answers: its arrays do not fit each other.")
+        return found

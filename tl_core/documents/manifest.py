@@ -1,4 +1,4 @@
-"""The manifest of a data set: one entry per image, one per refused file, and the names of the classes."""
+"""The manifest of a data set: one entry per image, one per refused file, and the names of the classes; and the split of a run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.suspect_label import Suspicion
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 COPIES = 1
 """Version of how the copies of a data set are made: raise it when the same bytes would give another copy or thumbnail."""
+
+
+class Suspicion(Record):
+    """Why the label of one picture is probably wrong, in words that stay true when classes get other numbers."""
+
+    label: str
+    """Name of the class that it had when it was judged."""
+    suggested: str
+    """Name of the likeliest class by the answer to it."""
+    label_probability: float
+    """Probability of its label."""
+    suggested_probability: float
 
 
 class ImageEntry(Record):
@@ -142,3 +153,24 @@ class Manifest(Document):
         """Images per class, in class order."""
         found = Counter(image.label for image in self.images)
         return {name: found[index] for index, name in enumerate(self.classes)}
+
+
+Group = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class SplitRecord(Document):
+    """The split of a run, which later versions of Graft might cut differently."""
+
+    parts: dict[Split, dict[str, Group]]
+    """For each part, the group of each of its pictures, by the SHA-256 of the file's bytes (64 hex digits). Pictures with the same number
+    show the same thing, in whichever part they are. A picture that was in no part is not named. In a split of the user's own, the same
+    bytes may be in several parts."""
+
+    @property
+    def group_of(self) -> dict[str, int]:
+        """The group of each picture of any part, by its hash."""
+        return {content: group for part in self.parts.values() for content, group in part.items()}
+
+    def learned_groups(self) -> set[int]:
+        """The groups with a picture that was learned from, or that settings were chosen by."""
+        return {*self.parts.get("train", {}).values(), *self.parts.get("val", {}).values()}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tl_core.documents.suspect_label import Lookalikes
+from tl_core.documents.judgements import Lookalikes
 from tl_core.evaluation.suspects import LOOKALIKES
 
 FEWEST = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.reliability import Reliability, ReliabilityBin, SelectiveAnswers
+from tl_core.documents.report import Reliability, ReliabilityBin, SelectiveAnswers
 from tl_core.evaluation.intervals import wilson_interval
 
 MOST_BINS = 10

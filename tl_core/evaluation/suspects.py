@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
+from tl_core.documents.judgements import Lookalikes, SuspectLabel
 
 LEAST_LIKELY = 0.03
 """Probability of a label above which it is not suspected."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.joined import Joined, alike
+from tl_core.documents.judgements import ComparedRun, Comparison
+from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import record_again
-from tl_core.documents.split_record import SplitRecord
-from tl_core.documents.verdict import ComparedRun, Comparison
 from tl_core.errors import GraftError, NotFound
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval

@@ -13,11 +13,10 @@ from tl_core.data import ingest, pixel_arrays, split
 from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.manifest import Manifest, Split
+from tl_core.documents.manifest import Manifest, Split, SplitRecord
 from tl_core.documents.questions.finished_runs import Robustness
 from tl_core.documents.report import Leak, SplitMetrics
 from tl_core.documents.spec import IngestSpec
-from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import LayoutError, SpecError
 from tl_core.evaluation import metrics
 from tl_core.evaluation.corruptions import CORRUPTIONS

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tl_core.disk import write_atomically
-from tl_core.documents.reliability import SelectiveAnswers
-from tl_core.documents.report import Report
+from tl_core.documents.report import Report, SelectiveAnswers
 from tl_core.errors import NotFound, SpecError
 from tl_core.evaluation.calibration import selective_answers
 from tl_core.runs.store.folders import RunFolder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tl_core.documents.base import Record
-from tl_core.documents.verdict import Comparison
+from tl_core.documents.judgements import Comparison
 from tl_core.runs.comparing import together
 from tl_core.runs.standings import leaderboard
 from tl_core.runs.store.folders import RaceFolder

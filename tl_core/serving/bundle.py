@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tl_core.disk import appearing
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.manifest import SplitRecord
 from tl_core.errors import BundleError, DocumentError, NotFound
 from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, SPLIT, TENSORS
 from tl_core.serving.graph_check import Ends, check_graph

@@ -9,7 +9,7 @@ import numpy as np
 
 from tl_core.data.checks import FEW, Finding, distinct
 from tl_core.data.split import group_keys
-from tl_core.documents.judged_slice import Slice
+from tl_core.documents.judgements import Slice
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import ImageAnswer, Report, record_again
 from tl_core.evaluation.calibration import selective_answers

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tl_core.data.split import HELD_OUT
-from tl_core.documents.verdict import Comparison
+from tl_core.documents.judgements import Comparison
 from tl_core.runs.comparing import Together
 from tl_core.runs.store.folders import RunFolder
 from ui import charts, listing, runview

@@ -11,9 +11,9 @@ from typing import Literal
 
 import streamlit as st
 
+from tl_core.documents.judgements import Lookalikes
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import Remedies
-from tl_core.documents.suspect_label import Lookalikes
 from tl_core.errors import GraftError
 from tl_core.runs.store.folders import DatasetFolder
 from ui import grids

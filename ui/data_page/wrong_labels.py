@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.data.checks import problem
-from tl_core.documents.learning_curve import Growth
+from tl_core.documents.judgements import Growth
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY

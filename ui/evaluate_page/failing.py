@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from tl_core.documents.judged_slice import Slice
+from tl_core.documents.judgements import Slice
 from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import ImageAnswer
 from tl_core.errors import GraftError

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tl_core.documents.learning_curve import Growth
+from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.questions.question import Answer, DatasetQuestion, Handling
-from tl_core.documents.suspect_label import Lookalikes, SuspectLabel
 
 
 class LabelReview(Answer):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tl_core.documents.base import Record
-from tl_core.documents.judged_slice import JudgedBy, Slice
+from tl_core.documents.judgements import JudgedBy, Slice
 from tl_core.documents.questions.question import Answer, Handling, RunQuestion
 from tl_core.documents.report import Accuracy
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.judged_slice import JudgedBy
+from tl_core.documents.judgements import JudgedBy
 from tl_core.documents.manifest import SPLITS
 from tl_core.documents.questions.finished_runs import RunSlices
 from tl_core.documents.report import ImageAnswer

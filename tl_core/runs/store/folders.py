@@ -36,9 +36,8 @@ from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
 if TYPE_CHECKING:
+    from tl_core.documents.arrays import Embeddings, OutOfFoldAnswers
     from tl_core.documents.checkpoint import Checkpoint
-    from tl_core.documents.embeddings import Embeddings
-    from tl_core.documents.out_of_fold import OutOfFoldAnswers
 
 Answered = TypeVar("Answered", bound=Answer)
 _RACE_DIED = (
@@ -183,7 +182,7 @@ class RunFolder(JobFolder):
 
     def out_of_fold(self) -> OutOfFoldAnswers:
         """What the heads of its cross-validation answered. Raises NotFound where there was none, DocumentError."""
-        from tl_core.documents.out_of_fold import OutOfFoldAnswers
+        from tl_core.documents.arrays import OutOfFoldAnswers
 
         return OutOfFoldAnswers.read(self.out_of_fold_file)
 
@@ -193,7 +192,7 @@ class RunFolder(JobFolder):
 
     def embeddings(self) -> Embeddings:
         """Those of its pictures by the delivered network. Raises NotFound where nothing has needed them yet, DocumentError."""
-        from tl_core.documents.embeddings import Embeddings
+        from tl_core.documents.arrays import Embeddings
 
         return Embeddings.read(self.embeddings_file)
 

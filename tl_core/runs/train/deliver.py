@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 
 from tl_core.data.pace import Pace
 from tl_core.disk import write_atomically
+from tl_core.documents.arrays import Embeddings, OutOfFoldAnswers
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
-from tl_core.documents.embeddings import Embeddings
 from tl_core.documents.events import Event, Notice, Stage, StageStarted
-from tl_core.documents.manifest import SPLITS
-from tl_core.documents.out_of_fold import OutOfFoldAnswers
-from tl_core.documents.reliability import Calibration
-from tl_core.documents.report import ENOUGH_TEST_IMAGES, Report
-from tl_core.documents.split_record import SplitRecord
+from tl_core.documents.manifest import SPLITS, SplitRecord
+from tl_core.documents.report import ENOUGH_TEST_IMAGES, Calibration, Report
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
 from tl_core.runs.train.find_head import OutOfFold
 from tl_core.runs.train.learn import Learned

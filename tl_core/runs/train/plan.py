@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
 from tl_core.data.split import as_recorded, assign, group_keys, recorded, without_headline
-from tl_core.documents.manifest import Manifest, Split
+from tl_core.documents.manifest import Manifest, Split, SplitRecord
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.split_record import SplitRecord
 from tl_core.errors import NotFound
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.runs.store.folders import DatasetFolder, RunFolder

@@ -8,7 +8,7 @@ import numpy as np
 
 from tl_core.data.pace import Pace
 from tl_core.data.pixel_arrays import load_pixels
-from tl_core.documents.embeddings import Embeddings
+from tl_core.documents.arrays import Embeddings
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import SPLITS
 from tl_core.errors import DocumentError, NotFound

@@ -1,10 +1,83 @@
-"""Which of two classifiers names the same pictures better, and what `compare --json` prints."""
+"""What evaluation says beside the report: suspect labels, slices, the learning curve, and which of two classifiers is better."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from tl_core.documents.base import Record
+from tl_core.documents.report import ImageAnswer
+
+
+class SuspectLabel(Record):
+    """One picture with a label that is probably wrong."""
+
+    row: int
+    """Index of the picture in the arrays that were given."""
+    label: int
+    """Index of the class that it has."""
+    suggested: int
+    """Index of the likeliest class by the answer to it."""
+    label_probability: float
+    """Probability of its label."""
+    suggested_probability: float
+
+
+class Lookalikes(Record):
+    """The pictures that look most like one with a suspect label, the nearest first, as rows like its own."""
+
+    of_label: tuple[int, ...]
+    """Those that have the same label."""
+    of_suggested: tuple[int, ...]
+    """Those of the class that the answer suggests."""
+
+
+SIGNIFICANT = 0.05
+"""Corrected p-value up to which a slice is a finding."""
+
+JudgedBy = Literal["cross_validated", "test"]
+
+
+class Slice(Record):
+    """Some pictures that have something in common, against all others."""
+
+    kind: str
+    """Name of the row of `evaluation.slices.KINDS`."""
+    name: str
+    """What the pictures are, in plain words, for example `dark pictures`; a name that the user typed stands in it as it is."""
+    detail: str
+    """What decides whether a picture is one of them, or what most of them have in common; may be empty."""
+    images: int
+    errors: int
+    accuracy: float
+    interval: tuple[float, float]
+    """95 % interval of `accuracy`, fractions, as that of the report."""
+    elsewhere: float
+    """Accuracy on all other pictures."""
+    p_value: float
+    """Probability that chance alone gives any of the slices that were looked at a difference as striking as that of this one."""
+    answers: tuple[ImageAnswer, ...] = ()
+    """The answers to its pictures, wrong ones first, then those nearest to the middle of a cluster; empty unless it is a finding."""
+
+    @property
+    def found(self) -> bool:
+        """Whether it is a finding: the run errs more on it than elsewhere, and chance does not explain it."""
+        return self.p_value <= SIGNIFICANT and self.accuracy < self.elsewhere
+
+
+class Growth(Record):
+    """A learning curve, and the accuracy that it promises with twice as many pictures."""
+
+    sizes: tuple[float, ...]
+    """How many pictures the heads of each point learned from, rising; the last ones learned from all that cross-validation leaves them."""
+    accuracies: tuple[float, ...]
+    """Their accuracy on pictures that they had not seen."""
+    twice: float
+    """The accuracy that is expected with twice as many pictures of every class."""
+    interval: tuple[float, float]
+    """95 % interval of the accuracy that would be measured then, on twice as many pictures."""
+    photograph: int | None
+    """Index of the class whose mistakes would become fewer by the largest number; None where no class stands out."""
+
 
 Verdict = Literal["better", "worse", "cannot_tell"]
 """Of the second classifier, B, against the first, A."""
