@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import deep_folder
+from tests.conftest import PATIENCE, deep_folder
 from tl_core import disk
-from tl_core.disk import appearing, in_words, remove, size_of, write_atomically
+from tl_core.disk import PassingFolder, appearing, in_words, read_once, remove, size_of, write_atomically
 
 
 def test_a_file_does_not_delete_the_folder_that_has_its_name(tmp_path: Path) -> None:
@@ -137,3 +140,45 @@ def test_what_cannot_be_removed_stays_and_the_rest_goes(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "unlink", unlink)
     remove(top)
     assert sorted(path.name for path in top.rglob("*")) == ["one", "one.jpg"]
+
+
+def test_what_is_made_of_a_file_is_remembered_while_it_is_the_same_file(tmp_path: Path) -> None:
+    read: list[str] = []
+
+    @read_once(10)
+    def content(file: Path, ending: str) -> str:
+        read.append(file.read_text() + ending)
+        return read[-1]
+
+    file = tmp_path / "a.txt"
+    with pytest.raises(FileNotFoundError):
+        content(file, "!")
+    write_atomically(file, b"one")
+    assert [content(file, "!"), content(file, "!"), content(file, "?")] == ["one!", "one!", "one?"]
+    write_atomically(file, b"two")
+    assert content(file, "!") == "two!"
+    assert read == ["one!", "one?", "two!"]
+
+
+def test_the_passing_folder_of_a_process_that_was_killed_goes_when_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = f"""
+import os, signal, tempfile
+tempfile.tempdir = {str(tmp_path)!r}
+from tl_core.disk import PassingFolder
+left = PassingFolder()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=PATIENCE, check=False)
+    (left,) = tmp_path.iterdir()
+    mine = tmp_path / "graft-of-mine"
+    mine.mkdir()
+    with PassingFolder() as held:
+        assert left.is_dir(), "it was made just now, and its process may be about to lock it"
+        for folder in (left, mine, Path(held)):
+            os.utime(folder, (0, 0))
+        with PassingFolder() as other:
+            assert set(tmp_path.iterdir()) == {Path(held), Path(other), mine}
+    assert list(tmp_path.iterdir()) == [mine]

@@ -6,16 +6,28 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Iterator
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
+from tl_core import locks
 from tl_core.errors import DiskFull
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+OfFile: TypeAlias = Callable[Concatenate[Path, Arguments], Result]
 
 _LARGEST_FLOOR = 20
 """What has to stay free is at most this part of a disk, so that a small one can be used, too."""
 BLOCK = 4_096
 """Bytes that a file or folder takes of most disks at least, however little is in it."""
+_FRESH = 60.0
+"""Seconds for which a folder may be there without its lock."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -72,6 +84,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def read_once(most: int) -> Callable[[OfFile[Arguments, Result]], OfFile[Arguments, Result]]:
+    """A decorator for a function of a file: its last `most` results, each as long as the file is the same (time of change and inode).
+
+    Pages ask at every rerun, and most files are replaced and never changed. The decorated function raises FileNotFoundError or
+    NotADirectoryError where there is no file, and else what the function raises, which is not read_once.
+    """
+
+    def decorate(function: Callable[..., Result]) -> OfFile[Arguments, Result]:
+        @lru_cache(maxsize=most)
+        def result(moment: int, inode: int, file: Path, *rest: Any) -> Result:
+            return function(file, *rest)
+
+        def look(file: Path, *rest: Any) -> Result:
+            status = file.stat()
+            return result(status.st_mtime_ns, status.st_ino, file, *rest)
+
+        return cast(OfFile[Arguments, Result], look)
+
+    return decorate
+
+
 def copy_or_link(file: Path, to: Path) -> None:
     """Give `file`, which nobody writes to any more, the second name `to`; a copy of it where the file system has no second names.
 
@@ -84,6 +117,25 @@ def copy_or_link(file: Path, to: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(file, to)
+
+
+class PassingFolder(tempfile.TemporaryDirectory[str]):
+    """A folder below the system's temporary one for as long as this object lives. Those of processes that were killed go when the next one is made."""
+
+    def __init__(self) -> None:
+        clear_unheld(Path(tempfile.gettempdir()), "graft-passing-*")
+        super().__init__(prefix="graft-passing-", ignore_cleanup_errors=True)
+        weakref.finalize(self, locks.release, filter(None, [locks.take(Path(self.name))]))
+
+
+def clear_unheld(folder: Path, names: str) -> None:
+    """Remove from `folder` the folders called like `names` (a glob) that no process has locked: killed ones left them."""
+    for path in folder.glob(names):
+        # Those of other users cannot be opened.
+        with suppress(OSError):
+            # One that was made just now may not be locked yet.
+            if time.time() - modified(path) > _FRESH and not locks.held(path):
+                remove(path)
 
 
 def allocate(path: Path, size: int) -> None:

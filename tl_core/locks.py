@@ -20,11 +20,12 @@ _DESCRIPTORS = 10_240
 
 
 def take(path: Path, *, shared: bool = False, patience: float = 0.25) -> int | None:
-    """Lock the file at `path`, made if it is not there; the descriptor, or None where somebody else holds it.
+    """Lock the file or folder at `path`, a file that is made if it is not there; the descriptor, or None where somebody else holds it.
 
     A reader that asks `held` has the lock for a moment, so a taker tries for `patience` seconds.
     """
-    descriptor = _above_streams(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    way = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = _above_streams(os.open(path, way | os.O_CLOEXEC, 0o600))
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -52,7 +53,7 @@ def _above_streams(descriptor: int) -> int:
 
 
 def held(path: Path) -> bool:
-    """Whether somebody holds the file at `path` exclusively; False where there is no file."""
+    """Whether somebody holds the file or folder at `path` exclusively; False where there is no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
 SURE = 0.9
@@ -54,3 +56,14 @@ def count(number: int) -> str:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """1 as "1 picture", 2 as "2 pictures"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def in_a_row(phrases: Sequence[str], word: str = "and") -> str:
+    """Three phrases as "a, b and c", where `word` is "and"."""
+    return f" {word} ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+
+
+def listed(phrases: Sequence[str], most: int, rest: str = "more") -> str:
+    """At most `most` of `phrases`: "a, b" or "a, b and 7 more", where `rest` is "more"."""
+    left = len(phrases) - most
+    return ", ".join(phrases[:most]) + (f" and {left:,} {rest}" if left > 0 else "")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core.data.guarded import Pool, Pools
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
+from tl_core.disk import read_once
 from tl_core.documents.manifest import ImageEntry, SplitRecord
 from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH
@@ -121,11 +122,12 @@ class _UntilThen:
 
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
 def _opened(folder: str, version: float) -> _Classifier:
+    del version  # part of the cache's key
     arrays = 0
 
     def check(graph: Path, ends: Ends) -> None:
         nonlocal arrays
-        arrays = _check(graph, version, ends)
+        arrays = _check(graph, ends)
 
     bundle = read_bundle(Path(folder), check=check)
     batch = min(BATCH, max(1, BATCH * _ARRAYS // arrays))
@@ -135,11 +137,8 @@ def _opened(folder: str, version: float) -> _Classifier:
     )
 
 
-@lru_cache(maxsize=1000)
-def _check(graph: Path, version: float, ends: Ends) -> int:
-    """Check the graph of a bundle once, as long as it does not change: that takes as long as opening it. Returns as `check_graph`."""
-    del version  # part of the cache's key
-    return check_graph(graph, ends)
+_check = read_once(1000)(check_graph)
+"""Checks the graph of a bundle once: that takes as long as opening it."""
 
 
 @contextmanager

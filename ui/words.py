@@ -17,6 +17,7 @@ from tl_core.wording import NARROW as NARROW
 from tl_core.wording import SURE
 from tl_core.wording import count as count
 from tl_core.wording import duration as duration
+from tl_core.wording import in_a_row as in_a_row
 from tl_core.wording import interval as interval
 from tl_core.wording import percent as percent
 from tl_core.wording import plural as plural

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tl_core.data import class_folders, sources
 from tl_core.data.remedying import planned, write_copy
 from tl_core.documents.base import MANY_PROBLEMS
@@ -104,3 +109,35 @@ def test_a_file_has_one_remedy(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"leave_out": ["cat/1.jpg"], "move": {"cat/1.jpg": "dog"}}')
     with pytest.raises(DocumentError, match=r"more than one of leave_out, move and keep: cat/1\.jpg"):
         Remedies.read(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_whose_process_is_killed_does_not_appear_and_what_is_left_goes_with_the_next_one(
+    tmp_path: Path, there: bool
+) -> None:
+    source = folder(tmp_path / "p", *(f"{name}/{number}.jpg" for name in ("cat", "dog") for number in range(4)))
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    code = f"""
+import os, shutil, signal
+from pathlib import Path
+from tl_core.data import remedying
+files, really = [], shutil.copy2
+def copy(path, target):
+    really(path, target)
+    files.append(path)
+    if len(files) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+remedying.shutil.copy2 = copy
+files_of = sorted(path for path in Path({str(source)!r}).rglob("*.jpg"))
+remedying.write_copy([(path, path.parts[-2:]) for path in files_of], Path({str(out)!r}))
+"""
+    killed = subprocess.run([sys.executable, "-c", code], timeout=PATIENCE, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (list(out.iterdir()) if there else out.exists()) in ([], False)
+    (left,) = tmp_path.glob(".out.*")
+    os.utime(left, (0, 0))
+    copied(source, Remedies(), out)
+    assert sum(path.is_file() for path in out.rglob("*")) == 8
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "out"}

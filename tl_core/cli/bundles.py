@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +10,7 @@ import typer
 from tl_core import api
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Json
+from tl_core.disk import PassingFolder
 from tl_core.errors import NotFound, SpecError
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
@@ -38,7 +38,7 @@ def evaluate(
 
     spec = source_of(data, classes)
     predictor = api.load(run)
-    with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
+    with PassingFolder() as workplace, show.Bars() as bars:
         found, leak = bars.run(
             evaluate_bundle(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
         )
@@ -76,7 +76,7 @@ def robustness(
 
     spec = source_of(data, classes)
     predictor = api.load(run)
-    with tempfile.TemporaryDirectory(prefix="graft-") as workplace, show.Bars() as bars:
+    with PassingFolder() as workplace, show.Bars() as bars:
         found = bars.run(
             bundle_robustness(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
         )

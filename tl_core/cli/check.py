@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from tl_core import settings
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Groups, Json
+from tl_core.disk import PassingFolder
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import SpecError
@@ -79,7 +79,7 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         *folder.resolve().parents,
     ):
         raise SpecError(f"{folder} lies in the folder that is copied. Name one outside of it.")
-    with tempfile.TemporaryDirectory(prefix="graft-check-") as staging, show.Bars() as bars:
+    with PassingFolder() as staging, show.Bars() as bars:
         files = bars.run(source_files(source, Path(staging) / "unpacked")).files
         layout = class_folders.find(files, classes)
         plan = remedying.planned(files, layout, remedies)
@@ -110,7 +110,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
     from tl_core.runs.store.store import Store
 
     source = source_of(data, classes, groups=groups)
-    with tempfile.TemporaryDirectory(prefix="graft-check-") as place, show.Bars() as bars:
+    with PassingFolder() as place, show.Bars() as bars:
         staging, copies = Path(place) / "staging", Path(place) / "data"
         if features and settings.current().find_groups:
             store = Store.default()

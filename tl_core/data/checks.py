@@ -26,6 +26,7 @@ from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
 from tl_core.table import Table
+from tl_core.wording import listed
 
 FEWEST = 5
 """Distinct images that a class needs (in train, where the split is the user's own)."""
@@ -34,6 +35,8 @@ FEW = 20
 UNBALANCED = 10
 """Ratio of the largest to the smallest class from which an imbalance is reported."""
 MOST_CLASSES = 1_000
+_LISTED = 8
+"""Most classes that a finding names."""
 
 Remedy = Literal["leave_out", "move", "keep", "photograph"]
 """What mends a finding: leave the files out, move them to their class, keep them as they are, or take more photographs."""
@@ -168,7 +171,7 @@ def _too_few_pictures(manifest: Manifest) -> Iterator[Found]:
     small = [f"{name!r} has {count}" for name, count in distinct(manifest).items() if count < FEWEST]
     if small:
         yield Found(
-            f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {_listed(small)}. "
+            f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {listed(small, _LISTED, 'more classes')}. "
             f"Add pictures ({FEW} or more make a steady result), or take the class out."
         )
 
@@ -207,7 +210,7 @@ def _small_class(manifest: Manifest) -> Iterator[Found]:
     few = [f"{name!r} ({count})" for name, count in distinct(manifest).items() if count < FEW]
     if few:
         yield Found(
-            f"Few pictures{_in_train(manifest)}: {_listed(few)}. {FEW} or more of each would make the result steadier; with so "
+            f"Few pictures{_in_train(manifest)}: {listed(few, _LISTED, 'more classes')}. {FEW} or more of each would make the result steadier; with so "
             "few, a single picture decides much of what is measured."
         )
 
@@ -358,7 +361,7 @@ def _one_moment(manifest: Manifest) -> Iterator[Found]:
     if few:
         counts = [f"{name!r} ({_count(count, 'group', 'groups')})" for name, count in few.items()]
         yield Found(
-            f"All of one moment: the pictures of {_listed(counts)} show so few different things that some of each had to be both learned from "
+            f"All of one moment: the pictures of {listed(counts, _LISTED, 'more classes')} show so few different things that some of each had to be both learned from "
             "and judged on. Where no test of your own judges it, a run on these pictures has no accuracy to be trusted, and the pictures beside "
             "the cut are left out. Record it again elsewhere."
         )
@@ -408,11 +411,6 @@ def _in_train(manifest: Manifest) -> str:
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
-
-
-def _listed(phrases: Sequence[str], most: int = 8) -> str:
-    more = len(phrases) - most
-    return ", ".join(phrases[:most]) + (f" and {more} more classes" if more > 0 else "")
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
+from tl_core import locks
 from tl_core.data.class_folders import Item, Layout
 from tl_core.data.sources import SourceFile, shown_path
-from tl_core.disk import appearing
+from tl_core.disk import appearing, clear_unheld
 from tl_core.documents.base import MANY_PROBLEMS
 from tl_core.documents.remedies import Remedies
 from tl_core.errors import SpecError
@@ -61,8 +64,11 @@ def write_copy(plan: Sequence[tuple[Path, Parts]], into: Path) -> None:
             raise SpecError(
                 f"The file {shown_path(parts)} has a name that no folder can hold. Rename it and try again."
             )
-    with appearing(into, f"the copy {into.name}") as folder:
+    clear_unheld(into.parent, f".{glob.escape(into.name)}.{'[0-9a-f]' * 8}")
+    with appearing(into, f"the copy {into.name}") as folder, ExitStack() as held:
         folder.mkdir()
+        # Where this process is killed, the next one that writes to the same place sees that nobody fills this any more.
+        held.callback(locks.release, filter(None, [locks.take(folder)]))
         for path, parts in plan:
             target = folder.joinpath(*parts)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from tl_core.disk import read_once
 from tl_core.documents.base import Document, Record
 from tl_core.errors import DocumentError, NotFound, SpecError, UnknownName
 from tl_core.models.families.family import Family, Source
@@ -222,14 +223,14 @@ def _added(name: str) -> Network | None:
     """The row of the network `name` that was added to this store; None where there is none that can be read."""
     try:
         file = added_file(name)
-        return _read(file, file.stat().st_mtime_ns)
+        return _read(file)
     except (SpecError, OSError):
         return None
 
 
-@lru_cache(maxsize=1024)
-def _read(file: Path, changed: int) -> Network | None:
-    """The network in `file`, last changed at `changed` (ns); None where it cannot be read, so that it is made again when needed."""
+@read_once(1024)
+def _read(file: Path) -> Network | None:
+    """The network in `file`; None where it cannot be read, so that it is made again when needed."""
     try:
         (found,) = Backbones.read(file).networks
     except (DocumentError, NotFound, ValueError):

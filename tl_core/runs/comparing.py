@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.joined import Joined, alike
+from tl_core.disk import read_once
 from tl_core.documents.judgements import ComparedRun, Comparison
 from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import record_again
@@ -217,10 +218,9 @@ def tested_on(run: RunFolder) -> Tested:
         DocumentError: one of its documents is damaged.
     """
     try:
-        found = run.report_file.stat()
+        return _tested(run.report_file)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{run.name!r} has no report: only a run that has ended well can be compared.") from None
-    return _tested(run.path, found.st_mtime_ns, found.st_ino)
 
 
 def comparable_before(run: RunFolder, others: Iterable[RunFolder]) -> RunFolder | None:
@@ -231,11 +231,9 @@ def comparable_before(run: RunFolder, others: Iterable[RunFolder]) -> RunFolder 
     return next((other for other in older if len((both := together([other, run])).tested) == 2 and not both.few), None)
 
 
-@lru_cache(maxsize=32)
-def _tested(path: Path, moment: int, inode: int) -> Tested:
-    """Read once while it is the same file: a page asks at every rerun."""
-    del moment, inode  # the cache's key
-    run = RunFolder(path)
+@read_once(32)
+def _tested(report_file: Path) -> Tested:
+    run = RunFolder(report_file.parent)
     report, record = run.report(), SplitRecord.read(run.split_file)
     contents = list(record.parts["test"])
     if len(contents) != len(report.answers):

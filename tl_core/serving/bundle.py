@@ -6,7 +6,6 @@ A bundle can be used without Graft and holds no pickle. It may come from a stran
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.disk import appearing
+from tl_core.disk import PassingFolder, appearing
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import SplitRecord
 from tl_core.errors import BundleError, DocumentError, NotFound
@@ -100,7 +99,7 @@ def read_bundle(path: Path, *, check: Callable[[Path, Ends], object] = check_gra
         return _checked(_bundle_folder(path), None, check)
     if not zipfile.is_zipfile(path):
         raise BundleError(f"{path.name} is neither a run folder, a bundle folder nor a bundle zip.")
-    holder = tempfile.TemporaryDirectory(prefix="graft-bundle-", ignore_cleanup_errors=True)
+    holder = PassingFolder()
     try:
         unpack(path, Path(holder.name))
         return _checked(Path(holder.name), holder, check)

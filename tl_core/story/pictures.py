@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from base64 import b64encode
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
-from tl_core.disk import modified
+from tl_core.disk import read_once
 from tl_core.documents.manifest import ImageEntry, Manifest
 
 SIDES = (256, 208, 168, 136, 112, 88, 64)
@@ -37,8 +36,10 @@ class Album:
         """The picture at `row` of the manifest, its longest side at most `scale` times that of the album; None where its file is gone."""
         entry = self.manifest.images[row]
         file = self.folder / f"{Path(entry.file).stem}.jpg"
-        moment = modified(file)
-        encoded = _encoded(str(file), moment, max(48, round(self.side * scale))) if moment else None
+        try:
+            encoded = _encoded(file, max(48, round(self.side * scale)))
+        except OSError:
+            return None
         return encoded and Picture(*encoded, sharp=_few_pixels(entry))
 
 
@@ -76,10 +77,9 @@ def _few_pixels(entry: ImageEntry) -> bool:
     return max(entry.width, entry.height) < _FEW_PIXELS
 
 
-@lru_cache(maxsize=400)
-def _encoded(file: str, moment: float, side: int) -> tuple[str, int, int] | None:
-    """Address, width and height; None where the file cannot be read. Decoded once while it is the same file."""
-    del moment  # part of the cache's key
+@read_once(400)
+def _encoded(file: Path, side: int) -> tuple[str, int, int] | None:
+    """Address, width and height; None where the file cannot be read."""
     try:
         with Image.open(file) as image:
             small = image.convert("RGB")

@@ -15,7 +15,7 @@ from tl_core.runs.store.folders import RunFolder
 from ui import charts, listing, runview
 from ui.compare_page.choosing import LETTERS
 from ui.places import EVALUATE, PRESENT, Here
-from ui.words import interval, label, percent, plain, plural
+from ui.words import in_a_row, interval, label, percent, plain, plural
 
 
 def show(here: Here, found: Together) -> None:
@@ -70,13 +70,9 @@ def headline(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) 
         return f"Cannot tell any two of them apart with {pictures}"
     winners = dict.fromkeys(winner for winner, _ in better)
     said = ", ".join(
-        f"{winner} is better than {_listed([loser for one, loser in better if one == winner])}" for winner in winners
+        f"{winner} is better than {in_a_row([loser for one, loser in better if one == winner])}" for winner in winners
     )
     return said if len(better) == len(pairs) else f"{said}; the others cannot be told apart with {pictures}"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _details(one: Comparison) -> str:

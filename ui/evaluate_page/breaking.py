@@ -24,7 +24,7 @@ from ui import asking, charts
 from ui.evaluate_page.results import Result
 from ui.places import DATA, Here
 from ui.train_page import again
-from ui.words import interval, percent, plain, plural
+from ui.words import in_a_row, interval, percent, plain, plural
 
 COSTLY = "#E08A35"
 """The colour of a corruption whose drop chance does not explain."""
@@ -53,7 +53,7 @@ def show(here: Here, result: Result) -> None:
     elif question is None or question.status().final:
         titles = [corruption.title for corruption in CORRUPTIONS.values()]
         st.markdown(
-            f"Photos are not always as good as those that it was tested on. Here its test pictures are changed: {_listed(titles, 'and')}, "
+            f"Photos are not always as good as those that it was tested on. Here its test pictures are changed: {in_a_row(titles)}, "
             f"each at three strengths. Every changed picture is answered once."
         )
         asking.button(
@@ -76,7 +76,7 @@ def _sentence(found: Robustness) -> None:
         return
     names = [CORRUPTIONS[name].title for name in found.hurt_most]
     worst = _effect(found, found.hurt_most[0]).strengths[-1]
-    named = _listed([f"**{name}**" for name in (CORRUPTIONS[found.hurt_most[0]].heading, *names[1:])], "and")
+    named = in_a_row([f"**{name}**" for name in (CORRUPTIONS[found.hurt_most[0]].heading, *names[1:])])
     told = (
         f"{named} hurts most."
         if len(names) == 1
@@ -101,11 +101,11 @@ def _remedy(here: Here, result: Result, found: Robustness) -> None:
     if trained and not strongest:
         _augmentation(here, result, trained)
     said = (
-        f"This run had the strongest augmentation against {_listed(trained, 'and')} already. "
+        f"This run had the strongest augmentation against {in_a_row(trained)} already. "
         if trained and strongest
         else ""
     )
-    said += f"No level of augmentation has {_listed(others, 'or')} in it. " if others else ""
+    said += f"No level of augmentation has {in_a_row(others, 'or')} in it. " if others else ""
     if said:
         st.markdown(f"{said}What helps is to add pictures to the data set that were taken like that.")
         here.link(DATA, "Add such pictures")
@@ -115,7 +115,9 @@ def _augmentation(here: Here, result: Result, titles: Sequence[str]) -> None:
     """Offers to train with strong augmentation: the same strategy, or one that has augmentation."""
     spec = result.run.spec()
     strategy = strategies().get(spec.strategy)
-    against = f"Augmentation trains against {_listed(titles, 'and')}: it changes each picture at random while the network learns."
+    against = (
+        f"Augmentation trains against {in_a_row(titles)}: it changes each picture at random while the network learns."
+    )
     if strategy is None or not strategy.takes_steps:
         other = strategies()[LAST_STAGES]
         st.markdown(
@@ -260,11 +262,6 @@ def _changed(folder: str, image: ImageEntry, size: int, interpolation: str, name
         Image.fromarray(one).save(file, "PNG")
         files.append(file.getvalue())
     return files
-
-
-def _listed(names: Sequence[str], word: str) -> str:
-    """Three names as "a, b and c", where `word` is "and"."""
-    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _effect(found: Robustness, name: str) -> Effect:

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tl_core import locks, settings
-from tl_core.disk import remove
+from tl_core.disk import read_once, remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.questions.kinds import QuestionSpec
@@ -203,10 +203,9 @@ class RunFolder(JobFolder):
     def headline(self) -> Headline:
         """How good it is, for a list of runs. Raises NotFound where it did not end well, DocumentError."""
         try:
-            found = self.report_file.stat()
+            return _headline(self.report_file)
         except (FileNotFoundError, NotADirectoryError):
             return Headline.read(self.report_file)
-        return _headline(self.report_file, found.st_mtime_ns, found.st_ino)
 
     @cached_property
     def bundle(self) -> Path:
@@ -362,8 +361,4 @@ def forget(store: Path, origins: Iterable[str]) -> None:
         Cache(store / "cache", settings.current().cache_bytes).forget(origin)
 
 
-@lru_cache(maxsize=1000)
-def _headline(file: Path, moment: int, inode: int) -> Headline:
-    """Read once while it is the same file: a page asks for that of every run at every rerun."""
-    del moment, inode  # the cache's key
-    return Headline.read(file)
+_headline = read_once(1000)(Headline.read)

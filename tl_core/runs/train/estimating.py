@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import origin, pixels_key
+from tl_core.disk import read_once
 from tl_core.documents.events import ReadingTimed
 from tl_core.documents.job import JobSpec
 from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec, RankSpec
@@ -104,18 +104,16 @@ def _former_runs(workspace: Workspace, here: str, *, measured: bool) -> Iterator
     """Runs of `workspace` that succeeded on the machine and device `here`, the latest first, whose sum was `measured` or not."""
     for run in workspace.runs():
         with suppress(OSError):
-            found = run.status_file.stat()
-            known = _former(run.path, found.st_mtime_ns, found.st_ino)
+            known = _former(run.status_file)
             if known and (known[0].machine, known[0].measured) == (here, measured):
                 yield known[1]
 
 
-@lru_cache(maxsize=1024)
-def _former(run: Path, moment: int, inode: int) -> tuple[ExpectedSeconds, Former] | None:
-    """What the run in that folder was expected to take and took; None where it has not succeeded, or that was not noted."""
-    del moment, inode
+@read_once(1024)
+def _former(status_file: Path) -> tuple[ExpectedSeconds, Former] | None:
+    """What the run of that status was expected to take and took; None where it has not succeeded, or that was not noted."""
     with suppress(GraftError):
-        folder = RunFolder(run)
+        folder = RunFolder(status_file.parent)
         status, spec = folder.status(), folder.spec()
         # One that was stopped and went on has done some of its work twice.
         if status.state == "succeeded" and spec.expected and not status.resumed:
@@ -130,16 +128,14 @@ def _former(run: Path, moment: int, inode: int) -> tuple[ExpectedSeconds, Former
 def _slowness(dataset: DatasetFolder) -> float | None:
     """How many times as long as expected this machine took for the pictures of `dataset`; None where it was not timed here."""
     with suppress(OSError):
-        found = (dataset.path / "events.jsonl").stat()
-        timed = _reading_timed(dataset.path, found.st_mtime_ns, found.st_ino)
+        timed = _reading_timed(dataset.path / "events.jsonl")
         return timed.slowness if timed and timed.machine == machine("cpu") else None
     return None
 
 
-@lru_cache(maxsize=64)
-def _reading_timed(dataset: Path, moment: int, inode: int) -> ReadingTimed | None:
-    del moment, inode
-    events, _ = DatasetFolder(dataset).events()
+@read_once(64)
+def _reading_timed(events_file: Path) -> ReadingTimed | None:
+    events, _ = DatasetFolder(events_file.parent).events()
     return next((event for event in reversed(events) if isinstance(event, ReadingTimed)), None)
 
 
