@@ -19,19 +19,19 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tl_core.documents.options import TrainingOptions  # noqa: E402
-from tl_core.runs.questions.ask import ask  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.start.jobs import finish  # noqa: E402
 from tl_core.runs.start.training_spec import spec_of  # noqa: E402
-from tl_core.runs.store.folders import QuestionFolder, RunFolder  # noqa: E402
+from tl_core.runs.store.folders import RunFolder, TaskFolder  # noqa: E402
 from tl_core.runs.store.store import Store  # noqa: E402
+from tl_core.runs.tasks.ask import ask  # noqa: E402
 from tl_core.runs.train.estimating import measure_question  # noqa: E402
 
 HEADER = """| strategy | measured in, s | estimate, s | middle | took, s | took / middle | memory, MB |
 | --- | --- | --- | --- | --- | --- | --- |"""
 
 
-def line(measured: QuestionFolder, run: RunFolder) -> str:
+def line(measured: TaskFolder, run: RunFolder) -> str:
     """The line of the table for a finished `run` that was measured before; the worker wrote the estimate into its spec."""
     spec, status = run.spec(), run.status()
     low, high = spec.estimated_seconds

@@ -208,10 +208,10 @@ def checked(
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
     from tl_core.data.sources import source_of
-    from tl_core.runs.questions.ask import described
     from tl_core.runs.start.training_spec import attempt, problems, raise_all
     from tl_core.runs.store.new_folder import free_folder
     from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import described
 
     found: list[GraftError] = []
     source = attempt(lambda: source_of(data, groups=groups), found)

@@ -10,7 +10,7 @@ import streamlit as st
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, Resumed, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.training.speed.left import Taken, seconds_left
 from ui import charts
@@ -223,8 +223,8 @@ def _follow_on(here: Here, job: JobFolder) -> bool:
 
 
 def _takes_long(job: JobFolder) -> bool:
-    """Whether a user waits for `job`: a data set, a run, a race, or a question that takes long."""
-    return not isinstance(job, QuestionFolder) or job.spec().handling.lasting
+    """Whether a user waits for `job`: a data set, a run, a race, or a task that takes long."""
+    return not isinstance(job, TaskFolder) or job.spec().lasting
 
 
 def watch(busy: list[JobFolder]) -> None:

@@ -13,12 +13,9 @@ from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.questions.about_backbones import RankSpec
-from tl_core.documents.questions.about_pictures import PictureMapSpec
-from tl_core.documents.questions.before_training import LearningRateSpec
-from tl_core.documents.questions.finished_runs import RobustnessSpec
+from tl_core.documents.tasks import FindRateSpec, PictureMapSpec, RankSpec, RobustnessSpec
 from tl_core.errors import NotFound
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.table import Table
@@ -56,7 +53,7 @@ class Place:
     step: Step | None = None
     """None for Home, and for a page to read, which is linked after the steps."""
     shows: tuple[type, ...] = ()
-    """Folders of jobs (the open one) and specs of questions that the bar of running jobs at the top leaves out: the page shows
+    """Folders of jobs (the open one) and specs of tasks that the bar of running jobs at the top leaves out: the page shows
     them in full, or is for reading undisturbed."""
     needs: type[DatasetFolder] | type[RunFolder] | None = None
     """What must exist and have succeeded: the open data set, or any run. Otherwise the page shows only what is missing."""
@@ -104,7 +101,7 @@ TRAIN = Place(
     file="pages/2_Train.py",
     icon=":material/model_training:",
     sentence="Three choices, made for you already. Change what you like, or just start.",
-    shows=(RaceFolder, RunFolder, RankSpec, LearningRateSpec),
+    shows=(RaceFolder, RunFolder, RankSpec, FindRateSpec),
     needs=DatasetFolder,
     without="There are no pictures to learn from yet.",
     offer="Train one",
@@ -164,7 +161,7 @@ IDEAS = Place(
     file="pages/6_Ideas.py",
     icon=":material/lightbulb:",
     sentence="What a network learns, layer by layer, and how much of it to re-train.",
-    shows=(RankSpec, LearningRateSpec),
+    shows=(RankSpec, FindRateSpec),
 )
 PRESENT = Place(
     name="Present",
@@ -193,7 +190,7 @@ def pictures_of(run: RunFolder | RaceFolder, workspace: Workspace) -> DatasetFol
 
 
 def maker_of(job: JobFolder) -> Place | None:
-    """The page that shows jobs of this kind in full; None for a question."""
+    """The page that shows jobs of this kind in full; None for a task."""
     return next((place for place in PLACES.values() if isinstance(job, place.shows)), None)
 
 
@@ -238,7 +235,7 @@ class Here:
 
     def shows(self, job: JobFolder) -> bool:
         """Whether the bar of running jobs leaves `job` out on this page: see `Place.shows`."""
-        if isinstance(job, QuestionFolder):
+        if isinstance(job, TaskFolder):
             return isinstance(job.spec(), self.place.shows)
         shown = self.job(self.place)
         return shown is not None and shown.id == job.id

@@ -21,13 +21,13 @@ from tl_core.data.pixel_arrays import read_copy
 from tl_core.data.reading import enlarged
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import SplitRecord
-from tl_core.documents.questions.finished_runs import BROUGHT, EvidenceSpec, PictureEvidence
 from tl_core.documents.report import ImageAnswer
+from tl_core.documents.tasks import BROUGHT, EvidenceSpec, PictureEvidence
 from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.evaluation.metrics import probabilities
 from tl_core.evaluation.nearest import Near, nearest
-from tl_core.runs.questions.about_run import question_about
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.tasks.subject import task_about
 from tl_core.serving import heatmaps
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.inspection import read_info
@@ -196,7 +196,7 @@ def _evidence(
     if heatmaps.linear(info):
         return None
     if asked.row is not None and asked.question is None:
-        asked.question = question_about(run, EvidenceSpec, row=asked.row, classes=tuple(options))
+        asked.question = task_about(run, EvidenceSpec, row=asked.row, classes=tuple(options))
     question = asking.latest(here.workspace, EvidenceSpec, lambda spec: spec == asked.question)
     answer = asking.answered(question, PictureEvidence)
     if answer is not None:
@@ -218,7 +218,7 @@ def _ask(here: Here, run: RunFolder, asked: _Asked, options: tuple[int, ...]) ->
     if asked.row is None:
         folder = here.workspace.staging()
         (folder / BROUGHT).write_bytes(asked.given)
-        asked.question = question_about(run, EvidenceSpec, brought=folder.name, classes=options)
+        asked.question = task_about(run, EvidenceSpec, brought=folder.name, classes=options)
     assert asked.question is not None
     asking.put(here.workspace, asked.question)
 

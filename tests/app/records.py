@@ -18,10 +18,12 @@ from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
 from tl_core.documents.report import Calibration, Report, StageMoved
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.documents.status import Failure, State, Status
+from tl_core.documents.tasks import Answer, TaskSpec
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import answers, split_metrics
-from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder, TaskFolder
 from tl_core.runs.store.store import Store, Workspace, new_id
+from tl_core.runs.tasks.ask import folder_of
 from tl_core.serving.bundle_files import INFO
 
 TOKEN = "0123456789abcdef" * 2
@@ -131,6 +133,17 @@ def run(
         (folder.path / "bundle" / "bundle.json").write_text("{}")
     _end(folder.path, Status(state=state, started=1.0, ended=20.0, seconds={"total": 19.0}, failure=failure))
     return folder
+
+
+def asked(spec: TaskSpec, answer: Answer | None = None) -> TaskFolder:
+    """The folder of a task that was asked, which waits; with an `answer`, it ended well."""
+    task = folder_of(workspace(), spec)
+    task.path.mkdir(parents=True)
+    task.write_spec(spec)
+    if answer is not None:
+        answer.write(task.result_file)
+        _end(task.path, Status(state="succeeded", started=1.0, ended=2.0))
+    return task
 
 
 def bundle_info(folder: RunFolder) -> BundleInfo:

@@ -11,12 +11,11 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.questions.finished_runs import Corrupted, Effect, Robustness, RobustnessSpec
 from tl_core.documents.report import Accuracy
+from tl_core.documents.tasks import Corrupted, Effect, Robustness, RobustnessSpec
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS
-from tl_core.runs.questions.about_run import question_about
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RunFolder
-from tl_core.runs.store.store import new_id
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.tasks.subject import task_about
 
 EVALUATE = "pages/3_Evaluate.py"
 CLASSES = ("cup", "plate")
@@ -56,7 +55,7 @@ def _answered(
     by_chance: tuple[str, ...] = (),
 ) -> None:
     """`drops` at the three strengths by corruption; those of `by_chance` and of those that are not named are explained by chance."""
-    spec = question_about(run, RobustnessSpec, corruptions=STRENGTHS)
+    spec = task_about(run, RobustnessSpec, corruptions=STRENGTHS)
     row = run.report().answers[3].row
     label = run.report().answers[3].truth
     effects = tuple(
@@ -84,11 +83,7 @@ def _answered(
         effects=effects,
         hurt_most=hurt_most,
     )
-    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
-    folder.path.mkdir(parents=True)
-    folder.write_spec(spec)
-    found.write(folder.result_file)
-    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+    records.asked(spec, found)
 
 
 def _labels(app: AppTest) -> list[str]:
@@ -104,7 +99,7 @@ def test_it_is_asked_by_a_button_that_starts_one_job(open_page: Open, monkeypatc
     (button,) = [button for button in app.button if button.label == "Try changed pictures"]
     button.click().run()
     assert not app.exception
-    assert asked == [question_about(run, RobustnessSpec, corruptions=STRENGTHS)]
+    assert asked == [task_about(run, RobustnessSpec, corruptions=STRENGTHS)]
 
 
 def test_an_answer_at_other_strengths_is_not_shown_under_those_of_today(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.judgements import Slice
-from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import ImageAnswer
-from tl_core.documents.status import Status
-from tl_core.runs.questions.about_run import question_about
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
-from tl_core.runs.store.new_folder import new_id
+from tl_core.documents.tasks import RunSlices, SlicesSpec
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.tasks.subject import task_about
 
 
 def _run() -> RunFolder:
@@ -21,11 +19,7 @@ def _run() -> RunFolder:
 
 
 def _answered(run: RunFolder, *slices: Slice) -> None:
-    question = QuestionFolder(records.workspace().path / "tasks" / new_id())
-    question.path.mkdir(parents=True)
-    question.write_spec(question_about(run, SlicesSpec))
-    RunSlices(judged_by="test", images=90, accuracy=0.8, slices=slices).write(question.result_file)
-    Status(state="succeeded", started=1.0, ended=2.0).write(question.path / "status.json")
+    records.asked(task_about(run, SlicesSpec), RunSlices(judged_by="test", images=90, accuracy=0.8, slices=slices))
 
 
 def _slice(name: str, p_value: float, wrong: int, first: int = 0) -> Slice:

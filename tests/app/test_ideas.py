@@ -6,9 +6,8 @@ import pytest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.questions.about_backbones import FeatureMapsSpec
-from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.documents.report import StageMoved
+from tl_core.documents.tasks import FeatureMapsSpec, TaskSpec
 from ui import asking
 
 
@@ -26,7 +25,7 @@ def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> N
 
 
 def test_what_is_looked_into_has_the_chosen_weights(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[QuestionSpec] = []
+    asked: list[TaskSpec] = []
     monkeypatch.setattr(asking, "put", lambda workspace, spec: asked.append(spec))
     app = open_page("pages/6_Ideas.py", dataset=records.dataset(records.workspace()).id)
     app.session_state["backbone"] = "vit_b_16"

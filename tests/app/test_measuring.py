@@ -8,11 +8,11 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
 from tl_core.documents.job import Outlook
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.models.registry import network
 from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.start.training_spec import conditions, spec_of
-from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Store, new_id
 from tl_core.runs.train.estimating import measure_question
 from tl_core.runs.train.resolve import settled
@@ -57,7 +57,7 @@ def test_a_choice_that_stands_is_measured_once_the_device_is_idle(asked: list[Me
 
 def test_start_ends_a_measurement(asked: list[MeasureSpec]) -> None:
     here = Here(records.workspace(), records.dataset(records.workspace()), None, TRAIN)
-    question = QuestionFolder(here.workspace.path / QuestionFolder.stored_in / new_id())
+    question = TaskFolder(here.workspace.path / TaskFolder.stored_in / new_id())
     question.path.mkdir(parents=True)
     question.write_spec(_spec())
     held = locks.take(question.lock)

@@ -11,9 +11,8 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
 from tl_core.documents.judgements import Lookalikes
-from tl_core.documents.questions.about_pictures import PictureMap, PictureMapSpec
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
-from tl_core.runs.store.store import new_id
+from tl_core.documents.tasks import PictureMap, PictureMapSpec
+from tl_core.runs.store.folders import DatasetFolder
 from ui import charts
 from ui.workspace import BUG
 
@@ -29,16 +28,7 @@ def _mapped(data: DatasetFolder) -> None:
         other=tuple(1 - row // 20 for row in range(40)),
         lookalikes=(Lookalikes(of_label=(1, 2), of_suggested=(30,)),) * 40,
     )
-    folder = _asked(data)
-    found.write(folder.result_file)
-    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
-
-
-def _asked(data: DatasetFolder) -> QuestionFolder:
-    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
-    folder.path.mkdir(parents=True)
-    folder.write_spec(PictureMapSpec(workspace=records.TOKEN, dataset=data.id))
-    return folder
+    records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id), found)
 
 
 def _opened(app: AppTest, data: DatasetFolder) -> AppTest:
@@ -77,7 +67,7 @@ def test_a_class_can_be_looked_at_from_its_strangest_picture_on_and_taken_to_rev
 
 def test_a_map_that_is_being_drawn_has_one_bar_on_the_page(open_page: Open) -> None:
     data = records.dataset(records.workspace(), classes=("cup", "plate"))
-    drawing = _asked(data)
+    drawing = records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id))
     records.Status(state="running", started=1.0).write(drawing.path / "status.json")
     held = locks.take(drawing.lock)
     assert held is not None

@@ -14,13 +14,11 @@ from tests.app import records
 from tests.app.conftest import ROOT, Open, text
 from tests.conftest import PATIENCE
 from tl_core import locks
-from tl_core.documents.questions.about_backbones import FeatureMapsSpec, RankSpec
-from tl_core.documents.questions.kinds import QuestionSpec
 from tl_core.documents.status import Failure, Status
+from tl_core.documents.tasks import FeatureMapsSpec, RankSpec
 from tl_core.errors import SpecError
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.job_folder import JobFolder
-from tl_core.runs.store.store import new_id
 from ui import live, places
 from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Here, Place, Step
 from ui.workspace import BUG
@@ -236,21 +234,14 @@ def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
     data = records.dataset(where)
     run, other = records.run(where, data), records.run(where, data)
     mine = {"workspace": where.token, "dataset": data.id}
-    rank = _question(RankSpec(**mine, backbones=("resnet18",)))
-    look = _question(FeatureMapsSpec(**mine, row=0, backbone="resnet18", weights="ImageNet", image_size=224))
+    rank = records.asked(RankSpec(**mine, backbones=("resnet18",)))
+    look = records.asked(FeatureMapsSpec(**mine, row=0, backbone="resnet18", weights="ImageNet", image_size=224))
     jobs = {"data": data, "run": run, "other": other, "rank": rank, "look": look}
     shown = {
         place.name: {name for name, job in jobs.items() if Here(where, data, run, place).shows(job)}
         for place in (DATA, TRAIN, EVALUATE, IDEAS)
     }
     assert shown == {"Data": {"data"}, "Train": {"run", "rank"}, "Evaluate": set(), "Ideas": {"rank"}}
-
-
-def _question(spec: QuestionSpec) -> QuestionFolder:
-    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
-    folder.path.mkdir(parents=True)
-    folder.write_spec(spec)
-    return folder
 
 
 def test_train_one_beside_a_run_that_failed_opens_its_pictures_alone(open_page: Open) -> None:

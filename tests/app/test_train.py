@@ -15,15 +15,15 @@ from tl_core import locks
 from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
-from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking, RankSpec
 from tl_core.documents.status import State, UsedGpu
+from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.models.build import build
 from tl_core.models.graphs.export import keep_structure
 from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
-from tl_core.runs.store.store import Store, new_id
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
 from tl_core.training.strategies.strategies import strategies
 from ui.train_page.advanced import TABS
 from ui.words import NARROW
@@ -233,17 +233,12 @@ def test_licences_that_forbid_trade_are_seen(app: AppTest) -> None:
 
 
 def _ranked(dataset: str, *, similar: bool) -> None:
-    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
-    folder.path.mkdir(parents=True)
-    folder.write_spec(
-        RankSpec(workspace=records.TOKEN, dataset=dataset, backbones=("efficientnet_lite0",), device="cpu")
-    )
+    spec = RankSpec(workspace=records.TOKEN, dataset=dataset, backbones=("efficientnet_lite0",), device="cpu")
     row = RankedBackbone(
         backbone="efficientnet_lite0", weights="ImageNet", accuracy=0.81, interval=(0.7, 0.9), logme=0.4,
         similar=similar, seconds=3.0,
     )  # fmt: skip
-    Ranking(images=42, classes=3, rows=(row,)).write(folder.result_file)
-    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+    records.asked(spec, Ranking(images=42, classes=3, rows=(row,)))
 
 
 def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: Open) -> None:

@@ -14,9 +14,8 @@ from tests.app.test_predict import bring, red
 from tests.serving.conftest import bundle, graph
 from tl_core.disk import remove
 from tl_core.documents.arrays import Embeddings
-from tl_core.documents.questions.finished_runs import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
-from tl_core.documents.status import Status
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.documents.tasks import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
+from tl_core.runs.store.folders import RunFolder
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.inspection import read_info
@@ -106,13 +105,9 @@ def test_other_networks_take_a_job_which_gets_the_picture_in_a_file_of_its_own(
     assert spec.row is None
     assert (where.path / "staging" / str(spec.brought) / BROUGHT).read_bytes() == app.session_state["why"].given
 
-    question = QuestionFolder(where.path / "tasks" / "0123456789abcdef")
-    question.path.mkdir(parents=True)
-    question.write_spec(spec)
     positions = ((0.0, 0.0), (0.0, 1.0))
     classes = tuple(ClassEvidence(label=label, positions=positions) for label in spec.classes)
-    PictureEvidence(classes=classes).write(question.result_file)
-    Status(state="succeeded", started=1.0, ended=2.0).write(question.path / "status.json")
+    records.asked(spec, PictureEvidence(classes=classes))
     app.run()
     assert "It is not a proof" in text(app)
     assert "Look for the evidence" not in [each.label for each in app.button]

@@ -8,10 +8,8 @@ from streamlit.testing.v1.element_tree import Button
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
-from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
 from tl_core.documents.remedies import Remedies
-from tl_core.runs.store.folders import QuestionFolder
-from tl_core.runs.store.store import new_id
+from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 
 DATA = "pages/1_Data.py"
 SUSPECTS = (
@@ -25,11 +23,7 @@ LOOKALIKES = (
 
 
 def _reviewed(dataset: str, review: LabelReview, *, version: int = 1) -> None:
-    folder = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
-    folder.path.mkdir(parents=True)
-    folder.write_spec(LabelReviewSpec(workspace=records.TOKEN, dataset=dataset, version=version))
-    review.write(folder.result_file)
-    records._end(folder.path, records.Status(state="succeeded", started=1.0, ended=2.0))
+    records.asked(LabelReviewSpec(workspace=records.TOKEN, dataset=dataset, version=version), review)
 
 
 def test_suspect_labels_and_what_more_pictures_bring_are_shown(open_page: Open) -> None:
@@ -103,7 +97,7 @@ def test_a_picture_that_was_kept_is_suspected_no_more(open_page: Open) -> None:
 def test_clean_labels_are_said_to_be_clean_and_no_class_is_named_without_reason(open_page: Open) -> None:
     data = records.dataset(records.workspace())
     growth = Growth(sizes=(10, 20), accuracies=(0.7, 1.0), twice=1.0, interval=(0.96, 1.0), photograph=None)
-    _reviewed(data.id, LabelReview(accuracy=1.0, suspects=(), growth=growth))
+    _reviewed(data.id, LabelReview(accuracy=1.0, suspects=(), lookalikes=(), growth=growth))
     said = text(open_page(DATA, dataset=data.id))
     assert "No label looks wrong" in said
     assert "class to photograph" not in said

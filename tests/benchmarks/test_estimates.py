@@ -7,11 +7,11 @@ from pathlib import Path
 from benchmarks.estimates import HEADER, line
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Status
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
+from tl_core.runs.store.folders import RunFolder, TaskFolder
 
 
 def test_whoever_checks_the_estimates_sees_that_of_the_finished_run_beside_its_seconds(tmp_path: Path) -> None:
-    run, measured = RunFolder(tmp_path / "run"), QuestionFolder(tmp_path / "question")
+    run, measured = RunFolder(tmp_path / "run"), TaskFolder(tmp_path / "question")
     spec = TrainSpec(name="a", workspace="0" * 32, dataset="1", weights="w", image_size=224, strategy="lora")
     run.write_spec(spec.model_copy(update={"estimated_seconds": (20.0, 45.0)}))
     Status(state="succeeded", seconds={"total": 33.0}, peak_memory_mb=910.4).write(run.path / "status.json")

@@ -10,27 +10,14 @@ import pytest
 from tests.app import records
 from tests.browser.conftest import Look, idle, serving
 from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
-from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec, PictureMap, PictureMapSpec
-from tl_core.documents.questions.kinds import QuestionSpec
-from tl_core.documents.questions.question import Answer
 from tl_core.documents.remedies import Remedies
-from tl_core.runs.store.folders import QuestionFolder
-from tl_core.runs.store.store import new_id
+from tl_core.documents.tasks import LabelReview, LabelReviewSpec, PictureMap, PictureMapSpec
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 expect = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test installs it.").expect
 pytestmark = pytest.mark.browser
-
-
-def answered(spec: QuestionSpec, answer: Answer) -> None:
-    """Put `answer` into the store as that of a question that was asked."""
-    question = QuestionFolder(records.workspace().path / QuestionFolder.stored_in / new_id())
-    question.path.mkdir(parents=True)
-    question.write_spec(spec)
-    answer.write(question.result_file)
-    records._end(question.path, records.Status(state="succeeded", started=1.0, ended=2.0))
 
 
 def test_suspects_are_decided_by_keyboard_and_stay_decided(page: Page, store: Path, look: Look) -> None:
@@ -48,7 +35,7 @@ def test_suspects_are_decided_by_keyboard_and_stay_decided(page: Page, store: Pa
         lookalikes=(Lookalikes(of_label=(1, 2), of_suggested=(30, 31)),) * 3,
         growth=Growth(sizes=(10, 20), accuracies=(0.7, 0.84), twice=0.91, interval=(0.88, 0.93), photograph=None),
     )
-    answered(LabelReviewSpec(workspace=records.TOKEN, dataset=data.id), review)
+    records.asked(LabelReviewSpec(workspace=records.TOKEN, dataset=data.id), review)
     with serving(store) as address:
         page.goto(f"{address}/Data?workspace={records.TOKEN}&dataset={data.id}")
         for number, key in enumerate(("m", "k", "x"), 1):
@@ -76,7 +63,7 @@ def test_pictures_around_which_one_draws_are_shown_and_taken_to_the_review(page:
         other=tuple(1 - row // 20 for row in range(40)),
         lookalikes=(Lookalikes(of_label=(1, 2), of_suggested=(30,)),) * 40,
     )
-    answered(PictureMapSpec(workspace=records.TOKEN, dataset=data.id), drawn)
+    records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id), drawn)
     with serving(store) as address:
         page.goto(f"{address}/Data?workspace={records.TOKEN}&dataset={data.id}")
         page.get_by_text("A map of the pictures").click()

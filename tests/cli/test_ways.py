@@ -83,7 +83,7 @@ def test_a_network_that_only_timm_knows_is_looked_up_and_trained_in_one_command(
     result = json.loads(capsys.readouterr().out)
     assert (result["backbone"], result["strategy"]) == ("test_efficientnet", "from_scratch")
     workspace = Store(store).command_line_workspace()
-    assert workspace.questions() == []
+    assert workspace.tasks() == []
     assert len(workspace.runs()) == 1
     assert main(["predict", result["run_dir"], str(picture_folder({"a": 8, "b": 8}) / "a"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tl_core.documents.questions.finished_runs import Effect
+from tl_core.documents.tasks import Effect
 from tl_core.evaluation.corruption_effects import effects, hurt_most
 
 IMAGES = 60

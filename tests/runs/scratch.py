@@ -21,14 +21,13 @@ from tests.app.records import calibration
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions.about_backbones import DescribeSpec, Ranking, RankSpec
-from tl_core.documents.questions.before_training import PreviewSpec
 from tl_core.documents.report import Report
+from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec
 from tl_core.errors import LayoutError
 from tl_core.evaluation.metrics import answers, split_metrics
 from tl_core.runs import worker
 from tl_core.runs.race_job import race_job
-from tl_core.runs.store.folders import QuestionFolder, RaceFolder, RunFolder
+from tl_core.runs.store.folders import RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.job_folder import JobFolder
 
 MODULE = "tests.runs.scratch"
@@ -144,14 +143,14 @@ def _fills(job: JobFolder) -> Job:
 
 def _answer(job: JobFolder) -> Job:
     """Answers a question."""
-    assert isinstance(job, QuestionFolder)
+    assert isinstance(job, TaskFolder)
     yield StageStarted(stage="features", title="Counting")
     Ranking(images=3, classes=2, rows=()).write(job.result_file)
 
 
 def _lacking(job: JobFolder) -> Job:
     """Answers a ranking without one of its backbones."""
-    assert isinstance(job, QuestionFolder)
+    assert isinstance(job, TaskFolder)
     yield StageStarted(stage="features", title="Counting")
     Ranking(images=3, classes=2, rows=(), failed={"resnet18": "Its weights are not here."}).write(job.result_file)
 

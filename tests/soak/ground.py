@@ -212,7 +212,7 @@ def settled(store: Path, *, patience: float = 60.0) -> list[str]:
 def documents(workspace: Workspace) -> list[str]:
     """Documents of `workspace` that cannot be read, and jobs that say they succeeded and lack what they made."""
     problems = []
-    for job in (*workspace.datasets(), *workspace.runs(), *workspace.questions()):
+    for job in (*workspace.datasets(), *workspace.runs(), *workspace.tasks()):
         try:
             job.spec()
             job.events()

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tl_core.data.checks import Finding
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions.finished_runs import Corrupted, Effect, Robustness
 from tl_core.documents.report import Accuracy
+from tl_core.documents.tasks import Corrupted, Effect, Robustness
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.story.caveats import limits
 from tl_core.story.source import Source

@@ -20,13 +20,11 @@ from tests.story.conftest import a_run
 from tests.story.reading import Page
 from tl_core.documents.judgements import Slice
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import Accuracy, ImageAnswer, Leak, Report
-from tl_core.documents.status import Status
+from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import DocumentError
-from tl_core.runs.questions.about_run import question_about
-from tl_core.runs.store.folders import QuestionFolder, RunFolder
-from tl_core.runs.store.new_folder import new_id
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.tasks.subject import task_about
 from tl_core.runs.telling import source_of
 from tl_core.story import html as telling
 from tl_core.story.caveats import of_report
@@ -308,9 +306,6 @@ def test_of_a_report_that_somebody_edited_the_story_says_what_is_wrong(run: RunF
 
 def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:
     assert source_of(run).slices is None
-    question = QuestionFolder(records.workspace().path / "tasks" / new_id())
-    question.path.mkdir(parents=True)
-    question.write_spec(question_about(run, SlicesSpec))
     answers = tuple(
         ImageAnswer(row=row, truth=0, predicted=1, probability=0.9, truth_probability=0.1) for row in range(7)
     )
@@ -318,8 +313,7 @@ def test_where_it_fails_is_told_once_somebody_has_asked(run: RunFolder) -> None:
         kind="brightness", name="dark pictures", detail="up to 87 of 255 (mean grey)", images=12, errors=7, accuracy=5 / 12,
         interval=(0.2, 0.68), elsewhere=0.91, p_value=0.001, answers=answers,
     )  # fmt: skip
-    RunSlices(judged_by="test", images=90, accuracy=0.8, slices=(dark,)).write(question.result_file)
-    Status(state="succeeded", started=1.0, ended=2.0).write(question.path / "status.json")
+    records.asked(task_about(run, SlicesSpec), RunSlices(judged_by="test", images=90, accuracy=0.8, slices=(dark,)))
     page = Page(story(source_of(run)).html)
     assert "It fails more often on dark pictures (up to 87 of 255 (mean grey))" in page.text
     assert "42 % right on 12 pictures (20 to 68 %), 91 % on the others" in page.text

@@ -19,8 +19,8 @@ def describe(
 ) -> None:
     """Add a network of timm to the backbones, by its name."""
     from tl_core.cli.lists import backbone_row
-    from tl_core.runs.questions.ask import described
     from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import described
 
     with show.Bars() as bars:
         network = described(name, Store.default().command_line_workspace(), bars)

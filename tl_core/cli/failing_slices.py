@@ -24,9 +24,9 @@ def slices(
     json: Json = False,
 ) -> None:
     """Say on which of its pictures a run fails: dark or small ones, a folder, a group, pictures that look alike."""
-    from tl_core.runs.questions.about_run import require_ended
-    from tl_core.runs.questions.slicing import run_slices
     from tl_core.runs.store.folders import RunFolder
+    from tl_core.runs.tasks.slices import run_slices
+    from tl_core.runs.tasks.subject import require_ended
 
     folder = RunFolder(run.absolute())
     require_ended(folder)

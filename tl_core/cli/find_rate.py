@@ -8,8 +8,8 @@ from tl_core import api
 from tl_core.cli import parameters, show
 
 if TYPE_CHECKING:
-    from tl_core.documents.questions.before_training import RateCurve
     from tl_core.documents.spec import TrainSpec
+    from tl_core.documents.tasks import RateCurve
 
 _ROWS = 24
 _WIDEST = 40
@@ -23,19 +23,17 @@ def find_rate(
     data: parameters.Data, *, classes: parameters.Classes = "first", json: parameters.Json = False, **asked: Any
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
-    from tl_core.documents.questions.before_training import RateCurve
-    from tl_core.runs.questions.ask import ask_about
-    from tl_core.runs.start.training_spec import rate_question, require_strategy
+    from tl_core.documents.tasks import RateCurve
+    from tl_core.runs.start.training_spec import rate_task, require_strategy
     from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import ask_about
 
     place = Store.default().command_line_workspace()
     with show.Bars() as bars:
         request = api.checked(data, asked, classes, place, bars)
         options = request.options
         require_strategy(options)
-        question, curve = ask_about(
-            request.source, lambda dataset: rate_question(options, dataset), RateCurve, place, bars
-        )
+        question, curve = ask_about(request.source, lambda dataset: rate_task(options, dataset), RateCurve, place, bars)
     if json:
         show.as_json(curve.model_dump(mode="json", include={"rates", "losses", "suggested"}))
         return

@@ -30,9 +30,9 @@ def rank(
     **asked: Any,
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
-    from tl_core.documents.questions.about_backbones import Ranking, RankSpec
-    from tl_core.runs.questions.ask import ask_about
+    from tl_core.documents.tasks import Ranking, RankSpec
     from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import ask_about
 
     place = Store.default().command_line_workspace()
 
@@ -77,8 +77,8 @@ def rank(
 def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
     """The backbones to compare. Raises SpecError with every name that is none."""
     from tl_core.models.weights.obtain import available_names
-    from tl_core.runs.questions.ask import described
     from tl_core.runs.start.training_spec import attempt
+    from tl_core.runs.tasks.ask import described
 
     if wanted is None:
         return tuple(available_names(place.backbones()))

@@ -7,12 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from tl_core.documents.base import Document
-from tl_core.documents.questions.kinds import QuestionSpec
-from tl_core.documents.questions.question import About
 from tl_core.documents.racing import RaceSpec
 from tl_core.documents.spec import IngestSpec, Queue, TrainSpec
+from tl_core.documents.tasks import About, TaskSpec
 
-JobSpec = IngestSpec | TrainSpec | RaceSpec | QuestionSpec
+JobSpec = IngestSpec | TrainSpec | RaceSpec | TaskSpec
 
 
 def needs(spec: JobSpec) -> tuple[About | None, Queue]:
@@ -22,7 +21,7 @@ def needs(spec: JobSpec) -> tuple[About | None, Queue]:
     if isinstance(spec, IngestSpec):
         extends = spec.extends
         return About(extends.workspace, extends.dataset, extends.version) if extends else None, "reading"
-    return spec.handling.about, spec.handling.waits_for
+    return spec.about, spec.queue
 
 
 class Outlook(Document):
@@ -41,7 +40,7 @@ def pretrained(spec: JobSpec) -> tuple[tuple[str, str | None], ...]:
         return ((spec.backbone, spec.weights),)
     if isinstance(spec, RaceSpec):
         return tuple(dict.fromkeys((each.backbone, each.weights) for each in spec.contestants))
-    return () if isinstance(spec, IngestSpec) else spec.handling.pretrained
+    return () if isinstance(spec, IngestSpec) else spec.pretrained
 
 
 class SpecFile(Document):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.questions.finished_runs import Corrupted, Effect
+from tl_core.documents.tasks import Corrupted, Effect
 from tl_core.evaluation.comparison import LEVEL, holm, p_value
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.evaluation.intervals import accuracy_interval

@@ -178,4 +178,4 @@ CORRUPTIONS: Table[Corruption] = Table(
 )
 """Every corruption by its name, in the order in which they are shown."""
 STRENGTHS = {name: row.strengths for name, row in CORRUPTIONS.items()}
-"""The strengths of every corruption, for a question about all of them."""
+"""The strengths of every corruption, for a task about all of them."""

@@ -1,1 +1,1 @@
-"""Jobs: the store, where jobs run, the queue of a device, training runs and small questions."""
+"""Jobs: the store, where jobs run, the queue of a device, training runs and tasks."""

@@ -14,13 +14,13 @@ from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.manifest import Manifest, Split, SplitRecord
-from tl_core.documents.questions.finished_runs import Robustness
 from tl_core.documents.report import Leak, SplitMetrics
 from tl_core.documents.spec import IngestSpec
+from tl_core.documents.tasks import Robustness
 from tl_core.errors import LayoutError, SpecError
 from tl_core.evaluation import metrics
 from tl_core.evaluation.corruptions import CORRUPTIONS
-from tl_core.runs.questions.robustness import Pictures, robustness
+from tl_core.runs.tasks.robustness import Pictures, robustness
 from tl_core.serving.predictor import Predictor
 
 Part = Split | Literal["all"]

@@ -1,15 +1,15 @@
-"""Gathers what the story of a run is told from: its documents, its data set while that is there, and the answers to questions about it."""
+"""Gathers what the story of a run is told from: its documents, its data set while that is there, and the answers to tasks about it."""
 
 from __future__ import annotations
 
 from tl_core.data.checks import findings
-from tl_core.documents.questions.finished_runs import Robustness, RobustnessSpec, RunSlices, SlicesSpec
+from tl_core.documents.tasks import Robustness, RobustnessSpec, RunSlices, SlicesSpec
 from tl_core.errors import DocumentError, NotFound
 from tl_core.evaluation.corruptions import STRENGTHS
-from tl_core.runs.questions.about_run import question_about, require_ended
-from tl_core.runs.questions.ask import already_answered
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.tasks.ask import already_answered
+from tl_core.runs.tasks.subject import require_ended, task_about
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.inspection import read_info
 from tl_core.story.source import Source
@@ -44,6 +44,6 @@ def source_of(run: RunFolder) -> Source:
         data_name=dataset.name if dataset else "",
         thumbnails=dataset.path / "thumbnails" if dataset else None,
         findings=tuple(findings(manifest)) if manifest else (),
-        slices=already_answered(workspace, question_about(run, SlicesSpec), RunSlices),
-        robustness=already_answered(workspace, question_about(run, RobustnessSpec, corruptions=STRENGTHS), Robustness),
+        slices=already_answered(workspace, task_about(run, SlicesSpec), RunSlices),
+        robustness=already_answered(workspace, task_about(run, RobustnessSpec, corruptions=STRENGTHS), Robustness),
     )

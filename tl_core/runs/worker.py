@@ -19,15 +19,15 @@ from typing import NoReturn
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.process.local import LOCKS_ON_STDIN, inherited
 from tl_core.runs.process.run_job import Held, JobFunction, end_process_group, run
-from tl_core.runs.questions.answers import QUESTION_JOBS
 from tl_core.runs.race_job import race_job
 from tl_core.runs.store.folders import open_job
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.task_job import TASK_JOBS
 from tl_core.runs.train_job import train_job
 
 JOBS: Mapping[str, JobFunction] = MappingProxyType(
-    {"ingest": ingest_job, "train": train_job, "race": race_job, **QUESTION_JOBS}
+    {"ingest": ingest_job, "train": train_job, "race": race_job, **TASK_JOBS}
 )
 """By the kind of a job's spec: the generator that does the job and yields its events."""
 NICENESS = 10

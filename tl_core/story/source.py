@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.finished_runs import Robustness, RunSlices
 from tl_core.documents.report import ImageAnswer, Report
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import Robustness, RunSlices
 
 if TYPE_CHECKING:
     from tl_core.data.checks import Finding

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.questions.about_backbones import FeatureMap, FeatureMaps
+from tl_core.documents.tasks import FeatureMap, FeatureMaps
 from tl_core.models.graphs.edit import stage_name
 from tl_core.models.graphs.export import TENSORS_NAME
 from tl_core.training.frozen.onnx_runtime import cut_graph, open_session

@@ -10,8 +10,8 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.about_pictures import PictureMap, PictureMapSpec
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
+from tl_core.documents.tasks import PictureMap, PictureMapSpec
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from ui import asking, charts, grids
 from ui.data_page import reviewing
 from ui.data_page.reviewing import Candidate
@@ -52,7 +52,7 @@ def _show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
 def _answer(path: str, created: float) -> PictureMap:
     """Read once: that of 5,000 pictures has a megabyte."""
     del created  # part of the cache's key
-    return PictureMap.read(QuestionFolder(Path(path)).result_file)
+    return PictureMap.read(TaskFolder(Path(path)).result_file)
 
 
 def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn: str) -> None:

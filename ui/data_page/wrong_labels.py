@@ -7,9 +7,9 @@ import streamlit as st
 from tl_core.data.checks import problem
 from tl_core.documents.judgements import Growth
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
+from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from ui import asking
 from ui.data_page import reviewing
 from ui.data_page.reviewing import Candidate
@@ -19,7 +19,7 @@ from ui.words import interval, percent, plain, plural
 KEYS = "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
 
 
-def _asked(here: Here, dataset: DatasetFolder) -> QuestionFolder | None:
+def _asked(here: Here, dataset: DatasetFolder) -> TaskFolder | None:
     wanted = (dataset.id, dataset.number)
     return asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
 

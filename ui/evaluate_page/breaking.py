@@ -13,11 +13,11 @@ from PIL import Image
 from tl_core.data.pixel_arrays import read_copy
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import ImageEntry
-from tl_core.documents.questions.finished_runs import Effect, Robustness, RobustnessSpec
+from tl_core.documents.tasks import Effect, Robustness, RobustnessSpec
 from tl_core.errors import DataError, GraftError
 from tl_core.evaluation.comparison import LEVEL
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corruption, seed_of
-from tl_core.runs.questions.about_run import question_about
+from tl_core.runs.tasks.subject import task_about
 from tl_core.serving.bundle_files import INFO
 from tl_core.training.strategies.strategies import LAST_STAGES, strategies
 from ui import asking, charts
@@ -39,7 +39,7 @@ def show(here: Here, result: Result) -> None:
         st.caption("The data set was deleted, so its pictures cannot be changed and asked about again.")
         return
     try:
-        spec = question_about(result.run, RobustnessSpec, corruptions=STRENGTHS)
+        spec = task_about(result.run, RobustnessSpec, corruptions=STRENGTHS)
     except GraftError as error:
         st.caption(plain(error.message, longest=400))
         return

@@ -8,10 +8,10 @@ from pathlib import Path
 import streamlit as st
 
 from tl_core.documents.judgements import Slice
-from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
 from tl_core.documents.report import ImageAnswer
+from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import GraftError
-from tl_core.runs.questions.about_run import question_about
+from tl_core.runs.tasks.subject import task_about
 from ui import asking, grids
 from ui.evaluate_page.results import Result
 from ui.places import Here
@@ -28,7 +28,7 @@ def show(here: Here, result: Result) -> None:
         st.caption("The data set was deleted, so its pictures cannot be looked at.")
         return
     try:
-        question = question_about(result.run, SlicesSpec)
+        question = task_about(result.run, SlicesSpec)
     except GraftError as error:
         st.caption(plain(error.message, longest=400))
         return

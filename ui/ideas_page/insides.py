@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.about_backbones import FeatureMap, FeatureMaps, FeatureMapsSpec
+from tl_core.documents.tasks import FeatureMap, FeatureMaps, FeatureMapsSpec
 from tl_core.models.registry import Network
 from tl_core.models.weights import obtain
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from ui import asking, grids
 from ui.places import Here
 from ui.train_page import backbones
@@ -57,7 +57,7 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
         _maps(question, answer)
 
 
-def _filters(question: QuestionFolder, answer: FeatureMaps) -> None:
+def _filters(question: TaskFolder, answer: FeatureMaps) -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
         st.image(str(question.path / answer.picture), width="stretch", alt="the picture as the network sees it")
@@ -79,7 +79,7 @@ def _filters(question: QuestionFolder, answer: FeatureMaps) -> None:
         )
 
 
-def _maps(question: QuestionFolder, answer: FeatureMaps) -> None:
+def _maps(question: TaskFolder, answer: FeatureMaps) -> None:
     stages: dict[str, list[FeatureMap]] = {}
     for one in answer.maps:
         stages.setdefault(one.stage, []).append(one)

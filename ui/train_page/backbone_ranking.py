@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.models.registry import networks
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from ui import asking
 from ui.places import Here
 from ui.train_page import backbones
@@ -16,7 +16,7 @@ MOST = 12
 """Largest number of backbones in one comparison; those that the page recommends come first."""
 
 
-def newest(here: Here) -> QuestionFolder | None:
+def newest(here: Here) -> TaskFolder | None:
     """The last comparison on the open data set."""
     dataset = here.dataset
     if dataset is None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from tl_core.documents.options import DEFAULT_NETWORK
-from tl_core.documents.questions.about_backbones import DescribeSpec
+from tl_core.documents.tasks import DescribeSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network, WeightsRow, check_name
 from tl_core.models.weights import obtain

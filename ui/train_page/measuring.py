@@ -10,12 +10,12 @@ from contextlib import suppress
 
 import streamlit as st
 
-from tl_core.documents.questions.about_backbones import MeasureSpec
+from tl_core.documents.tasks import MeasureSpec
 from tl_core.errors import GraftError
 from tl_core.runs.process.queue import crowd
-from tl_core.runs.questions.ask import ask
-from tl_core.runs.store.folders import QuestionFolder
+from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.tasks.ask import ask
 from tl_core.runs.train.estimating import measure_question
 from ui import asking
 from ui.actions import check_crowd
@@ -57,8 +57,8 @@ def stop(here: Here) -> None:
         question.cancel_file.touch()
 
 
-def _running(here: Here) -> list[QuestionFolder]:
-    live = (job for job in here.workspace.live() if isinstance(job, QuestionFolder))
+def _running(here: Here) -> list[TaskFolder]:
+    live = (job for job in here.workspace.live() if isinstance(job, TaskFolder))
     return [question for question in live if isinstance(question.spec(), MeasureSpec)]
 
 

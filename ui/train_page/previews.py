@@ -8,7 +8,7 @@ import streamlit as st
 
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.options import Level
-from tl_core.documents.questions.before_training import PreviewSpec
+from tl_core.documents.tasks import PreviewSpec
 from tl_core.runs.store.folders import DatasetFolder
 from ui import asking, grids
 from ui.places import Here

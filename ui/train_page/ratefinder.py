@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tl_core.documents.questions.before_training import LearningRateSpec, RateCurve
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import FindRateSpec, RateCurve
 from tl_core.training.strategies.strategies import AUTO
 from ui import asking, charts
 from ui.drawing import rate_text
@@ -23,10 +23,10 @@ def show(here: Here, proposal: Proposal) -> None:
     if proposal.chosen == AUTO or proposal.problems():
         return
     spec = proposal.spec
-    question = asking.latest(here.workspace, LearningRateSpec, lambda asked: _alike(asked.train, spec))
+    question = asking.latest(here.workspace, FindRateSpec, lambda asked: _alike(asked.train, spec))
     asking.button(
         here.workspace,
-        LearningRateSpec(train=spec),
+        FindRateSpec(train=spec),
         question,
         "Find a learning rate",
         key="find-rate",

@@ -13,16 +13,16 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, Keeping
 from tl_core import locks
-from tl_core.documents.questions.about_backbones import DescribeSpec, RankSpec
+from tl_core.documents.tasks import DescribeSpec, RankSpec
 from tl_core.errors import DiskFull, InUse, SpecError, UnknownName
 from tl_core.runs.process import executor
 from tl_core.runs.process.executor import EXECUTORS, cancel, chosen, forget_lost
 from tl_core.runs.process.local import LocalProcesses
-from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.runs.tasks.ask import ask
 
 
 class Refusing(Keeping):

@@ -12,12 +12,12 @@ import pytest
 from tests.conftest import PictureFolder, picture, until
 from tests.runs.conftest import BOTH, SIZE, ended
 from tests.runs.executors import LocalScratch, ServedScratch
-from tl_core.documents.questions.before_training import PreviewSpec
+from tl_core.documents.tasks import PreviewSpec
 from tl_core.runs.process.executor import cancel
-from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store, new_token
+from tl_core.runs.tasks.ask import ask
 from tl_core.serving.predictor import Predictor
 
 Train = Callable[..., RunFolder]

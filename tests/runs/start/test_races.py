@@ -6,8 +6,8 @@ import pytest
 
 from tests.runs.executors import KEEPING, Keeping
 from tl_core.documents.job import needs
-from tl_core.documents.questions.question import About
 from tl_core.documents.status import Failure, Status
+from tl_core.documents.tasks import About
 from tl_core.errors import InUse, LimitReached, OverBudget, SpecError
 from tl_core.runs.process.executor import cancel, forget_lost
 from tl_core.runs.start import races

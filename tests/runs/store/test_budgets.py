@@ -13,19 +13,19 @@ import pytest
 from tests.app.test_uploads import Sent
 from tests.runs.conftest import HERE
 from tests.runs.executors import InProcess, Keeping, by
-from tl_core.documents.questions.about_backbones import DescribeSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.status import Failure
+from tl_core.documents.tasks import DescribeSpec
 from tl_core.errors import DiskFull, OverBudget
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.process.run_job import Held, run
-from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
 from tl_core.runs.store.budgets import Allowance
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import expected_bytes, used
+from tl_core.runs.tasks.ask import ask
 from ui.data_page import uploads
 
 READING = InProcess({"ingest": ingest_job})
@@ -174,7 +174,7 @@ def test_below_the_floor_nothing_is_taken_and_no_job_is_made(
         start[what]()
     assert list(staging.iterdir()) == []
     assert workspace.datasets() == [dataset]
-    assert workspace.runs() == workspace.questions() == []
+    assert workspace.runs() == workspace.tasks() == []
 
 
 def test_a_job_whose_turn_comes_below_the_floor_fails_in_words(

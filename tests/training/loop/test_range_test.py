@@ -12,7 +12,7 @@ import torch
 from tests.training.helpers import best_of, finish
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import Event, Progress
-from tl_core.documents.questions.before_training import RateCurve
+from tl_core.documents.tasks import RateCurve
 from tl_core.models.build import Backbone
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs

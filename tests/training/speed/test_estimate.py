@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.models.registry import Network, network, networks
 from tl_core.training.speed.estimate import HELD_OUT, Estimate, Kept, estimate, memory_warning
 from tl_core.training.speed.expected import expected, forward_seconds

@@ -9,7 +9,7 @@ import torch
 
 from tests.training.helpers import finish
 from tl_core.data.cache import Cache
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.errors import SpecError
 from tl_core.models.build import Backbone
 from tl_core.models.registry import network

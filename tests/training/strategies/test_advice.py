@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking
+from tl_core.documents.tasks import RankedBackbone, Ranking
 from tl_core.models.registry import network
 from tl_core.training.strategies.advice import RULE, Advice, advise, auto_says, default_strategy, needs_similarity
 from tl_core.training.strategies.strategies import strategies

@@ -34,7 +34,7 @@ class Executor(Protocol):
     the folder. While it works, the folder's lock is held; before that, the executor knows about the job.
 
     An executor whose workers run on the machine of the app has the attribute `here = True`. Then a device that the machine
-    lacks is refused before a job is made; otherwise only the worker judges the device, also that of a small question. What the
+    lacks is refused before a job is made; otherwise only the worker judges the device, also that of a task. What the
     app expects before that (the time, what `auto` and the default strategy come to) is always computed for its own machine.
     """
 

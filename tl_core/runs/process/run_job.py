@@ -25,7 +25,7 @@ from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 
 JobFunction = Callable[[Any], Generator[Event, None, None]]
-"""Takes the job's folder: a DatasetFolder, RunFolder, RaceFolder or QuestionFolder."""
+"""Takes the job's folder: a DatasetFolder, RunFolder, RaceFolder or TaskFolder."""
 _CANCELLED = "Cancelled."
 LOOK_EVERY = 0.05
 """Seconds between two looks at a job's limits. A reading of its memory takes 20 microseconds."""

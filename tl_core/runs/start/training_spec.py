@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from tl_core.data.cache import Cache
 from tl_core.documents.options import OPTIONS, STAGES, Condition, TrainingOptions
-from tl_core.documents.questions.before_training import LearningRateSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import FindRateSpec
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import Network, WeightsRow, network
@@ -132,7 +132,7 @@ def require_strategy(options: TrainingOptions) -> None:
         raise SpecError("A learning rate is found for one strategy: choose one in place of auto.")
 
 
-def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningRateSpec:
+def rate_task(options: TrainingOptions, dataset: DatasetFolder) -> FindRateSpec:
     """What to ask to find a learning rate for a run with `options`; the head alone is then found by gradient steps.
 
     The options were checked (`problems`). The strategy that the default stands for is settled here, because the answer is one
@@ -146,7 +146,7 @@ def rate_question(options: TrainingOptions, dataset: DatasetFolder) -> LearningR
     device = known_device(options.device)
     spec = settled(spec_of(options, dataset), dataset, device=expected_device(device))
     solver = spec.solver if strategy(spec.strategy).takes_steps else "adam"
-    return LearningRateSpec(train=spec.model_copy(update={"solver": solver, "device": device}))
+    return FindRateSpec(train=spec.model_copy(update={"solver": solver, "device": device}))
 
 
 def without_effect(spec: TrainSpec) -> list[str]:

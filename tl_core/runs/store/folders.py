@@ -1,6 +1,6 @@
-"""The four kinds of job as folders: a data set, a run, a race, a question.
+"""The four kinds of job as folders: a data set, a run, a race, a task.
 
-in_use        (data set) lock that every run and question that needs it holds, shared
+in_use        (data set) lock that every run and task that needs it holds, shared
 checkpoint.safetensors  (run) the state after an epoch, from which training goes on; until the run has ended well
 start.safetensors       (run) what another run delivered, where it trains on from that; until it has ended well
 finish        (run) skip training, export best.safetensors
@@ -8,7 +8,7 @@ out_of_fold.npz  (run) answers of cross-validation, where there was one
 embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
 split.json    (run) in which part each picture is, from the start of the run on
 leaderboard.json  (race) how it stands, written by its worker
-result.json   (question) the answer, written last
+result.json   (task) the answer, written last
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from tl_core import locks, settings
 from tl_core.disk import read_once, remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.questions.kinds import QuestionSpec
-from tl_core.documents.questions.question import Answer, Question
 from tl_core.documents.racing import Leaderboard, RaceSpec
 from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.documents.status import STOPPED
+from tl_core.documents.tasks import Answer, Task, TaskSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, RACES, JobFolder
 from tl_core.runs.store.version_files import Versions
@@ -309,14 +308,14 @@ class RaceFolder(JobFolder):
         return _RACE_DIED
 
 
-class QuestionFolder(JobFolder):
-    """A small question that was asked as a job, and its answer."""
+class TaskFolder(JobFolder):
+    """A task that was asked as a job, and its answer."""
 
-    what = "question"
-    stored_in = "tasks"  # on disk it has the name that questions had in the first stores
+    what = "task"
+    stored_in = "tasks"
 
-    def spec(self) -> QuestionSpec:
-        return self.spec_as(Question)  # type: ignore[return-value]  # every question is named in QuestionSpec
+    def spec(self) -> TaskSpec:
+        return self.spec_as(Task)  # type: ignore[return-value]  # every task is named in TaskSpec
 
     @property
     def result_file(self) -> Path:
@@ -327,7 +326,7 @@ class QuestionFolder(JobFolder):
         return document.read(self.result_file) if self.status().state == "succeeded" else None
 
     def _own_name(self) -> str:
-        return self.spec().handling.title
+        return self.spec().title
 
 
 def carried_by(run: RunFolder) -> RaceFolder | None:
@@ -340,7 +339,7 @@ def carried_by(run: RunFolder) -> RaceFolder | None:
     return None
 
 
-def open_job(path: Path) -> DatasetFolder | RunFolder | RaceFolder | QuestionFolder:
+def open_job(path: Path) -> DatasetFolder | RunFolder | RaceFolder | TaskFolder:
     """The job folder at `path`, as what its spec says it is. Raises NotFound, DocumentError."""
     match JobFolder(path).spec():
         case IngestSpec():
@@ -350,7 +349,7 @@ def open_job(path: Path) -> DatasetFolder | RunFolder | RaceFolder | QuestionFol
         case RaceSpec():
             return RaceFolder(path)
         case _:
-            return QuestionFolder(path)
+            return TaskFolder(path)
 
 
 def forget(store: Path, origins: Iterable[str]) -> None:

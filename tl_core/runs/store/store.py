@@ -1,4 +1,4 @@
-"""Where everything lies: workspaces with data sets, runs, races and questions, the cache, the queue.
+"""Where everything lies: workspaces with data sets, runs, races and tasks, the cache, the queue.
 
     STORE/workspaces/TOKEN/datasets/ID, runs/ID, races/ID, tasks/ID, staging/      STORE/cache/      STORE/queue/DEVICE/
 
@@ -22,7 +22,7 @@ from tl_core import locks, settings
 from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.errors import InUse, NotFound, StoreError
 from tl_core.models.registry import Network, networks
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, RaceFolder, RunFolder, forget
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder, forget
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.table import Table
 
@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _NETWORKS = "networks"
 """Folder of a workspace with an empty file for each network that was added here, called as the network is."""
-KINDS = tuple(kind.stored_in for kind in (DatasetFolder, RunFolder, RaceFolder, QuestionFolder))
+KINDS = tuple(kind.stored_in for kind in (DatasetFolder, RunFolder, RaceFolder, TaskFolder))
 _Job = TypeVar("_Job", bound=JobFolder)
 
 
@@ -49,7 +49,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """One user's data sets, runs, races and questions. Nothing is written before the first data set."""
+    """One user's data sets, runs, races and tasks. Nothing is written before the first data set."""
 
     path: Path
 
@@ -87,9 +87,9 @@ class Workspace:
         """Newest first, in whatever state."""
         return self._all(RaceFolder)
 
-    def questions(self) -> list[QuestionFolder]:
+    def tasks(self) -> list[TaskFolder]:
         """Newest first, in whatever state; those that ended are kept for a day."""
-        return self._all(QuestionFolder)
+        return self._all(TaskFolder)
 
     def dataset(self, identifier: str, version: int | None = None) -> DatasetFolder:
         """A data set in that version, or in the current one. Raises NotFound where there is no such data set."""
@@ -126,7 +126,7 @@ class Workspace:
 
     def live(self) -> list[JobFolder]:
         """Jobs that wait or have a worker, newest first; one that has ended is among them until its worker is gone."""
-        jobs = (*self.datasets(), *self.runs(), *self.races(), *self.questions())
+        jobs = (*self.datasets(), *self.runs(), *self.races(), *self.tasks())
         return _newest_first([job for job in jobs if job.alive()])
 
     def staging(self) -> Path:
@@ -159,7 +159,7 @@ class Workspace:
         if not self.exists:
             return
         with ExitStack() as held:
-            for job in (*self.races(), *self.runs(), *self.questions(), *self.datasets()):
+            for job in (*self.races(), *self.runs(), *self.tasks(), *self.datasets()):
                 held.enter_context(job.idle())
             origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
             vanish(self.path, self.path.with_name(f".deleted-{new_id()}"))

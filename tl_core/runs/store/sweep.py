@@ -83,7 +83,7 @@ def _marker(store: Store) -> Path:
 
 
 def _clear(workspace: Workspace, now: float) -> None:
-    """Remove half-deleted and half-made jobs, pictures of data sets that were not read to the end, questions that nobody needs, and
+    """Remove half-deleted and half-made jobs, pictures of data sets that were not read to the end, tasks that nobody needs, and
     uploads that nobody read within a day.
     """
     for kind in KINDS:
@@ -93,7 +93,7 @@ def _clear(workspace: Workspace, now: float) -> None:
                 remove(path)
     for dataset in workspace.datasets():
         dataset.tidy()
-    _clear_questions(workspace, now)
+    _clear_tasks(workspace, now)
     for upload in unread_uploads(workspace, since=now - _DAY):
         remove(upload)
 
@@ -121,16 +121,16 @@ def remove_upload(workspace: Workspace, upload: Path) -> None:
     remove(upload)
 
 
-def _clear_questions(workspace: Workspace, now: float) -> None:
-    """Remove questions that ended and that nobody asked for within a day, or whose data set or run is gone."""
+def _clear_tasks(workspace: Workspace, now: float) -> None:
+    """Remove tasks that ended and that nobody asked for within a day, or whose data set or run is gone."""
     datasets = {dataset.id for dataset in workspace.datasets()}
     runs = {None, *(run.id for run in workspace.runs())}
-    for question in workspace.questions():
+    for task in workspace.tasks():
         try:
-            about = question.spec().handling.about
+            about = task.spec().about
             orphan = about is not None and (about.dataset not in datasets or about.run not in runs)
         except GraftError:
             orphan = True
-        if orphan or now - modified(question.path) > _DAY:
+        if orphan or now - modified(task.path) > _DAY:
             with suppress(InUse):
-                question.delete()
+                task.delete()

@@ -30,7 +30,7 @@ class Use:
     """Bytes that a workspace takes; those of a job that has not ended are at least those that it is expected to write."""
 
     jobs: dict[JobFolder, int]
-    """Every data set, run, race and question."""
+    """Every data set, run, race and task."""
     rest: int
     """Uploads that are not read yet, and what is half made or half deleted."""
 
@@ -53,7 +53,7 @@ def used(workspace: Workspace) -> Use:
     # Pictures that two data sets have in common are one file: another data set changes the share of each.
     beside = None if any(dataset.alive() for dataset in datasets) else tuple(dataset.id for dataset in datasets)
     jobs: dict[JobFolder, int] = {dataset: _bytes(dataset, beside) for dataset in datasets}
-    jobs |= {job: _bytes(job, ()) for job in (*workspace.runs(), *workspace.races(), *workspace.questions())}
+    jobs |= {job: _bytes(job, ()) for job in (*workspace.runs(), *workspace.races(), *workspace.tasks())}
     counted = {job.path for job in jobs}
     others = [path for folder in children(workspace.path) for path in children(folder) if path not in counted]
     return Use(jobs, sum(size_of(path, least=BLOCK) for path in others))

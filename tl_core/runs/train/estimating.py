@@ -14,9 +14,8 @@ from tl_core.data.pixel_arrays import origin, pixels_key
 from tl_core.disk import read_once
 from tl_core.documents.events import ReadingTimed
 from tl_core.documents.job import JobSpec
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec, RankSpec
-from tl_core.documents.questions.before_training import LearningRateSpec
 from tl_core.documents.spec import ExpectedSeconds, TrainSpec
+from tl_core.documents.tasks import FindRateSpec, Measurement, MeasureSpec, RankSpec
 from tl_core.errors import GraftError
 from tl_core.hardware import machine
 from tl_core.models.graphs.export import backbone_key
@@ -181,7 +180,7 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
 
 def _used(workspace: Workspace) -> Iterator[_Input]:
     """What jobs of `workspace` that succeeded had as inputs."""
-    for job in (*workspace.runs(), *workspace.questions()):
+    for job in (*workspace.runs(), *workspace.tasks()):
         with suppress(GraftError):
             if job.status().state == "succeeded":
                 yield from _inputs(job.spec())
@@ -193,7 +192,7 @@ def _inputs(spec: JobSpec) -> list[_Input]:
         case TrainSpec():
             interpolation = network(spec.backbone).weights_row(spec.weights).interpolation
             return [_Input(spec.dataset, spec.backbone, spec.weights, spec.image_size, interpolation)]
-        case LearningRateSpec():
+        case FindRateSpec():
             return _inputs(spec.train)
         case RankSpec():
             rows = [(name, network(name).weights_row()) for name in spec.backbones]

@@ -1,4 +1,4 @@
-"""The embeddings of a run's pictures by the network that it delivered, for the questions about the run."""
+"""The embeddings of a run's pictures by the network that it delivered, for the tasks about the run."""
 
 from __future__ import annotations
 

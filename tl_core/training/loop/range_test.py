@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
-from tl_core.documents.questions.before_training import RateCurve
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import RateCurve
 from tl_core.errors import ModelError
 from tl_core.training.loop.steps import Running, Trainer
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from tl_core.documents.options import DEFAULT_NETWORK
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.errors import GraftError
 from tl_core.hardware import cores
 from tl_core.models import registry

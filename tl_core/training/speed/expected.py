@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.hardware import cores
 from tl_core.models import registry
 from tl_core.models.registry import Network

@@ -11,7 +11,7 @@ import numpy as np
 from tl_core.data.cache import Cache
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event
-from tl_core.documents.questions.about_backbones import MeasureSpec
+from tl_core.documents.tasks import MeasureSpec
 from tl_core.hardware import peak_resident_mb
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
 from tl_core.models.registry import Network

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.errors import SpecError
 from tl_core.hardware import peak_resident_mb
 from tl_core.models import registry

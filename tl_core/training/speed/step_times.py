@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.errors import memory_ran_out
 from tl_core.hardware import peak_resident_mb
 from tl_core.models.build import Backbone, build

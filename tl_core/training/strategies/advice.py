@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tl_core.documents.options import STAGES
-from tl_core.documents.questions.about_backbones import Ranking
+from tl_core.documents.tasks import Ranking
 from tl_core.models.registry import Network
 from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, WHOLE_NETWORK, misfit, strategies
 

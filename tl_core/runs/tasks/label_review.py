@@ -12,24 +12,23 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event
-from tl_core.documents.questions.about_pictures import LabelReview, LabelReviewSpec
+from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.errors import GraftError, NotEnoughImages
 from tl_core.evaluation.growth import growth
 from tl_core.evaluation.suspects import lookalikes
-from tl_core.models.registry import network
 from tl_core.runs.judging import judge, judged_by
-from tl_core.runs.questions.looking import features_of
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.runs.tasks.dataset_features import features_of
+from tl_core.runs.tasks.subject import dataset_of
 from tl_core.training.head.folds import stratified_folds
 from tl_core.training.head.part_fits import fit_parts
 
 
-def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Event, None, LabelReview]:
-    """Judge the labels of all images of `dataset`, whatever part they are in, by heads that have not seen them.
+def answer(task: TaskFolder) -> Generator[Event, None, LabelReview]:
+    """Judge the labels of all images of the data set, whatever part they are in, by heads that have not seen them.
 
     Raises:
         DataError: no head can be fitted on these images, or a class cannot be divided into folds.
@@ -38,6 +37,8 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
     """
     from tl_core.data.checks import require_trainable
 
+    spec = task.spec_as(LabelReviewSpec)
+    dataset = dataset_of(spec)
     manifest = dataset.manifest()
     require_trainable(manifest)
     labels = np.array([image.label for image in manifest.images], dtype=np.int64)
@@ -47,12 +48,12 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
         raise NotEnoughImages(
             "The labels cannot be judged: the pictures of a class are all alike, or all also in another class. Add pictures of it."
         )
-    features = yield from features_of(dataset, network(spec.backbone), cache)
-    kept = _kept_answers(spec, dataset, labels)
-    if kept is None:
+    features = yield from features_of(dataset, spec.backbone)
+    answers = _out_of_fold(Workspace(task.workspace_folder), spec, labels)
+    if answers is None:
         judged = yield from judge(features, labels, folds, classes=len(manifest.classes))
     else:
-        judged = judged_by(*kept, labels)
+        judged = judged_by(*answers, labels)
     parts = fit_parts(features, labels, folds, groups, classes=len(manifest.classes), c=judged.c)
     return LabelReview(
         accuracy=judged.accuracy,
@@ -62,19 +63,18 @@ def review(spec: LabelReviewSpec, dataset: DatasetFolder, cache: Cache) -> Gener
     )
 
 
-def _kept_answers(
-    spec: LabelReviewSpec, dataset: DatasetFolder, labels: NDArray[np.integer]
+def _out_of_fold(
+    workspace: Workspace, spec: LabelReviewSpec, labels: NDArray[np.integer]
 ) -> tuple[NDArray[np.float32], float] | None:
     """What the newest run that fits answered to every picture out of fold (N, C), and the inverse strength of its head's penalty.
 
     Fits: a head was fitted alone on the same backbone and pictures, all classes counted by their pictures. None where there is no such run.
     """
-    for run in Workspace(dataset.workspace_folder).runs():
+    for run in workspace.runs():
         # One that is damaged or did not end well is passed over.
         with suppress(GraftError):
-            made = run.spec()
-            asked = (spec.dataset, spec.version, spec.backbone)
-            if (made.dataset, made.version, made.backbone) != asked or made.recipe.class_weights:
+            trained, wanted = run.spec(), (spec.dataset, spec.version, spec.backbone)
+            if (trained.dataset, trained.version, trained.backbone) != wanted or trained.recipe.class_weights:
                 continue
             answers = run.out_of_fold()
             if answers.nested is not None and len(answers.nested) == len(labels):

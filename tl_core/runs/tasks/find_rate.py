@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tl_core.disk import remove
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.questions.before_training import RateCurve
+from tl_core.documents.tasks import FindRateSpec, RateCurve
 from tl_core.models.build import Backbone
+from tl_core.runs.store.folders import RunFolder, TaskFolder
 from tl_core.runs.train.fine_tune import built, prepared
 from tl_core.runs.train.plan import Plan
+from tl_core.runs.train.resolve import prepare
 from tl_core.runs.train.run_features import run_features
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.head.logistic import Scaling
@@ -25,8 +28,8 @@ from tl_core.training.loop.range_test import find_rate
 from tl_core.training.loop.steps import Trainer
 
 
-def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, RateCurve]:
-    """The range test of the run that `plan` describes, on `pixels` (N, S, S, 3).
+def answer(task: TaskFolder) -> Generator[Event, None, RateCurve]:
+    """The range test of a run, which exists as a folder for as long as the test takes.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
@@ -34,6 +37,10 @@ def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, 
         ModelError: the loss is no number from the start.
         DiskFull: no space is left.
     """
+    run = RunFolder(task.path / "run")
+    run.write_spec(task.spec_as(FindRateSpec).train)
+    plan = Plan(run)
+    pixels = yield from prepare(plan)
     backbone = yield from built(plan)
     if plan.strategy.takes_steps:
         frozen, inputs = yield from prepared(plan, backbone, pixels)
@@ -51,7 +58,9 @@ def rate_curve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, 
         class_weights=class_weights(plan.labels[train]) if spec.recipe.class_weights else None,
     )
     yield StageStarted(stage="training", title="Trying learning rates")
-    return (yield from find_rate(trainer, train, spec))
+    curve = yield from find_rate(trainer, train, spec)
+    remove(run.path)
+    return curve
 
 
 def _scaled_features(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, Inputs]:

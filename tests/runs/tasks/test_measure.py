@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.runs.conftest import SIZE
 from tests.runs.executors import InProcess, by
-from tl_core.documents.questions.about_backbones import Measurement, MeasureSpec
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.models.registry import network
-from tl_core.runs.questions.ask import ask
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.tasks.ask import ask
 from tl_core.runs.worker import JOBS
 from tl_core.training.speed.estimate import Kept, estimate
 from tl_core.training.speed.measure import known

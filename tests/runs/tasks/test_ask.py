@@ -1,4 +1,4 @@
-"""Small questions as jobs: asked twice, answered once; stopped ones start again; what they hold; how they are cleared."""
+"""Tasks as jobs: asked twice, answered once; stopped ones start again; what they hold; how they are cleared."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core import locks
 from tl_core.documents.events import Event
 from tl_core.documents.options import Device, TrainingOptions
-from tl_core.documents.questions.about_backbones import DescribeSpec, MeasureSpec, Ranking, RankSpec
-from tl_core.documents.questions.before_training import PreviewSpec
-from tl_core.documents.questions.kinds import QuestionSpec
+from tl_core.documents.tasks import DescribeSpec, MeasureSpec, Ranking, RankSpec, TaskSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
 from tl_core.runs.process.executor import Executor, cancel
-from tl_core.runs.questions import ask as asking
-from tl_core.runs.questions.ask import ask
 from tl_core.runs.start import jobs
-from tl_core.runs.start.training_spec import rate_question
-from tl_core.runs.store.folders import DatasetFolder, QuestionFolder, open_job
+from tl_core.runs.start.training_spec import rate_task
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder, open_job
 from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.store.sweep import sweep
+from tl_core.runs.tasks import ask as asking
+from tl_core.runs.tasks.ask import ask
 
-Rank = Callable[..., QuestionFolder]
+Rank = Callable[..., TaskFolder]
 HERE = InProcess(dict.fromkeys(("describe", "rank", "preview"), scratch.do))
 
 
@@ -49,9 +47,9 @@ class Counting(InProcess):
 @pytest.fixture
 def rank(workspace: Workspace, dataset: DatasetFolder, place: LocalScratch) -> Iterator[Rank]:
     """Ask for a ranking, whose first backbone says what the job does; none outlives its test."""
-    asked: list[QuestionFolder] = []
+    asked: list[TaskFolder] = []
 
-    def start(*backbones: str, executor: Executor | None = None) -> QuestionFolder:
+    def start(*backbones: str, executor: Executor | None = None) -> TaskFolder:
         spec = RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=backbones, device="cpu")
         asked.append(by(executor, ask, workspace, spec))
         return asked[-1]
@@ -60,7 +58,7 @@ def rank(workspace: Workspace, dataset: DatasetFolder, place: LocalScratch) -> I
     end_all(place, asked)
 
 
-def _aged(question: QuestionFolder, days: float) -> None:
+def _aged(question: TaskFolder, days: float) -> None:
     then = time.time() - days * 86_400
     os.utime(question.path, (then, then))
 
@@ -74,8 +72,8 @@ def test_the_same_question_is_answered_once(workspace: Workspace, rank: Rank) ->
     assert question.answer(Ranking) == Ranking(images=3, classes=2, rows=())
     assert rank("answer", "resnet18", executor=counting) != question
     assert counting.started == 2
-    assert question in workspace.questions()
-    assert len(workspace.questions()) == 2
+    assert question in workspace.tasks()
+    assert len(workspace.tasks()) == 2
 
 
 def test_a_ranking_that_lacks_a_backbone_is_made_again(rank: Rank) -> None:
@@ -121,15 +119,15 @@ def test_other_weights_of_the_operator_are_another_question(
 def test_a_question_that_is_cleared_away_while_it_is_asked_for_is_made_again(
     rank: Rank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question, really = rank("answer", executor=HERE), asking._at_work_or_answered
+    question, really = rank("answer", executor=HERE), asking._answered
 
-    def cleared(asked: QuestionFolder, spec: QuestionSpec) -> bool:
+    def cleared(asked: TaskFolder, spec: TaskSpec) -> bool:
         answered = really(asked, spec)
-        monkeypatch.setattr(asking, "_at_work_or_answered", really)
+        monkeypatch.setattr(asking, "_answered", really)
         asked.delete()
         return answered
 
-    monkeypatch.setattr(asking, "_at_work_or_answered", cleared)
+    monkeypatch.setattr(asking, "_answered", cleared)
     assert rank("answer", executor=HERE) == question
     assert question.status().state == "succeeded"
 
@@ -211,7 +209,6 @@ def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dat
         (NotFound, RankSpec(workspace=place, dataset="../../x", backbones=("a",))),
         (NotFound, RankSpec(workspace=place, dataset="0" * 16, backbones=("a",))),
         (NotFound, RankSpec(workspace=new_token(), dataset=data, backbones=("a",))),
-        (NotFound, PreviewSpec(workspace=place, dataset=data, rows=(3, 20))),
         (UnknownName, RankSpec.model_construct(workspace=place, dataset=data, backbones=("a",), device="tpu")),
     ]
     for error, spec in wrong:
@@ -222,7 +219,7 @@ def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dat
     )
     with pytest.raises(SpecError, match="not read to the end"):
         by(HERE, ask, workspace, RankSpec(workspace=place, dataset=broken.id, backbones=("a",)))
-    assert workspace.questions() == []
+    assert workspace.tasks() == []
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -235,10 +232,10 @@ def test_where_questions_are_answered_elsewhere_their_device_is_found_there(
     assert question.spec() == spec
     assert ask(workspace, spec) == question
     cancel(question)
-    rates = rate_question(TrainingOptions(device=device), dataset)
+    rates = rate_task(TrainingOptions(device=device), dataset)
     assert rates.train.device == device
     question = ask(workspace, rates)
-    assert question.spec().handling.waits_for == device
+    assert question.spec().queue == device
     cancel(question)
 
 
@@ -257,7 +254,7 @@ def test_questions_are_cleared_after_a_day_or_with_their_data_set(
     cancel(at_work)
     dataset.delete()
     sweep(Store.default(), 0)
-    assert workspace.questions() == [apart]
+    assert workspace.tasks() == [apart]
 
 
 def test_a_question_makes_a_workspace_where_there_is_none(store: Path) -> None:

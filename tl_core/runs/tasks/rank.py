@@ -15,20 +15,22 @@ from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.questions.about_backbones import RankedBackbone, Ranking, RankSpec
+from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.errors import Cancelled, DiskFull, GraftError, ModelError
 from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
 from tl_core.models.registry import Network, network
 from tl_core.runs.process.devices import resolve_device
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder
+from tl_core.runs.store.store import Store
+from tl_core.runs.tasks.subject import dataset_of
 from tl_core.training.frozen.features import computed_key, features_before, features_key, frozen_features
 from tl_core.training.speed.expected import forward_seconds
 from tl_core.training.speed.graph_times import frozen_seconds
 from tl_core.training.transferability import MOST_IMAGES, stratified, transferability
 
 
-def rank(spec: RankSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Event, None, Ranking]:
-    """Score the backbones of `spec`, each with its default weights at their own image size, on the images of `dataset`.
+def answer(task: TaskFolder) -> Generator[Event, None, Ranking]:
+    """Score the backbones of the task, each with its default weights at their own image size, on the images of its data set.
 
     A backbone that cannot be scored is noted with the reason, and the others go on. The best comes first: by the accuracy
     of the cross-validated head, then by LogME.
@@ -40,7 +42,8 @@ def rank(spec: RankSpec, dataset: DatasetFolder, cache: Cache) -> Generator[Even
     """
     from tl_core.data.checks import require_trainable
 
-    pictures = _Pictures(dataset, spec.seed)
+    spec, cache = task.spec_as(RankSpec), Store.default().cache
+    pictures = _Pictures(dataset_of(spec), spec.seed)
     manifest = pictures.manifest
     require_trainable(manifest)
     names = list(dict.fromkeys(spec.backbones))

@@ -1,4 +1,4 @@
-"""The frozen features of a data set, for the questions that need nothing else of its pictures."""
+"""The frozen features of a data set, for the tasks that need nothing else of its pictures."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.documents.events import Event, StageStarted
-from tl_core.models.registry import Network
+from tl_core.models.registry import network
 from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.store import Store
 from tl_core.training.frozen.features import features_before, features_key, frozen_features
 
 
-def features_of(dataset: DatasetFolder, backbone: Network, cache: Cache) -> Generator[Event, None, NDArray[np.float32]]:
-    """What `backbone`, with its default weights, makes of each image of `dataset`: (N, D), cached under the keys of training.
+def features_of(dataset: DatasetFolder, name: str) -> Generator[Event, None, NDArray[np.float32]]:
+    """What the backbone called `name`, with its default weights, makes of each image of `dataset`: (N, D), cached under the keys of training.
 
     Raises:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         OverBudget, DiskFull: the cache or the disk has no room.
     """
-    manifest, weights = dataset.manifest(), backbone.weights_row()
+    manifest, backbone, cache = dataset.manifest(), network(name), Store.default().cache
+    weights = backbone.weights_row()
     size = weights.input_size
     pixels = yield from load_pixels(dataset.path, manifest, size=size, interpolation=weights.interpolation, cache=cache)
     yield StageStarted(stage="features", title="Looking at every picture once")

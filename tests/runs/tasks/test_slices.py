@@ -9,17 +9,16 @@ import pytest
 
 from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess, by
+from tests.runs.tasks.conftest import CarryOut
 from tests.training.helpers import finish
-from tl_core.documents.questions.finished_runs import RunSlices, SlicesSpec
+from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import NotFound
 from tl_core.evaluation import slices
-from tl_core.runs.questions.about_run import question_about
-from tl_core.runs.questions.answers import slices_job
-from tl_core.runs.questions.ask import ask
-from tl_core.runs.questions.slicing import run_slices
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.runs.tasks.slices import run_slices
+from tl_core.runs.tasks.subject import task_about
 from tl_core.runs.train_job import train_job
 
 
@@ -29,7 +28,7 @@ def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_answers_to_the_darkest_pictures_are_found_in_those_of_cross_validation(
-    workspace: Workspace, pets: DatasetFolder, pets_run: RunFolder
+    pets: DatasetFolder, pets_run: RunFolder, carry_out: CarryOut
 ) -> None:
     images = pets.manifest().images
     brightness = np.array([image.measured["brightness"] for image in images])
@@ -41,8 +40,7 @@ def test_wrong_answers_to_the_darkest_pictures_are_found_in_those_of_cross_valid
     nested = np.eye(3, dtype=np.float32)[said]
     dataclasses.replace(kept, nested=nested).write(pets_run.out_of_fold_file)
 
-    question = by(InProcess({"slices": slices_job}), ask, workspace, question_about(pets_run, SlicesSpec))
-    found = question.answer(RunSlices)
+    found = carry_out(task_about(pets_run, SlicesSpec)).answer(RunSlices)
     assert found is not None
     assert (found.judged_by, found.images, found.accuracy) == ("cross_validated", 60, 0.75)
     first = found.findings[0]

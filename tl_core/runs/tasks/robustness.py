@@ -9,19 +9,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.cache import Cache
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.questions.finished_runs import Robustness, RobustnessSpec
 from tl_core.documents.report import Accuracy
+from tl_core.documents.tasks import Robustness, RobustnessSpec
 from tl_core.evaluation.corruption_effects import effects, hurt_most
 from tl_core.evaluation.corruptions import CORRUPTIONS, Corruption, seed_of
 from tl_core.evaluation.intervals import accuracy_interval
-from tl_core.runs.questions.about_run import subject
+from tl_core.runs.store.folders import TaskFolder
+from tl_core.runs.store.store import Store
+from tl_core.runs.tasks.subject import dataset_of, run_of
 from tl_core.serving.predictor import Predictor
 from tl_core.training.transferability import stratified
 
@@ -48,7 +49,7 @@ class Pictures(NamedTuple):
         return self._replace(rows=self.rows[places], labels=self.labels[places], groups=self.groups[places])
 
 
-def robustness_of_run(spec: RobustnessSpec, cache: Cache) -> Generator[Event, None, Robustness]:
+def answer(task: TaskFolder) -> Generator[Event, None, Robustness]:
     """How the bundle of a run answers its test pictures, those of its report, once they are changed.
 
     Raises:
@@ -56,11 +57,12 @@ def robustness_of_run(spec: RobustnessSpec, cache: Cache) -> Generator[Event, No
         DataError: a picture of the data set is missing or damaged.
         BundleError: the bundle is damaged.
     """
-    run, dataset = subject(spec)
+    spec = task.spec_as(RobustnessSpec)
+    run, dataset = run_of(spec), dataset_of(spec)
     predictor, manifest, answers = Predictor(run.bundle), dataset.manifest(), run.report().answers
-    info = predictor.info
+    size, interpolation = predictor.info.image_size, predictor.info.interpolation
     pixels = yield from load_pixels(
-        dataset.path, manifest, size=info.image_size, interpolation=info.interpolation, cache=cache
+        dataset.path, manifest, size=size, interpolation=interpolation, cache=Store.default().cache
     )
     rows = np.array([answer.row for answer in answers], dtype=np.intp)
     labels = np.array([answer.truth for answer in answers], dtype=np.int64)

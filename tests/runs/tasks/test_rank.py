@@ -10,24 +10,26 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.runs.conftest import SIZE, SMALL
+from tests.runs.conftest import SIZE, SMALL, ended
 from tests.runs.executors import InProcess, by
-from tests.training.helpers import finish
+from tests.runs.tasks.conftest import CarryOut
 from tl_core.data.cache import Cache
 from tl_core.data.split import assign
-from tl_core.documents.events import Notice, Progress, StageStarted
-from tl_core.documents.questions.about_backbones import RankSpec
-from tl_core.errors import ModelError
+from tl_core.documents.events import Event, Notice, Progress, StageStarted
+from tl_core.documents.tasks import Ranking, RankSpec
 from tl_core.models.registry import Network, network
-from tl_core.runs.questions import ranking
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.task_job import TASK_JOBS
+from tl_core.runs.tasks import rank
+from tl_core.runs.tasks.ask import ask
 from tl_core.runs.worker import JOBS
 from tl_core.training.frozen.features import features_key
 from tl_core.training.transferability import transferability
 
 EACH = 12
+Ranked = Callable[..., tuple[Ranking, list[Event]]]
 
 
 def _small(name: str) -> Network:
@@ -40,7 +42,7 @@ def _small(name: str) -> Network:
 @pytest.fixture
 def cache(backbones: None, monkeypatch: pytest.MonkeyPatch) -> Cache:
     """The store's cache, with both backbones in it; the ranking takes pictures of the size for which they are exported."""
-    monkeypatch.setattr(ranking, "network", _small)
+    monkeypatch.setattr(rank, "network", _small)
     return Store.default().cache
 
 
@@ -58,21 +60,26 @@ def digits(workspace: Workspace, tmp_path: Path) -> DatasetFolder:
 
 
 @pytest.fixture
-def question(workspace: Workspace, digits: DatasetFolder) -> Callable[..., RankSpec]:
-    def ask(*backbones: str) -> RankSpec:
-        return RankSpec(workspace=workspace.token, dataset=digits.id, backbones=backbones, device="cpu")
+def ranked(workspace: Workspace, digits: DatasetFolder, carry_out: CarryOut) -> Ranked:
+    """The ranking of the backbones that are named, and what was said meanwhile."""
 
-    return ask
+    def ranked(*backbones: str) -> tuple[Ranking, list[Event]]:
+        task = carry_out(RankSpec(workspace=workspace.token, dataset=digits.id, backbones=backbones, device="cpu"))
+        ranking = task.answer(Ranking)
+        assert ranking is not None
+        return ranking, task.events()[0]
+
+    return ranked
 
 
 def test_backbones_come_by_their_scores_on_the_training_images_and_one_that_fails_is_noted(
-    digits: DatasetFolder, cache: Cache, question: Callable[..., RankSpec]
+    digits: DatasetFolder, cache: Cache, ranked: Ranked
 ) -> None:
-    found, events = finish(ranking.rank(question(SMALL, "magic", "efficientnet_lite0"), digits, cache))
+    ranking, events = ranked(SMALL, "magic", "efficientnet_lite0")
     manifest = digits.manifest()
     train = assign(manifest, 0) == "train"
     labels = np.array([image.label for image in manifest.images])
-    for row in found.rows:
+    for row in ranking.rows:
         key = features_key(manifest, _small(row.backbone), row.weights, SIZE)
         kept = cache.get("features", key)
         assert kept is not None, "a run starts where the comparison ended"
@@ -80,24 +87,24 @@ def test_backbones_come_by_their_scores_on_the_training_images_and_one_that_fail
         assert (row.accuracy, row.logme, row.similar) == (scores.accuracy, scores.logme, scores.similar)
         assert row.interval[0] < row.accuracy < row.interval[1]
         assert row.seconds > 0
-    assert {row.backbone for row in found.rows} == {SMALL, "efficientnet_lite0"}
-    assert found.rows[0].accuracy > found.rows[1].accuracy > 0.5
-    assert "magic" in found.failed["magic"]
-    assert (found.classes, found.images) == (10, train.sum())
+    assert {row.backbone for row in ranking.rows} == {SMALL, "efficientnet_lite0"}
+    assert ranking.rows[0].accuracy > ranking.rows[1].accuracy > 0.5
+    assert "magic" in ranking.failed["magic"]
+    assert (ranking.classes, ranking.images) == (10, train.sum())
     titles = [event.title for event in events if isinstance(event, StageStarted)]
     assert "efficientnet_lite0, backbone 3 of 3" in titles
     assert any(isinstance(event, Progress) and event.stage == "features" for event in events)
     assert any(isinstance(event, Notice) and "magic" in event.message for event in events)
-    turned, _ = finish(ranking.rank(question("efficientnet_lite0", SMALL), digits, cache))
-    assert [row.backbone for row in turned.rows] == [row.backbone for row in found.rows]
+    turned, _ = ranked("efficientnet_lite0", SMALL)
+    assert [row.backbone for row in turned.rows] == [row.backbone for row in ranking.rows]
 
 
 def test_of_very_many_pictures_a_part_of_every_class_is_looked_at(
-    digits: DatasetFolder, cache: Cache, question: Callable[..., RankSpec], monkeypatch: pytest.MonkeyPatch
+    digits: DatasetFolder, cache: Cache, ranked: Ranked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking, "MOST_IMAGES", 60)
-    found, events = finish(ranking.rank(question(SMALL), digits, cache))
-    assert found.images == 60
+    monkeypatch.setattr(rank, "MOST_IMAGES", 60)
+    ranking, events = ranked(SMALL)
+    assert ranking.images == 60
     assert any(isinstance(event, Notice) and "of every class its share" in event.message for event in events)
     row = _small(SMALL)
     key = features_key(digits.manifest(), row, row.default_weights, SIZE)
@@ -105,7 +112,7 @@ def test_of_very_many_pictures_a_part_of_every_class_is_looked_at(
 
 
 def test_where_no_backbone_can_be_scored_the_reason_is_said(
-    digits: DatasetFolder, cache: Cache, question: Callable[..., RankSpec]
+    workspace: Workspace, digits: DatasetFolder, cache: Cache
 ) -> None:
-    with pytest.raises(ModelError, match="'magic'"):
-        finish(ranking.rank(question("magic"), digits, cache))
+    spec = RankSpec(workspace=workspace.token, dataset=digits.id, backbones=("magic",), device="cpu")
+    assert "No backbone could be scored. magic: " in ended(by(InProcess(TASK_JOBS), ask, workspace, spec))

@@ -11,16 +11,22 @@ from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.judgements import JudgedBy
 from tl_core.documents.manifest import SPLITS
-from tl_core.documents.questions.finished_runs import RunSlices
 from tl_core.documents.report import ImageAnswer
+from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import GraftError
 from tl_core.evaluation.metrics import answers
 from tl_core.evaluation.slice_kinds import Pictures, distances_to_middles
 from tl_core.evaluation.slices import failing
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.folders import RunFolder, TaskFolder
+from tl_core.runs.tasks.subject import run_of
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train.run_embeddings import run_embeddings
 from tl_core.training.head.folds import stratified_folds
+
+
+def answer(task: TaskFolder) -> Generator[Event, None, RunSlices]:
+    """As `run_slices`, of the run that the task is about."""
+    return (yield from run_slices(run_of(task.spec_as(SlicesSpec))))
 
 
 def run_slices(run: RunFolder) -> Generator[Event, None, RunSlices]:
@@ -35,10 +41,10 @@ def run_slices(run: RunFolder) -> Generator[Event, None, RunSlices]:
         OverBudget, DiskFull: the cache or the disk has no room.
     """
     plan = Plan(run)
-    judged_by, found, folds = _judged(plan)
+    judged_by, judged, folds = _judged(plan)
     embeddings = yield from run_embeddings(plan)
     yield StageStarted(stage="evaluation", title="Looking where it fails")
-    rows = np.array([answer.row for answer in found], dtype=np.int64)
+    rows = np.array([answer.row for answer in judged], dtype=np.int64)
     images = plan.manifest.images
     alone = tuple(image.model_copy(update={"given_group": None}) for image in images)
     pictures = Pictures(
@@ -49,9 +55,9 @@ def run_slices(run: RunFolder) -> Generator[Event, None, RunSlices]:
     )
     return RunSlices(
         judged_by=judged_by,
-        images=len(found),
-        accuracy=sum(answer.predicted == answer.truth for answer in found) / max(len(found), 1),
-        slices=failing(pictures, found, plan.classes, folds=folds),
+        images=len(judged),
+        accuracy=sum(answer.predicted == answer.truth for answer in judged) / max(len(judged), 1),
+        slices=failing(pictures, judged, plan.classes, folds=folds),
     )
 
 

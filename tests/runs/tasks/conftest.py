@@ -1,0 +1,31 @@
+"""Tasks that are carried out in the process of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.runs.conftest import ended
+from tests.runs.executors import InProcess, by
+from tl_core.documents.tasks import TaskSpec
+from tl_core.runs.store.folders import TaskFolder
+from tl_core.runs.store.store import Workspace
+from tl_core.runs.task_job import TASK_JOBS
+from tl_core.runs.tasks.ask import ask
+
+CarryOut = Callable[[TaskSpec], TaskFolder]
+
+
+@pytest.fixture
+def carry_out(workspace: Workspace) -> CarryOut:
+    """Ask a task anew and carry it out; it succeeded."""
+
+    def carried_out(spec: TaskSpec) -> TaskFolder:
+        for earlier in workspace.tasks():
+            earlier.delete()
+        task = by(InProcess(TASK_JOBS), ask, workspace, spec)
+        assert ended(task) == "succeeded"
+        return task
+
+    return carried_out

@@ -1,0 +1,260 @@
+"""What the tasks answer: filters and maps, reviewed labels, previews, a learning rate, a map of pictures, evidence, a described network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import lend
+from tests.gpus import L4, T4
+from tests.runs.conftest import SIZE, SMALL, Machine, ended, forget
+from tests.runs.executors import InProcess, by
+from tests.runs.tasks.conftest import CarryOut
+from tl_core.disk import remove
+from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.events import StageStarted
+from tl_core.documents.options import Recipe, TrainingOptions
+from tl_core.documents.tasks import (
+    BROUGHT,
+    DescribeSpec,
+    EvidenceSpec,
+    FeatureMaps,
+    FeatureMapsSpec,
+    LabelReview,
+    LabelReviewSpec,
+    PictureEvidence,
+    PictureMap,
+    PictureMapSpec,
+    PreviewSpec,
+    RateCurve,
+    SlicesSpec,
+    TaskSpec,
+)
+from tl_core.errors import NotFound, SpecError
+from tl_core.models.registry import network, networks
+from tl_core.runs.judging import judge
+from tl_core.runs.process.executor import known_device
+from tl_core.runs.start.training_spec import rate_task
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.task_job import TASK_JOBS
+from tl_core.runs.tasks import label_review, picture_map
+from tl_core.runs.tasks.ask import ask
+from tl_core.runs.tasks.subject import task_about
+from tl_core.runs.train.resolve import settled
+from tl_core.serving.bundle import read_bundle
+from tl_core.serving.bundle_files import INFO
+from tl_core.serving.predictor import Predictor
+
+
+@pytest.mark.parametrize("kind", [kind.model_fields["job"].default for kind in get_args(TaskSpec)])
+def test_every_kind_of_task_has_a_module_that_carries_it_out(kind: str) -> None:
+    assert callable(import_module(f"tl_core.runs.tasks.{kind}").answer)
+
+
+def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder, carry_out: CarryOut) -> None:
+    about = {"workspace": workspace.token, "dataset": pets.id, "backbone": "efficientnet_lite0", "image_size": SIZE}
+    task = carry_out(FeatureMapsSpec(**about, row=1))
+    look = task.answer(FeatureMaps)
+    assert look is not None
+    assert look.maps
+    assert look.filters is not None
+    for file in (look.picture, look.filters, *(each.file for each in look.maps)):
+        with Image.open(task.path / file) as picture:
+            assert picture.width > 0
+            assert file != look.picture or picture.size == (SIZE, SIZE)
+    missing = by(InProcess(TASK_JOBS), ask, workspace, FeatureMapsSpec(**about, row=60))
+    assert "no picture number 60 in this data set; it has 60" in ended(missing)
+
+
+def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture_or_by_what_a_run_kept_of_them(
+    workspace: Workspace,
+    pets: DatasetFolder,
+    pets_run: RunFolder,
+    store: Path,
+    exported: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    carry_out: CarryOut,
+) -> None:
+    def review() -> LabelReview:
+        answer = carry_out(LabelReviewSpec(workspace=workspace.token, dataset=pets.id)).answer(LabelReview)
+        assert answer is not None
+        return answer
+
+    lend(exported(224), store / "cache")
+    labels, kept = np.array([image.label for image in pets.manifest().images]), pets_run.out_of_fold()
+    pets_run.out_of_fold_file.unlink()
+    by_heads = review()
+    assert by_heads.accuracy == by_heads.growth.accuracies[-1] > 0.8
+    assert 0.8 * len(labels) == pytest.approx(by_heads.growth.sizes[-1], rel=0.1)
+    assert all(labels[suspect.row] == suspect.label != suspect.suggested for suspect in by_heads.suspects)
+
+    judged: list[int] = []
+    monkeypatch.setattr(label_review, "judge", lambda *given, **more: judged.append(1) or judge(*given, **more))
+    assert kept.nested is not None
+    nested = kept.nested.copy()
+    nested[5] = np.eye(3)[(labels[5] + 1) % 3]
+    dataclasses.replace(kept, nested=nested).write(pets_run.out_of_fold_file)
+    by_run = review()
+    assert not judged, "the run has answered"
+    assert by_run.accuracy == (nested.argmax(axis=1) == labels).mean()
+    assert by_run.growth.sizes == by_heads.growth.sizes
+    assert (by_run.suspects[0].row, by_run.suspects[0].suggested) == (5, (labels[5] + 1) % 3)
+    look = by_run.lookalikes[0]
+    assert [labels[row] for row in look.of_label] == [labels[5]] * 3
+    assert [labels[row] for row in look.of_suggested] == [by_run.suspects[0].suggested] * 3
+    assert 5 not in look.of_label
+    trained = pets_run.spec()
+    for unfit in ({"backbone": SMALL}, {"recipe": Recipe(class_weights=True)}, {"dataset": "0" * 16}):
+        pets_run.write_spec(trained.model_copy(update=unfit))
+        review()
+    assert len(judged) == 3
+
+
+def test_each_level_of_augmentation_is_shown_in_the_same_way_again(
+    workspace: Workspace, pets: DatasetFolder, carry_out: CarryOut
+) -> None:
+    spec = PreviewSpec(workspace=workspace.token, dataset=pets.id, rows=(0, 13), copies=2, image_size=48)
+    files = [{file.name: file.read_bytes() for file in carry_out(spec).path.glob("*.jpg")} for _ in range(2)]
+    levels = ("none", "light", "medium", "strong")
+    assert files[0].keys() == {f"{level}-{row}-{copy}.jpg" for level in levels for row in (0, 13) for copy in (0, 1)}
+    assert files[0] == files[1]
+    with Image.open(carry_out(spec).path / "none-13-0.jpg") as picture:
+        assert picture.size == (48, 48)
+    assert [files[0][f"{level}-13-0.jpg"] == files[0][f"{level}-13-1.jpg"] for level in levels] == [True, *[False] * 3]
+    pets.image(pets.manifest().images[0]).unlink()
+    for earlier in workspace.tasks():
+        earlier.delete()
+    assert "The copy of cat/000.jpg in this data set is missing" in ended(
+        by(InProcess(TASK_JOBS), ask, workspace, spec)
+    )
+
+
+def test_a_learning_rate_is_found_for_stages(pets: DatasetFolder, carry_out: CarryOut) -> None:
+    options = TrainingOptions(backbone=SMALL, strategy="partial_fine_tuning", stages=1, image_size=SIZE, device="cpu")
+    task = carry_out(rate_task(options, pets))
+    curve = task.answer(RateCurve)
+    assert curve is not None
+    assert len(curve.rates) == len(curve.losses) > 10
+    assert curve.rates[0] < curve.suggested < 1
+    assert not (task.path / "run").exists()
+    with pytest.raises(SpecError, match="auto"):
+        rate_task(TrainingOptions(strategy="auto"), pets)
+
+
+def test_a_rate_is_found_as_the_card_computes_that_the_test_was_given(
+    machine: Machine, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine({"GPU-1": L4, "GPU-2": T4})
+    options = TrainingOptions(strategy="lp_ft", device="cuda")
+    first = rate_task(options, dataset)
+    assert first.train.precision == "bfloat16"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2")
+    forget()
+    asked, other = (spec.canonical(known_device) for spec in (first, rate_task(options, dataset)))
+    assert asked == other, "one task, whichever card was expected"
+    assert settled(asked.train, dataset).precision == "float16"
+
+
+def test_every_picture_has_a_place_on_the_map_and_more_than_fit_are_sampled(
+    workspace: Workspace,
+    pets: DatasetFolder,
+    store: Path,
+    exported: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    carry_out: CarryOut,
+) -> None:
+    lend(exported(224), store / "cache")
+    spec, labels = (
+        PictureMapSpec(workspace=workspace.token, dataset=pets.id),
+        [image.label for image in pets.manifest().images],
+    )
+    drawn = carry_out(spec).answer(PictureMap)
+    assert drawn is not None
+    assert drawn.rows == tuple(range(60))
+    assert len(drawn.x) == len(drawn.y) == 60
+    monkeypatch.setattr(picture_map, "MOST", 25)
+    sample = carry_out(spec).answer(PictureMap)
+    assert sample is not None
+    assert len(set(sample.rows)) == 25
+    assert list(sample.rows) == sorted(sample.rows)
+    for row, other, near in zip(sample.rows, sample.other, sample.lookalikes, strict=True):
+        assert {labels[place] for place in near.of_label} == {labels[row]}
+        assert {labels[place] for place in near.of_suggested} == {other} != {labels[row]}
+        assert set(near.of_label) | set(near.of_suggested) <= set(sample.rows)
+    monkeypatch.setattr(picture_map, "FEWEST", 61)
+    few = by(InProcess(TASK_JOBS), ask, workspace, spec.model_copy(update={"version": 1, "weights": "DEFAULT"}))
+    assert "61 pictures at least, and there are 60" in ended(few)
+
+
+def test_the_evidence_in_a_picture_is_what_the_bundle_says_where_its_logits_are_linear(
+    pets: DatasetFolder, pets_run: RunFolder, carry_out: CarryOut
+) -> None:
+    task = carry_out(task_about(pets_run, EvidenceSpec, row=2, classes=(1, 0)))
+    evidence = task.answer(PictureEvidence)
+    assert evidence is not None
+    assert [each.label for each in evidence.classes] == [1, 0]
+    model = Predictor(read_bundle(pets_run.bundle))
+    pixels = model.pixels(pets.image(pets.manifest().images[2]))
+    # Gradients must give what the app reads off the bundle, but for the mean over the positions.
+    positions = np.array(evidence.classes[0].positions)
+    exact = model.evidence(pixels)[1] / positions.size
+    assert np.allclose(positions, exact, atol=0.02 * np.abs(exact).max())
+
+
+def test_a_picture_that_somebody_brought_is_gone_afterwards(
+    workspace: Workspace, pets_run: RunFolder, carry_out: CarryOut
+) -> None:
+    size = read_bundle(pets_run.bundle).info.image_size
+    folder = workspace.staging()
+    Image.new("RGB", (size, size), (200, 30, 30)).save(folder / BROUGHT)
+    spec = task_about(pets_run, EvidenceSpec, brought=folder.name, classes=(0,))
+    task = carry_out(spec)
+    assert not folder.exists()
+    assert not list(task.path.glob("*.png"))
+    task.delete()
+    assert "Bring it again" in ended(by(InProcess(TASK_JOBS), ask, workspace, spec))
+
+
+def test_a_network_that_was_added_by_name_is_listed_where_it_was_added_and_looked_up_anew_elsewhere(
+    workspace: Workspace, carry_out: CarryOut
+) -> None:
+    other = Store.default().workspace(new_token())
+    carry_out(DescribeSpec(network=SMALL))
+    assert SMALL in workspace.backbones()
+    assert not any(
+        SMALL in table for table in (other.backbones(), networks(), Store.default().command_line_backbones())
+    )
+    assert network(SMALL).name == SMALL, "runs with it find it by its name"
+    asked = by(InProcess(TASK_JOBS), ask, other, DescribeSpec(network=SMALL))
+    titles = [event.title for event in asked.events()[0] if isinstance(event, StageStarted)]
+    assert f"Looking at timm's {SMALL}" in titles
+    assert SMALL in other.backbones()
+
+
+def test_another_bundle_of_a_run_is_another_task_and_what_is_gone_is_said_in_words(
+    workspace: Workspace, pets: DatasetFolder, pets_run: RunFolder
+) -> None:
+    spec = task_about(pets_run, SlicesSpec)
+    assert spec.about == (workspace.token, pets.id, 1, pets_run.id)
+    assert task_about(pets_run, SlicesSpec) == spec
+    info = BundleInfo.read(pets_run.bundle / INFO)
+    info.model_copy(update={"created": info.created + 1}).write(pets_run.bundle / INFO)
+    assert task_about(pets_run, SlicesSpec) != spec
+    remove(pets_run.report_file)
+    for refused in (lambda: task_about(pets_run, SlicesSpec), lambda: ask(workspace, spec)):
+        with pytest.raises(NotFound, match="no result that could be looked at"):
+            refused()
+    pets_run.delete()
+    with pytest.raises(NotFound, match=r"no such run in this workspace\. It may have been deleted"):
+        ask(workspace, spec)
+    pets.delete()
+    with pytest.raises(NotFound, match="no such run in this workspace"):
+        ask(workspace, spec)

@@ -1,1 +1,0 @@
-"""Small questions that a worker answers, by what they are about."""
