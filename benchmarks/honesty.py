@@ -36,8 +36,8 @@ from tl_core.documents.report import ENOUGH_TEST_IMAGES  # noqa: E402
 from tl_core.evaluation.calibration import reliability, top_label  # noqa: E402
 from tl_core.evaluation.intervals import accuracy_interval, wilson_interval  # noqa: E402
 from tl_core.evaluation.metrics import probabilities  # noqa: E402
-from tl_core.training.head.cross_validated import TEST, CrossValidated, fit_cross_validated  # noqa: E402
-from tl_core.training.head.fitted import fit_logistic, significant_temperature  # noqa: E402
+from tl_core.training.head.calibration import significant_temperature  # noqa: E402
+from tl_core.training.head.fitted import TEST, CrossValidated, fit_cross_validated, fit_logistic  # noqa: E402
 from tl_core.training.head.folds import MOST, stratified_folds  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "honesty.md"
@@ -155,7 +155,7 @@ def heads(found: Pictures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         splits = assign(found.manifest, seed)
         train, val, test = (np.flatnonzero(splits == part) for part in ("train", "val", "test"))
         x, y = found.features, found.labels
-        by_val = result(fit_logistic(x[train], y[train], x[val], y[val], classes=found.classes))
+        by_val = result(fit_logistic(x, y, train, val, classes=found.classes))
         one = cross_validated(found, seed, nested=False)
         each = cross_validated(found, seed, nested=False, own_scales=True)
         scaled = x[test] / _scales(x[splits != "test"])

@@ -214,7 +214,7 @@ def requirements(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
 def test_dependencies_are_ranges(name: str) -> None:
-    assert all(re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line) for line in requirements(name))
+    assert all(re.fullmatch(r"[a-z0-9-]+>=[0-9.]+(,!=[0-9.]+)?", line) for line in requirements(name))
 
 
 def test_each_dependency_has_a_reason() -> None:

@@ -74,7 +74,7 @@ def test_features_without_evidence_are_not_similar_however_wide_the_interval() -
     assert replace(few, logme=-0.5).similar
 
 
-def test_small_classes_are_scored_and_single_images_are_only_learnt_from() -> None:
+def test_small_classes_are_scored_and_single_images_are_left_out() -> None:
     features, labels = planted(60, 10, 3)
     labels = labels.copy()
     labels[0], labels[1:3] = 7, 9

@@ -13,7 +13,7 @@ from tl_core.documents.judgements import SuspectLabel
 from tl_core.documents.manifest import Manifest, Suspicion
 
 if TYPE_CHECKING:
-    from tl_core.training.head.logistic import Features
+    from tl_core.training.head.solver import Features
 
 MOST = 200_000
 """Pictures times classes that are judged while pictures are read: about a minute on one core."""
@@ -41,8 +41,8 @@ def judge(
         ValueError: shapes do not fit, or a head would lack a class.
     """
     from tl_core.evaluation.metrics import probabilities
-    from tl_core.training.head.cross_validated import fit_cross_validated
-    from tl_core.training.head.fitted import temperature
+    from tl_core.training.head.calibration import temperature
+    from tl_core.training.head.fitted import fit_cross_validated
 
     yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
     found = yield from fit_cross_validated(features, labels, folds, classes=classes)
@@ -66,7 +66,7 @@ def with_suspicions(manifest: Manifest, features: NDArray[np.float32]) -> Genera
     from tl_core.data.checks import problem
     from tl_core.data.split import group_keys
     from tl_core.training.head.folds import stratified_folds
-    from tl_core.training.head.logistic import IN_MEMORY
+    from tl_core.training.head.solver import IN_MEMORY
 
     labels = np.array([image.label for image in manifest.images], dtype=np.int64)
     folds = None if problem(manifest) else stratified_folds(labels, group_keys(manifest))

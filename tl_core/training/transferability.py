@@ -6,21 +6,18 @@ count as similar to the pretraining data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.documents.events import drive
 from tl_core.evaluation.intervals import wilson_interval
-from tl_core.training.head.fitted import PATH, PATIENCE, log_softmax
-from tl_core.training.head.logistic import Fit, Scaled, Scaling, fit
+from tl_core.training.head.fitted import fit_cross_validated
+from tl_core.training.head.folds import stratified_folds
 
 MOST_IMAGES = 3_000
 """Of more images, a stratified sample of this size is scored: the score hardly depends on further ones."""
-FOLDS = 5
-MANY = 1_000
-"""With more images than these, three folds are used instead of five, which saves time."""
 SIMILAR = 0.7
 """Images are similar where the interval of the frozen head's accuracy reaches this share of the way from chance to perfect.
 
@@ -86,32 +83,32 @@ class Transferability:
 def transferability(features: NDArray[np.floating], labels: NDArray[np.integer], seed: int = 0) -> Transferability:
     """Score `features` (N, D) of images with `labels` (N,), which should be those of the training split.
 
-    The penalty is the best one of `fitted.PATH` for all folds together. An image that is the only one of its class is
-    learnt from, but not scored.
-    Of more than `MOST_IMAGES` images, a `stratified` sample is scored.
+    The head is that of `fitted.fit_cross_validated`. An image that is the only one of its class is left out. Of more than `MOST_IMAGES` images, a `stratified` sample is scored.
 
     Raises:
         ValueError: fewer than two classes have two images, or features are not finite.
     """
     rows = stratified(labels, MOST_IMAGES, seed)
-    known, truth = np.unique(np.asarray(labels)[rows], return_inverse=True)
-    values = np.asarray(features)[rows].astype(np.float64)
-    counts = np.bincount(truth, minlength=len(known))
-    if (counts > 1).sum() < 2:
+    _, number, counts = np.unique(np.asarray(labels)[rows], return_inverse=True, return_counts=True)
+    rows = rows[counts[number] > 1]
+    _, truth = np.unique(np.asarray(labels)[rows], return_inverse=True)
+    folds = stratified_folds(truth, np.arange(len(truth)))
+    if folds is None or truth.max() == 0:
         raise ValueError("At least two classes must have two images or more.")
+    values = np.asarray(features)[rows]
     if not np.isfinite(values).all():
         raise ValueError("Some features are no numbers.")
-    fold = _folds(truth, counts, seed)
-    scored = fold >= 0
-    correct = _cross_validated(_compressed(values), truth, fold, len(known))[scored]
-    images = int(scored.sum())
+    classes = int(truth.max()) + 1
+    answers = drive(fit_cross_validated(values, truth, folds, classes=classes), lambda event: None).logits
+    right, images = int((answers.argmax(axis=1) == truth).sum()), len(truth)
+    shares = np.bincount(truth) / images
     return Transferability(
         images=images,
-        accuracy=float(correct.mean()),
-        interval=wilson_interval(int(correct.sum()), images),
-        chance=float(np.bincount(truth[scored]).max() / images),
+        accuracy=right / images,
+        interval=wilson_interval(right, images),
+        chance=float(shares.max()),
         logme=logme(values, truth),
-        nothing=_evidence_of_nothing(counts / len(truth)),
+        nothing=_evidence_of_nothing(shares),
     )
 
 
@@ -180,74 +177,3 @@ def _evidence(spectrum: NDArray[np.float64], inside: NDArray[np.float64], outsid
 def _evidence_of_nothing(shares: NDArray[np.float64]) -> float:
     """The LogME of a model that knows each class's share of the images and no features."""
     return float(np.mean(-0.5 * np.log(2 * np.pi * np.e * shares * (1 - shares))))
-
-
-def _folds(truth: NDArray[np.intp], counts: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
-    """The fold in which each image is held out, classes spread evenly; -1 for the only image of its class."""
-    folds = int(min(3 if len(truth) > MANY else FOLDS, counts.max()))
-    fold = np.full(len(truth), -1)
-    start = 0
-    for label, count in enumerate(counts):
-        if count > 1:
-            rows = np.random.default_rng([seed, label]).permutation(np.flatnonzero(truth == label))
-            fold[rows] = (start + np.arange(count)) % folds
-            start += count
-    return fold
-
-
-def _compressed(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """`values` centred, on one common scale, in at most N coordinates, since a rotation does not change a penalised head."""
-    from scipy.linalg import eigh
-    from threadpoolctl import threadpool_limits
-
-    centred = values - values.mean(axis=0)
-    centred /= np.sqrt(np.mean(centred**2)) or 1.0
-    n, d = centred.shape
-    if n < d:
-        with threadpool_limits(1):
-            lengths, axes = eigh(centred @ centred.T, check_finite=False)
-        centred = axes * np.sqrt(np.maximum(lengths, 0.0))
-    return np.asarray(centred, dtype=np.float32)
-
-
-def _cross_validated(
-    values: NDArray[np.float32], truth: NDArray[np.intp], fold: NDArray[np.intp], classes: int
-) -> NDArray[np.bool_]:
-    """Whether the head that was fitted without an image's fold is right on it (N,), at the best penalty of the path."""
-    best: tuple[float, float] | None = None
-    answers = np.zeros(len(truth), dtype=bool)
-    worse = 0
-    scored = fold >= 0
-    for logs in _out_of_fold(values, truth, fold, classes):
-        right = logs.argmax(axis=1) == truth
-        loss = float(-logs[np.arange(len(truth)), truth][scored].mean())
-        rank = (loss, -float(right[scored].mean()))
-        if best is None or rank < best:
-            best, answers, worse = rank, right, 0
-        else:
-            worse += 1
-        if worse >= PATIENCE:
-            break
-    return answers
-
-
-def _out_of_fold(
-    values: NDArray[np.float32], truth: NDArray[np.intp], fold: NDArray[np.intp], classes: int
-) -> Iterator[NDArray[np.float64]]:
-    """For each penalty of the path, the strongest first: log probabilities (N, C) of each image by the head fitted without it."""
-    size = values.shape[1]
-    as_they_are = Scaling(np.zeros(size, dtype=np.float32), 1.0)
-    parts = []
-    for number in range(fold.max() + 1):
-        held_out = fold == number
-        known, labels = np.unique(truth[~held_out], return_inverse=True)
-        learned, judged = Scaled(values[~held_out], as_they_are), Scaled(values[held_out], as_they_are)
-        parts.append((held_out, known, labels, learned, judged))
-    fits = [Fit.start(len(known), size) for _, known, *_ in parts]
-    for c in PATH:
-        logs = np.full((len(truth), classes), np.log(_SMALLEST))
-        for number, (held_out, known, labels, learned, judged) in enumerate(parts):
-            fits[number] = fit(learned, labels, c=c, start=fits[number])
-            found = log_softmax(judged.logits(fits[number].weight, fits[number].bias))
-            logs[np.ix_(held_out, known)] = np.maximum(found, np.log(_SMALLEST))
-        yield logs

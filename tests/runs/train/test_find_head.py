@@ -49,8 +49,8 @@ def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None, ow
 
 
 def _by_validation() -> np.ndarray:
-    train, val = SPLITS == "train", SPLITS == "val"
-    return finish(fit_logistic(FEATURES[train], LABELS[train], FEATURES[val], LABELS[val], classes=10))[0].weight
+    train, val = (np.flatnonzero(part == SPLITS) for part in ("train", "val"))
+    return finish(fit_logistic(FEATURES, LABELS, train, val, classes=10))[0].weight
 
 
 def test_a_head_alone_is_chosen_by_cross_validation_over_all_that_is_not_the_test() -> None:

@@ -15,7 +15,8 @@ from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
-from tl_core.training.head.fitted import calibrated_loss, fit_logistic
+from tl_core.training.head.calibration import calibrated_loss
+from tl_core.training.head.fitted import Head, fit_logistic
 from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.strategies.strategies import Strategy, strategy
@@ -101,7 +102,7 @@ def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[list[
         features = backbone.embed(backbone.normalise(torch.from_numpy(pixels))).numpy()
     # Half of the features are hidden from the head, so that there is something left to learn.
     features[:, 8:] = 0
-    head, _ = finish(fit_logistic(features[:54], labels[:54], features[54:], labels[54:], classes=3))
+    head, _ = finish(fit_logistic(features, labels, np.arange(54), np.arange(54, len(labels)), classes=3))
     set_fitted_head(backbone, head)
     taught_labels = labels.copy()
     taught_labels[:54] = taught(labels[:54])
@@ -136,11 +137,8 @@ def test_what_starts_from_a_fitted_head_does_not_end_with_a_worse_one() -> None:
 
 
 def test_a_head_of_another_shape_is_refused() -> None:
-    pixels, labels = pictures()
-    flat = pixels.reshape(len(pixels), -1).astype(np.float32)[:, :40]
-    head, _ = finish(fit_logistic(flat, labels, flat, labels, classes=3))
     with pytest.raises(ValueError, match="does not fit"):
-        set_fitted_head(twin(), head)
+        set_fitted_head(twin(), Head(np.zeros((3, 40), dtype=np.float32), np.zeros(3, dtype=np.float32)))
 
 
 def test_frozen_stages_stay_as_they_are() -> None:

@@ -14,7 +14,8 @@ from tests.training.tower import inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.training.head.fitted import calibrated_loss, class_weights, fit_logistic
+from tl_core.training.head.calibration import calibrated_loss
+from tl_core.training.head.fitted import class_weights, fit_logistic
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.regularisation.mixing import mix
@@ -209,9 +210,9 @@ def test_the_fitted_head_can_count_classes_alike() -> None:
     labels = np.repeat([0, 1], [60, 6])
     features = generator.normal(0, 1, (66, 4)).astype(np.float32)
     features[:, 0] += labels
-    recalls = []
+    recalls, rows = [], np.arange(len(labels))
     for balanced in (False, True):
-        head, _ = finish(fit_logistic(features, labels, features, labels, classes=2, balanced=balanced))
+        head, _ = finish(fit_logistic(features, labels, rows, rows, classes=2, balanced=balanced))
         recalls.append((head.logits(features).argmax(axis=1) == 1)[labels == 1].mean())
     assert recalls[1] > recalls[0]
 

@@ -23,8 +23,7 @@ from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.dataset_features import features_of
 from tl_core.runs.tasks.subject import dataset_of
-from tl_core.training.head.folds import stratified_folds
-from tl_core.training.head.part_fits import fit_parts
+from tl_core.training.head.folds import fit_parts, stratified_folds
 
 
 def answer(task: TaskFolder) -> Generator[Event, None, LabelReview]:

@@ -63,7 +63,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     from tl_core.serving.bundle_files import MODEL_CARD
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
-    from tl_core.training.head.fitted import significant_temperature, temperature
+    from tl_core.training.head.calibration import significant_temperature, temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
     val, test = plan.rows("val"), plan.rows("test")
@@ -215,7 +215,7 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
     from tl_core.data.split import split_hashes
 
     with_torch = plan.strategy.takes_steps or plan.spec.solver == "adam"
-    made_with = ["onnx", "onnxruntime", "scipy", *(["torch"] if with_torch else [])]
+    made_with = ["numpy", "onnx", "onnxruntime", *(["torch"] if with_torch else [])]
     return BundleInfo(
         name=plan.run.name,
         classes=plan.classes,

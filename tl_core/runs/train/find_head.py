@@ -14,7 +14,7 @@ from tl_core.documents.report import ENOUGH_TEST_IMAGES
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train.run_features import run_features
 from tl_core.training.head.folds import stratified_folds
-from tl_core.training.head.logistic import IN_MEMORY, Taken
+from tl_core.training.head.solver import IN_MEMORY, Taken
 
 if TYPE_CHECKING:
     from tl_core.training.head.fitted import Head
@@ -69,7 +69,7 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         folds = stratified_folds(plan.labels[learned], plan.groups[learned])
     if folds is None:
         return Found(features, (yield from _head(plan, features)))
-    from tl_core.training.head.cross_validated import TEST, fit_cross_validated
+    from tl_core.training.head.fitted import TEST, fit_cross_validated
 
     yield StageStarted(stage="training", title="Fitting the last layer")
     nested = len(test) > 0 and not plan.manifest.own_splits and not plan.one_moment
@@ -92,31 +92,18 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
     """The head that learns from the training split alone, while the validation split chooses."""
-    train, val, spec = plan.rows("train"), plan.rows("val"), plan.spec
+    rows, classes, spec = (plan.rows("train"), plan.rows("val")), len(plan.classes), plan.spec
     if spec.solver == "adam" and not plan.strategy.takes_steps:
-        from tl_core.training.head.trained import fit_by_steps
+        from tl_core.training.loop.head_alone import trained_head
 
         yield StageStarted(stage="training", title="Training the last layer")
         return (
-            yield from fit_by_steps(
-                features[train],
-                plan.labels[train],
-                features[val],
-                plan.labels[val],
-                classes=len(plan.classes),
-                spec=spec,
+            yield from trained_head(
+                plan.network, features, plan.labels, *rows, classes=classes, spec=spec, strategy=plan.strategy
             )
         )
     from tl_core.training.head.fitted import fit_logistic
 
     yield StageStarted(stage="training", title="Fitting the last layer")
-    return (
-        yield from fit_logistic(
-            Taken(features, train),
-            plan.labels[train],
-            Taken(features, val),
-            plan.labels[val],
-            classes=len(plan.classes),
-            balanced=spec.recipe.class_weights,
-        )
-    )
+    balanced = spec.recipe.class_weights
+    return (yield from fit_logistic(features, plan.labels, *rows, classes=classes, balanced=balanced))

@@ -1,27 +1,31 @@
 """The fitted head of a frozen backbone: multinomial logistic regression on its features. Imports no torch.
 
-Features are centred and divided by one common scale. Both are computed from the training rows and folded into the weights, so
-that the head takes raw features. Fits follow a path from the strongest penalty to weaker ones, each started from the one before.
-The validation log loss decides, with ties broken by accuracy, which alone is too coarse with few images.
+Fits follow a path from the strongest penalty to weaker ones, each started from the one before. Answers to pictures that a head has
+not learned from choose the penalty: by their log loss, with ties broken by accuracy, which alone is too coarse with few images.
+
+Where nothing is trained after it, cross-validation chooses, and the head learns from every image that it may see. A validation part would
+take images from training to choose one number, and says little about so few. With cross-validation each image is answered by a head that
+has not seen it, nor its group: that chooses the penalty and the temperature, and is what the report says about these images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, RegularisationTried
-from tl_core.training.head.logistic import Features, Fit, Scaled, Scaling, fit
+from tl_core.training.head.calibration import accuracy_and_loss, significant_temperature
+from tl_core.training.head.solver import Features, Rotated, Taken, fit_heads, no_heads
 
 PATH: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-9, 3))
 """Values of C, the inverse strength of the penalty, in the order in which they are tried."""
 PATIENCE = 2
-"""The path ends after so many values of C in succession without a better validation loss."""
-
-_SMALLEST = 1e-12
+"""The path ends after so many values of C in succession without a better loss."""
+TEST = -1
+"""The fold of the test images, from which the delivered head neither learns nor is chosen."""
 
 
 @dataclass(frozen=True)
@@ -32,148 +36,185 @@ class Head:
     """(C, D)"""
     bias: NDArray[np.float32]
     """(C,)"""
-    c: float | None
+    c: float | None = None
     """Inverse strength of the chosen penalty; None for a head that was trained by gradient steps."""
-    val_accuracy: float
-    val_loss: float
 
     def logits(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Scores (N, C) of `features` (N, D), before any temperature."""
         return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
 
 
-def check_rows(
-    train_x: Features,
-    train_y: NDArray[np.integer],
-    val_x: Features,
-    val_y: NDArray[np.integer],
-    classes: int,
-) -> None:
-    """Check the arrays of a fit.
+@dataclass(frozen=True)
+class CrossValidated:
+    """A head, and what heads answered that had not seen the image in question."""
 
-    Raises:
-        ValueError: shapes do not fit, there are no validation rows, or a class has no training row.
-    """
-    present = np.unique(train_y)
-    if len(present) != classes or present[0] != 0 or present[-1] != classes - 1 or classes < 2:
-        raise ValueError(f"Training rows hold {len(present)} of {classes} classes; each of at least two must occur.")
-    if len(train_x) != len(train_y) or len(val_x) != len(val_y) or len(val_y) == 0:
-        raise ValueError("Features and labels must be equally many, and there must be validation rows.")
+    head: Head
+    """Fitted on all images outside the test; its figures are those of `logits`."""
+    logits: NDArray[np.float32]
+    """(M, C), out of fold, with the head's own penalty: of the images outside the test, in their order. Before any temperature."""
+    nested: NDArray[np.float32] | None
+    """(N, C), of every image, by a head whose penalty and temperature were chosen without this image, too; already divided by the
+    temperature. None where it was not asked for."""
 
 
 def fit_logistic(
-    train_x: Features,
-    train_y: NDArray[np.integer],
-    val_x: Features,
-    val_y: NDArray[np.integer],
+    features: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    train: NDArray[np.integer],
+    val: NDArray[np.integer],
     *,
     classes: int,
     balanced: bool = False,
 ) -> Generator[Event, None, Head]:
-    """Fit heads along the path of penalties and return the one with the lowest validation loss.
+    """The head that learns from the rows `train` of `features` (N, D), with the penalty that has the lowest loss on the rows `val`.
 
-    `train_x` (N, D) and `val_x` (M, D) are features, `train_y` and `val_y` labels from 0 to `classes` - 1. Every class must
-    occur in `train_y`; `val_y` may lack some. Yields one `RegularisationTried` for each fit. The same arrays give the same head: it
-    starts from zeros and is fitted on one thread. `balanced`: rare classes have larger weights, so that all classes count alike.
+    `labels` (N,) are 0 to `classes` - 1. Every class must occur in `train`; `val` may lack some. Yields one `RegularisationTried` for
+    each penalty. The same arrays give the same head. `balanced`: rare classes have larger weights, so that all classes count alike.
 
     Raises:
-        ValueError: shapes do not fit, there are no validation rows, or a class has no training row.
+        ValueError: there are no validation rows, or a class has no training row.
     """
-    check_rows(train_x, train_y, val_x, val_y, classes)
-    scaling = Scaling.of(train_x)
-    train, val = Scaled(train_x, scaling), Scaled(val_x, scaling)
-    counts = class_weights(train_y)[train_y] if balanced else None
-    found = Fit.start(classes, train.size)
-    best: Head | None = None
-    worse = 0
-    for c in PATH:
-        found = fit(train, train_y, c=c, start=found, counts=counts)
-        train_accuracy, _ = accuracy_and_loss(train.logits(found.weight, found.bias), train_y)
-        accuracy, loss = accuracy_and_loss(val.logits(found.weight, found.bias), val_y)
-        improved = best is None or (loss, -accuracy) < (best.val_loss, -best.val_accuracy)
-        if improved:
-            best = Head(*scaling.fold(found.weight, found.bias), c=c, val_accuracy=accuracy, val_loss=loss)
-        worse = 0 if improved else worse + 1
-        yield RegularisationTried(
-            c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=improved
+    if not len(val):
+        raise ValueError("There must be validation rows.")
+    rows = np.concatenate([train, val])
+    some, used = labels[rows], np.arange(len(rows)) < len(train)
+    rotated = Rotated(Taken(features, rows))
+    choice = _Choice(0, [(0, np.flatnonzero(~used))])
+    yield from _choose([choice], rotated, some, [_counts(some, used, classes, balanced)], classes)
+    return Head(*rotated.fold(choice.chosen), c=choice.c)
+
+
+def fit_cross_validated(
+    features: Features,
+    labels: NDArray[np.integer],
+    folds: NDArray[np.integer],
+    *,
+    classes: int,
+    balanced: bool = False,
+    nested: bool = False,
+    pairs: bool = False,
+) -> Generator[Event, None, CrossValidated]:
+    """Fit heads along the path of penalties, choose the penalty with the lowest out-of-fold loss, and fit on all folds with it.
+
+    `labels` (N,) are 0 to `classes` - 1; `folds` (N,) are `TEST`, or from 0 on, as `folds.stratified_folds` gives them. Yields one
+    `RegularisationTried` for each penalty: the training accuracy is that of the head on all folds, the other figures are out of fold.
+    The same arrays give the same head. `balanced`: rare classes have larger weights.
+
+    `nested`: nested cross-validation (Varma and Simon 2006), with the test images as one more fold. For them it is the head that is
+    returned which answers. The images of another fold are answered by a head on all others, test included, whose penalty is
+    chosen by inner folds: the test images alone, or with `pairs` every other fold in turn, which fits twice as many heads; a fold
+    without which a head would lack a class is passed over.
+
+    Raises:
+        ValueError: shapes do not fit, there are fewer than two folds, `nested` without test images, or a head would lack a class.
+    """
+    inside = np.unique(folds[folds != TEST]).tolist()
+    if not len(features) == len(labels) == len(folds) or len(inside) < 2:
+        raise ValueError(
+            f"{len(features)} images, {len(labels)} labels and {len(folds)} folds, {len(inside)} of them different."
         )
-        if worse >= PATIENCE:
+    if nested and not (folds == TEST).any():
+        raise ValueError("Nested cross-validation needs test images as a fold.")
+    rows_of = {fold: np.flatnonzero(folds == fold) for fold in (TEST, *inside)}
+    without: dict[frozenset[int], int] = {}
+
+    def head(*left_out: int) -> int:
+        """The number of the head that learns from all folds but these."""
+        return without.setdefault(frozenset(left_out), len(without))
+
+    def choice(fold: int, inner: Sequence[int]) -> _Choice:
+        """The choice of a penalty for the head that does not see `fold`, by the folds `inner`, each left out in turn."""
+        return _Choice(head(fold), [(head(fold, other), rows_of[other]) for other in inner])
+
+    choices = [choice(TEST, inside)]
+    for fold in inside if nested else ():
+        others = [other for other in inside if pairs and other != fold]
+        complete = [other for other in others if _has_all(labels[~np.isin(folds, [fold, other])], classes)]
+        choices.append(choice(fold, [TEST, *complete]))
+    counts = [_counts(labels, ~np.isin(folds, list(left_out)), classes, balanced) for left_out in without]
+    rotated = Rotated(features)
+    yield from _choose(choices, rotated, labels, counts, classes)
+    delivered = choices[0]
+    answers = None
+    if nested:
+        answers = np.empty((len(labels), classes), dtype=np.float32)
+        for fold, chosen in zip((TEST, *inside), choices, strict=True):
+            scale = significant_temperature(chosen.logits, labels[chosen.rows])
+            answers[rows_of[fold]] = rotated.logits(chosen.chosen, rows_of[fold]) / scale
+    return CrossValidated(Head(*rotated.fold(delivered.chosen), c=delivered.c), delivered.logits, answers)
+
+
+class _Choice:
+    """The choice of a penalty for one head, by the answers of heads to images that neither they nor it learned from."""
+
+    def __init__(self, head: int, judges: Sequence[tuple[int, NDArray[np.integer]]]) -> None:
+        """`head` is its number; `judges` are the numbers of the heads that answer, each with the images (M,) that it is asked."""
+        self.head, self._judges = head, judges
+        rows = np.concatenate([asked for _, asked in judges])
+        self._order = np.argsort(rows)
+        self.rows: NDArray[np.integer] = rows[self._order]
+        """(M,) all images that are asked, in order."""
+        self.c, self.loss, self.accuracy = 0.0, float("inf"), 0.0
+        self.worse = 0
+        """How many penalties in succession were not better."""
+        self.latest = self.loss, self.accuracy
+        """Loss and accuracy with the penalty that was tried last."""
+        self.logits: NDArray[np.float32]
+        """(M, C), the answers with the best penalty."""
+        self.chosen: NDArray[np.float64]
+        """(C, R + 1), the head with the best penalty, as `fit_heads` gives it."""
+
+    def judge(self, c: float, heads: NDArray[np.float64], rotated: Rotated, labels: NDArray[np.integer]) -> None:
+        """Take `c`, with which `heads` were fitted, where it is better."""
+        logits = np.concatenate([rotated.logits(heads[judge], asked) for judge, asked in self._judges])[self._order]
+        accuracy, loss = accuracy_and_loss(logits, labels[self.rows])
+        self.latest = loss, accuracy
+        self.worse += 1
+        if (loss, -accuracy) < (self.loss, -self.accuracy):
+            self.c, self.loss, self.accuracy, self.worse = c, loss, accuracy, 0
+            self.logits, self.chosen = logits, heads[self.head]
+
+
+def _choose(
+    choices: Sequence[_Choice],
+    rotated: Rotated,
+    labels: NDArray[np.integer],
+    counts: Sequence[NDArray[np.float64]],
+    classes: int,
+) -> Generator[Event, None, None]:
+    """Make `choices` along the path of penalties; the heads learn with `counts`, a row (N,) each. The events are those of the first choice."""
+    weights = np.stack(counts)
+    learned = np.flatnonzero(weights[choices[0].head])
+    heads = no_heads(len(weights), classes, rotated)
+    for c in PATH:
+        going = [choice for choice in choices if choice.worse < PATIENCE]
+        if not going:
             break
-    assert best is not None
-    return best
+        heads = fit_heads(rotated, labels, weights, c=c, start=heads)
+        for choice in going:
+            choice.judge(c, heads, rotated, labels)
+        if choices[0] in going:
+            train_accuracy, _ = accuracy_and_loss(rotated.logits(heads[choices[0].head], learned), labels[learned])
+            loss, accuracy = choices[0].latest
+            yield RegularisationTried(
+                c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=choices[0].worse == 0
+            )
+
+
+def _counts(labels: NDArray[np.integer], used: NDArray[np.bool_], classes: int, balanced: bool) -> NDArray[np.float64]:
+    """The weight (N,) of each image for a head that learns from those that are `used`."""
+    if not _has_all(labels[used], classes):
+        raise ValueError(
+            f"A head would learn from {len(np.unique(labels[used]))} of {classes} classes, of which there are at least two."
+        )
+    return used * (class_weights(labels[used])[labels] if balanced else 1.0)
+
+
+def _has_all(labels: NDArray[np.integer], classes: int) -> bool:
+    return classes >= 2 and np.array_equal(np.unique(labels), np.arange(classes))
 
 
 def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Weight of each class (C,) in the loss with which all classes count alike; the mean over `labels` (N,) is 1."""
     counts = np.bincount(labels)
     return np.asarray(len(labels) / (len(counts) * np.maximum(counts, 1)))
-
-
-def temperature(val_logits: NDArray[np.floating], val_y: NDArray[np.integer]) -> float:
-    """The number by which logits (M, C) are divided for calibrated probabilities (temperature scaling, Guo et al. 2017).
-
-    It minimises the validation log loss. One additional image that belongs evenly to all classes is assumed, so that a few
-    correct answers do not make the model certain of everything. Between 0.1 and 10; 1 without validation rows.
-    """
-    if len(val_y) == 0:
-        return 1.0
-    from scipy.optimize import minimize_scalar
-
-    logits = np.asarray(val_logits, dtype=np.float64)
-    targets = _targets(logits, val_y)
-
-    def loss(log_temperature: float) -> float:
-        return float(-(targets * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
-
-
-def significant_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The `temperature` of out-of-fold `logits` (M, C) whose log loss has chosen the penalty, and with it how sure answers are.
-
-    Such answers are calibrated as well as so many pictures can tell, and the best temperature differs from 1 mostly by chance: it is 1
-    unless the slope of the loss there is not 0 at a confidence of 99 % (score test, Rao 1948).
-    """
-    if len(labels) == 0:
-        return 1.0
-    scores = np.asarray(logits, dtype=np.float64)
-    slopes = ((_targets(scores, labels) - np.exp(log_softmax(scores))) * scores).sum(axis=1)
-    if abs(slopes.sum()) <= _SLOPE * np.linalg.norm(slopes):
-        return 1.0
-    return temperature(logits, labels)
-
-
-_SLOPE = 2.576
-"""Standard errors that a normal variable of mean 0 exceeds in 1 % of cases."""
-
-
-def _targets(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The probabilities (M, C) that `logits` (M, C) should give, with a share of one more image that belongs evenly to all classes."""
-    images, classes = logits.shape
-    targets = np.full((images, classes), 1.0 / classes / (images + 1))
-    targets[np.arange(images), labels] += images / (images + 1)
-    return targets
-
-
-def calibrated_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean log loss of `logits` (M, C) after their best `temperature`, which a bundle made of them would have.
-
-    Infinite where a logit is not finite.
-    """
-    if not np.isfinite(logits).all():
-        return float("inf")
-    return accuracy_and_loss(logits / temperature(logits, labels), labels)[1]
-
-
-def accuracy_and_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Accuracy and mean log loss of `logits` (M, C) for `labels` (M,)."""
-    accuracy = float((logits.argmax(axis=1) == labels).mean())
-    of_truth = log_softmax(logits)[np.arange(len(labels)), labels]
-    return accuracy, float(-np.maximum(of_truth, np.log(_SMALLEST)).mean())
-
-
-def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log probabilities (N, C) of `logits` (N, C)."""
-    shifted = np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

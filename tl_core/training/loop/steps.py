@@ -18,7 +18,7 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import Precision, TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
-from tl_core.training.head.fitted import calibrated_loss
+from tl_core.training.head.calibration import calibrated_loss
 from tl_core.training.loop.inputs import PART_BYTES, Inputs, autocast, give_memory_back
 from tl_core.training.part_sizes import PartSize, in_parts
 from tl_core.training.regularisation.averaging import Average
@@ -147,7 +147,7 @@ class Trainer:
 
     @property
     def _cuts(self) -> bool:
-        return self._frozen == 0
+        return self._frozen == 0 and self._inputs.normalise is not None
 
     def thaw(self, stages: Collection[int], inputs: Inputs, *, frozen: int, warm_up: int) -> None:
         """Let `stages` learn from now on, with a warm-up of `warm_up` steps. `inputs` give the output of the first `frozen` stages.

@@ -19,7 +19,7 @@ from tl_core.errors import GraftError
 from tl_core.hardware import cores
 from tl_core.models import registry
 from tl_core.models.registry import Network
-from tl_core.training.head.logistic import IN_MEMORY
+from tl_core.training.head.solver import IN_MEMORY
 from tl_core.training.speed.expected import expected, forward_seconds
 from tl_core.training.strategies import strategies
 from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, Strategy, misfit
