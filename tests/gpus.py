@@ -133,6 +133,10 @@ def tensor(values, dtype, device):
     return Tensor(np.asarray(values) + (dtype in own().get("wrong", ())))
 
 
+def zeros(rows, columns, device):
+    return tensor(np.zeros((64, 64)), "float32", device)
+
+
 def conv2d(images, kernels):
     windows = np.lib.stride_tricks.sliding_window_view(images.values, (3, 3), axis=(2, 3))
     return Tensor(np.einsum("nchwij,ocij->nohw", windows, kernels.values))
@@ -140,6 +144,7 @@ def conv2d(images, kernels):
 
 cuda = types.SimpleNamespace(
     init=init,
+    synchronize=lambda: None,
     get_device_properties=lambda number: types.SimpleNamespace(
         name="As PyTorch calls it", major=own()["capability"][0], minor=own()["capability"][1], total_memory=own().get("memory", 16_000_000_000)
     ),

@@ -12,7 +12,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.job_folder import JobFolder
-from tl_core.training.speed.left import Taken, seconds_left
+from tl_core.training.speed.taken import Taken, seconds_left
 from ui import charts
 from ui.listing import scrolled
 from ui.places import PLACES, Here, maker_of, opening

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tl_core.documents.events import EpochEnded, Notice, Progress, Resumed, StageStarted
-from tl_core.documents.spec import ExpectedSeconds, TrainSpec
+from tl_core.documents.spec import Expected, TrainSpec
 from ui.live import Followed
 
 
@@ -20,9 +20,7 @@ def test_a_run_says_what_is_left_of_all_of_it() -> None:
         ]
     )
     assert followed.sentence == "Looking at every picture once, 1 of 4, 2 pictures/s, 30\u202fs left"
-    expected = ExpectedSeconds(
-        machine="cpu", measured=False, seconds={"preparing": 10, "features": 5, "training": 1000}
-    )
+    expected = Expected(machine="cpu", seconds={"preparing": 10, "features": 5, "training": 1000}, memory_mb=500)
     followed.spec = TrainSpec(
         name="a",
         workspace="w" * 32,

@@ -134,7 +134,7 @@ def test_a_race_is_started_from_the_folded_form(
     app.run()
     app.button(key="start-race").click().run()
     (found,) = records.workspace().races()
-    assert found in Keeping.kept, "perhaps beside the measurement of the proposed run"
+    assert Keeping.kept == [found]
     spec = found.spec()
     assert (spec.budget, [each.strategy for each in spec.contestants]) == (180, ["lp_ft", "feature_extraction"])
     assert [run.status().state for run in records.workspace().runs()] == ["queued", "queued"]

@@ -22,10 +22,14 @@ from tl_core.models.graphs.export import keep_structure
 from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
+from tl_core.runs.start.training_spec import conditions, spec_of
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.strategies.strategies import strategies
-from ui.train_page.advanced import TABS
+from tl_core.runs.train.resolve import settled
+from tl_core.training.strategies.advice import advise
+from tl_core.training.strategies.strategies import strategies, tuned
+from ui.train_page.advanced import TABS, Case
+from ui.train_page.proposal import Proposal
 from ui.words import NARROW
 
 TRAIN = "pages/2_Train.py"
@@ -191,6 +195,29 @@ def test_another_strategy_brings_its_own_settings(app: AppTest) -> None:
     app.button(key="choose-full_fine_tuning").click().run()
     assert app.number_input(key="set-epochs").value is None
     assert app.number_input(key="set-seed").value == 3
+
+
+@pytest.mark.parametrize("name", ["feature_extraction", "partial_fine_tuning"])
+def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> None:
+    data, lite = records.dataset(records.workspace()), network("efficientnet_lite0")
+    chosen = tuned(strategies()[name], lite)
+    case = Case(lite, lite.default_weights, chosen, conditions(chosen, lite, solver="logistic", optimizer="adamw"))
+    proposal = Proposal.of(data, case, name, {"batch_size": 8, "seed": 3}, advise(42, None, lite))
+    shown, run = proposal.estimate(), settled(spec_of(proposal.options, data), data)
+    assert run.estimated_seconds == (round(shown.low, 1), round(shown.high, 1))
+
+
+def test_what_a_run_needs_is_said_and_warned_of_where_it_does_not_fit(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = records.dataset(records.workspace())
+    for free_mb, warned in ((2000.0, []), (300.0, ["and 0.3 GB are free here"])):
+        monkeypatch.setattr("ui.train_page.startline.room_mb", lambda device, free_mb=free_mb: free_mb)
+        app = open_page(TRAIN, dataset=data.id)
+        assert " GB of memory; " in text(app)
+        assert len(app.warning) == len(warned)
+        assert all(words in app.warning[0].value.replace("\\", "") for words in warned)
+        assert not app.button(key="start").disabled
 
 
 def test_auto_names_both_ways_until_it_was_measured(open_page: Open) -> None:

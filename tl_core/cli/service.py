@@ -134,16 +134,18 @@ def prepare(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Export the embedded backbone once, so that the first run is fast."""
+    """Export the embedded backbone once, so that the first run is fast, and time it on this processor."""
     from tl_core.data import samples
     from tl_core.documents.options import DEFAULT_NETWORK
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
+    from tl_core.runs.process.devices import time_processor
     from tl_core.runs.store.store import Store
 
     row, store = network(DEFAULT_NETWORK), Store.default()
     with show.Bars() as bars:
         folder = bars.run(exported_backbone(row, row.default_weights, row.weights_row().input_size, store.cache))
+    time_processor(folder)
     done = {"backbone": row.name, "folder": str(folder)}
     if not json:
         show.line(f"{row.name} is ready.")

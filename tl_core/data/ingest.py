@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import statistics
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -29,19 +28,13 @@ from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
 from tl_core.data.sources import SourceFile, shown
 from tl_core.disk import disk_full_said, remove, unlimited
-from tl_core.documents.events import Event, Notice, ReadingTimed, StageStarted
+from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import LayoutError, NotFound, UnreadableImage
-from tl_core.hardware import machine
 
 UNPACKED_FOR_PACKED = 4
 """How many times the size of the largest upload a zip may unpack to."""
-_A_PICTURE, _A_MEGAPIXEL, _A_MEGABYTE = 0.0015, 0.028, 0.05
-"""Seconds that one core of the machine of the table of speeds (`training.speed.expected`) takes to decode and copy a picture: for
-each, for each megapixel of its copy, and for each megabyte of its file."""
-_ENOUGH_TO_TIME = 8
-"""With fewer pictures, the start of the decoders hides how fast they are."""
 
 
 def ingest(
@@ -195,10 +188,8 @@ def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, li
     items = placed.items
     label_of = {name: label for label, name in enumerate(placed.classes)}
 
-    slowness: list[float] = []
-
     def one(row: int) -> ImageEntry | Refusal:
-        return _read_one(row, items[row], label_of[items[row].class_name], keep, slowness)
+        return _read_one(row, items[row], label_of[items[row].class_name], keep)
 
     pace = Pace("reading", len(items))
     readings: list[ImageEntry | Refusal] = []
@@ -206,13 +197,10 @@ def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, li
         for reading in read:
             readings.append(reading)
             yield from pace.at(len(readings))
-    if len(slowness) >= _ENOUGH_TO_TIME:
-        yield ReadingTimed(machine=machine("cpu"), slowness=statistics.median(slowness))
     return readings
 
 
-def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: list[float]) -> ImageEntry | Refusal:
-    """Read one picture; where it had to be decoded, the time that it took against the expected one is added to `slowness`."""
+def _read_one(row: int, item: Item, label: int, keep: _Writer | None) -> ImageEntry | Refusal:
     try:
         content = read_bytes(item.path)
     except UnreadableImage as error:
@@ -232,14 +220,10 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None, slowness: 
             "suspicion": None,
         }
         return known.model_copy(update=own)
-    begun = time.perf_counter()
     try:
         made = guarded.shared().make_copy(content, keep=keep is not None)
     except UnreadableImage as error:
         return Refusal(file=item.name, kind=error.reason, message=error.message)
-    megapixels, megabytes = made.width * made.height / 1e6, len(content) / 1e6
-    expected = _A_PICTURE + _A_MEGAPIXEL * megapixels + _A_MEGABYTE * megabytes
-    slowness.append((time.perf_counter() - begun) / expected)
     return ImageEntry(
         sha256=sha256,
         label=label,

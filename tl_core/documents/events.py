@@ -80,16 +80,6 @@ class Notice(_Event):
     message: str
 
 
-class ReadingTimed(_Event):
-    """How fast this machine read pictures, for the estimates of runs on them."""
-
-    type: Literal["reading_timed"] = "reading_timed"
-    machine: str
-    """The processor and its cores, as `hardware.machine` names them."""
-    slowness: float = Field(gt=0)
-    """Time that a picture took, divided by its time on the machine of the table of speeds: the median of the pictures."""
-
-
 class Resumed(_Event):
     """A job that was stopped before its end goes on: the first event of what follows."""
 
@@ -110,7 +100,7 @@ class Ended(_Event):
 
 
 Event = Annotated[
-    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | ReadingTimed | Resumed | Ended,
+    StageStarted | Progress | EpochEnded | RegularisationTried | Notice | Resumed | Ended,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,4 +1,4 @@
-"""What PyTorch computed on one GPU when it was tried; a child process prints it, and the store keeps it."""
+"""What was found of a device of this machine when it was tried, which the store keeps: a GPU, by a child process, or the processor."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Card(Document):
     """Why PyTorch cannot use it, in PyTorch's words or ours; None where it can."""
     tried: bool = True
     """Whether something was computed; False where others had all of its memory, and `precisions` are those of its generation."""
+    slowness: float = 1.0
+    """Time of a matrix product, divided by its time on the GPU of the table of speeds."""
     found_with: str = ""
     """A hash of what the answer depends on: the start of the machine, the driver, and the installed PyTorch."""
 
@@ -37,6 +39,15 @@ class Card(Document):
         if "float16" in self.precisions and self.capability >= FLOAT16_SINCE:
             return "float16"
         return "float32"
+
+
+class Processor(Document):
+    """How fast the processor of a machine ran the embedded backbone once."""
+
+    machine: str
+    """The processor and its cores, as `hardware.machine` names them."""
+    slowness: float
+    """Time of a picture, divided by its time in the table of speeds."""
 
 
 BFLOAT16_SINCE = (8, 0)

@@ -52,15 +52,15 @@ class IngestSpec(Document):
     """Whether the labels are judged, too, which takes seconds; not where nobody is shown what is found."""
 
 
-class ExpectedSeconds(Record):
-    """What a run was expected to take stage by stage, before that was scaled by what earlier runs took."""
+class Expected(Record):
+    """What a run was expected to take by the table of speeds, before that was scaled by what earlier runs took."""
 
     machine: str
     """The machine and device, as `hardware.machine` names them."""
-    measured: bool
-    """Whether the speeds were measured on this machine; else they are those of the table."""
     seconds: dict[str, float]
     """Seconds by stage, named as in `Status.seconds`."""
+    memory_mb: float
+    """Peak memory, megabytes: of the worker, or of the GPU."""
 
 
 class TrainSpec(RunOptions, Document):
@@ -110,7 +110,7 @@ class TrainSpec(RunOptions, Document):
     the run names those without effect."""
     estimated_seconds: tuple[float, float] | None = None
     """How long the whole run is expected to take, from and to; written when it starts to run."""
-    expected: ExpectedSeconds | None = None
+    expected: Expected | None = None
     """The sum from which `estimated_seconds` were made; written with them."""
 
 

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from tl_core.documents.base import Document, Record
 from tl_core.documents.judgements import Growth, JudgedBy, Lookalikes, Slice, SuspectLabel
-from tl_core.documents.options import BATCH_SIZE, DEFAULT_NETWORK, STAGES, Device, Recipe
+from tl_core.documents.options import DEFAULT_NETWORK, Device
 from tl_core.documents.report import Accuracy
-from tl_core.documents.spec import Precision, Queue, TrainSpec
+from tl_core.documents.spec import Queue, TrainSpec
 
 
 class Answer(Document):
@@ -439,59 +439,6 @@ class EvidenceSpec(RunTask):
         return None if self.row is None else super().about
 
 
-class Measurement(Answer):
-    """Speeds and memory of one network and strategy on this machine. Speeds are seconds per image."""
-
-    backbone: str
-    strategy: str
-    device: str
-    frozen_seconds: float
-    """Seconds per image through the whole frozen network (features), computed as a run computes them."""
-    prefix_seconds: float
-    """Seconds per image through the frozen prefix whose output is kept; 0 where no prefix is kept."""
-    step_seconds: float
-    """Seconds per image of a training step (forward and backward) of what learns; 0 for the fitted head."""
-    score_seconds: float
-    """Seconds per image that is scored during training (forward only); 0 for the fitted head."""
-    start_seconds: float
-    """Seconds for starting the worker, importing and building, once per run."""
-    export_seconds: float
-    """Seconds for exporting the trained graph; 0 where the exported backbone is used as it is."""
-    memory_mb: float
-    """Peak memory, megabytes: resident memory of the worker, or on a GPU that of the device."""
-    peak_parameters: int = 0
-    """Largest number of parameters that learn at the same time."""
-
-
-class MeasureSpec(Task):
-    """How fast is one strategy on one network here, and how much memory does it take? Two batches are timed.
-
-    The JSON of this document is part of a cache key.
-    """
-
-    answer = Measurement
-    job: Literal["measure"] = "measure"
-    title = "Timing a backbone"
-    backbone: str
-    weights: str
-    strategy: str
-    stages: int = STAGES
-    image_size: int
-    classes: int
-    device: Device
-    precision: Precision = "float32"
-    batch_size: int = BATCH_SIZE
-    micro_batch: int = 32
-    lora_rank: int = Recipe().lora_rank
-
-    @property
-    def queue(self) -> Queue:
-        return self.device
-
-    def canonical(self, resolve: Callable[[str], Device]) -> Self:
-        return self.model_copy(update={"device": resolve(self.device)})
-
-
 TaskSpec = (
     DescribeSpec
     | RankSpec
@@ -503,6 +450,5 @@ TaskSpec = (
     | SlicesSpec
     | RobustnessSpec
     | EvidenceSpec
-    | MeasureSpec
 )
 """Every kind of task; `job` in the JSON tells which."""

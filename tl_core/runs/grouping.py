@@ -22,6 +22,7 @@ from tl_core.errors import Cancelled, GraftError, WeightsUnavailable
 from tl_core.hardware import available_mb
 from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.models.weights.obtain import available
+from tl_core.runs.process.devices import time_processor
 
 _NEEDED_MB = 1_000
 """Memory that must be free: what the first export of the backbone takes, or its run and the reduced pictures."""
@@ -105,7 +106,7 @@ def _seen(
     size = weights.input_size
     yield StageStarted(stage="preparing", title="Preparing the pictures")
     pixels = yield from load_pixels(dataset, manifest, size=size, interpolation=weights.interpolation, cache=cache)
-    yield from exported_backbone(backbone, weights.name, size, cache)
+    time_processor((yield from exported_backbone(backbone, weights.name, size, cache)))
     yield StageStarted(stage="features", title="Looking at every picture once")
     features = yield from frozen_features(pixels, backbone, weights.name, device="cpu", cache=cache, key=key)
     return _Seen(pixels, features)

@@ -71,9 +71,7 @@ def _say_what_it_takes(plan: Plan, *, done: int) -> Generator[Event, None, None]
     from tl_core.training.speed.estimate import memory_warning
 
     found = estimated(after(plan.spec, done), plan.dataset, prepared=True)
-    yield Notice(
-        message=f"From here it should take {found}" + (f" and {found.memory} of memory." if found.memory else ".")
-    )
+    yield Notice(message=f"From here it should take {found} and {found.memory} of memory.")
     too_much = memory_warning(found, available_mb(plan.spec.device))
     if too_much:
         yield Notice(level="warning", message=too_much)

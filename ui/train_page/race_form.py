@@ -13,7 +13,7 @@ from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.strategies.strategies import misfit, strategies
 from ui import actions
 from ui.places import TRAIN, Here
-from ui.train_page import backbones, measuring
+from ui.train_page import backbones
 from ui.train_page.proposal import Proposal
 from ui.words import duration, plain, plural, strategy_title
 
@@ -29,7 +29,6 @@ def start(here: Here, dataset: DatasetFolder) -> None:
     wished = st.session_state.pop(_WISHED, None)
     if wished is None:
         return
-    measuring.stop(here)
     try:
         started = actions.once(
             here.workspace,

@@ -7,16 +7,13 @@ import streamlit as st
 from tl_core.models.weights import obtain
 from tl_core.runs.process.devices import cards_differ, expected_card, expected_device, room_mb, unusable_gpu
 from tl_core.runs.process.executor import works_here
-from tl_core.runs.store.store import Store
-from tl_core.runs.train.estimating import measured
 from tl_core.training.speed.estimate import Estimate, memory_warning
 from tl_core.training.strategies.advice import default_strategy
 from tl_core.training.strategies.strategies import AUTO, strategies
 from ui import drawing
 from ui.places import Here
-from ui.train_page import measuring
 from ui.train_page.proposal import Proposal
-from ui.words import DEVICE_WORDS, count, plain
+from ui.words import DEVICE_WORDS, plain
 
 
 def show(here: Here, proposal: Proposal, train_images: int) -> bool:
@@ -44,8 +41,6 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
         st.error(plain(" ".join(problems), longest=2000), icon=":material/error:")
         return False
     if pressed:
-        # Before anything that may draw the page anew: the press would be lost with this run of the script.
-        measuring.stop(here)
         return True
     card = expected_card() if device == "cuda" and works_here() and cards_differ() else None
     if card:
@@ -56,8 +51,6 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     too_much = memory_warning(found, room_mb(device))
     if too_much:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
-    elif not found.measured:
-        measuring.keep_trying(here, proposal)
     unused = unusable_gpu() if works_here() else None
     if unused:
         st.caption(f":material/developer_board_off: {plain(unused, longest=800)}")
@@ -69,16 +62,9 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
 
 
 def _sentence(proposal: Proposal, found: Estimate, device: str) -> str:
-    drawn = proposal.drawn()
-    learns = drawing.totals(drawn)
-    known = measured(proposal.spec, len(proposal.manifest.classes), Store.default().cache)
-    if known and any(block.learns == "part" for block in drawn):
-        learns = f"{count(known.peak_parameters)} of {count(sum(block.parameters for block in drawn))} parameters learn"
-    here = ", as measured here" if found.measured else ""
-    memory = f", {found.memory.removeprefix('about ')} of memory" if found.memory else ""
-    sentence = (
-        f":material/timer: {found} on {DEVICE_WORDS[device]}{here}{memory}; {learns.replace(' learn', ' will learn')}."
-    )
+    learns = drawing.totals(proposal.drawn()).replace(" learn", " will learn")
+    memory = found.memory.removeprefix("about ")
+    sentence = f":material/timer: {found} on {DEVICE_WORDS[device]}, {memory} of memory; {learns}."
     if proposal.strategy.pretrained and not obtain.available(proposal.network, proposal.options.weights):
         sentence += f" Before that it {obtain.availability(proposal.network, proposal.options.weights)}."
     return sentence

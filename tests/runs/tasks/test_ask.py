@@ -17,7 +17,7 @@ from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core import locks
 from tl_core.documents.events import Event
 from tl_core.documents.options import Device, TrainingOptions
-from tl_core.documents.tasks import DescribeSpec, MeasureSpec, Ranking, RankSpec, TaskSpec
+from tl_core.documents.tasks import DescribeSpec, Ranking, RankSpec, TaskSpec
 from tl_core.errors import InUse, NotFound, SpecError, UnknownName
 from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.start import jobs
@@ -160,8 +160,7 @@ def test_what_needs_the_device_waits_for_it_and_the_other_questions_for_each_oth
     train("slow")
     queue = Store.default().queue / "cpu"
     until(lambda: locks.held(queue / "lock"))
-    measured = MeasureSpec(backbone="resnet18", weights="a", strategy="lp_ft", image_size=96, classes=2, device="cpu")
-    waiting = [rank("answer"), ask(workspace, measured)]
+    waiting = [rank("answer"), rank("slow")]
     described = ask(workspace, DescribeSpec(network="answer"))
     until(lambda: described.status().final)
     assert described.status().state == "succeeded"

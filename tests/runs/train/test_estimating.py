@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tl_core.documents.events import EVENT, ReadingTimed
+from tl_core.documents.gpu_card import Processor
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.spec import ExpectedSeconds
+from tl_core.documents.spec import Expected
 from tl_core.hardware import machine
-from tl_core.models.graphs.export import backbone_key
-from tl_core.models.registry import network
 from tl_core.runs.store import version_files
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
@@ -29,12 +27,11 @@ def former_run(like: RunFolder, number: int, slower: float, **changed: object) -
     run = RunFolder(like.path.with_name(f"{number:016}"))
     shutil.copytree(like.path, run.path)
     seconds = {"preparing": 10.0, "features": 20.0, "training": 5.0, "export": 5.0, "evaluation": 5.0}
-    expected = ExpectedSeconds.model_validate(
-        {"machine": machine("cpu"), "measured": False, "seconds": seconds, **changed}
-    )
+    expected = Expected.model_validate({"machine": machine("cpu"), "seconds": seconds, "memory_mb": 500.0, **changed})
     run.write_spec(like.spec().model_copy(update={"expected": expected}))
     taken = {stage: slower * value for stage, value in seconds.items()}
-    status = like.status().model_copy(update={"seconds": {**taken, "total": sum(taken.values())}})
+    more = {"seconds": {**taken, "total": sum(taken.values())}, "peak_memory_mb": 100.0 * slower}
+    status = like.status().model_copy(update=more)
     status.write(run.path / "status.json")
     return run
 
@@ -97,39 +94,38 @@ def test_an_estimate_reads_each_data_set_once_however_many_runs_there_are(
 
 def test_an_estimate_learns_from_the_latest_runs_of_this_machine(pets: DatasetFolder, pets_run: RunFolder) -> None:
     forget_what_it_took(pets_run)
-    (pets.path / "events.jsonl").unlink()
     spec = pets_run.spec()
     table = estimated(spec, pets)
     for number, slower in enumerate((4.0, 4.0, 200.0)):
         former_run(pets_run, number, slower)
     former_run(pets_run, 3, 0.3, machine="cuda: Another")
-    former_run(pets_run, 4, 0.3, measured=True)
     found = estimated(spec, pets)
     assert found.high / table.high == pytest.approx(4, rel=0.01), (
         "the median; one odd run and other machines do not count"
     )
     assert found.low / table.low == pytest.approx(4, rel=0.01)
+    assert found.memory_mb / table.memory_mb == pytest.approx(0.8, rel=0.01)
     noted = with_estimate(spec, pets).expected
     assert noted
     assert sum(noted.seconds.values()) < found.low, "what is noted is the sum before it was scaled"
 
 
-def test_a_first_run_is_expected_to_take_as_long_as_its_pictures_were_slow_to_read(
-    pets: DatasetFolder, pets_run: RunFolder
+def test_before_a_first_run_the_estimate_goes_by_how_fast_the_device_was_when_it_was_timed(
+    store: Path, pets: DatasetFolder, pets_run: RunFolder
 ) -> None:
     forget_what_it_took(pets_run)
-    spec, events = pets_run.spec(), pets.path / "events.jsonl"
+    spec = pets_run.spec()
 
-    def said(here: str, slowness: float) -> float:
-        events.write_bytes(EVENT.dump_json(ReadingTimed(machine=here, slowness=slowness)) + b"\n")
+    def high(here: str, slowness: float) -> float:
+        Processor(machine=here, slowness=slowness).write(store / "processor.json")
         return estimated(spec, pets).high
 
-    usual = said(machine("cpu"), 1.0)
-    assert said(machine("cpu"), 5.0) == pytest.approx(5 * usual)
-    assert said(machine("cpu"), 1e6) == pytest.approx(16 * usual)
-    assert said("cpu: Another, 64 cores", 5.0) == usual
+    usual = high(machine("cpu"), 1.0)
+    assert high(machine("cpu"), 5.0) == pytest.approx(5 * usual)
+    assert high(machine("cpu"), 1e6) == pytest.approx(16 * usual)
+    assert high("cpu: Another, 64 cores", 5.0) == usual
     former_run(pets_run, 0, 2.0)
-    assert said(machine("cpu"), 5.0) == pytest.approx(2 * usual, rel=0.01), "what runs took tells more"
+    assert high(machine("cpu"), 5.0) == pytest.approx(2 * usual, rel=0.01), "what runs took tells more"
 
 
 def test_an_estimate_reads_a_run_that_has_ended_once(
@@ -152,17 +148,3 @@ def test_the_export_of_the_backbone_counts_where_it_is_still_to_come(
     assert "backbone" not in before.stages
     assert after.stages["backbone"] > 3
     assert after.low > before.low
-
-
-def test_an_export_that_another_process_works_at_may_be_over_soon(
-    store: Path, pets: DatasetFolder, pets_run: RunFolder
-) -> None:
-    spec = pets_run.spec()
-    there = estimated(spec, pets)
-    shutil.rmtree(store / "cache" / "backbones")
-    key = backbone_key(network(spec.backbone), spec.weights, spec.image_size)
-    with Store.default().cache.entry("backbones", key):
-        soon = estimated(spec, pets)
-    assert (soon.low, soon.stages) == (there.low, there.stages)
-    assert soon.high == pytest.approx(estimated(spec, pets).high)
-    assert soon.high > there.high

@@ -9,7 +9,7 @@ import pytest
 from tl_core.documents.events import Notice
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import TrainingOptions
-from tl_core.documents.spec import ExpectedSeconds
+from tl_core.documents.spec import Expected
 from tl_core.errors import DeviceError, SpecError
 from tl_core.runs.process import devices
 from tl_core.runs.start.training_spec import spec_of
@@ -114,7 +114,7 @@ def test_a_run_that_is_finished_on_another_device_says_so(
 ) -> None:
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
     monkeypatch.setattr(resolve, "load_pixels", lambda *pictures, **size: iter(()))
-    expected = ExpectedSeconds(machine=trained_on, measured=False, seconds={})
+    expected = Expected(machine=trained_on, seconds={}, memory_mb=1)
     was = {"expected": expected, "estimated_seconds": (1.0, 2.0), "precision": "float16"}
     run = RunFolder(tmp_path / "run")
     run.write_spec(spec_of(TrainingOptions(strategy="lp_ft"), dataset).model_copy(update=was))

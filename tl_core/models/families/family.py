@@ -28,6 +28,24 @@ def held(path: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Billions of multiply-adds per second, counted as in the network's row."""
+
+    forward: float
+    """Speed of a frozen forward pass: in ONNX Runtime on one core of a CPU, in torch on another device."""
+    step: float
+    """Speed of a training step, forward and backward, through the whole network; only forward multiply-adds are counted."""
+    late_step: float
+    """Speed of a training step where the first stages are frozen: small maps need fewer bytes for each multiply-add."""
+
+
+CONVOLUTIONS = Speed(forward=50.0, step=12.0, late_step=14.0)
+DEPTHWISE = Speed(forward=35.0, step=3.5, late_step=12.0)
+"""Depthwise convolutions move many bytes for little work."""
+MATRICES = Speed(forward=50.0, step=15.0, late_step=15.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """Consecutive modules that are frozen or trained together."""
 
@@ -88,6 +106,13 @@ class Family:
     linear_blocks: bool = False
     """Whether most of the blocks' weights are in linear layers, without attention, as in ConvNeXt or MLP-Mixer. Convolutions of size 1
     do not count: for networks that have those instead (timm's `convnext_nano`), the estimate for convolutions is as good."""
+    speed: Speed | None = None
+    """Speed on one core of a processor, where that of its kind of layers is no good estimate."""
+    channels_last: tuple[str, ...] = ()
+    """Devices on which a training step is faster with the channels last in memory. On `cpu` by steps on a processor with AVX-512
+    (PyTorch 2, float32; they take 0.67 to 0.93 of the time), on `cuda` by timm's tables of training on an RTX 3090 with and without it
+    (results/benchmark-train-amp-*-pt112: 1.1 to 1.6 times as many images, but 0.3 to 0.7 for RegNet). Contiguous where nobody measured,
+    and where it makes no difference."""
     batch_norm: bool = True
     """Whether the network has batch norm; networks without it need smaller learning rates."""
     auxiliary: tuple[Auxiliary, ...] = ()
@@ -114,6 +139,11 @@ class Family:
         In Swin and MaxViT, one window of the last stage holds the whole map of a picture of usual size.
         """
         return self.transformer
+
+    @property
+    def core_speed(self) -> Speed:
+        """Speed on one core of a processor (2.5 GHz, AVX-512); real ones differ from it by a factor of up to two."""
+        return self.speed or (MATRICES if self.matrix_products else CONVOLUTIONS)
 
     @property
     def matrix_products(self) -> bool:

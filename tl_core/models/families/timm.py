@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tl_core.models.families.family import Family, Stage, stages
+from tl_core.models.families.family import DEPTHWISE, Family, Speed, Stage, stages
 
 OPTIONS: tuple[tuple[str, object], ...] = (("num_classes", 1000),)
 """Build the network with a head for 1,000 classes even where the weights have none: the layers below are the same."""
@@ -101,6 +101,8 @@ TIMM: tuple[Family, ...] = (
         tail=("global_pool",),
         head="classifier",
         linear_on_pooled=True,
+        speed=Speed(forward=40.0, step=5.0, late_step=12.0),
+        channels_last=("cpu", "cuda"),
         options=OPTIONS,
     ),
     Family(
@@ -116,6 +118,8 @@ TIMM: tuple[Family, ...] = (
         tail=("@pool:conv_head,norm_head",),
         head="classifier",
         linear_on_pooled=False,
+        speed=DEPTHWISE,
+        channels_last=("cpu",),
         options=OPTIONS,
     ),
     Family(

@@ -5,7 +5,7 @@ Where the depth of a network changes its module paths, a small function writes t
 
 from __future__ import annotations
 
-from tl_core.models.families.family import FLATTEN, VIT_TOKENS, Auxiliary, Family, Stage, stages
+from tl_core.models.families.family import DEPTHWISE, FLATTEN, VIT_TOKENS, Auxiliary, Family, Speed, Stage, stages
 
 
 def _features(*ranges: tuple[int, int]) -> tuple[tuple[str, ...], ...]:
@@ -37,6 +37,7 @@ def _vgg(name: str, convolutions: tuple[int, ...], norm: bool) -> Family:
         tail=("avgpool", FLATTEN, *(f"classifier.{index}" for index in range(6))),
         head="classifier.6",
         linear_on_pooled=False,
+        channels_last=("cpu", "cuda"),
         batch_norm=norm,
     )
 
@@ -53,6 +54,7 @@ def _squeezenet(name: str, *ranges: tuple[int, int]) -> Family:
         head="classifier.1",
         head_trailing=(1, 1),
         linear_on_pooled=True,
+        channels_last=("cpu",),
         batch_norm=False,
     )
 
@@ -67,10 +69,14 @@ def _mobilenet_v3(name: str, *ranges: tuple[int, int]) -> Family:
         tail=("avgpool", FLATTEN, "classifier.0", "classifier.1", "classifier.2"),
         head="classifier.3",
         linear_on_pooled=False,
+        speed=Speed(forward=30.0, step=3.0, late_step=10.0),
+        channels_last=("cpu", "cuda"),
     )
 
 
-def _efficientnet(name: str, architecture: str, last: int, networks: tuple[str, ...]) -> Family:
+def _efficientnet(
+    name: str, architecture: str, last: int, networks: tuple[str, ...], speed: Speed | None = None
+) -> Family:
     """An EfficientNet; `last` is the number of its last stage of blocks, to which the last convolution belongs."""
     return Family(
         name=name,
@@ -81,6 +87,8 @@ def _efficientnet(name: str, architecture: str, last: int, networks: tuple[str, 
         tail=("avgpool", FLATTEN, "classifier.0"),
         head="classifier.1",
         linear_on_pooled=True,
+        speed=speed,
+        channels_last=("cpu", "cuda"),
     )
 
 
@@ -140,6 +148,8 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", FLATTEN),
         head="fc",
         linear_on_pooled=True,
+        speed=Speed(forward=85.0, step=23.0, late_step=23.0),
+        channels_last=("cpu", "cuda"),
     ),
     _mobilenet_v3("mobilenet_v3_large", (0, 0), (1, 1), (2, 3), (4, 6), (7, 10), (11, 12), (13, 16)),
     _mobilenet_v3("mobilenet_v3_small", (0, 0), (1, 1), (2, 3), (4, 6), (7, 8), (9, 12)),
@@ -153,6 +163,7 @@ TORCHVISION: tuple[Family, ...] = (
         linear_on_pooled=False,
         pooled_norm="classifier.0",
         linear_blocks=True,
+        speed=Speed(forward=53.0, step=15.0, late_step=15.0),
         batch_norm=False,
     ),
     Family(
@@ -196,6 +207,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("@mean",),
         head="classifier",
         linear_on_pooled=True,
+        channels_last=("cpu", "cuda"),
         old_names=((r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),),
     ),
     Family(
@@ -211,6 +223,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", FLATTEN, "dropout"),
         head="fc",
         linear_on_pooled=True,
+        channels_last=("cpu",),
         auxiliary=(Auxiliary(head="aux1.fc2", features=1024), Auxiliary(head="aux2.fc2", features=1024)),
         options=(("aux_logits", True), ("init_weights", False)),
     ),
@@ -230,6 +243,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", "dropout", FLATTEN),
         head="fc",
         linear_on_pooled=True,
+        channels_last=("cpu", "cuda"),
         map_places=(37, 32),
         auxiliary=(Auxiliary(head="AuxLogits.fc", features=768),),
         options=(("aux_logits", True), ("init_weights", False)),
@@ -244,6 +258,8 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("@mean", "classifier.0"),
         head="classifier.1",
         linear_on_pooled=True,
+        speed=DEPTHWISE,
+        channels_last=("cpu", "cuda"),
     ),
     Family(
         name="mnasnet",
@@ -259,6 +275,8 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("@mean", "classifier.0"),
         head="classifier.1",
         linear_on_pooled=True,
+        speed=DEPTHWISE,
+        channels_last=("cpu", "cuda"),
     ),
     Family(
         name="shufflenet_v2",
@@ -268,8 +286,12 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("@mean",),
         head="fc",
         linear_on_pooled=True,
+        speed=DEPTHWISE,
+        channels_last=("cpu",),
     ),
-    _efficientnet("efficientnet", "efficientnet", 7, tuple(f"efficientnet_b{number}" for number in range(8))),
+    _efficientnet(
+        "efficientnet", "efficientnet", 7, tuple(f"efficientnet_b{number}" for number in range(8)), DEPTHWISE
+    ),
     _efficientnet("efficientnet_v2_s", "efficientnet_v2", 6, ("efficientnet_v2_s",)),
     _efficientnet("efficientnet_v2", "efficientnet_v2", 7, ("efficientnet_v2_m", "efficientnet_v2_l")),
     Family(
@@ -283,6 +305,7 @@ TORCHVISION: tuple[Family, ...] = (
         tail=("avgpool", FLATTEN),
         head="fc",
         linear_on_pooled=True,
+        channels_last=("cpu",),
     ),
     _vit(12, ("vit_b_16", "vit_b_32")),
     _vit(24, ("vit_l_16", "vit_l_32")),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tl_core.errors import ModelError
 from tl_core.models.build import Parts, take_apart
-from tl_core.models.families.family import FLATTEN, Auxiliary, Family, MapLayout, Stage
+from tl_core.models.families.family import DEPTHWISE, FLATTEN, Auxiliary, Family, MapLayout, Stage
 from tl_core.models.families.timm import OPTIONS
 
 TOLERANCE = 1e-4
@@ -228,12 +228,15 @@ def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -
     pooled = spatial.mean((2, 3))
     linear = pooled.shape == embedding.shape and _same(pooled, embedding)
     stages = nn.ModuleList(stage for _, stage in parts.stages)
+    products = family.transformer or _mostly_linear(stages)
+    depthwise = any(part.groups == part.in_channels > 1 for part in stages.modules() if isinstance(part, nn.Conv2d))
     return replace(
         family,
         map_layout=layout,
         prefix_tokens=prefix,
         linear_on_pooled=linear,
-        linear_blocks=not family.transformer and _mostly_linear(stages),
+        linear_blocks=products and not family.transformer,
+        speed=DEPTHWISE if depthwise and not products else None,
     )
 
 

@@ -21,11 +21,12 @@ from typing import Literal, NamedTuple, cast
 
 from tl_core import children, locks, settings
 from tl_core.disk import modified
-from tl_core.documents.gpu_card import Card
-from tl_core.documents.options import Device
+from tl_core.documents.gpu_card import Card, Processor
+from tl_core.documents.options import DEFAULT_NETWORK, Device
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError, DocumentError, GraftError, NotFound, UnknownName
 from tl_core.hardware import Gpu, available_mb, boot_id, driver_version, gpu_machine, gpus, machine, use_gpu
+from tl_core.models import registry
 
 RealDevice = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
@@ -38,6 +39,8 @@ _FAILED_FOR = 3600.0
 """Seconds after which a card that did not work is tried again: its driver may have been starting."""
 _CPU_AT_ONCE = 16
 """Images that go through a network together on a processor."""
+_PROCESSOR = "processor.json"
+"""File of the store that says how fast the processor is."""
 _WHEELS = "https://download.pytorch.org/whl/cu126"
 """PyTorch for CUDA 12.6, the one that runs with most drivers and on most cards."""
 _OLDEST_CARD = (7, 5)
@@ -127,6 +130,42 @@ def machine_of(device: RealDevice) -> str:
     """`machine` of `device`; on a GPU, of the card of `expected_card`."""
     card = expected_card() if device == "cuda" else None
     return gpu_machine(card.name) if card else machine(device)
+
+
+def slowness(device: RealDevice) -> float:
+    """How many times as long as in the table of speeds `device` took when it was timed once; 1 where it was not."""
+    if device == "cuda":
+        card = expected_card()
+        return card.slowness if card else 1.0
+    processor = _processor() if device == "cpu" else None
+    return processor.slowness if processor else 1.0
+
+
+def time_processor(exported: Path) -> None:
+    """Time the embedded backbone, exported to the folder `exported`, on this processor, unless that was done before.
+
+    It takes less than a second. Other work on the machine makes the answer too large, which counts until the first run has ended.
+    """
+    if _processor() is not None:
+        return
+    from tl_core.models.graphs.export import ONNX_NAME
+    from tl_core.training.frozen.onnx_runtime import seconds_an_image
+    from tl_core.training.speed.estimate import forward_seconds
+
+    network = registry.network(DEFAULT_NETWORK)
+    size = network.weights_row().input_size
+    slowness = seconds_an_image(exported / ONNX_NAME, size) / forward_seconds(network, size, "cpu")
+    # Without a store that can be written to, nothing is kept.
+    with suppress(OSError, GraftError):
+        Processor(machine=machine("cpu"), slowness=round(slowness, 3)).write(settings.store_folder() / _PROCESSOR)
+
+
+def _processor() -> Processor | None:
+    """What was timed on this processor; None where nothing was."""
+    with suppress(OSError, GraftError):
+        processor = Processor.read(settings.store_folder() / _PROCESSOR)
+        return processor if processor.machine == machine("cpu") else None
+    return None
 
 
 def room_mb(device: RealDevice) -> float | None:

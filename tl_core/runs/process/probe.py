@@ -6,6 +6,7 @@ It is a process of its own because an error in CUDA ends every later use of the 
 from __future__ import annotations
 
 import sys
+import time
 from importlib import import_module
 from typing import Any, get_args
 
@@ -17,6 +18,8 @@ from tl_core.errors import memory_ran_out
 
 _TOLERANCE = 0.01
 """Largest error of a result, as a share of its largest value; rounding to bfloat16 alone gives 0.004."""
+_SIDE, _SECONDS = 2048, 0.00125
+"""Rows of the square matrices whose product in float32 is timed, and its seconds on the GPU of the table of speeds: 14 teraflops."""
 _BUSY = "busy or unavailable"
 """What CUDA says of a GPU that another process has for itself."""
 
@@ -32,6 +35,7 @@ def probed() -> Card:
             name=found.name, capability=(found.major, found.minor), memory_mb=round(found.total_memory / 1e6, 1)
         )
         works = tuple(precision for precision in get_args(Precision) if _computes(torch, precision))
+        card = card.model_copy(update={"slowness": _slowness(torch) if works else 1.0})
     except Exception as error:  # noqa: BLE001 - whatever torch raises is the answer
         if card.name and (memory_ran_out(error) or _BUSY in str(error)):
             return card.model_copy(update={"precisions": _of_generation(card.capability), "tried": False})
@@ -63,6 +67,18 @@ def _computes(torch: Any, precision: Precision) -> bool:
         np.abs(own - right_one).max() <= _TOLERANCE * np.abs(right_one).max()
         for own, right_one in zip(found, expected, strict=True)
     )
+
+
+def _slowness(torch: Any) -> float:
+    """Time of a matrix product in float32, the shortest of a few, divided by that on the GPU of the table of speeds."""
+    matrix, seconds = torch.zeros(_SIDE, _SIDE, device="cuda"), []
+    for _ in range(8):
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        matrix @ matrix
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begun)
+    return round(min(seconds) / _SECONDS, 3)
 
 
 def _of_generation(capability: tuple[int, int]) -> tuple[Precision, ...]:

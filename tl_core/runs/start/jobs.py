@@ -33,7 +33,7 @@ from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.store.usage import expected_bytes
 from tl_core.runs.train.resolve import after, outlook
 from tl_core.serving.bundle_files import TENSORS
-from tl_core.training.speed.left import Taken
+from tl_core.training.speed.taken import Taken
 from tl_core.training.strategies.strategies import strategies
 
 _DEFAULTS = TrainingOptions()

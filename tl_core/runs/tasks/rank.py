@@ -17,15 +17,14 @@ from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.errors import Cancelled, DiskFull, GraftError, ModelError
-from tl_core.models.graphs.export import ONNX_NAME, exported_backbone
+from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.registry import Network, network
-from tl_core.runs.process.devices import resolve_device
+from tl_core.runs.process.devices import resolve_device, slowness
 from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.tasks.subject import dataset_of
 from tl_core.training.frozen.features import computed_key, features_before, features_key, frozen_features
-from tl_core.training.speed.expected import forward_seconds
-from tl_core.training.speed.graph_times import frozen_seconds
+from tl_core.training.speed.estimate import forward_seconds
 from tl_core.training.transferability import MOST_IMAGES, stratified, transferability
 
 
@@ -109,11 +108,6 @@ def _score(
         )
         features = every[pictures.scored]
     found = transferability(features, pictures.labels[pictures.scored], spec.seed)
-    if device == "cpu":
-        exported = yield from exported_backbone(backbone, weights.name, size, cache)
-        a_picture = frozen_seconds(exported / ONNX_NAME, size)
-    else:
-        a_picture = forward_seconds(backbone, size, device)
     return RankedBackbone(
         backbone=backbone.name,
         weights=weights.name,
@@ -121,5 +115,5 @@ def _score(
         interval=found.interval,
         logme=found.logme,
         similar=found.similar,
-        seconds=a_picture * len(pixels),
+        seconds=slowness(device) * forward_seconds(backbone, size, device) * len(pixels),
     )

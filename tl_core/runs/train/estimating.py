@@ -1,4 +1,4 @@
-"""How long a run will take and how much memory it needs, from its spec and from what this machine measured before."""
+"""How long a run will take and how much memory it needs, from its spec and from what earlier runs took here."""
 
 from __future__ import annotations
 
@@ -12,45 +12,19 @@ from typing import NamedTuple
 from tl_core.data.cache import Cache
 from tl_core.data.pixel_arrays import origin, pixels_key
 from tl_core.disk import read_once
-from tl_core.documents.events import ReadingTimed
 from tl_core.documents.job import JobSpec
-from tl_core.documents.spec import ExpectedSeconds, TrainSpec
-from tl_core.documents.tasks import FindRateSpec, Measurement, MeasureSpec, RankSpec
+from tl_core.documents.spec import Expected, TrainSpec
+from tl_core.documents.tasks import FindRateSpec, RankSpec
 from tl_core.errors import GraftError
-from tl_core.hardware import machine
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import computes, expected_device, machine_of
+from tl_core.runs.process.devices import computes, expected_device, machine_of, slowness
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.training.frozen.features import features_key
-from tl_core.training.speed import measure
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
-from tl_core.training.speed.learned import MOST_RUNS, Former, factors
+from tl_core.training.speed.taken import MOST_RUNS, Former, factors, memory_factor
 from tl_core.training.strategies.strategies import WHOLE_NETWORK, strategy, tuned
-
-
-def measure_question(spec: TrainSpec, classes: int) -> MeasureSpec:
-    """What to ask of this machine to know how long the run of `spec` will take here."""
-    device = expected_device(spec.device)
-    return MeasureSpec(
-        backbone=spec.backbone,
-        weights=spec.weights,
-        strategy=spec.strategy,
-        stages=spec.stages,
-        image_size=spec.image_size,
-        classes=classes,
-        device=device,
-        batch_size=spec.batch_size,
-        lora_rank=spec.recipe.lora_rank,
-        **computes(device, spec.batch_size)._asdict(),
-    )
-
-
-def measured(spec: TrainSpec, classes: int, cache: Cache) -> Measurement | None:
-    """What this machine measured before for the run of `spec`; None where it did not."""
-    asked = measure_question(spec, classes)
-    return measure.known(asked, cache, here=machine_of(expected_device(spec.device)))
 
 
 def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False) -> Estimate:
@@ -59,24 +33,25 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
     What the cache holds already takes no time, as far as jobs of this workspace have computed it: how long a run takes must
     not tell that somebody else has the same pictures. `prepared`: this run has prepared its pictures.
 
-    The sum is scaled by what the latest runs of this workspace took on the same machine and device. Without any, that of the table is
-    scaled by how fast the pictures were read.
+    Time and memory are scaled by what the latest runs of this workspace took on the same machine and device; without any, time by how
+    fast the device was when it was timed.
     """
     manifest = dataset.manifest()
     if spec.continues and strategy(spec.strategy).thaws:
         # All stages have joined already.
         spec = spec.model_copy(update={"strategy": WHOLE_NETWORK})
-    asked, cache = measure_question(spec, len(manifest.classes)), Workspace(dataset.workspace_folder).store.cache
-    here = machine_of(expected_device(spec.device))
-    kept, known = _kept(spec, dataset, cache), measure.known(asked, cache, here=here)
-    former = islice(_former_runs(Workspace(dataset.workspace_folder), here, measured=known is not None), MOST_RUNS)
+    device = expected_device(spec.device)
+    spec = spec.model_copy(update={"device": device, **computes(device, spec.batch_size)._asdict()})
+    workspace, kind = Workspace(dataset.workspace_folder), (spec.backbone, spec.strategy)
+    kept = _kept(spec, dataset, workspace.store.cache)
+    former = list(islice(_former_runs(workspace, machine_of(device)), MOST_RUNS))
     return estimate(
         spec,
-        asked,
         images=len(manifest.images),
-        measured=known,
+        classes=len(manifest.classes),
         kept=replace(kept, pixels=prepared or kept.pixels),
-        factors=factors(list(former), slowness=None if known else _slowness(dataset), device=asked.device),
+        factors=factors(former, kind, device=device, processor=slowness("cpu"), gpu=slowness(device)),
+        memory_factor=memory_factor(former, kind),
     )
 
 
@@ -84,8 +59,8 @@ def with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
     """`spec`, whose strategy is a row of the table, with what the run is expected to take on this machine."""
     found = estimated(spec, dataset)
     seconds = {stage: round(expected, 3) for stage, expected in found.stages.items()}
-    expected = ExpectedSeconds(
-        machine=machine_of(expected_device(spec.device)), measured=found.measured, seconds=seconds
+    expected = Expected(
+        machine=machine_of(expected_device(spec.device)), seconds=seconds, memory_mb=round(found.table_mb, 1)
     )
     return spec.model_copy(
         update={"estimated_seconds": (round(found.low, 1), round(found.high, 1)), "expected": expected}
@@ -99,18 +74,18 @@ def estimated_with(spec: TrainSpec, name: str, dataset: DatasetFolder) -> Estima
     return estimated(spec.model_copy(update=own), dataset)
 
 
-def _former_runs(workspace: Workspace, here: str, *, measured: bool) -> Iterator[Former]:
-    """Runs of `workspace` that succeeded on the machine and device `here`, the latest first, whose sum was `measured` or not."""
+def _former_runs(workspace: Workspace, here: str) -> Iterator[Former]:
+    """Runs of `workspace` that succeeded on the machine and device `here`, the latest first."""
     for run in workspace.runs():
         with suppress(OSError):
-            known = _former(run.status_file)
-            if known and (known[0].machine, known[0].measured) == (here, measured):
-                yield known[1]
+            former = _former(run.status_file)
+            if former and former[0] == here:
+                yield former[1]
 
 
 @read_once(1024)
-def _former(status_file: Path) -> tuple[ExpectedSeconds, Former] | None:
-    """What the run of that status was expected to take and took; None where it has not succeeded, or that was not noted."""
+def _former(status_file: Path) -> tuple[str, Former] | None:
+    """Machine of the run of that status, and what it was expected to take and took; None where it has not succeeded, or that was not noted."""
     with suppress(GraftError):
         folder = RunFolder(status_file.parent)
         status, spec = folder.status(), folder.spec()
@@ -120,22 +95,12 @@ def _former(status_file: Path) -> tuple[ExpectedSeconds, Former] | None:
             if spec.recipe.patience and strategy(spec.strategy).takes_steps:
                 # It may have stopped before the epochs that were expected.
                 taken.pop("training", None)
-            return spec.expected, Former(spec.expected.seconds, taken)
+            # On a GPU, what was expected is the GPU's own memory, and what was noted is that of the worker.
+            peak = status.peak_memory_mb if spec.device == "cpu" else None
+            memory = peak / spec.expected.memory_mb if peak else None
+            former = Former((spec.backbone, spec.strategy), spec.expected.seconds, taken, memory)
+            return spec.expected.machine, former
     return None
-
-
-def _slowness(dataset: DatasetFolder) -> float | None:
-    """How many times as long as expected this machine took for the pictures of `dataset`; None where it was not timed here."""
-    with suppress(OSError):
-        timed = _reading_timed(dataset.path / "events.jsonl")
-        return timed.slowness if timed and timed.machine == machine("cpu") else None
-    return None
-
-
-@read_once(64)
-def _reading_timed(events_file: Path) -> ReadingTimed | None:
-    events, _ = DatasetFolder(events_file.parent).events()
-    return next((event for event in reversed(events) if isinstance(event, ReadingTimed)), None)
 
 
 class _Input(NamedTuple):
@@ -158,11 +123,10 @@ def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
     features = [features_key(one, network(wanted.backbone), wanted.weights, wanted.image_size) for one in manifests]
     # A backbone is made of public weights alone, so it is no secret whether it was exported.
     backbone = backbone_key(network(wanted.backbone), wanted.weights, wanted.image_size)
-    exported = cache.get("backbones", backbone) is not None
     held = Kept(
         pixels=any(cache.get("pixels", key) for key in pixels),
         features=any(cache.get("features", key) for key in features),
-        backbone="yes" if exported else "soon" if cache.filling("backbones", backbone) else "no",
+        backbone=cache.get("backbones", backbone) is not None,
     )
     source = dataset.spec()
     if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):

@@ -92,7 +92,7 @@ def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
         # The worker meets the same and says it.
         return Outlook()
     seconds = round((found.low + found.high) / 2, 1)
-    if expected.device != "cpu" or found.memory_mb is None:
+    if expected.device != "cpu":
         # On a GPU, the estimate is of the GPU's own memory.
         return Outlook(seconds=seconds)
     most = most_memory_mb()

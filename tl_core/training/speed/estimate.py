@@ -1,7 +1,8 @@
 """How long a run will take and how much memory it needs, before it starts. Imports no torch.
 
-The sum rests on what this machine measured (`speed.measure`), else on a table of speeds (`speed.expected`). Each of its stages is
-scaled by what earlier runs took here (`speed.learned`).
+The sum rests on the row of the network and on a table of speeds. The table was measured on two cores (2.5 GHz, AVX-512); for GPUs it
+holds published figures. Each stage of the sum is scaled by what earlier runs took here (`speed.taken`), or, before the first one, by
+how fast the device computed one thing (`runs.process.devices.slowness`).
 """
 
 from __future__ import annotations
@@ -10,49 +11,70 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.tasks import Measurement, MeasureSpec
 from tl_core.errors import GraftError
 from tl_core.hardware import cores
 from tl_core.models import registry
+from tl_core.models.families.family import Speed
 from tl_core.models.registry import Network
+from tl_core.training.frozen.onnx_runtime import BATCH
 from tl_core.training.head.solver import IN_MEMORY
-from tl_core.training.speed.expected import expected, forward_seconds
 from tl_core.training.strategies import strategies
-from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, Strategy, misfit
+from tl_core.training.strategies.schedules import phases
+from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, Strategy, frozen_stages, misfit
 
 TRAIN, HELD_OUT = 0.7, 0.15
 """Share of the images in the training split, and in each of the other two splits."""
-ROUGH = (0.6, 1.8)
-"""Factors of the sum, from and to, where it rests on the table."""
-MEASURED = (0.75, 1.35)
-"""Factors of the sum, from and to, where it rests on a measurement."""
+LOW, HIGH = 0.6, 1.8
+"""Factors of the sum, from and to: wider, a range would tell nobody anything."""
 
 _SURELY = 1.5
 """Factor by which a run must be expected to take more memory than it may, before it is refused: an estimate may be too high."""
+_DEVICES: Mapping[str, Speed] = MappingProxyType(
+    {
+        "cuda": Speed(forward=3_000.0, step=1_000.0, late_step=1_000.0),
+        "mps": Speed(forward=400.0, step=120.0, late_step=120.0),
+    }
+)
+"""Speed of a whole GPU; that of one core of a processor is a field of the family."""
+_MOST_CORES = 8
+"""With more cores than these, small batches do not become faster."""
 _DECODED_A_CORE = 240.0
 """Photos of about a megapixel that one core decodes and scales per second."""
 _FIT = 6e-8
 """Seconds of the logistic fit for each training image, feature and class, with all penalties of its path."""
 _HEADS = 5
 """Factor by which cross-validation takes longer than one such fit."""
+_START: Mapping[str, float] = MappingProxyType({"cpu": 1.5, "cuda": 12.0, "mps": 10.0})
+"""Seconds for starting the worker and importing."""
+_TORCH_START = 3.0
+"""Further seconds where a run on a CPU needs torch."""
 _BACKBONE, _BACKBONE_MILLION = 6.0, 0.03
 """Seconds for importing torch and exporting a pretrained backbone, and further ones for each million of its parameters."""
+_EXPORT = 8.0
+"""Seconds for writing the trained network anew."""
 _TORCH = 4.0
 """Seconds for importing torch, where only the head's gradient steps need it."""
 _ADAM = 2e-9
 """Seconds of the head's gradient steps for each training image, feature, class and epoch."""
-_LAYOUT_IMAGES = 48
-"""Images in the steps that choose a memory layout, where no measurement chose it before."""
+_FEWER_LEARN = 0.85
+"""Factor of a step's time where few parameters learn: the gradient still passes through every layer."""
+_SCORED = 1 / 3
+"""Share of a step's time that scoring an image takes."""
 _GPU_TOGETHER = 32
 """Images that go through the network together on a GPU for which the memory is said."""
 _COMPARED = 16
 """Held-out images that the delivered classifier answers on the processor, too, where a GPU answers all of them."""
 _LOOKED_AT = 128
 """Images whose gradient decides which one stage is trained."""
+_BASE_MB: Mapping[str, float] = MappingProxyType({"head": 450.0, "steps": 900.0, "gpu": 700.0})
+"""Memory of a process that fits a head with ONNX Runtime, of one with torch, and of a GPU's context."""
+_OUTPUTS_KEPT = 25.0
+"""Values that a training step keeps for each value of a stage's output: the outputs of its inner layers."""
+_KEPT_A_LAYER = 1.4
+"""The same for each matrix product of a stage, in families of matrix products."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +83,8 @@ class Kept:
 
     pixels: bool
     features: bool
-    backbone: Literal["no", "soon", "yes"] = "no"
-    """The pretrained backbone, exported for this image size; "soon": some process exports it just now."""
+    backbone: bool = False
+    """The pretrained backbone, exported for this image size."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +102,14 @@ class Estimate:
 
     low: float
     high: float
-    memory_mb: float | None = None
+    memory_mb: float = 0.0
     """Peak memory of the worker, or of the GPU that it trains on."""
-    measured: bool = False
-    """Whether the estimate rests on a measurement of this machine."""
     lighter: tuple[Lighter, ...] = ()
     """Choices that take less memory, the smallest change first."""
     stages: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by stage, named as in `Status.seconds`, with all epochs and before they are scaled by what earlier runs took."""
+    """Seconds by stage, named as in `Status.seconds`, with all epochs and before they are scaled."""
+    table_mb: float = 0.0
+    """The memory before it is scaled."""
 
     def __str__(self) -> str:
         """The time in words, such as "20 to 60 seconds" or "2 to 5 minutes"."""
@@ -100,113 +122,124 @@ class Estimate:
         return f"{low} to {high} {unit}"
 
     @property
-    def memory(self) -> str | None:
-        """The memory in words, such as "about 1.4 GB"; None where it is not known."""
-        return None if self.memory_mb is None else f"about {_gigabytes(self.memory_mb)}"
+    def memory(self) -> str:
+        """The memory in words, such as "about 1.4 GB"."""
+        return f"about {_gigabytes(self.memory_mb)}"
 
 
 def estimate(
     spec: TrainSpec,
-    asked: MeasureSpec,
     *,
     images: int,
-    measured: Measurement | None,
+    classes: int,
     kept: Kept,
     factors: Mapping[str, float] = MappingProxyType({}),
+    memory_factor: float = 1.0,
 ) -> Estimate:
-    """Seconds and memory of the run of `spec` on `images` images in all, 70 % of them for training.
+    """Seconds and memory of the run of `spec`, whose device is a real one, on `images` images in all, 70 % of them for training.
 
-    `asked` is what this machine is asked to measure for the run, `measured` its answer where there is one, and `kept` what the
-    cache has already. `factors`, by stage: how many times as long as in the sum it takes here, as `learned.factors` finds. With early stopping the range begins with the smallest possible number of epochs.
+    `kept`: what the cache has already. `factors`, by stage: how many times as long as in the sum it takes here; `memory_factor` the same
+    for the memory. All epochs count, also where early stopping may save some.
 
     Raises:
         UnknownName: there is no such network or strategy.
     """
-    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
-    table = expected(asked)
-    speed = measured or table
+    stages = _stages(spec, images, classes, kept)
+    seconds = sum(factors.get(stage, 1.0) * taken for stage, taken in stages.items())
     # A step of a few pictures keeps the outputs of these only; on a GPU, more go together where they fit, and fewer where they do not.
-    train_images = max(1, math.ceil(TRAIN * images))
-    most = asked.batch_size if asked.device == "cpu" else min(asked.batch_size, _GPU_TOGETHER)
-    at_once = asked.model_copy(update={"micro_batch": min(asked.micro_batch, most, train_images)})
-    patience = spec.recipe.patience if strategy.takes_steps else 0
-    fewest = min(spec.epochs, patience + 1) if patience else spec.epochs
+    most = spec.batch_size if spec.device == "cpu" else min(spec.batch_size, _GPU_TOGETHER)
+    at_once = spec.model_copy(update={"micro_batch": min(spec.micro_batch, most, max(1, math.ceil(TRAIN * images)))})
 
-    on_cpu = asked.device == "cpu"
-    # Where stages learn, a GPU computes by torch what the exported backbone computes on a processor.
-    reads_backbone = not strategy.takes_steps or (on_cpu and strategy.head_start == "fitted")
-    exported = _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
-    waits = factors.get("backbone", 1.0) * exported if kept.backbone == "soon" and reads_backbone else 0.0
+    def memory(asked: TrainSpec) -> float:
+        features = _features_mb(registry.network(spec.backbone), images, spec.solver) if spec.device == "cpu" else 0.0
+        return memory_mb(asked, classes) + features
 
-    def stages(epochs: int) -> dict[str, float]:
-        found = {"preparing": speed.start_seconds, "export": speed.export_seconds, "evaluation": 0.0}
-        found["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
-        if kept.backbone == "no" and reads_backbone:
-            found["backbone"] = exported
-        if not strategy.takes_steps:
-            found["features"] = 0.0 if kept.features else images * speed.frozen_seconds
-            found["training"] = _head(network, images, asked.classes, epochs if spec.solver == "adam" else 0)
-            return found
-        found["preparing"] += 0.0 if measured else _LAYOUT_IMAGES * table.step_seconds
-        held_out = HELD_OUT * images
-        found["export"] += held_out * speed.frozen_seconds
-        found["evaluation"] += held_out * speed.frozen_seconds
-        if not on_cpu:
-            found["evaluation"] += min(_COMPARED, 2 * held_out) * forward_seconds(network, spec.image_size, "cpu")
-        # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
-        whole = speed.prefix_seconds if kept.features else speed.frozen_seconds
-        found["features"] = _passes(strategy, spec, speed, whole, images, epochs)
-        found["training"] = _steps(network, strategy, speed, images, epochs, asked.classes)
-        return found
-
-    def seconds(epochs: int) -> float:
-        return sum(factors.get(stage, 1.0) * found for stage, found in stages(epochs).items())
-
-    low, high = MEASURED if measured else ROUGH
-    # Memory of another choice is known from the table alone; a measurement shows by which factor the table is wrong here.
-    off = measured.memory_mb / table.memory_mb if measured else 1.0
-    features = _features_mb(network, images, spec.solver) if asked.device == "cpu" else 0.0
     return Estimate(
-        low=seconds(fewest) * low,
-        high=(seconds(spec.epochs) + waits) * high,
-        memory_mb=expected(at_once).memory_mb * off + features,
-        measured=measured is not None,
-        stages=stages(spec.epochs),
-        lighter=tuple(
-            Lighter(words, expected(smaller).memory_mb * off + features) for words, smaller in _lighter(at_once)
-        ),
+        low=seconds * LOW,
+        high=seconds * HIGH,
+        memory_mb=memory(at_once) * memory_factor,
+        lighter=tuple(Lighter(words, memory(smaller) * memory_factor) for words, smaller in _lighter(at_once)),
+        stages=stages,
+        table_mb=memory(at_once),
     )
 
 
-def _features_mb(network: Network, images: int, solver: str) -> float:
-    """Memory of the features while the head is fitted, megabytes; the features themselves are files."""
-    scaled = images * TRAIN * network.embedding_size * 4e-6
-    return 2 * scaled if solver == "adam" else min(scaled, IN_MEMORY / 1e6)
+def forward_seconds(network: Network, image_size: int, device: str) -> float:
+    """About how many seconds one image takes through the whole frozen network."""
+    return sum(_forward(network, image_size, device))
 
 
-def memory_warning(found: Estimate, available_mb: float | None) -> str | None:
+def memory_mb(spec: TrainSpec, classes: int) -> float:
+    """Peak memory of the run's steps, or of its frozen forward pass, in megabytes, without the features. Raises UnknownName."""
+    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
+    scale = _scale(network, spec.image_size)
+    weights = network.backbone_parameters * 4e-6
+    base = _BASE_MB["gpu" if spec.device != "cpu" else "steps" if strategy.takes_steps else "head"]
+    if not strategy.takes_steps:
+        largest = max(math.prod(shape) for shape in network.stage_shapes) * 4e-6 * scale
+        return base + 2 * weights + 4 * BATCH * largest
+    frozen = min(frozen for _, frozen in _starts(network, strategy, spec.stages))
+    bytes_a_value = 4 if spec.precision == "float32" else 2
+    outputs = sum(_kept(network, stage) for stage in range(frozen, len(network.stages))) * scale * bytes_a_value / 1e6
+    learning = sum(network.stage_parameters[frozen:]) + network.head_parameters(classes)
+    moments = 3 * 4e-6 * (learning if strategy.parameters == "all" else learning / 50)
+    return base + 3 * weights + moments + min(spec.micro_batch, spec.batch_size) * outputs
+
+
+def memory_warning(estimate: Estimate, available_mb: float | None) -> str | None:
     """A warning that names a choice that fits where `available_mb` is too little; None where it is enough or not known."""
-    if found.memory_mb is None or available_mb is None or found.memory_mb <= available_mb:
+    if available_mb is None or estimate.memory_mb <= available_mb:
         return None
-    return f"{_needs(found.memory_mb)}, and {_gigabytes(available_mb)} are free here. {_fitting(found, available_mb, 'free some memory, or use another machine')}"
+    return f"{_needs(estimate)}, and {_gigabytes(available_mb)} are free here. {_fitting(estimate, available_mb, 'free some memory, or use another machine')}"
 
 
-def memory_refusal(found: Estimate, most_mb: float) -> str | None:
+def memory_refusal(estimate: Estimate, most_mb: float) -> str | None:
     """Why the run is not started where it is expected to take far more than the `most_mb` that one job may have; else None."""
-    if found.memory_mb is None or found.memory_mb <= _SURELY * most_mb:
+    if estimate.memory_mb <= _SURELY * most_mb:
         return None
-    return f"{_needs(found.memory_mb)}, and one job may have {_gigabytes(most_mb)} here. {_fitting(found, most_mb, 'use another machine')}"
+    return f"{_needs(estimate)}, and one job may have {_gigabytes(most_mb)} here. {_fitting(estimate, most_mb, 'use another machine')}"
 
 
-def _needs(memory_mb: float) -> str:
-    return f"This needs about {_gigabytes(memory_mb)} of memory"
+def _needs(estimate: Estimate) -> str:
+    return f"This needs {estimate.memory} of memory"
 
 
-def _fitting(found: Estimate, most_mb: float, otherwise: str) -> str:
-    better = next((one.words for one in found.lighter if one.memory_mb <= most_mb), None)
+def _fitting(estimate: Estimate, most_mb: float, otherwise: str) -> str:
+    better = next((choice.words for choice in estimate.lighter if choice.memory_mb <= most_mb), None)
     if better is None:
         return f"Nothing that Graft could choose is small enough: {otherwise}."
     return f"It would fit with {better}."
+
+
+def _stages(spec: TrainSpec, images: int, classes: int, kept: Kept) -> dict[str, float]:
+    """Seconds by stage, by the table."""
+    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
+    on_cpu = spec.device == "cpu"
+    a_picture = forward_seconds(network, spec.image_size, spec.device)
+    found = {"preparing": _START[spec.device], "export": 0.0, "evaluation": 0.0}
+    found["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
+    # Where stages learn, a GPU computes by torch what the exported backbone computes on a processor.
+    if not kept.backbone and (not strategy.takes_steps or (on_cpu and strategy.head_start == "fitted")):
+        found["backbone"] = _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
+    if not strategy.takes_steps:
+        found["features"] = 0.0 if kept.features else images * a_picture
+        found["training"] = _head(network, images, classes, spec.epochs if spec.solver == "adam" else 0)
+        return found
+    found["preparing"] += _TORCH_START if on_cpu else 0.0
+    held_out = HELD_OUT * images
+    found["export"] = _EXPORT + held_out * a_picture
+    found["evaluation"] = held_out * a_picture
+    if not on_cpu:
+        found["evaluation"] += min(_COMPARED, 2 * held_out) * forward_seconds(network, spec.image_size, "cpu")
+    step, prefix = _step_seconds(spec, network, strategy)
+    # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
+    found["features"] = _passes(strategy, spec, prefix, prefix if kept.features else a_picture, images)
+    found["training"] = images * spec.epochs * step * (TRAIN + HELD_OUT * _SCORED)
+    if strategy.head_start == "fitted":
+        found["training"] += TRAIN * images * network.embedding_size * classes * _FIT
+    if strategy.learns == "one":
+        found["training"] += _LOOKED_AT * 1.5 * step
+    return found
 
 
 def _head(network: Network, images: int, classes: int, epochs: int) -> float:
@@ -217,50 +250,82 @@ def _head(network: Network, images: int, classes: int, epochs: int) -> float:
     return values * _FIT * (_HEADS if 4 * images * network.embedding_size <= IN_MEMORY else 1)
 
 
-def _passes(
-    strategy: Strategy, spec: TrainSpec, speed: Measurement, frozen_seconds: float, images: int, epochs: int
-) -> float:
-    """Seconds of what frozen stages compute before the steps; `frozen_seconds` per image through the frozen network."""
-    seconds = images * speed.prefix_seconds
+def _passes(strategy: Strategy, spec: TrainSpec, prefix: float, whole: float, images: int) -> float:
+    """Seconds of what frozen stages compute before the steps: `prefix` and `whole` per image through those, and the whole network."""
+    seconds = images * prefix
     if strategy.head_start == "fitted":
         # Where the output of a prefix is kept, the rest of the network is computed in the same pass.
-        seconds += images * (max(0.0, frozen_seconds - speed.prefix_seconds) if not strategy.thaws else frozen_seconds)
-    if spec.recipe.augmentation != "none" and speed.prefix_seconds:
-        copies = min(spec.recipe.views, max(2, epochs)) - 1
-        seconds += copies * TRAIN * images * speed.prefix_seconds
+        seconds += images * (max(0.0, whole - prefix) if not strategy.thaws else whole)
+    if spec.recipe.augmentation != "none":
+        seconds += (min(spec.recipe.views, max(2, spec.epochs)) - 1) * TRAIN * images * prefix
     return seconds
 
 
-def _steps(network: Network, strategy: Strategy, speed: Measurement, images: int, epochs: int, classes: int) -> float:
-    """Seconds of the steps, and of the fit and the look at gradients that come before them."""
-    seconds = images * (epochs * (TRAIN * speed.step_seconds + HELD_OUT * speed.score_seconds))
-    if strategy.head_start == "fitted":
-        seconds += TRAIN * images * network.embedding_size * classes * _FIT
+def _step_seconds(spec: TrainSpec, network: Network, strategy: Strategy) -> tuple[float, float]:
+    """Seconds per image of a training step, and of the frozen stages before it, whose output is kept."""
+    speed, workers = _speed(network, spec.device), _workers(spec.device)
+    forward, scale = _forward(network, spec.image_size, spec.device), _scale(network, spec.image_size)
+    step = prefix = 0.0
+    for share, frozen in _starts(network, strategy, spec.stages):
+        rate = (speed.late_step if frozen else speed.step) * workers
+        part = scale * sum(network.stage_gflops[frozen:]) / rate
+        step += share * part * (_FEWER_LEARN if strategy.parameters != "all" else 1.0)
+        before = sum(forward[:frozen]) if frozen < len(forward) else 0.0
+        # Where stages join one by one, each phase has a prefix of its own; where one is chosen, only its prefix is computed.
+        prefix += before if strategy.thaws else share * before
+    return step, prefix
+
+
+def _starts(network: Network, strategy: Strategy, stages: int) -> list[tuple[float, int]]:
+    """(share of the steps, number of stages that are frozen meanwhile) for each phase, or each stage that may be chosen."""
+    total = len(network.stages)
+    if strategy.thaws:
+        return [
+            (phase.epochs / strategy.epochs, phase.frozen or 0) for phase in phases(strategy, total, strategy.epochs)
+        ]
     if strategy.learns == "one":
-        seconds += _LOOKED_AT * 1.5 * speed.step_seconds
-    return seconds
+        return [(1 / total, stage) for stage in range(total)]
+    return [(1.0, frozen_stages(strategy, total, stages))]
 
 
-def _lighter(asked: MeasureSpec) -> Iterator[tuple[str, MeasureSpec]]:
-    """Choices that take less memory, the smallest change first: each in words, and what to ask for it."""
-    network, strategy = registry.network(asked.backbone), strategies.strategy(asked.strategy)
-    size = asked.image_size
+def _features_mb(network: Network, images: int, solver: str) -> float:
+    """Memory of the features while the head is fitted, megabytes; the features themselves are files."""
+    scaled = images * TRAIN * network.embedding_size * 4e-6
+    return 2 * scaled if solver == "adam" else min(scaled, IN_MEMORY / 1e6)
+
+
+def _kept(network: Network, stage: int) -> float:
+    """Values that a training step keeps of one stage, for one image of the default weights' size."""
+    shape = network.stage_shapes[stage]
+    outputs = math.prod(shape)
+    if not network.layout.matrix_products:
+        return _OUTPUTS_KEPT * outputs
+    # Channels of (K, h, w), (h, w, K) or (T, K); maps are square.
+    width = shape[0] if len(shape) == 3 and shape[1] == shape[2] else shape[-1]
+    layers = network.stage_gflops[stage] * 1e9 / (outputs * width)
+    return outputs * (2 + _KEPT_A_LAYER * layers)
+
+
+def _lighter(spec: TrainSpec) -> Iterator[tuple[str, TrainSpec]]:
+    """Choices that take less memory, the smallest change first: each in words, and as the spec of its run."""
+    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
+    size = spec.image_size
     if strategy.takes_steps:
         for batch in (8, 4, 2, 1):
-            if batch < min(asked.micro_batch, asked.batch_size):
-                yield f"a batch size of {batch}", asked.model_copy(update={"micro_batch": batch})
+            if batch < min(spec.micro_batch, spec.batch_size):
+                yield f"a batch size of {batch}", spec.model_copy(update={"micro_batch": batch})
     for smaller in (round(size * 0.75 / 32) * 32, round(size * 0.5 / 32) * 32):
         if 0 < smaller < size and _takes(network, smaller):
-            yield f"an image size of {smaller}", asked.model_copy(update={"image_size": smaller})
-    for name, last in ((LAST_STAGES, asked.stages), (LAST_STAGES, 1), (HEAD_ONLY, asked.stages)):
+            yield f"an image size of {smaller}", spec.model_copy(update={"image_size": smaller})
+    for name, last in ((LAST_STAGES, spec.stages), (LAST_STAGES, 1), (HEAD_ONLY, spec.stages)):
         other = strategies.strategy(name)
-        if (other != strategy or last < asked.stages) and misfit(other, network, last) is None:
+        if (other != strategy or last < spec.stages) and misfit(other, network, last) is None:
             many = f" and {last} last stage{'s' * (last > 1)}" if other.learns == "last" else ""
-            yield f"the strategy {other.title!r}{many}", asked.model_copy(update={"strategy": name, "stages": last})
+            yield f"the strategy {other.title!r}{many}", spec.model_copy(update={"strategy": name, "stages": last})
     smallest = registry.network(DEFAULT_NETWORK)
-    if network.backbone_parameters > smallest.backbone_parameters and misfit(strategy, smallest, asked.stages) is None:
-        own = {"backbone": smallest.name, "image_size": smallest.weights_row().input_size}
-        yield f"the backbone {smallest.name}", asked.model_copy(update=own)
+    if network.backbone_parameters > smallest.backbone_parameters and misfit(strategy, smallest, spec.stages) is None:
+        embedded = {"backbone": smallest.name, "image_size": smallest.weights_row().input_size}
+        yield f"the backbone {smallest.name}", spec.model_copy(update=embedded)
 
 
 def _takes(network: Network, size: int) -> bool:
@@ -269,6 +334,24 @@ def _takes(network: Network, size: int) -> bool:
     except GraftError:
         return False
     return True
+
+
+def _forward(network: Network, image_size: int, device: str) -> list[float]:
+    """Seconds of one image in each stage of the frozen network."""
+    rate = _speed(network, device).forward * _workers(device)
+    return [_scale(network, image_size) * part / rate for part in network.stage_gflops]
+
+
+def _scale(network: Network, image_size: int) -> float:
+    return float((image_size / network.weights_row().input_size) ** 2)
+
+
+def _speed(network: Network, device: str) -> Speed:
+    return _DEVICES.get(device, network.layout.core_speed)
+
+
+def _workers(device: str) -> int:
+    return min(cores(), _MOST_CORES) if device == "cpu" else 1
 
 
 def _rounded(value: float) -> int:

@@ -1,15 +1,79 @@
-"""How long a run that works will still take, from what it was expected to take and what it took so far. Imports no torch."""
+"""What stages of runs took against what was expected: how that scales the next estimate, and how long a run that works still takes.
+
+Knows no folders, and imports no torch: `runs.train.estimating` reads what earlier runs were expected to take and what they took.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tl_core.documents.events import Ended, Event, Resumed, Stage, StageStarted
-from tl_core.training.speed.learned import PRIOR, STAGES
 
+MOST_RUNS = 8
+"""Number of the latest runs that an estimate learns from."""
+
+STAGES = ("preparing", "backbone", "features", "training", "export", "evaluation")
+_ON_THE_PROCESSOR = ("preparing", "backbone", "export")
+"""Stages that a processor works at, too, where the network is computed on a GPU."""
+_LEAST, _MOST = 0.25, 16.0
+"""Bounds of a factor: what lies beyond is no speed of a machine, but a mistake or a moment."""
+PRIOR = 2.0
+"""Seconds that are added to each stage at the pace of its whole run, so that a stage of a few milliseconds does not tell how long
+minutes of it will be."""
 _BEGINNING: tuple[Stage, ...] = ("waiting", "preparing")
 """Stages with which a job that trains begins, and begins again where it was stopped."""
+
+
+@dataclass(frozen=True)
+class Former:
+    """An earlier run: seconds by stage that it was expected to take and took. A stage counts if it is in both."""
+
+    kind: tuple[str, ...]
+    """What runs of one kind have in common: backbone and strategy."""
+    expected: Mapping[str, float]
+    taken: Mapping[str, float]
+    memory: float | None = None
+    """The memory that it had, as a share of what was expected; None where that is not known."""
+
+    def factors(self) -> dict[str, float]:
+        """For each stage, how many times as long as expected it took; a stage that does not count has the factor of the others together."""
+        both = self.expected.keys() & self.taken.keys()
+        whole = _ratio(sum(self.taken[stage] for stage in both), sum(self.expected[stage] for stage in both), 1.0)
+        return {
+            stage: _ratio(self.taken[stage], self.expected[stage], whole) if stage in both else whole
+            for stage in STAGES
+        }
+
+
+def factors(
+    former: Sequence[Former], kind: tuple[str, ...], *, device: str, gpu: float, processor: float
+) -> dict[str, float]:
+    """For each stage, by how much its expected seconds are to be multiplied, between 1/4 and 16.
+
+    The median of the latest runs of that `kind` in `former`, else of all. Without any: how many times as long as in the table of
+    speeds the `processor` takes, and on a GPU that one.
+    """
+    if not former:
+        both = {stage: processor if stage in _ON_THE_PROCESSOR or device == "cpu" else gpu for stage in STAGES}
+        return {stage: _bounded(slowness) for stage, slowness in both.items()}
+    alike = [run.factors() for run in former if run.kind == kind] or [run.factors() for run in former]
+    return {stage: _bounded(statistics.median(run[stage] for run in alike)) for stage in STAGES}
+
+
+def memory_factor(former: Sequence[Former], kind: tuple[str, ...]) -> float:
+    """By how much the expected memory is to be multiplied: as the latest runs of that `kind` had it, else 1."""
+    alike = [run.memory for run in former if run.kind == kind and run.memory is not None]
+    return _bounded(statistics.median(alike)) if alike else 1.0
+
+
+def _ratio(taken: float, expected: float, otherwise: float) -> float:
+    return (taken + PRIOR * otherwise) / (expected + PRIOR)
+
+
+def _bounded(factor: float) -> float:
+    return min(_MOST, max(_LEAST, factor))
 
 
 @dataclass

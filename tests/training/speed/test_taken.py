@@ -1,11 +1,50 @@
-"""How long a run will still take goes by what it took so far."""
+"""What stages took against what was expected scales the next estimate, and says how long a run will still take."""
 
 from __future__ import annotations
 
 import pytest
 
 from tl_core.documents.events import Ended, EpochEnded, Event, Resumed, StageStarted
-from tl_core.training.speed.left import Taken, seconds_left
+from tl_core.training.speed.taken import Former, Taken, factors, memory_factor, seconds_left
+
+KIND = ("resnet18", "lora")
+
+
+def paces(*former: Former, device: str = "cpu") -> dict[str, float]:
+    return factors(former, KIND, device=device, processor=3.0, gpu=0.5)
+
+
+def test_each_stage_has_the_pace_that_it_had() -> None:
+    former = [Former(KIND, {"features": 100.0, "training": 50.0}, {"features": 800.0, "training": 50.0})]
+    found = paces(*former)
+    assert found["features"] == pytest.approx(8, rel=0.05)
+    assert found["training"] == pytest.approx(1, rel=0.2)
+
+
+def test_a_stage_of_a_moment_follows_the_whole_run() -> None:
+    former = [Former(KIND, {"preparing": 60.0, "evaluation": 0.001}, {"preparing": 120.0, "evaluation": 0.5})]
+    assert paces(*former)["evaluation"] == pytest.approx(2, rel=0.2), "not five hundred"
+
+
+def test_nothing_is_scaled_beyond_what_machines_differ_by() -> None:
+    assert set(paces(Former(KIND, {"training": 100.0}, {"training": 1e9})).values()) == {16.0}
+    assert paces(Former(KIND, {"training": 1e6}, {"training": 0.0}))["training"] == 0.25
+
+
+def test_runs_of_the_same_kind_tell_more_than_later_ones_of_another() -> None:
+    same = Former(KIND, {"training": 1000.0}, {"training": 2000.0}, memory=1.5)
+    others = [Former(("vit_b_16", "lora"), {"training": 1000.0}, {"training": 8000.0}, memory=0.5)] * 3
+    assert paces(*others, same)["training"] == pytest.approx(2, rel=0.01)
+    assert paces(*others)["training"] == pytest.approx(8, rel=0.01)
+    assert memory_factor([*others, same], KIND) == 1.5
+    assert memory_factor(others, KIND) == 1.0, "another kind says nothing about memory"
+
+
+def test_before_a_first_run_a_gpu_and_the_processor_beside_it_have_their_own_pace() -> None:
+    assert set(paces().values()) == {3.0}
+    on_gpu = paces(device="cuda")
+    assert (on_gpu["training"], on_gpu["evaluation"], on_gpu["backbone"], on_gpu["preparing"]) == (0.5, 0.5, 3.0, 3.0)
+
 
 EXPECTED = {"preparing": 10.0, "features": 100.0, "evaluation": 20.0}
 BETWEEN = (100.0, 160.0)
