@@ -5,7 +5,7 @@
 Each of the three ways begins with a store in which the pictures were read and nothing was trained: the race; the single runs one after the other in one store, which share its cache
 as commands of one user do; and the single runs in a store each, in which each computes everything. Seconds are those of the workers,
 without waiting. A run that the race did not stop must have the report, the logits and the settings of the single ones; one that
-was stopped, the same epochs until then. Where a measurement of speed chose otherwise (memory layout, views that are kept), that is said.
+was stopped, the same epochs until then. Where the memory that was free chose otherwise (views that are kept, pictures at once), that is said.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder  # n
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.serving.predictor import Predictor  # noqa: E402
 
-_CHOSEN_BY_SPEED = ("channels_last", "views_kept", "micro_batch", "precision")
+_CHOSEN_BY_MEMORY = ("views_kept", "micro_batch", "precision")
 _OF_TIME = {"expected", "estimated_seconds", "name", "workspace", "dataset"}
 
 
@@ -46,7 +46,7 @@ class Difference:
 def difference(raced: RunFolder, alone: RunFolder) -> Difference:
     one, other = (run.spec().model_dump(exclude=_OF_TIME) for run in (raced, alone))
     settings = [name for name in one if one[name] != other[name]]
-    unlike = [name for name in settings if name not in _CHOSEN_BY_SPEED]
+    unlike = [name for name in settings if name not in _CHOSEN_BY_MEMORY]
     if unlike:
         raise SystemExit(f"The specs of {raced.path} and {alone.path} differ in {', '.join(unlike)}.")
     numbers = []

@@ -98,11 +98,11 @@ class TrainSpec(RunOptions, Document):
     `batch_size`. When the device's memory runs out, a smaller number is written here."""
     precision: Precision = "float32"
     """Precision in which training computes what needs no more; float32 is written here where values are too large for float16."""
-    channels_last: bool | None = None
-    """Memory layout of activations; None: chosen by a short trial, then written here."""
+    channels_last: bool = False
+    """Memory layout of activations: that of the family for the device, which is written here when the run runs."""
     views_kept: dict[int, int] = Field(default_factory=dict)
     """For each number of frozen stages, in how many views of each picture their output is kept; 0 where it is computed again in
-    each epoch. A number of stages that is missing is decided by what both ways cost, and then written here."""
+    each epoch. A number of stages that is missing is decided by what there is room for, and then written here."""
     recipe: Recipe = Recipe()
     """The recipe of the strategy, with what the user changed."""
     changes: dict[str, bool | int | float | str] = Field(default_factory=dict)

@@ -19,7 +19,6 @@ from tl_core.models.graphs.export import ONNX_NAME
 from tl_core.training.frozen import activations
 from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import kept_features
-from tl_core.training.frozen.keeping import Costs
 from tl_core.training.frozen.onnx_runtime import Wanted, run_graph
 from tl_core.training.regularisation.augment import view
 
@@ -56,14 +55,6 @@ def _frozen(  # type: ignore[no-untyped-def]
     )
 
 
-@pytest.fixture(autouse=True)
-def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Keeping pays, whatever the machine does meanwhile; what is timed has tests of its own."""
-    said = {"once": 1.0, "read": 0.1, "again": 5.0}
-    monkeypatch.setattr(activations, "measured_costs", lambda *given, **more: Costs(**said))
-    return said
-
-
 def _said(events: list[object]) -> str:
     return " ".join(event.message for event in events if isinstance(event, Notice))
 
@@ -91,7 +82,7 @@ def test_activations_of_the_cut_graph_are_what_the_frozen_stages_give(
     monkeypatch.setattr(activations, "run_graph", _never)
     again, events = _frozen(exported, cache)
     assert np.array_equal(again.plain, found.plain)
-    assert [type(event) for event in events] == [Notice], "nothing is computed"
+    assert events == [], "nothing is computed"
 
 
 def test_one_pass_gives_the_features_too(exported: Path, tmp_path: Path) -> None:
@@ -195,30 +186,20 @@ def test_a_single_view_is_drawn_anew_in_each_epoch(exported: Path, tmp_path: Pat
     assert "single view" in events[0].message
 
 
-def test_what_is_quicker_to_compute_is_not_kept_and_both_prices_are_said(
-    exported: Path, tmp_path: Path, costs: dict[str, float]
+def test_what_the_memory_has_no_room_for_is_computed_again_and_what_the_spec_says_is_done(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache", 10**8)
-    costs["again"] = 0.2
-    found, events = _frozen(exported, cache, epochs=3)
+    whole = 8 * 16 * 16 * 2 * len(PIXELS) / activations.MEMORY_SHARE / 1e6
+    monkeypatch.setattr(activations, "available_mb", lambda device: 0.9 * whole)
+    found, events = _frozen(exported, cache)
     assert found is None
-    assert "about 20 s" in _said(events), "19.5 s"
-    assert "each of 3 epochs about 9 s" in _said(events)
+    assert "more than the memory has room for" in _said(events)
     assert not [path for path in (cache.root / "activations").glob("*") if path.is_file()]
-    found, _ = _frozen(exported, cache, epochs=30)
-    assert found is not None, "over more epochs it pays"
-    found, _ = _frozen(exported, cache, epochs=3)
-    assert found is not None, "what is there already costs nothing to make"
-
-
-def test_what_the_spec_says_already_is_done_whatever_it_costs(
-    exported: Path, tmp_path: Path, costs: dict[str, float]
-) -> None:
-    cache = Cache(tmp_path / "cache", 10**8)
-    costs["read"] = 100.0
     found, events = _frozen(exported, cache, augmentation="light", decided=2)
     assert found is not None
     assert found.views == 2
     assert not _said(events)
-    costs["read"] = 0.0
+    monkeypatch.setattr(activations, "available_mb", lambda device: 1.1 * whole)
+    assert _frozen(exported, cache)[0] is not None
     assert _frozen(exported, cache, augmentation="light", decided=0)[0] is None

@@ -31,7 +31,6 @@ from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs, torch_device
 from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.loop.steps import StateMismatch
-from tl_core.training.speed.memory_layout import channels_last_is_faster
 from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.what_learns import first_learning, learning_stages
 
@@ -148,7 +147,7 @@ def _prepared_again(
 
 def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
     """Train, from the checkpoint on where the run has one."""
-    strategy, stages = plan.strategy, len(backbone.stages)
+    strategy = plan.strategy
     reached, best = checkpoints.read(plan.run), None
     if reached is None:
         frozen, inputs = yield from prepared(plan, backbone, pixels)
@@ -158,8 +157,6 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
         changed = checkpoints.differences(found, plan.spec.device)
         yield Notice(message=f"Training goes on after epoch {found.epoch} of {found.epochs}. {changed or ''}".rstrip())
         frozen, inputs = yield from _prepared_again(plan, backbone, pixels, found.epoch)
-    last = phases(strategy, stages, plan.spec.epochs)[-1].frozen
-    _choose_layout(plan, backbone, frozen if last is None else last)
 
     def thaw(first: int) -> Generator[Event, None, Inputs]:
         # Embeddings that are kept on the way are for other runs, too. Where torch computes them and not the exported graph,
@@ -270,9 +267,3 @@ def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
     if not strategy.thaws:
         return epochs
     return sum(phase.epochs for phase in phases(strategy, len(backbone.stages), epochs) if phase.frozen == frozen)
-
-
-def _choose_layout(plan: Plan, backbone: Backbone, frozen: int) -> None:
-    if plan.spec.channels_last is None:
-        faster = channels_last_is_faster(backbone, plan.spec, frozen=frozen, cache=plan.cache)
-        plan.take(plan.spec.model_copy(update={"channels_last": faster}))

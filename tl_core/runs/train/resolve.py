@@ -61,7 +61,8 @@ def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | Non
     spec = spec.model_copy(update={"device": device})
     elsewhere = spec.expected is not None and spec.expected.machine != machine_of(device)
     if elsewhere or spec.expected is None:
-        spec = spec.model_copy(update=computes(device, spec.batch_size)._asdict())
+        layout = device in network(spec.backbone).layout.channels_last
+        spec = spec.model_copy(update={"channels_last": layout, **computes(device, spec.batch_size)._asdict()})
     if spec.strategy == DEFAULT and spec.solver != "logistic":
         spec = with_strategy(spec, HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")
     elif spec.strategy == DEFAULT:

@@ -12,7 +12,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +22,19 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DiskFull, OverBudget
+from tl_core.hardware import available_mb
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.edit import stage_name
-from tl_core.training.frozen.eager import View, full_precision, run_eager
+from tl_core.training.frozen.eager import View, run_eager
 from tl_core.training.frozen.features import computed_key
-from tl_core.training.frozen.keeping import Costs, measured_costs
-from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, cut_graph, open_session, run_graph
-from tl_core.training.loop.inputs import Copies
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, cut_graph, run_graph
+from tl_core.training.loop.inputs import Copies, resident_bytes
 from tl_core.training.regularisation.augment import VERSION
 
 LARGEST_SHARE = 0.5
 """Share of the cache that the activations of one run may take; the rest is for other runs."""
+MEMORY_SHARE = 0.7
+"""Share of the free memory of the host that they may take: the system keeps files there that are read again."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def frozen_activations(
 ) -> Generator[Event, None, Activations | None]:
     """The output of the first `frozen` stages for every row of `pixels` (N, S, S, 3), and for views of the training rows.
 
-    None where the output is not kept, for a reason that a notice gives: it does not fit the cache, keeping it takes longer than computing
-    it in each epoch (`keeping.measured_costs`), or the recipe augments and wants a single view. Where `spec.views_kept` has an
+    None where the output is not kept, for a reason that a notice gives: it does not fit the cache, or the free memory of the device, or
+    the recipe augments and wants a single view. Where `spec.views_kept` has an
     entry for `frozen`, that decides, without a notice: the number of views of each image, the unchanged one included; 0: nothing is
     kept.
 
@@ -96,35 +97,25 @@ def frozen_activations(
 
 
 def _decided(run: _Run, learned_from: int, passes: int) -> Generator[Event, None, int]:
-    """How many views of each image it pays to keep, 0 for none; a notice gives the reason."""
-    recipe, images = run.spec.recipe, len(run.pixels)
+    """How many views of each image fit where they are kept, 0 for none; a notice gives the reason."""
+    recipe = run.spec.recipe
     views = 1 if recipe.augmentation == "none" else min(recipe.views, max(2, passes))
     if recipe.augmentation != "none" and views == 1:
         yield Notice(message="With a single view of each picture, the frozen stages are computed again in each epoch.")
         return 0
-    an_image = run.bytes_an_image
-    room, plain, copy = run.cache.room() * LARGEST_SHARE, an_image * images, an_image * learned_from
+    room, place = run.room()
+    plain, copy = run.bytes_an_image * len(run.pixels), run.bytes_an_image * learned_from
     fitting = min(views, 1 + int((room - plain) // max(1, copy)))
     if plain > room or (views > 1 and fitting == 1):
         yield Notice(
             message=(
-                f"The frozen stages' output would take {(plain + copy * (views > 1)) / 1e9:.1f} GB, more than the cache "
+                f"The frozen stages' output would take {(plain + copy * (views > 1)) / 1e9:.1f} GB, more than {place} "
                 "has room for. It is computed again in each epoch instead, which is slower."
             )
         )
         return 0
-    copied = (fitting - 1) * learned_from
-    costs = run.costs(images + copied)
-    fresh, asked = copied + (0 if run.kept() else images), passes * images
-    keeping, recomputing = costs.keeping(fresh=fresh, asked=asked), costs.recomputing(asked=asked)
-    epochs_said = f"in each of {passes} epochs" if passes > 1 else "once"
-    said = f"{_seconds(keeping)} in all, and computing it again {epochs_said} {_seconds(recomputing)}"
-    if keeping > recomputing:
-        yield Notice(message=f"Keeping the output of the frozen stages would take {said}: it is computed again.")
-        return 0
-    yield Notice(message=f"Keeping the output of the frozen stages takes {said}: it is kept.")
     if fitting < views:
-        yield Notice(message=f"The cache has room for {fitting} views of each picture instead of {views}.")
+        yield Notice(message=f"There is room for {fitting} views of each picture instead of {views}.")
     elif views > 1:
         yield Notice(message=f"Training sees each picture in {views} views, which are drawn once and kept.")
     return fitting
@@ -147,7 +138,6 @@ class _Run:
         self._backbone, self._exported, self._frozen, self._key = backbone, exported, frozen, key
         self._output = EMBEDDING if frozen == len(backbone.stages) else stage_name(frozen - 1)
         self._plain_key = computed_key(key, self._output)
-        self._session: Any = None
 
     def kept(self) -> bool:
         """Whether the cache has the output for the unchanged images."""
@@ -157,38 +147,25 @@ class _Run:
     @cached_property
     def bytes_an_image(self) -> int:
         """Bytes of one image's output as float16."""
-        found = int(self._compute(self.pixels[:1]).size) * 2
-        self._session = None
-        return found
-
-    def costs(self, images: int) -> Costs:
-        """What keeping the output of `images` images costs, and computing it again."""
-        found = measured_costs(
-            self._backbone,
-            self.pixels,
-            self._compute,
-            spec=self.spec,
-            frozen=self._frozen,
-            images=images,
-            cache=self.cache,
-        )
-        # The session is not used again: the cache is filled by one of its own.
-        self._session = None
-        return found
-
-    def _compute(self, pictures: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """The output for a few images, computed in the way in which it is kept."""
-        if self.spec.device == "cpu":
-            if self._session is None:
-                self._session = open_session(self._graph([self._output]))
-            found: NDArray[np.floating[Any]] = self._session.run(
-                [self._output], {"images": np.ascontiguousarray(pictures)}
-            )[0]
-            return found
         part = self._backbone.to(self.spec.device).eval().prefix(self._frozen)
-        with torch.inference_mode(), full_precision():
-            images = torch.from_numpy(np.array(pictures)).to(self.spec.device)
-            return np.asarray(part(self._backbone.normalise(images)).cpu().numpy())
+        with torch.inference_mode():
+            image = torch.from_numpy(np.array(self.pixels[:1])).to(self.spec.device)
+            return 2 * int(part(self._backbone.normalise(image)).numel())
+
+    def room(self) -> tuple[float, str]:
+        """Bytes that the output may take, and the name of the place that has no more: the cache, or the memory that is free on the device.
+
+        A file that is larger than the free memory of a processor would be read from the disk again in every epoch; what does not stay on
+        a GPU is computed there about as fast as it is copied there.
+        """
+        free = None if self.spec.device == "cuda" else available_mb("cpu")
+        places = {
+            "the cache": self.cache.room() * LARGEST_SHARE,
+            "the memory": float("inf") if free is None else free * 1e6 * MEMORY_SHARE,
+            "the GPU": resident_bytes(torch.device(self.spec.device)),
+        }
+        place = min(places, key=lambda name: places[name])
+        return places[place], place
 
     def _graph(self, outputs: Sequence[str]) -> Path:
         assert self._exported is not None, "on a CPU the exported backbone is needed"
@@ -252,10 +229,6 @@ class _Run:
         else:
             run = partial(run_eager, self._backbone, self._frozen, self.spec.device)
         yield from run(wanted, pictures, pace=pace, before=before)
-
-
-def _seconds(value: float) -> str:
-    return "less than a second" if value < 1 else f"about {float(f'{value:.2g}'):g} s"
 
 
 def _mapped(path: Path | None) -> NDArray[np.float16]:

@@ -96,7 +96,7 @@ def fit(
 
     The state before the first step is epoch 0 and may be the best, so a run that starts from a fitted head never ends with a
     worse one. `inputs` gives the output of the first `frozen` stages; `labels` (N,) are the labels of its rows. `spec` gives
-    epochs, batch, micro-batch, precision, memory layout (`channels_last` None: no), seed and recipe. Where stages join one by
+    epochs, batch, micro-batch, precision, memory layout, seed and recipe. Where stages join one by
     one, `thaw` gives the output of the stages that are still frozen. `save_best` is called with each better state; nothing is
     written here. In the end the backbone has the best state, on the CPU in eval mode. Close the generator to cancel.
 

@@ -55,13 +55,18 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def fits_device(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes may stay on the GPU `device` for a whole run; False on other devices."""
+def resident_bytes(device: torch.device) -> float:
+    """Bytes of arrays that may stay on the GPU `device` for a whole run; no limit is known of other devices."""
     if device.type != "cuda":
-        return False
+        return float("inf")
     # Memory that torch keeps for later is free, too.
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return size < RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
+    return RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
+
+
+def fits_device(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes may stay on the GPU `device` for a whole run; False on other devices."""
+    return device.type == "cuda" and size < resident_bytes(device)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
