@@ -120,7 +120,7 @@ def main() -> None:
         os.environ["GRAFT_STORE"] = str(Path(place) / "read")
         workspace = Store.default().command_line_workspace()
         read = jobs.submit_ingest(
-            workspace, source_kind="folder", source=asked.folder, name=asked.folder.name, judged=False, likely=None
+            workspace, source_kind="folder", source=asked.folder, name=asked.folder.name, judged=False
         )
         jobs.finish(read, None)
         race = races.submit_race(*at("race"), strategies=names, backbones=[asked.backbone], budget=36_000.0, **options)

@@ -18,9 +18,7 @@ from tl_core import locks
 # The table of backbones is read while tests are collected, before any fixture: without what the user keeps in a store.
 os.environ["GRAFT_STORE"] = str(Path(tempfile.gettempdir()) / f"graft-tests-{os.getpid()}")
 os.environ.pop("GRAFT_WEIGHTS_DIR", None)
-# An export beside each test that reads pictures would take longer than all tests.
-os.environ["GRAFT_EXPORT_AHEAD"] = "false"
-# So would the embedded backbone's look at every picture that a test reads.
+# The embedded backbone's look at every picture that a test reads would take longer than all tests.
 os.environ["GRAFT_FIND_GROUPS"] = "false"
 # The networks of the tests gain nothing from a second thread, and beside other processes wait for it twentyfold.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -104,7 +104,6 @@ def train(
         place,
         **request.source.model_dump(exclude={"job", "schema_version", "judged"}),
         judged=workspace is not None,
-        likely=request.options,
     )
     made: list[JobFolder] = [dataset]
     try:
@@ -165,7 +164,6 @@ def race(
         place,
         **request.source.model_dump(exclude={"job", "schema_version", "judged"}),
         judged=workspace is not None,
-        likely=request.options,
     )
     made: list[JobFolder] = [dataset]
     try:

@@ -142,11 +142,6 @@ class Settings(BaseSettings):
         600,
         ge=0,
     )
-    export_ahead: bool = _setting(
-        "on a machine without a GPU, the backbone of the first run is prepared while its pictures are read; this takes 0.6 GB of memory for "
-        "some seconds",
-        True,
-    )
     find_groups: bool = _setting(
         "near-copies, bursts, augmented copies and wrong labels are looked for while pictures are read; this takes 1 GB of memory, and the time in which the "
         "embedded backbone looks at each picture once",

@@ -17,9 +17,7 @@ from tl_core.cli.check import MOST_FILES
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.runs import grouping
-from tl_core.runs.process import ahead
 
 
 def test_check_says_what_would_be_taken_and_keeps_nothing(
@@ -39,12 +37,11 @@ def test_check_says_what_would_be_taken_and_keeps_nothing(
     assert not store.exists()
 
 
-def test_the_backbone_is_exported_while_pictures_are_read(
+def test_without_features_no_pictures_are_compared(
     picture_folder: PictureFolder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRAFT_FIND_GROUPS", "true")
     done: list[str] = []
-    monkeypatch.setattr(ahead, "export_ahead", lambda where, backbone: done.append(backbone))
 
     def looked(folder: Path, manifest: Manifest, *, cache: Cache) -> Generator[Event, None, Manifest]:
         yield from ()
@@ -53,9 +50,9 @@ def test_the_backbone_is_exported_while_pictures_are_read(
 
     monkeypatch.setattr(grouping, "with_groups", looked)
     assert main(["check", str(picture_folder({"cat": 8, "dog": 8})), "--json"]) == 0
-    assert done == [DEFAULT_NETWORK, "pictures"]
+    assert done == ["pictures"]
     assert main(["check", str(picture_folder({"cat": 8, "dog": 8})), "--json", "--no-features"]) == 0
-    assert len(done) == 2
+    assert done == ["pictures"]
 
 
 def test_check_takes_groups_that_the_user_gives_and_says_what_is_wrong_with_them(

@@ -104,9 +104,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
     from tl_core.data.ingest import ingest, read
     from tl_core.data.sources import source_of
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts
-    from tl_core.documents.options import DEFAULT_NETWORK
     from tl_core.runs.grouping import with_groups
-    from tl_core.runs.process import ahead
     from tl_core.runs.store.store import Store
 
     source = source_of(data, classes, groups=groups)
@@ -114,8 +112,6 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
         staging, copies = Path(place) / "staging", Path(place) / "data"
         if features and settings.current().find_groups:
             store = Store.default()
-            # Its first export takes as long as reading a few thousand pictures, so both are done at once.
-            ahead.export_ahead(store, DEFAULT_NETWORK)
             complete = partial(with_groups, copies, cache=store.cache)
             manifest = bars.run(ingest(source, copies, staging=staging, complete=complete))
         else:

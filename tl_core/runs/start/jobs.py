@@ -17,12 +17,10 @@ from tl_core import locks
 from tl_core.disk import copy_or_link, disk_full_said, remove, write_atomically
 from tl_core.documents.events import Event, Resumed
 from tl_core.documents.job import Outlook
-from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec, TrainSpec
 from tl_core.documents.status import Status
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, WorkerDied
-from tl_core.runs.process.ahead import export_ahead
-from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices, works_here
+from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
@@ -35,8 +33,6 @@ from tl_core.runs.train.resolve import after, outlook
 from tl_core.serving.bundle_files import TENSORS
 from tl_core.training.speed.taken import Taken
 from tl_core.training.strategies.strategies import strategies
-
-_DEFAULTS = TrainingOptions()
 
 
 def submit_ingest(
@@ -53,9 +49,8 @@ def submit_ingest(
     groups_file: str | Path | None = None,
     judged: bool = True,
     key: str | None = None,
-    likely: TrainingOptions | None = _DEFAULTS,
 ) -> DatasetFolder:
-    """Start to read a folder, a zip or a sample into a data set, and to prepare the backbone of the run that is `likely` to follow.
+    """Start to read a folder, a zip or a sample into a data set.
 
     `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended. `extends` is a data set
     of this workspace, called `name`: the new one has all its pictures and those of the source. `class_names`: as in `Extended`.
@@ -101,8 +96,6 @@ def submit_ingest(
     dataset = DatasetFolder(path)
     if claim is not None:
         hand_over(dataset, claim, store=store.root)
-        if likely is not None and works_here():
-            export_ahead(store, likely.backbone, likely.weights, likely.image_size)
     return dataset
 
 

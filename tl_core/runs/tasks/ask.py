@@ -103,7 +103,7 @@ def ask_about(
         GraftError: the pictures cannot be read, or the task cannot be carried out.
     """
     dataset = jobs.submit_ingest(
-        place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False, likely=None
+        place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False
     )
     made: list[JobFolder] = [dataset]
     try:
