@@ -69,8 +69,10 @@ _COMPARED = 16
 """Held-out images that the delivered classifier answers on the processor, too, where a GPU answers all of them."""
 _LOOKED_AT = 128
 """Images whose gradient decides which one stage is trained."""
-_BASE_MB: Mapping[str, float] = MappingProxyType({"head": 450.0, "steps": 900.0, "gpu": 700.0})
+_BASE_MB: Mapping[str, float] = MappingProxyType({"head": 150.0, "steps": 550.0, "gpu": 700.0})
 """Memory of a process that fits a head with ONNX Runtime, of one with torch, and of a GPU's context."""
+_EXPORT_MB, _EXPORT_WEIGHTS = 450.0, 5.0
+"""Memory of a process that exports a pretrained backbone: with torch, and so many times that of the weights."""
 _OUTPUTS_KEPT = 25.0
 """Values that a training step keeps for each value of a stage's output: the outputs of its inner layers."""
 _KEPT_A_LAYER = 1.4
@@ -151,8 +153,13 @@ def estimate(
     at_once = spec.model_copy(update={"micro_batch": min(spec.micro_batch, most, max(1, math.ceil(TRAIN * images)))})
 
     def memory(asked: TrainSpec) -> float:
-        features = _features_mb(registry.network(spec.backbone), images, spec.solver) if spec.device == "cpu" else 0.0
-        return memory_mb(asked, classes) + features
+        if spec.device != "cpu":
+            return memory_mb(asked, classes)
+        network = registry.network(asked.backbone)
+        exporting = (
+            0.0 if "backbone" not in stages else _EXPORT_MB + _EXPORT_WEIGHTS * network.backbone_parameters * 4e-6
+        )
+        return max(exporting, memory_mb(asked, classes) + _features_mb(network, images, spec.solver))
 
     return Estimate(
         low=seconds * LOW,
