@@ -102,9 +102,7 @@ def ask_about(
     Raises:
         GraftError: the pictures cannot be read, or the task cannot be carried out.
     """
-    dataset = jobs.submit_ingest(
-        place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False
-    )
+    dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False)
     made: list[JobFolder] = [dataset]
     try:
         jobs.finish(dataset, on_event)
