@@ -27,7 +27,7 @@ with workspace.page(PREDICT) as here:
             try:
                 prediction.ask_about(run, known, wanted)
             except LimitReached as error:
-                st.warning(error.message, icon=":material/hourglass_empty:")
+                st.warning(plain(error.message, longest=400), icon=":material/hourglass_empty:")
     with right:
         if not kept.named:
             prediction.what_to_do(run, known)

@@ -8,7 +8,7 @@ _PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
 _ACTIVE = re.compile(
     r"""
       :(?=[\w/+\-]+:)       # :dog: and :material/home: become icons
-    | (?<=www)\. | :(?=//)  # addresses become links, though their punctuation is escaped
+    | www(?=\.) | :(?=//)   # addresses become links, though their punctuation is escaped
     | @(?=[\w\[])           # mail addresses, and @names of people
     | \#(?=\d) | (?<=gh)-(?=\d)  # numbers of issues
     """,

@@ -269,7 +269,7 @@ def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: 
     )
     shown = heatmaps.hidden(np.asarray(asked.picture), _where(chosen, info, found, *asked.picture.size))
     _image(_with_grid(Image.fromarray(shown)), f"{asked.name}; hidden: {', '.join(chosen).lower() or 'nothing'}")
-    before, name = float(asked.likely[label]), plain(info.classes[label])
+    before = float(asked.likely[label])
     if not chosen:
         st.caption(
             "Choose the hottest part, or cells of the grid: they get the mean colour of the picture, and it is asked again."
@@ -285,7 +285,7 @@ def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: 
             st.warning(plain(error.message, longest=400), icon=":material/hourglass_empty:")
             return
     after = asked.hidden[key]
-    st.markdown(f"**{percent(before)} {name}; with this hidden {percent(float(after[label]))}.**")
+    st.markdown(f"**{percent(before)} {plain(info.classes[label])}; with this hidden {percent(float(after[label]))}.**")
     best = int(after.argmax())
     if best != int(asked.likely.argmax()):
         st.markdown(f"Then it says **{plain(info.classes[best])}**, {percent(float(after[best]))}.")

@@ -17,7 +17,6 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tests.app.test_pages import HOSTILE
 from tl_core.runs.store.folders import RunFolder
 from ui import words
 from ui.evaluate_page import results
@@ -27,6 +26,8 @@ from ui.present_page.slides import Slide, confusion, right_answers, slides, wron
 from ui.words import percent
 
 KINDS = ("cup", "plate", "bowl")
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:1) :red[y] $z$ # a\nb" + "c" * 300
 
 
 def a_run(*mistakes: int, classes: tuple[str, ...] = KINDS, each: int = 40) -> RunFolder:

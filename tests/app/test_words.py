@@ -24,8 +24,8 @@ def test_a_name_stays_on_one_line_and_short() -> None:
     assert len(words.short("x" * 300)) == 48
 
 
-@pytest.mark.parametrize("name", [":material/home:", ":dog:", "https://example.org", "WWW.example.org", "a@b.org"])
-def test_no_icon_or_link_comes_of_a_name(name: str) -> None:
+@pytest.mark.parametrize("name", [":material/home:", ":dog:"])
+def test_no_icon_comes_of_a_name(name: str) -> None:
     assert "\u2060" in words.plain(name)
 
 

@@ -120,7 +120,7 @@ def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captio
                 spoken = caption.replace("\\", "").replace("**", "")
                 grids.picture(dataset.thumbnail(image), caption=caption or None, alt=spoken or f"a picture of {own}")
                 st.selectbox(
-                    f"What to do with picture {row + 1}, {own}",
+                    f"What to do with picture {row + 1}, {plain(own)}",
                     [_KEEP, _LEAVE_OUT, *(f"{_MOVE}{name}" for name in manifest.classes if name != own)],
                     index=None,
                     key=field,
