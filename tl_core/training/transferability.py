@@ -120,12 +120,11 @@ def logme(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     the space of the features' singular vectors, so that a round needs no matrix product. Higher is better, also below 0; only
     values for the same images compare. Runs on one thread.
     """
-    from scipy.linalg import svd
     from threadpoolctl import threadpool_limits
 
     values = np.asarray(features, dtype=np.float64)
     with threadpool_limits(1):
-        left, singular, _ = svd(values, full_matrices=False, check_finite=False)
+        left, singular, _ = np.linalg.svd(values, full_matrices=False)
         targets = (np.asarray(labels)[:, None] == np.unique(labels)[None, :]).astype(np.float64)
         projected = left.T @ targets
     rank = singular > singular.max(initial=0.0) * max(values.shape) * np.finfo(np.float64).eps
