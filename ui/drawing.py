@@ -59,7 +59,7 @@ def blocks(
 ) -> tuple[Block, ...]:
     """Stages and head of `network` as `strategy` trains them. `steps` False: the head is fitted without a learning rate."""
     chosen, total, passes = recipe or strategy.recipe, len(network.stages), epochs or strategy.epochs
-    learns: Learns = "perhaps" if strategy.learns == "one" else "yes" if strategy.parameters == "all" else "part"
+    learns: Learns = "perhaps" if strategy.learns == "one" else "part" if strategy.parameters.few else "yes"
     rates = stage_rates(strategy, total, stages, recipe=chosen) if strategy.takes_steps else (None,) * total
     fastest = max((rate for rate in rates if rate is not None), default=1.0)
     joins = {stage: phase.first for phase in phases(strategy, total, passes) for stage in phase.joining}

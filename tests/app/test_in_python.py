@@ -11,8 +11,7 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tests.conftest import lend
 from tl_core.models.registry import network, networks
-from tl_core.training.strategies.learning_names import learning_paths
-from tl_core.training.strategies.strategies import strategy
+from tl_core.training.strategies.strategies import learning_paths, strategy
 from ui.train_page.in_python import head_line, load_lines, parameter_list, with_parameters
 
 

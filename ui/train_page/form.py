@@ -20,8 +20,7 @@ from tl_core.runs.start.training_spec import conditions
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.strategies.advice import auto_says, default_strategy
-from tl_core.training.strategies.learning_names import learning_parameters, learning_paths
-from tl_core.training.strategies.strategies import AUTO, strategies, tuned
+from tl_core.training.strategies.strategies import AUTO, learning_parameters, learning_paths, strategies, tuned
 from ui import drawing
 from ui.listing import scrolled
 from ui.places import IDEAS, Here, succeeded
@@ -120,17 +119,14 @@ def _in_python(proposal: Proposal) -> None:
         names = learning_paths(network, proposal.strategy, proposal.spec.stages)
         if parameters:
             names = in_python.with_parameters(names, parameters)
-        only = {
-            "all": "the parameters of these modules:",
-            "bias_and_norm": "the biases and norm layers of these modules, and the whole head:",
-            "lora": "low-rank updates of the linear layers of these modules, and the whole head:",
-        }[proposal.strategy.parameters]
         whose = "The optimizer gets" if "gradient steps" in proposal.case.conditions else "The solver fits"
         one = " Of the stages, the run chooses one." if proposal.strategy.learns == "one" else ""
         later = (
             "" if parameters else " Each parameter is listed here once the backbone was exported for this image size."
         )
-        st.caption(f"{whose} only {only} {', '.join(f'`{name}`' for name in names)}.{one}{later}")
+        st.caption(
+            f"{whose} only {proposal.strategy.parameters.words}: {', '.join(f'`{name}`' for name in names)}.{one}{later}"
+        )
     if not parameters:
         return
     title = f"The {plural(len(parameters), 'tensor')} that may learn, by name"

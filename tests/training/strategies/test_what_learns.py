@@ -19,12 +19,12 @@ from tl_core.models.metadata.counted import meta_network
 from tl_core.models.registry import network
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.strategies import lora
+from tl_core.training.strategies.strategies import BIASES_AND_NORMS as BIASES_AND_NORMS_OF
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import (
     count,
     first_learning,
     head_group,
-    is_norm,
     learning_stages,
     stage_groups,
 )
@@ -162,14 +162,14 @@ def test_low_rank_updates_are_counted_before_and_while_they_are_in() -> None:
     assert sum(parameter.numel() for group in groups for parameter in group.parameters) == added
 
 
-def test_norms_of_the_libraries_are_known() -> None:
-    for module in (nn.BatchNorm2d(4), nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.RMSNorm(4)):
-        assert is_norm(module)
-    layers = timm.layers
-    for kind in (layers.BatchNormAct2d, layers.LayerNorm2d, layers.RmsNorm, layers.GroupNorm1):
-        assert is_norm(kind(4)), kind
-    for module in (nn.Linear(4, 4), nn.Conv2d(4, 4, 1), nn.MultiheadAttention(4, 1), layers.ConvNormAct(4, 4)):
-        assert not is_norm(module)
+def test_biases_and_norms_of_the_libraries_learn_and_no_other_weights() -> None:
+    learns = BIASES_AND_NORMS_OF.learns
+    norms = (nn.BatchNorm2d, nn.LayerNorm, nn.RMSNorm, timm.layers.BatchNormAct2d, timm.layers.RmsNorm)
+    for module in (*(kind(4) for kind in norms), nn.GroupNorm(2, 4), timm.layers.GroupNorm1(4)):
+        assert all(learns(name, parameter.shape) for name, parameter in module.named_parameters()), module
+    for module in (nn.Linear(4, 4), nn.Conv2d(4, 4, 1), nn.MultiheadAttention(4, 1)):
+        learning = {name for name, parameter in module.named_parameters() if learns(name, parameter.shape)}
+        assert all(name.endswith("bias") for name in learning), module
 
 
 def _names(backbone: Backbone) -> set[str]:

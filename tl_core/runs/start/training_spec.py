@@ -169,7 +169,7 @@ def conditions(chosen: Strategy, backbone: Network, *, solver: str, optimizer: s
         "trained stages": chosen.takes_steps,
         "last stages": chosen.learns == "last",
         "several stages": chosen.takes_steps and chosen.learns != "one",
-        "LoRA": chosen.parameters == "lora",
+        "LoRA": chosen.parameters.low_rank,
         "AdamW": steps and optimizer == "adamw",
         "SGD": steps and optimizer == "sgd",
         "batch norm": chosen.takes_steps and backbone.layout.batch_norm,

@@ -78,7 +78,7 @@ def _learning(spec: TrainSpec, stage_parameters: tuple[int, ...]) -> int:
         return 0
     first = len(stage_parameters) - spec.stages if chosen.learns == "last" else 0
     every = sum(stage_parameters[max(0, first) :])
-    return every if chosen.parameters == "all" else every // _FEW
+    return every // _FEW if chosen.parameters.few else every
 
 
 def _bytes(job: JobFolder, beside: tuple[str, ...] | None) -> int:

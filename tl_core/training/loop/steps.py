@@ -129,7 +129,7 @@ class Trainer:
         self._names: dict[int, str] = {}
         # In float16, gradients that are small become zero unless the loss is multiplied (arXiv 1710.03740).
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
-        if strategy.parameters == "lora" and not lora.parameters(backbone):
+        if strategy.parameters.low_rank and not lora.parameters(backbone):
             lora.insert(backbone, spec.recipe.lora_rank, spec.seed)
         backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
         backbone.eval().requires_grad_(False)

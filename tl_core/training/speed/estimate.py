@@ -189,7 +189,7 @@ def memory_mb(spec: TrainSpec, classes: int) -> float:
     bytes_a_value = 4 if spec.precision == "float32" else 2
     outputs = sum(_kept(network, stage) for stage in range(frozen, len(network.stages))) * scale * bytes_a_value / 1e6
     learning = sum(network.stage_parameters[frozen:]) + network.head_parameters(classes)
-    moments = 3 * 4e-6 * (learning if strategy.parameters == "all" else learning / 50)
+    moments = 3 * 4e-6 * (learning / 50 if strategy.parameters.few else learning)
     return base + 3 * weights + moments + min(spec.micro_batch, spec.batch_size) * outputs
 
 
@@ -276,7 +276,7 @@ def _step_seconds(spec: TrainSpec, network: Network, strategy: Strategy) -> tupl
     for share, frozen in _starts(network, strategy, spec.stages):
         rate = (speed.late_step if frozen else speed.step) * workers
         part = scale * sum(network.stage_gflops[frozen:]) / rate
-        step += share * part * (_FEWER_LEARN if strategy.parameters != "all" else 1.0)
+        step += share * part * (_FEWER_LEARN if strategy.parameters.few else 1.0)
         before = sum(forward[:frozen]) if frozen < len(forward) else 0.0
         # Where stages join one by one, each phase has a prefix of its own; where one is chosen, only its prefix is computed.
         prefix += before if strategy.thaws else share * before

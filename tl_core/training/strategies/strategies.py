@@ -1,7 +1,7 @@
 """The table of transfer-learning strategies: what learns, how fast, from which head, with how much augmentation. No torch.
 
 What a strategy does is read from the fields of its row and never decided by its name, so a new strategy is a new
-row in `_ROWS`. One that trains a new choice of parameters also needs a row in `what_learns`.
+row in `_ROWS`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,46 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from tl_core.documents.options import Recipe
+from tl_core.models.families.family import held
 from tl_core.models.registry import Network
 from tl_core.table import Table, covering
 
 Learns = Literal["head", "last", "one", "all"]
-Parameters = Literal["all", "bias_and_norm", "lora"]
 HeadStart = Literal["fitted", "new"]
+Shape = tuple[int, ...]
 
 WITHOUT_BATCH_NORM = 0.1
 """Factor of the stages' learning rates in networks without batch norm: published recipes fine-tune vision transformers and
 ConvNeXt with AdamW at 1e-5 to 1e-4, and EfficientNets at 1e-3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What learns in the stages that do."""
+
+    words: str
+    """The words before a list of the library's modules, which hold what learns."""
+    learns: Callable[[str, Shape], bool]
+    """Whether a parameter learns, by its name in the library's network and its shape."""
+    few: bool = False
+    """Whether these are few of a stage's parameters."""
+    low_rank: bool = False
+    """Whether they are low-rank updates, which training adds to the weights of linear layers."""
+
+
+ALL = Parameters(words="the parameters of these modules", learns=lambda name, shape: True)
+BIASES_AND_NORMS = Parameters(
+    words="the biases and norm layers of these modules, and the whole head",
+    # Of weights, only those of norm layers have one dimension.
+    learns=lambda name, shape: name.endswith("bias") or (name.endswith("weight") and len(shape) == 1),
+    few=True,
+)
+LOW_RANK = Parameters(
+    words="low-rank updates of the linear layers of these modules, and the whole head",
+    learns=lambda name, shape: name.endswith((".0.down", ".0.up")),
+    few=True,
+    low_rank=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +65,7 @@ class Strategy:
     learns: Learns
     """Stages that learn besides the head. `head`: none; `last`: the last N; `one`: the one with the largest gradient relative to its
     weights; `all`."""
-    parameters: Parameters = "all"
-    """What learns in those stages: everything, biases and norm layers, or low-rank updates of the linear layers."""
+    parameters: Parameters = ALL
     pretrained: bool = True
     """Whether the backbone starts from pretrained weights, else from random ones."""
     thaws: bool = False
@@ -148,7 +177,7 @@ _ROWS = (
             "(BitFit, arXiv 2106.10199)."
         ),
         learns="all",
-        parameters="bias_and_norm",
+        parameters=BIASES_AND_NORMS,
         head_start="fitted",
         epochs=5,
         recipe=Recipe(learning_rate=1e-3, stage_rate=1e-3, weight_decay=0.0, norm_learns=False),
@@ -161,7 +190,7 @@ _ROWS = (
             "(LoRA, arXiv 2106.09685). For transformers."
         ),
         learns="all",
-        parameters="lora",
+        parameters=LOW_RANK,
         head_start="fitted",
         epochs=6,
         recipe=Recipe(learning_rate=1e-3, stage_rate=1e-3, weight_decay=0.0),
@@ -223,7 +252,7 @@ def strategy(name: str) -> Strategy:
 
 def tuned(strategy: Strategy, network: Network) -> Strategy:
     """`strategy` with the recipe for `network`: without batch norm, whole stages learn at a smaller rate."""
-    if network.layout.batch_norm or not strategy.takes_steps or strategy.parameters != "all":
+    if network.layout.batch_norm or not strategy.takes_steps or strategy.parameters.few:
         return strategy
     rate = strategy.recipe.stage_rate * WITHOUT_BATCH_NORM
     return replace(strategy, recipe=strategy.recipe.changed({"stage_rate": rate}))
@@ -273,10 +302,55 @@ def misfit(strategy: Strategy, network: Network, stages: int) -> str | None:
     `stages` is the number of last stages that shall learn, where the strategy asks for one.
     """
     total, named = len(network.stages), f"{strategy.title} ({strategy.name})"
-    if strategy.parameters == "lora" and not network.layout.transformer:
+    if strategy.parameters.low_rank and not network.layout.transformer:
         return f"{named} needs a transformer, as ViT or Swin, and {network.name} is none. Choose another."
     if (strategy.learns == "one" or strategy.thaws) and total < 2:
         return f"{named} works stage by stage, and {network.name} is seen as one. Choose another."
     if strategy.learns == "last" and stages > total:
         return f"The number of stages is {stages}, and {network.name} has {total}. Choose 1 to {total}."
     return None
+
+
+def learning_paths(network: Network, strategy: Strategy, stages: int) -> list[str]:
+    """Paths of the library's modules, and of parameters outside them, that may learn, from the stem up, the head last.
+
+    `stages`: how many last ones, where the strategy asks. Modules without parameters are among them.
+    """
+    rates = stage_rates(strategy, len(network.stages), stages)
+    learning = [stage for stage, rate in zip(network.layout.stages, rates, strict=True) if rate is not None]
+    tail = network.layout.tail if rates[-1] is not None and not strategy.parameters.low_rank else ()
+    paths = [*(path for stage in learning for path in stage.modules), *tail]
+    return [*(parameter for path in paths for parameter in held(path)), network.head]
+
+
+def learning_parameters(
+    network: Network, strategy: Strategy, stages: int, shapes: Mapping[str, Shape], *, classes: int, rank: int
+) -> dict[str, Shape]:
+    """Names and shapes of the parameters that may learn, in the library's network with a head for `classes` classes.
+
+    `shapes` are those of all parameters without the head; `rank` is that of low-rank updates (LoRA). `what_learns` finds the same in a
+    network that was built.
+    """
+    *paths, head = learning_paths(network, strategy, stages)
+    if strategy.parameters.low_rank:
+        shapes = _updates(shapes, rank)
+    learning = {
+        name: shape
+        for path in paths
+        for name, shape in shapes.items()
+        if (name == path or name.startswith(f"{path}.")) and strategy.parameters.learns(name, shape)
+    }
+    return {**learning, f"{head}.weight": (classes, network.embedding_size), f"{head}.bias": (classes,)}
+
+
+def _updates(shapes: Mapping[str, Shape], rank: int) -> dict[str, Shape]:
+    """The low-rank updates that training adds to a network whose parameters have these `shapes`."""
+    added: dict[str, Shape] = {}
+    for name, shape in shapes.items():
+        # Of weights, only those of linear layers have two dimensions.
+        if name.endswith("weight") and len(shape) == 2:
+            module, _, weight = name.rpartition(".")
+            used = min(rank, *shape)
+            added[f"{module}.parametrizations.{weight}.0.down"] = (used, shape[1])
+            added[f"{module}.parametrizations.{weight}.0.up"] = (shape[0], used)
+    return added

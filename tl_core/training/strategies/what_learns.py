@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from torch import nn
 
 from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
-from tl_core.table import covering
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.strategies import Parameters, Strategy, stage_rates
+from tl_core.training.strategies.strategies import Strategy, stage_rates
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 """Norm layers that keep statistics of the batches."""
-_NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ def learning_stages(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> 
         stage
         for stage, rate in enumerate(rates)
         if rate is not None
-        and (lora.fits(backbone, stage) if strategy.parameters == "lora" else _chosen(backbone, stage, strategy))
+        and (lora.fits(backbone, stage) if strategy.parameters.low_rank else _chosen(backbone, stage, strategy))
     )
 
 
@@ -82,7 +80,7 @@ def count(backbone: Backbone, strategy: Strategy, spec: TrainSpec) -> tuple[int,
     # Auxiliary heads, which are not used, are in no stage.
     stages = range(len(backbone.stages))
     total = head + sum(parameter.numel() for stage in stages for parameter in backbone.stage_parameters(stage))
-    if strategy.parameters == "lora":
+    if strategy.parameters.low_rank:
         return head + lora.size(backbone, spec.recipe.lora_rank), total
     groups = stage_groups(backbone, strategy, spec)
     return head + sum(parameter.numel() for group in groups for parameter in group.parameters), total
@@ -102,48 +100,23 @@ def optimizer_parts(group: Group, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _chosen(backbone: Backbone, stage: int, strategy: Strategy) -> list[nn.Parameter]:
-    learns = _LEARNS[strategy.parameters]
-    wanted = {id(parameter) for name, parameter, module in _owned(backbone) if learns(name, module)}
-    return [parameter for parameter in backbone.stage_parameters(stage) if id(parameter) in wanted]
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether `module` is a norm layer, whose parameters scale and shift normalised values."""
-    if isinstance(module, _NORMS):
-        return True
-    # timm has norm layers of its own without a common base class; they share "norm" in the name and parameters of one dimension.
-    own = list(module.parameters(recurse=False))
-    return "norm" in type(module).__name__.lower() and bool(own) and all(parameter.dim() == 1 for parameter in own)
-
-
-_LEARNS: Mapping[Parameters, Callable[[str, nn.Module], bool]] = covering(
-    "parameters that learn",
-    get_args(Parameters),
-    {
-        "all": lambda name, module: True,
-        "bias_and_norm": lambda name, module: name.endswith("bias") or is_norm(module),
-        "lora": lambda name, module: isinstance(module, lora.Update),
-    },
-)
-"""Whether a parameter of a stage that learns does so itself, from its full name and the module that it belongs to."""
-
-
-def _owned(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Every parameter: its name, the parameter, and the module that it belongs to."""
-    for prefix, module in backbone.module.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            yield f"{prefix}.{name}", parameter, module
+    learning = {
+        id(parameter)
+        for name, parameter in backbone.module.named_parameters()
+        if strategy.parameters.learns(name, tuple(parameter.shape))
+    }
+    return [parameter for parameter in backbone.stage_parameters(stage) if id(parameter) in learning]
 
 
 def _group(backbone: Backbone, stage: int | None, rate: float, parameters: list[nn.Parameter]) -> Group:
-    wanted = {
+    decaying = {
         id(parameter)
-        for name, parameter, module in _owned(backbone)
-        if parameter.dim() > 1 and (name.endswith("weight") or isinstance(module, lora.Update))
+        for name, parameter in backbone.module.named_parameters()
+        if parameter.dim() > 1 and name.endswith(("weight", ".0.down", ".0.up"))
     }
     return Group(
         stage=stage,
         rate=rate,
-        decaying=tuple(parameter for parameter in parameters if id(parameter) in wanted),
-        steady=tuple(parameter for parameter in parameters if id(parameter) not in wanted),
+        decaying=tuple(parameter for parameter in parameters if id(parameter) in decaying),
+        steady=tuple(parameter for parameter in parameters if id(parameter) not in decaying),
     )

@@ -16,8 +16,7 @@ from tl_core.models.graphs.export import TENSORS_NAME, parameter_shapes
 from tl_core.models.metadata.counted import meta_network
 from tl_core.models.registry import network
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.learning_names import learning_parameters
-from tl_core.training.strategies.strategies import misfit, strategy
+from tl_core.training.strategies.strategies import learning_parameters, misfit, strategy
 from tl_core.training.strategies.what_learns import stage_groups
 
 RANK = 8
@@ -50,7 +49,7 @@ def test_names_and_shapes_are_those_of_what_learns_in_the_network(name: str, tmp
         if number == 0:
             _write_sparse(backbone.module.state_dict(), tmp_path / TENSORS_NAME)
         backbone.set_head(nn.Linear(row.embedding_size, 5, device="meta"))
-        if own.parameters == "lora":
+        if own.parameters.low_rank:
             lora.insert(backbone, RANK, 0)
         names = {id(parameter): path for path, parameter in backbone.module.named_parameters()}
         groups = stage_groups(backbone, own, spec(stages=2, strategy=chosen))
