@@ -414,12 +414,13 @@ HOSTILE: dict[str, Hostile] = {
         "AVIF", _iso_of("AVIF", *[Item(kind=b"abcd", properties=(_size(8, 8),))] * 10_000)
     ),
     "AVIF with 2.5 million frames": Hostile("AVIF", _avif_frames),
+    # 300 tags of a TIFF, or entries of EXIF, that are all made of the same megabyte.
+    "TIFF with 300 tags made of the same megabyte": Hostile("TIFF", _tiff_that_shares),
+    "JPEG with 300 notes made of the same megabyte": Hostile("JPEG", _jpeg_notes),
+    **{
+        f"{format} with 300 notes made of the same megabyte": Hostile(format, _saved_with_notes(format))
+        for format in ("PNG", "WEBP", "HEIF", "AVIF")
+    },
 }
-"""Each of these files takes seconds of processor time, or hundreds of megabytes, in a decoder that does not look ahead."""
-
-SHARING: dict[str, Hostile] = {
-    "TIFF": Hostile("TIFF", _tiff_that_shares),
-    "JPEG": Hostile("JPEG", _jpeg_notes),
-    **{format: Hostile(format, _saved_with_notes(format)) for format in ("PNG", "WEBP", "HEIF", "AVIF")},
-}
-"""Files of a megabyte with 300 notes (tags of a TIFF, entries of EXIF) that are all made of the same megabyte. They may be read."""
+"""Each of these files would take seconds of processor time, or hundreds of megabytes, of a decoder without limits, or did with older
+libraries."""

@@ -1,12 +1,12 @@
-"""A decoder that does what a PNG says under "do", as a fault in a library would: `python -m tests.data.strange SECONDS`."""
+"""A decoder that does what a PNG says under "do", as a fault in a library would: `python -m tests.data.strange`."""
 
 from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import struct
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,12 +34,25 @@ def spin(_: str) -> None:
         pass
 
 
+def spin_on(_: str) -> None:
+    """Spin, although the time is up."""
+    signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    spin("")
+
+
 def wait(_: str) -> None:
     time.sleep(1_000_000)
 
 
 def hog(megabytes: str) -> None:
     bytearray(int(megabytes) * 1_000_000)
+
+
+def hog_on(megabytes: str) -> None:
+    """Take the memory without a limit, and fill it."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    _LOST.append(bytearray(b"x" * (int(megabytes) * 1_000_000)))
+    wait("")
 
 
 def leak(megabytes: str) -> None:
@@ -88,7 +101,10 @@ def fill(_: str) -> None:
                 _LOST.append(bytearray(size))
 
 
-BEFORE = {function.__name__: function for function in (spin, wait, hog, leak, die, die_if, nonsense, answer, hold)}
+BEFORE = {
+    function.__name__: function
+    for function in (spin, spin_on, wait, hog, hog_on, leak, die, die_if, nonsense, answer, hold)
+}
 """What is done before the picture is decoded."""
 AFTER = {"hold": release, "fill": fill}
 """What is done after it."""
@@ -104,4 +120,4 @@ def _strange(image: Image.Image, longest: int, scales: bool) -> Image.Image:
 
 if __name__ == "__main__":
     pixels._upright_rgb = _strange
-    decoder.main(sys.argv[1:])
+    decoder.main()

@@ -269,6 +269,11 @@ def endless_inside(model: onnx.ModelProto) -> None:
     into_the_answer(model, "sum")
 
 
+def endless_to_open(model: onnx.ModelProto) -> None:
+    """An operator whose shape ONNX infers without end."""
+    model.graph.node.append(helper.make_node("Einsum", ["scaled"] * 2, ["sum"], equation="......->"))
+
+
 REFUSED: dict[Callable[[onnx.ModelProto], None], str] = {
     external: "another file",
     external_constant: "another file",

@@ -22,6 +22,7 @@ from tests.serving.hostile_graphs import (
     doubled_words,
     empty_operators,
     endless_inside,
+    endless_to_open,
     greedy_by_the_dozen,
     greedy_inside,
     old_operators,
@@ -31,6 +32,7 @@ from tests.serving.hostile_graphs import (
     sparse,
 )
 from tl_core.errors import BundleError
+from tl_core.serving import child_session
 from tl_core.serving.bundle import Bundle, to_zip
 from tl_core.serving.child_session import ChildSession
 from tl_core.serving.graph_check import Ends
@@ -89,6 +91,16 @@ def test_an_operator_that_takes_too_much_memory_to_work_is_refused(bundle: Bundl
     session.open(spoilt(bundle, greedy_inside), ENDS)
     with pytest.raises(BundleError, match="more memory"):
         session.run("logits", PICTURES, last=True)
+
+
+def test_a_small_graph_that_takes_for_ever_to_open_is_stopped_within_seconds(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, factor = child_session.OPENING
+    assert base + factor * 100_000 < 15
+    monkeypatch.setattr(child_session, "OPENING", (1.0, factor))
+    with pytest.raises(BundleError, match="s to be opened and was stopped"):
+        ChildSession().open(spoilt(bundle, endless_to_open), ENDS)
 
 
 def test_an_operator_that_takes_for_ever_is_stopped(bundle: Bundle) -> None:

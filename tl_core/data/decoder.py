@@ -1,53 +1,59 @@
-"""The process that decodes pictures of strangers: `python -m tl_core.data.decoder SECONDS`, started by `guarded.Pool`.
+"""The process that decodes pictures of strangers: `python -m tl_core.data.decoder`, started by `guarded.Pool`.
 
-It reads requests on its stdin, a socket, and answers there, one picture at a time. It limits its own memory by the size that a
-picture's header declares, and its processor time to SECONDS a picture; the system ends it when that is used up. It ends with the
-process that started it. It writes no file.
+It reads requests on its stdin, a socket, and answers there, one picture at a time. Nothing of a file is counted beforehand: what it
+costs is limited instead, by the size that its header declares and by the row of its format. It limits its own memory, and its
+processor time by a plain JPEG that it times when it starts; the system ends it when that is used up. It ends with the process that
+started it. It writes no file.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import select
 import signal
 import socket
-import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import Any
 
 import pillow_heif
-from PIL import AvifImagePlugin
+from PIL import AvifImagePlugin, Image
 
 from tl_core import children
 from tl_core.data import reading
-from tl_core.data.pixels import MAX_FILE_BYTES, ONE_AT_A_TIME, Room, unreadable
+from tl_core.data.formats import ImageFormat, recognised
+from tl_core.data.pixels import MAX_FILE_BYTES, Room, unreadable
 from tl_core.errors import UnreadableImage
 
-OPENING = 600_000_000
-"""Bytes that a header and its metadata may take. WebP reserves its canvas when it is opened."""
-A_PIXEL = 24
-"""Bytes that a pixel may take while it is decoded, converted and scaled; RGBA of WebP takes the most, 18."""
-BESIDE = 200_000_000
-"""Bytes that a picture of any size may take beside its pixels."""
+LEAST_SECONDS = 1.0
+"""Processor time that any picture may take, also before its size is read."""
+MOST_SECONDS = 10.0
+"""Processor time that no picture may exceed; the largest that are allowed take two or three seconds."""
+BESIDE = 150_000_000
+"""Bytes that a picture of any size may take beside its pixels and twice its file."""
 GROWN = 300_000_000
 """Bytes by which the process may have grown between two pictures. Decoders that are fed broken files lose memory."""
 
+_PLAIN_SIDE = 512
+"""Pixels of a side of the JPEG that is timed."""
 _GOES_FIRST = Path("/proc/self/oom_score_adj")
 """Where the memory of the machine runs out, Linux ends the process with the largest number."""
 
 Answer = tuple[dict[str, Any], bytes]
+Allowed = Callable[[int, int], None]
+"""Asks the other side to go on with a picture of so many pixels, which may take so many bytes."""
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Answer requests until the other side hangs up."""
-    (seconds,) = map(float, arguments)
     # Ctrl+C reaches every process of the terminal; the one that started this one decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # No file is written: none of the picture's making, and no dump of the memory of a decoder that it broke.
@@ -58,24 +64,49 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=_watch_parent, daemon=True).start()
     # One picture, one thread: the other cores have decoders of their own.
     AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS = 1
-    with socket.socket(fileno=0) as connection, connection.makefile("rb") as given, connection.makefile("wb") as back:
+    plain = _plain_pixel_seconds()
+    with (
+        socket.socket(fileno=0) as connection,
+        connection.makefile("rb") as requests,
+        connection.makefile("wb") as answers,
+    ):
+
+        def go_on(pixels: int, memory: int) -> None:
+            children.send(answers, {"pixels": pixels, "memory": memory})
+            children.receive(requests)
+
         at_first = children.mapped()
-        children.send(back, {"ready": True})
+        children.send(answers, {"ready": True})
         last = False
         with suppress(EOFError):
             while not last:
                 # What was allowed for the picture before may be less than this one has bytes.
-                children.allow_memory(OPENING + MAX_FILE_BYTES)
-                header, content = _answered(*children.receive(given), seconds, partial(_room, given, back))
+                children.allow_memory(BESIDE + MAX_FILE_BYTES)
+                header, content = _answered(*children.receive(requests), plain, go_on)
                 last = children.mapped() > at_first + GROWN
-                children.send(back, {**header, "last": last}, content)
+                children.send(answers, {**header, "last": last}, content)
 
 
-def _answered(task: dict[str, Any], content: bytes, seconds: float, room: Callable[[int, int], Any]) -> Answer:
-    children.allow_memory(OPENING + len(content))
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+def _plain_pixel_seconds() -> float:
+    """Processor time that a pixel of a plain JPEG takes on this machine."""
+    plain = io.BytesIO()
+    Image.effect_noise((_PLAIN_SIDE, _PLAIN_SIDE), 40).convert("RGB").save(plain, "JPEG")
+    tries = []
+    for _ in range(3):
+        begun = time.process_time()
+        Image.open(plain, formats=["JPEG"]).load()
+        tries.append(time.process_time() - begun)
+    return min(tries) / _PLAIN_SIDE**2
+
+
+def _answered(task: dict[str, Any], content: bytes, plain: float, go_on: Allowed) -> Answer:
+    row = recognised(content)
+    # `margin`: how many times the time that the slowest healthy pictures take.
+    room = partial(_room, row, len(content), task.pop("margin") * row.slowness * plain, go_on)
+    children.allow_memory(task.pop("memory"))
+    signal.setitimer(signal.ITIMER_PROF, LEAST_SECONDS)
     try:
-        return TASKS[task.pop("task")](content, room=partial(room, len(content)), **task)
+        return TASKS[task.pop("task")](content, room=room, **task)
     except (UnreadableImage, MemoryError) as error:
         refused = unreadable(error)
         return {"refused": refused.reason, "message": refused.message}, b""
@@ -86,15 +117,15 @@ def _answered(task: dict[str, Any], content: bytes, seconds: float, room: Callab
 
 
 @contextmanager
-def _room(given: IO[bytes], back: IO[bytes], beside: int, pixels: int) -> Iterator[None]:
-    """Wait for a turn, if the picture is one of the largest, and take as much memory as its size allows.
-
-    `beside`: bytes of its file.
-    """
-    if pixels > ONE_AT_A_TIME:
-        children.send(back, {"pixels": pixels})
-        children.receive(given)
-    children.allow_memory(BESIDE + beside + A_PIXEL * pixels)
+def _room(row: ImageFormat, size: int, pixel_seconds: float, go_on: Allowed, pixels: int) -> Iterator[None]:
+    """Take as much memory and time as a picture of so many `pixels` may need, once the other side lets it; `size`: bytes of its file."""
+    memory = BESIDE + 2 * size + row.pixel_bytes * pixels
+    go_on(pixels, memory)
+    seconds = min(max(pixel_seconds * pixels, LEAST_SECONDS), MOST_SECONDS)
+    # Opening the file has taken its part of it.
+    left, _ = signal.getitimer(signal.ITIMER_PROF)
+    signal.setitimer(signal.ITIMER_PROF, left + seconds - LEAST_SECONDS)
+    children.allow_memory(memory)
     try:
         yield
     finally:
@@ -125,4 +156,4 @@ def _watch_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -2,18 +2,19 @@
 
 To read a further format, add a row with its Pillow name; everything else (which files of a folder count as pictures, what the
 page's file chooser offers, what an error says is read) follows from the row.
+
+Nothing of a file is counted before it is decoded: a row says what time and memory a healthy picture of its size takes, and the
+process that decodes ends where a picture takes far more. One count is left, that of the frames of a WebP: its decoder reserves the
+canvas when it opens a file, so what it may take then leaves room for a hundred thousand frames.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pillow_heif
-
-from tl_core.data import boxes, parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,15 @@ class ImageFormat:
     """Whether the decoder can scale down while it reads, so that a large picture needs little memory."""
     lossless: bool = False
     """Whether the format keeps every pixel as it was drawn."""
-    structure: Callable[[bytes], None] | None = None
-    """Refuses, before the decoder sees it, a file whose parts would cost far more than a picture; raises `UnreadableImage`."""
+    slowness: float = 20.0
+    """The most time that a pixel takes to decode, against a pixel of a plain JPEG: the slowest of what encoders write (progressive,
+    lossless, with transparency), measured at 4 and 12 million pixels."""
+    opened_bytes: int = 100_000_000
+    """The most memory that the header and the metadata take, beside twice the file."""
+    pixel_bytes: int = 24
+    """The most memory that a pixel takes while it is decoded, converted and scaled. RGBA of WebP takes the most, 18."""
+    frame: bytes | None = None
+    """What stands before each frame of an animation, where the decoder notes all of them before the size is known."""
     chooser: tuple[str, ...] = ()
     """Extensions that a browser's file chooser does not count among `image/*`."""
 
@@ -55,7 +63,10 @@ FORMATS = _table(
         extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
         signature=rb"\xff\xd8\xff",
         scales=True,
-        structure=parts.jpeg,
+        slowness=8,
+        # One in several scans is held as a whole: up to 64 million pixels at two bytes for each of three colours. One in a single scan
+        # is scaled down as it is read.
+        pixel_bytes=4,
     ),
     ImageFormat(
         name="PNG",
@@ -63,14 +74,17 @@ FORMATS = _table(
         extensions=(".png", ".apng"),
         signature=rb"\x89PNG",
         lossless=True,
-        structure=parts.png,
+        slowness=7,
     ),
     ImageFormat(
         name="WebP",
         pillow=("WEBP",),
         extensions=(".webp",),
         signature=rb"RIFF....WEBP",
-        structure=parts.webp,
+        slowness=8,
+        # The decoder reserves its canvas, and the one of the frame before, when a file is opened.
+        opened_bytes=600_000_000,
+        frame=b"ANMF",
     ),
     ImageFormat(
         name="GIF",
@@ -78,7 +92,7 @@ FORMATS = _table(
         extensions=(".gif",),
         signature=rb"GIF8",
         lossless=True,
-        structure=parts.gif,
+        slowness=3,
     ),
     # Two letters are too weak a sign: the size of the header that follows says which BMP it is. Without them, there is one plane.
     ImageFormat(
@@ -88,7 +102,7 @@ FORMATS = _table(
         signature=rb"BM.{12}[\x0c(48@l|]|[(48@l|]\0\0\0.{8}\x01\0|\x0c\0\0\0.{4}\x01\0",
         named_only=True,
         lossless=True,
-        structure=parts.bmp,
+        slowness=1.5,
     ),
     # the second of each order as some programs write it by mistake; with a plus BigTIFF
     ImageFormat(
@@ -97,7 +111,7 @@ FORMATS = _table(
         extensions=(".tif", ".tiff"),
         signature=rb"II(?:\*\0|\0\*|\+\0)|MM(?:\0\*|\*\0)",
         lossless=True,
-        structure=parts.tiff,
+        slowness=3.5,
     ),
     # AVIF before HEIC: a file of either kind may begin with a name that both share, and name its own kind later.
     ImageFormat(
@@ -105,7 +119,7 @@ FORMATS = _table(
         pillow=("AVIF",),
         extensions=(".avif",),
         signature=rb"....ftyp(?:av|m[is].{6}(?:.{4})*?avi[fs])",
-        structure=boxes.heif,
+        slowness=20,
         chooser=(".avif",),
     ),
     ImageFormat(
@@ -113,7 +127,7 @@ FORMATS = _table(
         pillow=("HEIF",),
         extensions=(".heic", ".heif", ".hif"),
         signature=rb"....ftyp(?:he|m[is])",
-        structure=boxes.heif,
+        slowness=15,
         chooser=(".heic", ".heif"),
     ),
     ImageFormat(name="SVG", extensions=(".svg",), signature=rb"\s*<(?:svg|\?xml)"),
@@ -131,6 +145,8 @@ FORMATS = _table(
     ),
 )
 """Every row has a name, Pillow plugins and extensions of its own."""
+MOST_FRAMES = 20_000
+"""The most frames of an animation whose format has a `frame`: a quarter of an hour."""
 UNKNOWN = ImageFormat(name="unknown")
 """Stands for everything that no row describes."""
 

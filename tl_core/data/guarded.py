@@ -1,8 +1,8 @@
 """Decodes pictures of strangers in child processes, so that a hostile one costs its own process and nothing else.
 
 The children stay warm. Each has limits on memory and on processor time (`tl_core.data.decoder`), and this side keeps an eye on the
-clock. A child that dies, exceeds a limit or answers nonsense is replaced, and its picture is refused. Children end with this
-process.
+clock, and on the memory where the system limits none. A child that dies, exceeds a limit or answers nonsense is replaced, and its
+picture is refused. Children end with this process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -18,23 +19,31 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from tl_core import children
-from tl_core.data.pixels import LONGEST, alone, read_bytes
+from tl_core.data.formats import recognised
+from tl_core.data.pixels import LONGEST, TOO_MUCH_MEMORY, alone, read_bytes
 from tl_core.data.reading import Copy, Input
 from tl_core.errors import UnreadableImage
 from tl_core.hardware import cores
 
-CPU_SECONDS = 10.0
-"""Processor time that one picture may take; the largest that are allowed take two or three seconds."""
 WALL_SECONDS = 60.0
 """Time on the clock after which a decoder is ended."""
+MARGIN = 10
+"""How many times the processor time of the slowest healthy pictures a picture may take."""
+PATIENCE = 60.0
+"""Seconds of the pictures of one set that were refused for their cost, after which each further picture gets `HURRIED`."""
+HURRIED = 2
+"""As `MARGIN`, for a set with many such pictures. Healthy ones are not refused for them."""
 
 _LONGEST_ANSWER = 20_000_000
 """Bytes that a decoder may answer; the largest input has three million."""
 _FAREWELL = 5.0
 """Seconds in which a decoder ends by itself, once nobody asks it any more."""
+_LOOK_EVERY = 0.02
+"""Seconds between two looks at the memory of a decoder."""
 _AGAIN = "Save it again with another program."
 _TOO_SLOW = f"The picture takes more time to decode than any picture needs. {_AGAIN}"
 _KILLED = (
@@ -49,21 +58,18 @@ Made = TypeVar("Made", Copy, Input)
 class _Killed(UnreadableImage):
     """Something else than the picture may have ended its decoder."""
 
+    def __init__(self) -> None:
+        super().__init__(_KILLED, "too_costly")
+
 
 class Pool:
     """At most `most` children that decode; each is started when it is first needed. Safe to share between threads."""
 
-    def __init__(
-        self,
-        most: int,
-        *,
-        cpu_seconds: float = CPU_SECONDS,
-        wall_seconds: float = WALL_SECONDS,
-        module: str = "tl_core.data.decoder",
-    ) -> None:
+    def __init__(self, most: int, *, wall_seconds: float = WALL_SECONDS, module: str = "tl_core.data.decoder") -> None:
         self._free = threading.BoundedSemaphore(most)
         self._idle: list[_Child] = []
-        self._start = partial(_Child, module, cpu_seconds, wall_seconds)
+        self._start = partial(_Child, module, wall_seconds)
+        self._refused_seconds = 0.0
 
     def make_copy(self, content: bytes, *, keep: bool) -> Copy:
         """As `reading.make_copy`, in a child.
@@ -71,7 +77,14 @@ class Pool:
         Raises:
             UnreadableImage: also where the picture takes more memory or time than any picture needs.
         """
-        return self._made({"task": "copy", "keep": keep}, content, _copy_of)
+        margin = MARGIN if self._refused_seconds < PATIENCE else HURRIED
+        begun = time.monotonic()
+        try:
+            return self._made({"task": "copy", "keep": keep, "margin": margin}, content, _copy_of)
+        except UnreadableImage as error:
+            if error.reason == "too_costly":
+                self._refused_seconds += time.monotonic() - begun
+            raise
 
     def make_input(self, content: bytes, size: int, interpolation: str, *, shown: int | None = None) -> Input:
         """As `reading.make_input`, in a child.
@@ -79,7 +92,7 @@ class Pool:
         Raises:
             UnreadableImage: also where the picture takes more memory or time than any picture needs.
         """
-        task = {"task": "input", "size": size, "interpolation": interpolation, "shown": shown}
+        task = {"task": "input", "size": size, "interpolation": interpolation, "shown": shown, "margin": MARGIN}
         return self._made(task, content, lambda _, given: _input_of(given, size))
 
     def read_input(self, source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
@@ -137,14 +150,16 @@ class Pool:
 class _Child:
     """One decoder."""
 
-    def __init__(self, module: str, cpu_seconds: float, wall_seconds: float) -> None:
+    def __init__(self, module: str, wall_seconds: float) -> None:
+        """Start it. Raises `_Killed` where something ends it before it is ready; RuntimeError where it cannot start."""
         self._seconds = WALL_SECONDS
-        self._late = False
+        self._exceeded = ""
+        """What is said of the picture that it had, where this side ended it for that."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self._to, self._from = ours.makefile("wb"), ours.makefile("rb")
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                children.command(module, str(cpu_seconds)),
+                children.command(module),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 # What libraries say of broken pictures; this package's own errors come as an answer.
@@ -156,26 +171,29 @@ class _Child:
             self._receive()
         except (EOFError, OSError, ValueError) as error:
             code = self.end()
+            if code < 0:
+                raise _Killed from error
             raise RuntimeError(f"{module} ended with {code} before it was ready") from error
         self._seconds = wall_seconds
 
     def ask(self, task: Header, content: bytes) -> tuple[Header, bytes]:
         """What the child answers. One of the largest pictures waits until no other is decoded."""
-        answer = self._receive(task, content)
+        memory = recognised(content).opened_bytes + 2 * len(content)
+        answer = self._receive({**task, "memory": memory}, content, memory=memory)
         if "pixels" in answer[0]:
             with alone(int(answer[0]["pixels"])):
-                answer = self._receive({"go": True})
+                answer = self._receive({"go": True}, memory=int(answer[0]["memory"]))
         return answer
 
     def alive(self) -> bool:
-        return not self._late and self._process.poll() is None
+        return not self._exceeded and self._process.poll() is None
 
     def refusal(self) -> UnreadableImage:
         """End the child; what is said of the picture that it had."""
         code = self.end()
-        if self._late or code == -signal.SIGPROF:
-            return UnreadableImage(_TOO_SLOW, "too_costly")
-        return _Killed(_KILLED, "too_costly") if code == -signal.SIGKILL else UnreadableImage(_BROKEN, "truncated")
+        if self._exceeded or code == -signal.SIGPROF:
+            return UnreadableImage(self._exceeded or _TOO_SLOW, "too_costly")
+        return _Killed() if code == -signal.SIGKILL else UnreadableImage(_BROKEN, "truncated")
 
     def end(self) -> int:
         """Wait for the end of the child, which hanging up brings about; returns its exit code, -N for signal N."""
@@ -188,21 +206,31 @@ class _Child:
             self._process.kill()
             return self._process.wait()
 
-    def _receive(self, header: Header | None = None, content: bytes = b"") -> tuple[Header, bytes]:
-        """The next message of the child, after it was sent `header` and `content`."""
-        clock = threading.Timer(self._seconds, self._give_up)
-        clock.daemon = True
-        clock.start()
+    def _receive(self, header: Header | None = None, content: bytes = b"", *, memory: int = 0) -> tuple[Header, bytes]:
+        """The next message of the child, after it was sent `header` and `content`; it may take `memory` bytes until then, if that is given."""
+        answered = threading.Event()
+        threading.Thread(target=self._watch, args=(answered, memory), daemon=True).start()
         try:
             if header is not None:
                 children.send(self._to, header, content)
             return children.receive(self._from, most=_LONGEST_ANSWER)
         finally:
-            clock.cancel()
+            answered.set()
 
-    def _give_up(self) -> None:
-        self._late = True
-        self._process.kill()
+    def _watch(self, answered: threading.Event, memory: int) -> None:
+        """End the child once it is late or, where the system keeps no limit on memory, has too much."""
+        looks = memory > 0 and not children.mapped()
+        deadline = time.monotonic() + self._seconds
+        with suppress(psutil.Error):
+            at_first = _resident(self._process.pid) if looks else 0
+            while not answered.wait(_LOOK_EVERY if looks else self._seconds):
+                if time.monotonic() >= deadline:
+                    self._exceeded = _TOO_SLOW
+                elif looks and _resident(self._process.pid) > at_first + memory:
+                    self._exceeded = TOO_MUCH_MEMORY
+                if self._exceeded:
+                    self._process.kill()
+                    return
 
 
 class Pools:
@@ -236,6 +264,11 @@ class Pools:
 def shared() -> Pool:
     """The pool of this process, as many children as cores. One that reads a data set, or pictures for the command line, uses it."""
     return Pool(cores())
+
+
+def _resident(process: int) -> int:
+    """Bytes of memory that a process has."""
+    return int(psutil.Process(process).memory_info().rss)
 
 
 def _problem(header: Header) -> Exception | None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tl_core.data.formats import NOT_READ, UNKNOWN, ImageFormat, recognised
+from tl_core.data.formats import MOST_FRAMES, NOT_READ, UNKNOWN, ImageFormat, recognised
 from tl_core.errors import UnreadableImage
 
 LONGEST = 1024
@@ -33,6 +33,9 @@ ONE_AT_A_TIME = 24_000_000
 """Pixels above which a picture is decoded alone: two such at once would need more memory than the whole program may take."""
 MIN_SIDE = 4
 """Shortest allowed side, pixels. Smaller pictures are tracking pixels and placeholders."""
+TOO_MUCH_MEMORY = (
+    "The picture takes more memory to decode than any picture of its size needs. Save it again with another program."
+)
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -113,10 +116,12 @@ def _open(content: bytes) -> Image.Image:
     known = recognised(content)
     if not known.pillow:
         raise _unidentified(known)
-    if known.structure:
-        known.structure(content)
+    if known.frame and content.count(known.frame) > MOST_FRAMES:
+        raise UnreadableImage(
+            f"The picture has more than {MOST_FRAMES:,} frames. Save one of them as a picture.", "too_large"
+        )
     try:
-        # Only the plugins of the format whose structure was looked at: another one might read the same bytes differently.
+        # Only the plugins of the format by whose row the decoder is limited.
         image = Image.open(io.BytesIO(content), formats=known.pillow)
         width, height = image.size
     except UnidentifiedImageError as error:
@@ -192,8 +197,5 @@ def unreadable(error: Exception) -> UnreadableImage:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return UnreadableImage(f"The picture is too large: {_MOST}. Save it smaller.", "too_large")
     if isinstance(error, MemoryError):
-        return UnreadableImage(
-            "The picture takes more memory to decode than any picture of its size needs. Save it again with another program.",
-            "too_costly",
-        )
+        return UnreadableImage(TOO_MUCH_MEMORY, "too_costly")
     return UnreadableImage("The picture is damaged or cut off: its pixels cannot be read.", "truncated")

@@ -1,8 +1,8 @@
-"""Checks and runs the graph of a bundle from elsewhere, in a process of its own: `python -m tl_core.serving.child SECONDS`.
+"""Checks and runs the graph of a bundle from elsewhere, in a process of its own: `python -m tl_core.serving.child`.
 
 It reads questions from its standard input and writes the answers to its standard output, as messages of `tl_core.children`. Its
 memory is limited, first to what reading the file may take, then to what the graph needs by its own shapes. A question that takes
-longer than SECONDS ends it.
+longer than it says ends it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _A_THREAD = 16_000_000
 """Bytes that each of ONNX Runtime's threads reserves."""
 
 
-def main(longest: float) -> None:
+def main() -> None:
     # Before the memory is limited, and before the first question.
     for library in ("onnx", "onnxruntime"):
         import_module(library)
@@ -46,36 +46,41 @@ def main(longest: float) -> None:
             asked, content = receive(sys.stdin.buffer)
         except EOFError:
             return
-        # ONNX Runtime stops between two operators; the default of this signal ends the process in the middle of one.
-        signal.setitimer(signal.ITIMER_REAL, 1.2 * longest + 1)
+        seconds = asked["seconds"]
+        # Opening is limited in processor time, which the load of the machine does not change. While the graph runs, many cores work,
+        # and ONNX Runtime stops it between two operators. The default of both signals ends the process, also in the middle of one.
+        timer = signal.ITIMER_PROF if "path" in asked else signal.ITIMER_REAL
+        signal.setitimer(timer, seconds if "path" in asked else 1.2 * seconds + 1)
         try:
             if "path" in asked:
                 # Where this graph is refused, that of an earlier question must not answer in its place.
                 session = None
-                session = _open(Path(asked["path"]), Ends(**asked["ends"]), longest)
+                session = _open(Path(asked["path"]), Ends(**asked["ends"]))
                 send(answers, {})
             elif session is None:
                 send(answers, {"error": f"{ONNX} was not opened."})
             else:
                 pictures = np.frombuffer(content, dtype=np.uint8).reshape(asked["shape"])
-                found = np.ascontiguousarray(session.run(asked["output"], pictures, last=asked["last"]))
+                found = np.ascontiguousarray(
+                    session.run(asked["output"], pictures, last=asked["last"], longest=seconds)
+                )
                 send(answers, {"shape": found.shape}, found.data)
         except BundleError as error:
             send(answers, {"error": error.message})
         except MemoryError:
             send(answers, {"error": too_much(ONNX).message})
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(timer, 0)
 
 
-def _open(path: Path, ends: Ends, longest: float) -> OnnxSession:
+def _open(path: Path, ends: Ends) -> OnnxSession:
     size = path.stat().st_size
     base, factor = _READING
     allow_memory(base + factor * size)
     live = check_graph(path, ends)
     base, factor = _RUNNING
     allow_memory(base + factor * size + _LIVE * live + _A_THREAD * cores())
-    return OnnxSession(path, longest=longest)
+    return OnnxSession(path)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main()

@@ -21,6 +21,8 @@ from tl_core.serving.graph_check import Ends
 from tl_core.serving.onnx_session import LONGEST_RUN, too_long
 
 _NONE = np.empty(0, dtype=np.uint8)
+OPENING = (10.0, 1e-7)
+"""Processor seconds that checking and opening a graph may take, and further ones for each byte of its file: ten times what they take."""
 _DYING = 10.0
 """Seconds that a process which closed its end is given to end by itself, so that it can be said how."""
 
@@ -32,11 +34,11 @@ class ChildSession:
     """
 
     def __init__(self, *, longest: float = LONGEST_RUN) -> None:
-        """Start the process; a question that takes longer than `longest` seconds is stopped."""
+        """Start the process; a batch that takes longer than `longest` seconds is stopped."""
         self._longest = longest
         self._opened: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._child = _start(longest)
+        self._child = _start()
         self._end = weakref.finalize(self, _end, self._child)
 
     def open(self, path: Path, ends: Ends) -> None:
@@ -47,7 +49,9 @@ class ChildSession:
         """
         with self._lock:
             self._replaced()
-            self._opened = {"path": str(path.absolute()), "ends": asdict(ends)}
+            base, factor = OPENING
+            seconds = base + factor * path.stat().st_size
+            self._opened = {"path": str(path.absolute()), "ends": asdict(ends), "seconds": seconds}
             self._ask(self._opened)
 
     def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]:
@@ -59,7 +63,8 @@ class ChildSession:
         with self._lock:
             if self._replaced():
                 self._ask(self._opened)
-            found, content = self._ask({"output": output, "shape": batch.shape, "last": last}, batch)
+            question = {"output": output, "shape": batch.shape, "last": last, "seconds": self._longest}
+            found, content = self._ask(question, batch)
         return np.frombuffer(content, dtype=np.float32).reshape(found["shape"])
 
     def _replaced(self) -> bool:
@@ -67,7 +72,7 @@ class ChildSession:
         if self._child.poll() is None:
             return False
         self._end()
-        self._child = _start(self._longest)
+        self._child = _start()
         self._end = weakref.finalize(self, _end, self._child)
         return True
 
@@ -81,8 +86,8 @@ class ChildSession:
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(_DYING)
             self._end()
-            if self._child.returncode == -signal.SIGALRM:
-                raise too_long(self._longest, len(pictures)) from error
+            if self._child.returncode in (-signal.SIGALRM, -signal.SIGPROF):
+                raise too_long(question["seconds"], len(pictures)) from error
             raise BundleError(
                 f"{ONNX} ended the process that ran it ({_how(self._child.returncode)}): it takes more memory than a bundle "
                 "of its size may, or breaks ONNX Runtime. It was not used."
@@ -96,9 +101,9 @@ class ChildSession:
         return answer, content
 
 
-def _start(longest: float) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command("tl_core.serving.child", str(longest)),
+        command("tl_core.serving.child"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -21,22 +21,21 @@ LONGEST_RUN = 300.0
 class OnnxSession:
     """A graph that was checked. Safe to share between threads."""
 
-    def __init__(self, path: Path, *, longest: float = LONGEST_RUN) -> None:
-        """Open the graph at `path`; a batch that takes more than `longest` seconds is stopped.
+    def __init__(self, path: Path) -> None:
+        """Open the graph at `path`.
 
         Raises:
             BundleError: the installed ONNX Runtime cannot run it.
         """
         self._session = _open(path)
-        self._longest = longest
 
     def run(
-        self, output: str, batch: NDArray[np.uint8], *, last: bool, longest: float | None = None
+        self, output: str, batch: NDArray[np.uint8], *, last: bool, longest: float = LONGEST_RUN
     ) -> NDArray[np.float32]:
         """The array `output` of the graph for the pictures `batch` uint8 (N, S, S, 3).
 
         `last`: no further call follows soon, so the memory that ONNX Runtime took is returned. `longest`: seconds after which
-        this batch is stopped, instead of those that hold for all.
+        this batch is stopped.
 
         Raises:
             BundleError: the graph cannot be run, or takes too long.
@@ -45,7 +44,6 @@ class OnnxSession:
 
         options = _run_options(give_memory_back=last)
         # No signal reaches Python while the graph runs, so a hostile graph could block the program for days.
-        longest = self._longest if longest is None else longest
         alarm = threading.Timer(longest, setattr, (options, "terminate", True))
         alarm.daemon = True
         alarm.start()
@@ -66,7 +64,7 @@ class OnnxSession:
 def too_long(longest: float, pictures: int) -> BundleError:
     """The error for a graph that took more than `longest` seconds for so many pictures; none: to be opened."""
     what = f"for {pictures} pictures" if pictures else "to be opened"
-    return BundleError(f"{ONNX} took more than {longest:g} s {what} and was stopped.")
+    return BundleError(f"{ONNX} took more than {longest:.3g} s {what} and was stopped.")
 
 
 def _open(path: Path) -> Any:
