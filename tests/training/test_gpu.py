@@ -70,7 +70,6 @@ def test_a_lower_precision_learns_and_the_same_spec_gives_the_same_metrics(preci
                 spec=plan,
                 strategy=row,
                 frozen=0,
-                save_best=lambda _: None,
             )
         )
         curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
@@ -94,7 +93,6 @@ def test_a_network_that_is_too_large_for_float16_goes_on_in_float32() -> None:
             spec=spec(epochs=3, precision=precision, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3}),
             strategy=strategy("full_fine_tuning"),
             frozen=0,
-            save_best=lambda _: None,
             adapted=lambda micro_batch, precision: told.append(precision),
         )
         _, events = finish(fitting)
@@ -119,7 +117,6 @@ def test_pixels_that_are_streamed_train_as_those_that_stay(monkeypatch: pytest.M
             spec=spec(epochs=3, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3}),
             strategy=row,
             frozen=0,
-            save_best=lambda _: None,
         )
         _, events = finish(fitting)
         curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
@@ -198,7 +195,6 @@ def test_a_full_gpu_halves_the_micro_batch_and_goes_on(little_memory: None) -> N
             spec=plan,
             strategy=full,
             frozen=0,
-            save_best=lambda _: None,
             adapted=lambda micro_batch, precision: told.append(micro_batch),
         )
     )
@@ -232,7 +228,6 @@ def test_a_gpu_that_is_full_while_weights_move_begins_the_epoch_again(monkeypatc
                 spec=spec(epochs=3, micro_batch=micro_batch, precision="bfloat16", recipe=recipe),
                 strategy=strategy("full_fine_tuning"),
                 frozen=0,
-                save_best=lambda _: None,
             )
         )
         curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
@@ -287,7 +282,6 @@ def test_every_strategy_trains_here_with_everything_that_a_recipe_has(name: str,
                 spec=plan,
                 strategy=row,
                 frozen=frozen,
-                save_best=lambda _: None,
                 thaw=partial(_again, backbone),
             )
         )

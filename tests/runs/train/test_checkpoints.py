@@ -335,7 +335,7 @@ def _state(epoch: int) -> Reached:
         device="cpu",
         torch="2.0.0",
     )
-    return Reached(found, {"weights/head": torch.arange(1000.0)})
+    return Reached(found, {"weights/head": torch.arange(1000.0)}, {})
 
 
 def test_writing_takes_a_small_share_of_the_time(tmp_path: Path) -> None:

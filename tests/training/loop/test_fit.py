@@ -116,7 +116,6 @@ def _from_fitted_head(taught: Callable[[np.ndarray], np.ndarray]) -> tuple[list[
             spec=spec(epochs=6, stages=1, recipe={"learning_rate": 3e-3, "stage_rate": 3e-3, "norm_learns": False}),
             strategy=LAST,
             frozen=1,
-            save_best=lambda tensors: None,
         )
     )
     return events, calibrated_loss(head.logits(features[54:]), labels[54:])
@@ -171,7 +170,6 @@ def test_cached_activations_train_like_recomputed_ones() -> None:
                 spec=spec(stages=1, recipe={"learning_rate": 1e-3, "stage_rate": 1e-3}),
                 strategy=LAST,
                 frozen=1,
-                save_best=lambda tensors: None,
             )
         )
         found.append(best_of(events).val_loss)

@@ -56,7 +56,6 @@ def _fit(backbone: Backbone, precision: str, told: list[tuple[int, str]] | None 
         spec=plan,
         strategy=strategy("lp_ft"),
         frozen=0,
-        save_best=lambda _: None,
         adapted=lambda *found: [] if told is None else told.append(found),
     )
     return list(finish(fitting)[1])

@@ -55,7 +55,6 @@ def _fit(
         spec=plan,
         strategy=strategy(name),
         frozen=frozen,
-        save_best=lambda tensors: None,
     )
     _, events = finish(steps)
     return best_of(events), events, network

@@ -127,7 +127,7 @@ def _run(case: Case, after: Kept | None = None) -> Run:
     reached, best = None, dict[str, Tensor]()
     if after is not None:
         text, file, saved = after
-        reached, best = Reached(Checkpoint.parse(text, "kept"), load(file)), dict(saved)
+        reached, best = Reached(Checkpoint.parse(text, "kept"), load(file), dict(saved)), dict(saved)
         # Torch's generator of a new process is somewhere else.
         torch.rand(17)
     frozen = _frozen(backbone, row, plan, reached.checkpoint.epoch if reached else 0)
@@ -151,7 +151,6 @@ def _run(case: Case, after: Kept | None = None) -> Run:
         thaw=partial(_thaw, backbone),
         keep=keep,
         reached=reached,
-        best_tensors=dict(best) if reached else None,
     )
     run.events += fitting
     run.tensors = backbone.tensors()

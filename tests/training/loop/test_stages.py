@@ -158,7 +158,6 @@ def test_a_strategy_whose_stages_join_needs_their_inputs() -> None:
                 spec=spec(),
                 strategy=row,
                 frozen=3,
-                save_best=lambda tensors: None,
             )
         )
 

@@ -13,12 +13,13 @@ from contextlib import suppress
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tl_core import settings
 from tl_core.disk import appearing, in_words, spare
 from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.events import Event, Notice
-from tl_core.errors import DiskFull, DocumentError, GraftError, memory_ran_out
+from tl_core.errors import DiskFull, DocumentError, GraftError, NotFound, memory_ran_out
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT, RunFolder
 from tl_core.training.loop.fit import Reached
@@ -81,15 +82,23 @@ def read(run: RunFolder) -> Reached | None:
     """The state from which training goes on; None where it begins.
 
     Raises:
-        DocumentError: the checkpoint is damaged.
+        NotFound, DocumentError: the checkpoint is damaged, or the best state.
     """
     if not run.checkpoint_file.is_file():
         return None
-    checkpoint = run.checkpoint()
+    checkpoint, best = run.checkpoint(), best_state(run)
     try:
-        return Reached(checkpoint, load_file(run.checkpoint_file))
+        return Reached(checkpoint, load_file(run.checkpoint_file), best)
     except (SafetensorError, OSError) as error:
         raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=f"{error}.")) from error
+
+
+def best_state(run: RunFolder) -> dict[str, Tensor]:
+    """The tensors of best.safetensors. Raises NotFound where the file cannot be read, for example after a power cut."""
+    try:
+        return load_file(run.best)
+    except (SafetensorError, OSError) as error:
+        raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
 
 
 def differences(before: Checkpoint, device: str) -> str | None:

@@ -52,7 +52,7 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
     problem = too_large(plan.network)
     if problem:
         raise ModelError(problem)
-    saved = best_state(plan.run.best) if plan.run.finishing else None
+    saved = checkpoints.best_state(plan.run) if plan.run.finishing else None
     before: dict[str, Tensor] | None = None
     try:
         backbone = yield from built(plan)
@@ -74,14 +74,6 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         yield Notice(message="Finishing with the best state that training reached before it was stopped.")
     learned = learning_stages(backbone, plan.strategy, plan.spec)
     return backbone, stage_movement(before, backbone, learned) if before else ()
-
-
-def best_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of best.safetensors. Raises NotFound where the file cannot be read, for example after a power cut."""
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
 
 
 def _load_start(plan: Plan, backbone: Backbone) -> None:
@@ -148,11 +140,10 @@ def _prepared_again(
 def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
     """Train, from the checkpoint on where the run has one."""
     strategy = plan.strategy
-    reached, best = checkpoints.read(plan.run), None
+    reached = checkpoints.read(plan.run)
     if reached is None:
         frozen, inputs = yield from prepared(plan, backbone, pixels)
     else:
-        best = best_state(plan.run.best)
         found = reached.checkpoint
         changed = checkpoints.differences(found, plan.spec.device)
         yield Notice(message=f"Training goes on after epoch {found.epoch} of {found.epochs}. {changed or ''}".rstrip())
@@ -182,7 +173,6 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
             adapted=partial(_adapt, plan),
             keep=checkpoints.Checkpoints(plan.run).keep,
             reached=reached,
-            best_tensors=best,
         )
     except StateMismatch as error:
         raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=error)) from error

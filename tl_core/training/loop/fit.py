@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -41,20 +40,18 @@ _RANDOM, _RANDOM_ON_DEVICE = "random/cpu", "random/device"
 
 @dataclass(frozen=True)
 class Reached:
-    """The state of training after an epoch, but for the best state until then."""
+    """The state of training after an epoch."""
 
     checkpoint: Checkpoint
     tensors: Mapping[str, Tensor]
     """On the CPU: `steps.State.tensors`, and the states of torch's random generators."""
+    best: dict[str, Tensor]
+    """The best state until then, as `Backbone.tensors` gives it."""
 
 
 Keep = Callable[[Callable[[], Reached]], Iterator[Event]]
 """Is offered the state of training after each epoch, as a function that makes it. On a CPU its tensors are those that the next step
 changes, so whoever wants them writes them at once."""
-
-
-def _nothing_kept(state: Callable[[], Reached]) -> Iterator[Event]:
-    return iter(())
 
 
 def set_fitted_head(backbone: Backbone, head: Head) -> None:
@@ -81,12 +78,11 @@ def fit(
     spec: TrainSpec,
     strategy: Strategy,
     frozen: int,
-    save_best: Callable[[dict[str, Tensor]], None],
-    thaw: Thaw | None = None,
-    adapted: Adapted = lambda micro_batch, precision: None,
-    keep: Keep = _nothing_kept,
     reached: Reached | None = None,
-    best_tensors: dict[str, Tensor] | None = None,
+    thaw: Thaw | None = None,
+    save_best: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
+    adapted: Adapted = lambda micro_batch, precision: None,
+    keep: Keep = lambda state: iter(()),
 ) -> Generator[Event, None, None]:
     """Train the head and the stages that the strategy trains; keep the state with the lowest validation loss.
 
@@ -96,7 +92,7 @@ def fit(
 
     The state before the first step is epoch 0 and may be the best, so a run that starts from a fitted head never ends with a
     worse one. `inputs` gives the output of the first `frozen` stages; `labels` (N,) are the labels of its rows. `spec` gives
-    epochs, batch, micro-batch, precision, memory layout, seed and recipe. Where stages join one by
+    epochs, batch, micro-batch, precision, memory layout (`channels_last` None: no), seed and recipe. Where stages join one by
     one, `thaw` gives the output of the stages that are still frozen. `save_best` is called with each better state; nothing is
     written here. In the end the backbone has the best state, on the CPU in eval mode. Close the generator to cancel.
 
@@ -105,17 +101,15 @@ def fit(
     begins again from the state that it began with; on a CPU, where no copy of that is kept, the error is passed on. Where values in
     the network are too large for float16, training goes on in float32. `adapted` is called with what was changed.
 
-    `keep` is offered the state after each epoch. With `reached`, which it was offered in a run that was interrupted, and
-    `best_tensors`, which `save_best` was called with last, training goes on after that epoch. `frozen` and `inputs` are then those of that epoch, and `backbone` is as it was
-    before the first step, though its head may be another one. On a CPU, what follows is what would have followed without the
-    interruption, bit for bit: every random choice rests on the seed and the number of the epoch, and the state of torch's own
-    generator is kept.
+    `keep` is offered the state after each epoch. With `reached`, which it was offered in a run that was interrupted, training goes on
+    after that epoch. `frozen` and `inputs` are then those of that epoch, and `backbone` is as it was before the first step, though its
+    head may be another one. On a CPU, what follows is what would have followed without the interruption, bit for bit: every random
+    choice rests on the seed and the number of the epoch, and the state of torch's own generator is kept.
 
     Raises:
         DeviceError: not even one image fits the device's memory.
         StateMismatch: `reached` is the state of another network, strategy or recipe.
-        ValueError: there are no training or no validation rows, or stages join and `thaw` is missing, or `reached` comes without
-            `best_tensors`.
+        ValueError: there are no training or no validation rows, or stages join and `thaw` is missing.
     """
     if len(train_rows) == 0 or len(val_rows) == 0:
         raise ValueError("There must be training and validation rows.")
@@ -123,7 +117,6 @@ def fit(
         raise ValueError("Stages that join need `thaw`, which gives their inputs.")
     torch.manual_seed(spec.seed)
     be_deterministic(inputs.device)
-    recipe = spec.recipe
     trainer = Trainer(
         backbone,
         inputs,
@@ -131,103 +124,182 @@ def fit(
         spec=spec,
         strategy=strategy,
         frozen=frozen,
-        class_weights=class_weights(labels[train_rows]) if recipe.class_weights else None,
+        class_weights=class_weights(labels[train_rows]) if spec.recipe.class_weights else None,
         adapted=adapted,
     )
-    if recipe.cutmix and frozen:
+    if spec.recipe.cutmix and frozen:
         yield Notice(message=_NO_CUTMIX)
-    steps_an_epoch = math.ceil(len(train_rows) / spec.batch_size)
-    factors = schedule(steps_an_epoch * spec.epochs, recipe)
-    course = phases(strategy, len(backbone.stages), spec.epochs)
-    sample = _sample(train_rows, spec.seed)
-
-    def rising(phase: Phase) -> int:
-        return warm_up_steps(steps_an_epoch * phase.epochs, recipe)
-
+    course = _Course(
+        trainer, train_rows, val_rows, spec, phases(strategy, len(backbone.stages), spec.epochs), save_best
+    )
     if reached is None:
-        done = best_epoch = 0
-        yield from trainer.evaluate(val_rows)
-        best, best_tensors = trainer.scores, trainer.tensors()
-        save_best(best_tensors)
-        yield _epoch_event(0, spec, None, best, trainer.head_rate, improved=True)
-    elif best_tensors is None:
-        raise ValueError("What was reached comes with its best state.")
+        yield from course.begin()
     else:
-        found = reached.checkpoint
-        done, best_epoch, best = found.epoch, found.best_epoch, Scores(found.best_loss, found.best_accuracy)
-        for phase in course:
-            if phase.joining and phase.first <= done:
-                trainer.thaw(phase.joining, inputs, frozen=frozen, warm_up=rising(phase))
-        _restore(trainer, reached, inputs.device)
-        factors = islice(factors, done * steps_an_epoch, None)
-    pace: Pace | None = None
-    for epoch in range(done + 1, spec.epochs + 1):
-        # The stages that joined last get as many epochs as if training had begun with them.
-        waited = epoch - 1 - max(best_epoch, course[-1].first - 1)
-        if recipe.patience and waited >= recipe.patience:
-            yield Notice(
-                message=f"Training stopped after epoch {epoch - 1}: the last {waited} brought no better validation loss."
-            )
+        course.go_on(reached, inputs, frozen)
+    while course.epoch < spec.epochs:
+        if course.waits_in_vain:
+            yield Notice(message=course.stopped)
             break
-        phase = next(phase for phase in reversed(course) if phase.first <= epoch)
-        if phase.first == epoch and phase.joining and thaw is not None and phase.frozen is not None:
+        phase = course.next_phase()
+        if phase is not None and thaw is not None and phase.frozen is not None:
             yield Notice(message=_joins(backbone, phase))
-            more = yield from thaw(phase.frozen)
-            trainer.thaw(phase.joining, more, frozen=phase.frozen, warm_up=rising(phase))
-        if phase.first == epoch or pace is None:
-            # Phases differ in speed, so the remaining time is estimated from the speed of the present phase.
-            pace = Pace("training", len(train_rows) * spec.epochs, before=len(train_rows) * (epoch - 1))
-        order = np.random.default_rng([spec.seed, epoch]).permutation(train_rows)
-        batches, rates = np.array_split(order, steps_an_epoch), list(islice(factors, steps_an_epoch))
-        trainer.keep()
-        running: Running | None = None
-        while running is None:
-            running = yield from _passed(
-                trainer, batches, rates, draw=[spec.seed, epoch], pace=pace, before=len(train_rows) * (epoch - 1)
-            )
+            course.join(phase, (yield from thaw(phase.frozen)), phase.frozen)
+        running = yield from course.pass_once()
         if not math.isfinite(running.loss):
-            yield Notice(level="warning", message=DIVERGED.format(epoch=epoch))
+            yield Notice(level="warning", message=DIVERGED.format(epoch=course.epoch))
             break
-        with trainer.judged():
-            yield from trainer.evaluate(val_rows)
-            if trainer.mixes:
-                running = yield from trainer.look_back(sample)
-            improved = trainer.scores.loss < best.loss
-            if improved:
-                best_epoch, best = epoch, trainer.scores
-                best_tensors = trainer.tensors()
-                save_best(best_tensors)
-        yield _epoch_event(epoch, spec, running, trainer.scores, trainer.head_rate, improved=improved)
-        yield from keep(partial(_reached, epoch, spec, trainer, inputs.device, best_epoch, best))
+        yield from course.judge(running)
+        yield from keep(course.reached)
     lora.fold(backbone)
     backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    backbone.load_tensors(best_tensors)
+    backbone.load_tensors(course.best_tensors)
     backbone.eval().requires_grad_(True)
 
 
-def _reached(
-    epoch: int, spec: TrainSpec, trainer: Trainer, device: torch.device, best_epoch: int, best: Scores
-) -> Reached:
-    state, generator = trainer.state(), _device_generator(device)
-    # From torch's own generators the network's dropout is drawn.
-    random = {_RANDOM: torch.get_rng_state()}
-    if generator is not None:
-        random[_RANDOM_ON_DEVICE] = generator.get_rng_state()
-    checkpoint = Checkpoint(
-        epoch=epoch,
-        epochs=spec.epochs,
-        best_epoch=best_epoch,
-        best_loss=best.loss,
-        best_accuracy=best.accuracy,
-        ages=state.ages,
-        averaged=state.averaged,
-        scaler=state.scaler,
-        micro_batch=trainer.micro_batch,
-        precision=trainer.precision,
-        device=spec.device,
-        torch=torch.__version__,
-    )
-    return Reached(checkpoint, {**state.tensors, **random})
+class _Course:
+    """Training, epoch by epoch: how far it is, and the best state so far."""
+
+    best: Scores
+    best_tensors: dict[str, Tensor]
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        train_rows: NDArray[np.integer],
+        val_rows: NDArray[np.integer],
+        spec: TrainSpec,
+        course: tuple[Phase, ...],
+        save_best: Callable[[dict[str, Tensor]], None],
+    ) -> None:
+        self.epoch = self.best_epoch = 0
+        self._trainer, self._train, self._val = trainer, train_rows, val_rows
+        self._spec, self._phases, self._save_best = spec, course, save_best
+        self._steps = math.ceil(len(train_rows) / spec.batch_size)
+        """Steps of an epoch."""
+        self._factors = schedule(self._steps * spec.epochs, spec.recipe)
+        self._pace: Pace | None = None
+        self._sample = train_rows
+        if len(train_rows) > LOOKED_BACK:
+            self._sample = np.sort(np.random.default_rng(spec.seed).choice(train_rows, LOOKED_BACK, replace=False))
+
+    def begin(self) -> Generator[Event, None, None]:
+        """Score the state before the first step, which may be the best."""
+        yield from self._trainer.evaluate(self._val)
+        self._take_best()
+        yield self._ended(None, improved=True)
+
+    def go_on(self, reached: Reached, inputs: Inputs, frozen: int) -> None:
+        """Continue after the epoch of `reached`. Raises StateMismatch."""
+        checkpoint = reached.checkpoint
+        self.epoch, self.best_epoch, self.best_tensors = checkpoint.epoch, checkpoint.best_epoch, reached.best
+        self.best = Scores(checkpoint.best_loss, checkpoint.best_accuracy)
+        # The optimizer has a group for each stage, in the order in which they joined.
+        for phase in self._phases:
+            if phase.joining and phase.first <= self.epoch:
+                self.join(phase, inputs, frozen)
+        _restore(self._trainer, reached)
+        # The schedule goes on, too.
+        self._factors = islice(self._factors, self.epoch * self._steps, None)
+
+    @property
+    def _waited(self) -> int:
+        """How many epochs brought nothing better. The stages that joined last get as many as if training had begun with them."""
+        return self.epoch - max(self.best_epoch, self._phases[-1].first - 1)
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether the recipe's patience is over."""
+        return bool(self._spec.recipe.patience) and self._waited >= self._spec.recipe.patience
+
+    @property
+    def stopped(self) -> str:
+        """That patience is over, in a sentence for the user."""
+        return f"Training stopped after epoch {self.epoch}: the last {self._waited} brought no better validation loss."
+
+    def next_phase(self) -> Phase | None:
+        """The phase that begins with the next epoch and lets stages join; None where none does."""
+        begins = [phase for phase in self._phases if phase.first == self.epoch + 1]
+        if begins:
+            # Phases differ in speed, so the remaining time is estimated from the speed of the present phase.
+            self._pace = None
+        return begins[0] if begins and begins[0].joining else None
+
+    def join(self, phase: Phase, inputs: Inputs, frozen: int) -> None:
+        """Let the stages of `phase` learn from now on. `inputs` give the output of the first `frozen` stages."""
+        warm_up = warm_up_steps(self._steps * phase.epochs, self._spec.recipe)
+        self._trainer.thaw(phase.joining, inputs, frozen=frozen, warm_up=warm_up)
+
+    def pass_once(self) -> Generator[Event, None, Running]:
+        """The next epoch: one pass over the training images, in an order that rests on the seed and the epoch's number."""
+        count = len(self._train)
+        before = count * self.epoch
+        self._pace = self._pace or Pace("training", count * self._spec.epochs, before=before)
+        self.epoch += 1
+        draw = [self._spec.seed, self.epoch]
+        order = np.random.default_rng(draw).permutation(self._train)
+        batches, factors = np.array_split(order, self._steps), list(islice(self._factors, self._steps))
+        self._trainer.keep()
+        while True:
+            running, whole = Running(), True
+            self._trainer.expect(batches)
+            for step, (rows, factor) in enumerate(zip(batches, factors, strict=True)):
+                whole = yield from self._trainer.step(rows, factor, draw=[*draw, step], running=running)
+                # Memory ran out while weights were changed: the epoch begins again, from the state that `keep` kept.
+                if not whole:
+                    break
+                yield from self._pace.at(before + running.images)
+            if whole:
+                return running
+
+    def judge(self, running: Running) -> Generator[Event, None, None]:
+        """Score the state after an epoch, and keep it where it is the best."""
+        with self._trainer.judged():
+            yield from self._trainer.evaluate(self._val)
+            if self._trainer.mixes:
+                running = yield from self._trainer.look_back(self._sample)
+            improved = self._trainer.scores.loss < self.best.loss
+            if improved:
+                self._take_best()
+        yield self._ended(running, improved=improved)
+
+    def reached(self) -> Reached:
+        """The state after the epoch that ended last."""
+        state, generator = self._trainer.state(), _device_generator(self._trainer.device)
+        # From torch's own generators the network's dropout is drawn.
+        random = {_RANDOM: torch.get_rng_state()}
+        if generator is not None:
+            random[_RANDOM_ON_DEVICE] = generator.get_rng_state()
+        checkpoint = Checkpoint(
+            epoch=self.epoch,
+            epochs=self._spec.epochs,
+            best_epoch=self.best_epoch,
+            best_loss=self.best.loss,
+            best_accuracy=self.best.accuracy,
+            ages=state.ages,
+            averaged=state.averaged,
+            scaler=state.scaler,
+            micro_batch=self._trainer.micro_batch,
+            precision=self._trainer.precision,
+            device=self._spec.device,
+            torch=torch.__version__,
+        )
+        return Reached(checkpoint, {**state.tensors, **random}, self.best_tensors)
+
+    def _take_best(self) -> None:
+        self.best_epoch, self.best, self.best_tensors = self.epoch, self._trainer.scores, self._trainer.tensors()
+        self._save_best(self.best_tensors)
+
+    def _ended(self, running: Running | None, *, improved: bool) -> EpochEnded:
+        return EpochEnded(
+            epoch=self.epoch,
+            epochs=self._spec.epochs,
+            train_loss=running.loss if running else None,
+            train_accuracy=running.accuracy if running else None,
+            val_loss=self._trainer.scores.loss,
+            val_accuracy=self._trainer.scores.accuracy,
+            learning_rate=self._trainer.head_rate,
+            best=improved,
+        )
 
 
 def _device_generator(device: torch.device) -> Any:
@@ -235,39 +307,20 @@ def _device_generator(device: torch.device) -> Any:
     return {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
 
 
-def _restore(trainer: Trainer, reached: Reached, device: torch.device) -> None:
+def _restore(trainer: Trainer, reached: Reached) -> None:
     """Give `trainer` the state of `reached`. On another device it computes as its spec says. Raises StateMismatch."""
-    found, tensors = reached.checkpoint, dict(reached.tensors)
+    checkpoint, tensors, device = reached.checkpoint, dict(reached.tensors), trainer.device
     random, on_device = tensors.pop(_RANDOM, None), tensors.pop(_RANDOM_ON_DEVICE, None)
     if random is None:
         raise StateMismatch("The state of the random numbers is missing.")
-    same_device = found.device == device.type
+    same_device = checkpoint.device == device.type
     if same_device:
-        trainer.compute_as(found.micro_batch, found.precision, scaled=bool(found.scaler))
-    trainer.restore(State(tensors, found.ages, found.averaged, dict(found.scaler)))
+        trainer.compute_as(checkpoint.micro_batch, checkpoint.precision, scaled=bool(checkpoint.scaler))
+    trainer.restore(State(tensors, checkpoint.ages, checkpoint.averaged, dict(checkpoint.scaler)))
     torch.set_rng_state(random)
     generator = _device_generator(device)
     if generator is not None and on_device is not None and same_device:
         generator.set_rng_state(on_device)
-
-
-def _passed(
-    trainer: Trainer,
-    batches: list[NDArray[np.integer]],
-    factors: list[float],
-    *,
-    draw: list[int],
-    pace: Pace,
-    before: int,
-) -> Generator[Event, None, Running | None]:
-    """One pass over the training images; None where it has to begin again, from the state that `trainer` kept and has again."""
-    running = Running()
-    trainer.expect(batches)
-    for step, (rows, factor) in enumerate(zip(batches, factors, strict=True)):
-        if not (yield from trainer.step(rows, factor, draw=[*draw, step], running=running)):
-            return None
-        yield from pace.at(before + running.images)
-    return running
 
 
 _NO_CUTMIX = "CutMix needs pixels. As long as the first stages are frozen, training reads what they give, and CutMix is left out."
@@ -280,29 +333,8 @@ def _joins(backbone: Backbone, phase: Phase) -> str:
     return f"From epoch {phase.first} on, {names[0]} {'and' if len(names) == 2 else 'to'} {names[-1]} learn too."
 
 
-def _sample(rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
-    if len(rows) <= LOOKED_BACK:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, LOOKED_BACK, replace=False))
-
-
 def be_deterministic(device: torch.device) -> None:
     """Let CUDA compute the same values for the same inputs."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _epoch_event(
-    epoch: int, spec: TrainSpec, running: Running | None, scores: Scores, rate: float, *, improved: bool
-) -> EpochEnded:
-    return EpochEnded(
-        epoch=epoch,
-        epochs=spec.epochs,
-        train_loss=running.loss if running else None,
-        train_accuracy=running.accuracy if running else None,
-        val_loss=scores.loss,
-        val_accuracy=scores.accuracy,
-        learning_rate=rate,
-        best=improved,
-    )

@@ -82,7 +82,6 @@ def trained_head(
             spec=spec,
             strategy=strategy,
             frozen=0,
-            save_best=lambda tensors: None,
         )
     return alone.head()
 

@@ -117,21 +117,21 @@ class Trainer:
         self._adapted = adapted
         self.scores = Scores(math.inf, 0.0)
         self._spec, self._strategy, self._recipe = spec, strategy, spec.recipe
-        self._device = inputs.device
+        self.device = inputs.device
         self._labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
         self._classes = int(self._labels.max()) + 1
         self._class_weights = (
-            None if class_weights is None else torch.from_numpy(np.float32(class_weights)).to(self._device)
+            None if class_weights is None else torch.from_numpy(np.float32(class_weights)).to(self.device)
         )
         self._layout = torch.channels_last if spec.channels_last else torch.contiguous_format
         self._average = Average(spec.recipe.ema) if spec.recipe.ema else None
         self._kept: State | None = None
         self._names: dict[int, str] = {}
         # In float16, gradients that are small become zero unless the loss is multiplied (arXiv 1710.03740).
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=spec.precision == "float16")
         if strategy.parameters.low_rank and not lora.parameters(backbone):
             lora.insert(backbone, spec.recipe.lora_rank, spec.seed)
-        backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
+        backbone.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
         backbone.eval().requires_grad_(False)
         self._backbone = backbone
         head = head_group(backbone, spec)
@@ -154,7 +154,7 @@ class Trainer:
 
         What learnt before keeps its state in the optimizer.
         """
-        self._backbone.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]
+        self._backbone.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
         self._begin(inputs, frozen, stages, warm_up)
 
     def _begin(self, inputs: Inputs, frozen: int, stages: Collection[int], warm_up: int) -> None:
@@ -191,7 +191,7 @@ class Trainer:
         memory that is missing.
         """
         self._kept = None
-        if self._device.type not in STEADY:
+        if self.device.type not in STEADY:
             self._kept = self.state(copied=True)
 
     def state(self, *, copied: bool = False) -> State:
@@ -230,7 +230,7 @@ class Trainer:
         """Go on with that micro-batch and precision, and with a loss that is `scaled` as in float16 or not."""
         self.micro_batch = micro_batch
         self.precision = self._inputs.precision = precision
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=scaled)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
 
     def step(
         self, rows: NDArray[np.integer], factor: float, *, draw: list[int], running: Running
@@ -367,7 +367,7 @@ class Trainer:
     def _gradient(self, rows: NDArray[np.integer], draw: list[int] | None) -> tuple[Tensor, Tensor]:
         """The sum of the plain loss, and how many are right; `draw` None: no augmentation."""
         self._optimizer.zero_grad(set_to_none=True)
-        images, labels = self._batch(rows, draw), to_device(self._labels[torch.from_numpy(rows)], self._device)
+        images, labels = self._batch(rows, draw), to_device(self._labels[torch.from_numpy(rows)], self.device)
         targets, mixes = labels, draw is not None and self.mixes
         if mixes:
             images, targets = mix(
@@ -382,7 +382,7 @@ class Trainer:
         self._network.eval()
         if draw is not None:
             self._train_mode(smallest=len(parts[-1]))
-        loss_sum, correct = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
+        loss_sum, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for part in parts:
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             logits = self._forward(images[chosen])
@@ -424,7 +424,7 @@ class Trainer:
 
     def _logits(self, rows: NDArray[np.integer]) -> Generator[Event, None, Tensor]:
         self._network.eval()
-        if self._device.type in STEADY:
+        if self.device.type in STEADY:
             return (yield from self._retry(lambda: self._scored_by_micro_batches(rows)))
         return self._scored_by_largest_parts(rows)
 
@@ -445,13 +445,13 @@ class Trainer:
             changed = part.stop - part.start != size
             return self._forward(self._inputs.batch(rows[part] if changed else expected[part.start]))
 
-        parts = in_parts(work, len(rows), self._scored, make_room=lambda: give_memory_back(self._device))
+        parts = in_parts(work, len(rows), self._scored, make_room=lambda: give_memory_back(self.device))
         return torch.cat([logits for _, logits in parts])
 
     def _forward(self, images: Tensor) -> Tensor:
         if images.dim() == 4:
             images = images.contiguous(memory_format=self._layout)
-        with autocast(self._device, self.precision):
+        with autocast(self.device, self.precision):
             return torch.as_tensor(self._network(images)).float()
 
     def _train_mode(self, smallest: int) -> None:
@@ -488,6 +488,6 @@ class Trainer:
     def _halve(self) -> None:
         """Halve the micro-batch, when memory ran out."""
         self._optimizer.zero_grad(set_to_none=True)
-        give_memory_back(self._device)
+        give_memory_back(self.device)
         self.micro_batch //= 2
         self._adapted(self.micro_batch, self.precision)
