@@ -42,8 +42,7 @@ def trial(pictures: FrozenSet, seed: int) -> tuple[bool, float, float] | None:
     )
     accuracy = float((cross_validated(features, labels, groups)[1].logits.argmax(axis=1) == labels).mean())
     folds, chosen = cross_validated(features[half], labels[half], groups[half])
-    assert chosen.head.c is not None
-    parts = fit_parts(features[half], labels[half], folds, groups[half], classes=classes, c=chosen.head.c)
+    parts = fit_parts(features[half], labels[half], folds, groups[half], classes=classes, c=chosen.c)
     found = growth(parts.sizes, parts.right, labels[half], groups[half])
     low, high = found.interval
     return low <= accuracy <= high, high - low, accuracy - found.twice

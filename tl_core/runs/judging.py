@@ -46,8 +46,7 @@ def judge(
 
     yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
     found = yield from fit_cross_validated(features, labels, folds, classes=classes)
-    assert found.head.c is not None
-    return judged_by(probabilities(found.logits / temperature(found.logits, labels)), found.head.c, labels)
+    return judged_by(probabilities(found.logits / temperature(found.logits, labels)), found.c, labels)
 
 
 def judged_by(answers: NDArray[np.floating], c: float, labels: NDArray[np.integer]) -> Judged:

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,15 @@ from tl_core.documents.arrays import Embeddings, OutOfFoldAnswers
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS, SplitRecord
-from tl_core.documents.report import ENOUGH_TEST_IMAGES, Calibration, Report
+from tl_core.documents.report import ENOUGH_TEST_IMAGES, Calibration, Report, SplitMetrics
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
 from tl_core.runs.train.find_head import OutOfFold
 from tl_core.runs.train.learn import Learned
 from tl_core.runs.train.plan import Plan
 from tl_core.version import __version__
+
+if TYPE_CHECKING:
+    from tl_core.serving.predictor import Predictor
 
 AGREEMENT = 1e-3
 """The largest allowed difference between a probability computed without the bundle's graph and the bundle's own."""
@@ -55,9 +59,7 @@ class _NotByDevice(Exception):
 
 def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
-    from tl_core.data.split import leaked
-    from tl_core.evaluation.calibration import reliability, top_label
-    from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
+    from tl_core.evaluation.metrics import probabilities
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
     from tl_core.serving.bundle_files import MODEL_CARD
@@ -66,99 +68,139 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     from tl_core.training.head.calibration import significant_temperature, temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
-    val, test = plan.rows("val"), plan.rows("test")
+    val = plan.rows("val")
     embeddings = yield from _embeddings(plan, pixels, learned, val, workshop, "export")
     val_logits = embeddings @ learned.weight.T + learned.bias
-    judged = learned.out_of_fold or OutOfFold(val, val_logits)
-    scale = temperature if learned.out_of_fold is None else significant_temperature
-    calibration = scale(judged.logits, plan.labels[judged.rows])
-    val_logits = val_logits / np.float32(calibration)
+    chosen = learned.out_of_fold
+    if chosen is None:
+        calibration = np.float32(temperature(val_logits, plan.labels[val]))
+    else:
+        calibration = np.float32(significant_temperature(chosen.logits, plan.labels[chosen.rows]))
     graph = workshop / "classifier.onnx"
-    attach_head(learned.graph, learned.weight / np.float32(calibration), learned.bias / np.float32(calibration), graph)
-    info = _info(plan, calibration)
-    bundle = write_bundle(
-        plan.run.bundle,
-        info=info,
-        split=SplitRecord.read(plan.run.split_file),
-        onnx=graph,
-        tensors=learned.tensors,
-    )
+    attach_head(learned.graph, learned.weight / calibration, learned.bias / calibration, graph)
+    info = _info(plan, float(calibration))
+    split = SplitRecord.read(plan.run.split_file)
+    bundle = write_bundle(plan.run.bundle, info=info, split=split, onnx=graph, tensors=learned.tensors)
 
     yield StageStarted(stage="evaluation", title="Measuring it on pictures that it has never seen")
-    predictor = Predictor(bundle)
+    predictor, test = Predictor(bundle), plan.rows("test")
+    val_logits = val_logits / calibration
     if learned.features is None and learned.backbone is None:
         test_logits = yield from predictor.ask(pixels, test)
     else:
         embeddings = yield from _embeddings(plan, pixels, learned, test, workshop, "evaluation")
-        test_logits = (embeddings @ learned.weight.T + learned.bias) / np.float32(calibration)
-        held_out, logits = np.concatenate([val, test]), np.concatenate([val_logits, test_logits])
-        compared = _compared(logits, ties=0 if learned.backbone is None else _COMPARED)
-        own = predictor.logits(pixels[held_out[compared]])
-        difference = float(np.abs(probabilities(own) - probabilities(logits[compared])).max(initial=0.0))
-        if learned.backbone is not None:
-            if not difference <= AGREEMENT:
-                raise _NotByDevice(
-                    f"For some validation or test pictures the GPU and the exported network differ by {difference:.1e} in a probability."
-                )
-            # Near a tie, the smallest difference could give another class than the bundle's.
-            logits[compared] = own
-            val_logits, test_logits = logits[: len(val)], logits[len(val) :]
-        elif not difference <= AGREEMENT:
-            raise ModelError(
-                f"The exported classifier answers differently from the one that was measured (by {difference:.1e}). "
-                "Please report this, with the run's log."
-            )
-    test_probabilities = probabilities(test_logits)
-    cross_validated = None
-    if learned.out_of_fold is not None:
-        assert judged.c is not None  # Cross-validation chooses it.
-        val, val_logits = judged.rows, judged.logits / np.float32(calibration)
-        kept = OutOfFoldAnswers(
-            rows=judged.rows.astype(np.int64),
-            probabilities=probabilities(val_logits).astype(np.float32),
-            nested=None if judged.nested is None else probabilities(judged.nested).astype(np.float32),
-            c=judged.c,
-        )
-        kept.write(plan.run.out_of_fold_file)
-        if kept.nested is not None and judged.folds is not None:
-            # The test is one more fold.
-            asked = plan.rows(*SPLITS)
-            cross_validated = split_metrics(
-                kept.nested, plan.labels[asked], plan.classes, plan.groups[asked], judged.folds + 1
-            )
-    few = cross_validated is not None and len(test) < ENOUGH_TEST_IMAGES
-    report = Report(
-        classes=plan.classes,
-        images={split: len(plan.rows(split)) for split in SPLITS},
-        refused_files=len(plan.manifest.refused),
-        own_split=plan.manifest.own_splits,
-        test=split_metrics(test_probabilities, plan.labels[test], plan.classes, plan.groups[test]),
-        val=split_metrics(probabilities(val_logits), plan.labels[val], plan.classes, plan.groups[val], judged.folds),
-        cross_validated=cross_validated,
-        headline=None if plan.one_moment else "cross_validated" if few else "test",
-        one_moment=plan.one_moment,
-        # Without the pictures of one moment, what is left would judge the other classes alone.
-        leak=None
-        if plan.one_moment
-        else leak(
-            test_probabilities.argmax(axis=1) == plan.labels[test],
-            np.isin(test, leaked(plan.splits, plan.groups)),
-            plan.groups[test],
-        ),
-        answers=answers(test_probabilities, plan.labels[test], test),
-        calibration=Calibration(
-            before=reliability(*top_label(probabilities(test_logits * np.float32(calibration)), plan.labels[test])),
-            after=reliability(*top_label(test_probabilities, plan.labels[test])),
-        ),
-        trainable_parameters=learned.trainable,
-        total_parameters=learned.total,
-        moved=learned.moved,
-    )
+        test_logits = (embeddings @ learned.weight.T + learned.bias) / calibration
+        logits, rows = np.concatenate([val_logits, test_logits]), np.concatenate([val, test])
+        _agree(predictor, pixels, rows, logits, learned)
+        val_logits, test_logits = logits[: len(val)], logits[len(val) :]
+    judged = probabilities(val_logits if chosen is None else chosen.logits / calibration)
+    if chosen is not None:
+        _kept_answers(chosen, judged).write(plan.run.out_of_fold_file)
+    report = _report(plan, learned, judged, probabilities(test_logits), probabilities(test_logits * calibration))
     if learned.features is not None:
         asked = plan.rows(*SPLITS)
         Embeddings.of(asked, learned.features[asked]).write(plan.run.embeddings_file)
     write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
     report.write(plan.run.path / "report.json")
+
+
+def _agree(
+    predictor: Predictor,
+    pixels: NDArray[np.uint8],
+    rows: NDArray[np.intp],
+    logits: NDArray[np.float32],
+    learned: Learned,
+) -> None:
+    """Compare some of `logits` (M, C) of the images `rows`, which were computed without the bundle's graph, with its own.
+
+    Raises:
+        _NotByDevice: a GPU answers differently.
+        ModelError: the features do, which were computed by the same graph without its head.
+    """
+    from tl_core.evaluation.metrics import probabilities
+
+    compared = _compared(logits, ties=0 if learned.backbone is None else _COMPARED)
+    of_bundle = predictor.logits(pixels[rows[compared]])
+    difference = float(np.abs(probabilities(of_bundle) - probabilities(logits[compared])).max(initial=0.0))
+    agree = difference <= AGREEMENT
+    if not agree and learned.backbone is None:
+        raise ModelError(
+            f"The exported classifier answers differently from the one that was measured (by {difference:.1e}). "
+            "Please report this, with the run's log."
+        )
+    if not agree:
+        raise _NotByDevice(
+            f"For some validation or test pictures the GPU and the exported network differ by {difference:.1e} in a probability."
+        )
+    if learned.backbone is not None:
+        # Near a tie, the smallest difference could give another class than the bundle's.
+        logits[compared] = of_bundle
+
+
+def _kept_answers(chosen: OutOfFold, judged: NDArray[np.float64]) -> OutOfFoldAnswers:
+    """What tasks about the run read of its cross-validation; `judged` (M, C) are its calibrated probabilities."""
+    from tl_core.evaluation.metrics import probabilities
+
+    return OutOfFoldAnswers(
+        rows=chosen.rows.astype(np.int64),
+        probabilities=judged.astype(np.float32),
+        nested=None if chosen.nested is None else probabilities(chosen.nested).astype(np.float32),
+        c=chosen.c,
+    )
+
+
+def _report(
+    plan: Plan,
+    learned: Learned,
+    judged: NDArray[np.float64],
+    answered: NDArray[np.float64],
+    uncalibrated: NDArray[np.float64],
+) -> Report:
+    """The report. `judged` (M, C) are the probabilities of the pictures that chose, out of fold where cross-validation did; `answered`
+    (T, C) those of the test pictures, and `uncalibrated` (T, C) the same without the temperature."""
+    from tl_core.data.split import leaked
+    from tl_core.evaluation.calibration import reliability, top_label
+    from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
+
+    test = plan.rows("test")
+    truth = plan.labels[test]
+
+    def metrics(given: NDArray[np.floating], rows: NDArray[np.intp], folds: int | None = None) -> SplitMetrics:
+        return split_metrics(given, plan.labels[rows], plan.classes, plan.groups[rows], folds)
+
+    chosen, cross_validated = learned.out_of_fold, None
+    if chosen is None:
+        of_chosen = metrics(judged, plan.rows("val"))
+    else:
+        of_chosen = metrics(judged, chosen.rows, chosen.folds)
+        if chosen.nested is not None:
+            # The test is one more fold.
+            cross_validated = metrics(probabilities(chosen.nested), plan.rows(*SPLITS), chosen.folds + 1)
+    few = cross_validated is not None and len(test) < ENOUGH_TEST_IMAGES
+    without_leaked = None
+    # Without the pictures of one moment, what is left would judge the other classes alone.
+    if not plan.one_moment:
+        same_thing = np.isin(test, leaked(plan.splits, plan.groups))
+        without_leaked = leak(answered.argmax(axis=1) == truth, same_thing, plan.groups[test])
+    return Report(
+        classes=plan.classes,
+        images={split: len(plan.rows(split)) for split in SPLITS},
+        refused_files=len(plan.manifest.refused),
+        own_split=plan.manifest.own_splits,
+        test=metrics(answered, test),
+        val=of_chosen,
+        cross_validated=cross_validated,
+        headline=None if plan.one_moment else "cross_validated" if few else "test",
+        one_moment=plan.one_moment,
+        leak=without_leaked,
+        answers=answers(answered, truth, test),
+        calibration=Calibration(
+            before=reliability(*top_label(uncalibrated, truth)), after=reliability(*top_label(answered, truth))
+        ),
+        trainable_parameters=learned.trainable,
+        total_parameters=learned.total,
+        moved=learned.moved,
+    )
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ class OutOfFold:
     """(M,)"""
     logits: NDArray[np.float32]
     """(M, C), before any temperature."""
-    folds: int | None = None
+    folds: int
     """How many folds `rows` were divided into."""
-    nested: NDArray[np.float32] | None = None
+    nested: NDArray[np.float32] | None
     """(N, C) for every row that is in a part, the test included, by nested cross-validation, divided by the temperature; None on a split
     of the user's own, and where a class is all of one moment."""
-    c: float | None = None
+    c: float
     """Inverse strength of the penalty of the head that learned from `rows`."""
 
 
@@ -85,9 +85,7 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         nested=nested,
         pairs=len(test) < ENOUGH_TEST_IMAGES,
     )
-    return Found(
-        features, found.head, OutOfFold(learned, found.logits, int(folds.max()) + 1, found.nested, found.head.c)
-    )
+    return Found(features, found.head, OutOfFold(learned, found.logits, int(folds.max()) + 1, found.nested, found.c))
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:

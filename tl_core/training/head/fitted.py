@@ -36,8 +36,6 @@ class Head:
     """(C, D)"""
     bias: NDArray[np.float32]
     """(C,)"""
-    c: float | None = None
-    """Inverse strength of the chosen penalty; None for a head that was trained by gradient steps."""
 
     def logits(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Scores (N, C) of `features` (N, D), before any temperature."""
@@ -49,7 +47,9 @@ class CrossValidated:
     """A head, and what heads answered that had not seen the image in question."""
 
     head: Head
-    """Fitted on all images outside the test; its figures are those of `logits`."""
+    """Fitted on all images outside the test."""
+    c: float
+    """Inverse strength of its penalty."""
     logits: NDArray[np.float32]
     """(M, C), out of fold, with the head's own penalty: of the images outside the test, in their order. Before any temperature."""
     nested: NDArray[np.float32] | None
@@ -81,7 +81,7 @@ def fit_logistic(
     rotated = Rotated(Taken(features, rows))
     choice = _Choice(0, [(0, np.flatnonzero(~used))])
     yield from _choose([choice], rotated, some, [_counts(some, used, classes, balanced)], classes)
-    return Head(*rotated.fold(choice.chosen), c=choice.c)
+    return Head(*rotated.fold(choice.chosen))
 
 
 def fit_cross_validated(
@@ -141,7 +141,7 @@ def fit_cross_validated(
         for fold, chosen in zip((TEST, *inside), choices, strict=True):
             scale = significant_temperature(chosen.logits, labels[chosen.rows])
             answers[rows_of[fold]] = rotated.logits(chosen.chosen, rows_of[fold]) / scale
-    return CrossValidated(Head(*rotated.fold(delivered.chosen), c=delivered.c), delivered.logits, answers)
+    return CrossValidated(Head(*rotated.fold(delivered.chosen)), delivered.c, delivered.logits, answers)
 
 
 class _Choice:
