@@ -30,7 +30,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
-from tl_core.runs.train.fine_tune import best_state
+from tl_core.runs.train.checkpoints import best_state
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job
 from tl_core.serving.bundle_files import TENSORS
@@ -296,7 +296,7 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
 def test_a_damaged_best_state_is_said_in_words(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "best.safetensors").write_bytes(left)
     with pytest.raises(NotFound, match="Start it again"):
-        best_state(tmp_path / "best.safetensors")
+        best_state(RunFolder(tmp_path))
 
 
 def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next(
