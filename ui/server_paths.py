@@ -32,6 +32,8 @@ _DECIDE = (
 """Variables on which the folders depend."""
 _TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
 _LOG = logging.getLogger(__name__)
+_LONGEST_MESSAGE, _LONGEST_TRACEBACK = 2_000, 20_000
+"""Characters that are logged."""
 
 
 def shortened(text: str) -> str:
@@ -52,7 +54,8 @@ def without_tokens(text: str) -> str:
 
 
 def keep_tokens_out_of_logs() -> None:
-    """From now on no message and no traceback that this process logs holds a token: others than a workspace's owner read them.
+    """From now on no message and no traceback that this process logs holds a token, since others than a workspace's owner read them, or
+    is longer than a line and a page: of what strangers send, only the beginning is logged.
 
     What Python itself would print, an error that nothing catches, is logged.
     """
@@ -64,13 +67,12 @@ def keep_tokens_out_of_logs() -> None:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):
             # It does not fit its arguments, and the handler would print both as they are.
-            message = record.msg = f"{record.msg} {record.args}"
-            record.args = None
-        if _TOKEN.search(message):
-            record.msg, record.args = without_tokens(message), None
+            message = f"{record.msg} {record.args}"
+        record.msg, record.args = _beginning(message, _LONGEST_MESSAGE), None
         if record.exc_info:
             # Formatters take this text in place of one that they would make.
-            record.exc_text = without_tokens(logging.Formatter().formatException(record.exc_info))
+            traceback = logging.Formatter().formatException(record.exc_info)
+            record.exc_text = _beginning(traceback, _LONGEST_TRACEBACK)
         return record
 
     def in_thread(given: threading.ExceptHookArgs) -> None:
@@ -83,6 +85,13 @@ def keep_tokens_out_of_logs() -> None:
     sys.unraisablehook = lambda given: _LOG.error(
         "%s %r", given.err_msg or "ignored in", given.object, exc_info=given.exc_value
     )
+
+
+def _beginning(text: str, longest: int) -> str:
+    """The beginning of `text`, without tokens; one that stands across its end is left out whole."""
+    if len(text) <= longest:
+        return without_tokens(text)
+    return f"{without_tokens(text[: longest + 32])[:-32]}… ({len(text) - longest:,} characters more)"
 
 
 @lru_cache(maxsize=16)

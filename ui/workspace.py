@@ -24,6 +24,7 @@ from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
 from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, opening, pictures_of, succeeded
 from ui.server import asgi
+from ui.server.login import LOGOUT
 from ui.words import plain
 
 BUG = (
@@ -31,6 +32,8 @@ BUG = (
     "server's own log says what it was."
 )
 _LOG = logging.getLogger(__name__)
+_LOGOUT = f'''<form method="post" action="{LOGOUT[1:]}"><button style="background: none; border: none; padding: 0; color: inherit;
+font: inherit; text-decoration: underline; cursor: pointer">Log out</button></form>'''
 ICON = Path(__file__).with_name("icon.png")
 
 
@@ -78,7 +81,7 @@ def _settle(name: str) -> None:
 
 
 def _open(place: Place) -> Here:
-    if asgi.logout() and not asgi.guarded():
+    if asgi.asks_for_login() and not asgi.guarded():
         raise SpecError(
             "This app asks for a login, but not when it is started in this way. Start it with python -m tl_core app."
         )
@@ -168,9 +171,9 @@ def _steps(here: Here) -> None:
             if place in steps[1:]:
                 st.markdown(":gray[:material/chevron_right:]", width="content")
             here.link(place, f"**{place.name}**" if place is here.place else None)
-        if logout := asgi.logout():
+        if asgi.asks_for_login():
             st.space("stretch")
-            st.html(f'<a href="{logout[1:]}" target="_self" style="color: inherit">Log out</a>', width="content")
+            st.html(_LOGOUT, width="content")
     opened = ((DATA.icon, "Data set", here.dataset), (TRAIN.icon, "Run", here.run))
     named = [f"{icon} {what} **{plain(job.name)}**" for icon, what, job in opened if job]
     if named and here.place is not HOME:

@@ -83,7 +83,7 @@ def test_who_logs_out_sees_the_login_again_and_no_file(page: Page, closed: str) 
     cookie = "; ".join(f"{kept['name']}={kept['value']}" for kept in page.context.cookies())
     media = re.sub(r"^http://[^/]*", "", pictures[0])
     assert ask(closed, media, headers={"Cookie": cookie})[0] == 200
-    page.get_by_role("link", name="Log out").click()
+    page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Password")).to_be_visible()
     assert "workspace" not in page.url
     assert ask(closed, media)[0] == 401

@@ -47,14 +47,14 @@ def test_who_may_use_the_app_logs_in_at_the_provider_and_nobody_else_gets_a_byte
             expect(page.get_by_text("eve@elsewhere.example may not use this server.")).to_be_visible()
             cookie = "; ".join(f"{kept['name']}={kept['value']}" for kept in page.context.cookies())
             assert ask(address, "/_stcore/host-config", headers={"Cookie": cookie})[0] == 403
-            page.get_by_role("link", name="Log out").click()
+            page.get_by_role("button", name="Log out").click()
 
             provider.email = "ann@example.org"
             page.goto(f"{address}/?workspace={'ab' * 16}")
             page.get_by_role("link", name="Log in").click()
             expect(page.get_by_role("button", name="Show me")).to_be_visible()
             assert token(page) == "ab" * 16
-            page.get_by_role("link", name="Log out").click()
+            page.get_by_role("button", name="Log out").click()
             expect(page.get_by_role("link", name="Log in")).to_be_visible()
 
             provider.verified = False

@@ -46,6 +46,18 @@ def test_no_token_of_a_workspace_is_logged(log: io.StringIO) -> None:
     assert "OSError: /store/workspaces/…/runs is full\n3 runs\n%d runs of ('…',)\n" in log.getvalue()
 
 
+def test_of_a_text_of_megabytes_only_the_beginning_is_logged(log: io.StringIO) -> None:
+    logger, text = logging.getLogger("of this test"), "x" * 24_000_000
+    logger.warning("no fragment %s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logger.exception("page Train")
+    logger.warning("%s %s %s", "y" * 1_980, TOKEN, "y" * 100)
+    written = log.getvalue()
+    assert (len(written) < 30_000, "characters more)" in written, TOKEN[:10] in written) == (True, True, False)
+
+
 class Failing:
     def __del__(self) -> None:
         fail()

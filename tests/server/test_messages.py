@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -10,12 +12,12 @@ from streamlit.proto.BackMsg_pb2 import BackMsg, DeferredFileRequestPayload, Ins
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
-from tests.server.asking import run
+from tests.server.asking import inner, run
 from ui.server import messages
 from ui.server.messages import MOST_PARTS, Messages
 
 
-def _told(*sent: bytes | str, most_files: int = 3) -> tuple[list[bytes], list[Message]]:
+def _told(*sent: bytes | str, **how: Any) -> tuple[list[bytes], list[Message]]:
     """What of the frames that a browser sends reaches Streamlit, and what the browser is answered."""
     coming: list[Message] = [
         {"type": "websocket.receive", "text" if isinstance(frame, str) else "bytes": frame} for frame in sent
@@ -34,7 +36,8 @@ def _told(*sent: bytes | str, most_files: int = 3) -> tuple[list[bytes], list[Me
     async def send(message: Message) -> None:
         answered.append(message)
 
-    run(Messages(streamlit, most_files=most_files)({"type": "websocket"}, receive, send))
+    guard = how.pop("guard", None) or Messages(streamlit, most_files=3, clock=lambda: 0.0)
+    run(replace(guard, app=streamlit)({"type": "websocket", **how}, receive, send))
     return arrived, answered
 
 
@@ -86,7 +89,7 @@ def test_what_pages_send_arrives_as_it_was_and_nothing_else_does() -> None:
 def test_what_is_no_message_ends_the_connection(frame: bytes | str, code: int) -> None:
     arrived, answered = _told(frame, _run())
     assert not arrived
-    assert answered == [{"type": "websocket.close", "code": code}]
+    assert [(answer["type"], answer["code"]) for answer in answered] == [("websocket.close", code)]
 
 
 def test_a_page_may_name_as_many_files_as_an_upload_has_and_no_message_has_many_more_parts() -> None:
@@ -98,7 +101,39 @@ def test_a_page_may_name_as_many_files_as_an_upload_has_and_no_message_has_many_
     numbers.rerun_script.widget_states.widgets.add().int_array_value.data.extend([1] * (MOST_PARTS + 1))
     for message in (widgets, numbers):
         message.rerun_script.page_name = "Data"
-        assert _told(message.SerializeToString()) == ([], [{"type": "websocket.close", "code": 1009}])
+        arrived, (answer,) = _told(message.SerializeToString())
+        assert (arrived, answer["code"]) == ([], 1009)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_session_that_sends_messages_as_fast_as_it_can_is_told_and_ends() -> None:
+    many = [_run()] * 1_000
+    arrived, (answer,) = _told(*many)
+    assert len(arrived) == messages.SESSION.at_once
+    assert (answer["type"], answer["code"]) == ("websocket.close", 1008)
+    assert "too many messages" in answer["reason"]
+    assert len(answer["reason"].encode()) <= 123, "a WebSocket can say no more when it closes"
+
+
+def test_pages_at_work_and_a_quick_hand_are_never_ended_and_many_sessions_of_one_address_are() -> None:
+    clock = Clock()
+    guard = Messages(inner, clock=clock)
+    for _ in range(300):
+        clock.now += 1
+        arrived, answered = _told(*[_run()] * 9, guard=guard, client=("203.0.113.1", 1))
+        assert (len(arrived), answered) == (9, [])
+    ended = [_told(*[_run()] * 90, guard=guard, client=("203.0.113.1", 1))[1] for _ in range(12)]
+    assert [bool(answer) for answer in ended] == [False] * 11 + [True]
+    assert "your network" in ended[-1][0]["reason"]
+    assert not _told(*[_run()] * 90, guard=guard, client=("198.51.100.9", 1))[1]
+    clock.now += 10
+    assert not _told(*[_run()] * 90, guard=guard, client=("203.0.113.1", 1))[1]
 
 
 def _places(session: str, *names: str) -> ForwardMsg:

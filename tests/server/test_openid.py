@@ -81,7 +81,12 @@ def test_who_logs_out_is_out_in_every_tab() -> None:
                 await inner(scope, receive, send)
                 return
             heard.append((await receive())["type"])
-            assert (await aask(guard, "/auth/logout", headers=login)).status == 200
+            for path in ("/logout", "/auth/logout"):
+                await aask(guard, path, headers=login)
+            assert (await aask(guard, headers=login)).status == 200, "a picture or a link logs nobody out"
+            left = await aask(guard, "/logout", method="POST", headers=login)
+            assert (left.status, left.headers["location"]) == (303, "auth/logout")
+            assert (await aask(guard, "/auth/logout", headers=login)).body == "the app"
             heard.append((await receive())["type"])
 
         guard = openid.OpenId(app, ())

@@ -10,8 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tests.server.asking import Answer, aask, ask, inner, run
-from ui.server.attempts import Attempts
-from ui.server.password import Password, signing_key
+from ui.server.password import Attempts, Password, signing_key
 
 SECRET = "correct horse battery staple"
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -112,12 +111,13 @@ def test_who_logs_out_is_out_in_every_tab(app: Password) -> None:
 
         async def tab(scope: Scope, receive: Receive, send: Send) -> None:
             heard.append((await receive())["type"])
-            left = await aask(app, "/logout", headers=login)
+            assert (await aask(app, "/logout", headers=login)).body == "the app", "a picture or a link logs nobody out"
+            left = await aask(app, "/logout", method="POST", headers=login)
             assert left.status == 303
             assert "max-age=0" in left.headers["set-cookie"].lower()
             heard.append((await receive())["type"])
 
-        open_tab = Password(tab, SECRET, app.key, app.attempts, app.logouts)
+        open_tab = Password(tab, SECRET, app.key, app.attempts, ended=app.ended)
         await aask(open_tab, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
         return heard
 

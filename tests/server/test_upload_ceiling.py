@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
+from streamlit.elements.lib.file_uploader_utils import enforce_filename_restriction
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
@@ -123,6 +124,15 @@ def test_a_file_that_is_sent_several_times_at_once_counts_each_time(monkeypatch:
         assert [(await task).status for task in reading] == [200, 200, 413]
 
     run(story())
+
+
+def test_a_name_with_a_nul_is_kept_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit raises an error for such a name, which ended in a traceback in the log."""
+    kept = _streamlit(monkeypatch)
+    kept.add_file("a", UploadedFileRec("file", "c\0up.jpg", "image/jpeg", b""))
+    (file,) = kept.get_files("a", ["file"])
+    enforce_filename_restriction(file.name, [".jpg"])
+    assert file.name == "c up.jpg"
 
 
 def test_visitors_from_one_place_leave_room_for_the_others() -> None:

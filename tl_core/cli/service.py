@@ -88,7 +88,7 @@ def _check_login() -> None:
         raise SpecError("GRAFT_LOGIN is openid, which needs two packages more: pip install authlib httpx")
     # In a process of its own, as the server is: this package knows nothing of Streamlit.
     asked = subprocess.run(
-        [sys.executable, "-m", "ui.server.login_check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ui.server.openid"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     problem = asked.stdout.strip() or asked.stderr.strip()[-500:] * bool(asked.returncode)
     if problem:

@@ -11,11 +11,10 @@ from streamlit.starlette import App
 from tl_core import settings
 from ui.server import openid, password
 from ui.server.bundle_zips import BundleZips
-from ui.server.first_page import FirstPage
 from ui.server.hosts import Hosts
 from ui.server.messages import Messages
 from ui.server.open_pages import OpenPages
-from ui.server.response_headers import ResponseHeaders
+from ui.server.responses import FirstPage, ResponseHeaders
 from ui.server.upload_ceiling import UploadCeiling
 
 ENTRY = Path(__file__).parents[2] / "streamlit_app.py"
@@ -59,9 +58,7 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
     ]
 
 
-def logout() -> str | None:
-    """The path that ends a visitor's login; None where no login is asked for."""
+def asks_for_login() -> bool:
+    """Whether the operator wants visitors to log in."""
     chosen = settings.current()
-    if chosen.login == "openid":
-        return openid.LOGOUT
-    return password.LOGOUT if chosen.password else None
+    return bool(chosen.password) or chosen.login == "openid"

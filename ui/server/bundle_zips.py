@@ -9,12 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 from streamlit import runtime
 
 from tl_core.serving.bundle import zip_parts
 from tl_core.serving.bundle_files import INFO
-from ui.server.refusing import path_of, sentence
+from ui.server.responses import Guard, path_of, sentence
 
 _PATH = re.compile(r"/media/(?P<file>[^/.]+)\.zip")
 
@@ -33,21 +33,18 @@ class Offered(bytes):
 
 
 @dataclass(frozen=True)
-class BundleZips:
+class BundleZips(Guard):
     """Answers requests for a zip that was offered."""
 
-    app: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = (
-            _PATH.fullmatch(path_of(scope)) if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else None
-        )
-        found = runtime.get_instance().media_file_mgr.read_file(asked["file"]) if asked and runtime.exists() else None
-        if found is None or not isinstance(found.content, Offered):
-            await self.app(scope, receive, send)
-        else:
-            answer = _answer(scope["method"], found.content.folder, found.filename or "bundle.zip")
-            await answer(scope, receive, send)
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        del receive
+        asked = _PATH.fullmatch(path_of(scope))
+        if asked is None or scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not runtime.exists():
+            return None
+        file = runtime.get_instance().media_file_mgr.read_file(asked["file"])
+        if file is None or not isinstance(file.content, Offered):
+            return None
+        return _answer(scope["method"], file.content.folder, file.filename or "bundle.zip")
 
 
 def _answer(method: str, folder: Path, name: str) -> Response:

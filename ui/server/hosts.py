@@ -10,9 +10,10 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope
 
-from ui.server.refusing import give, header, sentence
+from ui.server.responses import Guard, header, sentence
 
 _CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
 _SHOWN = 80
@@ -20,34 +21,30 @@ _SHOWN = 80
 
 
 @dataclass(frozen=True)
-class Hosts:
+class Hosts(Guard):
     """Refuses a request under a foreign name, and what a foreign page sends or opens."""
 
-    app: ASGIApp
     bound: str
     """The address on which the server listens."""
     listed: tuple[str, ...]
     """The operator's names; `*.example.org` stands for every name that ends so."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        del receive
         host, origin = header(scope, "host") or "", header(scope, "origin")
         if not self.answers_to(host):
             text = (
                 f"This server does not answer to the name {host[:_SHOWN]!r}. Open it under one of its own names; its "
                 "operator lists them in GRAFT_HOSTS."
             )
-            await give(sentence(421, text), scope, receive, send)
-        elif origin and (scope["type"] == "websocket" or scope["method"] in _CHANGES) and not same(origin, host):
+            return sentence(421, text)
+        if origin and (scope["type"] == "websocket" or scope["method"] in _CHANGES) and not same(origin, host):
             text = (
                 f"This was sent by a page of {origin[:_SHOWN]!r}, and the server was asked as {host[:_SHOWN]!r}. Open the app "
                 "itself. A proxy before it must pass on the header Host as the browser sent it."
             )
-            await give(sentence(403, text), scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+            return sentence(403, text)
+        return None
 
     def answers_to(self, host: str) -> bool:
         """Whether `host`, as the header gives it, is a name of this server."""

@@ -38,6 +38,8 @@ def options(host: str, port: int) -> dict[str, Any]:
         # Inside the Space's iframe the browser sends no cookies, and without its cookie every upload is refused.
         "server.enableXsrfProtection": not settings.on_space(),
         "browser.gatherUsageStats": False,
+        # Else errors of pages are printed past the log, with tokens and whatever strangers sent.
+        "logger.enableRich": False,
     }
 
 

@@ -19,7 +19,7 @@ _FIXED = {1: 8, 5: 4}
 
 
 class Unfit(Exception):
-    """A message that no page sends, and that ends the connection; `code` is what the browser is told."""
+    """A message that no page sends, and that ends the connection; the browser is told `code` and the text, at most 123 bytes."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

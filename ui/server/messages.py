@@ -1,13 +1,16 @@
-"""What a browser may say over its WebSocket: the kinds of message that Graft's pages need, with no more parts than a large upload has.
+"""What a browser may say over its WebSocket, and how often: the kinds of message that Graft's pages need, with no more parts than a large upload has.
 
 Streamlit reads messages in the loop that answers everybody, and does what any of them asks: empty the caches of all visitors, tell the
-names of the repository and its files, make a million addresses. So each message is looked at first.
+names of the repository and its files, make a million addresses. So each message is looked at first. Each one also runs a page anew, so
+a session, and all sessions from one address together, that send far more than a hand and a page at work do are ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -20,10 +23,13 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tl_core.data.archive import MAX_FILES
 from ui.server.message_parts import Unfit, check, fields, lists_of, only_field
+from ui.server.responses import origin_of
 from ui.server.upload_ceiling import chosen_anew
 
 MOST_PARTS = MAX_FILES + 20_000
 """Parts of one message: the files of a chooser, and the other values of a page."""
+MOST_ADDRESSES = 10_000
+"""Addresses whose messages are counted; the one that was quiet for longest is forgotten first."""
 _LARGEST_DOWNLOAD = 10_000
 """Bytes of a message that asks for a download."""
 _LOG = logging.getLogger(__name__)
@@ -38,29 +44,79 @@ _PLAIN = {BackMsg.STOP_SCRIPT_FIELD_NUMBER, BackMsg.APP_HEARTBEAT_FIELD_NUMBER}
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many messages at once, and from then on so many a second (a token bucket)."""
+
+    at_once: int
+    a_second: float
+
+
+SESSION = Rate(100, 10)
+"""A page at work asks to be drawn anew three times a second, and a hand is not quicker."""
+ADDRESS = Rate(1_000, 100)
+"""A class of thirty may sit behind one address."""
+
+
+@dataclass
+class _Sent:
+    """How much of a rate is used up."""
+
+    used: float = 0.0
+    last: float = 0.0
+
+    def once_more(self, rate: Rate, now: float) -> bool:
+        """Count a message; whether it keeps to the rate."""
+        self.used = min(rate.at_once, max(0.0, self.used - (now - self.last) * rate.a_second)) + 1
+        self.last = now
+        return self.used <= rate.at_once
+
+
+@dataclass(frozen=True)
 class Messages:
     """Lets through what the pages need, answers a chooser that asks where to send its files, and drops other kinds."""
 
     app: ASGIApp
     most_files: int = MAX_FILES
     """Files that a chooser may ask for at once."""
+    clock: Callable[[], float] = time.monotonic
     _naming: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _addresses: dict[str, _Sent] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        address, session = origin_of(scope), _Sent()
+
         async def checked() -> Message:
             while True:
                 message = await receive()
                 if message["type"] != "websocket.receive":
                     return message
                 try:
+                    self._count(session, address)
                     if await self._passes(message.get("bytes"), send):
                         return message
                 except Unfit as problem:
                     _LOG.warning("the message of a browser was refused: %s", problem)
-                    await send({"type": "websocket.close", "code": problem.code})
+                    await send({"type": "websocket.close", "code": problem.code, "reason": str(problem)})
                     return {"type": "websocket.disconnect", "code": problem.code}
 
-        await self.app(scope, checked if scope["type"] == "websocket" else receive, send)
+        await self.app(scope, checked, send)
+
+    def _count(self, session: _Sent, address: str | None) -> None:
+        """Count a message of a session from `address`. Raises Unfit where it comes too soon after the others."""
+        now = self.clock()
+        if not session.once_more(SESSION, now):
+            raise Unfit(1008, "This page sent too many messages at once. Wait a moment, then reload it.")
+        if address is None:
+            return
+        # Taken out and put in again, so that those that were quiet for longest come first.
+        sent = self._addresses[address] = self._addresses.pop(address, _Sent())
+        if len(self._addresses) > MOST_ADDRESSES:
+            del self._addresses[next(iter(self._addresses))]
+        if not sent.once_more(ADDRESS, now):
+            raise Unfit(1008, "Pages from your network sent too many messages at once. Wait a moment, then reload.")
 
     async def _passes(self, data: bytes | None, send: Send) -> bool:
         """Whether a message goes on to Streamlit.

@@ -5,45 +5,44 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from ui import visitor
-from ui.server import login_page
-from ui.server.refusing import give, header, sentence
+from ui.server import login
+from ui.server.responses import Guard, asks_for_page, origin_of, sentence
 
 
 @dataclass(frozen=True)
-class OpenPages:
+class OpenPages(Guard):
     """Refuses a page, and its WebSocket, for which there is no place."""
 
-    app: ASGIApp
     most: int
     here: int
     """Pages that visitors from one place may have open; 0 sets no limit."""
     _open: Counter[str | None] = field(default_factory=Counter)
     """Open WebSockets by where they come from."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        del receive
+        problem = self._problem(origin_of(scope))
+        if problem and scope["type"] == "websocket":
+            return sentence(503, problem, **{"Retry-After": "60"})
+        if problem and asks_for_page(scope) and scope["method"] == "GET":
+            return login.link(503, problem, "", "Try again")
+        return None
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
             await self.app(scope, receive, send)
             return
-        client = scope.get("client")
-        origin = visitor.origin(client[0] if client else None)
-        problem = self._problem(origin)
-        if scope["type"] == "websocket" and problem:
-            await give(sentence(503, problem, **{"Retry-After": "60"}), scope, receive, send)
-        elif scope["type"] == "websocket":
-            self._open[origin] += 1
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                self._open[origin] -= 1
-                if not self._open[origin]:
-                    del self._open[origin]
-        elif problem and scope["method"] == "GET" and "text/html" in (header(scope, "accept") or ""):
-            await give(login_page.link(503, problem, "", "Try again"), scope, receive, send)
-        else:
+        origin = origin_of(scope)
+        self._open[origin] += 1
+        try:
             await self.app(scope, receive, send)
+        finally:
+            self._open[origin] -= 1
+            if not self._open[origin]:
+                del self._open[origin]
 
     def _problem(self, origin: str | None) -> str | None:
         """Why no page more can be opened from `origin`; None where one can."""

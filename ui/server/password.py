@@ -11,6 +11,8 @@ import hmac
 import logging
 import math
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -18,16 +20,12 @@ from urllib.parse import parse_qs
 from itsdangerous import BadSignature, TimestampSigner
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from tl_core.disk import appearing
-from ui import visitor
-from ui.server import login_page
-from ui.server.attempts import Attempts
-from ui.server.logouts import Logouts
-from ui.server.refusing import HEALTH, give, header, path_of, sentence
+from ui.server.login import Login, form
+from ui.server.responses import asks_for_page, origin_of, sentence
 
-LOGOUT = "/logout"
 _DAYS = 30
 """Days that a login lasts."""
 _LONGEST = 4096
@@ -46,37 +44,98 @@ def signing_key(store: Path, password: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Password:
-    """Lets those through who have logged in, and anybody to the health check."""
+class _Pace:
+    """How long the next password must wait after wrong ones."""
 
-    app: ASGIApp
+    free: int
+    """Wrong passwords that cost no wait."""
+    longest: float
+    """Seconds that a wait never exceeds; each further wrong password doubles it until then, from one second."""
+
+
+_HERE = _Pace(free=4, longest=900)
+_ALL = _Pace(free=30, longest=10)
+"""Short, because it also holds up those who know the password: it stops guessing from thousands of places."""
+_FORGOTTEN = 3600
+"""Seconds without a wrong password after which the earlier ones are forgotten."""
+_MOST = 10_000
+"""Places that are remembered; the one that was quiet for longest is forgotten first."""
+
+
+@dataclass
+class _Record:
+    wrong: int = 0
+    last: float = 0.0
+
+    def wait(self, pace: _Pace, now: float) -> float:
+        over = self.wrong - pace.free
+        if over < 0 or now - self.last > _FORGOTTEN:
+            return 0.0
+        return max(0.0, self.last + min(2.0 ** min(over, 30), pace.longest) - now)
+
+    def count(self, now: float) -> None:
+        self.wrong = 1 if now - self.last > _FORGOTTEN else self.wrong + 1
+        self.last = now
+
+
+@dataclass
+class Attempts:
+    """Wrong passwords so far. Used by one thread."""
+
+    clock: Callable[[], float] = time.monotonic
+    _places: dict[str, _Record] = field(default_factory=dict)
+    _all: _Record = field(default_factory=_Record)
+
+    def wait(self, place: str | None) -> float:
+        """Seconds until a password from `place` is looked at; 0 is now. None is a place that is not known."""
+        now = self.clock()
+        here = self._places.get(place, _Record()) if place else _Record()
+        return max(here.wait(_HERE, now), self._all.wait(_ALL, now))
+
+    def wrong(self, place: str | None) -> None:
+        now = self.clock()
+        self._all.count(now)
+        if place:
+            record = self._places.pop(place, _Record())
+            record.count(now)
+            self._places[place] = record
+        if len(self._places) > _MOST:
+            del self._places[next(iter(self._places))]
+
+    def right(self, place: str | None) -> None:
+        """Forget the wrong passwords from `place`."""
+        if place:
+            self._places.pop(place, None)
+
+
+@dataclass(frozen=True)
+class Password(Login):
+    """Lets those through who have typed the password, and anybody to the health check."""
+
     password: str
     key: bytes
     attempts: Attempts = field(default_factory=Attempts)
-    logouts: Logouts = field(default_factory=Logouts)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = path_of(scope) if scope["type"] != "lifespan" else HEALTH
-        if path == HEALTH:
-            await self.app(scope, receive, send)
-            return
-        login = self._login(scope)
-        if path == LOGOUT:
-            if login:
-                self.logouts.end(login)
-            answer: Response = RedirectResponse("./", 303)
-            answer.delete_cookie(self._cookie)
-            await give(answer, scope, receive, send)
-        elif login:
-            await self.app(scope, self.logouts.while_in(login, receive), send)
-        elif scope["type"] == "http" and scope["method"] == "POST":
-            await give(await self._answer(scope, receive), scope, receive, send)
-        elif scope["type"] == "http" and "text/html" in (header(scope, "accept") or ""):
-            await give(login_page.form(401), scope, receive, send)
-        else:
-            await give(
-                sentence(401, "This server asks for a password first: open it in a browser."), scope, receive, send
-            )
+    async def asked_for(self, login: str | None, scope: Scope, receive: Receive) -> Response | None:
+        if login:
+            return None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            return await self._answer(scope, receive)
+        if asks_for_page(scope):
+            return form(401)
+        return sentence(401, "This server asks for a password first: open it in a browser.")
+
+    def farewell(self) -> Response:
+        answer = RedirectResponse("./", 303)
+        answer.delete_cookie(self._cookie)
+        return answer
+
+    def login_in(self, scope: Scope) -> str | None:
+        cookie = HTTPConnection(scope).cookies.get(self._cookie, "")
+        try:
+            return self._signer.unsign(cookie, max_age=_DAYS * 86_400).decode()
+        except BadSignature:
+            return None
 
     @property
     def _cookie(self) -> str:
@@ -87,31 +146,21 @@ class Password:
     def _signer(self) -> TimestampSigner:
         return TimestampSigner(self.key, digest_method=hashlib.sha256)
 
-    def _login(self, scope: Scope) -> str | None:
-        """The login that the cookie of a request stands for; None without a good one."""
-        try:
-            cookie = HTTPConnection(scope).cookies.get(self._cookie, "")
-            login = self._signer.unsign(cookie, max_age=_DAYS * 86_400).decode()
-        except BadSignature:
-            return None
-        return None if login in self.logouts else login
-
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         typed = await _typed(receive)
         if typed is None:
             return sentence(400, "This server asks for a password first, in a form with the field 'password'.")
-        client = scope.get("client")
-        origin = visitor.origin(client[0] if client else None)
+        origin = origin_of(scope)
         # From here to the end nothing waits, so that of many passwords at once no more are looked at than of as many in turn.
-        wait = math.ceil(self.attempts.wait(origin))
-        if wait:
-            time = "1 second" if wait == 1 else f"{wait} seconds"
-            text = f"There were too many wrong passwords. Wait {time}, then try again."
-            return login_page.form(429, text, **{"Retry-After": str(wait)})
+        seconds = math.ceil(self.attempts.wait(origin))
+        if seconds:
+            wait = "1 second" if seconds == 1 else f"{seconds} seconds"
+            text = f"There were too many wrong passwords. Wait {wait}, then try again."
+            return form(429, text, **{"Retry-After": str(seconds)})
         if not hmac.compare_digest(_digest(typed), _digest(self.password)):
             self.attempts.wrong(origin)
             _LOG.warning("wrong password from %s", origin or "an unknown address")
-            return login_page.form(401, "That is not the password.")
+            return form(401, "That is not the password.")
         self.attempts.right(origin)
         # The address stays as it is, and with it the workspace that it names.
         answer = RedirectResponse("?" + scope["query_string"].decode("latin-1"), 303, {"Cache-Control": "no-store"})

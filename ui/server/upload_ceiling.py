@@ -15,14 +15,14 @@ from sys import getsizeof
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 from streamlit import runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from tl_core.data.archive import MAX_FILES
-from ui import visitor
-from ui.server.refusing import give, header, path_of, sentence
+from ui.server.responses import Guard, header, origin_of, path_of, sentence
 
 _PATH = re.compile(r"/_stcore/upload_file/(?P<session>[^/]+)/[^/]+")
 _FRAMING = 10_000
@@ -75,6 +75,8 @@ class Files(dict[str, UploadedFileRec]):
 
     def __setitem__(self, name: str, file: UploadedFileRec) -> None:
         self.pop(name, None)
+        # Streamlit raises an error for a name with a NUL, at each drawing of its page.
+        file = file._replace(name=file.name.replace("\0", " "))
         super().__setitem__(name, file)
         self.size += _size(file)
 
@@ -90,10 +92,9 @@ def _size(file: UploadedFileRec) -> int:
 
 
 @dataclass(frozen=True)
-class UploadCeiling:
+class UploadCeiling(Guard):
     """Refuses an upload that does not fit, and ends one that hardly comes."""
 
-    app: ASGIApp
     session: int
     """Bytes that one session may have in memory."""
     total: int
@@ -106,33 +107,34 @@ class UploadCeiling:
     _origins: dict[str, str | None] = field(default_factory=dict)
     """Where each session that has uploads comes from."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        upload = _PATH.fullmatch(path_of(scope)) if scope["type"] == "http" and scope["method"] == "PUT" else None
-        if upload is None:
-            await self.app(scope, receive, send)
-            return
-        session = upload["session"]
-        client = scope.get("client")
-        origin = visitor.origin(client[0] if client else None)
-        length = header(scope, "content-length") or ""
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        del receive
+        session, length = _session(scope), header(scope, "content-length") or ""
+        if session is None:
+            return None
         if header(scope, "transfer-encoding") is not None:
             # The server would read what comes in this encoding, and not as many bytes as Content-Length says.
-            refused: tuple[int, str] | None = 400, "An upload must be sent whole: Transfer-Encoding is not taken."
-        elif not length.isdecimal():
-            refused = 411, "An upload must say its size: Content-Length is missing."
-        else:
-            refused = self._problem(session, origin, int(length) - _FRAMING)
-            if refused:
-                _tell(session, refused[1])
-        if refused:
-            status, text = refused
-            await give(sentence(status, text, **({"Retry-After": "60"} if status == 503 else {})), scope, receive, send)
+            return sentence(400, "An upload must be sent whole: Transfer-Encoding is not taken.")
+        if not length.isdecimal():
+            return sentence(411, "An upload must say its size: Content-Length is missing.")
+        problem = self._problem(session, origin_of(scope), int(length) - _FRAMING)
+        if problem is None:
+            return None
+        status, text = problem
+        _tell(session, text)
+        return sentence(status, text, **({"Retry-After": "60"} if status == 503 else {}))
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session = _session(scope)
+        if session is None:
+            await self.app(scope, receive, send)
             return
-        self._origins[session] = origin
+        self._origins[session] = origin_of(scope)
+        length = int(header(scope, "content-length") or 0)
         request, coming = object(), self._coming.setdefault(session, {})
-        coming[request] = _A_FILE + int(length)
+        coming[request] = _A_FILE + length
         try:
-            await self.app(scope, self._timely(receive, session, int(length)), send)
+            await self.app(scope, self._timely(receive, session, length), send)
         finally:
             del coming[request]
             if not coming:
@@ -194,6 +196,12 @@ class UploadCeiling:
             files, sum_ = held.get(session, (0, 0))
             held[session] = files + len(coming), sum_ + sum(coming.values())
         return {session: of for session, of in held.items() if of[0]}
+
+
+def _session(scope: Scope) -> str | None:
+    """The session that sends an upload by a request; None where it is no upload."""
+    upload = _PATH.fullmatch(path_of(scope)) if scope["type"] == "http" and scope["method"] == "PUT" else None
+    return upload["session"] if upload else None
 
 
 def _megabytes(size: int) -> str:

@@ -1,13 +1,19 @@
-"""The page that a visitor sees before the app: one form, without scripts, in the app's colours."""
+"""What both ways of login have in common: who is in, the end of a login, and the page that a visitor sees before the app."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from html import escape
 
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 from streamlit import config
 
+from ui.server.responses import HEALTH, Guard, path_of
+
+LOGOUT = "/logout"
+"""A POST to it ends a login; what a picture or a link in a page can ask for, a GET, ends none."""
 _PARTS = {
     "accent": "primaryColor",
     "ground": "backgroundColor",
@@ -61,8 +67,55 @@ _FORM = """<p>Who may use this server has its password.</p>
 {note}"""
 _FRAMED = """<p class="note">Browsers keep no login inside the frame of another site: <a href="https://{host}" target="_blank">open this
 Space in a tab of its own</a>.</p>"""
-_LINK = """<p>{text}</p>
-<a class="button" href="{href}">{label}</a>"""
+
+
+_LOGOUT = f'<form method="post" action="{LOGOUT[1:]}"><button class="button">Log out</button></form>'
+
+
+@dataclass(frozen=True)
+class Login(Guard):
+    """Lets those through who have logged in, and anybody to the health check."""
+
+    ended: set[str] = field(default_factory=set, kw_only=True)
+    """Logins that were ended before their time, for as long as this process lives, each by a text of its own."""
+
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        if path_of(scope) == HEALTH:
+            return None
+        login = self.open_login(scope)
+        if path_of(scope) == LOGOUT and scope["type"] == "http" and scope["method"] == "POST":
+            if login:
+                self.ended.add(login)
+            return self.farewell()
+        return await self.asked_for(login, scope, receive)
+
+    def open_login(self, scope: Scope) -> str | None:
+        """The login of who sends a request; None without one, and for one that was ended."""
+        login = self.login_in(scope)
+        return None if login in self.ended else login
+
+    def login_in(self, scope: Scope) -> str | None:
+        """The login that the cookie of a request stands for; None without a good one."""
+        raise NotImplementedError
+
+    def farewell(self) -> Response:
+        """The answer to who logs out."""
+        raise NotImplementedError
+
+    async def asked_for(self, login: str | None, scope: Scope, receive: Receive) -> Response | None:
+        """As `response`, for a request by `login`."""
+        raise NotImplementedError
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        login = None if scope["type"] == "lifespan" else self.open_login(scope)
+
+        async def while_in() -> Message:
+            message = await receive()
+            # The open WebSockets of a login end with the next thing that they send.
+            ended = login in self.ended and message["type"] == "websocket.receive"
+            return {"type": "websocket.disconnect", "code": 1008} if ended else message
+
+        await self.app(scope, while_in if login else receive, send)
 
 
 def form(status: int, wrong: str = "", **headers: str) -> HTMLResponse:
@@ -76,14 +129,18 @@ def form(status: int, wrong: str = "", **headers: str) -> HTMLResponse:
 
 def link(status: int, text: str, href: str, label: str) -> HTMLResponse:
     """A page with a sentence and a button that leads to `href`."""
-    return _page(label, _LINK.format(text=escape(text), href=escape(href), label=escape(label)), status, {})
+    button = f'<a class="button" href="{escape(href)}">{escape(label)}</a>'
+    return _page(label, f"<p>{escape(text)}</p>\n{button}", status, {})
+
+
+def refused(text: str) -> HTMLResponse:
+    """A page for who has logged in and may not use the server, with a button that logs out."""
+    return _page("Log out", f"<p>{escape(text)}</p>\n{_LOGOUT}", 403, {})
 
 
 def _page(title: str, content: str, status: int, headers: dict[str, str]) -> HTMLResponse:
     page = _PAGE.format(title=escape(title), light=_colours("light"), dark=_colours("dark"), content=content)
-    # With no-referrer, which is the rule elsewhere, a browser would not say that the form is of this site.
-    kept = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
-    return HTMLResponse(page, status, {**kept, **headers})
+    return HTMLResponse(page, status, {"Cache-Control": "no-store", **headers})
 
 
 def _colours(theme: str) -> str:
