@@ -44,7 +44,7 @@ options: .venv/app
 
 # writes tl_core/models/backbones.json from the metadata of torchvision and timm; takes several minutes
 registry: .venv/app
-	$(BIN)/python -m tl_core.models.metadata.write
+	$(BIN)/python -m tl_core.models.metadata.rows
 
 # trains on the embedded sample and writes the answers that an empty Home shows
 answers: .venv/app

@@ -9,7 +9,7 @@ import pytest
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.errors import SpecError, UnknownName
-from tl_core.models.metadata import write as metadata
+from tl_core.models.metadata import rows as metadata
 from tl_core.models.registry import BACKBONES_FILE, Backbones, network, networks
 
 

@@ -24,9 +24,8 @@ from tl_core.models.build import Backbone, build
 from tl_core.models.families.family import Family
 from tl_core.models.families.timm import LISTED
 from tl_core.models.libraries import library_network
-from tl_core.models.metadata.describe import describe, describe_network
-from tl_core.models.metadata.discovery import find_layout
-from tl_core.models.metadata.timm_rows import trained_on
+from tl_core.models.metadata.describe import describe, describe_network, find_layout
+from tl_core.models.metadata.rows import trained_on
 from tl_core.models.registry import Network, network, networks
 
 TOKENS, ROPE, CONVNEXT, MOBILENET = (

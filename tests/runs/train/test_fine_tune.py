@@ -23,8 +23,8 @@ from tl_core.documents.report import Report
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import ModelError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
+from tl_core.models.graphs.edit import head_of
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
-from tl_core.models.head_tensors import head_of
 from tl_core.models.registry import network
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import spec_of

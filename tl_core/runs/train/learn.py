@@ -62,8 +62,8 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
     """Fit the head on the features of the frozen backbone."""
     from safetensors.numpy import load_file
 
+    from tl_core.models.graphs.edit import head_tensors
     from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME, exported_backbone
-    from tl_core.models.head_tensors import head_tensors
 
     yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
     found = yield from fitted_head(plan, pixels)
@@ -85,8 +85,8 @@ def _fit(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Learne
 
 def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
     """Train stages by gradient steps."""
+    from tl_core.models.graphs.edit import head_of
     from tl_core.models.graphs.from_torch import export_backbone
-    from tl_core.models.head_tensors import head_of
     from tl_core.runs.train.fine_tune import train
     from tl_core.training.strategies.what_learns import count
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tl_core.models.build import build
 from tl_core.models.graphs import from_torch
-from tl_core.models.graphs.fold import fold_batch_norms
+from tl_core.models.graphs.from_torch import fold_batch_norms
 from tl_core.models.registry import network
 
 IMAGES = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
