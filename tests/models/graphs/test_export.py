@@ -21,7 +21,7 @@ from tests.models.table import make_shallow
 from tl_core.data.cache import Cache
 from tl_core.errors import ModelError, SpecError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
-from tl_core.models.graphs import export, rules, structure
+from tl_core.models.graphs import export, from_torch, rules
 from tl_core.models.graphs.edit import cut, stage_name
 from tl_core.models.graphs.export import backbone_key, exported_backbone, keep_structure, structure_file
 from tl_core.models.graphs.from_torch import export_backbone
@@ -127,9 +127,9 @@ def test_a_long_structure_is_folded(
     random_backbone: Callable[[str], Backbone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = random_backbone("resnet18")
-    whole = structure.structure(backbone, 64)
-    monkeypatch.setattr(structure, "LONGEST", 50)
-    folded = structure.structure(backbone, 64)
+    whole = from_torch.structure(backbone, 64)
+    monkeypatch.setattr(from_torch, "LONGEST", 50)
+    folded = from_torch.structure(backbone, 64)
     assert "    (0 to 1): 2 x BasicBlock -> (64, 16, 16)" in folded.splitlines()
     assert folded.count("\n") < whole.count("\n")
     assert (whole.count("BasicBlock"), folded.count("BasicBlock")) == (8, 7)
