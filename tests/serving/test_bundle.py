@@ -98,14 +98,14 @@ def zip_of(bundle: Bundle, path: Path, extra: dict[str, bytes], *, leave_out: st
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("../evil.onnx", "leads out"),
-        ("a/../../model.onnx", "leads out"),
-        ("/tmp/evil", "leads out"),
-        ("..\\evil.txt", "leads out"),
-        ("C:\\evil.txt", "leads out"),
+        ("../evil.onnx", "climbs out"),
+        ("a/../../model.onnx", "climbs out"),
+        ("/tmp/evil", "absolute"),
+        ("..\\evil.txt", "climbs out"),
+        ("C:\\evil.txt", "absolute"),
         ("model.pkl", "no place"),
         ("run.py", "no place"),
-        ("data.zip", "no place"),
+        ("data.zip", "another archive"),
         ("a/b/model.onnx", "no place"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_zip_packed_by_an_unusual_method_is_refused(bundle: Bundle, tmp_path: 
     path = zip_of(bundle, tmp_path / "b.zip", {}, leave_out="model.onnx")
     with zipfile.ZipFile(path, "a") as archive:
         archive.write(bundle.onnx, "model.onnx", compress_type=method)
-    with pytest.raises(BundleError, match="unusual method"):
+    with pytest.raises(BundleError, match="method that is not read"):
         read_bundle(path)
 
 
@@ -156,7 +156,7 @@ def test_a_zip_bomb_is_stopped_while_it_is_written(bundle: Bundle, tmp_path: Pat
 def test_what_is_too_large_is_stopped_while_it_is_written(bundle: Bundle, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes(5_000_000)
     path = zip_of(bundle, tmp_path / "b.zip", {"bundle.json": noise}, leave_out="bundle.json")
-    with pytest.raises(BundleError, match=r"more than 4,000,000 bytes"):
+    with pytest.raises(BundleError, match=r"more than 4 MB"):
         read_bundle(path)
 
 

@@ -12,8 +12,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +43,24 @@ _PACKED = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".key", ".numbers"
 """Extensions of files that are zips themselves, such as office documents; one of them is no archive within the archive."""
 
 
-def extract(zip_path: Path, into: Path, *, max_bytes: int, room: Callable[[int], None] = unlimited) -> list[SourceFile]:
+def any_name(_: tuple[str, ...]) -> int:
+    """The most bytes of a picture, whatever it is called."""
+    return MAX_FILE_BYTES
+
+
+def extract(
+    zip_path: Path,
+    into: Path,
+    *,
+    max_bytes: int,
+    room: Callable[[int], None] = unlimited,
+    most_of: Callable[[tuple[str, ...]], int] = any_name,
+) -> list[SourceFile]:
     """Unpack `zip_path` into the new folder `into`, at most `max_bytes` in all; returns the files with their original names.
 
-    `room` is asked before bytes are written, with their number, and raises a GraftError where there is no room for them. Where
-    the zip is refused, `into` is removed again.
+    `room` is asked before bytes are written, with their number, and raises a GraftError where there is no room for them. `most_of`
+    gives the most bytes of a file by the parts of its name, and raises a GraftError where none may be called so. Where the zip is
+    refused, `into` is removed again.
 
     Raises:
         UnsafeArchive: it is larger than it may be, or holds absolute or climbing paths, links or further archives.
@@ -59,10 +71,12 @@ def extract(zip_path: Path, into: Path, *, max_bytes: int, room: Callable[[int],
     into.mkdir(parents=True)
     try:
         with (
-            disk_full_said(f"the pictures of {name}"),
-            opened(zip_path, most_files=MAX_FILES, refusal=_too_many(name)) as archive,
+            disk_full_said(f"what is in {name}"),
+            _Guarded(zip_path, _too_many(name)) as file,
+            zipfile.ZipFile(file) as archive,
         ):
-            return _Unpacking(name, into, zip_path.stat().st_size, max_bytes, room).run(archive)
+            file.opened = True
+            return _Unpacking(name, into, zip_path.stat().st_size, max_bytes, room, most_of).run(archive)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError) as error:
         remove(into)
         raise DataError(
@@ -81,6 +95,7 @@ class _Unpacking:
     """Size of the zip, bytes."""
     _max_bytes: int
     _room: Callable[[int], None]
+    _most_of: Callable[[tuple[str, ...]], int]
     _written: int = 0
 
     def run(self, archive: zipfile.ZipFile) -> list[SourceFile]:
@@ -88,31 +103,29 @@ class _Unpacking:
         if len(entries) > MAX_FILES:
             raise _too_many(self._name)
         named = [(entry, self._checked_parts(entry)) for entry in entries]
-        found = []
-        for number, (entry, parts) in enumerate(named):
-            if _is_folder(entry) or not parts:
-                continue
+        # Every name is checked before a byte is written.
+        wanted = [(entry, parts, self._most_of(parts)) for entry, parts in named if parts and not _is_folder(entry)]
+        files = []
+        for number, (entry, parts, most) in enumerate(wanted):
             path = self._into / f"{number:06}"
-            self._copy(archive, entry, path, parts)
-            found.append(SourceFile(path, parts))
-        return sorted(found, key=lambda file: file.parts)
+            self._copy(archive, entry, path, parts, most)
+            files.append(SourceFile(path, parts))
+        return sorted(files, key=lambda file: file.parts)
 
     def _checked_parts(self, entry: zipfile.ZipInfo) -> tuple[str, ...]:
         raw = _original_name(entry)
         what = f"{self._name} holds {shortened(shown(raw))!r}"
         parts = [part for part in re.split(r"[/\\]", raw) if part not in ("", ".")]
         if raw.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", raw) or "\0" in raw:
-            raise UnsafeArchive(f"{what}, an absolute path. Nothing was unpacked; zip the folder of pictures itself.")
+            raise UnsafeArchive(f"{what}, an absolute path. Nothing was unpacked; zip the folder itself.")
         if ".." in parts:
             raise UnsafeArchive(
-                f"{what}, a path that climbs out of its folder. Nothing was unpacked; zip the folder of pictures itself."
+                f"{what}, a path that climbs out of its folder. Nothing was unpacked; zip the folder itself."
             )
         if len(parts) > DEEPEST + 1:
             raise UnsafeArchive(f"{what}, more than {DEEPEST} folders deep. Nothing was unpacked; use fewer folders.")
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UnsafeArchive(
-                f"{what}, a link or a device. Nothing was unpacked; zip the pictures, not links to them."
-            )
+            raise UnsafeArchive(f"{what}, a link or a device. Nothing was unpacked; zip the files, not links to them.")
         if entry.flag_bits & 0x1:
             raise DataError(f"{self._name} is locked by a password. Make a zip without one.")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -123,7 +136,9 @@ class _Unpacking:
             raise self._nested(tuple(parts))
         return tuple(parts)
 
-    def _copy(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, parts: tuple[str, ...]) -> None:
+    def _copy(
+        self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, parts: tuple[str, ...], most: int
+    ) -> None:
         size = 0
         with archive.open(entry) as source, path.open("wb") as target:
             while chunk := source.read(_CHUNK):
@@ -131,21 +146,21 @@ class _Unpacking:
                     raise self._nested(parts)
                 size += len(chunk)
                 self._written += len(chunk)
-                if size > MAX_FILE_BYTES:
+                if size > most:
                     raise UnsafeArchive(
-                        f"{shown(parts[-1])} in {self._name} has more than {MAX_FILE_BYTES / 1e6:,.0f} MB. "
+                        f"{shown(parts[-1])} in {self._name} has more than {most / 1e6:,.0f} MB. "
                         "Nothing was taken; leave it out and zip again."
                     )
                 if self._written > self._max_bytes:
                     raise UnsafeArchive(
                         f"{self._name} unpacks to more than {self._max_bytes / 1e6:,.0f} MB. "
-                        "Nothing was taken; use fewer or smaller pictures."
+                        "Nothing was taken; use fewer or smaller files."
                     )
                 if self._written > max(RATIO_FROM, MAX_RATIO * self._packed) or (
                     size > max(RATIO_FROM, MAX_RATIO * entry.compress_size)
                 ):
                     raise UnsafeArchive(
-                        f"{self._name} unpacks to more than {MAX_RATIO} times its size, as pictures never do. Nothing was taken."
+                        f"{self._name} unpacks to more than {MAX_RATIO} times its size, as pictures and weights never do (a zip bomb). Nothing was taken."
                     )
                 self._room(len(chunk))
                 target.write(chunk)
@@ -153,7 +168,7 @@ class _Unpacking:
     def _nested(self, parts: tuple[str, ...]) -> UnsafeArchive:
         return UnsafeArchive(
             f"{self._name} holds another archive, {shortened(shown(parts[-1]))!r}. Nothing was taken; "
-            "unpack that one first and zip the folder of pictures."
+            "unpack that one first and zip the folder."
         )
 
 
@@ -182,14 +197,15 @@ class _Guarded(io.BufferedReader):
     So the size that counts is the one that the parser uses, whichever of several end marks and Zip64 records it comes from.
     """
 
-    def __init__(self, path: Path, refusal: GraftError, most: int) -> None:
+    def __init__(self, path: Path, refusal: GraftError) -> None:
         super().__init__(io.FileIO(path))
-        self.refusal: GraftError | None = refusal
-        self._most = most
+        self._refusal = refusal
+        self.opened = False
+        """Whether the directory was read; from then on, files are."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.refusal and size is not None and size > self._most:
-            raise self.refusal
+        if not self.opened and size is not None and size > MAX_FILES * _DIRECTORY_BYTES_A_FILE:
+            raise self._refusal
         return super().read(size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -197,15 +213,3 @@ class _Guarded(io.BufferedReader):
         if whence == 0 and not 0 <= offset < 1 << 63:
             raise zipfile.BadZipFile("an entry lies outside of the file")
         return super().seek(offset, whence)
-
-
-@contextmanager
-def opened(path: Path, *, most_files: int, refusal: GraftError) -> Iterator[zipfile.ZipFile]:
-    """Open a zip that may have been made to do harm; raises `refusal` for a directory longer than `most_files` files need.
-
-    Raises:
-        zipfile.BadZipFile, ValueError: it is no zip.
-    """
-    with _Guarded(path, refusal, most_files * _DIRECTORY_BYTES_A_FILE) as file, zipfile.ZipFile(file) as archive:
-        file.refusal = None
-        yield archive

@@ -9,23 +9,27 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.disk import PassingFolder, appearing
+from tl_core.data.archive import extract
+from tl_core.data.sources import shortened, shown
+from tl_core.disk import PassingFolder, appearing, remove
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import SplitRecord
-from tl_core.errors import BundleError, DocumentError, NotFound
+from tl_core.errors import BundleError, DataError, DocumentError, NotFound
 from tl_core.serving.bundle_files import BUNDLE_FILES, FOLDER, INFO, ONNX, SPLIT, TENSORS
 from tl_core.serving.graph_check import Ends, check_graph
 from tl_core.serving.inspection import check_tensors, read_info
-from tl_core.serving.unpack import unpack
 
 _PICKLES = frozenset([".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"])
 
+_MACOS_BYTES = 1_000_000
+"""The most bytes of a file that macOS adds to a zip."""
 _PART = 1 << 18
 """Bytes of a file that are read at once."""
 
@@ -101,11 +105,40 @@ def read_bundle(path: Path, *, check: Callable[[Path, Ends], object] = check_gra
         raise BundleError(f"{path.name} is neither a run folder, a bundle folder nor a bundle zip.")
     holder = PassingFolder()
     try:
-        unpack(path, Path(holder.name))
+        _unpack(path, Path(holder.name))
         return _checked(Path(holder.name), holder, check)
     except BaseException:
         holder.cleanup()
         raise
+
+
+def _unpack(path: Path, into: Path) -> None:
+    """Unpack the bundle zip at `path` to the folder `into`, without one folder around the files and without what macOS adds."""
+    most = sum(row.most_bytes for row in BUNDLE_FILES.values())
+    try:
+        files = extract(path, into / "unpacked", max_bytes=most, most_of=partial(_most_of, path.name))
+    except DataError as error:
+        raise BundleError(error.message) from error
+    for file in files:
+        target = into / file.parts[-1]
+        if target.exists():
+            raise BundleError(f"{path.name} holds {target.name} twice.")
+        if not _of_macos(file.parts):
+            file.path.rename(target)
+    remove(into / "unpacked")
+
+
+def _most_of(zip_name: str, parts: tuple[str, ...]) -> int:
+    if _of_macos(parts):
+        return _MACOS_BYTES
+    if parts[-1] not in BUNDLE_FILES or len(parts) > 2:
+        name = shortened(shown("/".join(parts)))
+        raise BundleError(f"{zip_name} holds {name!r}, which has no place in a bundle. It was not unpacked.")
+    return BUNDLE_FILES[parts[-1]].most_bytes
+
+
+def _of_macos(parts: tuple[str, ...]) -> bool:
+    return "__MACOSX" in parts or parts[-1] == ".DS_Store"
 
 
 def to_zip(folder: Path, out: Path, *, check: Callable[[Path, Ends], object] = check_graph) -> Path:
