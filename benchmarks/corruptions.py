@@ -120,7 +120,7 @@ def accuracies(
     try:
         for seed in range(seeds):
             runs.append(jobs.submit_training(workspace, dataset, strategy="feature_extraction", seed=seed))
-            jobs.finish(runs[-1], None)
+            jobs.wait(runs[-1], None)
         heads = [Judged.of(run) for run in runs]
         rows, first = np.unique(np.concatenate([head.rows for head in heads]), return_index=True)
         rows = rows[stratified(np.concatenate([head.labels for head in heads])[first], PICTURES, 0)]

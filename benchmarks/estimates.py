@@ -112,7 +112,7 @@ def main() -> None:
         give_weights(Path(weights))
         workspace = Store.default().command_line_workspace()
         dataset = jobs.submit_ingest(workspace, source_kind="sample", source=PICTURES, name=PICTURES)
-        jobs.finish(dataset, None)
+        jobs.wait(dataset, None)
         sys.stdout.write(f"{HEADER}\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
         rows: list[Row] = []
         for asked in COMBINATIONS:
@@ -120,7 +120,7 @@ def main() -> None:
                 spec = settled(spec_of(TrainingOptions(**asked), dataset), dataset)
                 memory_mb = estimating.estimated(spec, dataset).memory_mb
             run = jobs.submit_training(workspace, dataset, **asked)
-            jobs.finish(run, None)
+            jobs.wait(run, None)
             rows.append(Row.of(run, spec.estimated_seconds or (0.0, 0.0), memory_mb))
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()

@@ -70,7 +70,7 @@ def dataset_of(data: str, workspace: Workspace) -> DatasetFolder:
         return known[0]
     kind = "sample" if sample else "folder"
     dataset = jobs.submit_ingest(workspace, source_kind=kind, source=source, name=Path(source).name)
-    jobs.finish(dataset, None)
+    jobs.wait(dataset, None)
     return dataset
 
 

@@ -113,7 +113,7 @@ def main() -> None:
 
         def single(name: str, way: str) -> RunFolder:
             run = jobs.submit_training(*at(way), strategy=name, backbone=asked.backbone, **options)
-            jobs.finish(run, None)
+            jobs.wait(run, None)
             print(f"{way}, {name}: {_seconds(run):.1f} s", flush=True)
             return run
 
@@ -122,9 +122,9 @@ def main() -> None:
         read = jobs.submit_ingest(
             workspace, source_kind="folder", source=asked.folder, name=asked.folder.name, judged=False
         )
-        jobs.finish(read, None)
+        jobs.wait(read, None)
         race = races.submit_race(*at("race"), strategies=names, backbones=[asked.backbone], budget=36_000.0, **options)
-        jobs.finish(race, None)
+        jobs.wait(race, None)
         whole, rows = _seconds(race), [row.model_dump() for row in leaderboard(race).rows]
         print(f"race: {whole:.1f} s", flush=True)
         runs = {run.spec().strategy: run for run in race.parts()}

@@ -32,7 +32,7 @@ from tl_core.evaluation.intervals import wilson_interval  # noqa: E402
 from tl_core.hardware import cores  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
-from tl_core.runs.start.jobs import finish  # noqa: E402
+from tl_core.runs.start.jobs import wait  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
 from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
@@ -89,7 +89,7 @@ def read(workspace: Workspace, folder: Path) -> DatasetFolder:
         if known.spec().source == str(folder) and known.status().state == "succeeded":
             return known
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=folder, name=folder.name)
-    finish(dataset, None)
+    wait(dataset, None)
     return dataset
 
 
@@ -111,7 +111,7 @@ def trained(workspace: Workspace, dataset: DatasetFolder, line: Line, seed: int)
         seed=seed,
         **line.changes,
     )
-    finish(started, None)
+    wait(started, None)
     summary = summarise(started)
     print(f"  {summary.test_accuracy:.3f} in {started.status().seconds['total']:.0f} s", flush=True)
     return summary

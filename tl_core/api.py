@@ -107,11 +107,11 @@ def train(
     )
     made: list[JobFolder] = [dataset]
     try:
-        jobs.finish(dataset, on_event)
+        jobs.wait(dataset, on_event)
         require_trainable(dataset.manifest())
         run = jobs.submit_training(place, dataset, out=request.out, **asked)
         made.insert(0, run)
-        jobs.finish(run, on_event)
+        jobs.wait(run, on_event)
     except BaseException as error:
         if workspace is None and not isinstance(error, WorkerDied):
             jobs.clear_away(made)
@@ -146,7 +146,7 @@ def race(
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
     from tl_core.data.checks import require_trainable
-    from tl_core.runs.race_verdict import first_against_others
+    from tl_core.runs.comparing import first_against_others
     from tl_core.runs.standings import leaderboard
     from tl_core.runs.start import jobs, races
     from tl_core.runs.start.training_spec import attempt, raise_all
@@ -167,16 +167,16 @@ def race(
     )
     made: list[JobFolder] = [dataset]
     try:
-        jobs.finish(dataset, on_event)
+        jobs.wait(dataset, on_event)
         require_trainable(dataset.manifest())
         raced = races.submit_race(place, dataset, strategies=strategies, backbones=backbones, budget=budget, **options)
         made[:0] = [raced, *raced.parts()]
-        jobs.finish(raced, on_event)
+        jobs.wait(raced, on_event)
     except BaseException as error:
         if workspace is None and not isinstance(error, WorkerDied):
             jobs.clear_away(made)
         raise
-    board = leaderboard(raced).model_dump(mode="json", exclude={"schema_version"})
+    board = leaderboard(raced).model_dump(mode="json")
     folders = {run.id: str(run.path) for run in raced.parts()}
     rows = [{**row, "run_dir": folders[row["run"]]} for row in board.pop("rows")]
     against = [

@@ -241,7 +241,7 @@ def _ways_on(here: Here, run: RunFolder) -> None:
             actions.once(
                 here.workspace,
                 f"resume {run.id}",
-                lambda: jobs.resume(run, workspace=here.workspace, from_start=not on),
+                lambda: jobs.go_on(run, "checkpoint" if on else "nothing", workspace=here.workspace),
             )
     except GraftError as error:
         st.error(plain(error.message, longest=1500), icon=":material/error:")
@@ -281,7 +281,7 @@ def _finish(here: Here, run: RunFolder) -> None:
     actions.once(
         here.workspace,
         f"finish {run.id}",
-        lambda: jobs.finish_with_best(run, workspace=here.workspace),
+        lambda: jobs.go_on(run, "best", workspace=here.workspace),
         one_more=False,
     )
 

@@ -30,7 +30,7 @@ from tl_core.models.graphs.export import ONNX_NAME, backbone_key
 from tl_core.models.registry import network
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
-from tl_core.runs.start.jobs import finish
+from tl_core.runs.start.jobs import wait
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
 
@@ -48,7 +48,7 @@ def job(folder: Path) -> dict[str, Any]:
     ceiling = _ceiling(graph, [dataset.path / "images" / image.file for image in images])
     submitted = time.time()
     run = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
-    finish(run, None)
+    wait(run, None)
     events, _ = run.events(0)
     return {
         "images": len(images),
@@ -134,7 +134,7 @@ def _worker() -> float:
     workspace = _workspace()
     submitted = time.time()
     dataset = jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="digits")
-    finish(dataset, None)
+    wait(dataset, None)
     events, _ = dataset.events(0)
     dataset.delete()
     return events[0].time - submitted
@@ -146,9 +146,9 @@ def pages() -> dict[str, Any]:
 
     workspace = _workspace()
     dataset = jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="digits")
-    finish(dataset, None)
+    wait(dataset, None)
     finished = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="feature_extraction")
-    finish(finished, None)
+    wait(finished, None)
     training = jobs.submit_training(workspace, dataset, backbone=BACKBONE, strategy="full_fine_tuning", epochs=20)
     try:
         while not any(event.type == "progress" and event.stage == "training" for event in training.events(0)[0]):
@@ -180,7 +180,7 @@ def _workspace() -> Workspace:
 
 def _read(workspace: Workspace, folder: Path) -> DatasetFolder:
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=folder.absolute(), name=folder.name)
-    finish(dataset, None)
+    wait(dataset, None)
     return dataset
 
 

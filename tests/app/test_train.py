@@ -335,20 +335,21 @@ def _stopped(state: State, *, checkpoint: bool = True) -> RunFolder:
 def test_a_run_that_was_stopped_can_go_on_be_finished_or_start_again(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, state: State
 ) -> None:
-    asked: list[dict[str, object]] = []
+    asked: list[str] = []
 
-    def resume(run: RunFolder, **given: object) -> RunFolder:
-        asked.append({name: value for name, value in given.items() if name != "workspace"})
+    def go_on(run: RunFolder, start: str, **_: object) -> RunFolder:
+        asked.append(start)
         return run
 
-    monkeypatch.setattr(jobs, "resume", resume)
+    monkeypatch.setattr(jobs, "go_on", go_on)
     run = _stopped(state)
     app = open_page(TRAIN, run=run.id)
     labels = [button.label for button in app.button][:4]
     assert labels[:3] == ["Go on from epoch 2 of 5", "Finish with the best so far", "Start again"]
     app.button(key="go-on").click().run()
     open_page(TRAIN, run=run.id).button(key="start-again").click().run()
-    assert asked == [{"from_start": False}, {"from_start": True}]
+    open_page(TRAIN, run=run.id).button(key="finish-best").click().run()
+    assert asked == ["checkpoint", "nothing", "best"]
 
 
 def test_without_a_checkpoint_the_best_state_is_offered_and_a_damaged_one_is_said(open_page: Open) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,8 @@ def _contestant(run: RunFolder) -> Generator[Event, None, None]:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = InProcess({"ingest": ingest_job, "race": race_job})
+    executor = InProcess({"ingest": ingest_job, "race": partial(race_job, train=_contestant)})
     monkeypatch.setattr("tl_core.runs.process.executor.chosen", lambda: executor)
-    monkeypatch.setattr("tl_core.runs.race_job.train_job", _contestant)
 
 
 @pytest.mark.usefixtures("here")

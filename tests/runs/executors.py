@@ -84,7 +84,8 @@ class Keeping(local.LocalProcesses):
         self.kept.append(job)
 
     def cancel(self, job: JobFolder) -> None:
-        self.kept.remove(job)
+        if job in self.kept:
+            self.kept.remove(job)
 
     def alive(self, job: JobFolder) -> bool:
         return job in self.kept

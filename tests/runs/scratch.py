@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.app.records import calibration
 from tl_core.data.pace import Pace
@@ -191,9 +190,7 @@ def _contestant(run: RunFolder) -> Job:
 
 
 def _race(race: RaceFolder) -> Job:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tl_core.runs.race_job.train_job", _contestant)
-        yield from race_job(race)
+    yield from race_job(race, train=_contestant)
 
 
 _DOES: dict[str, Callable[[JobFolder], Job]] = {

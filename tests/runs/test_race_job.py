@@ -19,7 +19,7 @@ from tl_core.errors import InUse, SpecError, WeightsUnavailable
 from tl_core.evaluation import elimination
 from tl_core.runs.process.executor import Executor, cancel, chosen
 from tl_core.runs.race_job import race_job
-from tl_core.runs.standings import Standings, leaderboard
+from tl_core.runs.standings import leaderboard, missing
 from tl_core.runs.start import jobs, races
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Workspace
@@ -88,7 +88,7 @@ def test_who_cannot_win_is_stopped_and_named_and_can_be_finished(race: Race) -> 
     assert stopped.reason == run.status().reason == said
     assert raced.status().state == "succeeded"
     assert (run.status().state, run.status().failure, run.can_finish()) == ("cancelled", None, True)
-    by(HERE, jobs.finish_with_best, run)
+    by(HERE, jobs.go_on, run, "best")
     assert run.status().state == "succeeded"
     finished = _rows(raced)["full_fine_tuning"]
     assert (finished.state, finished.reason) == ("done", None)
@@ -99,13 +99,14 @@ class Contest:
     """Work of the tests' own in place of training, on a clock of the tests' own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.left = 100.0
+        self.now = 0.0
         self.begun: list[str] = []
         self.expected: dict[str, float | None] = {}
         self.does: dict[str, Callable[[RunFolder], Generator[Event, None, None]]] = {}
-        monkeypatch.setattr(Standings, "left", property(lambda standings: self.left))
-        monkeypatch.setattr("tl_core.runs.standings._expected", lambda run: self.expected.get(run.spec().strategy))
-        monkeypatch.setattr("tl_core.runs.race_job.train_job", self)
+        monkeypatch.setattr("tl_core.runs.race_job._expected", lambda run: self.expected.get(run.spec().strategy))
+
+    def race(self, race: RaceFolder) -> Generator[Event, None, None]:
+        return race_job(race, train=self, clock=lambda: self.now)
 
     def __call__(self, run: RunFolder) -> Generator[Event, None, None]:
         self.begun.append(run.spec().strategy)
@@ -113,7 +114,7 @@ class Contest:
         yield from self.does.get(run.spec().strategy, self.right_away)(run)
 
     def right_away(self, run: RunFolder) -> Generator[Event, None, None]:
-        self.left -= 10
+        self.now += 10
         judge(run)
         yield Progress(stage="training", done=1, total=1)
 
@@ -123,7 +124,7 @@ class Contest:
             yield from self.right_away(run)
             return
         for epoch in range(1, 6):
-            self.left -= 30
+            self.now += 30
             run.best.write_text(f"state {epoch}")
             yield EpochEnded(
                 epoch=epoch, epochs=5, train_loss=1, train_accuracy=0.5, val_loss=1, val_accuracy=0.5 + epoch / 10,
@@ -138,11 +139,12 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Contest:
 
 
 @pytest.fixture
-def short(workspace: Workspace, dataset: DatasetFolder) -> Race:
-    """Run a race of `contest` to its end."""
+def short(workspace: Workspace, dataset: DatasetFolder, contest: Contest) -> Race:
+    """Run a race of `contest` within 100 seconds to its end."""
 
     def start(*strategies: str) -> RaceFolder:
-        return by(HERE, races.submit_race, workspace, dataset, strategies=strategies, device="cpu")
+        asked = {"strategies": strategies, "device": "cpu", "budget": 100.0}
+        return by(InProcess({"race": contest.race}), races.submit_race, workspace, dataset, **asked)
 
     return start
 
@@ -185,7 +187,7 @@ def test_when_the_time_is_up_the_one_at_work_ends_with_its_best_state_and_the_ot
 
 def test_a_run_that_had_learned_nothing_when_the_time_was_up_is_named(contest: Contest, short: Race) -> None:
     def looks(run: RunFolder) -> Generator[Event, None, None]:
-        contest.left -= 200
+        contest.now += 200
         yield Progress(stage="features", done=1, total=2)
 
     contest.does = {"feature_extraction": looks}
@@ -250,14 +252,14 @@ def test_a_race_of_which_all_failed_says_why(contest: Contest, short: Race) -> N
 def test_one_can_be_finished_with_its_best_state_while_the_race_goes_on(contest: Contest, short: Race) -> None:
     def is_finished(run: RunFolder) -> Generator[Event, None, None]:
         for event in contest.epochs(run):
-            assert run.finishing or jobs.finish_with_best(run) == run
+            assert run.finishing or jobs.go_on(run, "best") == run
             yield event
 
     contest.does = {"lp_ft": is_finished}
     contest.expected = {"lp_ft": 1.0, "surgical": 2.0}
     raced = short("lp_ft", "surgical")
     assert {way: row.state for way, row in _rows(raced).items()} == {"lp_ft": "done", "surgical": "done"}
-    assert _rows(raced)["lp_ft"].reason == "It was to end with its best state after epoch 1 of 5."
+    assert _rows(raced)["lp_ft"].reason == "It was to end with its best state."
 
 
 @pytest.fixture
@@ -287,7 +289,7 @@ def test_cancel_ends_the_race_the_one_at_work_and_those_that_wait(real: RaceFold
     assert real.status().state == "cancelled"
     assert _states(real) == ["cancelled", "cancelled", "done"]
     assert at_work.can_finish()
-    assert races.missing(real) == set()
+    assert missing(real) == set()
 
 
 @BOTH
@@ -300,19 +302,19 @@ def test_after_its_worker_was_killed_a_race_goes_on_with_what_is_missing(real: R
     assert _states(real) == ["done", "interrupted", "interrupted"]
     waited = next(run for run in real.parts() if run.waits_in)
     assert waited.status().failure.message.startswith("Its race ended before its turn came.")
-    races.go_on(real)
+    jobs.go_on(real)
     until(lambda: "running" in _states(real))
     assert _states(real) == ["done", "running", "waiting"]
     for _ in range(2):
         until(lambda: any(_trains(run) for run in real.parts()))
         at_work = next(run for run in real.parts() if _trains(run))
-        jobs.finish_with_best(at_work)
+        jobs.go_on(at_work, "best")
         until(lambda at_work=at_work: at_work.status().state == "succeeded")
     until(lambda: not real.alive())
     assert (real.status().state, _states(real)) == ("succeeded", ["done"] * 3)
     assert done.status() == before
     with pytest.raises(SpecError, match="No run of this race is missing"):
-        races.go_on(real)
+        jobs.go_on(real)
 
 
 def test_a_race_that_is_deleted_takes_along_what_never_began(real: RaceFolder, workspace: Workspace) -> None:
@@ -344,7 +346,7 @@ def test_a_race_that_was_killed_goes_on_from_the_checkpoint_with_the_same_number
     os.killpg(chosen().process(started), signal.SIGKILL)  # type: ignore[attr-defined]
     until(lambda: not started.alive())
     assert run.status().state == "interrupted"
-    races.go_on(started)
+    jobs.go_on(started)
     assert ended(started) == "succeeded"
     resumed = run.status().resumed
     assert resumed is not None

@@ -19,7 +19,7 @@ from tl_core.data.split import NO_PART, assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.documents.manifest import Former, SplitRecord
 from tl_core.documents.report import Accuracy
-from tl_core.errors import NotFound
+from tl_core.errors import DocumentError, NotFound
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs import export
@@ -30,7 +30,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
-from tl_core.runs.train.checkpoints import best_state
+from tl_core.runs.train import checkpoints
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job
 from tl_core.serving.bundle_files import TENSORS
@@ -285,7 +285,7 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
     assert run.can_finish()
     assert pets.status().state == "succeeded"
 
-    assert by(HERE, jobs.finish_with_best, run) == run
+    assert by(HERE, jobs.go_on, run, "best") == run
     assert ended(run) == "succeeded"
     assert run.report().test.accuracy > 0.8
     assert any(isinstance(event, Notice) and "best state" in event.message for event in run.events()[0])
@@ -295,8 +295,8 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
 @pytest.mark.parametrize("left", [b"", b"\x10" + bytes(30), b"noise" * 9])
 def test_a_damaged_best_state_is_said_in_words(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "best.safetensors").write_bytes(left)
-    with pytest.raises(NotFound, match="Start it again"):
-        best_state(RunFolder(tmp_path))
+    with pytest.raises(DocumentError, match="Start it again"):
+        checkpoints.tensors(RunFolder(tmp_path), "best")
 
 
 def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next(

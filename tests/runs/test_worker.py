@@ -152,7 +152,7 @@ def test_a_job_that_takes_too_much_memory_ends_in_words_and_keeps_its_best_state
     assert "It needs more than 0.4 GB, the most that one job may have here." in status.failure.message
     assert run.can_finish()
     with pytest.raises(LimitReached):
-        jobs.finish(run, None)
+        jobs.wait(run, None)
 
 
 @BOTH
@@ -233,21 +233,23 @@ def test_finish_with_the_best_so_far(train: Train) -> None:
     until(lambda: run.best.exists() and _at_work(run))
     cancel(run)
     assert run.can_finish()
-    assert jobs.finish_with_best(run) == run
+    assert jobs.go_on(run, "best") == run
     events = list(jobs.follow(run))
     assert [event.message for event in events if isinstance(event, Notice)] == ["finished with the best so far"]
     assert run.status().state == "succeeded"
     assert not run.can_finish()
 
 
-def test_a_run_that_still_trains_is_stopped_and_finished(train: Train) -> None:
+def test_a_run_that_still_trains_goes_on_to_the_end_with_its_best_state(train: Train) -> None:
     run = train("best")
     until(run.best.is_file)
     assert run.alive()
-    assert jobs.finish_with_best(run) == run
+    assert jobs.go_on(run, "best") == run
     events = list(jobs.follow(run))
     assert run.status().state == "succeeded"
-    assert [event.message for event in events if isinstance(event, Notice)] == ["finished with the best so far"]
+    said = [event.message for event in events if isinstance(event, Notice)]
+    assert said == ["It was to end with its best state.", "finished with the best so far"]
+    assert [event.type for event in events].count("ended") == 1, "in one process"
 
 
 def test_a_killed_run_with_a_best_state_offers_to_finish(train: Train, place: LocalScratch) -> None:
@@ -265,7 +267,7 @@ def test_nothing_to_finish_with_is_said_in_words(train: Train) -> None:
     until(lambda: run.status().state == "running")
     cancel(run)
     with pytest.raises(NotFound, match="nothing to finish with"):
-        jobs.finish_with_best(run)
+        jobs.go_on(run, "best")
     assert run.status().state == "cancelled"
     assert not run.alive()
 

@@ -35,8 +35,8 @@ def resume(
 
     folder = _folder(run)
     _, said = folder.events()
-    jobs.resume(folder, from_start=from_start)
-    _finish(folder, said, json=json)
+    jobs.go_on(folder, "nothing" if from_start else "checkpoint")
+    _wait(folder, said, json=json)
 
 
 def train_on(
@@ -55,7 +55,7 @@ def train_on(
     from tl_core.runs.start import jobs
 
     new = jobs.train_on(_folder(run), epochs=epochs, out=out)
-    _finish(new, 0, json=json)
+    _wait(new, 0, json=json)
 
 
 def _folder(run: str) -> RunFolder:
@@ -68,13 +68,13 @@ def _folder(run: str) -> RunFolder:
     return folder
 
 
-def _finish(run: RunFolder, said: int, *, json: bool) -> None:
+def _wait(run: RunFolder, said: int, *, json: bool) -> None:
     """Show what `run` says from byte `said` of its events on, and then what it came to."""
     from tl_core.runs.start import jobs
     from tl_core.runs.summary import summarise
 
     with show.Bars() as bars:
-        jobs.finish(run, bars, offset=said)
+        jobs.wait(run, bars, offset=said)
     result = summarise(run).model_dump(mode="json")
     if json:
         show.as_json(result)

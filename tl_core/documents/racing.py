@@ -49,6 +49,12 @@ class RaceSpec(Document):
     budget: float = Field(gt=0)
     """Seconds from the turn of the race on, after which no run is begun and the one at work ends with its best state."""
     contestants: tuple[Contestant, ...] = Field(min_length=1)
+    val_images: int
+    """Validation pictures of the split, which choose: they order the runs, and who cannot win on them is stopped."""
+    val_draws: int
+    """How many of them show different things."""
+    test_images: int
+    """Test pictures, which judge, and choose nothing."""
 
 
 class Standing(Record):
@@ -77,10 +83,10 @@ class Standing(Record):
     seconds: float | None = None
     """Seconds at work."""
     expected_seconds: float | None = None
-    """Seconds that it was expected to take when that was last estimated; None where it is not known."""
+    """Seconds that it was expected to take when it was last estimated; None where it is not known."""
 
 
-class Leaderboard(Document):
+class Leaderboard(Record):
     """How a race stands. Rows with a validation accuracy come first, the best one at the top."""
 
     budget: float
@@ -88,7 +94,7 @@ class Leaderboard(Document):
     spent: float
     """Seconds since the turn of the race came."""
     val_images: int
-    """Validation pictures, which choose: they order the rows, and who cannot win on them is stopped."""
+    """Validation pictures, as in `RaceSpec`."""
     test_images: int
-    """Test pictures, which judge, and choose nothing."""
+    """Test pictures, as in `RaceSpec`."""
     rows: tuple[Standing, ...]

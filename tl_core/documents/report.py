@@ -146,6 +146,8 @@ class Headline(Document):
     model_config = ConfigDict(extra="ignore")
 
     test: Accuracy
+    val: Accuracy
+    val_alone: float | None = None
     cross_validated: Accuracy | None = None
     headline: HeadlineName | None = "test"
     one_moment: tuple[str, ...] = ()
@@ -200,6 +202,9 @@ class Report(Document):
     """Of the validation split. Where cross-validation chose the settings of the head: of the training and validation split, each
     picture answered by a head that had not seen it.
     """
+    val_alone: float | None = None
+    """Where cross-validation chose: the share of right answers of those heads to the validation split alone, on which runs are compared
+    that were not chosen by it."""
     cross_validated: SplitMetrics | None = None
     """Of all pictures, by nested cross-validation: each answered once by a head that had not seen it, nor its group, and whose settings
     were chosen without it. None where more than a head was trained, where a class is of `one_moment`, and on a split of the user's own,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 
 from tl_core.data.joined import Joined, alike
 from tl_core.disk import read_once
+from tl_core.documents.base import Record
 from tl_core.documents.judgements import ComparedRun, Comparison
 from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import record_again
 from tl_core.errors import GraftError, NotFound
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.standings import leaderboard
+from tl_core.runs.store.folders import RaceFolder, RunFolder
 from tl_core.runs.store.store import Store
 
 Picture = tuple[str, str]
@@ -208,6 +211,34 @@ def together(runs: Sequence[RunFolder]) -> Together:
     shared = _shared(kept)
     pictures = tuple(picture for picture in kept[0].pictures if picture in shared) if kept else ()
     return Together(tuple(kept), pictures, (*left_out, *others))
+
+
+class Against(Record):
+    """The first one of a leaderboard beside another one, on the same test pictures."""
+
+    run: str
+    """Id of the other run."""
+    comparison: Comparison
+    """Of the first one, B, against the other, A. Validation chose which one is first, and no test picture did."""
+
+
+def first_against_others(race: RaceFolder) -> tuple[Against, ...]:
+    """The run that leads `race` compared with each other one that ended well, in the order of the leaderboard; empty where there is no other.
+
+    The p-values are those of `compare` with all of them, corrected for every pair.
+
+    Raises:
+        NotFound, DocumentError: as `standings.leaderboard`.
+    """
+    runs = {run.id: run for run in race.parts()}
+    done = [runs[row.run] for row in leaderboard(race).rows if row.state == "done"]
+    # The leader comes last, so that each comparison is of it against another one.
+    compared = together([*done[1:], *done[:1]])
+    return tuple(
+        Against(run=other.id, comparison=comparison)
+        for (other, run), comparison in zip(combinations(compared.runs, 2), compared.comparisons, strict=True)
+        if run == done[0]
+    )
 
 
 def tested_on(run: RunFolder) -> Tested:

@@ -8,46 +8,32 @@ from __future__ import annotations
 import gc
 import sys
 import time
-import traceback
-from collections.abc import Generator
-from contextlib import closing
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, Stage, StageStarted
-from tl_core.documents.status import Failure
+from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted
+from tl_core.documents.job import Outlook
 from tl_core.errors import Cancelled, GraftError, InUse, LimitReached
-from tl_core.runs.failures import failure_of
 from tl_core.runs.process.queue import in_words
 from tl_core.runs.process.recorder import Recorder
-from tl_core.runs.process.run_job import LOOK_EVERY, Held
+from tl_core.runs.process.run_job import Held, JobFunction, Stopped, carried_out, record_end
+from tl_core.runs.process.watch import Late
 from tl_core.runs.store.folders import RaceFolder, RunFolder
+from tl_core.runs.store.store import Store
 from tl_core.runs.train_job import train_job
 
 if TYPE_CHECKING:
-    from tl_core.runs.standings import Standings
-
+    from tl_core.documents.racing import Standing
 
 _NOTHING_YET = "Stopped: the time was up before it had learned anything."
 _WITH_ITS_RACE = "It was ended with its race."
-_WRITES: frozenset[Stage] = frozenset({"export", "evaluation"})
-"""Stages in which a run writes and judges what it has learned; nothing would be won by stopping it there."""
 
 
-class _End(NamedTuple):
-    """How a run of a race ended by itself, or was ended."""
-
-    state: Literal["succeeded", "failed", "cancelled"]
-    reason: str | None = None
-    """As in `Status`."""
-
-    @property
-    def said(self) -> str:
-        """The last line of its log."""
-        return "Done." if self.state == "succeeded" else self.reason or "Cancelled."
-
-
-def race_job(race: RaceFolder) -> Generator[Event, None, None]:
-    """Train the runs that wait in `race`, the one that is expected to take the least time first, and keep its leaderboard.
+def race_job(
+    race: RaceFolder, *, train: JobFunction = train_job, clock: Callable[[], float] = time.monotonic
+) -> Generator[Event, None, None]:
+    """Train the runs that wait in `race` with `train`, the one that is expected to take the least time first.
 
     After each epoch, a run that cannot win any more is stopped (`evaluation.elimination`); its best state stays. When the budget is used
     up, the run at work ends with its best state, and no other is begun. A run that fails, or that is cancelled or deleted meanwhile,
@@ -56,125 +42,150 @@ def race_job(race: RaceFolder) -> Generator[Event, None, None]:
     Raises:
         GraftError: no run of the race ended well; what the first one failed with.
         Cancelled: all of them were cancelled, one by one.
-        DiskFull: the leaderboard cannot be written.
     """
     yield StageStarted(stage="preparing", title="Preparing the race")
-    from tl_core.runs.standings import Standings
-    from tl_core.training.strategies.strategies import strategies
+    from tl_core.evaluation.elimination import next_one
+    from tl_core.runs.standings import leaderboard
 
-    deadline = time.monotonic() + race.spec().budget
-    standings = Standings(race, deadline)
-    runs, number = len(standings.waiting()), 0
-    while (run := standings.next()) is not None:
-        number += 1
-        yield from _contest(race, run, standings, f"{number} of {runs}")
-        row = standings.row(run)
-        known = strategies().get(row.strategy)
-        said = f"{known.title if known else row.strategy} on {row.backbone}:"
-        right = "" if row.val_accuracy is None else f" {row.val_accuracy:.1%} right on the validation pictures."
-        yield Notice(message=f"{said}{right} {row.reason or ''}".rstrip(": "))
-    for run in standings.waiting():
-        _leave_out(run, standings)
-    _require_one(standings)
+    deadline = clock() + race.spec().budget
+    runs = _waiting(race)
+    begun: list[RunFolder] = []
+    while True:
+        expected = {run: _expected(run) for run in _waiting(race) if run not in begun}
+        leader = max((row.val_accuracy or 0.0 for row in leaderboard(race).rows if row.state == "done"), default=None)
+        run = next_one(expected, deadline - clock(), all_may=leader is None)
+        if run is None:
+            break
+        begun.append(run)
+        yield from _contest(
+            race, run, train, _Bounds(race, run, lambda: deadline - clock(), leader), f"{len(begun)} of {len(runs)}"
+        )
+        yield from (Notice(message=_said(row)) for row in leaderboard(race).rows if row.run == run.id)
+    for run, seconds in expected.items():
+        _leave_out(run, seconds, deadline - clock())
+    _require_one(race)
 
 
-def _contest(race: RaceFolder, run: RunFolder, standings: Standings, place: str) -> Generator[Event, None, None]:
+class _Bounds:
+    """What ends a run of a race (`run_job.Bounds`): the time of the race, and a leader that it cannot reach any more."""
+
+    def __init__(self, race: RaceFolder, run: RunFolder, left: Callable[[], float], leader: float | None) -> None:
+        self._race, self._run, self._left, self._leader = race, run, left, leader
+        self._best, self._after = 0.0, ""
+        """The best validation accuracy so far, and " after epoch 4 of 10", to be put behind other words."""
+
+    def take(self, event: Event) -> None:
+        from tl_core.evaluation import elimination
+        from tl_core.models.registry import network
+        from tl_core.training.strategies.schedules import phases
+        from tl_core.training.strategies.strategies import strategy
+
+        if not isinstance(event, EpochEnded):
+            return
+        self._best = max(self._best, event.val_accuracy)
+        self._after = f" after epoch {event.epoch} of {event.epochs}"
+        spec, race = self._run.spec(), self._race.spec()
+        last = phases(strategy(spec.strategy), len(network(spec.backbone).stages), event.epochs)[-1]
+        judged = elimination.judged_from(event.epochs, last.first) <= event.epoch < event.epochs
+        if judged and self._leader is not None and elimination.out_of_reach(self._best, self._leader, race.val_draws):
+            raise Stopped(
+                f"Stopped{self._after}: at best {self._best:.0%} on {race.val_images:,} validation pictures, where the leader has "
+                f"{self._leader:.0%}."
+            )
+
+    def late(self) -> Late | None:
+        if self._left() > 0:
+            return None
+        return Late(f"Its time was up{self._after}. It ended with its best state so far.", Stopped(_NOTHING_YET))
+
+    def allow_finishing(self) -> None:
+        """Nothing: what is delivered when the time of the race is up has what is left of the time that one job may take."""
+
+
+def _contest(
+    race: RaceFolder, run: RunFolder, train: JobFunction, bounds: _Bounds, place: str
+) -> Generator[Event, None, None]:
     """Train `run`, with its own record, to whichever end; `place`: "2 of 5", for the titles of stages."""
     try:
         held = Held.of(run)
     except (InUse, FileNotFoundError):
-        # Somebody is deleting it. Where that is refused after all, it has not begun.
-        standings.missed(run)
+        # Somebody is deleting it.
         return
+    reason, problem = None, None
+    status, recorder = race.status(), Recorder(run)
     try:
-        status, recorder = race.status(), Recorder(run)
-        with closing(recorder):
-            if status.device:
-                recorder.device(status.device, gpu=status.gpu)
-            recorder.sample(lambda: _look(recorder), LOOK_EVERY)
-            standings.set(run, state="running")
-            failure: Failure | None = None
-            try:
-                end = yield from _trained(run, recorder, standings, place)
-            except GeneratorExit:
-                recorder.end("cancelled", _WITH_ITS_RACE, None, reason=_WITH_ITS_RACE)
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever ended it, the user reads a sentence, and the race goes on
-                failure = failure_of(error)
-                if failure.kind == "bug":
-                    recorder.log(traceback.format_exc())
-                end = _End("failed")
-            recorder.end(end.state, failure.message if failure else end.said, failure, reason=end.reason)
+        if status.device:
+            recorder.device(status.device, gpu=status.gpu)
+        try:
+            reason = yield from _told(carried_out(run, recorder, train, bounds), place)
+        except GeneratorExit:
+            record_end(recorder, Stopped(_WITH_ITS_RACE))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever ended it, the user reads a sentence, and the race goes on
+            problem = error
+        record_end(recorder, problem, reason=reason)
     finally:
+        recorder.close()
         held.release()
         _as_in_a_new_process()
-    standings.ended(run, stopped=end.state == "cancelled" and end.reason is not None)
 
 
-def _trained(run: RunFolder, recorder: Recorder, standings: Standings, place: str) -> Generator[Event, None, _End]:
-    """Take `run` to its bundle, or to the reason why it stops."""
-    reason: str | None = None
-    while True:
-        finishing, writes = run.finishing, False
-        with closing(train_job(run)) as events:
-            for event in events:
-                recorder.write(event)
-                yield from _told(event, place)
-                if run.cancel_file.exists():
-                    return _End("cancelled")
-                if isinstance(event, EpochEnded):
-                    lost = standings.epoch(run, event)
-                    if lost:
-                        return _End("cancelled", lost)
-                if isinstance(event, StageStarted):
-                    writes = event.stage in _WRITES
-                if finishing or writes:
-                    continue
-                if run.finishing:
-                    reason = f"It was to end with its best state{standings.after_epoch(run)}."
-                    break
-                if standings.left <= 0:
-                    if not run.finish_early():
-                        return _End("cancelled", _NOTHING_YET)
-                    reason = f"Its time was up{standings.after_epoch(run)}. It ended with its best state so far."
-                    recorder.write(Notice(level="warning", message=reason))
-                    break
-            else:
-                return _End("succeeded", reason)
+def _told(events: Generator[Event, None, str | None], place: str) -> Generator[Event, None, str | None]:
+    """What the race tells of the `events` of its run at work; their result."""
+    with closing(events):
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as stop:
+                reason: str | None = stop.value
+                return reason
+            match event:
+                case StageStarted():
+                    yield event.model_copy(update={"title": f"{place}: {event.title}"})
+                case Progress() | EpochEnded():
+                    yield event
+                case Notice() if event.level == "warning":
+                    yield event
 
 
-def _told(event: Event, place: str) -> Generator[Event, None, None]:
-    """What the race tells of an event of its run at work."""
-    match event:
-        case StageStarted():
-            yield StageStarted(stage=event.stage, title=f"{place}: {event.title}")
-        case Progress() | EpochEnded():
-            yield event
-        case Notice() if event.level == "warning":
-            yield event
+def _waiting(race: RaceFolder) -> list[RunFolder]:
+    """The runs that have not begun and were neither cancelled nor deleted meanwhile."""
+    return [run for run in race.parts() if run.waits_in == race.id and not run.cancel_file.exists()]
 
 
-def _look(recorder: Recorder) -> None:
-    recorder.memory.look()
+def _expected(run: RunFolder) -> float | None:
+    """Seconds that `run` is expected to take on this machine, which its folder says from now on; None where that is not known."""
+    from tl_core.runs.train.resolve import outlook
+
+    expected = Outlook()
+    # What is wrong, the run meets and says.
+    with suppress(GraftError):
+        spec = run.spec()
+        expected = outlook(spec, Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version))
+    expected.write(run.expected_file)
+    return expected.seconds
 
 
-def _leave_out(run: RunFolder, standings: Standings) -> None:
-    """Note in the record of `run` that it was not begun, and why."""
-    expected, left = standings.row(run).expected_seconds, standings.left
+def _said(row: Standing) -> str:
+    """How a run of the race ended, for its log."""
+    from tl_core.training.strategies.strategies import strategies
+
+    known = strategies().get(row.strategy)
+    right = "" if row.val_accuracy is None else f" {row.val_accuracy:.1%} right on the validation pictures."
+    return f"{known.title if known else row.strategy} on {row.backbone}:{right} {row.reason or ''}".rstrip(": ")
+
+
+def _leave_out(run: RunFolder, expected: float | None, left: float) -> None:
+    """Note in the record of `run` that it was not begun, and why: it was `expected` to take so many seconds."""
     reason = "Not begun: the time was up."
     if left > 0 and expected is not None:
         reason = f"Not begun: it would take about {in_words(expected)}, and {in_words(left)} were left."
-    try:
+    # Somebody may be deleting it.
+    with suppress(InUse, FileNotFoundError):
         held = Held.of(run)
-    except (InUse, FileNotFoundError):
-        standings.missed(run)
-        return
-    try:
         with closing(Recorder(run)) as recorder:
-            recorder.end("cancelled", reason, None, reason=reason)
-    finally:
+            record_end(recorder, Stopped(reason))
         held.release()
-    standings.set(run, state="not_begun", reason=reason)
 
 
 def _as_in_a_new_process() -> None:
@@ -188,14 +199,14 @@ def _as_in_a_new_process() -> None:
             torch.cuda.empty_cache()
 
 
-def _require_one(standings: Standings) -> None:
+def _require_one(race: RaceFolder) -> None:
     """Raise why the race came to nothing, where no run of it ended well."""
-    if standings.any_done:
+    statuses = [run.status() for run in race.parts() if run.exists]
+    if any(status.state == "succeeded" for status in statuses):
         return
-    failures = [failure for run in standings.runs if run.exists and (failure := run.status().failure)]
-    if failures:
-        raise GraftError.by_kind.get(failures[0].kind, GraftError)(failures[0].message)
-    if all(standings.row(run).state in ("cancelled", "deleted") for run in standings.runs):
+    for failure in filter(None, (status.failure for status in statuses)):
+        raise GraftError.by_kind.get(failure.kind, GraftError)(failure.message)
+    if all(status.state == "cancelled" and status.reason is None for status in statuses):
         raise Cancelled("All runs of this race were cancelled.")
     raise LimitReached(
         "The time was up before any run had learned something. Give the race more time, or smaller networks."

@@ -103,10 +103,10 @@ def _walk(
 ) -> Iterator[None]:
     """Go through the `_STEPS` in `place`; yields when one is done."""
     dataset = jobs.submit_ingest(place, source_kind="sample", source=sample.name, name=sample.title)
-    jobs.finish(dataset, on_event, meanwhile=meanwhile)
+    jobs.wait(dataset, on_event, meanwhile=meanwhile)
     yield
     run = jobs.submit_training(place, dataset, strategy=HEAD_ONLY)
-    jobs.finish(run, on_event, meanwhile=meanwhile)
+    jobs.wait(run, on_event, meanwhile=meanwhile)
     yield
     on_event(StageStarted(stage="evaluation", title="Answering test pictures"))
     images = dataset.manifest().images

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
 from tl_core.documents.racing import ContestantState, Leaderboard, Standing
 from tl_core.errors import GraftError
-from tl_core.runs.race_verdict import first_against_others
-from tl_core.runs.standings import leaderboard
-from tl_core.runs.start import races
+from tl_core.runs.comparing import first_against_others
+from tl_core.runs.standings import leaderboard, missing
+from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RaceFolder
 from ui import actions, live, runview
 from ui.places import COMPARE, EVALUATE, TRAIN, Here
@@ -36,8 +34,6 @@ def _watch(here: Here, race: RaceFolder) -> None:
     if not race.exists or race.status().final:
         st.rerun()
     status, followed, board = race.status(), live.follow(race), leaderboard(race)
-    if status.started:
-        board = board.model_copy(update={"spent": time.time() - status.started})
     with st.container(border=True, key="race-live"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**Race: {plain(race.name)}** :gray[{_facts(board)}]", width="stretch")
@@ -67,9 +63,9 @@ def ended(here: Here, race: RaceFolder) -> None:
             show(plain(status.failure.message, longest=1500), icon=icon)
         _rows(here, board, live=False)
         _verdicts(here, race, board)
-        missing = races.missing(race)
-        if missing and st.button(
-            f"Go on with {plural(len(missing), 'run')} that {'is' if len(missing) == 1 else 'are'} missing",
+        left = missing(race)
+        if left and st.button(
+            f"Go on with {plural(len(left), 'run')} that {'is' if len(left) == 1 else 'are'} missing",
             key="race-go-on",
             icon=":material/resume:",
         ):
@@ -153,7 +149,7 @@ def _verdicts(here: Here, race: RaceFolder, board: Leaderboard) -> None:
 
 def _go_on(here: Here, race: RaceFolder) -> None:
     try:
-        actions.once(here.workspace, f"go on {race.id}", lambda: races.go_on(race, workspace=here.workspace))
+        actions.once(here.workspace, f"go on {race.id}", lambda: jobs.go_on(race, workspace=here.workspace))
     except GraftError as error:
         st.error(plain(error.message, longest=2000), icon=":material/error:")
     else:

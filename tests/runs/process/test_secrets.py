@@ -81,7 +81,7 @@ def test_a_worker_finds_its_job_as_its_working_folder_from_which_it_imports_noth
     cancel(run)
     for module in ("json", "tempfile", "tl_core", "tests"):
         (run.path / f"{module}.py").write_text("raise SystemExit('imported from the working folder')\n")
-    jobs.finish_with_best(run)
+    jobs.go_on(run, "best")
     assert ended(run) == "succeeded"
 
 

@@ -105,7 +105,7 @@ def test_a_run_whose_gpu_is_gone_is_finished_on_another_device(train: Train, mon
     cancel(run)
     run.write_spec(run.spec().model_copy(update={"device": "cuda"}))
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
-    jobs.finish_with_best(run)
+    jobs.go_on(run, "best")
     assert ended(run) == "succeeded"
     assert (run.spec().device, run.status().device) == ("auto", "cpu")
 
@@ -123,7 +123,7 @@ def test_a_run_that_cannot_be_finished_here_keeps_its_record(train: Train, monke
     before, spec, files = run.status(), run.spec(), sorted(path.name for path in run.path.iterdir())
     assert before.state == "failed"
     with pytest.raises(DiskFull):
-        jobs.finish_with_best(run)
+        jobs.go_on(run, "best")
     assert (run.status(), run.spec()) == (before, spec)
     assert sorted(path.name for path in run.path.iterdir()) == files
     assert run.can_finish()
@@ -163,7 +163,7 @@ def test_a_run_that_cannot_go_on_here_keeps_its_record(
         with monkeypatch.context() as patch:
             patch.setattr(place, "completed" if place is Held else "write", full)
             with pytest.raises(DiskFull):
-                jobs.resume(run, from_start=from_start)
+                jobs.go_on(run, "nothing" if from_start else "checkpoint")
         assert run.status() == before
         assert {path.name for path in run.path.iterdir()} - {"submitted"} == files
         assert run.can_resume()
@@ -174,13 +174,13 @@ def test_two_who_go_on_with_a_run_start_it_once(train: Train) -> None:
     until(lambda: run.best.exists() and run.best.read_text())
     cancel(run)
     _with_checkpoint(run)
-    clicks = [threading.Thread(target=jobs.resume, args=(run,)) for _ in range(4)]
+    clicks = [threading.Thread(target=jobs.go_on, args=(run,)) for _ in range(4)]
     for click in clicks:
         click.start()
     for click in clicks:
         click.join()
     until(lambda: run.status().state == "running")
-    assert jobs.resume(run) == run
+    assert jobs.go_on(run) == run
     cancel(run)
     resumed = [event for event in run.events()[0] if isinstance(event, Resumed)]
     assert [event.epoch for event in resumed] == [3]
@@ -202,7 +202,7 @@ def test_a_command_that_is_interrupted_names_the_one_that_goes_on(
 
     monkeypatch.setattr(jobs, "submit_ingest", lambda *_, **__: dataset)
     monkeypatch.setattr(jobs, "submit_training", lambda *_, **__: run)
-    monkeypatch.setattr(jobs, "finish", finish)
+    monkeypatch.setattr(jobs, "wait", finish)
     assert main(["train", str(picture_folder()), "--json"]) == 130
     assert f"python -m tl_core resume {run.path}" in capsys.readouterr().err
 
@@ -211,7 +211,7 @@ def test_what_is_left_of_a_run_is_expected_to_take_less_than_all_of_it(train: Tr
     run = train("mended", executor=HERE, strategy="full_fine_tuning", epochs=10)
     whole = run.expected().seconds
     _with_checkpoint(run)
-    by(HERE, jobs.resume, run)
+    by(HERE, jobs.go_on, run)
     left = run.expected().seconds
     assert whole is not None
     assert left is not None
@@ -228,7 +228,7 @@ def test_a_run_that_no_executor_can_finish_keeps_its_record_and_can_be_tried_aga
     for executor in ("no-such", "pathlib:Path"):
         monkeypatch.setenv("GRAFT_EXECUTOR", executor)
         with pytest.raises(SpecError, match="executor"):
-            jobs.finish_with_best(run)
+            jobs.go_on(run, "best")
         assert run.status() == before
         assert run.can_finish()
         assert not run.finishing
@@ -293,7 +293,7 @@ def test_on_a_full_disk_the_record_of_a_run_that_cannot_be_finished_has_the_spac
     monkeypatch.setattr(Held, "completed", refuse)
     monkeypatch.setattr(jobs, "write_atomically", on_full_disk)
     with pytest.raises(LimitReached):
-        jobs.finish_with_best(run)
+        jobs.go_on(run, "best")
     assert run.status() == before
     assert run.can_finish()
 

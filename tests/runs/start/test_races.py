@@ -10,7 +10,8 @@ from tl_core.documents.status import Failure, Status
 from tl_core.documents.tasks import About
 from tl_core.errors import InUse, LimitReached, OverBudget, SpecError
 from tl_core.runs.process.executor import cancel, forget_lost
-from tl_core.runs.start import races
+from tl_core.runs.standings import missing
+from tl_core.runs.start import jobs, races
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.store.usage import expected_bytes, used
@@ -93,14 +94,14 @@ def test_a_race_goes_on_with_what_was_interrupted_from_its_checkpoint(
     Status(state="running", started=1.0, seconds={"training": 8.0}).write(trained.status_file)
     Status(state="running").write(race.status_file)
     forget_lost(race)
-    assert races.missing(race) == {trained.id, waited.id}
-    monkeypatch.setattr(races, "reached", {trained: 2}.get)
-    races.go_on(race)
+    assert missing(race) == {trained.id, waited.id}
+    monkeypatch.setattr(jobs, "_reached", lambda run, *_, **__: {trained: 2}.get(run))
+    jobs.go_on(race)
     assert (Keeping.kept, race.status().state) == ([race], "queued")
     assert [run.waits_in for run in race.parts()] == [None, race.id, race.id]
     assert [run.status().resumed and run.status().resumed.epoch for run in (trained, waited)] == [2, None]
     assert head.status().state == "failed"
-    assert races.go_on(race) == race, "one that waits is left alone"
+    assert jobs.go_on(race) == race, "one that waits is left alone"
     assert Keeping.kept == [race]
 
 

@@ -142,10 +142,10 @@ def test_a_run_is_finished_with_its_best_state_only_where_its_bundle_fits(
     stopped.best.write_bytes(b"x" * 1_000_000)
     _megabytes(monkeypatch, 50)
     with pytest.raises(OverBudget, match="56 MB of the 50 MB that it may have"):
-        by(WAITING, jobs.finish_with_best, stopped)
+        by(WAITING, jobs.go_on, stopped, "best")
     assert stopped.can_finish()
     _megabytes(monkeypatch, 60)
-    assert by(WAITING, jobs.finish_with_best, stopped).alive()
+    assert by(WAITING, jobs.go_on, stopped, "best").alive()
 
 
 def test_pictures_that_two_data_sets_share_count_once(workspace: Workspace, dataset: DatasetFolder) -> None:

@@ -154,7 +154,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bundle(
     titles = [event.title for event in run.events()[0] if isinstance(event, StageStarted)]
     assert titles.count("Fitting the last layer") == 1, "the head is in the checkpoint"
     with pytest.raises(SpecError, match="ended well"):
-        jobs.resume(run)
+        jobs.go_on(run)
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_a_worker_that_was_killed_leaves_no_trace_once_the_command_has_gone_on(
 
 def test_a_run_can_begin_anew(run_of: RunOf) -> None:
     run = run_of("views, killed")
-    by(HERE, jobs.resume, run, from_start=True)
+    by(HERE, jobs.go_on, run, "nothing")
     _require_same(run, run_of("views, whole"))
     (resumed,) = (event for event in run.events()[0] if isinstance(event, Resumed))
     assert (resumed.epoch, resumed.seconds["total"]) == (None, 0)
@@ -193,7 +193,7 @@ def test_without_its_state_a_run_cannot_go_on(run_of: RunOf, lacking: str) -> No
     run = run_of("views, killed")
     (run.checkpoint_file if lacking == "checkpoint" else run.best).unlink()
     with pytest.raises(NotFound, match="Start it again"):
-        jobs.resume(run)
+        jobs.go_on(run)
     assert run.status().state == "failed"
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_said_in_words_before_a_job_is_made(run_of: RunO
     else:
         file.write_bytes({"noise": b"noise" * 9, "half": content[: len(content) // 2], "empty": b""}[damage])
     with pytest.raises(DocumentError, match=r"cannot be used, so it cannot go on.*start it again"):
-        jobs.resume(run)
+        jobs.go_on(run)
     assert run.status().state == "failed"
     assert run.can_finish()
 
@@ -217,7 +217,7 @@ def test_the_checkpoint_of_another_network_ends_the_run_in_words(run_of: RunOf) 
     text = run.checkpoint().model_dump_json()
     run.checkpoint_file.unlink()
     save_file({"weights/head": torch.zeros(1)}, run.checkpoint_file, metadata={"checkpoint": text})
-    by(HERE, jobs.resume, run)
+    by(HERE, jobs.go_on, run)
     failure = run.status().failure
     assert failure is not None
     assert failure.kind == "document"
@@ -230,7 +230,7 @@ def test_without_its_pictures_a_run_cannot_go_on_and_stays_as_it_was(run_of: Run
     pets.delete()
     before = {path: path.stat().st_mtime_ns for path in run.path.iterdir()}
     with pytest.raises(NotFound, match="pictures of this run were deleted"):
-        jobs.resume(run)
+        jobs.go_on(run)
     assert {path: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
     assert run.can_resume()
 
@@ -299,7 +299,7 @@ def test_a_run_that_trains_on_can_be_interrupted_like_any_other(run_of: RunOf) -
     run = by(InProcess({"train": _killed_after(1)}), jobs.train_on, whole, epochs=3)
     assert run.status().state == "failed"
     assert run.start_file.is_file()
-    by(HERE, jobs.resume, run)
+    by(HERE, jobs.go_on, run)
     assert run.status().state == "succeeded", run.log()
     assert [point.epoch for point in _curve(run)] == [0, 1, 2, 3]
 

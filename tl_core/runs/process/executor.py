@@ -19,7 +19,6 @@ from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
 from tl_core.runs.process.devices import DEVICES, devices_here, resolve_device
 from tl_core.runs.process.local import LocalProcesses
-from tl_core.runs.store.folders import RunFolder, carried_by
 from tl_core.runs.store.job_folder import JobFolder
 
 
@@ -42,7 +41,10 @@ class Executor(Protocol):
         """Accept `job`, whose store is `store`, to be run once. Raises GraftError or OSError where that cannot be done."""
 
     def cancel(self, job: JobFolder) -> None:
-        """Stop `job`, and wait for at most 2 seconds. The file `cancel` in the folder has asked its worker to stop already."""
+        """Stop `job`, and wait for at most 2 seconds. The file `cancel` in the folder has asked its worker to stop already.
+
+        A run that the worker of a race has at work was never submitted by itself: there is nothing to stop but that file.
+        """
 
     def alive(self, job: JobFolder) -> bool:
         """Whether `job` waits or runs. It is asked every few seconds about a job that no worker has taken yet."""
@@ -145,7 +147,7 @@ def cancel(job: JobFolder) -> None:
     for one in (*job.parts(), job):
         if one.alive():
             one.cancel_file.touch()
-    if not (isinstance(job, RunFolder) and carried_by(job)):
+    if job.waits_in is None:
         chosen().cancel(job)
     _withdraw(job)
 

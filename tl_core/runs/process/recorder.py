@@ -20,6 +20,8 @@ from tl_core.hardware import PeakMemory
 from tl_core.runs.failures import disk_full
 from tl_core.runs.store.job_folder import JobFolder
 
+LOOK_EVERY = 0.05
+"""Seconds between two looks at the memory and the limits of a job; one takes 20 microseconds."""
 _ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
 
 
@@ -36,11 +38,12 @@ class Recorder:
         self._seconds = {name: taken for name, taken in self._status.seconds.items() if name != "total"}
         self._before = self._status.seconds.get("total", 0.0) + self._seconds.get("waiting", 0.0)
         """Seconds that the job had taken before it was stopped, waiting included."""
-        self._events = os.open(job.path / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._events = os.open(job.events_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._latest = 0.0
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._close_half_line()
         self.memory = PeakMemory()
+        self.sample(self._look_at_memory, LOOK_EVERY)
         if self._status.resumed is not None:
             self._append(self._status.resumed)
             self.log("It goes on after it had been stopped.")
@@ -48,8 +51,8 @@ class Recorder:
     def sample(self, look: Callable[[], Event | None], seconds: float) -> None:
         """Call `look` every `seconds` in a thread of its own until the job has ended, and write the events that it returns.
 
-        A value that every job reports, such as the temperature of the GPU, is sampled by a call in `run_job.run`. A sampler that
-        fails is logged and stopped; the job goes on.
+        A value that every job reports, such as the temperature of the GPU, is sampled by a call in `__init__`. A sampler that fails
+        is logged and stopped; the job goes on.
         """
 
         def watch() -> None:
@@ -117,6 +120,9 @@ class Recorder:
         with self._lock:
             self._ended.set()
             os.close(self._events)
+
+    def _look_at_memory(self) -> None:
+        self.memory.look()
 
     def _end(
         self,

@@ -7,30 +7,45 @@ import signal
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from tl_core import locks
 from tl_core.documents.base import Record
-from tl_core.documents.events import Event, Notice, drive
+from tl_core.documents.events import Event, Notice, StageStarted, drive
 from tl_core.documents.job import needs
 from tl_core.documents.status import UsedGpu
 from tl_core.errors import Cancelled, InUse, LimitReached
 from tl_core.runs.failures import failure_of
 from tl_core.runs.process.devices import DEVICES, working_cards
 from tl_core.runs.process.queue import Ticket, drop_ticket, name_of, take_ticket, wait_for_turn
-from tl_core.runs.process.recorder import Recorder
-from tl_core.runs.process.watch import Watch
+from tl_core.runs.process.recorder import LOOK_EVERY, Recorder
+from tl_core.runs.process.watch import Late, Watch
 from tl_core.runs.store.budgets import require_free
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
 
 JobFunction = Callable[[Any], Generator[Event, None, None]]
 """Takes the job's folder: a DatasetFolder, RunFolder, RaceFolder or TaskFolder."""
-_CANCELLED = "Cancelled."
-LOOK_EVERY = 0.05
-"""Seconds between two looks at a job's limits. A reading of its memory takes 20 microseconds."""
+_FINISHED = "It was to end with its best state."
 _PATIENCE = 2.0
 """Seconds to wait for the lock of a job, which a reader or a deletion that is refused has for a moment."""
+
+
+class Stopped(Cancelled):
+    """Who watches a job has ended it; the message is the reason, which its record keeps."""
+
+
+class Bounds(Protocol):
+    """What is watched beside a job while it works."""
+
+    def take(self, event: Event) -> None:
+        """Note an event of the job. Raises Stopped where that ends it."""
+
+    def late(self) -> Late | None:
+        """What is said of a job whose time is up; None before that."""
+
+    def allow_finishing(self) -> None:
+        """Give the job the time to deliver what it has."""
 
 
 class Held(Record):
@@ -89,37 +104,88 @@ def run(job: JobFolder, held: Held, find: Callable[[str], JobFunction], store: S
     place: int | None = None
     recorder = Recorder(job)
     try:
+        held = held.completed(job, store)
+        ticket = held.ticket
+        assert ticket is not None
+        if ticket.queue in DEVICES:
+            recorder.device(ticket.queue)
+        cards = working_cards() if ticket.queue == "cuda" else ()
+        place = drive(wait_for_turn(ticket, cancelled=job.cancel_file.exists), recorder.write)
+        if cards:
+            # From now on the process sees only the card of its place.
+            card = working_cards()[0]
+            several = sum(other.name == card.name for other in cards) > 1
+            recorder.device(ticket.queue, gpu=UsedGpu(name=card.name, uuid=card.uuid, one_of_several=several))
+        require_free(store)
+        watch = Watch(ticket, recorder.memory, lambda reason: _end_now(recorder, reason))
+        recorder.sample(watch.look, LOOK_EVERY)
         try:
-            held = held.completed(job, store)
-            ticket = held.ticket
-            assert ticket is not None
-            if ticket.queue in DEVICES:
-                recorder.device(ticket.queue)
-            cards = working_cards() if ticket.queue == "cuda" else ()
-            place = drive(wait_for_turn(ticket, cancelled=job.cancel_file.exists), recorder.write)
-            if cards:
-                # From now on the process sees only the card of its place.
-                own = working_cards()[0]
-                several = sum(card.name == own.name for card in cards) > 1
-                recorder.device(ticket.queue, gpu=UsedGpu(name=own.name, uuid=own.uuid, one_of_several=several))
-            require_free(store)
-            _work(job, recorder, find, ticket)
-        except Cancelled:
-            recorder.end("cancelled", _CANCELLED, None)
-            return Cancelled.exit_code
-        except BaseException as error:  # noqa: BLE001  whatever ended it, the user reads a sentence
-            failure = failure_of(error)
-            if failure.kind == "bug":
-                recorder.log(traceback.format_exc())
-            recorder.end("failed", failure.message, failure)
-            return failure.exit_code
-        recorder.end("succeeded", "Done.", None)
-        return 0
+            for _ in carried_out(job, recorder, find(job.spec().job), watch):
+                pass
+        finally:
+            watch.close()
+        return record_end(recorder)
+    except BaseException as error:  # noqa: BLE001  whatever ended it, the user reads a sentence
+        return record_end(recorder, error)
     finally:
         recorder.close()
         if held.ticket:
             drop_ticket(held.ticket)
         locks.release(taken for taken in (place, held.dataset) if taken is not None)
+
+
+def carried_out(
+    job: JobFolder, recorder: Recorder, function: JobFunction, bounds: Bounds
+) -> Generator[Event, None, str | None]:
+    """Do the job, each event written down before it is yielded; the reason where it ended with its best state before its end.
+
+    Where its time is up, or somebody wants it to finish, its function is begun once more, which then finds the folder `finishing`.
+
+    Raises:
+        Cancelled: somebody cancelled the job; `Stopped`: its bounds did.
+        GraftError: its time is up, and it has nothing yet; whatever else `function` raises.
+    """
+    reason: str | None = None
+    while True:
+        # A job that delivers what it has is let go on: nothing would be won by beginning with that once more.
+        delivers = job.finishing
+        with closing(function(job)) as events:
+            for event in events:
+                recorder.write(event)
+                yield event
+                if job.cancel_file.exists():
+                    raise Cancelled("Cancelled.")
+                bounds.take(event)
+                if isinstance(event, StageStarted) and event.stage in job.delivers_in:
+                    delivers = True
+                    bounds.allow_finishing()
+                if delivers:
+                    continue
+                late = bounds.late()
+                if late is not None and not (job.finishing or job.finish_early()):
+                    raise late.nothing_yet
+                if job.finishing:
+                    reason = late.reason if late else _FINISHED
+                    recorder.write(Notice(level="warning" if late else "info", message=reason))
+                    bounds.allow_finishing()
+                    break
+            else:
+                return reason
+
+
+def record_end(recorder: Recorder, error: BaseException | None = None, *, reason: str | None = None) -> int:
+    """Write into the record of a job that it ended well, or with `error`, in words; the exit code. `reason` as in `Status`."""
+    if error is None:
+        recorder.end("succeeded", "Done.", None, reason=reason)
+        return 0
+    if isinstance(error, Cancelled):
+        recorder.end("cancelled", error.message, None, reason=error.message if isinstance(error, Stopped) else None)
+        return error.exit_code
+    failure = failure_of(error)
+    if failure.kind == "bug":
+        recorder.log("".join(traceback.format_exception(error)))
+    recorder.end("failed", failure.message, failure)
+    return failure.exit_code
 
 
 def end_process_group() -> NoReturn:
@@ -129,41 +195,9 @@ def end_process_group() -> NoReturn:
     os._exit(1)
 
 
-def _work(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction], ticket: Ticket) -> None:
-    """Do the job within the limits of its queue. One whose time is up ends with what it has, if that is something."""
-
-    def end(reason: LimitReached) -> None:
-        failure = failure_of(reason)
-        try:
-            recorder.end("failed", failure.message, failure)
-        finally:
-            end_process_group()
-
-    watch = Watch(ticket, recorder.memory, end)
-    recorder.sample(watch.look, LOOK_EVERY)
+def _end_now(recorder: Recorder, error: LimitReached) -> None:
+    """End the job from a thread, where it does not come back to look at its limits itself."""
     try:
-        ended = _steps(job, recorder, find, watch)
-        if not ended and job.finish_early():
-            said = (
-                f"It has worked for {watch.allowed}, as long as one job may here. It ends with its best state so far."
-            )
-            recorder.write(Notice(level="warning", message=said))
-            watch.allow_finishing()
-            ended = _steps(job, recorder, find, watch)
-        if not ended:
-            raise watch.time_is_up()
+        record_end(recorder, error)
     finally:
-        watch.close()
-
-
-def _steps(job: JobFolder, recorder: Recorder, find: Callable[[str], JobFunction], watch: Watch) -> bool:
-    """Whether the job came to its end before its time was up."""
-    with closing(find(job.spec().job)(job)) as events:
-        for event in events:
-            recorder.write(event)
-            watch.take(event)
-            if job.cancel_file.exists():
-                raise Cancelled(_CANCELLED)
-            if watch.late():
-                return False
-    return True
+        end_process_group()

@@ -10,11 +10,12 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from tl_core import settings
 from tl_core.documents.events import Event, Progress
 from tl_core.documents.job import Outlook
-from tl_core.errors import LimitReached
+from tl_core.errors import GraftError, LimitReached
 from tl_core.hardware import PeakMemory, available_mb, total_mb
 from tl_core.runs.process.queue import Ticket, in_words
 
@@ -40,8 +41,17 @@ def most_memory_mb() -> float:
     return settings.current().job_memory_gb * 1000 or (_EACH_JOB * total if total else float("inf"))
 
 
+class Late(NamedTuple):
+    """What is said of a job whose time is up."""
+
+    reason: str
+    """The sentence with which it ends with its best state."""
+    nothing_yet: GraftError
+    """What ends it where it has none."""
+
+
 class Watch:
-    """The limits of one job, whose turn has come with this object. `end` ends the job, from a thread, with the reason."""
+    """The limits of one job, whose turn has come with this object (`run_job.Bounds`). `end` ends the job, from a thread, with the reason."""
 
     def __init__(self, ticket: Ticket, memory: PeakMemory, end: Callable[[LimitReached], None]) -> None:
         self._ticket, self._memory, self._end = ticket, memory, end
@@ -55,26 +65,15 @@ class Watch:
         self._extend(0.0)
 
     def allow_finishing(self) -> None:
-        """Give the job the time to finish with what it has."""
-        self._extend(time.monotonic() - self._begun + _FINISHING - self._allowed)
+        self._extend(max(0.0, time.monotonic() + _FINISHING - self._begun - self._allowed))
 
-    @property
-    def allowed(self) -> str:
-        """How long the job may work, in words."""
-        return in_words(self._allowed)
-
-    def late(self) -> bool:
-        """Whether the time is up."""
-        return time.monotonic() > self._deadline
-
-    def time_is_up(self) -> LimitReached:
-        """The reason why a job that is late ends."""
-        return LimitReached(
-            f"It was stopped because one job may work for {self.allowed} here. {self._ticket.line.lighter}"
-        )
+    def late(self) -> Late | None:
+        if time.monotonic() <= self._deadline:
+            return None
+        reason = f"It has worked for {in_words(self._allowed)}, as long as one job may here. It ends with its best state so far."
+        return Late(reason, self._time_is_up())
 
     def take(self, event: Event) -> None:
-        """Note what `event` says about the time that is left."""
         if isinstance(event, Progress):
             self._seconds_left = event.seconds_left
 
@@ -86,7 +85,7 @@ class Watch:
                 self._too_large(f"It needs more than {self._most / 1000:.1f} GB, the most that one job may have here.")
             )
         if now > self._deadline + self._grace:
-            self._end(self.time_is_up())
+            self._end(self._time_is_up())
         if now - self._looked >= _EVERY:
             self._looked = now
             left = available_mb("cpu") if self._total and own > _LARGE * self._total else None
@@ -121,6 +120,11 @@ class Watch:
         if worked >= _SETTLED:
             needed = min(self._most, _GROWTH * self._memory.megabytes())
         return Outlook(seconds=max(known, default=None), memory_mb=max(0.0, needed - own), running=True)
+
+    def _time_is_up(self) -> LimitReached:
+        return LimitReached(
+            f"It was stopped because one job may work for {in_words(self._allowed)} here. {self._ticket.line.lighter}"
+        )
 
     def _too_large(self, found: str) -> LimitReached:
         return LimitReached(f"It was stopped before the machine's memory ran out. {found} {self._ticket.line.lighter}")

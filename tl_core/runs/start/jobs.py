@@ -11,20 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tl_core import locks
 from tl_core.disk import copy_or_link, disk_full_said, remove, write_atomically
-from tl_core.documents.events import Event, Resumed
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import EpochEnded, Event, Resumed
+from tl_core.documents.job import JobSpec, Outlook
+from tl_core.documents.racing import RaceSpec
 from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec, TrainSpec
 from tl_core.documents.status import Status
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, WorkerDied
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices
 from tl_core.runs.process.queue import require_room
+from tl_core.runs.standings import missing
 from tl_core.runs.start.training_spec import spec_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
-from tl_core.runs.store.folders import DatasetFolder, RunFolder, carried_by
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
 from tl_core.runs.store.store import Store, Workspace
@@ -33,6 +35,13 @@ from tl_core.runs.train.resolve import after, outlook
 from tl_core.serving.bundle_files import TENSORS
 from tl_core.training.speed.taken import Taken
 from tl_core.training.strategies.strategies import strategies
+
+Start = Literal["checkpoint", "best", "nothing"]
+"""The state that a run goes on from; a new one starts from nothing, or from what another run delivered (`train_on`)."""
+Made = TypeVar("Made", bound=JobFolder)
+Again = TypeVar("Again", RunFolder, RaceFolder)
+_RECORD = ("spec.json", "status.json", "cancel", "expected.json", "finish")
+"""Files of a job's folder in which it is prepared to run once more."""
 
 
 def submit_ingest(
@@ -88,14 +97,7 @@ def submit_ingest(
         if extends
         else None,
     )
-    workspace.make()
-    store = swept(workspace)
-    require_room(store.queue)
-    with room_for(workspace):
-        path, claim = make(workspace.path / DatasetFolder.stored_in / identifier(key), spec)
-    dataset = DatasetFolder(path)
-    if claim is not None:
-        hand_over(dataset, claim, store=store.root)
+    dataset, _ = submit(workspace, DatasetFolder, spec, key=key)
     return dataset
 
 
@@ -115,10 +117,7 @@ def submit_training(
     Raises:
         SpecError: options that are wrong, all at once; a data set that was not read to the end.
         DataError: pictures that no classifier can be trained on.
-        NotEmpty: `out` holds something already.
-        LimitReached: too many jobs wait or work here, or it needs far more memory than one job may have.
-        OverBudget: the workspace has no room for it.
-        DiskFull: the disk has no room for it.
+        NotEmpty, LimitReached, OverBudget, DiskFull: as for `submit`; also where it needs far more memory than one job may have.
     """
     from tl_core.data.checks import require_trainable
 
@@ -126,7 +125,7 @@ def submit_training(
     dataset.require_read()
     dataset = dataset.at(dataset.number)
     require_trainable(dataset.manifest())
-    return _start(workspace, dataset, spec_of(wanted, dataset, name=name), out=out, key=key)
+    return _submit_run(workspace, dataset, spec_of(wanted, dataset, name=name), out=out, key=key)
 
 
 def train_on(
@@ -147,16 +146,16 @@ def train_on(
     problem = no_more_epochs(run)
     if problem:
         raise SpecError(problem)
-    training_options({"epochs": epochs, "device": spec.device if spec.device in offered_devices() else "auto"})
+    device = spec.device if spec.device in offered_devices() else "auto"
+    training_options({"epochs": epochs, "device": device})
     workspace = workspace or Store.default().workspace(spec.workspace)
     dataset = _data_of(spec, workspace)
     if not (run.bundle / TENSORS).is_file():
         raise NotFound("What this run delivered is gone, so it cannot be trained on.")
     more = {
-        "schema_version": TrainSpec.model_fields["schema_version"].default,
         "continues": run.id,
         "name": run.name,
-        "device": spec.device if spec.device in offered_devices() else "auto",
+        "device": device,
         "epochs": epochs,
         "changes": {**spec.changes, "epochs": epochs},
         "chosen_by": "user",
@@ -165,13 +164,12 @@ def train_on(
         "expected": None,
     }
 
-    def give(folder: Path) -> None:
+    def fill(folder: RunFolder) -> None:
         with disk_full_said("a new job"):
-            copy_or_link(run.bundle / TENSORS, RunFolder(folder).start_file)
-            if run.split_file.is_file():
-                shutil.copyfile(run.split_file, RunFolder(folder).split_file)
+            copy_or_link(run.bundle / TENSORS, folder.start_file)
+            shutil.copyfile(run.split_file, folder.split_file)
 
-    return _start(workspace, dataset, spec.model_copy(update=more), out=out, key=key, give=give)
+    return _submit_run(workspace, dataset, spec.model_copy(update=more), out=out, key=key, fill=fill)
 
 
 def no_more_epochs(run: RunFolder) -> str | None:
@@ -182,197 +180,214 @@ def no_more_epochs(run: RunFolder) -> str | None:
         return "Only a run that ended well can be trained on. Go on with this one, or finish it with the best so far."
     if row is None:
         return f"This version of Graft has no strategy {spec.strategy!r}, so the run cannot be trained on."
-    if not row.takes_steps and spec.solver == "logistic":
+    if row.takes_steps:
+        return None
+    if spec.solver == "logistic":
         return (
             "This run fitted the last layer alone, and found the best one for its pictures: more epochs would not change it. "
             "Choose a strategy that trains stages of the network."
         )
-    if not row.takes_steps:
-        return "This run trained the last layer alone, which takes seconds: train again with more epochs."
-    return None
+    return "This run trained the last layer alone, which takes seconds: train again with more epochs."
 
 
-def _start(
+def _submit_run(
     workspace: Workspace,
     dataset: DatasetFolder,
     spec: TrainSpec,
     *,
     out: Path | None,
     key: str | None,
-    give: Callable[[Path], None] = lambda folder: None,
+    fill: Callable[[RunFolder], object] | None = None,
 ) -> RunFolder:
-    """Make the run of `spec` on `dataset` and start it. `give` puts further files into its new folder. Raises as `submit_training`."""
-    store = swept(workspace)
+    """Submit the run of `spec` on `dataset`. Raises as `submit`, and LimitReached where it needs far more memory than one job may have."""
     expected = outlook(spec, dataset)
-    require_room(store.queue)
-    inside = workspace.path / RunFolder.stored_in / identifier(key)
-    if out is None:
-        images = len(dataset.manifest().images)
-        with room_for(workspace, promised=0 if inside.is_dir() else expected_bytes(spec, images)):
-            path, claim = make(inside, spec)
-    else:
-        require_free(store)
-        path, claim = make_outside(out, spec)
-    run = RunFolder(path)
-    if claim is None:
-        return run
-    try:
-        give(path)
-    except BaseException:
-        run.discard()
-        locks.release([claim])
-        raise
-    hand_over(run, claim, store=store.root, expected=expected)
+    promised = expected_bytes(spec, len(dataset.manifest().images))
+    run, _ = submit(workspace, RunFolder, spec, out=out, key=key, promised=promised, expected=expected, fill=fill)
     return run
 
 
-def finish_with_best(run: RunFolder, *, workspace: Workspace | None = None) -> RunFolder:
-    """Take a run to a bundle from the best state that it wrote; one that still trains is stopped first.
+def submit(
+    workspace: Workspace,
+    kind: type[Made],
+    spec: JobSpec,
+    *,
+    out: Path | None = None,
+    key: str | None = None,
+    promised: int = 0,
+    expected: Outlook | None = None,
+    fill: Callable[[Made], object] | None = None,
+) -> tuple[Made, bool]:
+    """The job of `spec`, handed to the executor, and whether it is new: with the same `key` there is one job.
 
-    The run goes on in its own folder, so its events go on behind the first "ended". One that succeeded, or that is
-    finishing already, is left alone. If it cannot be started, its record stays as it was. Where its device is not here any more,
-    another one finishes it: no step is taken.
+    It lies in `workspace`, which has room for the bytes that it is `promised`, or in the folder `out`. `expected`: the time and memory that it
+    takes. `fill` puts further files into its folder before anybody can run it.
 
     Raises:
-        NotFound: it wrote none, or its data set is gone.
+        NotEmpty: `out` holds something already.
         LimitReached: too many jobs wait or work here.
-        OverBudget: the workspace has no room for its bundle.
+        OverBudget: the workspace has no room for it.
         DiskFull: the disk has no room for it.
     """
+    workspace.make()
+    store = swept(workspace)
+    require_room(store.queue)
+    inside = workspace.path / kind.stored_in / identifier(key)
+    with room_for(workspace, promised=0 if out or inside.is_dir() else promised):
+        path, claim = make_outside(out, spec) if out else make(inside, spec)
+        job = kind(path)
+        if claim is None:
+            return job, False
+        try:
+            if fill is not None:
+                fill(job)
+        except BaseException:
+            job.discard()
+            locks.release([claim])
+            raise
+    hand_over(job, claim, store=store.root, expected=expected)
+    return job, True
 
-    def check(dataset: DatasetFolder) -> None:
-        if not run.best.is_file():
-            raise NotFound(
-                "This run has nothing to finish with: it was stopped before its first improvement. Start it again."
-            )
 
-    def change() -> None:
-        run.finish_file.touch()
-        run.expected_file.unlink(missing_ok=True)
-        run.status_file.unlink(missing_ok=True)
+def go_on(job: Again, start: Start = "checkpoint", *, workspace: Workspace | None = None) -> Again:
+    """Let a run that ended before its end, or a race with those of its runs that were interrupted or not begun, go on in its own folder.
 
-    return _run_again(run, workspace, check, change, stop=lambda: not run.finishing and run.best.is_file())
+    A run has its own spec again: the same pictures, split, options and seed. From its checkpoint, its curve and weights are those of a run
+    without the interruption, bit for bit on a processor. From its best state, that is delivered without a further step. A race has its
+    whole budget again, and those of its runs that have no checkpoint begin anew.
 
-
-def resume(run: RunFolder, *, workspace: Workspace | None = None, from_start: bool = False) -> RunFolder:
-    """Go on with a run that ended before its end: from its checkpoint, or `from_start`.
-
-    The run goes on in its own folder and with its own spec: the same pictures, split, options and seed. From a checkpoint, the curve and
-    the weights are those of a run without the interruption, bit for bit on a processor. One that waits or works is left alone. If it
+    One that waits or works is left alone, but for `best`: then its worker goes on to the end with the best state at its next event. If it
     cannot be started, its record stays as it was. Where its device is not here any more, it goes on on another one.
 
     Raises:
-        NotFound: it has no checkpoint, or its data set is gone.
+        SpecError: it has ended well, or no run of the race is missing.
+        NotFound: it has no such state, or its data set is gone.
         DocumentError: its checkpoint is damaged.
-        SpecError: it has ended well.
         LimitReached: too many jobs wait or work here, or it needs far more memory than one job may have.
         OverBudget: the workspace has no room for it.
         DiskFull: the disk has no room for it.
     """
-    if run.status().state == "succeeded":
+    if start == "best" and job.alive() and job.finish_early():
+        return job
+    spec = job.spec()
+    workspace = workspace or Store.default().workspace(spec.workspace)
+    store = swept(workspace)
+    require_free(store)
+    if not job.alive():
+        require_room(store.queue)
+    dataset = _data_of(spec, workspace)
+    claim = job.claim()
+    if claim is None:
+        return job
+    # Nobody else submits or runs it now, so what the last worker left may be changed.
+    claims: dict[JobFolder, int] = {job: claim}
+    record = _Record()
+    try:
+        for run in _unfinished(job):
+            if run != job:
+                turn = run.claim()
+                if turn is None:
+                    continue
+                claims[run] = turn
+            epoch = _reached(run, start, or_anew=run != job)
+            left = Outlook() if start == "best" else outlook(after(run.spec(), epoch or 0), dataset)
+            record.keep(run, *([] if run == job else [run.submitted.name]))
+            # A run that is claimed counts with all that it is expected to write.
+            with room_for(workspace):
+                keep_reserve(run.reserve)
+            _begin_again(run, epoch, left, best=start == "best")
+        if isinstance(job, RaceFolder):
+            record.keep(job)
+            keep_reserve(job.reserve)
+            job.status_file.unlink()
+            job.cancel_file.unlink(missing_ok=True)
+            for part in [part for part in claims if part != job]:
+                part.wait_in(job.id, claims.pop(part))
+    except BaseException:
+        record.restore()
+        locks.release(claims.values())
+        raise
+    hand_over(job, claim, store=store.root, undo=record.restore)
+    return job
+
+
+class _Record:
+    """What the folders of jobs that are to run once more said before, to be written back where they cannot be started."""
+
+    def __init__(self) -> None:
+        self._jobs: list[JobFolder] = []
+        self._files: dict[Path, bytes | None] = {}
+
+    def keep(self, job: JobFolder, *more: str) -> None:
+        """Note what the folder of `job` says now, also in the files called `more`."""
+        self._jobs.append(job)
+        for name in (*_RECORD, *more):
+            file = job.path / name
+            self._files[file] = file.read_bytes() if file.exists() else None
+
+    def restore(self) -> None:
+        """Write it back."""
+        for job in self._jobs:
+            # First, because on a full disk there is no other space for the rest.
+            remove(job.reserve)
+        for file, content in self._files.items():
+            remove(file) if content is None else write_atomically(file, content)
+
+
+def _unfinished(job: RunFolder | RaceFolder) -> list[RunFolder]:
+    """The runs with which `job` goes on. Raises SpecError where there is none."""
+    if isinstance(job, RaceFolder):
+        runs = [run for run in job.parts() if run.id in missing(job)]
+        if not runs:
+            raise SpecError("No run of this race is missing: each has ended, or was stopped.")
+        return runs
+    if job.status().state == "succeeded":
         raise SpecError("This run has ended well, so there is nothing to go on with.")
-    epoch: int | None = None
-    left = Outlook()
-
-    def check(dataset: DatasetFolder) -> None:
-        nonlocal epoch, left
-        epoch = None if from_start else reached(run)
-        left = outlook(after(run.spec(), epoch or 0), dataset)
-
-    def change() -> None:
-        left.write(run.expected_file)
-        note_resumed(run, epoch)
-
-    return _run_again(run, workspace, check, change)
+    return [job]
 
 
-def note_resumed(run: RunFolder, epoch: int | None) -> None:
-    """Write into the record of `run`, which the caller has claimed, that it goes on after `epoch`; None: that it begins anew."""
+def _begin_again(run: RunFolder, epoch: int | None, left: Outlook, *, best: bool) -> None:
+    """Write into the record of `run`, which the caller has claimed, that it goes on after `epoch` (None: from nothing) and what is `left`.
+
+    `best`: it goes on to the end with its best state.
+    """
     taken = Taken()
     for event in [] if epoch is None else run.events()[0]:
         taken.take(event)
     seconds, started = taken.in_all(), None if epoch is None else run.status().started
-    run.finish_file.unlink(missing_ok=True)
     resumed = Resumed(epoch=epoch, seconds=seconds)
     Status(state="queued", started=started, seconds=seconds, resumed=resumed).write(run.status_file)
+    left.write(run.expected_file)
+    run.cancel_file.unlink(missing_ok=True)
+    run.finish_file.unlink(missing_ok=True)
+    if best:
+        run.finish_file.touch()
+    spec = run.spec()
+    if spec.device not in offered_devices():
+        run.write_spec(spec.model_copy(update={"device": "auto"}))
 
 
-def reached(run: RunFolder) -> int:
-    """The epoch from whose checkpoint `run` can go on. Raises NotFound, DocumentError."""
-    try:
-        found = run.checkpoint()
-    except NotFound:
-        raise NotFound(
-            "This run has no checkpoint to go on from: it was stopped before its first one, or learns nothing epoch by epoch. "
-            "Start it again; what is in the cache is not computed again."
-        ) from None
-    if not run.best.is_file():
-        raise NotFound("The best state of this run is gone, so it cannot go on. Start it again.")
-    return found.epoch
+def _reached(run: RunFolder, start: Start, *, or_anew: bool) -> int | None:
+    """The last epoch of what `run` has learned in the state `start`; None from nothing, or where it has no such state and may begin anew.
 
-
-def _run_again(
-    run: RunFolder,
-    workspace: Workspace | None,
-    check: Callable[[DatasetFolder], None],
-    change: Callable[[], None],
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> RunFolder:
-    """Submit `run` once more, in its own folder.
-
-    One that waits or works is left alone, or stopped first if `stop` says so. While nobody else can submit or run it, `check` is called
-    with its data set, then `change`, which prepares its record. If it cannot be started, the record is again as it was.
+    Raises NotFound, DocumentError.
     """
-    spec, known = run.spec(), offered_devices()
-    workspace = workspace or Store.default().workspace(spec.workspace)
-    store = swept(workspace)
-    require_free(store)
-    if not run.alive():
-        require_room(store.queue)
-    elif stop():
-        if carried_by(run):
-            # Its race sees this at the next event, and goes on afterwards.
-            run.finish_file.touch()
-            return run
-        cancel(run)
-    dataset = _data_of(spec, workspace)
-    claim = run.claim()
-    if claim is None:
-        return run
-    # Nobody else submits or runs it now, so what the last worker left may be changed.
-    record = (run.finish_file, run.cancel_file, run.expected_file, run.status_file, run.path / "spec.json")
-    before: dict[Path, bytes | None] = {}
-
-    def undo() -> None:
-        # First, because on a full disk there is no other space for the record.
-        remove(run.reserve)
-        for file, content in before.items():
-            remove(file) if content is None else write_atomically(file, content)
-
     try:
-        if run.status().state == "succeeded":
-            locks.release([claim])
-            return run
-        check(dataset)
-        before |= {file: file.read_bytes() if file.exists() else None for file in record}
-        # A run that is claimed counts with all that it is expected to write.
-        with room_for(workspace):
-            keep_reserve(run.reserve)
-        change()
-        run.cancel_file.unlink(missing_ok=True)
-        if spec.device not in known:
-            run.write_spec(spec.model_copy(update={"device": "auto"}))
-    except BaseException:
-        if before:
-            undo()
-        locks.release([claim])
+        if start == "nothing":
+            return None
+        if not run.best.is_file():
+            raise NotFound(
+                "This run has nothing to go on with: it was stopped before its first improvement. Start it again."
+            )
+        if start == "best":
+            return max((event.epoch for event in run.events()[0] if isinstance(event, EpochEnded)), default=0)
+        return run.checkpoint().epoch
+    except GraftError:
+        if or_anew:
+            return None
         raise
-    hand_over(run, claim, store=store.root, undo=undo)
-    return run
 
 
-def _data_of(spec: TrainSpec, workspace: Workspace) -> DatasetFolder:
+def _data_of(spec: TrainSpec | RaceSpec, workspace: Workspace) -> DatasetFolder:
     """The data set of a run that is to be run once more. Raises NotFound, SpecError."""
     try:
         dataset = workspace.dataset(spec.dataset, spec.version)
@@ -400,14 +415,14 @@ def follow(
         time.sleep(poll)
 
 
-def finish(
+def wait(
     job: JobFolder,
     on_event: Callable[[Event], object] | None,
     *,
     offset: int = 0,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> None:
-    """Follow `job` to its end, as `follow`. Raises what ended it, as the error that its worker met, if it did not succeed."""
+    """Wait for the end of `job`, as `follow`. Raises what ended it, as the error that its worker met, if it did not succeed."""
     try:
         for event in follow(job, offset=offset, meanwhile=meanwhile):
             if on_event is not None:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import product
 from typing import Any
 
-from tl_core import locks, settings
-from tl_core.disk import remove, write_atomically
+import numpy as np
+
+from tl_core import settings
+from tl_core.data.split import assign, group_keys
 from tl_core.documents.job import Outlook
 from tl_core.documents.options import DEFAULT_NETWORK, TrainingOptions
 from tl_core.documents.racing import Contestant, RaceSpec
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
-from tl_core.runs.process.executor import hand_over
-from tl_core.runs.process.queue import in_words, require_room
-from tl_core.runs.standings import leaderboard
-from tl_core.runs.start.jobs import note_resumed, reached
+from tl_core.runs.process.queue import in_words
+from tl_core.runs.start.jobs import submit
 from tl_core.runs.start.training_spec import attempt, raise_all, spec_of, training_options
-from tl_core.runs.store.budgets import require_free, room_for
-from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
-from tl_core.runs.store.job_folder import keep_reserve
-from tl_core.runs.store.new_folder import identifier, make, swept
-from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.folders import DatasetFolder, RaceFolder
+from tl_core.runs.store.new_folder import identifier, make
+from tl_core.runs.store.store import Workspace
 from tl_core.runs.store.usage import expected_bytes
 from tl_core.runs.train.resolve import outlook
 
@@ -51,12 +48,12 @@ def named(options: Mapping[str, Any], strategies: Sequence[str], backbones: Sequ
     ways: list[str | None] = list(dict.fromkeys(strategies))
     if not ways:
         ways = [None] if len(networks) > 1 else list(STRATEGIES)
-    found = [{**options, "backbone": backbone, "strategy": way} for backbone, way in product(networks, ways)]
-    if not 2 <= len(found) <= MOST:
+    runs = [{**options, "backbone": backbone, "strategy": way} for backbone, way in product(networks, ways)]
+    if not 2 <= len(runs) <= MOST:
         raise SpecError(
-            f"A race is of 2 to {MOST} runs, and this would be {len(found)}. Name strategies, backbones, or several of both."
+            f"A race is of 2 to {MOST} runs, and this would be {len(runs)}. Name strategies, backbones, or several of both."
         )
-    return found
+    return runs
 
 
 def require_budget(seconds: float) -> float:
@@ -67,8 +64,8 @@ def require_budget(seconds: float) -> float:
     """
     most = most_seconds()
     if not 0 < seconds <= most:
-        known = "" if most == float("inf") else f" and at most {in_words(most)}, since one job may not work longer here"
-        raise SpecError(f"The budget of a race is {in_words(seconds)}; it takes more than none{known}.")
+        limit = "" if most == float("inf") else f" and at most {in_words(most)}, since one job may not work longer here"
+        raise SpecError(f"The budget of a race is {in_words(seconds)}; it takes more than none{limit}.")
     return seconds
 
 
@@ -95,28 +92,21 @@ def submit_race(
 
     Raises:
         SpecError: with all problems of the options; classes that nothing can be trained on; a budget that cannot be had.
-        LimitReached: too many jobs wait or work here, or a run needs far more memory than one job may have.
-        OverBudget: the workspace has no room for the runs.
-        DiskFull: the disk has no room for them.
+        LimitReached, OverBudget, DiskFull: as for `jobs.submit`; also where a run needs far more memory than one job may have.
     """
     from tl_core.data.checks import require_trainable
 
     asked = contestants(options, strategies, backbones)
     require_budget(budget)
-    store = swept(workspace)
     dataset.require_read()
     dataset = dataset.at(dataset.number)
     manifest = dataset.manifest()
     require_trainable(manifest)
-    specs = [spec_of(one, dataset, name=name) for one in asked]
-    expected = _expected(specs, dataset, budget)
-    require_room(store.queue)
-    race = RaceFolder(workspace.path / RaceFolder.stored_in / identifier(key))
-    runs = [
-        RunFolder(workspace.path / RunFolder.stored_in / identifier(None if key is None else f"{key} {number}"))
-        for number in range(len(specs))
-    ]
-    spec = RaceSpec(
+    specs = [spec_of(each, dataset, name=name) for each in asked]
+    outlooks = [_outlook(spec, dataset) for spec in specs]
+    ids = [identifier(None if key is None else f"{key} {number}") for number in range(len(specs))]
+    splits = assign(manifest, specs[0].seed)
+    race_spec = RaceSpec(
         name=specs[0].name,
         workspace=workspace.token,
         dataset=dataset.id,
@@ -125,33 +115,33 @@ def submit_race(
         device=specs[0].device,
         budget=budget,
         contestants=tuple(
-            Contestant(run=run.id, backbone=one.backbone, weights=one.weights, strategy=one.strategy)
-            for run, one in zip(runs, specs, strict=True)
+            Contestant(run=run, backbone=spec.backbone, weights=spec.weights, strategy=spec.strategy)
+            for run, spec in zip(ids, specs, strict=True)
         ),
+        val_images=int((splits == "val").sum()),
+        val_draws=len(np.unique(group_keys(manifest)[splits == "val"])),
+        test_images=int((splits == "test").sum()),
     )
-    made: list[RunFolder] = []
 
-    def undo() -> None:
-        for job in (*made, race):
-            with suppress(OSError):
-                job.discard()
+    def fill(race: RaceFolder) -> None:
+        for run, spec, expected in zip(race.parts(), specs, outlooks, strict=True):
+            _, claim = make(run.path, spec)
+            if claim is not None:
+                run.wait_in(race.id, claim)
+                expected.write(run.expected_file)
 
-    promised = 0 if race.path.is_dir() else sum(expected_bytes(one, len(manifest.images)) for one in specs)
-    with room_for(workspace, promised=promised):
-        _, claim = make(race.path, spec)
-        if claim is None:
-            return race
-        try:
-            for run, one in zip(runs, specs, strict=True):
-                _, own = make(run.path, one)
-                made.append(run)
-                if own is not None:
-                    run.wait_in(race.id, own)
-        except BaseException:
-            undo()
-            locks.release([claim])
-            raise
-    hand_over(race, claim, store=store.root, expected=expected, undo=undo)
+    race, _ = submit(
+        workspace,
+        RaceFolder,
+        race_spec,
+        key=key,
+        promised=sum(expected_bytes(spec, len(manifest.images)) for spec in specs),
+        expected=Outlook(
+            seconds=min(budget, _in_sum(outlooks) or budget),
+            memory_mb=max((each.memory_mb for each in outlooks if each.memory_mb is not None), default=None),
+        ),
+        fill=fill,
+    )
     return race
 
 
@@ -164,9 +154,9 @@ def contestants(
         SpecError: everything that is wrong with any of them, each problem once.
     """
     problems: list[GraftError] = []
-    found = [attempt(partial(training_options, one), problems) for one in named(options, strategies, backbones)]
+    asked = [attempt(partial(training_options, each), problems) for each in named(options, strategies, backbones)]
     raise_all(list({problem.message: problem for problem in problems}.values()))
-    return [one for one in found if one is not None]
+    return [each for each in asked if each is not None]
 
 
 def expected_seconds(asked: Sequence[TrainingOptions], dataset: DatasetFolder) -> float | None:
@@ -176,93 +166,17 @@ def expected_seconds(asked: Sequence[TrainingOptions], dataset: DatasetFolder) -
         LimitReached: a run needs far more memory than one job may have here.
     """
     dataset = dataset.at(dataset.number)
-    return _sum([outlook(spec_of(one, dataset), dataset) for one in asked])
+    return _in_sum([_outlook(spec_of(each, dataset), dataset) for each in asked])
 
 
-def go_on(race: RaceFolder, *, workspace: Workspace | None = None) -> RaceFolder:
-    """Let a race that has ended go on with its runs that were interrupted or not begun, with its whole budget again.
-
-    An interrupted one goes on from its checkpoint, or begins anew where it has none. A race that is alive is left alone.
-
-    Raises:
-        SpecError: no run is missing.
-        NotFound: its data set is gone.
-        LimitReached: too many jobs wait or work here.
-        OverBudget: the workspace has no room for the runs.
-        DiskFull: the disk has no room for them.
-    """
-    spec = race.spec()
-    workspace = workspace or Store.default().workspace(spec.workspace)
-    store = swept(workspace)
-    require_free(store)
-    dataset = workspace.dataset(spec.dataset, spec.version)
-    dataset.require_read()
-    images = len(dataset.manifest().images)
-    claim = race.claim()
-    if claim is None:
-        return race
-    taken: dict[RunFolder, int] = {}
-    record: dict[Any, bytes | None] = {}
-
-    def undo() -> None:
-        remove(race.reserve)
-        for file, content in record.items():
-            remove(file) if content is None else write_atomically(file, content)
-
+def _outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
+    """What a run is expected to take. Raises LimitReached, which names it."""
     try:
-        require_room(store.queue)
-        left = [run for run in race.parts() if run.exists and run.id in missing(race)]
-        if not left:
-            raise SpecError("No run of this race is missing: each has ended, or was stopped.")
-        with room_for(workspace, promised=sum(expected_bytes(run.spec(), images) for run in left)):
-            for run in left:
-                own = run.claim()
-                taken |= {} if own is None else {run: own}
-            for job in (race, *taken):
-                files = (job.status_file, job.cancel_file, job.submitted)
-                record |= {file: file.read_bytes() if file.exists() else None for file in files}
-                keep_reserve(job.reserve)
-            race.status_file.unlink()
-            for job in (race, *taken):
-                job.cancel_file.unlink(missing_ok=True)
-            for run in taken:
-                note_resumed(run, _reached(run))
-            while taken:
-                run, own = taken.popitem()
-                run.wait_in(race.id, own)
-    except BaseException:
-        undo()
-        locks.release([claim, *taken.values()])
-        raise
-    hand_over(race, claim, store=store.root, undo=undo)
-    return race
+        return outlook(spec, dataset)
+    except LimitReached as error:
+        raise LimitReached(f"{spec.strategy} on {spec.backbone}: {error.message}") from None
 
 
-def _reached(run: RunFolder) -> int | None:
-    """The epoch from whose checkpoint `run` can go on; None where it cannot."""
-    try:
-        return reached(run)
-    except GraftError:
-        return None
-
-
-def missing(race: RaceFolder) -> set[str]:
-    """Ids of the runs with which `race`, which has ended, can go on."""
-    return {row.run for row in leaderboard(race).rows if row.state in ("interrupted", "not_begun")}
-
-
-def _expected(specs: Sequence[TrainSpec], dataset: DatasetFolder, budget: float) -> Outlook:
-    """What the race is expected to take. Raises LimitReached where a run needs far more memory than it may have."""
-    found = []
-    for spec in specs:
-        try:
-            found.append(outlook(spec, dataset))
-        except LimitReached as error:
-            raise LimitReached(f"{spec.strategy} on {spec.backbone}: {error.message}") from None
-    memory = [one.memory_mb for one in found if one.memory_mb is not None]
-    return Outlook(seconds=min(budget, _sum(found) or budget), memory_mb=max(memory, default=None))
-
-
-def _sum(found: Sequence[Outlook]) -> float | None:
-    seconds = [one.seconds for one in found if one.seconds is not None]
-    return sum(seconds) if len(seconds) == len(found) else None
+def _in_sum(outlooks: Sequence[Outlook]) -> float | None:
+    seconds = [each.seconds for each in outlooks if each.seconds is not None]
+    return sum(seconds) if len(seconds) == len(outlooks) else None

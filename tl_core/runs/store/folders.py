@@ -7,7 +7,6 @@ finish        (run) skip training, export best.safetensors
 out_of_fold.npz  (run) answers of cross-validation, where there was one
 embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
 split.json    (run) in which part each picture is, from the start of the run on
-leaderboard.json  (race) how it stands, written by its worker
 result.json   (task) the answer, written last
 """
 
@@ -18,13 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tl_core import locks, settings
 from tl_core.disk import read_once, remove
 from tl_core.documents.job import needs
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.racing import Leaderboard, RaceSpec
+from tl_core.documents.racing import RaceSpec
 from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, TrainSpec
 from tl_core.documents.status import STOPPED
@@ -50,6 +49,11 @@ _DIED_WITH_CHECKPOINT = (
     DIED.removesuffix(_AGAIN) + "Go on from the last checkpoint, start it again, or finish with the best so far."
 )
 
+StartState = Literal["best", "checkpoint", "delivered", "nothing"]
+_NO_CHECKPOINT = (
+    "This run has no checkpoint to go on from: it was stopped before its first one, or learns nothing epoch by epoch. "
+    "Start it again; what is in the cache is not computed again."
+)
 UNUSABLE_CHECKPOINT = "The checkpoint of this run cannot be used, so it cannot go on: {problem} Finish it with the best so far, or start it again."
 
 
@@ -163,6 +167,7 @@ class RunFolder(JobFolder):
 
     what = "run"
     stored_in = "runs"
+    delivers_in = frozenset({"export", "evaluation"})
 
     def spec(self) -> TrainSpec:
         return self.spec_as(TrainSpec)
@@ -216,6 +221,16 @@ class RunFolder(JobFolder):
         return self.path / "best.safetensors"
 
     @property
+    def starts_from(self) -> StartState:
+        """The state that its worker starts from: the first that there is of the best state, if it is to finish with that, the checkpoint,
+        and what another run delivered."""
+        if self.finishing:
+            return "best"
+        if self.checkpoint_file.is_file():
+            return "checkpoint"
+        return "delivered" if self.start_file.is_file() else "nothing"
+
+    @property
     def start_file(self) -> Path:
         """Where it trains on from what another run delivered: the tensors of that, until it has ended well."""
         return self.path / "start.safetensors"
@@ -230,6 +245,8 @@ class RunFolder(JobFolder):
 
         try:
             return Checkpoint.read_from(self.checkpoint_file)
+        except NotFound:
+            raise NotFound(_NO_CHECKPOINT) from None
         except DocumentError as error:
             raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=error.message)) from error
 
@@ -243,7 +260,6 @@ class RunFolder(JobFolder):
 
     @property
     def finishing(self) -> bool:
-        """Whether training is to be skipped and `best` exported."""
         return self.finish_file.exists()
 
     def finish_early(self) -> bool:
@@ -288,19 +304,11 @@ class RaceFolder(JobFolder):
         runs = self.workspace_folder / RunFolder.stored_in
         return tuple(RunFolder(runs / each.run) for each in self.spec().contestants)
 
-    @property
-    def leaderboard_file(self) -> Path:
-        return self.path / "leaderboard.json"
-
-    def leaderboard(self) -> Leaderboard:
-        """As its worker wrote it last. Raises NotFound before the race has its turn, DocumentError."""
-        return Leaderboard.read(self.leaderboard_file)
-
-    def delete(self) -> None:
-        """Remove it for good, with its runs that never began; the others stay. Raises InUse, in words, while it is at work."""
-        waiting = [run for run in self.parts() if run.waits_in == self.id]
-        super().delete()
-        for run in waiting:
+    def discard(self) -> None:
+        """As that of every job; its runs that never began go with it, the others stay."""
+        never_began = [run for run in self.parts() if not run.status_file.exists()]
+        super().discard()
+        for run in never_began:
             with suppress(InUse):
                 run.delete()
 
@@ -327,16 +335,6 @@ class TaskFolder(JobFolder):
 
     def _own_name(self) -> str:
         return self.spec().title
-
-
-def carried_by(run: RunFolder) -> RaceFolder | None:
-    """The race at work of which `run` is a part; None where there is none."""
-    for spec in (run.workspace_folder / RACES).glob("*/spec.json"):
-        race = RaceFolder(spec.parent)
-        with suppress(NotFound, DocumentError):
-            if run in race.parts() and race.alive():
-                return race
-    return None
 
 
 def open_job(path: Path) -> DatasetFolder | RunFolder | RaceFolder | TaskFolder:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from tl_core import locks
 from tl_core.disk import disk_full_said, modified, vanish
 from tl_core.documents.base import Document
-from tl_core.documents.events import EVENT, Event
+from tl_core.documents.events import EVENT, Event, Stage
 from tl_core.documents.job import JobSpec, Outlook, SpecFile
 from tl_core.documents.spec import Label
 from tl_core.documents.status import Failure, State, Status
@@ -59,6 +59,8 @@ class JobFolder:
     what: ClassVar[str] = "job"
     stored_in: ClassVar[str]
     """Folder of a workspace that holds the jobs of its kind."""
+    delivers_in: ClassVar[frozenset[Stage]] = frozenset()
+    """Stages in which it writes and judges what it has learned."""
 
     @property
     def id(self) -> str:
@@ -84,6 +86,10 @@ class JobFolder:
     @property
     def status_file(self) -> Path:
         return self.path / "status.json"
+
+    @property
+    def events_file(self) -> Path:
+        return self.path / "events.jsonl"
 
     @property
     def reserve(self) -> Path:
@@ -128,8 +134,13 @@ class JobFolder:
         except (NotFound, DocumentError):
             return Outlook()
 
+    @property
+    def finishing(self) -> bool:
+        """Whether it is to deliver the best that it has, without further work."""
+        return False
+
     def finish_early(self) -> bool:
-        """Note that it is to end with what it has so far when it is run again; False where that is nothing."""
+        """Note that it is `finishing` from now on; False where it is already, or has nothing to deliver."""
         return False
 
     @property
@@ -231,13 +242,14 @@ class JobFolder:
     def _died(self) -> str:
         return DIED
 
-    def events(self, offset: int = 0) -> tuple[list[Event], int]:
-        """The events written since byte `offset`, and the offset to ask with next time.
+    def events(self, offset: int = 0, *, only: Sequence[str] = ()) -> tuple[list[Event], int]:
+        """The events written since byte `offset`, and the offset to ask with next time; `only`: of these types, which takes less time.
 
         The last line counts once its end is written. A line that a dead worker left half written is passed over.
         """
+        types = [f'"type":"{name}"'.encode() for name in only]
         try:
-            with (self.path / "events.jsonl").open("rb") as file:
+            with self.events_file.open("rb") as file:
                 file.seek(offset)
                 text = file.read()
         except FileNotFoundError:
@@ -245,6 +257,8 @@ class JobFolder:
         complete = text[: text.rfind(b"\n") + 1]
         events: list[Event] = []
         for line in complete.splitlines():
+            if types and not any(name in line for name in types):
+                continue
             with suppress(ValidationError):
                 events.append(EVENT.validate_json(line))
         return events, offset + len(complete)

@@ -105,11 +105,11 @@ def ask_about(
     dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False)
     made: list[JobFolder] = [dataset]
     try:
-        jobs.finish(dataset, on_event)
+        jobs.wait(dataset, on_event)
         spec = task(dataset)
         folder = ask(place, spec)
         made.insert(0, folder)
-        jobs.finish(folder, on_event)
+        jobs.wait(folder, on_event)
         return spec, answer.read(folder.result_file)
     finally:
         jobs.clear_away(made)
@@ -132,7 +132,7 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
         raise unknown from None
     task = ask(place, DescribeSpec(network=name))
     try:
-        jobs.finish(task, on_event)
+        jobs.wait(task, on_event)
     except UnknownName as error:
         raise UnknownName(f"{unknown.message} {error.message}") from None
     finally:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from tl_core import settings
 from tl_core.disk import appearing, in_words, spare
 from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.events import Event, Notice
-from tl_core.errors import DiskFull, DocumentError, GraftError, NotFound, memory_ran_out
+from tl_core.errors import DiskFull, DocumentError, GraftError, memory_ran_out
 from tl_core.runs.failures import disk_full
-from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT, RunFolder
+from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT, RunFolder, StartState
 from tl_core.training.loop.fit import Reached
 
 SHARE = 0.05
@@ -78,27 +78,23 @@ class Checkpoints:
         return f"No checkpoint can be written ({why}). Training goes on; if it is interrupted now, {after}."
 
 
-def read(run: RunFolder) -> Reached | None:
-    """The state from which training goes on; None where it begins.
+UNUSABLE: Mapping[StartState, str] = MappingProxyType(
+    {
+        "best": "The best state of this run cannot be used ({problem}), so it cannot be finished. Start it again.",
+        "checkpoint": UNUSABLE_CHECKPOINT,
+        "delivered": "What the run delivered that this one trains on cannot be used ({problem}). Open that run and train on from it again.",
+    }
+)
+"""What is said where the file of a state is damaged, or of another network."""
 
-    Raises:
-        NotFound, DocumentError: the checkpoint is damaged, or the best state.
-    """
-    if not run.checkpoint_file.is_file():
-        return None
-    checkpoint, best = run.checkpoint(), best_state(run)
+
+def tensors(run: RunFolder, state: StartState) -> dict[str, torch.Tensor]:
+    """The tensors of a state that `run` may start from. Raises DocumentError where its file cannot be read, for example after a power cut."""
+    file = {"best": run.best, "checkpoint": run.checkpoint_file, "delivered": run.start_file}[state]
     try:
-        return Reached(checkpoint, load_file(run.checkpoint_file), best)
+        return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=f"{error}.")) from error
-
-
-def best_state(run: RunFolder) -> dict[str, Tensor]:
-    """The tensors of best.safetensors. Raises NotFound where the file cannot be read, for example after a power cut."""
-    try:
-        return load_file(run.best)
-    except (SafetensorError, OSError) as error:
-        raise NotFound("The best state of this run is damaged, so it cannot be finished. Start it again.") from error
+        raise DocumentError(UNUSABLE[state].format(problem=f"{error}.")) from error
 
 
 def differences(before: Checkpoint, device: str) -> str | None:

@@ -168,11 +168,13 @@ def _report(
     def metrics(given: NDArray[np.floating], rows: NDArray[np.intp], folds: int | None = None) -> SplitMetrics:
         return split_metrics(given, plan.labels[rows], plan.classes, plan.groups[rows], folds)
 
-    chosen, cross_validated = learned.out_of_fold, None
+    chosen, cross_validated, val_alone = learned.out_of_fold, None, None
     if chosen is None:
         of_chosen = metrics(judged, plan.rows("val"))
     else:
         of_chosen = metrics(judged, chosen.rows, chosen.folds)
+        in_val = np.isin(chosen.rows, plan.rows("val"))
+        val_alone = float((judged[in_val].argmax(axis=1) == plan.labels[chosen.rows[in_val]]).mean())
         if chosen.nested is not None:
             # The test is one more fold.
             cross_validated = metrics(probabilities(chosen.nested), plan.rows(*SPLITS), chosen.folds + 1)
@@ -189,6 +191,7 @@ def _report(
         own_split=plan.manifest.own_splits,
         test=metrics(answered, test),
         val=of_chosen,
+        val_alone=val_alone,
         cross_validated=cross_validated,
         headline=None if plan.one_moment else "cross_validated" if few else "test",
         one_moment=plan.one_moment,

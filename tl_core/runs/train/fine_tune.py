@@ -8,26 +8,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from tl_core.disk import write_atomically
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
 from tl_core.documents.spec import Precision
-from tl_core.errors import DocumentError, DownloadFailed, ModelError, NotFound, WeightsUnavailable
+from tl_core.errors import DocumentError, DownloadFailed, ModelError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.edit import too_large
 from tl_core.models.graphs.export import exported_backbone, keep_structure
-from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT
+from tl_core.runs.store.folders import StartState
 from tl_core.runs.train import checkpoints
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train.run_features import run_features
 from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import pretrained
-from tl_core.training.loop.fit import fit, set_fitted_head
+from tl_core.training.loop.fit import Reached, fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs, torch_device
 from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.loop.steps import StateMismatch
@@ -36,9 +35,9 @@ from tl_core.training.strategies.what_learns import first_learning, learning_sta
 
 
 def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[Backbone, tuple[StageMoved, ...]]]:
-    """Train as the plan's strategy says, or load the best state of an interrupted run; the network, and how far its stages moved.
+    """Train as the plan's strategy says, from the state that the run starts from; the network, and how far its stages moved.
 
-    Training goes on from the checkpoint of the run where there is one, and leaves one after epochs.
+    The best state is loaded and not trained further. Training leaves a checkpoint after epochs.
 
     To finish an interrupted run the pretrained weights are not needed; without them, how far the stages moved is not known.
 
@@ -47,12 +46,12 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
         DeviceError: not even one image fits the device's memory.
         DiskFull: no space is left.
         ModelError: the network is too large for a bundle, gives values that are not finite, or cannot be exported.
-        NotFound, DocumentError: the saved state is damaged.
+        DocumentError: the state is damaged.
     """
     problem = too_large(plan.network)
     if problem:
         raise ModelError(problem)
-    saved = checkpoints.best_state(plan.run) if plan.run.finishing else None
+    start = plan.run.starts_from
     before: dict[str, Tensor] | None = None
     try:
         backbone = yield from built(plan)
@@ -61,32 +60,31 @@ def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple
             # Where the backbone is exported, its text is kept beside the graph.
             keep_structure(backbone, plan.weights.name, plan.spec.image_size, plan.cache)
     except (WeightsUnavailable, DownloadFailed):
-        if saved is None:
+        if start != "best":
             raise
-        # The saved state is complete without them.
+        # The best state is complete without them.
         backbone = _random(plan)
-    if saved is None:
-        if plan.spec.continues:
-            _load_start(plan, backbone)
-        yield from _take_steps(plan, backbone, pixels)
-    else:
-        backbone.load_tensors(saved)
+    if start == "best":
+        _load(plan, backbone, start)
         yield Notice(message="Finishing with the best state that training reached before it was stopped.")
+    else:
+        if plan.spec.continues:
+            # Also below a checkpoint, which holds only what learns.
+            _load(plan, backbone, "delivered")
+        yield from _take_steps(plan, backbone, pixels, start)
     learned = learning_stages(backbone, plan.strategy, plan.spec)
     return backbone, stage_movement(before, backbone, learned) if before else ()
 
 
-def _load_start(plan: Plan, backbone: Backbone) -> None:
-    """Give `backbone` what the run delivered that is continued. Raises NotFound, in words."""
+def _load(plan: Plan, backbone: Backbone, state: StartState) -> None:
+    """Give `backbone` the whole network of a state. Raises DocumentError where it cannot be used."""
+    # A bundle is written by NumPy, which gives a single number the shape (1,).
+    single = {name for name, tensor in backbone.tensors().items() if tensor.dim() == 0}
+    saved = checkpoints.tensors(plan.run, state)
     try:
-        # A bundle is written by NumPy, which gives a single number the shape (1,).
-        single = {name for name, tensor in backbone.tensors().items() if tensor.dim() == 0}
-        found = load_file(plan.run.start_file)
-        backbone.load_tensors({name: one.squeeze() if name in single else one for name, one in found.items()})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise NotFound(
-            f"What the run delivered that this one trains on cannot be used ({error}). Open that run and train on from it again."
-        ) from error
+        backbone.load_tensors({name: tensor.squeeze() if name in single else tensor for name, tensor in saved.items()})
+    except ValueError as error:
+        raise DocumentError(checkpoints.UNUSABLE[state].format(problem=error)) from error
 
 
 def built(plan: Plan) -> Generator[Event, None, Backbone]:
@@ -137,17 +135,21 @@ def _prepared_again(
     return frozen, Inputs.of_activations(features, device=torch_device(plan.spec.device))
 
 
-def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
-    """Train, from the checkpoint on where the run has one."""
+def _take_steps(
+    plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8], start: StartState
+) -> Generator[Event, None, None]:
+    """Train, from the checkpoint on where the run starts from that."""
     strategy = plan.strategy
-    reached = checkpoints.read(plan.run)
-    if reached is None:
-        frozen, inputs = yield from prepared(plan, backbone, pixels)
+    reached = None
+    if start == "checkpoint":
+        checkpoint = plan.run.checkpoint()
+        reached = Reached(checkpoint, checkpoints.tensors(plan.run, start), checkpoints.tensors(plan.run, "best"))
+        changed = checkpoints.differences(checkpoint, plan.spec.device)
+        message = f"Training goes on after epoch {checkpoint.epoch} of {checkpoint.epochs}. {changed or ''}"
+        yield Notice(message=message.rstrip())
+        frozen, inputs = yield from _prepared_again(plan, backbone, pixels, checkpoint.epoch)
     else:
-        found = reached.checkpoint
-        changed = checkpoints.differences(found, plan.spec.device)
-        yield Notice(message=f"Training goes on after epoch {found.epoch} of {found.epochs}. {changed or ''}".rstrip())
-        frozen, inputs = yield from _prepared_again(plan, backbone, pixels, found.epoch)
+        frozen, inputs = yield from prepared(plan, backbone, pixels)
 
     def thaw(first: int) -> Generator[Event, None, Inputs]:
         # Embeddings that are kept on the way are for other runs, too. Where torch computes them and not the exported graph,
@@ -175,7 +177,7 @@ def _take_steps(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
             reached=reached,
         )
     except StateMismatch as error:
-        raise DocumentError(UNUSABLE_CHECKPOINT.format(problem=error)) from error
+        raise DocumentError(checkpoints.UNUSABLE["checkpoint"].format(problem=error)) from error
 
 
 def _adapt(plan: Plan, micro_batch: int, precision: Precision) -> None:
