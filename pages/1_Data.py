@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, live, workspace
-from ui.data_page import adding, changes, dataset, dropzone, picture_map, wrong_labels
+from ui.data_page import adding, changes, dataset, dropzone, label_review, picture_map
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
@@ -49,14 +49,14 @@ with workspace.page(DATA) as here:
         if damage:
             changes.way_back(opened, damage)
         elif manifest:
-            review = wrong_labels.answer(here, opened)
+            review = label_review.answer(here, opened)
             dataset.found(opened, manifest, passed_over=["suspect_label"] if review else [])
-            to_decide = wrong_labels.to_decide(opened, manifest, review)
+            to_decide = label_review.to_decide(opened, manifest, review)
             if to_decide:
-                wrong_labels.show(here, opened, manifest, review)
+                label_review.show(here, opened, manifest, review)
             dataset.pictures(opened, manifest)
             if not to_decide:
-                wrong_labels.show(here, opened, manifest, review)
+                label_review.show(here, opened, manifest, review)
             picture_map.show(here, opened, manifest)
         elif not status.final:
             dataset.reading(opened)

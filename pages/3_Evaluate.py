@@ -4,7 +4,7 @@ import streamlit as st
 
 from ui import bundle_download, runview, why, workspace
 from ui.compare_page import choosing
-from ui.evaluate_page import breaking, failing, moved, results, story_dialog, sureness
+from ui.evaluate_page import moved, results, robustness, slices, story_dialog, sureness
 from ui.places import EVALUATE, PREDICT, PRESENT
 
 with workspace.page(EVALUATE) as here:
@@ -22,9 +22,9 @@ with workspace.page(EVALUATE) as here:
     results.matrix(result, why.of_answer)
     results.per_class(result)
     results.worst(result, why.of_answer)
-    failing.show(here, result)
+    slices.show(here, result)
     sureness.show(result)
-    breaking.show(here, result)
+    robustness.show(here, result)
     moved.show(result)
     bundle_download.take_home(run)
     why.show(here, run)

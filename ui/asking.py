@@ -1,4 +1,4 @@
-"""Small questions on a page: the one that was asked last, its progress, and why it failed."""
+"""Tasks on a page: a button that asks one, its progress, why it failed, and the folder with its answer."""
 
 from __future__ import annotations
 
@@ -8,71 +8,80 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from tl_core.documents.tasks import Answer, Task, TaskSpec
+from tl_core.documents.tasks import Task, TaskSpec
 from tl_core.errors import GraftError
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.tasks.ask import ask
+from tl_core.runs.tasks.ask import ask, folder_of
 from ui import live
 from ui.actions import check_start
 from ui.words import plain
 
 Asked = TypeVar("Asked", bound=Task)
-Answered = TypeVar("Answered", bound=Answer)
 
 
-def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> TaskFolder | None:
-    """The newest question of that kind whose spec is `wanted`; it is found again after a reload."""
-    for question in workspace.tasks():
-        spec = _spec(str(question.path), question.created)
-        if isinstance(spec, kind) and wanted(spec):
-            return question
-    return None
+def panel(
+    workspace: Workspace,
+    spec: TaskSpec,
+    label: str,
+    *,
+    intro: str = "",
+    task: TaskFolder | None = None,
+    again: bool = False,
+    prepare: Callable[[], None] = lambda: None,
+    **button: Any,
+) -> TaskFolder | None:
+    """Draw a button called `label` that asks `spec`, then its progress, or why it failed. The task's folder once the answer is there.
+
+    `intro` is the text above the button. `task` is the folder where the answer may lie already, if that is not the one of `spec`. `again`: the
+    button stays beside an answer. `prepare` is called when the button is pressed, before the task is asked. `button`: as `st.button`.
+    """
+    task = task or folder_of(workspace, spec)
+    state = task.status().state if task.exists else "cancelled"
+    at_work = watched(task)
+    if again or not (at_work or state == "succeeded"):
+        if intro:
+            st.markdown(intro)
+        st.button(label, on_click=put, args=(workspace, spec, prepare), disabled=at_work, **button)
+    return task if state == "succeeded" else None
 
 
-@st.cache_data(max_entries=1000, show_spinner=False)
-def _spec(path: str, created: float) -> TaskSpec | None:
-    del created
-    try:
-        return TaskFolder(Path(path)).spec()
-    except GraftError:
-        return None
+def watched(task: TaskFolder) -> bool:
+    """Whether `task` is at work; draws its progress with Cancel, or why it failed."""
+    if not task.exists:
+        return False
+    status = task.status()
+    if not status.final:
+        live.watch([task])
+    elif status.failure:
+        st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
+        live.log(task)
+    return not status.final
 
 
-def put(workspace: Workspace, spec: TaskSpec) -> None:
+def put(workspace: Workspace, spec: TaskSpec, prepare: Callable[[], None] = lambda: None) -> None:
     """Ask, from a button; why it cannot be asked is shown in a corner of the page."""
     try:
         check_start(workspace)
+        prepare()
         ask(workspace, spec)
     except GraftError as error:
         st.toast(plain(error.message, longest=400), icon=":material/error:")
 
 
-def button(workspace: Workspace, spec: TaskSpec, question: TaskFolder | None, label: str, **more: Any) -> None:
-    """A button that asks `spec`; disabled while `question`, the one that was asked last, is being answered."""
-    st.button(
-        label,
-        on_click=put,
-        args=(workspace, spec),
-        disabled=question is not None and not question.status().final,
-        **more,
-    )
+def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> TaskFolder | None:
+    """The newest task of that kind whose spec is `wanted`, where several would answer what the page asks."""
+    for task in workspace.tasks():
+        spec = _spec(str(task.path), task.created)
+        if isinstance(spec, kind) and wanted(spec):
+            return task
+    return None
 
 
-def answered(question: TaskFolder | None, document: type[Answered]) -> Answered | None:
-    """The answer to `question` once it is there; until then its progress, or why it failed, is drawn."""
-    return None if working(question) or question is None else question.answer(document)
-
-
-def working(question: TaskFolder | None) -> bool:
-    """Whether `question` is being answered; draws its progress with Cancel, or why it failed."""
-    if question is None:
-        return False
-    status = question.status()
-    if not status.final:
-        live.watch([question])
-        return True
-    if status.failure:
-        st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
-        live.log(question)
-    return False
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _spec(path: str, created: float) -> TaskSpec | None:
+    del created  # part of the cache's key
+    try:
+        return TaskFolder(Path(path)).spec()
+    except GraftError:
+        return None

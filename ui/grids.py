@@ -111,7 +111,7 @@ def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
             # Deleted since, or still being written: its place stays empty until its time changes.
             continue
         sheet.paste(square, (place * (_TILE + _GAP), 0))
-    return _encoded(sheet)
+    return png(sheet)
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
@@ -119,10 +119,11 @@ def _enlarged(name: str, moment: float) -> bytes | None:
     """PNG of a picture that is too small to be seen, enlarged; None where it is large enough."""
     del moment  # part of the cache's key
     with Image.open(name) as image:
-        return _encoded(enlarged(image.convert("RGB"), below=_SMALL)) if max(image.size) < _SMALL else None
+        return png(enlarged(image.convert("RGB"), below=_SMALL)) if max(image.size) < _SMALL else None
 
 
-def _encoded(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
+    """`image` as a PNG file, which takes little time and some more bytes than it could have."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -7,7 +7,6 @@ classifier takes fewer pictures at once, and one workspace at a time asks such a
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -109,15 +108,15 @@ class _UntilThen:
     end: float
     """On the clock `time.monotonic`, seconds."""
 
-    def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]:
+    def run(self, outputs: Sequence[str], batch: NDArray[np.uint8], *, last: bool) -> list[NDArray[np.float32]]:
         """As `OnnxSession.run`. Raises BundleError also where the time is up."""
         if not len(batch):
             # This gives back memory, which takes no time.
-            return self.session.run(output, batch, last=last)
+            return self.session.run(outputs, batch, last=last)
         left = self.end - time.monotonic()
         if left <= 0:
             raise too_long(_LONGEST, len(batch))
-        return self.session.run(output, batch, last=last, longest=left)
+        return self.session.run(outputs, batch, last=last, longest=left)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
@@ -220,7 +219,7 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
                     raise _late()
                 content = read_bytes(source)
                 made = pool.make_input(content, size, interpolation, shown=_SIDE)
-                shown[content] = (made.shown, _png(made.pixels))
+                shown[content] = (made.shown, grids.png(Image.fromarray(made.pixels)))
                 return made.pixels
 
             # The threshold may have changed since the classifier was opened.
@@ -256,12 +255,6 @@ def asked_alone(run: RunFolder) -> Iterator[Predictor]:
         with _open(run) as opened:
             bundle = replace(opened.bundle, info=read_info(run.bundle / INFO))
             yield Predictor(bundle, _UntilThen(opened.session, time.monotonic() + _LONGEST), batch=opened.batch)
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _late() -> UnreadableImage:

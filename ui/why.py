@@ -7,8 +7,7 @@ run learned from. The session holds which picture it is about, so that the dialo
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from tl_core.documents.report import ImageAnswer
 from tl_core.documents.tasks import BROUGHT, EvidenceSpec, PictureEvidence
 from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.evaluation.metrics import probabilities
-from tl_core.evaluation.nearest import Near, nearest
+from tl_core.evaluation.nearest import nearest
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Workspace, new_id
 from tl_core.runs.tasks.subject import task_about
 from tl_core.serving import heatmaps
 from tl_core.serving.bundle_files import INFO
@@ -57,8 +57,27 @@ _KEY = "why"
 
 
 @dataclass
+class _Look:
+    """What was found out about the picture."""
+
+    picture: Image.Image
+    """As it is shown."""
+    pixels: NDArray[np.uint8]
+    """The input of the network."""
+    likely: NDArray[np.float64]
+    """The probability of each class."""
+    embedding: NDArray[np.float32]
+    evidence: dict[int, NDArray[np.float32]]
+    """By class; where it takes a job, of no class until that was asked."""
+    hidden: dict[tuple[str, ...], NDArray[np.float64]] = field(default_factory=dict)
+    """The probabilities with parts hidden."""
+    near: list[tuple[int, float]] | None = None
+    """Rows of the most similar pictures that were learned from, each with its cosine; None as long as the embeddings are not kept."""
+
+
+@dataclass
 class _Asked:
-    """A picture, and what was found out about it."""
+    """The picture that the dialog is about."""
 
     run: str
     name: str
@@ -69,20 +88,13 @@ class _Asked:
     shown: bytes = b""
     """Of a picture that somebody brought, a small copy, and the input of the network as a PNG."""
     given: bytes = b""
-    picture: Image.Image | None = None
-    """As it is shown."""
-    pixels: NDArray[np.uint8] | None = None
-    """The input of the network."""
-    likely: NDArray[np.float64] | None = None
-    """The probability of each class."""
-    embedding: NDArray[np.float32] | None = None
-    evidence: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    """By class, as far as it is known."""
-    hidden: dict[tuple[str, ...], NDArray[np.float64]] = field(default_factory=dict)
-    """The probabilities with parts hidden."""
-    near: list[tuple[int, Near]] | None = None
-    """Rows of the most similar pictures that were learned from."""
-    question: EvidenceSpec | None = None
+    staged: str = field(default_factory=new_id)
+    """Name of the staging folder in which a job finds the picture that somebody brought."""
+    look: _Look | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.run}-{self.row}-{self.name}"
 
 
 def of_answer(result: Result, answer: ImageAnswer) -> None:
@@ -114,49 +126,49 @@ def _body(here: Here, run: RunFolder, asked: _Asked) -> None:
     dataset = pictures_of(run, here.workspace)
     try:
         info = read_info(run.bundle / INFO)
-        _look(run, dataset, info, asked)
+        look = asked.look = asked.look or _looked(run, dataset, info, asked)
     except (GraftError, OSError) as error:
-        said = error.message if isinstance(error, GraftError) else "This run has no bundle any more."
-        st.error(plain(said, longest=400), icon=":material/error:")
+        reason = error.message if isinstance(error, GraftError) else "This run has no bundle any more."
+        st.error(plain(reason, longest=400), icon=":material/error:")
         return
-    assert asked.likely is not None
-    options = _offered(asked)
+    options = _offered(asked, look)
     label = st.selectbox(
         "Evidence for",
         options,
-        format_func=lambda index: _option(info.classes[index], index, asked),
-        key=f"why-class-{asked.run}-{asked.row}-{asked.name}",
+        format_func=lambda index: _option(info.classes[index], index, asked, look),
+        key=f"why-class-{asked.key}",
     )
     left, right = st.columns(2, gap="medium")
     with left:
-        found = _evidence(here, run, info, asked, label, options)
-        _heat(info, asked, label, found)
+        evidence = _evidence(here, run, asked, look, label, options, by_gradients=not heatmaps.linear(info))
+        _heat(info, asked, look, label, evidence)
     with right:
-        _hiding(run, info, asked, label, found)
-    _similar(run, dataset, info, asked)
+        _hiding(run, info, asked, look, label, evidence)
+    _similar(run, dataset, asked, look)
 
 
-def _look(run: RunFolder, dataset: DatasetFolder | None, info: BundleInfo, asked: _Asked) -> None:
-    """Decode the picture and ask the network about it, once."""
-    if asked.likely is not None:
-        return
-    if asked.row is not None:
-        if dataset is None:
-            raise NotFound("The data set was deleted, so its pictures cannot be shown.")
-        entry = dataset.manifest().images[asked.row]
-        asked.pixels = read_copy(dataset.path, entry, info.image_size, info.interpolation)
-        source: Path | io.BytesIO = dataset.image(entry)
-    else:
+def _looked(run: RunFolder, dataset: DatasetFolder | None, info: BundleInfo, asked: _Asked) -> _Look:
+    """Decode the picture and ask the network about it.
+
+    Raises:
+        GraftError: the picture or the classifier is gone or damaged, or others are asking.
+        OSError: the bundle is gone.
+    """
+    if asked.row is None:
+        source: Path | io.BytesIO = io.BytesIO(asked.shown)
         with Image.open(io.BytesIO(asked.given)) as image:
-            asked.pixels = np.array(image)
-        source = io.BytesIO(asked.shown)
+            pixels = np.array(image)
+    elif dataset is None:
+        raise NotFound("The data set was deleted, so its pictures cannot be shown.")
+    else:
+        entry = dataset.manifest().images[asked.row]
+        source = dataset.image(entry)
+        pixels = read_copy(dataset.path, entry, info.image_size, info.interpolation)
     with Image.open(source) as image:
-        asked.picture = _fitted(image.convert("RGB"))
+        picture = _fitted(image.convert("RGB"))
     with prediction.asked_alone(run) as model:
-        asked.embedding = model.embeddings(asked.pixels[None])[0]
-        if heatmaps.linear(info):
-            asked.evidence = dict(enumerate(model.evidence(asked.pixels)))
-        asked.likely = probabilities(model.logits(asked.pixels[None]))[0]
+        insight = model.insight(pixels)
+    return _Look(picture, pixels, insight.probabilities, insight.embedding, dict(enumerate(insight.evidence)))
 
 
 def _fitted(image: Image.Image) -> Image.Image:
@@ -167,84 +179,67 @@ def _fitted(image: Image.Image) -> Image.Image:
     return sharp.resize((max(1, round(sharp.width * scale)), max(1, round(sharp.height * scale))), method)
 
 
-def _offered(asked: _Asked) -> list[int]:
+def _offered(asked: _Asked, look: _Look) -> list[int]:
     """The class of the answer, the true one, and the next likely ones."""
-    assert asked.likely is not None
-    best = [int(index) for index in np.argsort(-asked.likely, kind="stable")[:_OFFERED]]
-    truth = [] if asked.truth is None or asked.truth in best else [asked.truth]
-    return [best[0], *truth, *best[1:]]
+    best = np.argsort(-look.likely, kind="stable")[:_OFFERED].tolist()
+    truth = [] if asked.truth is None else [asked.truth]
+    return list(dict.fromkeys([best[0], *(label for label in truth if label not in best), *best]))
 
 
-def _option(name: str, index: int, asked: _Asked) -> str:
-    assert asked.likely is not None
-    roles = [
-        word
-        for word, holds in (("its answer", index == int(asked.likely.argmax())), ("true", index == asked.truth))
-        if holds
-    ]
-    return f"{short(name, longest=40)}, {percent(float(asked.likely[index]))}" + (
-        f" ({', '.join(roles)})" if roles else ""
-    )
+def _option(name: str, index: int, asked: _Asked, look: _Look) -> str:
+    """A class with its probability, and whether it is the answer or the true one."""
+    roles = {"its answer": index == look.likely.argmax(), "true": index == asked.truth}
+    named = ", ".join(role for role, holds in roles.items() if holds)
+    return f"{short(name, longest=40)}, {percent(float(look.likely[index]))}" + (f" ({named})" if named else "")
 
 
 def _evidence(
-    here: Here, run: RunFolder, info: BundleInfo, asked: _Asked, label: int, options: Sequence[int]
+    here: Here, run: RunFolder, asked: _Asked, look: _Look, label: int, options: Sequence[int], *, by_gradients: bool
 ) -> NDArray[np.float32] | None:
     """The evidence for the class; where it takes a job, the job's button or progress is drawn until it is there."""
-    if label in asked.evidence:
-        return asked.evidence[label]
-    if heatmaps.linear(info):
-        return None
-    if asked.row is not None and asked.question is None:
-        asked.question = task_about(run, EvidenceSpec, row=asked.row, classes=tuple(options))
-    question = asking.latest(here.workspace, EvidenceSpec, lambda spec: spec == asked.question)
-    answer = asking.answered(question, PictureEvidence)
-    if answer is not None:
-        asked.evidence = {one.label: np.array(one.positions, dtype=np.float32) for one in answer.classes}
-        return asked.evidence.get(label)
-    st.button(
-        "Look for the evidence",
-        key="why-ask",
-        icon=":material/troubleshoot:",
-        on_click=_ask,
-        args=(here, run, asked, tuple(options)),
-        disabled=question is not None and not question.status().final,
-        help="It takes gradients through the network: some seconds",
-    )
-    return None
+    if by_gradients and label not in look.evidence:
+        staged = asked.staged if asked.row is None else None
+        task = asking.panel(
+            here.workspace,
+            task_about(run, EvidenceSpec, row=asked.row, brought=staged, classes=tuple(options)),
+            "Look for the evidence",
+            prepare=lambda: _stage(here.workspace, asked),
+            key="why-ask",
+            icon=":material/troubleshoot:",
+            help="It takes gradients through the network: some seconds",
+        )
+        answer = task.answer(PictureEvidence) if task else None
+        for each in answer.classes if answer else ():
+            look.evidence[each.label] = np.array(each.positions, dtype=np.float32)
+    return look.evidence.get(label)
 
 
-def _ask(here: Here, run: RunFolder, asked: _Asked, options: tuple[int, ...]) -> None:
+def _stage(workspace: Workspace, asked: _Asked) -> None:
+    """Lay a picture that somebody brought where the job finds it."""
     if asked.row is None:
-        folder = here.workspace.staging()
-        (folder / BROUGHT).write_bytes(asked.given)
-        asked.question = task_about(run, EvidenceSpec, brought=folder.name, classes=options)
-    assert asked.question is not None
-    asking.put(here.workspace, asked.question)
+        (workspace.staging(asked.staged) / BROUGHT).write_bytes(asked.given)
 
 
-def _heat(info: BundleInfo, asked: _Asked, label: int, found: NDArray[np.float32] | None) -> None:
+def _heat(info: BundleInfo, asked: _Asked, look: _Look, label: int, evidence: NDArray[np.float32] | None) -> None:
     """The picture with the heat of the class over it."""
-    assert asked.picture is not None
     name = info.classes[label]
-    if found is None:
-        _image(asked.picture, asked.name)
+    hot = (
+        None if evidence is None else heatmaps.heat(evidence, *look.picture.size, heatmaps.margins(info, len(evidence)))
+    )
+    peak = None if hot is None else heatmaps.peak_of(hot)
+    if hot is None or peak is None:
+        _image(look.picture, asked.name)
+        if hot is not None:
+            st.caption(f"No part speaks for {plain(name)} more than for the other classes.")
         return
-    hot = heatmaps.heat(found, *asked.picture.size, heatmaps.margins(info, len(found)))
-    peak = heatmaps.peak_of(hot)
-    if peak is None:
-        _image(asked.picture, asked.name)
-        st.caption(f"No part speaks for {plain(name)} more than for the other classes.")
-        return
-    drawn = heatmaps.overlay(asked.picture, hot)
+    drawn = heatmaps.overlay(look.picture, hot)
     place = f"{percent(peak.x)} from the left and {percent(peak.y)} from the top"
     over = st.toggle("Heat over the picture", value=True, key="why-over")
-    spoken = f"{asked.name}: most of the evidence for {short(name)} lies {place}"
-    _image(drawn if over else asked.picture, spoken)
+    _image(drawn if over else look.picture, f"{asked.name}: most of the evidence for {short(name)} lies {place}")
     st.caption(_MEANS)
     st.download_button(
         "Save as PNG",
-        _png(drawn),
+        grids.png(drawn),
         file_name=f"why-{file_stem(Path(asked.name).stem)}-{file_stem(name)}.png",
         mime="image/png",
         icon=":material/download:",
@@ -253,123 +248,110 @@ def _heat(info: BundleInfo, asked: _Asked, label: int, found: NDArray[np.float32
     )
 
 
-def _hiding(run: RunFolder, info: BundleInfo, asked: _Asked, label: int, found: NDArray[np.float32] | None) -> None:
+def _hiding(
+    run: RunFolder, info: BundleInfo, asked: _Asked, look: _Look, label: int, evidence: NDArray[np.float32] | None
+) -> None:
     """The picture with parts hidden, and what the network says then."""
-    assert asked.picture is not None
-    assert asked.pixels is not None
-    assert asked.likely is not None
-    hottest = found is not None and bool((found > 0).any())
+    hottest = [_HOTTEST] if evidence is not None and (evidence > 0).any() else []
     chosen = st.pills(
         "Hide parts and ask again",
-        [*([_HOTTEST] if hottest else []), *_CELLS],
+        [*hottest, *_CELLS],
         selection_mode="multi",
-        default=[_HOTTEST] if hottest else [],
+        default=hottest,
         wrap=True,
-        key=f"why-hide-{asked.run}-{asked.row}-{asked.name}-{hottest}",
+        key=f"why-hide-{asked.key}-{len(hottest)}",
     )
-    shown = heatmaps.hidden(np.asarray(asked.picture), _where(chosen, info, found, *asked.picture.size))
+    shown = heatmaps.hidden(np.asarray(look.picture), _where(chosen, info, evidence, *look.picture.size))
     _image(_with_grid(Image.fromarray(shown)), f"{asked.name}; hidden: {', '.join(chosen).lower() or 'nothing'}")
-    before = float(asked.likely[label])
     if not chosen:
         st.caption(
             "Choose the hottest part, or cells of the grid: they get the mean colour of the picture, and it is asked again."
         )
         return
-    key = (*(chosen if _HOTTEST not in chosen else [*chosen, str(label)]),)
-    if key not in asked.hidden:
-        covered = heatmaps.hidden(asked.pixels, _where(chosen, info, found, info.image_size, info.image_size))
+    key = (*chosen, str(label) if _HOTTEST in chosen else "")
+    if key not in look.hidden:
+        covered = heatmaps.hidden(look.pixels, _where(chosen, info, evidence, info.image_size, info.image_size))
         try:
             with prediction.asked_alone(run) as model:
-                asked.hidden[key] = probabilities(model.logits(covered[None]))[0]
+                look.hidden[key] = probabilities(model.logits(covered[None]))[0]
         except GraftError as error:
             st.warning(plain(error.message, longest=400), icon=":material/hourglass_empty:")
             return
-    after = asked.hidden[key]
-    st.markdown(f"**{percent(before)} {plain(info.classes[label])}; with this hidden {percent(float(after[label]))}.**")
+    before, after = look.likely, look.hidden[key]
+    st.markdown(
+        f"**{percent(float(before[label]))} {plain(info.classes[label])}; with this hidden {percent(float(after[label]))}.**"
+    )
     best = int(after.argmax())
-    if best != int(asked.likely.argmax()):
+    if best != before.argmax():
         st.markdown(f"Then it says **{plain(info.classes[best])}**, {percent(float(after[best]))}.")
     st.caption("A picture with a part in one colour is like none that it learned from, so a small change means little.")
 
 
+def _boxes(width: int, height: int) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
+    """Each cell with its left, upper, right and lower edge, in a picture of that size."""
+    columns, rows = (np.linspace(0, side, _GRID + 1).round().astype(int).tolist() for side in (width, height))
+    for number, cell in enumerate(_CELLS):
+        row, column = divmod(number, _GRID)
+        yield cell, (columns[column], rows[row], columns[column + 1], rows[row + 1])
+
+
 def _where(
-    chosen: Sequence[str], info: BundleInfo, found: NDArray[np.float32] | None, width: int, height: int
+    chosen: Sequence[str], info: BundleInfo, evidence: NDArray[np.float32] | None, width: int, height: int
 ) -> NDArray[np.bool_]:
     """The places (height, width) of the parts that are `chosen`."""
     where = np.zeros((height, width), dtype=bool)
-    if _HOTTEST in chosen and found is not None:
-        where |= heatmaps.heat(found, width, height, heatmaps.margins(info, len(found))) >= heatmaps.HOT
-    rows, columns = (np.linspace(0, side, _GRID + 1).round().astype(int) for side in (height, width))
-    for number, cell in enumerate(_CELLS):
-        if cell in chosen:
-            row, column = divmod(number, _GRID)
-            where[rows[row] : rows[row + 1], columns[column] : columns[column + 1]] = True
+    if _HOTTEST in chosen and evidence is not None:
+        where |= heatmaps.heat(evidence, width, height, heatmaps.margins(info, len(evidence))) >= heatmaps.HOT
+    for cell, (left, upper, right, lower) in _boxes(width, height):
+        where[upper:lower, left:right] |= cell in chosen
     return where
 
 
 def _with_grid(picture: Image.Image) -> Image.Image:
-    """`picture` with the lines and names of its cells."""
+    """`picture` with the edges and names of its cells."""
     draw = ImageDraw.Draw(picture)
-    for number in range(1, _GRID):
-        across, down = picture.width * number / _GRID, picture.height * number / _GRID
-        for line in ((across, 0, across, picture.height), (0, down, picture.width, down)):
-            draw.line(line, fill=(0, 0, 0), width=3)
-            draw.line(line, fill=(255, 255, 255), width=1)
-    for number, cell in enumerate(_CELLS):
-        row, column = divmod(number, _GRID)
-        place = (picture.width * column / _GRID + 6, picture.height * row / _GRID + 4)
-        draw.text(place, cell, fill=(255, 255, 255), font_size=28, stroke_width=2, stroke_fill=(0, 0, 0))
+    # The black edges first: each box shares its edges with others.
+    for colour, width in (("black", 3), ("white", 1)):
+        for _, box in _boxes(*picture.size):
+            draw.rectangle(box, outline=colour, width=width)
+    for cell, (left, upper, _, _) in _boxes(*picture.size):
+        draw.text((left + 6, upper + 4), cell, fill="white", font_size=28, stroke_width=2, stroke_fill="black")
     return picture
 
 
-def _similar(run: RunFolder, dataset: DatasetFolder | None, info: BundleInfo, asked: _Asked) -> None:
+def _similar(run: RunFolder, dataset: DatasetFolder | None, asked: _Asked, look: _Look) -> None:
     """The most similar pictures that the run learned from, while the data set is there."""
     st.markdown("**The most similar pictures that it learned from**")
     if dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be shown.")
         return
-    if asked.near is None:
-        asked.near = _nearest(run, asked)
-    if asked.near is None:
+    look.near = look.near or _nearest(run, look)
+    if look.near is None:
         st.caption("What its network makes of them is not kept yet. “Look where it fails” on Evaluate computes it.")
         return
-    manifest = dataset.manifest()
-    groups: dict[str, int] = {}
-    with suppress(GraftError):  # a run of an earlier version has kept no groups
-        groups = SplitRecord.read(run.split_file).group_of
-    own = None if asked.row is None else groups.get(manifest.images[asked.row].sha256)
-    paths, captions = [], []
-    for row, near in asked.near:
-        image = manifest.images[row]
-        same = own is not None and groups.get(image.sha256) == own
-        paths.append(dataset.thumbnail(image))
-        captions.append(
-            f"**{plain(manifest.classes[image.label], longest=24)}** {near.similarity:.2f}"
-            + (", of the same group" if same else "")
-        )
-    grids.grid(paths, captions, key="why-near", page_size=_NEAREST, tile=96)
+    manifest, groups = dataset.manifest(), SplitRecord.read(run.split_file).group_of
+    group = None if asked.row is None else groups.get(manifest.images[asked.row].sha256)
+    images = [manifest.images[row] for row, _ in look.near]
+    captions = [
+        f"**{plain(manifest.classes[image.label], longest=24)}** {similarity:.2f}"
+        + (", of the same group" if group is not None and groups.get(image.sha256) == group else "")
+        for image, (_, similarity) in zip(images, look.near, strict=True)
+    ]
+    grids.grid(list(map(dataset.thumbnail, images)), captions, key="why-near", page_size=_NEAREST, tile=96)
     st.caption("By the cosine of their embeddings, the features before the last layer: 1 is the same direction.")
 
 
-def _nearest(run: RunFolder, asked: _Asked) -> list[tuple[int, Near]] | None:
+def _nearest(run: RunFolder, look: _Look) -> list[tuple[int, float]] | None:
     """Rows of the manifest with their similarity; None where the embeddings are not kept."""
-    assert asked.embedding is not None
     try:
-        kept = run.embeddings()
+        embeddings = run.embeddings()
     except (NotFound, DocumentError):
         return None
-    judged = np.array([answer.row for answer in run.report().answers], dtype=np.int64)
-    learned = np.flatnonzero(~np.isin(kept.rows, judged))
-    found = nearest(asked.embedding, kept.vectors[learned], _NEAREST)
-    return [(int(kept.rows[learned[near.row]]), near) for near in found]
+    learned = np.flatnonzero(~np.isin(embeddings.rows, [answer.row for answer in run.report().answers]))
+    near = nearest(look.embedding, embeddings.vectors[learned], _NEAREST)
+    return [(int(embeddings.rows[learned[each.row]]), each.similarity) for each in near]
 
 
 def _image(image: Image.Image, alt: str) -> None:
     width = round(image.width * _SHOWN / max(image.size))
-    st.image(_png(image), width=max(1, width), output_format="PNG", alt=short(alt, longest=200))
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    st.image(grids.png(image), width=max(1, width), output_format="PNG", alt=short(alt, longest=200))

@@ -26,7 +26,7 @@ def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> N
 
 def test_what_is_looked_into_has_the_chosen_weights(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[TaskSpec] = []
-    monkeypatch.setattr(asking, "put", lambda workspace, spec: asked.append(spec))
+    monkeypatch.setattr(asking, "ask", lambda workspace, spec: asked.append(spec))
     app = open_page("pages/6_Ideas.py", dataset=records.dataset(records.workspace()).id)
     app.session_state["backbone"] = "vit_b_16"
     app.session_state["weights-vit_b_16"] = "IMAGENET1K_SWAG_E2E_V1"

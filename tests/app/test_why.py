@@ -64,7 +64,7 @@ def test_the_most_similar_pictures_are_those_that_were_learned_from(open_page: O
     vectors = np.array([[1, 1, 1] if row in tested else [1, 0.02 * row, 0] for row in rows])
     Embeddings.of(rows, vectors).write(run.embeddings_file)
     app = ask_why(open_page("pages/3_Evaluate.py", run=run.id))
-    near = app.session_state["why"].near
+    near = app.session_state["why"].look.near
     assert len(near) == 5
     assert not tested & {row for row, _ in near}
     assert "is not kept yet" not in text(app)
@@ -77,7 +77,7 @@ def test_a_picture_that_was_brought_is_explained_after_its_data_set_is_gone(open
     assert selected(app)[0].startswith("red, ")
     assert "**99.9" in text(app)
     assert "The data set was deleted" in text(app)
-    assert app.session_state["why"].evidence[0].shape == (8, 8)
+    assert app.session_state["why"].look.evidence[0].shape == (8, 8)
 
 
 def test_hiding_all_cells_of_the_grid_hides_what_decides(open_page: Open, run: RunFolder) -> None:
@@ -85,7 +85,7 @@ def test_hiding_all_cells_of_the_grid_hides_what_decides(open_page: Open, run: R
     cells = next(pills for pills in app.get("button_group") if "Hide parts" in pills.label)
     app = cells.set_value(["A1", "B1"]).run()
     assert not app.exception
-    assert ("A1", "B1") in app.session_state["why"].hidden
+    assert ("A1", "B1", "") in app.session_state["why"].look.hidden
     cells = next(pills for pills in app.get("button_group") if "Hide parts" in pills.label)
     assert "with this hidden" not in text(cells.set_value([]).run())
 
@@ -96,7 +96,7 @@ def test_other_networks_take_a_job_which_gets_the_picture_in_a_file_of_its_own(
     info = read_info(run.bundle / INFO).model_copy(update={"linear_on_pooled": False})
     info.write(run.bundle / INFO)
     put: list[EvidenceSpec] = []
-    monkeypatch.setattr(asking, "put", lambda workspace, spec: put.append(spec))
+    monkeypatch.setattr(asking, "ask", lambda workspace, spec: put.append(spec))
     app = ask_why(bring(open_page("pages/4_Predict.py", run=run.id), red()))
     button = next(each for each in app.button if each.label == "Look for the evidence")
     app = button.click().run()

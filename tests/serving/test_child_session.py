@@ -90,7 +90,7 @@ def test_an_operator_that_takes_too_much_memory_to_work_is_refused(bundle: Bundl
     session = ChildSession()
     session.open(spoilt(bundle, greedy_inside), ENDS)
     with pytest.raises(BundleError, match="more memory"):
-        session.run("logits", PICTURES, last=True)
+        session.run(["logits"], PICTURES, last=True)
 
 
 def test_a_small_graph_that_takes_for_ever_to_open_is_stopped_within_seconds(
@@ -107,7 +107,7 @@ def test_an_operator_that_takes_for_ever_is_stopped(bundle: Bundle) -> None:
     def answer() -> None:
         # Where the machine is slow, opening takes too long already.
         session.open(path, ENDS)
-        session.run("logits", PICTURES, last=True)
+        session.run(["logits"], PICTURES, last=True)
 
     session, path = ChildSession(longest=0.2), spoilt(bundle, endless_inside)
     with pytest.raises(BundleError, match=r"more than 0\.2 s"):
@@ -117,23 +117,23 @@ def test_an_operator_that_takes_for_ever_is_stopped(bundle: Bundle) -> None:
 def test_a_process_that_was_killed_is_replaced(bundle: Bundle) -> None:
     session = ChildSession()
     session.open(bundle.onnx, ENDS)
-    before = session.run("logits", PICTURES, last=True)
+    before = session.run(["logits"], PICTURES, last=True)
     killed = session._child.pid
     os.kill(killed, signal.SIGKILL)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
-    assert np.array_equal(session.run("logits", PICTURES, last=True), before)
+    assert np.array_equal(session.run(["logits"], PICTURES, last=True), before)
     assert session._child.pid != killed
 
 
 def test_a_graph_that_was_refused_is_not_run_and_no_other_in_its_place(bundle: Bundle) -> None:
     session = ChildSession()
     with pytest.raises(BundleError, match="not opened"):
-        session.run("logits", PICTURES, last=True)
+        session.run(["logits"], PICTURES, last=True)
     session.open(bundle.onnx, ENDS)
     with pytest.raises(BundleError, match="versions"):
         session.open(spoilt(bundle, old_operators), ENDS)
     with pytest.raises(BundleError, match="not opened"):
-        session.run("logits", PICTURES, last=True)
+        session.run(["logits"], PICTURES, last=True)
 
 
 def test_the_process_ends_with_the_classifier(bundle: Bundle) -> None:

@@ -164,7 +164,7 @@ def test_a_graph_that_takes_for_ever_is_stopped(bundle: Bundle, known_beforehand
     path.write_bytes(model.SerializeToString())
     picture = np.zeros((1, SIZE, SIZE, 3), dtype=np.uint8)
     with pytest.raises(BundleError, match=r"took more than 0\.2 s for 1"):
-        OnnxSession(path).run("logits", picture, last=True, longest=0.2)
+        OnnxSession(path).run(["logits"], picture, last=True, longest=0.2)
 
 
 def test_one_picture_object_may_stand_in_many_places(bundle: Bundle, tmp_path: Path) -> None:

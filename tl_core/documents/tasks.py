@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.judgements import Growth, JudgedBy, Lookalikes, Slice, SuspectLabel
+from tl_core.documents.judgements import SIGNIFICANT, Growth, JudgedBy, Lookalikes, Slice, SuspectLabel
 from tl_core.documents.options import DEFAULT_NETWORK, Device
 from tl_core.documents.report import Accuracy
 from tl_core.documents.spec import Queue, TrainSpec
@@ -371,6 +371,11 @@ class Effect(Record):
     said: tuple[int, ...]
     """The class that the example is taken for as it is, and at each strength."""
 
+    @property
+    def costly(self) -> bool:
+        """Whether it costs something at its strongest that chance does not explain."""
+        return self.p_value < SIGNIFICANT and self.strengths[-1].drop > 0
+
 
 class Robustness(Answer):
     """How a classifier answers its test pictures once they are changed."""
@@ -386,6 +391,10 @@ class Robustness(Answer):
     hurt_most: tuple[str, ...]
     """The corruptions that cost the most at their strongest, the worst first: that with the largest drop, and those that a paired test
     cannot tell from it. Empty where chance explains every drop."""
+
+    def effect(self, corruption: str) -> Effect:
+        """What the corruption of that name does."""
+        return next(effect for effect in self.effects if effect.corruption == corruption)
 
 
 class RobustnessSpec(RunTask):

@@ -66,8 +66,7 @@ def hurt_most(
     These are the one with the largest drop of those that chance does not explain, and the others of those that the exact paired test,
     corrected for their number, cannot tell from it. Empty where chance explains all. `corrupted`, `truth` and `groups` as for `effects`.
     """
-    costly = [effect for effect in found if effect.p_value < LEVEL and effect.strengths[-1].drop > 0]
-    costly.sort(key=lambda effect: -effect.strengths[-1].drop)
+    costly = sorted((effect for effect in found if effect.costly), key=lambda effect: -effect.strengths[-1].drop)
     if not costly:
         return ()
     worst, *others = (effect.corruption for effect in costly)

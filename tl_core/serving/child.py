@@ -61,10 +61,9 @@ def main() -> None:
                 send(answers, {"error": f"{ONNX} was not opened."})
             else:
                 pictures = np.frombuffer(content, dtype=np.uint8).reshape(asked["shape"])
-                found = np.ascontiguousarray(
-                    session.run(asked["output"], pictures, last=asked["last"], longest=seconds)
-                )
-                send(answers, {"shape": found.shape}, found.data)
+                arrays = session.run(asked["outputs"], pictures, last=asked["last"], longest=seconds)
+                content = b"".join(array.tobytes() for array in arrays)
+                send(answers, {"shapes": [array.shape for array in arrays]}, content)
         except BundleError as error:
             send(answers, {"error": error.message})
         except MemoryError:

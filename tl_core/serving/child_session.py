@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -54,7 +56,7 @@ class ChildSession:
             self._opened = {"path": str(path.absolute()), "ends": asdict(ends), "seconds": seconds}
             self._ask(self._opened)
 
-    def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]:
+    def run(self, outputs: Sequence[str], batch: NDArray[np.uint8], *, last: bool) -> list[NDArray[np.float32]]:
         """As `OnnxSession.run`.
 
         Raises:
@@ -63,9 +65,11 @@ class ChildSession:
         with self._lock:
             if self._replaced():
                 self._ask(self._opened)
-            question = {"output": output, "shape": batch.shape, "last": last, "seconds": self._longest}
-            found, content = self._ask(question, batch)
-        return np.frombuffer(content, dtype=np.float32).reshape(found["shape"])
+            question = {"outputs": list(outputs), "shape": batch.shape, "last": last, "seconds": self._longest}
+            answer, content = self._ask(question, batch)
+        ends = np.cumsum([math.prod(shape) for shape in answer["shapes"]])
+        parts = np.split(np.frombuffer(content, dtype=np.float32), ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, answer["shapes"], strict=True)]
 
     def _replaced(self) -> bool:
         """Whether the process was dead, and is a new one now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ class OnnxSession:
         self._session = _open(path)
 
     def run(
-        self, output: str, batch: NDArray[np.uint8], *, last: bool, longest: float = LONGEST_RUN
-    ) -> NDArray[np.float32]:
-        """The array `output` of the graph for the pictures `batch` uint8 (N, S, S, 3).
+        self, outputs: Sequence[str], batch: NDArray[np.uint8], *, last: bool, longest: float = LONGEST_RUN
+    ) -> list[NDArray[np.float32]]:
+        """The arrays `outputs` of the graph for the pictures `batch` uint8 (N, S, S, 3).
 
         `last`: no further call follows soon, so the memory that ONNX Runtime took is returned. `longest`: seconds after which
         this batch is stopped.
@@ -48,7 +49,7 @@ class OnnxSession:
         alarm.daemon = True
         alarm.start()
         try:
-            (given,) = self._session.run([output], {"images": batch}, options)
+            arrays: list[NDArray[np.float32]] = self._session.run(list(outputs), {"images": batch}, options)
         except (Fail, InvalidArgument, RuntimeException) as error:
             if options.terminate:
                 raise too_long(longest, len(batch)) from error
@@ -57,8 +58,7 @@ class OnnxSession:
             raise BundleError(f"{ONNX} cannot be run. Export it again.") from error
         finally:
             alarm.cancel()
-        found: NDArray[np.float32] = given
-        return found
+        return arrays
 
 
 def too_long(longest: float, pictures: int) -> BundleError:

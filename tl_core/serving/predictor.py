@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs.rules import BATCH
 from tl_core.serving.bundle import Bundle, read_bundle
 from tl_core.serving.bundle_files import INFO
-from tl_core.serving.heatmaps import class_weights, evidence
+from tl_core.serving.heatmaps import class_weights, evidence, linear
 from tl_core.serving.onnx_session import OnnxSession
 
 _PART = 8 * BATCH
@@ -45,7 +45,18 @@ Read = Callable[[bytes | Path, int, str], NDArray[np.uint8]]
 class Session(Protocol):
     """What runs the graph of a bundle."""
 
-    def run(self, output: str, batch: NDArray[np.uint8], *, last: bool) -> NDArray[np.float32]: ...
+    def run(self, outputs: Sequence[str], batch: NDArray[np.uint8], *, last: bool) -> list[NDArray[np.float32]]: ...
+
+
+class Insight(NamedTuple):
+    """What a bundle says of one picture, and from what."""
+
+    probabilities: NDArray[np.float64]
+    """Of each class, (C,)."""
+    embedding: NDArray[np.float32]
+    """(D,)."""
+    evidence: NDArray[np.float32]
+    """How much each position speaks for each class, (C, h, w), as `heatmaps.evidence`; (0, 1, 1) where it takes gradients."""
 
 
 class Predictor:
@@ -136,7 +147,7 @@ class Predictor:
         Raises:
             BundleError: the graph does not do what it says.
         """
-        return self._run("logits", pixels, (len(self.classes),))
+        return self._run(["logits"], pixels)[0]
 
     def ask(self, pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> Generator[Event, None, NDArray[np.float32]]:
         """The logits, float32 (M, C), of the pictures `rows` (M,) of `pixels` uint8 (N, S, S, 3), with the progress as events.
@@ -157,7 +168,7 @@ class Predictor:
         Raises:
             BundleError: the graph does not do what it says.
         """
-        return self._run("embedding", pixels, (self.info.embedding_size,))
+        return self._run(["embedding"], pixels)[0]
 
     def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The last spatial features of `pixels` uint8 (N, S, S, 3): float32 (N, K, h, w).
@@ -165,7 +176,7 @@ class Predictor:
         Raises:
             BundleError: the graph does not do what it says.
         """
-        return self._run("map", pixels, None)
+        return self._run(["map"], pixels)[0]
 
     def evidence(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """How much each position of the picture `pixels` uint8 (S, S, 3) speaks for each class: float32 (C, h, w), as `heatmaps.evidence`.
@@ -173,8 +184,21 @@ class Predictor:
         Raises:
             BundleError: it cannot be read off such a network, or the graph does not do what it says.
         """
+        return self._evidence(self.maps(pixels[None])[0])
+
+    def insight(self, pixels: NDArray[np.uint8]) -> Insight:
+        """The answer to the picture `pixels` uint8 (S, S, 3) and what it rests on, in one run of the graph.
+
+        Raises:
+            BundleError: the graph does not do what it says.
+        """
+        logits, embedding, spatial = self._run(["logits", "embedding", "map"], pixels[None])
+        evidence = self._evidence(spatial[0]) if linear(self.info) else np.empty((0, 1, 1), dtype=np.float32)
+        return Insight(probabilities(logits)[0], embedding[0], evidence)
+
+    def _evidence(self, spatial: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `evidence`, from the map `spatial` (K, h, w)."""
         weights = class_weights(self.bundle)
-        spatial = self.maps(pixels[None])[0]
         if spatial.shape[0] != weights.shape[1]:
             raise BundleError(
                 f"The map of the bundle {self.info.name!r} does not have a channel for each weight of its head."
@@ -182,8 +206,7 @@ class Predictor:
         return evidence(spatial, weights)
 
     def _probabilities(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        shape = (len(self.classes),)
-        return probabilities(self._run("logits", np.stack(pixels), shape, last=False)) if pixels else np.empty((0, 0))
+        return probabilities(self._run(["logits"], np.stack(pixels), last=False)[0]) if pixels else np.empty((0, 0))
 
     @contextmanager
     def _giving_back(self) -> Iterator[None]:
@@ -193,7 +216,7 @@ class Predictor:
         finally:
             with suppress(BundleError):
                 size = self.info.image_size
-                self._run("logits", np.empty((0, size, size, 3), dtype=np.uint8), None)
+                self._run(["logits"], np.empty((0, size, size, 3), dtype=np.uint8))
 
     def _read(self, item: Item, read: Read) -> NDArray[np.uint8] | dict[str, str]:
         try:
@@ -214,26 +237,31 @@ class Predictor:
         return answer
 
     def _run(
-        self, output: str, pixels: NDArray[np.uint8], shape: tuple[int, ...] | None, *, last: bool = True
-    ) -> NDArray[np.float32]:
-        """The array `output` of the graph; each of its rows has the given `shape`, unless that is None.
+        self, outputs: Sequence[str], pixels: NDArray[np.uint8], *, last: bool = True
+    ) -> list[NDArray[np.float32]]:
+        """The arrays `outputs` of the graph for all pictures, checked.
 
         `last`: no further call follows soon, so the memory that ONNX Runtime took is returned.
         """
-        parts: list[NDArray[np.float32]] = []
+        parts: list[list[NDArray[np.float32]]] = []
         # Without pictures the graph is run once, too, because it knows the shape of the output.
         for start in range(0, max(len(pixels), 1), self._batch):
             batch = np.ascontiguousarray(pixels[start : start + self._batch])
-            part = self._session.run(output, batch, last=last and start + self._batch >= len(pixels))
-            if len(part) != len(batch) or (shape is not None and part.shape[1:] != shape):
-                raise BundleError(
-                    f"The graph of the bundle {self.info.name!r} gives {part.shape} for {output}; "
-                    f"that is not what its {INFO} says."
-                )
-            if not np.isfinite(part).all():
-                raise BundleError(f"The graph of the bundle {self.info.name!r} gives values that are no numbers.")
-            parts.append(part)
-        return np.concatenate(parts)
+            parts.append(self._session.run(outputs, batch, last=last and start + self._batch >= len(pixels)))
+            for output, array in zip(outputs, parts[-1], strict=True):
+                self._require(output, array, len(batch))
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def _require(self, output: str, array: NDArray[np.float32], pictures: int) -> None:
+        """Raises BundleError where the array is not what bundle.json says of `output`, or holds what is no number."""
+        row = {"logits": (len(self.classes),), "embedding": (self.info.embedding_size,)}.get(output, array.shape[1:])
+        if array.shape != (pictures, *row):
+            raise BundleError(
+                f"The graph of the bundle {self.info.name!r} gives {array.shape} for {output}; "
+                f"that is not what its {INFO} says."
+            )
+        if not np.isfinite(array).all():
+            raise BundleError(f"The graph of the bundle {self.info.name!r} gives values that are no numbers.")
 
 
 def expand(paths: Sequence[Path | str]) -> list[Path]:

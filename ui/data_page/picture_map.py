@@ -35,17 +35,16 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
 
 def _show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
     spec = PictureMapSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number)
-    question = asking.latest(here.workspace, PictureMapSpec, lambda asked: asked == spec)
-    if asking.working(question):
-        return
-    if question is None or question.status().state != "succeeded":
-        st.markdown("Each picture becomes a dot, and pictures that look alike to a network lie near each other.")
-        asking.button(
-            here.workspace, spec, question, "Draw the map", key=f"draw-map-{dataset.id}", icon=":material/scatter_plot:"
-        )
-        return
-    drawn = f"{question.path} {question.created}"
-    _drawn(dataset, manifest, _answer(str(question.path), question.created), drawn)
+    task = asking.panel(
+        here.workspace,
+        spec,
+        "Draw the map",
+        intro="Each picture becomes a dot, and pictures that look alike to a network lie near each other.",
+        key=f"draw-map-{dataset.id}",
+        icon=":material/scatter_plot:",
+    )
+    if task:
+        _drawn(dataset, manifest, _answer(str(task.path), task.created), f"{task.path} {task.created}")
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -6,19 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import ImageAnswer, Leak, Report
+from tl_core.documents.tasks import Answer, RobustnessSpec, SlicesSpec
+from tl_core.errors import GraftError
 from tl_core.evaluation.metrics import CLASS_METRICS, listed
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
+from tl_core.runs.tasks.subject import task_about
 from tl_core.story.figures import drawn_classes, most_confused
-from ui import charts, grids, listing, words
-from ui.places import pictures_of
+from ui import asking, charts, grids, listing, words
+from ui.places import Here, pictures_of
 from ui.words import interval, percent, plain, plural
 
+Answered = TypeVar("Answered", bound=Answer)
 _PAGE = 12
 
 
@@ -60,6 +65,33 @@ Explain = Callable[[Result, ImageAnswer], None]
 def load(run: RunFolder, workspace: Workspace) -> Result:
     """The report of `run` and its data set. Raises NotFound where the run has no report."""
     return Result(run, run.report(), pictures_of(run, workspace))
+
+
+def panel(
+    here: Here,
+    result: Result,
+    kind: type[RobustnessSpec | SlicesSpec],
+    document: type[Answered],
+    label: str,
+    *,
+    intro: str,
+    icon: str,
+    **fields: Any,
+) -> Answered | None:
+    """The answer to a task of that kind about the run; until it is there, the button called `label`, the progress, or why there can be none.
+
+    `fields`: those that only this kind of task has.
+    """
+    if result.dataset is None:
+        st.caption("The data set was deleted, so its pictures cannot be looked at.")
+        return None
+    try:
+        spec = task_about(result.run, kind, **fields)
+    except GraftError as error:
+        st.caption(plain(error.message, longest=400))
+        return None
+    task = asking.panel(here.workspace, spec, label, intro=intro, icon=icon, key=f"{spec.job}-{result.run.id}")
+    return task.answer(document) if task else None
 
 
 def top(result: Result) -> None:

@@ -15,6 +15,7 @@ from tl_core.documents.tasks import DescribeSpec
 from tl_core.errors import GraftError
 from tl_core.models.registry import Network, WeightsRow, check_name
 from tl_core.models.weights import obtain
+from tl_core.runs.tasks.ask import folder_of
 from ui import asking
 from ui.places import Here
 from ui.words import count, percent, plain
@@ -139,7 +140,7 @@ def _everything(here: Here, table: Mapping[str, Network]) -> None:
         st.error(plain(problem, longest=600), icon=":material/error:")
     name = st.session_state.get(_LOOKED_UP)
     if name and name not in table:
-        asking.working(asking.latest(here.workspace, DescribeSpec, lambda spec: spec.network == name))
+        asking.watched(folder_of(here.workspace, DescribeSpec(network=name)))
     elif name and st.session_state.get("backbone") != name:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f":material/check: **{plain(name, longest=140)}** can be used now.", width="content")

@@ -129,12 +129,12 @@ class Workspace:
         jobs = (*self.datasets(), *self.runs(), *self.races(), *self.tasks())
         return _newest_first([job for job in jobs if job.alive()])
 
-    def staging(self) -> Path:
-        """A fresh folder for an upload; `submit_ingest(..., remove_source=True)` takes it away again. Raises as `make`."""
-        folder = self.path / "staging" / new_id()
+    def staging(self, name: str | None = None) -> Path:
+        """A folder for an upload, a fresh one without a `name`; the job that reads it takes it away again. Raises as `make`."""
+        folder = self.path / "staging" / (name or new_id())
         self.make()
         with disk_full_said("an upload"):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=name is not None)
         return folder
 
     def holds_staged(self, path: Path) -> bool:

@@ -27,24 +27,20 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, level: str) -> 
         copies=_COPIES,
         image_size=_SIZE,
     )
-    question = asking.latest(here.workspace, PreviewSpec, lambda asked: asked == spec)
-    if question is None or question.status().state != "succeeded":
-        asking.button(
-            here.workspace,
-            spec,
-            question,
-            "Show it on my pictures",
-            key="preview",
-            icon=":material/auto_fix_high:",
-            help="Makes a few changed copies with each level, as training would",
-        )
-    if asking.working(question) or question is None:
+    task = asking.panel(
+        here.workspace,
+        spec,
+        "Show it on my pictures",
+        key="preview",
+        icon=":material/auto_fix_high:",
+        help="Makes a few changed copies with each level, as training would",
+    )
+    if task is None:
         return
     for name in get_args(Level):
-        files = [question.path / f"{name}-{row}-{copy}.jpg" for row in spec.rows for copy in range(_COPIES)]
-        if all(file.is_file() for file in files):
-            st.caption(f"**{name}**" + (" :green-badge[would be used]" if name == level else ""))
-            grids.strip(files, alt=f"pictures changed with level {name}", places=len(files))
+        files = [task.path / f"{name}-{row}-{copy}.jpg" for row in spec.rows for copy in range(_COPIES)]
+        st.caption(f"**{name}**" + (" :green-badge[would be used]" if name == level else ""))
+        grids.strip(files, alt=f"pictures changed with level {name}", places=len(files))
 
 
 def _rows(manifest: Manifest) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ MOST = 12
 
 
 def newest(here: Here) -> TaskFolder | None:
-    """The last comparison on the open data set."""
+    """The last comparison on the open data set, also of other backbones than those that are here now."""
     dataset = here.dataset
     if dataset is None:
         return None
@@ -27,42 +27,39 @@ def newest(here: Here) -> TaskFolder | None:
 
 def answer(here: Here) -> Ranking | None:
     """The result of the last comparison on the open data set; None until it has succeeded."""
-    question = newest(here)
-    return question.answer(Ranking) if question else None
+    task = newest(here)
+    return task.answer(Ranking) if task else None
 
 
 def similar(here: Here, backbone: str) -> bool | None:
     """Whether the open data set is like what `backbone` learned before; None where that was not measured."""
-    found = answer(here)
-    return next((row.similar for row in (found.rows if found else ()) if row.backbone == backbone), None)
+    ranking = answer(here)
+    return next((row.similar for row in (ranking.rows if ranking else ()) if row.backbone == backbone), None)
 
 
 def show(here: Here, dataset: DatasetFolder) -> None:
     """The button, the progress of the comparison, and its result in a folded box."""
-    question = newest(here)
     names = candidates()
-    if names:
-        asking.button(
-            here.workspace,
-            RankSpec(
-                workspace=here.workspace.token,
-                dataset=dataset.id,
-                version=dataset.number,
-                backbones=names,
-                device="auto",
-            ),
-            question,
-            "Which backbone suits my data?",
-            key="rank",
-            icon=":material/leaderboard:",
-            help=f"Tries {plural(len(names), 'network that is', 'networks that are')} here now on your pictures, frozen",
-        )
-    found = asking.answered(question, Ranking)
-    if found is not None and found.rows:
-        best = found.rows[0]
+    if not names:
+        return
+    task = asking.panel(
+        here.workspace,
+        RankSpec(
+            workspace=here.workspace.token, dataset=dataset.id, version=dataset.number, backbones=names, device="auto"
+        ),
+        "Which backbone suits my data?",
+        task=newest(here),
+        again=True,
+        key="rank",
+        icon=":material/leaderboard:",
+        help=f"Tries {plural(len(names), 'network that is', 'networks that are')} here now on your pictures, frozen",
+    )
+    ranking = task.answer(Ranking) if task else None
+    if ranking and ranking.rows:
+        best = ranking.rows[0]
         title = f"Best on these pictures: {best.backbone}, {percent(best.accuracy)} right"
         with st.expander(title, icon=":material/leaderboard:", key="ranking"):
-            _result(found)
+            _result(ranking)
 
 
 def candidates() -> tuple[str, ...]:
@@ -72,14 +69,14 @@ def candidates() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *here)))[:MOST]
 
 
-def _result(found: Ranking) -> None:
+def _result(ranking: Ranking) -> None:
     st.caption(
-        f"Frozen, with a fitted last layer, cross-validated on {plural(found.images, 'picture')} to learn from; in brackets "
+        f"Frozen, with a fitted last layer, cross-validated on {plural(ranking.images, 'picture')} to learn from; in brackets "
         "the range that the true share lies in, in 95 of 100 cases. LogME scores the same features another way; higher is better."
     )
-    for row in found.rows:
+    for row in ranking.rows:
         _row(row)
-    for name, reason in found.failed.items():
+    for name, reason in ranking.failed.items():
         st.caption(f":material/block: {plain(name)}: {plain(reason, longest=400)}")
 
 

@@ -9,7 +9,8 @@ from tl_core.documents.judgements import Growth
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
-from tl_core.runs.store.folders import DatasetFolder, TaskFolder
+from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.tasks.ask import already_answered
 from ui import asking
 from ui.data_page import reviewing
 from ui.data_page.reviewing import Candidate
@@ -19,29 +20,27 @@ from ui.words import interval, percent, plain, plural
 KEYS = "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
 
 
-def _asked(here: Here, dataset: DatasetFolder) -> TaskFolder | None:
-    wanted = (dataset.id, dataset.number)
-    return asking.latest(here.workspace, LabelReviewSpec, lambda spec: (spec.dataset, spec.version) == wanted)
+def _spec(here: Here, dataset: DatasetFolder) -> LabelReviewSpec:
+    return LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number)
 
 
 def answer(here: Here, dataset: DatasetFolder) -> LabelReview | None:
-    """What was found when the labels of this version were looked at last; None where they were not."""
-    found = asking.answered(_asked(here, dataset), LabelReview)
-    return found if found and found.complete else None
+    """What was found when the labels of this version were looked at; None where they were not."""
+    return already_answered(here.workspace, _spec(here, dataset), LabelReview)
 
 
-def to_decide(dataset: DatasetFolder, manifest: Manifest, found: LabelReview | None) -> bool:
+def to_decide(dataset: DatasetFolder, manifest: Manifest, review: LabelReview | None) -> bool:
     """Whether there are pictures to decide about, which come before all others on the page."""
-    suspects = {one.row for one in found.suspects} if found else set(_suspected(manifest))
-    return any(not manifest.images[row].reviewed for row in suspects) or bool(reviewing.taken(dataset))
+    suspects = (
+        [manifest.images[suspect.row] for suspect in review.suspects]
+        if review
+        else [image for image in manifest.images if image.suspicion]
+    )
+    return any(not image.reviewed for image in suspects) or bool(reviewing.taken(dataset))
 
 
-def _suspected(manifest: Manifest) -> list[int]:
-    return [row for row, image in enumerate(manifest.images) if image.suspicion]
-
-
-def show(here: Here, dataset: DatasetFolder, manifest: Manifest, found: LabelReview | None) -> None:
-    """The button, the progress, and the review of what was `found`; nothing where no run can start on the data set."""
+def show(here: Here, dataset: DatasetFolder, manifest: Manifest, review: LabelReview | None) -> None:
+    """The button, the progress, and the `review` of the labels; nothing where no run can start on the data set."""
     if problem(manifest):
         return
     if taken := reviewing.taken(dataset):
@@ -55,33 +54,33 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, found: LabelRev
             st.caption(KEYS)
             reviewing.show(dataset, manifest, taken)
         return
-    if found is None:
+    if review is None:
         suspected = to_decide(dataset, manifest, None)
-        asking.button(
+        asking.panel(
             here.workspace,
-            LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number),
-            _asked(here, dataset),
+            _spec(here, dataset),
             "Review the labels beside similar pictures" if suspected else "Look for wrong labels",
             key="review-labels",
             icon=":material/label_off:",
             help="Small classifiers judge pictures that they have not learned from, and say what more pictures would bring",
         )
         return
-    _suspects(dataset, manifest, found)
-    st.markdown(f":material/trending_up: {twice(found.growth, manifest.classes)}")
+    _suspects(dataset, manifest, review)
+    st.markdown(f":material/trending_up: {twice(review.growth, manifest.classes)}")
 
 
-def _suspects(dataset: DatasetFolder, manifest: Manifest, found: LabelReview) -> None:
+def _suspects(dataset: DatasetFolder, manifest: Manifest, review: LabelReview) -> None:
     candidates = [
         Candidate(
-            row=one.row,
-            suggested=one.suggested,
+            row=suspect.row,
+            suggested=suspect.suggested,
             lookalikes=near,
-            said=f"Labelled **{plain(manifest.classes[one.label])}**, which has a probability of {percent(one.label_probability)} by classifiers that "
-            f"had not seen the picture. They suggest **{plain(manifest.classes[one.suggested])}**, {percent(one.suggested_probability)}.",
+            said=f"Labelled **{plain(manifest.classes[suspect.label])}**, which has a probability of {percent(suspect.label_probability)} by "
+            f"classifiers that had not seen the picture. They suggest **{plain(manifest.classes[suspect.suggested])}**, "
+            f"{percent(suspect.suggested_probability)}.",
         )
-        for one, near in zip(found.suspects, found.lookalikes, strict=True)
-        if not manifest.images[one.row].reviewed
+        for suspect, near in zip(review.suspects, review.lookalikes, strict=True)
+        if not manifest.images[suspect.row].reviewed
     ]
     if not candidates:
         st.markdown(":material/label: No label looks wrong.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from tl_core.data.pixel_arrays import read_copy
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import ImageEntry
 from tl_core.documents.tasks import Effect, Robustness, RobustnessSpec
-from tl_core.errors import DataError, GraftError
-from tl_core.evaluation.comparison import LEVEL
-from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corruption, seed_of
-from tl_core.runs.tasks.subject import task_about
+from tl_core.errors import DataError
+from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS, seed_of
 from tl_core.serving.bundle_files import INFO
 from tl_core.training.strategies.strategies import LAST_STAGES, strategies
-from ui import asking, charts
+from ui import charts, grids
+from ui.evaluate_page import results
 from ui.evaluate_page.results import Result
 from ui.places import DATA, Here
 from ui.train_page import again
@@ -35,79 +33,61 @@ _STRONGEST = "strong"
 def show(here: Here, result: Result) -> None:
     """Asks about changed test pictures, and shows what came of it: a plot for each corruption, an example, and what helps."""
     st.subheader("When it breaks", anchor=False, help="Robustness to corruptions")
-    if result.dataset is None:
-        st.caption("The data set was deleted, so its pictures cannot be changed and asked about again.")
-        return
-    try:
-        spec = task_about(result.run, RobustnessSpec, corruptions=STRENGTHS)
-    except GraftError as error:
-        st.caption(plain(error.message, longest=400))
-        return
-    question = asking.latest(here.workspace, RobustnessSpec, lambda asked: asked == spec)
-    found = asking.answered(question, Robustness)
-    if found:
-        _sentence(found)
-        _remedy(here, result, found)
-        _plots(result, found)
-        _example(result, found)
-    elif question is None or question.status().final:
-        titles = [corruption.title for corruption in CORRUPTIONS.values()]
-        st.markdown(
-            f"Photos are not always as good as those that it was tested on. Here its test pictures are changed: {in_a_row(titles)}, "
-            f"each at three strengths. Every changed picture is answered once."
-        )
-        asking.button(
-            here.workspace,
-            spec,
-            question,
-            "Try changed pictures",
-            key=f"robustness-{result.run.id}",
-            icon=":material/blur_on:",
-        )
+    changes = in_a_row([corruption.title for corruption in CORRUPTIONS.values()])
+    robustness = results.panel(
+        here,
+        result,
+        RobustnessSpec,
+        Robustness,
+        "Try changed pictures",
+        intro=f"Photos are not always as good as those that it was tested on. Here its test pictures are changed: {changes}, each at three "
+        "strengths. Every changed picture is answered once.",
+        icon=":material/blur_on:",
+        corruptions=STRENGTHS,
+    )
+    if robustness:
+        _sentence(robustness)
+        _remedy(here, result, robustness)
+        _plots(result, robustness)
+        _example(result, robustness)
 
 
-def _sentence(found: Robustness) -> None:
+def _sentence(robustness: Robustness) -> None:
     """Which corruption hurts most, where chance does not explain it, and how many pictures that rests on."""
-    some = f" of {found.of_images:,}, of every class its share" if found.images < found.of_images else ""
-    on = f"{plural(found.images, 'test picture')}{some}"
-    clean = f"{percent(found.clean.accuracy)} ({interval(*found.clean.interval)})"
-    if not found.hurt_most:
+    some = f" of {robustness.of_images:,}, of every class its share" if robustness.images < robustness.of_images else ""
+    on = f"{plural(robustness.images, 'test picture')}{some}"
+    clean = f"{percent(robustness.clean.accuracy)} ({interval(*robustness.clean.interval)})"
+    if not robustness.hurt_most:
         st.markdown(f"None of these changes costs more than chance explains, on {on}; as they are, {clean} are right.")
         return
-    names = [CORRUPTIONS[name].title for name in found.hurt_most]
-    worst = _effect(found, found.hurt_most[0]).strengths[-1]
-    named = in_a_row([f"**{name}**" for name in (CORRUPTIONS[found.hurt_most[0]].heading, *names[1:])])
-    told = (
-        f"{named} hurts most."
-        if len(names) == 1
-        else f"{named} hurt most; these pictures cannot tell which of them is worse."
-    )
+    first, *others = (CORRUPTIONS[name] for name in robustness.hurt_most)
+    worst = robustness.effect(first.name).strengths[-1]
+    names = in_a_row([f"**{name}**" for name in (first.heading, *(other.title for other in others))])
+    hurts = "hurt most; these pictures cannot tell which of them is worse" if others else "hurts most"
     st.markdown(
-        f"{told} {worst.strength[:1].upper()}{worst.strength[1:]}, {percent(worst.accuracy)} ({interval(*worst.interval)}) of the pictures "
-        f"are named rightly; as they are, {clean}."
+        f"{names} {hurts}. {worst.strength[:1].upper()}{worst.strength[1:]}, {percent(worst.accuracy)} ({interval(*worst.interval)}) of the "
+        f"pictures are named rightly; as they are, {clean}."
     )
     st.caption(
         f"On {on}, changed at the size at which the network sees them. A change is said to cost something where the exact McNemar test at "
-        f"its strongest, corrected for {len(found.effects)} changes, finds less than 5 in 100 such losses by chance."
+        f"its strongest, corrected for {len(robustness.effects)} changes, finds less than 5 in 100 such losses by chance."
     )
 
 
-def _remedy(here: Here, result: Result, found: Robustness) -> None:
+def _remedy(here: Here, result: Result, robustness: Robustness) -> None:
     """What trains against the corruptions that cost something: augmentation, or more such pictures."""
-    hurt = [CORRUPTIONS[effect.corruption] for effect in found.effects if _costs(effect)]
+    hurt = [CORRUPTIONS[effect.corruption] for effect in robustness.effects if effect.costly]
     trained = [corruption.title for corruption in hurt if corruption.augmentation]
     others = [corruption.title for corruption in hurt if not corruption.augmentation]
-    strongest = result.run.spec().recipe.augmentation == _STRONGEST
-    if trained and not strongest:
+    sentences = []
+    if trained and result.run.spec().recipe.augmentation == _STRONGEST:
+        sentences.append(f"This run had the strongest augmentation against {in_a_row(trained)} already.")
+    elif trained:
         _augmentation(here, result, trained)
-    said = (
-        f"This run had the strongest augmentation against {in_a_row(trained)} already. "
-        if trained and strongest
-        else ""
-    )
-    said += f"No level of augmentation has {in_a_row(others, 'or')} in it. " if others else ""
-    if said:
-        st.markdown(f"{said}What helps is to add pictures to the data set that were taken like that.")
+    if others:
+        sentences.append(f"No level of augmentation has {in_a_row(others, 'or')} in it.")
+    if sentences:
+        st.markdown(" ".join([*sentences, "What helps is to add pictures to the data set that were taken like that."]))
         here.link(DATA, "Add such pictures")
 
 
@@ -131,40 +111,36 @@ def _augmentation(here: Here, result: Result, titles: Sequence[str]) -> None:
         again.go(here, spec, strategy=chosen, augmentation=_STRONGEST)
 
 
-def _plots(result: Result, found: Robustness) -> None:
-    lowest = min(at.interval[0] for effect in found.effects for at in effect.strengths)
+def _plots(result: Result, robustness: Robustness) -> None:
+    clean = robustness.clean
+    lowest = min(
+        low for effect in robustness.effects for low, _ in (clean.interval, *(at.interval for at in effect.strengths))
+    )
     with st.grid(4, min_column_width=230, gap="small"):
-        for effect in found.effects:
-            corruption = CORRUPTIONS[effect.corruption]
-            title = _title(corruption, effect)
+        for effect in robustness.effects:
+            title = _title(effect)
             figure = _figure(
-                corruption.name,
-                [found.clean.accuracy, *(at.accuracy for at in effect.strengths)],
-                [found.clean.interval, *(at.interval for at in effect.strengths)],
+                effect.corruption,
+                [clean.accuracy, *(at.accuracy for at in effect.strengths)],
+                [clean.interval, *(at.interval for at in effect.strengths)],
                 ["as they are", *(at.strength for at in effect.strengths)],
                 title=title,
-                lowest=min(lowest, found.clean.interval[0]),
-                costly=_costs(effect),
+                lowest=lowest,
+                costly=effect.costly,
             )
             shares = ", ".join(percent(at.accuracy) for at in effect.strengths)
             charts.show(
                 figure,
                 key=f"robustness-{result.run.id}-{effect.corruption}",
-                alt=f"{title}. Right at the three strengths: {shares}; as they are {percent(found.clean.accuracy)}",
+                alt=f"{title}. Right at the three strengths: {shares}; as they are {percent(clean.accuracy)}",
             )
 
 
-def _costs(effect: Effect) -> bool:
-    """Whether chance does not explain what it costs at its strongest."""
-    return effect.p_value < LEVEL and effect.strengths[-1].drop > 0
-
-
-def _title(corruption: Corruption, effect: Effect) -> str:
+def _title(effect: Effect) -> str:
     """What the plot of a corruption says."""
-    if not _costs(effect):
-        return f"{corruption.heading}: within chance"
-    points = round(100 * effect.strengths[-1].drop)
-    return f"{corruption.heading} costs {plural(max(points, 1), 'point')}"
+    heading = CORRUPTIONS[effect.corruption].heading
+    points = max(round(100 * effect.strengths[-1].drop), 1)
+    return f"{heading} costs {plural(points, 'point')}" if effect.costly else f"{heading}: within chance"
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -205,22 +181,22 @@ def _figure(
     return figure
 
 
-def _example(result: Result, found: Robustness) -> None:
+def _example(result: Result, robustness: Robustness) -> None:
     """One picture as it is and at the strengths of a corruption that is chosen, and what it is taken for."""
     dataset, manifest = result.dataset, result.manifest
     if dataset is None or manifest is None:
         return
-    names = [effect.corruption for effect in found.effects]
+    names = [effect.corruption for effect in robustness.effects]
     chosen = st.selectbox(
         "One picture, as the network sees it",
         names,
-        index=names.index(found.hurt_most[0]) if found.hurt_most else 0,
+        index=names.index(robustness.hurt_most[0]) if robustness.hurt_most else 0,
         format_func=lambda name: CORRUPTIONS[name].heading,
         key=f"corruption-{result.run.id}",
         persist_state="session",
         width=300,
     )
-    effect, corruption = _effect(found, chosen), CORRUPTIONS[chosen]
+    effect = robustness.effect(chosen)
     image = manifest.images[effect.example]
     try:
         info = BundleInfo.read(result.run.bundle / INFO)
@@ -231,38 +207,24 @@ def _example(result: Result, found: Robustness) -> None:
     classes = result.report.classes
     words = ["As it is", *(at.strength for at in effect.strengths)]
     with st.grid(4, min_column_width=140, gap="small"):
-        for picture, said, told in zip(pictures, effect.said, words, strict=True):
-            right = ":green[right]" if said == image.label else ":orange[wrong]"
-            answer = plain(classes[said], longest=24)
+        for picture, label, how in zip(pictures, effect.said, words, strict=True):
+            right = ":green[right]" if label == image.label else ":orange[wrong]"
             st.image(
                 picture,
                 width="stretch",
                 output_format="PNG",
-                caption=f"{told}: **{answer}**, {right}",
-                alt=f"{told}: taken for {classes[said][:40]}",
+                caption=f"{how}: **{plain(classes[label], longest=24)}**, {right}",
+                alt=f"{how}: taken for {classes[label][:40]}",
             )
-    st.caption(
-        f"A picture of {plain(classes[image.label])}"
-        + (
-            f": the first that {corruption.title} turns from right to wrong."
-            if effect.said[0] == image.label and any(said != image.label for said in effect.said)
-            else f": {corruption.title} turns no right answer wrong."
-        )
-    )
+    turned = effect.said[0] == image.label and any(label != image.label for label in effect.said)
+    turns = f"the first that {CORRUPTIONS[chosen].title} turns from right to wrong"
+    nothing = f"{CORRUPTIONS[chosen].title} turns no right answer wrong"
+    st.caption(f"A picture of {plain(classes[image.label])}: {turns if turned else nothing}.")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _changed(folder: str, image: ImageEntry, size: int, interpolation: str, name: str) -> list[bytes]:
     """PNG files of a picture at the network's size, as it is and at each strength of the corruption `name`, as the job changes it."""
-    picture = read_copy(Path(folder), image, size, interpolation)
-    corruption = CORRUPTIONS[name]
-    files = []
-    for one in (picture, *(corruption.apply(picture, at, seed_of(image.sha256)) for at in range(3))):
-        file = io.BytesIO()
-        Image.fromarray(one).save(file, "PNG")
-        files.append(file.getvalue())
-    return files
-
-
-def _effect(found: Robustness, name: str) -> Effect:
-    return next(effect for effect in found.effects if effect.corruption == name)
+    picture, seed = read_copy(Path(folder), image, size, interpolation), seed_of(image.sha256)
+    changed = (CORRUPTIONS[name].apply(picture, strength, seed) for strength in range(3))
+    return [grids.png(Image.fromarray(each)) for each in (picture, *changed)]

@@ -15,7 +15,7 @@ from ui.train_page.proposal import Proposal
 
 _SAME = ("dataset", "backbone", "weights", "strategy", "solver", "stages", "image_size", "batch_size", "seed")
 _RATES = {"learning_rate": 0.0, "stage_rate": 0.0}
-"""Settings of the recipe that the test finds, so their values make no other question."""
+"""Settings of the recipe that the test finds, so an answer at other values of them is shown, too."""
 
 
 def show(here: Here, proposal: Proposal) -> None:
@@ -23,24 +23,24 @@ def show(here: Here, proposal: Proposal) -> None:
     if proposal.chosen == AUTO or proposal.problems():
         return
     spec = proposal.spec
-    question = asking.latest(here.workspace, FindRateSpec, lambda asked: _alike(asked.train, spec))
-    asking.button(
+    task = asking.panel(
         here.workspace,
         FindRateSpec(train=spec),
-        question,
         "Find a learning rate",
+        task=asking.latest(here.workspace, FindRateSpec, lambda asked: _alike(asked.train, spec)),
+        again=True,
         key="find-rate",
         icon=":material/query_stats:",
         help="Trains for a moment while the rate rises, and looks where the loss falls fastest (arXiv 1506.01186)",
     )
-    curve = asking.answered(question, RateCurve)
-    if question is None or curve is None:
+    curve = task.answer(RateCurve) if task else None
+    if task is None or curve is None:
         return
-    found = rate_text(curve.suggested)
+    suggested = rate_text(curve.suggested)
     figure = charts.rate_curve(
-        curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {found}"
+        curve.rates, curve.losses, curve.suggested, title=f"The loss falls fastest up to {suggested}"
     )
-    charts.show(figure, key=f"rate-{question.id}", alt=f"Loss against learning rate; suggested: {found}")
+    charts.show(figure, key=f"rate-{task.id}", alt=f"Loss against learning rate; suggested: {suggested}")
     ratio = spec.recipe.stage_rate / spec.recipe.learning_rate
     st.button(
         "Use this rate", key="use-rate", icon=":material/check:", on_click=_use, args=(proposal, curve.suggested, ratio)

@@ -24,12 +24,14 @@ _SAY = {
 
 def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Network) -> None:
     """A field to choose a picture of the data set, and what the stages make of that picture."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = st.number_input(
-            "Picture of your data set, by number", 1, len(manifest.images), key=f"look-{dataset.id}", width=260
-        )
-        chosen = backbones.chosen_weights(network)
-        spec = FeatureMapsSpec(
+    row = st.number_input(
+        "Picture of your data set, by number", 1, len(manifest.images), key=f"look-{dataset.id}", width=260
+    )
+    chosen = backbones.chosen_weights(network)
+    wait = "" if obtain.available(network, chosen) else f"; it {obtain.availability(network, chosen)} first"
+    task = asking.panel(
+        here.workspace,
+        FeatureMapsSpec(
             workspace=here.workspace.token,
             dataset=dataset.id,
             version=dataset.number,
@@ -37,30 +39,23 @@ def show(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Networ
             backbone=network.name,
             weights=chosen,
             image_size=network.weights_row(chosen).input_size,
-        )
-        question = asking.latest(here.workspace, FeatureMapsSpec, lambda asked: asked == spec)
-        if question is None or question.status().state != "succeeded":
-            wait = "" if obtain.available(network, chosen) else f"; it {obtain.availability(network, chosen)} first"
-            asking.button(
-                here.workspace,
-                spec,
-                question,
-                "See what it sees",
-                key="look",
-                icon=":material/visibility:",
-                type="primary",
-                help=f"Runs this picture through {network.name}{wait}",
-            )
-    answer = asking.answered(question, FeatureMaps)
-    if question is not None and answer is not None:
-        _filters(question, answer)
-        _maps(question, answer)
+        ),
+        "See what it sees",
+        key="look",
+        icon=":material/visibility:",
+        type="primary",
+        help=f"Runs this picture through {network.name}{wait}",
+    )
+    answer = task.answer(FeatureMaps) if task else None
+    if task and answer:
+        _filters(task, answer)
+        _maps(task, answer)
 
 
-def _filters(question: TaskFolder, answer: FeatureMaps) -> None:
+def _filters(task: TaskFolder, answer: FeatureMaps) -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        st.image(str(question.path / answer.picture), width="stretch", alt="the picture as the network sees it")
+        st.image(str(task.path / answer.picture), width="stretch", alt="the picture as the network sees it")
         st.caption("The picture as the network sees it, squashed to a square.")
     with right:
         if answer.filters is None:
@@ -69,7 +64,7 @@ def _filters(question: TaskFolder, answer: FeatureMaps) -> None:
             )
             return
         st.image(
-            str(question.path / answer.filters),
+            str(task.path / answer.filters),
             width="stretch",
             alt=f"{answer.filter_count} filters of the first layer",
         )
@@ -79,12 +74,12 @@ def _filters(question: TaskFolder, answer: FeatureMaps) -> None:
         )
 
 
-def _maps(question: TaskFolder, answer: FeatureMaps) -> None:
+def _maps(task: TaskFolder, answer: FeatureMaps) -> None:
     stages: dict[str, list[FeatureMap]] = {}
-    for one in answer.maps:
-        stages.setdefault(one.stage, []).append(one)
+    for each in answer.maps:
+        stages.setdefault(each.stage, []).append(each)
     levels = _LEVELS if len(stages) == len(_LEVELS) else [f"Part {number}" for number in range(1, len(stages) + 1)]
     for level, (stage, maps) in zip(levels, stages.items(), strict=True):
         say = f": {_SAY[level]}" if level in _SAY else ""
         st.markdown(f"**{level}** :gray[{plain(stage)}, {maps[0].width} by {maps[0].height} places{say}]")
-        grids.strip([question.path / one.file for one in maps], alt=f"where channels of {stage} answer", places=8)
+        grids.strip([task.path / each.file for each in maps], alt=f"where channels of {stage} answer", places=8)

@@ -10,9 +10,8 @@ import streamlit as st
 from tl_core.documents.judgements import Slice
 from tl_core.documents.report import ImageAnswer
 from tl_core.documents.tasks import RunSlices, SlicesSpec
-from tl_core.errors import GraftError
-from tl_core.runs.tasks.subject import task_about
-from ui import asking, grids
+from ui import grids
+from ui.evaluate_page import results
 from ui.evaluate_page.results import Result
 from ui.places import Here
 from ui.words import interval, percent, plain, plural
@@ -24,30 +23,17 @@ _IN_A_STRIP = 8
 def show(here: Here, result: Result) -> None:
     """A button that looks for them, then the kinds that were found, each with its failing pictures."""
     st.subheader("Where it fails", anchor=False, help="Slices with more errors than elsewhere (error analysis)")
-    if result.dataset is None:
-        st.caption("The data set was deleted, so its pictures cannot be looked at.")
-        return
-    try:
-        question = task_about(result.run, SlicesSpec)
-    except GraftError as error:
-        st.caption(plain(error.message, longest=400))
-        return
-    asked = asking.latest(here.workspace, SlicesSpec, lambda spec: spec == question)
-    found = asking.answered(asked, RunSlices)
-    if found is None:
-        st.markdown(
-            "Small or dark pictures, a folder, pictures that look alike: is it wrong on some of them more often than elsewhere?"
-        )
-        asking.button(
-            here.workspace,
-            question,
-            asked,
-            "Look where it fails",
-            key=f"slices-{result.run.id}",
-            icon=":material/troubleshoot:",
-        )
-        return
-    _findings(result, found)
+    answer = results.panel(
+        here,
+        result,
+        SlicesSpec,
+        RunSlices,
+        "Look where it fails",
+        intro="Small or dark pictures, a folder, pictures that look alike: is it wrong on some of them more often than elsewhere?",
+        icon=":material/troubleshoot:",
+    )
+    if answer:
+        _findings(result, answer)
 
 
 def said(one: Slice) -> str:
