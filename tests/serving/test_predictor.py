@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,3 +197,21 @@ def test_the_memory_of_many_pictures_is_given_back_however_it_ends(
     next(answers)
     answers.close()
     assert back[-1]
+
+
+def test_what_is_said_of_a_picture_and_why_takes_one_run_of_the_graph(bundle: Bundle) -> None:
+    session = OnnxSession(bundle.onnx)
+    runs: list[Sequence[str]] = []
+
+    class Counting:
+        def run(self, outputs: Sequence[str], batch: np.ndarray, *, last: bool) -> list[np.ndarray]:
+            runs.append(outputs)
+            return session.run(outputs, batch, last=last)
+
+    predictor = Predictor(bundle, Counting())
+    pixels = predictor.pixels(Image.new("RGB", (40, 40), "red"))
+    insight = predictor.insight(pixels)
+    assert len(runs) == 1
+    assert np.array_equal(insight.embedding, predictor.embeddings(pixels[None])[0])
+    assert np.array_equal(insight.evidence, predictor.evidence(pixels))
+    assert insight.probabilities.argmax() == 0
