@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,8 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.datasets import load_sample_image
-from torch import nn
 
 from tests.models.conftest import CLASSES
-from tl_core.errors import DownloadFailed
 from tl_core.models.build import Backbone, build
 from tl_core.models.families.adapters import part
 from tl_core.models.graphs.edit import attach_head
@@ -127,32 +124,3 @@ def test_the_tensors_beside_the_graph_lack_only_the_head(lite0: tuple[object, Pa
     assert sum(value.size for name, value in stored.items() if name in dict(backbone.module.named_parameters())) == (
         network("efficientnet_lite0").backbone_parameters
     )
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_weights_files_that_do_not_fit_are_refused_and_run_no_code(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]
-
-    row = network("resnet18")
-    file = tmp_path / "w.pth"
-    file.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(DownloadFailed, match=r"w\.pth"):
-        build(row, weights="IMAGENET1K_V1", weights_file=file, classes=2)
-    torch.save({"x": Trap()}, file)
-    with pytest.raises(DownloadFailed, match=r"w\.pth"):
-        build(row, weights="IMAGENET1K_V1", weights_file=file, classes=2)
-    assert not (tmp_path / "sprung").exists()
-    torch.save(nn.Linear(2, 2).state_dict(), file)
-    for name in ("resnet18", "efficientnet_lite0"):
-        with pytest.raises(DownloadFailed, match="does not fit"):
-            build(network(name), weights=network(name).default_weights, weights_file=file, classes=2)
-
-
-def test_a_weights_file_is_loaded_by_name(tmp_path: Path) -> None:
-    source = build(network("resnet18"), weights=None, classes=1000, seed=3).tensors()
-    torch.save(source, tmp_path / "w.pth")
-    loaded = build(network("resnet18"), weights="IMAGENET1K_V1", weights_file=tmp_path / "w.pth", classes=4).tensors()
-    assert torch.equal(loaded["layer3.0.conv1.weight"], source["layer3.0.conv1.weight"])
-    assert loaded["fc.weight"].shape == (4, 512)

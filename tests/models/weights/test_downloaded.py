@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tests.models.conftest import result_of
-from tests.models.sites import COMMIT, CONTENT, PROXIES, SHA256, Site, hub_row, serving, torch_row
+from tests.models.sites import CONTENT, Site, hub_row, torch_row
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import DiskFull, InUse, OverBudget
 from tl_core.models.weights import downloaded
@@ -21,17 +21,10 @@ from tl_core.models.weights.obtain import available, fetch, require_obtainable
 
 
 @pytest.fixture(autouse=True)
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A server with files of 3 MB, of which 7 MB may be kept."""
-    for variable in (*PROXIES, "GRAFT_WEIGHTS_DIR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+def budget(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Files have 3 MB, of which 7 MB may be kept."""
     monkeypatch.setenv("GRAFT_WEIGHTS_GB", "0.007")
-    with serving() as told:
-        told.linked = {"X-Linked-ETag": f'"{SHA256}"', "X-Linked-Size": str(len(CONTENT)), "X-Repo-Commit": COMMIT}
-        monkeypatch.setenv("HF_ENDPOINT", told.address)
-        yield told
+    yield
     _processes_end()
 
 

@@ -20,6 +20,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tl_core.errors import BundleError, ModelError
@@ -181,7 +182,7 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> None:
     """Fold each batch norm of `module`, in eval mode, into the convolution whose output only it reads.
 
     The convolution gets the weights W * g / s and the bias (b - m) * g / s + t, for the norm's scale g, shift t, mean m and standard
-    deviation s = sqrt(var + eps); the norm then hands its input on. The exporter folds with the same formula and the same rounding, but only
+    deviation s = sqrt(var + eps); the norm then hands its input on. The exporter folds with the same formula, but only
     after it traced each norm twice, which takes it longer than all convolutions.
 
     Which norm follows which convolution is read from one pass over `images`, the module's input, without gradients.
@@ -246,14 +247,15 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module | None:
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """As NumPy computes it, whose last bits differ from torch's."""
-    mean, variance = cast(Tensor, norm.running_mean).numpy(), cast(Tensor, norm.running_var).numpy()
-    weight = convolution.weight.detach().numpy()
-    bias = np.zeros_like(mean) if convolution.bias is None else convolution.bias.detach().numpy()
-    scale = norm.weight.detach().numpy() / np.sqrt(variance + norm.eps)
-    shifted = (bias - mean) * scale + norm.bias.detach().numpy()
-    convolution.weight = nn.Parameter(torch.from_numpy(weight * scale.reshape(-1, 1, 1, 1)), requires_grad=False)
-    convolution.bias = nn.Parameter(torch.from_numpy(shifted), requires_grad=False)
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        cast(Tensor, norm.running_mean),
+        cast(Tensor, norm.running_var),
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
 
 
 def structure(backbone: Backbone, image_size: int) -> str:
