@@ -3,17 +3,18 @@
 import streamlit as st
 
 from tl_core.errors import LimitReached
-from ui import bundle_download, prediction, runview, why, workspace
+from ui import bundle_download, classifier, runview, why, workspace
 from ui.places import PREDICT, pictures_of
+from ui.predict_page import answers
 from ui.words import plain
 
 with workspace.page(PREDICT) as here:
-    prediction.get_ready()
+    classifier.get_ready()
     run = runview.chooser(here)
     problem = st.session_state.pop("predict-problem", None)
     if problem:
         st.error(plain(problem, longest=600), icon=":material/error:")
-    kept = prediction.answers(run)
+    kept = answers.answers(run)
     sentence = runview.accuracy(run)
     if sentence:
         st.caption(f"{plain(run.name)}: {sentence}")
@@ -21,16 +22,16 @@ with workspace.page(PREDICT) as here:
     left, right = st.columns([2, 3], gap="medium")
     known = pictures_of(run, here.workspace)
     with left:
-        prediction.bring(run)
-        wanted = prediction.offer_held_out(run, known) if known else []
+        answers.bring(run)
+        wanted = answers.offer_held_out(run, known) if known else []
         if known and wanted:
             try:
-                prediction.ask_about(run, known, wanted)
+                answers.ask_about(run, known, wanted)
             except LimitReached as error:
                 st.warning(plain(error.message, longest=400), icon=":material/hourglass_empty:")
     with right:
         if not kept.named:
-            prediction.what_to_do(run, known)
-        prediction.show(kept, lambda named: why.of_named(run, named))
+            answers.what_to_do(run, known)
+        answers.show(kept, lambda named: why.of_named(run, named))
     bundle_download.take_home(run)
     why.show(here, run)

@@ -90,10 +90,10 @@ def train(
     """
     asked = {name: value for name, value in locals().items() if name in OPTIONS}
     from tl_core.data.checks import require_trainable
-    from tl_core.runs.finished import summarise
     from tl_core.runs.start import jobs
     from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.store.store import Store
+    from tl_core.runs.summary import summarise
 
     started = time.monotonic()
     store = Store.default()

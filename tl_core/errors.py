@@ -30,6 +30,7 @@ Anything else that is raised is a bug: its traceback goes into the run's log.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -67,19 +68,21 @@ class GraftError(Exception):
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 2
     by_kind: ClassVar[dict[str, type[GraftError]]] = {}
-    """Every class of this tree below the root that has a `kind` of its own, by it."""
+    """Every class of this tree below the root but those of single modules, by its `kind`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
     def __init_subclass__(cls) -> None:
-        if "kind" in cls.__dict__:
+        # From its name: DataError is `data`, NotEnoughImages `not_enough_images`. One that a module has for itself is what it inherits from.
+        if not cls.__name__.startswith("_"):
+            cls.kind = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
             GraftError.by_kind[cls.kind] = cls
 
 
 class DataError(GraftError):
-    kind = "data"
+    """The pictures."""
 
 
 class UnreadableImage(DataError):
@@ -88,27 +91,25 @@ class UnreadableImage(DataError):
     `reason` is one of: not_an_image, unsupported_format, truncated, too_large, too_small, too_costly (in memory or time), empty.
     """
 
-    kind = "unreadable_image"
-
     def __init__(self, message: str, reason: str = "not_an_image") -> None:
         super().__init__(message)
         self.reason = reason
 
 
 class UnsafeArchive(DataError):
-    kind = "unsafe_archive"
+    """A zip that could do harm."""
 
 
 class LayoutError(DataError):
-    kind = "layout"
+    """Folders from which no classes can be read."""
 
 
 class NotEnoughImages(DataError):
-    kind = "not_enough_images"
+    """A class that is too small, or too few classes."""
 
 
 class SpecError(GraftError):
-    kind = "spec"
+    """Options that are wrong, all of them at once."""
 
     @classmethod
     def of(cls, problems: Iterable[str]) -> SpecError:
@@ -117,7 +118,7 @@ class SpecError(GraftError):
 
 
 class UnknownName(SpecError):
-    kind = "unknown_name"
+    """A name that is not in a table."""
 
     @classmethod
     def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
@@ -139,51 +140,51 @@ class UnknownName(SpecError):
 
 
 class ModelError(GraftError):
-    kind = "model"
+    """The network."""
 
 
 class WeightsUnavailable(ModelError):
-    kind = "weights_unavailable"
+    """The pretrained weights are not on this machine."""
 
 
 class DownloadFailed(ModelError):
-    kind = "download_failed"
+    """The weights could not be fetched."""
 
 
 class BundleError(ModelError):
-    kind = "bundle"
+    """A bundle that cannot be used."""
 
 
 class StoreError(GraftError):
-    kind = "store"
+    """What is kept."""
 
 
 class NotFound(StoreError):
-    kind = "not_found"
+    """No such workspace, data set, run or file."""
 
 
 class InUse(StoreError):
-    kind = "in_use"
+    """Something that a running job needs."""
 
 
 class NotEmpty(StoreError):
-    kind = "not_empty"
+    """An output folder that holds something already."""
 
 
 class DiskFull(StoreError):
-    kind = "disk_full"
+    """No space left."""
 
 
 class OverBudget(StoreError):
-    kind = "over_budget"
+    """More than the operator allows."""
 
 
 class DocumentError(GraftError):
-    kind = "document"
+    """A JSON file that does not follow its schema."""
 
 
 class DeviceError(GraftError):
-    kind = "device"
+    """A device that is not here, or whose memory is too small."""
 
     @classmethod
     def of_memory(cls, error: BaseException) -> DeviceError:
@@ -198,14 +199,16 @@ class DeviceError(GraftError):
 
 
 class LimitReached(GraftError):
-    kind = "limit"
+    """More jobs, time or memory than the operator allows."""
 
 
 class Cancelled(GraftError):
-    kind = "cancelled"
+    """The user stopped it."""
+
     exit_code = 130
 
 
 class WorkerDied(GraftError):
-    kind = "worker_died"
+    """A worker ended without a word."""
+
     exit_code = 1

@@ -12,7 +12,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
-from ui import limits
+from ui import visitor
 from ui.words import plain
 
 MOST_AT_WORK = 12
@@ -34,12 +34,12 @@ def check_crowd(workspace: Workspace) -> None:
 def check_start(workspace: Workspace) -> None:
     """`check_crowd`, and count a start for the visitor's address. Raises LimitReached, too, where that has had its share."""
     check_crowd(workspace)
-    limits.enter(workspace, job=True)
+    visitor.enter(workspace, job=True)
 
 
 def check_new(workspace: Workspace) -> None:
     """Count `workspace` for the visitor's address, if it is made now. Raises LimitReached where that has had its share."""
-    limits.enter(workspace, job=False)
+    visitor.enter(workspace, job=False)
 
 
 def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one_more: bool = True) -> JobFolder:
@@ -59,7 +59,7 @@ def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one
         if one_more:
             check_start(workspace)
         else:
-            limits.enter(workspace, job=True)
+            visitor.enter(workspace, job=True)
         job = started[what] = start()
     return job
 

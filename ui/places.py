@@ -7,7 +7,7 @@ input says and offers, the tiles of Home, and the guided tour.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -187,6 +187,39 @@ def pictures_of(run: RunFolder | RaceFolder, workspace: Workspace) -> DatasetFol
         return workspace.dataset(spec.dataset, spec.version)
     except NotFound:
         return None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the address of a page names, as far as it is still there."""
+
+    dataset: DatasetFolder | None = None
+    run: RunFolder | None = None
+    race: RaceFolder | None = None
+
+
+def to_open(
+    asked: Asked,
+    finished: Sequence[RunFolder],
+    newest: DatasetFolder | None,
+    pictures: Callable[[RunFolder | RaceFolder], DatasetFolder | None],
+    *,
+    any_run: bool,
+) -> tuple[DatasetFolder | None, RunFolder | None]:
+    """The data set and the run that a page opens.
+
+    Where the address names no run, that is the first of those that `finished` well on the data set or on that of the race that it names;
+    with `any_run`, else the first on any other. The data set is the one that is named; but that of a race, and of a run, comes with it
+    (`pictures`) where none is named, or where the run is on another one. Else it is the `newest`.
+    """
+    run: RunFolder | None = asked.run
+    leads: RunFolder | RaceFolder | None = None if asked.dataset else asked.run
+    if run is None:
+        about = asked.race.spec().dataset if asked.race else asked.dataset.id if asked.dataset else None
+        on_these = [done for done in finished if about is None or done.spec().dataset == about]
+        run = next(iter(on_these or (finished if any_run else ())), None)
+        leads = asked.race or (None if asked.dataset and run in on_these else run)
+    return (pictures(leads) if leads else None) or asked.dataset or newest, run
 
 
 def maker_of(job: JobFolder) -> Place | None:

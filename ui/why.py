@@ -31,9 +31,10 @@ from tl_core.runs.tasks.subject import task_about
 from tl_core.serving import heatmaps
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.inspection import read_info
-from ui import asking, grids, prediction
+from ui import asking, classifier, grids
 from ui.evaluate_page.results import Result
 from ui.places import Here, pictures_of
+from ui.predict_page.answers import Named
 from ui.words import file_stem, percent, plain, short
 
 _SIDE = 720
@@ -104,7 +105,7 @@ def of_answer(result: Result, answer: ImageAnswer) -> None:
         st.session_state[_KEY] = _Asked(result.run.id, name, answer.truth, row=answer.row)
 
 
-def of_named(run: RunFolder, named: prediction.Named) -> None:
+def of_named(run: RunFolder, named: Named) -> None:
     """Open the dialog about a picture that was answered on Predict, when the page runs next."""
     classes = read_info(run.bundle / INFO).classes
     truth = None if named.truth is None else classes.index(named.truth)
@@ -166,8 +167,8 @@ def _looked(run: RunFolder, dataset: DatasetFolder | None, info: BundleInfo, ask
         pixels = read_copy(dataset.path, entry, info.image_size, info.interpolation)
     with Image.open(source) as image:
         picture = _fitted(image.convert("RGB"))
-    with prediction.asked_alone(run) as model:
-        insight = model.insight(pixels)
+    with classifier.lent(run) as lent:
+        insight = lent.model.insight(pixels)
     return _Look(picture, pixels, insight.probabilities, insight.embedding, dict(enumerate(insight.evidence)))
 
 
@@ -272,8 +273,8 @@ def _hiding(
     if key not in look.hidden:
         covered = heatmaps.hidden(look.pixels, _where(chosen, info, evidence, info.image_size, info.image_size))
         try:
-            with prediction.asked_alone(run) as model:
-                look.hidden[key] = probabilities(model.logits(covered[None]))[0]
+            with classifier.lent(run) as lent:
+                look.hidden[key] = probabilities(lent.model.logits(covered[None]))[0]
         except GraftError as error:
             st.warning(plain(error.message, longest=400), icon=":material/hourglass_empty:")
             return

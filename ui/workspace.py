@@ -22,7 +22,7 @@ from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep_hourly
 from ui import live, tour
-from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, opening, pictures_of, succeeded
+from ui.places import DATA, HOME, PLACES, TRAIN, Asked, Here, Job, Place, opening, pictures_of, succeeded, to_open
 from ui.server import asgi
 from ui.server.login import LOGOUT
 from ui.words import plain
@@ -88,20 +88,19 @@ def _open(place: Place) -> Here:
     sweep_hourly(Store.default(), settings.current().keep_days)
     workspace = Store.default().workspace(_token())
     workspace.touch()
-    named = st.query_params.get("dataset")
-    dataset = _named(workspace.dataset, "dataset", DatasetFolder.what) or next(iter(workspace.datasets()), None)
-    run = _named(workspace.run, "run", RunFolder.what)
-    race = _named(workspace.race, "race", RaceFolder.what)
-    if run is None:
-        finished = succeeded(workspace.runs())
-        wanted = race.spec().dataset if race else dataset.id if dataset else None
-        of_these = [run for run in finished if not (named or race) or run.spec().dataset == wanted]
-        run = next(iter(of_these or (finished if place.needs is RunFolder else [])), None)
-        named = named if run in of_these else None
-    opened = run if run is not None and "run" in st.query_params else race or run
-    if opened is not None and (named is None or opened is race):
-        dataset = pictures_of(opened, workspace) or dataset
-    here = Here(workspace, dataset, run, place, race)
+    asked = Asked(
+        _named(workspace.dataset, "dataset", DatasetFolder.what),
+        _named(workspace.run, "run", RunFolder.what),
+        _named(workspace.race, "race", RaceFolder.what),
+    )
+    dataset, run = to_open(
+        asked,
+        [] if asked.run else succeeded(workspace.runs()),
+        next(iter(workspace.datasets()), None),
+        lambda job: pictures_of(job, workspace),
+        any_run=place.needs is RunFolder,
+    )
+    here = Here(workspace, dataset, run, place, asked.race)
     # Written even if it did not change: after a second click during a page switch the browser still shows the old address.
     st.query_params.from_dict(here.query())
     st.session_state["address"] = here.query()

@@ -13,7 +13,7 @@ from tests.app.records import TOKEN
 from tests.conftest import PATIENCE
 from tl_core.data.checks import findings
 from tl_core.runs.store.folders import DatasetFolder
-from ui import prediction
+from ui import classifier
 from ui.workspace import BUG
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ Open = Callable[..., AppTest]
 def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
     """`open_page("pages/1_Data.py", dataset=ID)` runs a page in the test's workspace, or in `workspace=TOKEN`."""
     monkeypatch.syspath_prepend(str(ROOT))
-    monkeypatch.setattr(prediction, "get_ready", lambda: None)
+    monkeypatch.setattr(classifier, "get_ready", lambda: None)
 
     def page(path: str = "streamlit_app.py", *, workspace: str | None = TOKEN, **query: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=PATIENCE)

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -20,7 +22,7 @@ from tl_core.errors import SpecError
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import live, places
-from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Here, Place, Step
+from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Asked, Here, Place, Step, to_open
 from ui.workspace import BUG
 
 SWITCH = """
@@ -253,3 +255,35 @@ def test_train_one_beside_a_run_that_failed_opens_its_pictures_alone(open_page: 
     assert app.title[0].value == "Train"
     assert app.query_params["dataset"] == data.id
     assert "run" not in app.query_params
+
+
+def _job(identifier: str, on: str = "") -> Any:
+    return SimpleNamespace(id=identifier, spec=lambda: SimpleNamespace(dataset=on))
+
+
+NEWEST, OLDER, GONE = _job("newest"), _job("older"), _job("gone")
+SETS = {"newest": NEWEST, "older": OLDER}
+ON_NEWEST, ON_OLDER, ON_GONE, RACE = _job("1", "newest"), _job("2", "older"), _job("3", "gone"), _job("4", "older")
+
+
+@pytest.mark.parametrize(
+    ("asked", "finished", "any_run", "dataset", "run"),
+    [
+        (Asked(), [], False, NEWEST, None),
+        (Asked(), [ON_OLDER, ON_NEWEST], False, OLDER, ON_OLDER),
+        (Asked(), [ON_GONE], False, NEWEST, ON_GONE),
+        (Asked(dataset=OLDER), [ON_NEWEST, ON_OLDER], False, OLDER, ON_OLDER),
+        (Asked(dataset=OLDER), [ON_NEWEST], False, OLDER, None),
+        (Asked(dataset=OLDER), [ON_NEWEST], True, NEWEST, ON_NEWEST),
+        (Asked(dataset=OLDER), [ON_GONE], True, OLDER, ON_GONE),
+        (Asked(run=ON_OLDER), [], False, OLDER, ON_OLDER),
+        (Asked(run=ON_GONE), [], False, NEWEST, ON_GONE),
+        (Asked(dataset=NEWEST, run=ON_OLDER), [], False, NEWEST, ON_OLDER),
+        (Asked(race=RACE), [ON_NEWEST, ON_OLDER], False, OLDER, ON_OLDER),
+        (Asked(race=RACE), [ON_NEWEST], False, OLDER, None),
+        (Asked(dataset=NEWEST, race=RACE), [ON_NEWEST], True, OLDER, ON_NEWEST),
+        (Asked(run=ON_NEWEST, race=RACE), [], False, NEWEST, ON_NEWEST),
+    ],
+)
+def test_what_a_page_opens(asked: Asked, finished: Any, any_run: bool, dataset: object, run: object) -> None:
+    assert to_open(asked, finished, NEWEST, lambda job: SETS.get(job.spec().dataset), any_run=any_run) == (dataset, run)

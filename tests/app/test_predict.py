@@ -32,12 +32,12 @@ from tl_core.serving.bundle import Bundle
 from tl_core.serving.bundle_files import INFO, ONNX
 from tl_core.serving.inspection import read_info
 from tl_core.serving.onnx_session import OnnxSession
-from ui import prediction, taking
+from ui import classifier, taking
 
 __all__ = ["bundle", "graph"]
 
 A, B = "a" * 32, "b" * 32
-GET_READY = prediction.get_ready
+GET_READY = classifier.get_ready
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def predict(open_page: Open, bundle: Bundle) -> Callable[[str], AppTest]:
 def pools(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pools]:
     """Two pools in place of the app's, whose decoders do what a picture tells them."""
     both = [Pool(2, module=STRANGE) for _ in range(2)]
-    monkeypatch.setattr(prediction, "_POOLS", Pools(both))
-    yield prediction._POOLS
+    monkeypatch.setattr(classifier, "_POOLS", Pools(both))
+    yield classifier._POOLS
     for pool in both:
         pool.close()
 
@@ -150,7 +150,7 @@ def test_while_others_ask_the_page_says_so_and_keeps_the_pictures(
     in_memory: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(prediction, "_PATIENCE", 0)
+    monkeypatch.setattr(classifier, "_PATIENCE", 0)
     app = predict(A)
     with pools.lent("one", 0), pools.lent("two", 0):
         bring(app, red(), red())
@@ -168,7 +168,7 @@ def test_while_others_ask_the_page_says_so_and_keeps_the_pictures(
 def test_one_classifier_is_opened_at_a_time(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "_PATIENCE", 0)
+    monkeypatch.setattr(classifier, "_PATIENCE", 0)
     mine, theirs = predict(A), predict(B)
     said = []
 
@@ -177,7 +177,7 @@ def test_one_classifier_is_opened_at_a_time(
             said.append(bring(theirs, red()).error[0].value)
         return OnnxSession(path)
 
-    monkeypatch.setattr(prediction, "OnnxSession", opened)
+    monkeypatch.setattr(classifier, "OnnxSession", opened)
     assert "### red" in text(bring(mine, red()))
     assert "Others are asking at this moment" in said[0]
     assert "### red" in text(theirs.button(key="predict-again").click().run())
@@ -199,7 +199,7 @@ def test_the_keys_of_the_chooser_come_round(
 def test_a_workspace_asks_once_at_a_time(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "_PATIENCE", 0)
+    monkeypatch.setattr(classifier, "_PATIENCE", 0)
     one, other = predict(A), predict(B)
     with pools.lent(A, 0):
         assert bring(one, red()).error
@@ -209,7 +209,7 @@ def test_a_workspace_asks_once_at_a_time(
 def test_pictures_after_slow_ones_are_left_out_so_that_others_get_their_turn(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "_LONGEST", 0.0)
+    monkeypatch.setattr(classifier, "LONGEST", 0.0)
     assert "Bring fewer at a time" in text(bring(predict(A), red())).replace("\\", "")
 
 
@@ -225,8 +225,8 @@ def test_a_slow_network_has_no_more_time_than_slow_pictures(
 
     run = OnnxSession.run
     monkeypatch.setattr(OnnxSession, "run", slow)
-    monkeypatch.setattr(prediction, "_ARRAYS", 1)
-    monkeypatch.setattr(prediction, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(classifier, "_ARRAYS", 1)
+    monkeypatch.setattr(classifier, "time", SimpleNamespace(monotonic=lambda: now[0]))
     said = text(bring(app, red(), red(), red()))
     assert said.count("### red") == 2
     assert said.count("Bring fewer at a time") == 1
@@ -244,7 +244,7 @@ def test_pictures_go_one_by_one_through_a_network_that_takes_much_memory(
         return run(session, output, batch, **how)
 
     monkeypatch.setattr(OnnxSession, "run", noted)
-    monkeypatch.setattr(prediction, "_ARRAYS", 1)
+    monkeypatch.setattr(classifier, "_ARRAYS", 1)
     assert text(bring(predict(A), red(), red(), red())).count("### red") == 3
     assert max(sizes) == 1
 
@@ -253,13 +253,13 @@ def test_pictures_go_one_by_one_through_a_network_that_takes_much_memory(
 def test_one_workspace_at_a_time_asks_a_large_classifier(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch, large: str
 ) -> None:
-    monkeypatch.setattr(prediction, "_PATIENCE", 0.001)
+    monkeypatch.setattr(classifier, "_PATIENCE", 0.001)
     mine, theirs = predict(A), predict(B)
     (run,) = Store.default().workspace(A).runs()
-    with prediction._held(prediction._ONE_LARGE):
+    with classifier._alone(classifier._ONE_LARGE):
         assert "### red" in text(bring(theirs, red()))
         size = (run.bundle / ONNX).stat().st_size
-        monkeypatch.setattr(prediction, "_LARGE", size - 1 if large == "file" else size)
+        monkeypatch.setattr(classifier, "_LARGE", size - 1 if large == "file" else size)
         assert "Others are asking at this moment" in bring(mine, red()).error[0].value
     assert "### red" in text(mine.button(key="predict-again").click().run())
 
@@ -268,7 +268,7 @@ def test_one_workspace_at_a_time_asks_a_large_classifier(
 def test_the_decoders_start_once_when_the_page_is_first_opened(
     predict: Callable[[str], AppTest], pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "get_ready", cache(GET_READY.__wrapped__))
+    monkeypatch.setattr(classifier, "get_ready", cache(GET_READY.__wrapped__))
     before = decoders_of(os.getpid())
     predict(A), predict(B)
     until(lambda: len(decoders_of(os.getpid()) - before) == 2)

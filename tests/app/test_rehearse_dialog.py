@@ -14,7 +14,7 @@ from tl_core import locks
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.documents.rehearsed import Rehearsal
 from tl_core.runs.store.store import Store
-from ui import limits
+from ui import visitor
 from ui.rehearsing import rehearse_dialog
 from ui.rehearsing.rehearse_dialog import Camera
 
@@ -79,7 +79,7 @@ def test_a_stranger_rehearses_as_often_as_he_may_start_jobs(
 ) -> None:
     asked = went(READY)
     monkeypatch.setattr("ui.visitor.address", lambda: "203.0.113.7")
-    monkeypatch.setattr(limits.STARTS, "_moments", {})
+    monkeypatch.setattr(visitor.STARTS, "_moments", {})
     monkeypatch.setenv("GRAFT_STARTS_AN_HOUR", "1")
     app = go_on(open_page)
     app = app.button(key="rehearse-again").click().run()

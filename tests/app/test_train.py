@@ -103,7 +103,8 @@ def test_low_rank_updates_fit_a_transformer_and_nothing_else(app: AppTest) -> No
 
 def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> None:
     assert all(option.help.endswith(".") for option in OPTIONS.values())
-    assert TABS == ("Training", "Rates", "Regularisation", "Augmentation")
+    tabbed = [name for names in TABS.values() for name in names]
+    assert sorted([*tabbed, "backbone", "weights", "strategy"]) == sorted(OPTIONS)
 
     def keys() -> set[str]:
         return {str(widget.key)[4:] for widget in (*app.number_input, *app.text_input, *app.toggle, *app.selectbox)}

@@ -23,7 +23,7 @@ def test_every_row_can_be_shown_anywhere() -> None:
 
 
 def test_a_number_without_both_ends_of_its_range_is_refused_when_it_is_written() -> None:
-    row = Option(title="Warmth", help="How warm.", tab="Rates")
+    row = Option(title="Warmth", help="How warm.")
     with pytest.raises(ValueError, match="warmth needs a smallest and a largest value"):
         row.of("warmth", FieldInfo.from_annotation(Annotated[float, Field(ge=0)]))
 

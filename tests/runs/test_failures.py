@@ -163,8 +163,8 @@ def test_what_the_system_refuses_is_no_bug(number: int) -> None:
 
 
 def test_a_special_case_of_an_error_does_not_take_the_name_of_the_error() -> None:
-    class Special(StoreError):
+    class _Special(StoreError):
         pass
 
-    assert Special.kind == StoreError.kind
+    assert _Special.kind == StoreError.kind
     assert GraftError.by_kind[StoreError.kind] is StoreError

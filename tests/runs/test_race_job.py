@@ -194,7 +194,7 @@ def test_a_run_that_had_learned_nothing_when_the_time_was_up_is_named(contest: C
     raced = short("feature_extraction", "lp_ft")
     assert _rows(raced)["feature_extraction"].reason == "Stopped: the time was up before it had learned anything."
     status = raced.status()
-    assert (status.state, status.failure.kind) == ("failed", "limit")
+    assert (status.state, status.failure.kind) == ("failed", "limit_reached")
     assert status.failure.message.startswith("The time was up before any run had learned something.")
 
 

@@ -101,7 +101,7 @@ def test_a_job_whose_time_is_up_ends_in_words(train: Train, monkeypatch: pytest.
         status = run.status()
         assert status.state == "failed"
         assert status.failure is not None
-        assert status.failure.kind == "limit"
+        assert status.failure.kind == "limit_reached"
         assert status.failure.message.startswith("It was stopped because one job may work for 0.36 seconds here.")
         assert run.events()[0][-1].type == "ended"
 
@@ -148,7 +148,7 @@ def test_a_job_that_takes_too_much_memory_ends_in_words_and_keeps_its_best_state
     status = run.status()
     assert status.state == "failed"
     assert status.failure is not None
-    assert (status.failure.kind, status.failure.exit_code) == ("limit", 2)
+    assert (status.failure.kind, status.failure.exit_code) == ("limit_reached", 2)
     assert "It needs more than 0.4 GB, the most that one job may have here." in status.failure.message
     assert run.can_finish()
     with pytest.raises(LimitReached):

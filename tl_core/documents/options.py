@@ -46,8 +46,6 @@ class Option:
     """The label on the page."""
     help: str
     """One or two sentences for the command line, the page and docs/command-line.md."""
-    tab: str | None
-    """Tab of the page's folded settings; None where the page has a place of its own for it."""
     when: Condition = "always"
     """The condition under which it has an effect."""
     noun: str = ""
@@ -56,8 +54,8 @@ class Option:
     """What stands for None, in words; None where the field's default does."""
     words: Mapping[Any, str] | None = None
     """What the page calls each choice, where it does not call it by its name."""
-    step: float | None = None
-    """Step of the number on the page; a fraction without one is typed as text, such as 3e-4."""
+    tiny: bool = False
+    """Whether usual values are so small that they are written as 3e-4."""
     folded: bool = True
     """Whether the command line lists it under "Advanced"."""
     name: str = ""
@@ -97,7 +95,7 @@ class Option:
         if self.choices:
             return ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}"
         span = _RANGES[tuple(self.limits)].format(*self.limits.values()) if self.limits else ""
-        example = ", such as 3e-4" if self.kind is float and self.step is None else ""
+        example = ", such as 3e-4" if self.tiny else ""
         return f"{_KINDS[self.kind]}{span}{example}"
 
     def read(self, value: Any) -> bool | int | float | str:
@@ -139,7 +137,6 @@ class RunOptions(Record):
         Option(
             title="Backbone",
             help="The pretrained network: a name that `backbones` lists, or that of any other network of timm.",
-            tab=None,
             folded=False,
         ),
     ] = DEFAULT_NETWORK
@@ -148,7 +145,6 @@ class RunOptions(Record):
         Option(
             title="Weights",
             help="The backbone's set of pretrained weights.",
-            tab=None,
             unset="its default set",
             folded=False,
         ),
@@ -158,7 +154,6 @@ class RunOptions(Record):
         Option(
             title="Strategy",
             help="How much of the network to re-train: a name that `strategies` lists, or auto, which looks at the pictures first.",
-            tab=None,
             unset="by the device and the number of pictures",
             folded=False,
         ),
@@ -168,7 +163,6 @@ class RunOptions(Record):
         Option(
             title="Last stages that learn",
             help="How many of the last stages adapt; all before them stay frozen.",
-            tab="Training",
             when="last stages",
             noun="number of last stages",
             unset=str(STAGES),
@@ -179,7 +173,6 @@ class RunOptions(Record):
         Option(
             title="How the head is found",
             help="How the head alone is found: logistic fits it exactly, in seconds; adam takes gradient steps and shows learning curves.",
-            tab="Training",
             when="head alone",
             words={"logistic": "fitted exactly (logistic)", "adam": "step by step (adam)"},
         ),
@@ -189,7 +182,6 @@ class RunOptions(Record):
         Option(
             title="Epochs",
             help="Passes over the training pictures; each strategy has its own number.",
-            tab="Training",
             when="gradient steps",
             noun="number of epochs",
             unset=OF_STRATEGY,
@@ -201,9 +193,7 @@ class RunOptions(Record):
         Option(
             title="Image size, pixels",
             help="Side of the network's square input, in pixels; larger shows finer detail and takes longer.",
-            tab="Training",
             unset="that of the weights",
-            step=32,
         ),
     ] = None
     batch_size: Annotated[
@@ -212,9 +202,7 @@ class RunOptions(Record):
         Option(
             title="Pictures a step (batch)",
             help="Pictures in each step of the optimizer; more make each step steadier, and fewer steps.",
-            tab="Training",
             when="gradient steps",
-            step=8,
         ),
     ] = BATCH_SIZE
     seed: Annotated[
@@ -223,7 +211,6 @@ class RunOptions(Record):
         Option(
             title="Seed",
             help="The same seed gives the same split. On the same processor, with the same versions and number of threads, it also gives the same result; on a GPU, results may differ slightly.",
-            tab="Training",
         ),
     ] = 0
     device: Annotated[
@@ -231,7 +218,6 @@ class RunOptions(Record):
         Option(
             title="Device",
             help="Where to train; auto takes the fastest device that is here.",
-            tab="Training",
             folded=False,
         ),
     ] = "auto"
@@ -245,7 +231,6 @@ class Recipe(Record):
         Option(
             title="Optimizer",
             help="AdamW (arXiv 1711.05101) adapts its step to each weight; SGD takes the plain gradient and wants larger rates.",
-            tab="Rates",
             when="gradient steps",
             words={"adamw": "AdamW", "sgd": "SGD with momentum"},
         ),
@@ -255,8 +240,8 @@ class Recipe(Record):
         Option(
             title="Learning rate of the head",
             help="Learning rate of the head at its peak: too large, and the loss jumps; too small, and it hardly falls. The command find-rate, or the button Find a learning rate, suggests one.",
-            tab="Rates",
             when="gradient steps",
+            tiny=True,
         ),
     ] = 3e-3
     stage_rate: Annotated[
@@ -264,9 +249,9 @@ class Recipe(Record):
         Option(
             title="Learning rate of the last stage",
             help="Learning rate, at its peak, of the last stage that learns; usually smaller than the head's.",
-            tab="Rates",
             when="trained stages",
             noun="learning rate of the stages",
+            tiny=True,
         ),
     ] = 3e-4
     rate_decay: Annotated[
@@ -275,10 +260,8 @@ class Recipe(Record):
         Option(
             title="Rate from stage to stage",
             help="Factor of the learning rate from a stage to the one before it, towards the stem; 1 means all alike.",
-            tab="Rates",
             when="several stages",
             noun="decay of the learning rate from stage to stage",
-            step=0.05,
         ),
     ] = 1.0
     momentum: Annotated[
@@ -287,9 +270,7 @@ class Recipe(Record):
         Option(
             title="Momentum",
             help="Share of the last step that is kept in the next one, with SGD.",
-            tab="Rates",
             when="SGD",
-            step=0.05,
         ),
     ] = 0.9
     weight_decay: Annotated[
@@ -298,8 +279,8 @@ class Recipe(Record):
         Option(
             title="Pull towards zero (weight decay)",
             help="How strongly weights are pulled towards zero, against overfitting; biases and norm layers are left alone.",
-            tab="Rates",
             when="gradient steps",
+            tiny=True,
         ),
     ] = 1e-2
     schedule: Annotated[
@@ -307,7 +288,6 @@ class Recipe(Record):
         Option(
             title="Schedule",
             help="What the learning rate does after the warm-up: fall in half a cosine down to almost nothing, or stay constant.",
-            tab="Rates",
             when="gradient steps",
             words={"cosine": "falls in a cosine", "constant": "stays the same"},
         ),
@@ -318,9 +298,7 @@ class Recipe(Record):
         Option(
             title="Warm-up, share of all steps",
             help="Share of all steps in which the learning rate rises, so that the first ones do not spoil what is there.",
-            tab="Rates",
             when="gradient steps",
-            step=0.05,
         ),
     ] = 0.1
     label_smoothing: Annotated[
@@ -329,9 +307,7 @@ class Recipe(Record):
         Option(
             title="Label smoothing",
             help="Share of certainty taken from each label, which helps where some labels are wrong.",
-            tab="Regularisation",
             when="gradient steps",
-            step=0.05,
         ),
     ] = 0.0
     mixup: Annotated[
@@ -340,9 +316,7 @@ class Recipe(Record):
         Option(
             title="Mixup",
             help="Blends pairs of pictures and their labels (arXiv 1710.09412). The alpha of mixup: 0.2 is usual, 0 is off.",
-            tab="Regularisation",
             when="gradient steps",
-            step=0.1,
         ),
     ] = 0.0
     cutmix: Annotated[
@@ -354,9 +328,7 @@ class Recipe(Record):
                 "Pastes a piece of one picture into another, and of its label (arXiv 1905.04899). The alpha of CutMix: 1 is "
                 "usual, 0 is off. Beside mixup, each batch takes one of the two at random."
             ),
-            tab="Regularisation",
             when="trained stages",
-            step=0.1,
         ),
     ] = 0.0
     ema: Annotated[
@@ -365,10 +337,8 @@ class Recipe(Record):
         Option(
             title="Averaged weights (EMA)",
             help="Judges and keeps a moving average of the weights in place of the last step's. Its decay a step: 0.99 is usual, 0 is off.",
-            tab="Regularisation",
             when="gradient steps",
             noun="decay of the moving average (EMA)",
-            step=0.01,
         ),
     ] = 0.0
     patience: Annotated[
@@ -377,7 +347,6 @@ class Recipe(Record):
         Option(
             title="Stop early after",
             help="Epochs without a better loss on the pictures to choose by (validation) after which training stops; 0 is never.",
-            tab="Regularisation",
             when="gradient steps",
         ),
     ] = 0
@@ -387,10 +356,8 @@ class Recipe(Record):
         Option(
             title="Clip gradients at",
             help="Norm to which longer gradients are cut, so that one odd batch cannot do harm; 0 is off.",
-            tab="Regularisation",
             when="gradient steps",
             noun="norm for clipping",
-            step=0.5,
         ),
     ] = 1.0
     class_weights: Annotated[
@@ -398,7 +365,6 @@ class Recipe(Record):
         Option(
             title="Rare classes count as much as common ones",
             help="Weights each class in the loss by how rare it is, for classes with very different numbers of pictures.",
-            tab="Regularisation",
         ),
     ] = False
     norm_learns: Annotated[
@@ -409,7 +375,6 @@ class Recipe(Record):
                 "Whether batch norm of the stages that learn follows the pictures; keeping its statistics is steadier with few "
                 "pictures. Frozen stages always keep theirs."
             ),
-            tab="Regularisation",
             when="batch norm",
             words={True: "follows my pictures", False: "stays as it was trained"},
         ),
@@ -419,7 +384,6 @@ class Recipe(Record):
         Option(
             title="Level",
             help="How far each picture is changed at random every time, so that the network learns the thing and not the photo.",
-            tab="Augmentation",
             when="trained stages",
         ),
     ] = "none"
@@ -429,7 +393,6 @@ class Recipe(Record):
         Option(
             title="Views of each picture",
             help="Changed copies of each picture that are drawn once and kept where stages are frozen; the whole network sees new ones.",
-            tab="Augmentation",
             when="trained stages",
             noun="number of views",
         ),
@@ -440,7 +403,6 @@ class Recipe(Record):
         Option(
             title="Rank of the updates",
             help="Rank of the low-rank updates (arXiv 2106.09685), which is how much each can express; 4 to 16 is usual.",
-            tab="Training",
             when="LoRA",
             noun="rank of the low-rank updates",
         ),

@@ -25,11 +25,10 @@ from tl_core.data.archive import MAX_FILES
 from ui.server.message_parts import Unfit, check, fields, lists_of, only_field
 from ui.server.responses import origin_of
 from ui.server.upload_ceiling import chosen_anew
+from ui.visitor import Places
 
 MOST_PARTS = MAX_FILES + 20_000
 """Parts of one message: the files of a chooser, and the other values of a page."""
-MOST_ADDRESSES = 10_000
-"""Addresses whose messages are counted; the one that was quiet for longest is forgotten first."""
 _LARGEST_DOWNLOAD = 10_000
 """Bytes of a message that asks for a download."""
 _LOG = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ class Messages:
     """Files that a chooser may ask for at once."""
     clock: Callable[[], float] = time.monotonic
     _naming: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _addresses: dict[str, _Sent] = field(default_factory=dict)
+    _addresses: Places[_Sent] = field(default_factory=lambda: Places(_Sent))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -109,13 +108,7 @@ class Messages:
         now = self.clock()
         if not session.once_more(SESSION, now):
             raise Unfit(1008, "This page sent too many messages at once. Wait a moment, then reload it.")
-        if address is None:
-            return
-        # Taken out and put in again, so that those that were quiet for longest come first.
-        sent = self._addresses[address] = self._addresses.pop(address, _Sent())
-        if len(self._addresses) > MOST_ADDRESSES:
-            del self._addresses[next(iter(self._addresses))]
-        if not sent.once_more(ADDRESS, now):
+        if address and not self._addresses.at(address).once_more(ADDRESS, now):
             raise Unfit(1008, "Pages from your network sent too many messages at once. Wait a moment, then reload.")
 
     async def _passes(self, data: bytes | None, send: Send) -> bool:

@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope
 from tl_core.disk import appearing
 from ui.server.login import Login, form
 from ui.server.responses import asks_for_page, origin_of, sentence
+from ui.visitor import Places
 
 _DAYS = 30
 """Days that a login lasts."""
@@ -58,8 +59,6 @@ _ALL = _Pace(free=30, longest=10)
 """Short, because it also holds up those who know the password: it stops guessing from thousands of places."""
 _FORGOTTEN = 3600
 """Seconds without a wrong password after which the earlier ones are forgotten."""
-_MOST = 10_000
-"""Places that are remembered; the one that was quiet for longest is forgotten first."""
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Attempts:
     """Wrong passwords so far. Used by one thread."""
 
     clock: Callable[[], float] = time.monotonic
-    _places: dict[str, _Record] = field(default_factory=dict)
+    _places: Places[_Record] = field(default_factory=lambda: Places(_Record))
     _all: _Record = field(default_factory=_Record)
 
     def wait(self, place: str | None) -> float:
@@ -96,11 +95,7 @@ class Attempts:
         now = self.clock()
         self._all.count(now)
         if place:
-            record = self._places.pop(place, _Record())
-            record.count(now)
-            self._places[place] = record
-        if len(self._places) > _MOST:
-            del self._places[next(iter(self._places))]
+            self._places.at(place).count(now)
 
     def right(self, place: str | None) -> None:
         """Forget the wrong passwords from `place`."""

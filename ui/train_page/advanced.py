@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,30 @@ from tl_core.training.strategies.strategies import Strategy
 from ui.drawing import rate_text
 from ui.train_page.cards import PREFIX
 
-TABS = tuple(dict.fromkeys(option.tab for option in OPTIONS.values() if option.tab))
+TABS: Mapping[str, tuple[str, ...]] = {
+    "Training": ("stages", "solver", "epochs", "image_size", "batch_size", "seed", "device", "lora_rank"),
+    "Rates": (
+        "optimizer",
+        "learning_rate",
+        "stage_rate",
+        "rate_decay",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warm_up",
+    ),
+    "Regularisation": (
+        *("label_smoothing", "mixup", "cutmix", "ema"),
+        *("patience", "clip", "class_weights", "norm_learns"),
+    ),
+    "Augmentation": ("augmentation", "views"),
+}
+"""The options in each tab; the others have a place of their own on the page."""
+_STEPS = {
+    **{"image_size": 32, "batch_size": 8, "clip": 0.5, "mixup": 0.1, "cutmix": 0.1, "ema": 0.01},
+    **dict.fromkeys(("rate_decay", "momentum", "warm_up", "label_smoothing"), 0.05),
+}
+"""Steps of numbers, where they are not 1."""
 _HAIR = 1e-4
 """How far a number stays below the end of a range that it must not reach."""
 
@@ -38,10 +62,11 @@ class Case:
 
     def options(self, tab: str) -> list[Option]:
         """The options in `tab` that have an effect."""
+        options = (OPTIONS[name] for name in TABS[tab])
         return [
             option
-            for option in OPTIONS.values()
-            if option.tab == tab and option.when in self.conditions and (option.name != "device" or _several_devices())
+            for option in options
+            if option.when in self.conditions and (option.name != "device" or _several_devices())
         ]
 
 
@@ -99,13 +124,14 @@ def _widget(case: Case, option: Option) -> None:
             option.title, list(words), index=None, format_func=words.__getitem__,
             placeholder=f"{words.get(own, own)} (default)", **common,
         )  # fmt: skip
-    elif option.kind is float and option.step is None:
+    elif option.tiny:
         st.text_input(option.title, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
     else:
         # Where the smallest number is out of range itself, the widget begins a step above it.
-        edges = (option.limits.get("ge", option.step or 0), _most(case, option), option.step or 1)
-        low, high, step = (int(edge) if option.kind is int else float(edge) for edge in edges)
-        st.number_input(option.title, low, high, None, step=step, placeholder=f"{own:g} (default)", **common)
+        step = _STEPS.get(option.name, 1)
+        edges = (option.limits.get("ge", step), _most(case, option), step)
+        low, high, by = (int(edge) if option.kind is int else float(edge) for edge in edges)
+        st.number_input(option.title, low, high, None, step=by, placeholder=f"{own:g} (default)", **common)
 
 
 def _most(case: Case, option: Option) -> float:

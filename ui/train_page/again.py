@@ -30,6 +30,5 @@ def go(here: Here, spec: TrainSpec, *, strategy: str, **changes: Any) -> None:
     kept = {name: value for name, usual in own.items() if (value := getattr(spec, name)) != usual}
     for name, value in {**kept, **(spec.changes if strategy == spec.strategy else {}), **changes}.items():
         option = OPTIONS[name]
-        typed = option.kind is float and option.step is None
-        st.session_state[PREFIX + name] = f"{value:g}" if typed else value
+        st.session_state[PREFIX + name] = f"{value:g}" if option.tiny else value
     here.go(TRAIN, dataset=spec.dataset)

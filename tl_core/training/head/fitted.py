@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tl_core.documents.events import Event, RegularisationTried
 from tl_core.training.head.calibration import accuracy_and_loss, significant_temperature
@@ -191,12 +190,11 @@ def _choose(
         going = [choice for choice in choices if choice.worse < PATIENCE]
         if not going:
             break
-        with threadpool_limits(1):
-            heads = fit_heads(rotated, labels, weights, c=c, start=heads)
-            for choice in going:
-                choice.judge(c, heads, rotated, labels)
-            train_accuracy, _ = accuracy_and_loss(rotated.logits(heads[choices[0].head], learned), labels[learned])
+        heads = fit_heads(rotated, labels, weights, c=c, start=heads)
+        for choice in going:
+            choice.judge(c, heads, rotated, labels)
         if choices[0] in going:
+            train_accuracy, _ = accuracy_and_loss(rotated.logits(heads[choices[0].head], learned), labels[learned])
             loss, accuracy = choices[0].latest
             yield RegularisationTried(
                 c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=choices[0].worse == 0

@@ -1,18 +1,11 @@
-"""Classifies new pictures in the app process with the bundle of a run, and shows the answers.
-
-All users share one open classifier, which is never changed; that of another run replaces it. Child processes decode the pictures: a
-workspace that asks has a few of them for itself. The network runs in the app process, so its memory and its time are limited: a large
-classifier takes fewer pictures at once, and one workspace at a time asks such a one.
-"""
+"""The answers of the Predict page: pictures that somebody brings or takes from the held-out ones, and the cards that show what they are called."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from tl_core.data.guarded import Pool, Pools
-from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
-from tl_core.disk import read_once
 from tl_core.documents.manifest import ImageEntry, SplitRecord
-from tl_core.errors import BundleError, GraftError, LimitReached, NotFound, UnreadableImage
-from tl_core.models.graphs.rules import BATCH
+from tl_core.errors import BundleError, GraftError, LimitReached, UnreadableImage
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.serving.bundle import Bundle, read_bundle
-from tl_core.serving.bundle_files import INFO, ONNX
-from tl_core.serving.graph_check import Ends, check_graph
-from tl_core.serving.inspection import read_info
-from tl_core.serving.onnx_session import OnnxSession, too_long
-from tl_core.serving.predictor import Predictor
-from ui import drawing, grids
+from ui import classifier, drawing, grids
 from ui.places import touring
 from ui.taking import take_pictures
 from ui.words import percent, plain, plural, short, sureness
@@ -47,20 +30,6 @@ _CLASSES_SHOWN = 12
 """The most classes that are shown while there are no answers."""
 _SIDE = 320
 """The longest side of the copy that is shown, in pixels."""
-_PATIENCE = 10.0
-"""Seconds that a workspace waits while others ask."""
-_LONGEST = 60.0
-"""Seconds after which a workspace gets no further answer, so that others get their turn."""
-_ARRAYS = 100_000_000
-"""Bytes of the arrays between two operators up to which pictures go through the network together."""
-_LARGE = 300_000_000
-"""Bytes of memory above which a classifier is asked by one workspace at a time."""
-_ONE_LARGE = threading.Lock()
-_OPENING = threading.Lock()
-"""Held while a classifier is opened: several at once would take no less time, and glibc would keep twice the memory after them."""
-_DECODERS = 2
-_POOLS = Pools([Pool(_DECODERS) for _ in range(4)])
-"""As many workspaces can ask at the same time, each with decoders of its own; a decoder takes 40 MB."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +39,12 @@ class Named:
     name: str
     shown: bytes
     """A small copy as a JPEG; empty if the picture could not be read."""
+    pixels: bytes
+    """The input of the network as a PNG; empty if the picture could not be read."""
     answer: dict[str, Any]
     """The answer in the form that `predict --json` prints."""
-    truth: str | None = None
+    truth: str | None
     """The true class of a held-out picture; None for a new one."""
-    pixels: bytes = b""
-    """The input of the network as a PNG; empty if the picture could not be read."""
 
 
 @dataclass
@@ -86,107 +55,6 @@ class Answers:
     named: list[Named] = field(default_factory=list)
     milliseconds: float = 0.0
     """The time per picture of the last batch, decoding included."""
-
-
-@dataclass(frozen=True)
-class _Classifier:
-    """A bundle that is open."""
-
-    bundle: Bundle
-    session: OnnxSession
-    batch: int
-    """Pictures that go through the network together."""
-    memory: int
-    """Bytes that the network takes while it runs."""
-
-
-@dataclass(frozen=True)
-class _UntilThen:
-    """The graph of a classifier, for one question that has to end."""
-
-    session: OnnxSession
-    end: float
-    """On the clock `time.monotonic`, seconds."""
-
-    def run(self, outputs: Sequence[str], batch: NDArray[np.uint8], *, last: bool) -> list[NDArray[np.float32]]:
-        """As `OnnxSession.run`. Raises BundleError also where the time is up."""
-        if not len(batch):
-            # This gives back memory, which takes no time.
-            return self.session.run(outputs, batch, last=last)
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise too_long(_LONGEST, len(batch))
-        return self.session.run(outputs, batch, last=last, longest=left)
-
-
-@st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
-def _opened(folder: str, version: float) -> _Classifier:
-    del version  # part of the cache's key
-    arrays = 0
-
-    def check(graph: Path, ends: Ends) -> None:
-        nonlocal arrays
-        arrays = _check(graph, ends)
-
-    bundle = read_bundle(Path(folder), check=check)
-    batch = min(BATCH, max(1, BATCH * _ARRAYS // arrays))
-    # ONNX Runtime takes memory in powers of two.
-    return _Classifier(
-        bundle, OnnxSession(bundle.onnx), batch, bundle.onnx.stat().st_size + 2 * arrays * batch // BATCH
-    )
-
-
-_check = read_once(1000)(check_graph)
-"""Checks the graph of a bundle once: that takes as long as opening it."""
-
-
-@contextmanager
-def _open(run: RunFolder) -> Iterator[_Classifier]:
-    """The classifier of the run; while it is a large one, no other workspace has such a one.
-
-    Raises:
-        LimitReached: others do.
-        NotFound: there is no bundle.
-    """
-    try:
-        found = (run.bundle / ONNX).stat()
-    except FileNotFoundError:
-        raise NotFound("This run has no bundle. Train again, or choose another run.") from None
-    with ExitStack() as held:
-        if found.st_size > _LARGE:
-            held.enter_context(_held(_ONE_LARGE))
-        with _held(_OPENING):
-            opened = _opened(str(run.bundle), found.st_mtime)
-        if found.st_size <= _LARGE < opened.memory:
-            held.enter_context(_held(_ONE_LARGE))
-        yield opened
-
-
-@contextmanager
-def _held(lock: threading.Lock) -> Iterator[None]:
-    if not lock.acquire(timeout=_PATIENCE):
-        raise _busy()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _busy() -> LimitReached:
-    return LimitReached("Others are asking at this moment. Nothing here is lost: try again in a moment.")
-
-
-@cache
-def get_ready() -> None:
-    """Start the decoders of one workspace in the background, so that the first question need not wait for them."""
-    threading.Thread(target=_start_decoders, daemon=True).start()
-
-
-def _start_decoders() -> None:
-    # A decoder starts when it gets something to decode; it refuses this.
-    with _POOLS.lent("", 0) as pool, suppress(UnreadableImage):
-        if pool:
-            list(in_order(lambda _: pool.make_input(b"", 1, "bilinear"), _DECODERS))
 
 
 def answers(run: RunFolder) -> Answers:
@@ -201,64 +69,39 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
     """Classify pictures, given as (display name, file content, true class or None); one that gets no answer gets an error.
 
     Raises:
-        LimitReached: too many others ask.
-        NotFound: the run has no bundle.
-        BundleError: its bundle cannot be used.
+        LimitReached, NotFound, BundleError: as `classifier.lent`.
     """
     kept = answers(run)
     shown: dict[bytes, tuple[bytes, bytes]] = {}
-    with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
-        if pool is None:
-            raise _busy()
-        with _open(run) as opened:
-            start = time.monotonic()
-            end = start + _LONGEST
+    with classifier.lent(run) as lent:
+        start = time.monotonic()
 
-            def read(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
-                if time.monotonic() >= end:
-                    raise _late()
-                content = read_bytes(source)
-                made = pool.make_input(content, size, interpolation, shown=_SIDE)
-                shown[content] = (made.shown, grids.png(Image.fromarray(made.pixels)))
-                return made.pixels
+        def read(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
+            if lent.late:
+                raise _late()
+            content = read_bytes(source)
+            made = lent.decoders.make_input(content, size, interpolation, shown=_SIDE)
+            shown[content] = (made.shown, grids.png(Image.fromarray(made.pixels)))
+            return made.pixels
 
-            # The threshold may have changed since the classifier was opened.
-            bundle = replace(opened.bundle, info=read_info(run.bundle / INFO))
-            model = Predictor(bundle, _UntilThen(opened.session, end), batch=opened.batch)
-            said: list[dict[str, Any]] = []
-            try:
-                for answer in model.answers([content for _, content, _ in items], read=read):
-                    said.append(answer)
-            except BundleError:
-                if time.monotonic() < end:
-                    raise
-            kept.milliseconds = (time.monotonic() - start) * 1000 / max(1, len(items))
+        said: list[dict[str, Any]] = []
+        try:
+            for answer in lent.model.answers([content for _, content, _ in items], read=read):
+                said.append(answer)
+        except BundleError:
+            if not lent.late:
+                raise
+        kept.milliseconds = (time.monotonic() - start) * 1000 / max(1, len(items))
     said += [{"error": {"message": _late().message}}] * (len(items) - len(said))
     fresh = [
-        Named(short(name), seen, answer, truth, pixels)
+        Named(short(name), *shown.get(content, (b"", b"")), answer, truth)
         for (name, content, truth), answer in zip(items, said, strict=True)
-        for seen, pixels in [shown.get(content, (b"", b""))]
     ]
     kept.named = (fresh + kept.named)[: 2 * MOST]
 
 
-@contextmanager
-def asked_alone(run: RunFolder) -> Iterator[Predictor]:
-    """The classifier of `run`, for further questions about a picture that is decoded; it holds a workspace's place as `ask` does.
-
-    Raises:
-        LimitReached, NotFound, BundleError: as `ask`.
-    """
-    with _POOLS.lent(run.spec().workspace, _PATIENCE) as pool:
-        if pool is None:
-            raise _busy()
-        with _open(run) as opened:
-            bundle = replace(opened.bundle, info=read_info(run.bundle / INFO))
-            yield Predictor(bundle, _UntilThen(opened.session, time.monotonic() + _LONGEST), batch=opened.batch)
-
-
 def _late() -> UnreadableImage:
-    words = f"The pictures before this one took {_LONGEST:g} s, so it got no answer. Bring fewer at a time."
+    words = f"The pictures before this one took {classifier.LONGEST:g} s, so it got no answer. Bring fewer at a time."
     return UnreadableImage(words, "too_costly")
 
 
@@ -311,10 +154,9 @@ def held_out(run: RunFolder, dataset: DatasetFolder, number: int = 3) -> list[Im
     """A few pictures of the test split of `run`, chosen at random; if there are others, none that shows what was learned from."""
     manifest = dataset.manifest()
     rows = [answer.row for answer in run.report().answers]
-    with suppress(NotFound):  # a run of an earlier version has kept no groups
-        record = SplitRecord.read(run.split_file)
-        groups, learned = record.group_of, record.learned_groups()
-        rows = [row for row in rows if groups.get(manifest.images[row].sha256) not in learned] or rows
+    record = SplitRecord.read(run.split_file)
+    groups, learned = record.group_of, record.learned_groups()
+    rows = [row for row in rows if groups.get(manifest.images[row].sha256) not in learned] or rows
     chosen = np.random.default_rng().choice(rows, size=min(number, len(rows)), replace=False)
     return [manifest.images[int(row)] for row in chosen]
 
