@@ -49,8 +49,8 @@ def environment(*, hub_tokens: bool = False, **more: str) -> dict[str, str]:
         if _PASSED.fullmatch(name) and (not _SECRET.fullmatch(name) or (hub_tokens and name in HUB_TOKENS))
     }
     # An entry that is empty or relative would mean the child's working folder.
-    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    path = [str(SOURCE), *(str(Path(entry).absolute()) for entry in given)]
+    paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    path = [str(SOURCE), *(str(Path(entry).absolute()) for entry in paths)]
     return {**passed, "PYTHONPATH": os.pathsep.join(path), **more}
 
 
@@ -99,14 +99,14 @@ def receive(stream: IO[bytes], *, most: int | None = None) -> tuple[dict[str, An
     header, content = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
     if most is not None and header + content > most:
         raise ValueError(f"a message has {header + content:,} bytes; {most:,} are allowed")
-    said, rest = json.loads(_exactly(stream, header)), _exactly(stream, content)
-    if not isinstance(said, dict):
+    fields, rest = json.loads(_exactly(stream, header)), _exactly(stream, content)
+    if not isinstance(fields, dict):
         raise ValueError("the header of a message is no JSON object")
-    return said, rest
+    return fields, rest
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
-    found = stream.read(count)
-    if len(found) < count:
+    content = stream.read(count)
+    if len(content) < count:
         raise EOFError
-    return found
+    return content

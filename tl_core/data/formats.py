@@ -49,8 +49,8 @@ class ImageFormat:
 
 
 def _table(*rows: ImageFormat) -> tuple[ImageFormat, ...]:
-    given = Counter(key for row in rows for key in {row.name, *row.pillow, *row.extensions})
-    twice = [key for key, count in given.items() if count > 1]
+    names = Counter(key for row in rows for key in {row.name, *row.pillow, *row.extensions})
+    twice = [key for key, count in names.items() if count > 1]
     if twice:
         raise ValueError(f"{', '.join(twice)}: in two rows of the table of image formats")
     return rows

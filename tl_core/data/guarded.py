@@ -93,7 +93,7 @@ class Pool:
             UnreadableImage: also where the picture takes more memory or time than any picture needs.
         """
         task = {"task": "input", "size": size, "interpolation": interpolation, "shown": shown, "margin": MARGIN}
-        return self._made(task, content, lambda _, given: _input_of(given, size))
+        return self._made(task, content, lambda _, answer: _input_of(answer, size))
 
     def read_input(self, source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
         """As `pixels.read_input`, in a child: uint8 (size, size, 3).
@@ -120,8 +120,8 @@ class Pool:
     def _asked(self, task: Header, content: bytes, read: Callable[[Header, bytes], Made]) -> Made:
         child = self._warm()
         try:
-            header, given = child.ask(task, content)
-            made = _problem(header) or read(header, given)
+            header, answer = child.ask(task, content)
+            made = _problem(header) or read(header, answer)
         except (EOFError, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # Nothing came, or nonsense: such a child is not asked again.
             raise child.refusal() from None
@@ -245,9 +245,9 @@ class Pools:
     def lent(self, holder: str, seconds: float) -> Iterator[Pool | None]:
         """A pool for `holder`; None where in `seconds` none becomes free, or `holder` does not give back the one that he has."""
         with self._changed:
-            found = self._changed.wait_for(lambda: self._free and holder not in self._holders, seconds)
+            is_free = self._changed.wait_for(lambda: self._free and holder not in self._holders, seconds)
             # The pool that was given back last has warm children.
-            pool = self._free.pop() if found else None
+            pool = self._free.pop() if is_free else None
             if pool:
                 self._holders.add(holder)
         try:
@@ -277,21 +277,21 @@ def _problem(header: Header) -> Exception | None:
     return UnreadableImage(str(header["message"]), str(header["refused"])) if "refused" in header else None
 
 
-def _copy_of(header: Header, given: bytes) -> Copy:
+def _copy_of(header: Header, content: bytes) -> Copy:
     length = int(header["length"])
     made = Copy(
         int(header["width"]),
         int(header["height"]),
         dict(header["measured"]),
         str(header["extension"]),
-        given[:length],
-        given[length:],
+        content[:length],
+        content[length:],
     )
     if made.extension not in (".jpg", ".png", "") or not 0 < min(made[:2]) <= max(made[:2]) <= LONGEST:
         raise ValueError("this is no copy of a picture")
     return made
 
 
-def _input_of(given: bytes, size: int) -> Input:
+def _input_of(content: bytes, size: int) -> Input:
     length = size * size * 3
-    return Input(np.frombuffer(given[:length], dtype=np.uint8).reshape(size, size, 3), given[length:])
+    return Input(np.frombuffer(content[:length], dtype=np.uint8).reshape(size, size, 3), content[length:])

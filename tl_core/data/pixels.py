@@ -113,22 +113,22 @@ def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[n
 
 
 def _open(content: bytes) -> Image.Image:
-    known = recognised(content)
-    if not known.pillow:
-        raise _unidentified(known)
-    if known.frame and content.count(known.frame) > MOST_FRAMES:
+    row = recognised(content)
+    if not row.pillow:
+        raise _unidentified(row)
+    if row.frame and content.count(row.frame) > MOST_FRAMES:
         raise UnreadableImage(
             f"The picture has more than {MOST_FRAMES:,} frames. Save one of them as a picture.", "too_large"
         )
     try:
         # Only the plugins of the format by whose row the decoder is limited.
-        image = Image.open(io.BytesIO(content), formats=known.pillow)
+        image = Image.open(io.BytesIO(content), formats=row.pillow)
         width, height = image.size
     except UnidentifiedImageError as error:
-        raise _unidentified(known) from error
+        raise _unidentified(row) from error
     except Exception as error:  # as above: header parsers meet hostile bytes first
         raise unreadable(error) from error
-    most = MAX_PIXELS if known.scales else MAX_PIXELS_UNSCALED
+    most = MAX_PIXELS if row.scales else MAX_PIXELS_UNSCALED
     if width * height > most:
         raise UnreadableImage(
             f"The picture says that it is {width:,} x {height:,} pixels; {_MOST}. Save it smaller.", "too_large"
@@ -182,10 +182,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.round(out=values).astype(np.uint8))
 
 
-def _unidentified(known: ImageFormat) -> UnreadableImage:
-    if known.pillow:
+def _unidentified(row: ImageFormat) -> UnreadableImage:
+    if row.pillow:
         return UnreadableImage("The picture is damaged or cut off: its header cannot be read.", "truncated")
-    if known is not UNKNOWN:
+    if row is not UNKNOWN:
         return UnreadableImage(NOT_READ, "unsupported_format")
     return UnreadableImage("The file is not a picture, whatever its name says.", "not_an_image")
 

@@ -196,15 +196,15 @@ def build(
         UnknownName: the network has no such set of weights.
         DownloadFailed: the file does not hold this network's tensors.
     """
-    known = network.weights_row(weights or like)
+    row = network.weights_row(weights or like)
     if weights is not None and weights_file is None:
         raise ValueError("Pretrained weights need their file.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = library_network(network.builder, network.layout, known.input_size)
+        module = library_network(network.builder, network.layout, row.input_size)
         if weights_file is not None:
-            read_weights(module, network, known, weights_file)
-        backbone = Backbone(network, module, known)
+            read_weights(module, network, row, weights_file)
+        backbone = Backbone(network, module, row)
         torch.manual_seed(seed)
         backbone.set_head(None if classes is None else nn.Linear(network.embedding_size, classes))
     return backbone.eval()

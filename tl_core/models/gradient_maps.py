@@ -40,31 +40,31 @@ def class_evidence(backbone: Backbone, pixels: NDArray[np.uint8], classes: Seque
     cut = 1 if layout.mixes_places else len(backbone.stages)
     images = backbone.normalise(torch.tensor(pixels)[None])
     with torch.no_grad():
-        given = backbone.spatial(images) if cut == len(backbone.stages) else backbone.prefix(cut)(images)
-    if backbone.map(given).shape[2:] == (1, 1):
+        features = backbone.spatial(images) if cut == len(backbone.stages) else backbone.prefix(cut)(images)
+    if backbone.map(features).shape[2:] == (1, 1):
         raise ModelError(
             f"The features of {backbone.network.name} that Graft can reach have one position, so they say nothing about places."
         )
-    given = given.detach().requires_grad_()
+    features = features.detach().requires_grad_()
     with torch.enable_grad(), _constant_attention():
-        logits = _after(backbone, cut, given)[0]
+        logits = _after(backbone, cut, features)[0]
         targets = [logits[index] - logits.mean() for index in classes]
-        gradients = [torch.autograd.grad(target, given, retain_graph=True)[0] for target in targets]
-    read = torch.cat([gradient * given.detach() for gradient in gradients])
+        gradients = [torch.autograd.grad(target, features, retain_graph=True)[0] for target in targets]
+    read = torch.cat([gradient * features.detach() for gradient in gradients])
     positions = backbone.map(read).sum(1)
     if layout.mixes_places:
         finer = max(1, FINEST * positions.shape[-1] // len(pixels))
         positions = functional.adaptive_avg_pool2d(positions, positions.shape[-1] // finer)
-    found: NDArray[np.float32] = positions.numpy()
-    return found
+    evidence: NDArray[np.float32] = positions.numpy()
+    return evidence
 
 
-def _after(backbone: Backbone, cut: int, given: Tensor) -> Tensor:
+def _after(backbone: Backbone, cut: int, features: Tensor) -> Tensor:
     """The logits (1, C) from the output `given` of stage number `cut`, counted from 1."""
     if cut < len(backbone.stages):
-        return cast(Tensor, backbone.suffix(cut)(given))
+        return cast(Tensor, backbone.suffix(cut)(features))
     head = backbone.module.get_submodule(backbone.network.head)
-    return cast(Tensor, head(backbone.pool(given)))
+    return cast(Tensor, head(backbone.pool(features)))
 
 
 @contextmanager

@@ -78,15 +78,15 @@ def read_weights(module: nn.Module, network: Network, weights: WeightsRow, path:
     absent = tuple(f"{path}." for path in weights.without)
     replaced = tuple(f"{path}." for path in heads)
     optional = tuple(f"{auxiliary.root}." for auxiliary in network.layout.auxiliary)
-    kept = {
+    initial = {
         name: value
         for name, value in expected.items()
         if name.startswith(absent)
         or (name.startswith(optional) and name not in loaded)
         or (name.startswith(replaced) and (name not in loaded or loaded[name].shape != value.shape))
     }
-    known = {name: value for name, value in loaded.items() if name in expected or not name.startswith(replaced)}
-    problem = fill(module, {**known, **kept})
+    usable = {name: value for name, value in loaded.items() if name in expected or not name.startswith(replaced)}
+    problem = fill(module, {**usable, **initial})
     if problem:
         raise DownloadFailed(
             f"The weights file {path.name} does not fit {network.name}: {problem} Replace or delete {path}."
@@ -99,18 +99,18 @@ def fill(module: nn.Module, tensors: dict[str, Tensor]) -> str | None:
     The batch counters of batch norm may be missing, since old files lack them. The library's own loading hooks do not run:
     that of MNASNet refuses tensors that do not come from torch.load.
     """
-    own = cast("dict[str, Tensor]", module.state_dict())
-    missing = [name for name in own if name not in tensors and not name.endswith(".num_batches_tracked")]
+    expected = cast("dict[str, Tensor]", module.state_dict())
+    missing = [name for name in expected if name not in tensors and not name.endswith(".num_batches_tracked")]
     if missing:
         return f"{missing[0]} is missing" + (f", and {len(missing) - 1} more." if len(missing) > 1 else ".")
     for name, value in tensors.items():
-        if name not in own:
+        if name not in expected:
             return f"{name} is not one of its tensors."
-        if value.shape != own[name].shape:
-            return f"{name} is {tuple(value.shape)}, {tuple(own[name].shape)} is needed."
+        if value.shape != expected[name].shape:
+            return f"{name} is {tuple(value.shape)}, {tuple(expected[name].shape)} is needed."
     with torch.no_grad():
         for name, value in tensors.items():
-            own[name].copy_(value)
+            expected[name].copy_(value)
     return None
 
 
@@ -175,22 +175,22 @@ def in_todays_names(
     Raises:
         DownloadFailed: these are not the tensors of this network.
     """
-    own = module.state_dict()
+    expected = module.state_dict()
     below = tuple(f"{head}." for head in heads)
-    needed = {name for name in own if not name.startswith(below)}
-    if not all(name in loaded and loaded[name].shape == own[name].shape for name in needed):
+    needed = {name for name in expected if not name.startswith(below)}
+    if not all(name in loaded and loaded[name].shape == expected[name].shape for name in needed):
         loaded = _converted(
             builder, {name: value for name, value in options.items() if name != "num_classes"}, tag, loaded
         )
     fitting = {name: loaded[name] for name in needed if name in loaded}
-    return {name: value for name, value in own.items() if name not in needed} | fitting
+    return {name: value for name, value in expected.items() if name not in needed} | fitting
 
 
 def _converted(builder: str, options: dict[str, Any], tag: str, loaded: dict[str, Tensor]) -> dict[str, Tensor]:
     import timm
 
-    known = timm.models.get_arch_pretrained_cfgs(builder)
-    name = f"{builder}.{tag}" if f"{builder}.{tag}" in known else builder
+    configs = timm.models.get_arch_pretrained_cfgs(builder)
+    name = f"{builder}.{tag}" if f"{builder}.{tag}" in configs else builder
     try:
         # timm prints what it skips.
         with contextlib.redirect_stdout(io.StringIO()):

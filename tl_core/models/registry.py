@@ -136,11 +136,11 @@ class Network(Record):
             SpecError: the network does not take this size; the message lists the sizes that it takes.
             UnknownName: the network has no such set.
         """
-        known = self.weights_row(weights)
+        row = self.weights_row(weights)
         if self.fixed_size:
-            if image_size != known.input_size:
+            if image_size != row.input_size:
                 raise SpecError(
-                    f"{self.name} with the weights {known.name} takes pictures of {known.input_size} pixels only, "
+                    f"{self.name} with the weights {row.name} takes pictures of {row.input_size} pixels only, "
                     f"not {image_size}."
                 )
         elif image_size < self.smallest_size:

@@ -195,9 +195,9 @@ class _Parts:
         pass
 
     def taken(self) -> bytes:
-        found = bytes(self._held)
+        content = bytes(self._held)
         self._held.clear()
-        return found
+        return content
 
 
 def _bundle_folder(path: Path) -> Path:

@@ -1,17 +1,26 @@
-"""Why a bundle says so of a picture: where the evidence for its classes lies, whatever its network is like."""
+"""Why a bundle says so of a picture: where the evidence for its classes lies, whatever its network is like.
+
+What the bundle's graph cannot answer, gradients, its network answers in torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.errors import BundleError
+from tl_core.documents.bundle_info import NO_WEIGHTS
+from tl_core.errors import BundleError, UnknownName
+from tl_core.models.registry import network
+from tl_core.serving.bundle import Bundle
 from tl_core.serving.bundle_files import TENSORS
 from tl_core.serving.heatmaps import linear
 from tl_core.serving.predictor import Predictor
-from tl_core.serving.torch_network import torch_network
+
+if TYPE_CHECKING:
+    from tl_core.models.build import Backbone
 
 
 def class_positions(model: Predictor, pixels: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
@@ -27,7 +36,43 @@ def class_positions(model: Predictor, pixels: NDArray[np.uint8], classes: Sequen
         return model.evidence(pixels)[list(classes)]
     from tl_core.models.gradient_maps import class_evidence
 
-    found = class_evidence(torch_network(model.bundle), pixels, classes)
-    if not np.isfinite(found).all():
+    evidence = class_evidence(torch_network(model.bundle), pixels, classes)
+    if not np.isfinite(evidence).all():
         raise BundleError(f"{TENSORS} gives values that are no numbers.")
-    return found
+    return evidence
+
+
+def torch_network(bundle: Bundle) -> Backbone:
+    """The network that the registry names, with the tensors of `bundle`, in eval mode on the CPU; no code of the bundle is run.
+
+    Its logits are not divided by the temperature.
+
+    Raises:
+        BundleError: Graft does not know the network here, or the tensors are not its own.
+    """
+    from safetensors.torch import load_file
+
+    from tl_core.models.build import build
+
+    info = bundle.info
+    try:
+        row = network(info.backbone)
+        like = None if info.weights == NO_WEIGHTS else row.weights_row(info.weights).name
+    except UnknownName as error:
+        raise BundleError(
+            f"The bundle's network {info.backbone} cannot be built here. {error.message} One of timm is added by: describe."
+        ) from error
+    backbone = build(row, weights=None, classes=len(info.classes), like=like)
+    try:
+        # A bundle holds the counters of batch norm as lists of one number.
+        counters = ".num_batches_tracked"
+        tensors = load_file(bundle.tensors)
+        backbone.load_tensors(
+            {
+                name: value.reshape(()) if name.endswith(counters) and value.numel() == 1 else value
+                for name, value in tensors.items()
+            }
+        )
+    except ValueError as error:
+        raise BundleError(f"{TENSORS} cannot be used. {error}") from error
+    return backbone

@@ -97,8 +97,8 @@ def evidence(spatial: NDArray[np.float32], weights: NDArray[np.float32]) -> NDAr
 
     `weights` (C, K) are `class_weights`.
     """
-    found: NDArray[np.float32] = np.tensordot(weights, spatial, axes=1).astype(np.float32)
-    return found
+    positions: NDArray[np.float32] = np.tensordot(weights, spatial, axes=1).astype(np.float32)
+    return positions
 
 
 def margins(info: BundleInfo, positions: int) -> tuple[float, float]:

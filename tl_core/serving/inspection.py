@@ -83,9 +83,9 @@ def check_tensors(path: Path, info: BundleInfo) -> None:
         raise BundleError(f"{TENSORS} is damaged or no safetensors file; it was not used.") from error
     # The weight of a head that is a 1x1 convolution has two further dimensions, both 1.
     if head is not None and (shape[:2] != (len(info.classes), info.embedding_size) or set(shape[2:]) - {1}):
-        found = f"is {str(shape)[:80]}" if shape else "is missing"
+        problem = f"is {str(shape)[:80]}" if shape else "is missing"
         raise BundleError(
-            f"{TENSORS} does not fit {INFO}: the head {head} {found}, "
+            f"{TENSORS} does not fit {INFO}: the head {head} {problem}, "
             f"{(len(info.classes), info.embedding_size)} is needed."
         )
 

@@ -108,10 +108,10 @@ class Predictor:
         ):
             for start in range(0, len(items), self._batch):
                 chunk = items[start : start + self._batch]
-                given = list(islice(reading, len(chunk)))
-                pixels = [each for each in given if isinstance(each, np.ndarray)]
+                inputs = list(islice(reading, len(chunk)))
+                pixels = [each for each in inputs if isinstance(each, np.ndarray)]
                 rows = iter(self._probabilities(pixels))
-                for number, (item, each) in enumerate(zip(chunk, given, strict=True), start=start + 1):
+                for number, (item, each) in enumerate(zip(chunk, inputs, strict=True), start=start + 1):
                     name = _name(item, number)
                     if isinstance(each, np.ndarray):
                         yield {"file": name, **self._answer(next(rows), top)}

@@ -46,14 +46,14 @@ def cut(graph: Path, outputs: Sequence[str], into: Path) -> None:
     from onnx.utils import Extractor
 
     model = onnx.load(graph)
-    known = {info.name: info for info in (*model.graph.value_info, *model.graph.output)}
+    arrays = {info.name: info for info in (*model.graph.value_info, *model.graph.output)}
     for also in model.metadata_props:
-        if also.key in outputs and also.value in known:
+        if also.key in outputs and also.value in arrays:
             model.graph.node.append(onnx.helper.make_node("Identity", [also.value], [also.key], name=also.key))
-            known[also.key] = model.graph.value_info.add()
-            known[also.key].CopyFrom(known[also.value])
-            known[also.key].name = also.key
-    missing = [name for name in outputs if name not in known]
+            arrays[also.key] = model.graph.value_info.add()
+            arrays[also.key].CopyFrom(arrays[also.value])
+            arrays[also.key].name = also.key
+    missing = [name for name in outputs if name not in arrays]
     if missing:
         raise ModelError(f"{graph.name} holds no {', '.join(missing)}: it is not a backbone that Graft exported.")
     part = Extractor(model).extract_model(["images"], list(outputs))

@@ -46,23 +46,23 @@ def exported_backbone(
         OverBudget, DiskFull: the cache or the disk has no room for it.
         ModelError: ONNX Runtime answers differently from torch, or the network is too large for one file.
     """
-    known = network.weights_row(weights)
-    network.check_image_size(image_size, known.name)
+    row = network.weights_row(weights)
+    network.check_image_size(image_size, row.name)
     problem = too_large(network)
     if problem:
         raise ModelError(problem)
     # The graph and the tensors hold each parameter once, at 4 bytes.
     needed = 2 * 4 * network.parameters
-    key = backbone_key(network, known.name, image_size)
+    key = backbone_key(network, row.name, image_size)
     began = StageStarted(stage="backbone", title=f"Preparing {network.name} for this image size, once")
     if cache.filling("backbones", key):
         yield began
     with cache.entry("backbones", key, whole=_whole, needed=needed) as entry:
         if entry.path is not None:
             return entry.path
-        file = yield from fetch(network, known.name)
+        file = yield from fetch(network, row.name)
         yield began
-        _fill(network, known.name, file, image_size, entry.temporary)
+        _fill(network, row.name, file, image_size, entry.temporary)
         return entry.commit()
 
 
@@ -73,10 +73,10 @@ def backbone_key(network: Network, weights: str | None, image_size: int) -> str:
         UnknownName: the network has no such set of weights.
         SpecError: GRAFT_WEIGHTS_DIR names no folder.
     """
-    known = network.weights_row(weights)
-    made_from = [FORMAT, network.builder, identity(network, known.name), known.mean, known.std, image_size]
+    row = network.weights_row(weights)
+    made_from = [FORMAT, network.builder, identity(network, row.name), row.mean, row.std, image_size]
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
-    return f"{network.name}-{known.name}-{image_size}-{digest}"
+    return f"{network.name}-{row.name}-{image_size}-{digest}"
 
 
 def structure_file(network: Network, weights: str | None, image_size: int, cache: Cache) -> Path | None:

@@ -43,11 +43,11 @@ class _Features(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.backbone.normalise(images)
-        given = []
+        outputs = []
         for _, stage in self.backbone.stages:
             x = stage(x)
-            given.append(x)
-        return self.backbone.pool(x), self.backbone.map(x), *given
+            outputs.append(x)
+        return self.backbone.pool(x), self.backbone.map(x), *outputs
 
 
 def export_backbone(backbone: Backbone, image_size: int, path: Path) -> None:
@@ -115,8 +115,8 @@ def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:
     """
     graph = model.graph
     hidden = [output for output in graph.output if output.name in inner]
-    kept = [output for output in graph.output if output.name not in inner]
-    read = {name for node in graph.node for name in node.input} | {output.name for output in kept}
+    visible = [output for output in graph.output if output.name not in inner]
+    read = {name for node in graph.node for name in node.input} | {output.name for output in visible}
     copies = {
         node.output[0]: node
         for node in graph.node
@@ -126,7 +126,7 @@ def _hide(model: onnx.ModelProto, inner: Sequence[str]) -> onnx.ModelProto:
         model.metadata_props.add(key=name, value=node.input[0])
         graph.node.remove(node)
     del graph.output[:]
-    graph.output.extend(kept)
+    graph.output.extend(visible)
     graph.value_info.extend(output for output in hidden if output.name not in copies)
     made = {name for node in graph.node for name in node.output} | copies.keys()
     if not made.issuperset(inner):
@@ -166,12 +166,12 @@ def _check(path: Path, pictures: NDArray[np.uint8], wanted: list[Tensor]) -> Non
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for name, given, expected in zip(
+    for name, answer, expected in zip(
         [output.name for output in session.get_outputs()], session.run(None, {"images": pictures}), wanted, strict=True
     ):
         reference = expected.numpy()
-        difference = float(np.abs(given - reference).max() / max(float(np.abs(reference).max()), 1e-12))
-        if given.shape != reference.shape or not difference <= TOLERANCE:
+        difference = float(np.abs(answer - reference).max() / max(float(np.abs(reference).max()), 1e-12))
+        if answer.shape != reference.shape or not difference <= TOLERANCE:
             raise ModelError(
                 f"The exported graph answers differently from the network ({name}: {difference:.1e} of the largest "
                 f"value, {TOLERANCE:.0e} is allowed). Please report this, with the backbone's name."
@@ -277,7 +277,7 @@ def _shapes(backbone: Backbone, image_size: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
 
     def remember(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, given: Any, result: Any) -> None:
+        def hook(module: nn.Module, inputs: Any, result: Any) -> None:
             first = result[0] if isinstance(result, tuple | list) and result else result
             if isinstance(first, Tensor):
                 shapes[path] = tuple(first.shape[1:])
@@ -298,24 +298,24 @@ def _shapes(backbone: Backbone, image_size: int) -> dict[str, tuple[int, ...]]:
 
 
 def _tree(
-    path: str, module: nn.Module, name: str, shapes: dict[str, tuple[int, ...]], said: dict[str, str], *, fold: bool
+    path: str, module: nn.Module, name: str, shapes: dict[str, tuple[int, ...]], labels: dict[str, str], *, fold: bool
 ) -> Iterator[str]:
     """The lines of `module` with its children indented; `said` gives other texts for the modules at its paths."""
     label = f"({name}): " if name else ""
     shape = f" -> {shapes[path]}" if path in shapes else ""
     children = list(module.named_children())
-    if path in said:
-        yield f"{label}{said[path]}"
+    if path in labels:
+        yield f"{label}{labels[path]}"
         return
     if not children:
         yield f"{label}{module!r}".replace("\n", " ") + shape
         return
-    own = module.extra_repr()
-    yield f"{label}{type(module).__name__}{f'({own})' if own else ''}{shape}"
+    options = module.extra_repr()
+    yield f"{label}{type(module).__name__}{f'({options})' if options else ''}{shape}"
     blocks = []
     for child_name, child in children:
         below = f"{path}.{child_name}" if path else child_name
-        first, *rest = _tree(below, child, child_name, shapes, said, fold=fold)
+        first, *rest = _tree(below, child, child_name, shapes, labels, fold=fold)
         blocks.append((child_name, first.partition("): ")[2], rest))
     # Equal blocks differ in their names only.
     for _, same in groupby(blocks, key=(lambda block: (block[1], block[2])) if fold else (lambda block: block[0])):

@@ -3,6 +3,10 @@
 A graph holds numbers and operators of the ONNX standard, all in one file. What may stand in it is listed, so that anything else,
 also what a later version of ONNX adds, is refused. The shape of every array must follow from the graph alone. It is inferred node
 by node, and the first array that is too large ends the inference. Nothing of the graph is run.
+
+A list of operators with one limit on memory for all would not do: the largest networks of the registry need gigabytes for their arrays,
+so a graph of a few bytes could take as much. With the inferred shapes, the process that runs a stranger's graph gets what this graph
+needs.
 """
 
 from __future__ import annotations
@@ -62,19 +66,21 @@ _BYTES: Mapping[str, int] = {
 Values = Sequence[NDArray[Any]]
 _FOLDED: Mapping[str, Callable[[Values, Mapping[str, Any]], NDArray[Any]]] = {
     "Constant": lambda _, attributes: _value(*attributes.values()),
-    "Identity": lambda given, _: given[0],
-    "Cast": lambda given, _: given[0],
-    "Squeeze": lambda given, _: given[0],
-    "Unsqueeze": lambda given, _: given[0],
-    "Reshape": lambda given, _: given[0],
-    "Expand": lambda given, _: given[0],
-    "Add": lambda given, _: np.add(*given),
-    "Sub": lambda given, _: np.subtract(*given),
-    "Mul": lambda given, _: np.multiply(*given),
-    "Div": lambda given, _: (given[0] - np.fmod(*given)) // given[1],
-    "Concat": lambda given, _: np.concatenate(given),
-    "Gather": lambda given, attributes: np.take(given[0], given[1], attributes.get("axis", 0)),
-    "Slice": lambda given, _: given[0][int(given[1][0]) : int(given[2][0]) : int(given[4][0]) if len(given) > 4 else 1],
+    "Identity": lambda inputs, _: inputs[0],
+    "Cast": lambda inputs, _: inputs[0],
+    "Squeeze": lambda inputs, _: inputs[0],
+    "Unsqueeze": lambda inputs, _: inputs[0],
+    "Reshape": lambda inputs, _: inputs[0],
+    "Expand": lambda inputs, _: inputs[0],
+    "Add": lambda inputs, _: np.add(*inputs),
+    "Sub": lambda inputs, _: np.subtract(*inputs),
+    "Mul": lambda inputs, _: np.multiply(*inputs),
+    "Div": lambda inputs, _: (inputs[0] - np.fmod(*inputs)) // inputs[1],
+    "Concat": lambda inputs, _: np.concatenate(inputs),
+    "Gather": lambda inputs, attributes: np.take(inputs[0], inputs[1], attributes.get("axis", 0)),
+    "Slice": lambda inputs, _: inputs[0][
+        int(inputs[1][0]) : int(inputs[2][0]) : int(inputs[4][0]) if len(inputs) > 4 else 1
+    ],
 }
 """How the few whole numbers that a shape is computed from go through an operator. Of what is given, constants may have more than one
 dimension."""
@@ -90,7 +96,7 @@ def check(model: ModelProto, name: str, size: int) -> int:
     """
     _check_parts(model, name, size)
     arrays = _Arrays(model, name)
-    pictures = arrays.given
+    pictures = arrays.picture_bytes
     for node in model.graph.node:
         arrays.infer(node)
     for output in model.graph.output:
@@ -154,7 +160,7 @@ def _check_tensor(tensor: Any, name: str) -> int:
     """The bytes of a constant, which must be stored whole in the file."""
     from onnx import TensorProto
 
-    said = f"{name} holds the constant {tensor.name[:40]!r}"
+    constant = f"{name} holds the constant {tensor.name[:40]!r}"
     if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
         raise BundleError(
             f"{name} wants to read another file of this machine for {tensor.name[:80]!r}; it was not used."
@@ -162,13 +168,13 @@ def _check_tensor(tensor: Any, name: str) -> int:
     _only_known(tensor, name, tensor.name)
     size = _BYTES.get(_type_name(tensor.data_type))
     if size is None:
-        raise BundleError(f"{said}, which is no array of numbers; it was not used.")
+        raise BundleError(f"{constant}, which is no array of numbers; it was not used.")
     if len(tensor.dims) > MAX_RANK or any(side < 0 for side in tensor.dims):
-        raise BundleError(f"{said} of an impossible shape; it was not used.")
+        raise BundleError(f"{constant} of an impossible shape; it was not used.")
     elements = math.prod(tensor.dims)
     raw, *lists = (len(getattr(tensor, field)) for field in _NUMBERS)
     if (raw, sum(lists)) not in ((elements * size, 0), (0, elements)):
-        raise BundleError(f"{said}, whose values do not fill its shape; it was not used.")
+        raise BundleError(f"{constant}, whose values do not fill its shape; it was not used.")
     return elements * size if raw else 0
 
 
@@ -183,19 +189,19 @@ class _Arrays:
         self._opsets = list(model.opset_import)
         self._ir_version = model.ir_version
         self._types: dict[str, Any] = {}
-        self._known: dict[str, NDArray[Any]] = {}
+        self._small_values: dict[str, NDArray[Any]] = {}
         """The values of small arrays, which may stand for a shape."""
         self.sizes: dict[str, int] = {}
         """The bytes of each array, without constants."""
         for tensor in model.graph.initializer:
             self._add(tensor.name, make_tensor_type_proto(tensor.data_type, tensor.dims))
             if math.prod(tensor.dims) <= _SMALL:
-                self._known[tensor.name] = numpy_helper.to_array(tensor)
+                self._small_values[tensor.name] = numpy_helper.to_array(tensor)
         for value in model.graph.input:
             if value.name not in self._types:
                 self._add(value.name, _for_a_batch(value.type))
                 self.sizes[value.name] = self._bytes(value.name, "input")
-        self.given = sum(self.sizes.values())
+        self.picture_bytes = sum(self.sizes.values())
 
     def infer(self, node: Any) -> None:
         """Find the types of the operator's outputs."""
@@ -208,7 +214,11 @@ class _Arrays:
                 defs.get_schema(node.op_type, self._opsets[0].version, ""),
                 node,
                 {each: self._types[each] for each in taken},
-                {each: numpy_helper.from_array(self._known[each], each) for each in taken if each in self._known},
+                {
+                    each: numpy_helper.from_array(self._small_values[each], each)
+                    for each in taken
+                    if each in self._small_values
+                },
                 opset_imports=self._opsets,
                 ir_version=self._ir_version,
             )
@@ -223,16 +233,17 @@ class _Arrays:
             self.sizes[output] = self._bytes(output, node.op_type)
         values = self._values(node, taken)
         if values is not None:
-            self._known[node.output[0]] = values
+            self._small_values[node.output[0]] = values
 
     def check_declared(self, output: Any) -> None:
         """Refuse an output of the graph of another type than it declares; its first side may be anything."""
-        said, found = output.type.tensor_type, self._types.get(output.name, output.type.__class__()).tensor_type
-        sides = list(zip(said.shape.dim, found.shape.dim, strict=False))[1:]
+        declared = output.type.tensor_type
+        inferred = self._types.get(output.name, output.type.__class__()).tensor_type
+        sides = list(zip(declared.shape.dim, inferred.shape.dim, strict=False))[1:]
         if (
-            said.elem_type != found.elem_type
-            or len(said.shape.dim) != len(found.shape.dim)
-            or any(one.HasField("dim_value") and one.dim_value != other.dim_value for one, other in sides)
+            declared.elem_type != inferred.elem_type
+            or len(declared.shape.dim) != len(inferred.shape.dim)
+            or any(side.HasField("dim_value") and side.dim_value != other.dim_value for side, other in sides)
         ):
             raise BundleError(
                 f"{self._name} gives something else for {output.name[:40]!r} than it says; it was not used."
@@ -251,8 +262,8 @@ class _Arrays:
                 f"{self._name} holds something else than numbers (in {operator[:40]!r}); it was not used."
             )
         sides = [side.dim_value if side.HasField("dim_value") else -1 for side in made.shape.dim]
-        known = made.HasField("shape") and min(sides, default=0) >= 0
-        if not known or len(sides) > MAX_RANK or math.prod(sides) * size > MAX_ARRAY:
+        fixed = made.HasField("shape") and min(sides, default=0) >= 0
+        if not fixed or len(sides) > MAX_RANK or math.prod(sides) * size > MAX_ARRAY:
             raise too_much(self._name, operator)
         return math.prod(sides) * size
 
@@ -269,11 +280,11 @@ class _Arrays:
         if node.op_type == "Shape":
             sides = [side.dim_value for side in self._types[taken[0]].tensor_type.shape.dim]
             return np.array(sides[attributes.get("start", 0) : attributes.get("end")], dtype=np.int64)
-        if node.op_type not in _FOLDED or any(each not in self._known for each in taken):
+        if node.op_type not in _FOLDED or any(each not in self._small_values for each in taken):
             return None
         try:
-            found = _FOLDED[node.op_type]([self._known[each] for each in taken], attributes)
-            fitting = found.reshape(shape) if found.size == math.prod(shape) else np.broadcast_to(found, shape)
+            values = _FOLDED[node.op_type]([self._small_values[each] for each in taken], attributes)
+            fitting = values.reshape(shape) if values.size == math.prod(shape) else np.broadcast_to(values, shape)
             return fitting.astype(np.int64)
         except (ValueError, IndexError, TypeError, OverflowError):
             return None

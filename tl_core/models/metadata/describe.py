@@ -102,9 +102,9 @@ def _tags(builder: str, wanted: str) -> list[str]:
     """timm's names of the sets of weights of `builder` that fit one network: `wanted`, else timm's default, first."""
     if not timm.is_model(builder):
         raise UnknownName(_no_such("network", builder, timm.list_models()))
-    known = {full.partition(".")[2]: config for full, config in get_arch_pretrained_cfgs(builder).items()}
-    usable = [tag for tag, config in known.items() if config.has_weights]
-    if wanted and wanted not in known:
+    configs = {full.partition(".")[2]: config for full, config in get_arch_pretrained_cfgs(builder).items()}
+    usable = [tag for tag, config in configs.items() if config.has_weights]
+    if wanted and wanted not in configs:
         raise UnknownName(
             _no_such("set of weights", f"{builder}.{wanted}", [f"{builder}.{tag}" for tag in usable if tag])
         )
@@ -116,8 +116,8 @@ def _tags(builder: str, wanted: str) -> list[str]:
     default = timm.get_pretrained_cfg(builder).tag or ""
     first = wanted or (default if default in usable else usable[0])
     # There is a position embedding for each patch of the image, so weights of another size belong to another network.
-    size = known[first].input_size if known[first].fixed_input_size else None
-    return [first, *(tag for tag in usable if tag != first and (size is None or known[tag].input_size == size))]
+    size = configs[first].input_size if configs[first].fixed_input_size else None
+    return [first, *(tag for tag in usable if tag != first and (size is None or configs[tag].input_size == size))]
 
 
 def _no_such(what: str, name: str, valid: list[str]) -> str:
@@ -334,10 +334,10 @@ def _rest(module: nn.Module, stages: tuple[Stage, ...], heads: tuple[Auxiliary, 
             if id(parameter) not in taken:
                 yield f"{prefix}{name}"
         for name, child in part.named_children():
-            own = [id(p) for p in child.parameters()]
-            if own and not taken.intersection(own):
+            parameters = [id(p) for p in child.parameters()]
+            if parameters and not taken.intersection(parameters):
                 yield f"{prefix}{name}"
-            elif own:
+            elif parameters:
                 yield from paths(child, f"{prefix}{name}.")
 
     return list(paths(module, ""))
@@ -354,10 +354,10 @@ def _measured(module: nn.Module, x: Tensor, embedding: Tensor, family: Family) -
             last = stage(last)
             if not isinstance(last, Tensor):
                 return None
-        given = parts.tail(last)
+        pooled_output = parts.tail(last)
     except Exception:  # noqa: BLE001 - modules in a wrong order may raise anything
         return None
-    if not _same(given, embedding):
+    if not _same(pooled_output, embedding):
         return None
     seen = _map_layout(module, last)
     if seen is None:
@@ -404,7 +404,7 @@ def _map_layout(module: nn.Module, last: Tensor) -> tuple[MapLayout, int, Tensor
     return None
 
 
-def _same(given: Tensor, wanted: Tensor) -> bool:
-    if given.shape != wanted.shape:
+def _same(output: Tensor, wanted: Tensor) -> bool:
+    if output.shape != wanted.shape:
         return False
-    return float((given - wanted).abs().max()) <= TOLERANCE * max(float(wanted.abs().max()), 1e-6)
+    return float((output - wanted).abs().max()) <= TOLERANCE * max(float(wanted.abs().max()), 1e-6)

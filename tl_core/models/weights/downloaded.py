@@ -119,8 +119,8 @@ def record_of(part: Path) -> Downloaded:
 
 def downloads() -> list[Downloaded]:
     """All records, the least recently used first."""
-    found = [Downloaded(path) for path in _folder().glob("*.json")]
-    return sorted((one for one in found if _is_record(one)), key=lambda one: (one.used, one.path))
+    records = [Downloaded(path) for path in _folder().glob("*.json")]
+    return sorted((record for record in records if _is_record(record)), key=lambda record: (record.used, record.path))
 
 
 def require_small_enough(network: str, size: int) -> None:
@@ -149,18 +149,18 @@ def _make_room(record: Downloaded, origin: Origin) -> list[Origin]:
     budget = settings.current().weights_bytes
     if not budget:
         return []
-    others = [(one, one.bytes, one.in_use) for one in downloads() if one != record]
+    others = [(other, other.bytes, other.in_use) for other in downloads() if other != record]
     fixed = sum(size for _, size, in_use in others if in_use)
     if fixed + origin.bytes > budget:
         raise _refusal(origin.network, origin.bytes, budget, fixed)
     total, removed = origin.bytes + sum(size for _, size, _ in others), []
-    for one, size, in_use in others:
+    for other, size, in_use in others:
         if total <= budget:
             break
         if not in_use:
             with suppress(InUse, NotFound, DocumentError):
-                gone = one.origin
-                one.remove()
+                gone = other.origin
+                other.remove()
                 removed.append(gone)
                 total -= size
     return removed
@@ -174,13 +174,13 @@ def _refusal(network: str, size: int, budget: int, in_use: int) -> OverBudget:
     )
 
 
-def _is_record(one: Downloaded) -> bool:
+def _is_record(record: Downloaded) -> bool:
     """Whether it can be read and anything of it is on the disk; if not, and nobody is about to bring it, it is removed."""
     with suppress(NotFound, DocumentError):
-        if one.bytes:
+        if record.bytes:
             return True
     with suppress(InUse):
-        one.remove()
+        record.remove()
     return False
 
 

@@ -174,9 +174,9 @@ def _names(folder: Path) -> frozenset[str]:
     """Names in `folder`, which is listed again only after it changed."""
     try:
         changed = folder.stat().st_mtime_ns
-        known = _LISTINGS.get(folder)
-        if known is not None and known[0] == changed:
-            return known[1]
+        listing = _LISTINGS.get(folder)
+        if listing is not None and listing[0] == changed:
+            return listing[1]
         names = frozenset(entry.name for entry in folder.iterdir())
     except OSError:
         return frozenset()

@@ -276,13 +276,13 @@ def _make_folder(folder: Path, variable: str) -> None:
 
 
 def _wait_for(lock: FileLock, row: WeightsRow) -> Generator[Event, None, None]:
-    told = False
+    said_so = False
     while True:
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
-            if not told:
+            if not said_so:
                 yield Notice(message=f"{row.file} is being downloaded by another job; waiting for it.")
-                told = True
+                said_so = True
         else:
             return

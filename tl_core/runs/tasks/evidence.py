@@ -18,7 +18,7 @@ from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.tasks.subject import picture_of, run_of
 from tl_core.serving.bundle import read_bundle
-from tl_core.serving.torch_network import torch_network
+from tl_core.serving.explaining import torch_network
 
 
 def answer(task: TaskFolder) -> Generator[Event, None, PictureEvidence]:
