@@ -24,11 +24,11 @@ sys.path.insert(0, str(ROOT))
 from tl_core.documents.options import TrainingOptions  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
-from tl_core.runs.start.training_spec import spec_of  # noqa: E402
+from tl_core.runs.start.training_spec import setup_of  # noqa: E402
 from tl_core.runs.store.folders import RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store  # noqa: E402
 from tl_core.runs.train import estimating  # noqa: E402
-from tl_core.runs.train.resolve import settled  # noqa: E402
+from tl_core.runs.train.resolve import expected  # noqa: E402
 
 PICTURES = "tableware"
 """A sample that comes with Graft: 300 pictures."""
@@ -117,11 +117,10 @@ def main() -> None:
         rows: list[Row] = []
         for asked in COMBINATIONS:
             with mock.patch.object(estimating, "_former_runs", return_value=()):
-                spec = settled(spec_of(TrainingOptions(**asked), dataset), dataset)
-                memory_mb = estimating.estimated(spec, dataset).memory_mb
+                _, first = expected(setup_of(TrainingOptions(**asked), dataset), dataset)
             run = jobs.submit_training(workspace, dataset, **asked)
             jobs.wait(run, None)
-            rows.append(Row.of(run, spec.estimated_seconds or (0.0, 0.0), memory_mb))
+            rows.append(Row.of(run, (first.low, first.high), first.memory_mb))
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
         sys.stdout.write("\n".join(["", *verdict(rows), ""]))

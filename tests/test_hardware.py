@@ -84,7 +84,7 @@ def test_the_tightest_limit_of_the_control_groups_counts(tmp_path: Path) -> None
     own.write_text("0::/pod/box\n")
     (inner / "memory.max").write_text("max\n")
     (inner / "memory.current").write_text("1000000\n")
-    assert hardware._container_free_mb(root, own) is None
+    assert hardware._container_free_mb(root, own) == float("inf")
     (root / "pod" / "memory.max").write_text("3000000000\n")
     (root / "pod" / "memory.current").write_text("1500000000\n")
     (root / "pod" / "memory.stat").write_text("anon 1\ninactive_file 500000000\n")
@@ -125,11 +125,12 @@ def test_the_tightest_quota_of_processor_time_counts_as_whole_cores(
         assert hardware.quota_threads() == threads
 
 
-def test_free_memory_is_what_the_system_says_or_nothing(tmp_path: Path) -> None:
-    said = tmp_path / "meminfo"
-    assert hardware._system_mb("MemAvailable", said) is None
-    said.write_text("MemTotal: 16000000 kB\nMemAvailable:    2000000 kB\n")
-    assert hardware._system_mb("MemAvailable", said) == pytest.approx(2048)
+def test_free_memory_is_what_system_and_container_both_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = hardware.available_mb("cpu")
+    assert free is not None
+    assert 0 < free < hardware.total_mb()
+    monkeypatch.setattr(hardware, "_container_free_mb", lambda: 12.0)
+    assert hardware.available_mb("cpu") == 12.0
     assert hardware.available_mb("mps") is None
     assert hardware.machine("cpu").startswith("cpu: ")
 

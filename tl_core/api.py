@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from tl_core.documents.events import Event
-from tl_core.documents.options import (
-    OPTIONS,
-    TrainingOptions,
-)
+from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import GraftError, UnknownName, WorkerDied
 
 if TYPE_CHECKING:
+    from tl_core.runs.store.folders import DatasetFolder
     from tl_core.runs.store.job_folder import JobFolder
     from tl_core.runs.store.store import Workspace
     from tl_core.serving.predictor import Predictor
@@ -88,37 +87,49 @@ def train(
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed. Where the run can go on, a note of the
             error names the command.
     """
-    asked = {name: value for name, value in locals().items() if name in OPTIONS}
-    from tl_core.data.checks import require_trainable
+    asked: dict[str, Any] = {
+        # the same options: written by make options
+        "backbone": backbone,
+        "weights": weights,
+        "strategy": strategy,
+        "stages": stages,
+        "solver": solver,
+        "epochs": epochs,
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "stage_rate": stage_rate,
+        "rate_decay": rate_decay,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "warm_up": warm_up,
+        "label_smoothing": label_smoothing,
+        "mixup": mixup,
+        "cutmix": cutmix,
+        "ema": ema,
+        "patience": patience,
+        "clip": clip,
+        "class_weights": class_weights,
+        "norm_learns": norm_learns,
+        "augmentation": augmentation,
+        "views": views,
+        "lora_rank": lora_rank,
+        # end of the same options
+    }
     from tl_core.runs.start import jobs
-    from tl_core.runs.store.folders import RunFolder
-    from tl_core.runs.store.store import Store
     from tl_core.runs.summary import summarise
 
     started = time.monotonic()
-    store = Store.default()
-    place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
+    place = _place(workspace)
     request = checked(data, asked, classes, place, on_event, groups=groups, out=out)
-    # A data set of the command line is shown on no page.
-    dataset = jobs.submit_ingest(
-        place,
-        **request.source.model_dump(exclude={"job", "schema_version", "judged"}),
-        judged=workspace is not None,
-    )
-    made: list[JobFolder] = [dataset]
-    try:
-        jobs.wait(dataset, on_event)
-        require_trainable(dataset.manifest())
+    with _pictures(request.source, place, on_event, passing=workspace is None) as (dataset, made):
         run = jobs.submit_training(place, dataset, out=request.out, **asked)
         made.insert(0, run)
         jobs.wait(run, on_event)
-    except BaseException as error:
-        if workspace is None and not isinstance(error, WorkerDied):
-            jobs.clear_away(made)
-        stopped = made[0]
-        if isinstance(stopped, RunFolder) and stopped.exists and stopped.can_resume():
-            error.add_note(f"It can go on from its last checkpoint: python -m tl_core resume {stopped.path}")
-        raise
     summary = summarise(run).model_dump(mode="json")
     summary["seconds"]["total"] = round(time.monotonic() - started, 3)
     return summary
@@ -145,37 +156,22 @@ def race(
     Raises:
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
-    from tl_core.data.checks import require_trainable
     from tl_core.runs.comparing import first_against_others
     from tl_core.runs.standings import leaderboard
     from tl_core.runs.start import jobs, races
     from tl_core.runs.start.training_spec import attempt, raise_all
-    from tl_core.runs.store.store import Store
 
-    store = Store.default()
-    place = store.command_line_workspace() if workspace is None else store.workspace(workspace)
+    place = _place(workspace)
     problems: list[GraftError] = []
     attempt(lambda: races.require_budget(budget), problems)
     asked = races.named(options, strategies, backbones)
     found = [attempt(partial(checked, data, one, classes, place, on_event, groups=groups), problems) for one in asked]
     raise_all(list({problem.message: problem for problem in problems}.values()))
     request = cast(Request, found[0])
-    dataset = jobs.submit_ingest(
-        place,
-        **request.source.model_dump(exclude={"job", "schema_version", "judged"}),
-        judged=workspace is not None,
-    )
-    made: list[JobFolder] = [dataset]
-    try:
-        jobs.wait(dataset, on_event)
-        require_trainable(dataset.manifest())
+    with _pictures(request.source, place, on_event, passing=workspace is None) as (dataset, made):
         raced = races.submit_race(place, dataset, strategies=strategies, backbones=backbones, budget=budget, **options)
         made[:0] = [raced, *raced.parts()]
         jobs.wait(raced, on_event)
-    except BaseException as error:
-        if workspace is None and not isinstance(error, WorkerDied):
-            jobs.clear_away(made)
-        raise
     board = leaderboard(raced).model_dump(mode="json")
     folders = {run.id: str(run.path) for run in raced.parts()}
     rows = [{**row, "run_dir": folders[row["run"]]} for row in board.pop("rows")]
@@ -184,6 +180,41 @@ def race(
         for one in first_against_others(raced)
     ]
     return {"race_dir": str(raced.path), **board, "rows": rows, "first_against": against}
+
+
+def _place(workspace: str | None) -> Workspace:
+    """The workspace with that token; None: that of the command line."""
+    from tl_core.runs.store.store import Store
+
+    store = Store.default()
+    return store.command_line_workspace() if workspace is None else store.workspace(workspace)
+
+
+@contextmanager
+def _pictures(
+    source: IngestSpec, place: Workspace, on_event: Callable[[Event], None] | None, *, passing: bool
+) -> Iterator[tuple[DatasetFolder, list[JobFolder]]]:
+    """The data set of `source`, read, and what was made so far, which goes if something fails later and it is `passing`: shown on no page.
+
+    Where the first that was made is a run that can go on, a note of the error says how.
+    """
+    from tl_core.data.checks import require_trainable
+    from tl_core.runs.start import jobs
+    from tl_core.runs.store.folders import RunFolder
+
+    dataset = jobs.read_pictures(place, source.model_copy(update={"judged": not passing}))
+    made: list[JobFolder] = [dataset]
+    try:
+        jobs.wait(dataset, on_event)
+        require_trainable(dataset.manifest())
+        yield dataset, made
+    except BaseException as error:
+        if passing and not isinstance(error, WorkerDied):
+            jobs.clear_away(made)
+        stopped = made[0]
+        if isinstance(stopped, RunFolder) and stopped.exists and stopped.can_resume():
+            error.add_note(f"It can go on from its last checkpoint: python -m tl_core resume {stopped.path}")
+        raise
 
 
 def checked(

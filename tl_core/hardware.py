@@ -1,4 +1,4 @@
-"""What this machine is and how much memory it has left, found without torch: from Linux and from NVIDIA's driver."""
+"""What this machine is and how much memory it has left, found without torch: from the system, its control groups and NVIDIA's driver."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ctypes
 import math
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +14,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 _MB = 1e6
 _NO_PIECES_OF_THEIR_OWN, _NEVER_TRIM = -4, -1
 """M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h."""
@@ -23,9 +23,8 @@ _NOT_LIMITED = 1 << 60
 """Bytes: cgroup v1 says "no limit" with a number about as large."""
 _CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_STATM, _THREADS = Path("/proc/self/statm"), Path("/proc/self/task")
 _LISTED_EVERY = 1.0
-"""Seconds for which a list of this process's children is used: each of its threads has a list of its own."""
+"""Seconds for which a list of this process's children is used: to make it, all processes of the machine are looked at."""
 _MEMORY = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
@@ -76,14 +75,12 @@ def available_mb(device: str, *, gpu: str | None = None) -> float | None:
         return memory.free / _MB if memory else None
     if device != "cpu":
         return None
-    left = [found for found in (_system_mb("MemAvailable"), _container_free_mb()) if found is not None]
-    return min(left, default=None)
+    return min(float(psutil.virtual_memory().available) / _MB, _container_free_mb())
 
 
-def total_mb() -> float | None:
-    """Memory of this machine, or of the container where that may have less, megabytes; None where that cannot be found out."""
-    found = [_system_mb("MemTotal"), *(limit for limit, _ in _container_limits())]
-    return min((known for known in found if known is not None), default=None)
+def total_mb() -> float:
+    """Memory of this machine, or of the container where that may have less, megabytes."""
+    return min([float(psutil.virtual_memory().total) / _MB, *(limit for limit, _ in _container_limits())])
 
 
 class Gpu(NamedTuple):
@@ -126,45 +123,31 @@ def boot_id() -> str:
     return ""
 
 
-def peak_resident_mb() -> float:
-    """The largest memory that this process ever had resident, megabytes; pages of mapped files count.
-
-    Without those pages, `PeakMemory` counts.
-    """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _MB if sys.platform == "darwin" else peak * 1024 / _MB
-
-
 class PeakMemory:
     """The largest resident memory of this process and its children without mapped files, of all readings.
 
     Mapped files, such as the pixels of a data set, do not count: the system takes their pages back when memory is needed.
-    Only Linux tells them apart; elsewhere everything resident counts, and children do not.
+    Only Linux tells them apart; elsewhere everything resident counts.
     """
 
     def __init__(self) -> None:
         self._most = 0
-        self._children: list[Path] = []
+        self._children: list[psutil.Process] = []
         self._listed = float("-inf")
 
     def look(self) -> float:
         """Take a reading, megabytes."""
-        if not _STATM.exists():
-            return peak_resident_mb()
+        own = psutil.Process()
         if time.monotonic() - self._listed >= _LISTED_EVERY:
-            self._children, self._listed = _children(), time.monotonic()
-        now = _unmapped(_STATM)
-        for child in self._children:
-            # It may have ended since.
-            with suppress(OSError):
-                now += _unmapped(child)
+            self._children, self._listed = own.children(), time.monotonic()
+        now = sum(map(_unmapped, (own, *self._children)))
         self._most = max(self._most, now)
         return now / _MB
 
     def megabytes(self) -> float:
         """The largest so far, megabytes."""
         self.look()
-        return round(self._most / _MB if self._most else peak_resident_mb(), 1)
+        return round(self._most / _MB, 1)
 
 
 @cache
@@ -181,20 +164,12 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_NO_PIECES_OF_THEIR_OWN, 0)) and bool(mallopt(_NEVER_TRIM, -1))
 
 
-def _unmapped(statm: Path) -> int:
-    """Bytes that the process of that file has resident, without mapped files."""
-    _, resident, shared, *_ = statm.read_text().split()
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _children() -> list[Path]:
-    """The `statm` files of the processes that this one has started, by any of its threads; none where the system keeps no lists."""
-    found: list[str] = []
-    for thread in _THREADS.iterdir():
-        # It may have ended since; then another thread has its children.
-        with suppress(OSError):
-            found += (thread / "children").read_text().split()
-    return [Path(f"/proc/{child}/statm") for child in found]
+def _unmapped(process: psutil.Process) -> int:
+    """Bytes that `process` has resident, without mapped files; 0 where it has ended."""
+    with suppress(psutil.Error):
+        memory = process.memory_info()
+        return int(memory.rss - getattr(memory, "shared", 0))
+    return 0
 
 
 def _said(file: Path, name: str) -> str:
@@ -206,14 +181,9 @@ def _said(file: Path, name: str) -> str:
     return ""
 
 
-def _system_mb(name: str, meminfo: Path = Path("/proc/meminfo")) -> float | None:
-    found = _said(meminfo, name).removesuffix("kB")
-    return int(found) * 1024 / _MB if found else None
-
-
-def _container_free_mb(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> float | None:
-    """What is left of the tightest memory limit that this process's control groups set, of either version."""
-    return min((max(0.0, limit - used) for limit, used in _container_limits(root, own)), default=None)
+def _container_free_mb(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> float:
+    """What is left of the tightest memory limit that this process's control groups set, of either version; infinite where none is set."""
+    return min((max(0.0, limit - used) for limit, used in _container_limits(root, own)), default=float("inf"))
 
 
 def _container_limits(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> list[tuple[float, float]]:

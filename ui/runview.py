@@ -7,11 +7,11 @@ import streamlit as st
 from tl_core.documents.checkpoint import Checkpoint
 from tl_core.documents.status import Status
 from tl_core.errors import DocumentError, GraftError
-from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
-from tl_core.runs.train.resolve import after, settled
+from tl_core.runs.train.resolve import after, expected
 from tl_core.training.speed.estimate import Estimate
+from tl_core.training.strategies.setup import Setup
 from ui import actions, live
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
 from ui.words import DEVICE_WORDS, ago, distinct, duration, interval, percent, plain, result, strategy_title
@@ -183,13 +183,12 @@ def _expected(here: Here, run: RunFolder) -> None:
         spec, resumed = run.spec(), run.status().resumed
         if resumed is not None:
             spec = after(spec, resumed.epoch or 0)
-        spec = settled(spec, here.workspace.dataset(spec.dataset, spec.version), device=expected_device(spec.device))
+        setup, estimate = expected(Setup.of(spec), here.workspace.dataset(spec.dataset, spec.version))
     except GraftError:
         return  # The worker meets the same and says it.
-    said = spec.estimated_seconds
-    time = f", {Estimate(*said)}" if said else ""
+    time = f", {estimate}" if estimate else ""
     st.caption(
-        f":material/timer: Expected: “{strategy_title(spec.strategy)}” on {DEVICE_WORDS[spec.device]}{time}. The worker decides this when the run's turn has come."
+        f":material/timer: Expected: “{strategy_title(setup.spec.strategy)}” on {DEVICE_WORDS[setup.spec.device]}{time}. The worker decides this when the run's turn has come."
     )
 
 

@@ -22,9 +22,10 @@ from tl_core.models.graphs.export import keep_structure
 from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
-from tl_core.runs.start.training_spec import conditions, spec_of
+from tl_core.runs.start.training_spec import conditions, setup_of
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
+from tl_core.runs.train.estimating import with_estimate
 from tl_core.runs.train.resolve import settled
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategies, tuned
@@ -204,8 +205,8 @@ def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> N
     chosen = tuned(strategies()[name], lite)
     case = Case(lite, lite.default_weights, chosen, conditions(chosen, lite, solver="logistic", optimizer="adamw"))
     proposal = Proposal.of(data, case, name, {"batch_size": 8, "seed": 3}, advise(42, None, lite))
-    shown, run = proposal.estimate(), settled(spec_of(proposal.options, data), data)
-    assert run.estimated_seconds == (round(shown.low, 1), round(shown.high, 1))
+    shown, run = proposal.estimate(), with_estimate(settled(setup_of(proposal.options, data), data), data)
+    assert run.spec.estimated_seconds == (round(shown.low, 1), round(shown.high, 1))
 
 
 def test_what_a_run_needs_is_said_and_warned_of_where_it_does_not_fit(

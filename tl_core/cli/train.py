@@ -57,6 +57,7 @@ def tell_strategy(result: dict[str, Any]) -> None:
     from tl_core.runs.store.store import Store
     from tl_core.runs.train.estimating import estimated_with
     from tl_core.training.strategies.advice import default_strategy
+    from tl_core.training.strategies.setup import Setup
 
     if result["chosen_by"] == "user":
         return
@@ -65,9 +66,9 @@ def tell_strategy(result: dict[str, Any]) -> None:
     if result["chosen_by"] == "default" and result["strategy"] == choice.name:
         # The run has ended well. Its data set may be gone, or its device may be that of another machine.
         with suppress(GraftError):
-            store, spec = Store.default(), RunFolder(Path(result["run_dir"])).spec()
-            dataset = store.workspace(spec.workspace).dataset(spec.dataset, spec.version)
-            time = estimated_with(spec, choice.longer, dataset)
+            spec = RunFolder(Path(result["run_dir"])).spec()
+            dataset = Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version)
+            time = estimated_with(Setup.of(spec), choice.longer, dataset)
             show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
 
 

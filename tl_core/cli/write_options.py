@@ -41,10 +41,14 @@ def with_settings(text: str) -> str:
 
 
 def with_arguments(source: str) -> str:
-    """The text of api.py with the arguments of today between their two marks."""
+    """The text of api.py with the arguments of today, and with those that are passed on, between their marks."""
     arguments = "".join(f"    {_argument(option)},\n" for option in OPTIONS.values())
-    return _between(
+    passed = "".join(f'        "{name}": {name},\n' for name in OPTIONS)
+    source = _between(
         "    # options of a run: written by make options\n", arguments, "    # end of the options of a run\n", source
+    )
+    return _between(
+        "        # the same options: written by make options\n", passed, "        # end of the same options\n", source
     )
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from tl_core.disk import remove
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.spec import TrainSpec
 from tl_core.runs.store.folders import RunFolder
 
 if TYPE_CHECKING:
     from tl_core.runs.train.plan import Plan
+    from tl_core.training.strategies.setup import Setup
 
 
 def train_job(run: RunFolder) -> Generator[Event, None, None]:
@@ -35,10 +35,10 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     pixels = yield from prepare(plan)
     yield from resolve(plan, pixels)
     if resumed is None:
-        yield from _say_what_has_no_effect(plan.spec)
+        yield from _say_what_has_no_effect(plan.setup)
     if run.finishing:
         # It takes no steps, so later estimates must not learn from its time.
-        plan.take(plan.spec.model_copy(update={"expected": None}))
+        plan.note(expected=None)
     else:
         yield from _say_what_it_takes(plan, done=resumed.epoch or 0 if resumed else 0)
     workshop = run.path / "workshop"
@@ -54,13 +54,13 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     run.start_file.unlink(missing_ok=True)
 
 
-def _say_what_has_no_effect(spec: TrainSpec) -> Generator[Event, None, None]:
+def _say_what_has_no_effect(setup: Setup) -> Generator[Event, None, None]:
     from tl_core.runs.start.training_spec import without_effect
 
-    idle = without_effect(spec)
+    idle = without_effect(setup)
     if idle:
         names = ", ".join(name.replace("_", " ") for name in idle)
-        yield Notice(message=f"Without effect on {spec.strategy} as it is trained here: {names}.")
+        yield Notice(message=f"Without effect on {setup.spec.strategy} as it is trained here: {names}.")
 
 
 def _say_what_it_takes(plan: Plan, *, done: int) -> Generator[Event, None, None]:
@@ -69,8 +69,9 @@ def _say_what_it_takes(plan: Plan, *, done: int) -> Generator[Event, None, None]
     from tl_core.runs.train.estimating import estimated
     from tl_core.runs.train.resolve import after
     from tl_core.training.speed.estimate import memory_warning
+    from tl_core.training.strategies.setup import Setup
 
-    found = estimated(after(plan.spec, done), plan.dataset, prepared=True)
+    found = estimated(Setup.of(after(plan.spec, done)), plan.dataset, prepared=True)
     yield Notice(message=f"From here it should take {found} and {found.memory} of memory.")
     too_much = memory_warning(found, available_mb(plan.spec.device))
     if too_much:

@@ -22,7 +22,7 @@ def show(here: Here, proposal: Proposal) -> None:
     """The button, the progress of the test, and its curve."""
     if proposal.chosen == AUTO or proposal.problems():
         return
-    spec = proposal.spec
+    spec = proposal.setup.spec
     task = asking.panel(
         here.workspace,
         FindRateSpec(train=spec),
@@ -55,5 +55,5 @@ def _alike(one: TrainSpec, other: TrainSpec) -> bool:
 def _use(proposal: Proposal, rate: float, ratio: float) -> None:
     """Set the head's rate, and the rates of the stages in proportion."""
     st.session_state[f"{PREFIX}learning_rate"] = rate_text(rate)
-    if proposal.strategy.takes_steps:
+    if proposal.setup.strategy.takes_steps:
         st.session_state[f"{PREFIX}stage_rate"] = rate_text(rate * ratio)

@@ -74,7 +74,7 @@ def strategy(
     proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
     st.header("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=500)}")
-    cards.show(cards.Offer(network, len(manifest.classes), proposal.spec.stages, proposed.name), name)
+    cards.show(cards.Offer(network, len(manifest.classes), proposal.setup.spec.stages, proposed.name), name)
     cards.auto(name, startline.auto_says(proposal))
     _picture(proposal)
     _in_python(proposal)
@@ -90,13 +90,13 @@ def strategy(
                 find_rate.show(here, proposal)
         if "Augmentation" in places:
             with places["Augmentation"]:
-                preview.show(here, dataset, manifest, proposal.spec.recipe.augmentation)
+                preview.show(here, dataset, manifest, proposal.setup.spec.recipe.augmentation)
     return proposal
 
 
 def _picture(proposal: Proposal) -> None:
     drawn = proposal.drawn()
-    title = f"**{proposal.strategy.title}**, from the first layers (stem) to the new last one (head): {drawing.totals(drawn)}."
+    title = f"**{proposal.setup.strategy.title}**, from the first layers (stem) to the new last one (head): {drawing.totals(drawn)}."
     st.markdown(title if proposal.chosen != AUTO else f"If it takes {title}")
     ink = {"light": "#0F1914", "dark": "#E4EAE6"}.get(str(st.context.theme.type), drawing.GREY)
     st.html(drawing.large(drawn, ink=ink))
@@ -105,22 +105,22 @@ def _picture(proposal: Proposal) -> None:
 
 def _in_python(proposal: Proposal) -> None:
     """The head by its name, and folded: how the library loads the backbone, and what the optimizer gets."""
-    network, weights, classes = proposal.network, proposal.case.weights, len(proposal.manifest.classes)
+    network, weights, classes = proposal.setup.network, proposal.case.weights, len(proposal.dataset.manifest().classes)
     head = in_python.head_line(network, classes)
     st.caption(f"The new last layer (head): {head}.")
     parameters = _learning(proposal)
     with st.expander("In Python, and what learns by name", icon=":material/code:", key="in-python"):
-        lines = in_python.load_lines(network, weights) if proposal.strategy.pretrained else None
+        lines = in_python.load_lines(network, weights) if proposal.setup.strategy.pretrained else None
         package = network.weights_row(weights).package
         if lines:
             st.code(lines, language="python", wrap_lines=True)
-        elif package and proposal.strategy.pretrained:
+        elif package and proposal.setup.strategy.pretrained:
             st.caption(f"The weights come with the Python package `{package}`.")
-        names = learning_paths(network, proposal.strategy, proposal.spec.stages)
+        names = learning_paths(network, proposal.setup.strategy, proposal.setup.spec.stages)
         if parameters:
             names = in_python.with_parameters(names, parameters)
         whose = "The optimizer gets" if "gradient steps" in proposal.case.conditions else "The solver fits"
-        one = " Of the stages, the run chooses one." if proposal.strategy.learns == "one" else ""
+        one = " Of the stages, the run chooses one." if proposal.setup.strategy.learns == "one" else ""
         later = (
             "" if parameters else " Each parameter is listed here once the backbone was exported for this image size."
         )
@@ -144,12 +144,12 @@ def _learning(proposal: Proposal) -> dict[str, tuple[int, ...]]:
     with suppress(OSError, GraftError):
         if folder is not None:
             return learning_parameters(
-                proposal.network,
-                proposal.strategy,
-                proposal.spec.stages,
+                proposal.setup.network,
+                proposal.setup.strategy,
+                proposal.setup.spec.stages,
                 _shapes(folder),
-                classes=len(proposal.manifest.classes),
-                rank=proposal.spec.recipe.lora_rank,
+                classes=len(proposal.dataset.manifest().classes),
+                rank=proposal.setup.spec.recipe.lora_rank,
             )
     return {}
 
@@ -161,13 +161,15 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def _prepared(proposal: Proposal) -> Path | None:
     """The folder of the exported backbone; None where it was not exported for this image size yet."""
-    key = backbone_key(proposal.network, proposal.case.weights, proposal.spec.image_size)
+    key = backbone_key(proposal.setup.network, proposal.case.weights, proposal.setup.spec.image_size)
     return Store.default().cache.get("backbones", key)
 
 
 def _structure(proposal: Proposal) -> None:
     """Every layer as text, where this backbone was prepared or trained before; read only while it is open."""
-    file = structure_file(proposal.network, proposal.case.weights, proposal.spec.image_size, Store.default().cache)
+    file = structure_file(
+        proposal.setup.network, proposal.case.weights, proposal.setup.spec.image_size, Store.default().cache
+    )
     if file is None:
         return
     with st.expander(

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tl_core.documents.manifest import Manifest
 from tl_core.documents.options import TrainingOptions
-from tl_core.documents.spec import TrainSpec
-from tl_core.models.registry import Network
-from tl_core.runs.start.training_spec import draft, problems
+from tl_core.runs.process.devices import expected_device
+from tl_core.runs.start.training_spec import problems, setup_of
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.estimating import estimated, estimated_with
+from tl_core.runs.train.resolve import on_device
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
-from tl_core.training.strategies.strategies import Strategy
+from tl_core.training.strategies.setup import Setup
 from ui import drawing
 from ui.train_page.advanced import Case
 
@@ -46,19 +45,6 @@ class Proposal:
         return cls(dataset, case, asked, options, tuple(problem.message for problem in wrong), advice)
 
     @property
-    def manifest(self) -> Manifest:
-        return self.dataset.manifest()
-
-    @property
-    def network(self) -> Network:
-        return self.case.network
-
-    @property
-    def strategy(self) -> Strategy:
-        """What `chosen` comes to."""
-        return self.case.strategy
-
-    @property
     def chosen(self) -> str:
         """Name of the chosen strategy, or `auto`."""
         return str(self.options.strategy)
@@ -68,30 +54,23 @@ class Proposal:
         return [*self.unusable, *(problem.message for problem in problems(self.options))]
 
     @cached_property
-    def spec(self) -> TrainSpec:
-        """The run as its time is estimated."""
-        return draft(self.options, self.dataset).model_copy(
-            update={
-                "strategy": self.strategy.name,
-                "epochs": self.options.epochs or self.strategy.epochs or 1,
-                "recipe": self.strategy.recipe.changed(self.options.recipe),
-            }
-        )
+    def setup(self) -> Setup:
+        """What the run is set up with, with the strategy that `chosen` comes to."""
+        return setup_of(self.options, self.dataset).trained_as(self.case.strategy.name)
 
     def estimate(self, other: str | None = None) -> Estimate:
         """Time and memory of this run; with the strategy called `other`, of one with the settings of that strategy."""
-        if other is None:
-            return estimated(self.spec, self.dataset)
-        return estimated_with(self.spec, other, self.dataset)
+        here = on_device(self.setup, expected_device(self.options.device))
+        return estimated(here, self.dataset) if other is None else estimated_with(here, other, self.dataset)
 
     def drawn(self) -> tuple[drawing.Block, ...]:
         """The network as blocks, with what learns."""
         return drawing.blocks(
-            self.network,
-            self.strategy,
-            stages=self.spec.stages,
-            classes=len(self.manifest.classes),
-            recipe=self.spec.recipe,
+            self.setup.network,
+            self.setup.strategy,
+            stages=self.setup.spec.stages,
+            classes=len(self.dataset.manifest().classes),
+            recipe=self.setup.spec.recipe,
             steps="gradient steps" in self.case.conditions,
             epochs=self.options.epochs,
         )

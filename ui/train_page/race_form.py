@@ -55,11 +55,11 @@ def _form(proposal: Proposal) -> None:
         "Trains several ways on the same pictures, one after the other, the quickest first. One that cannot win any more is stopped, "
         "and when the time is up, the one at work ends with its best state. Each is a run of its own."
     )
-    own = proposal.network
+    own = proposal.setup.network
     fits = [
         name
         for name, row in strategies().items()
-        if misfit(row, own, min(proposal.spec.stages, len(own.stages))) is None
+        if misfit(row, own, min(proposal.setup.spec.stages, len(own.stages))) is None
     ]
     ways = st.multiselect(
         "Strategies",

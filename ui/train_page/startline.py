@@ -65,8 +65,8 @@ def _sentence(proposal: Proposal, found: Estimate, device: str) -> str:
     learns = drawing.totals(proposal.drawn()).replace(" learn", " will learn")
     memory = found.memory.removeprefix("about ")
     sentence = f":material/timer: {found} on {DEVICE_WORDS[device]}, {memory} of memory; {learns}."
-    if proposal.strategy.pretrained and not obtain.available(proposal.network, proposal.options.weights):
-        sentence += f" Before that it {obtain.availability(proposal.network, proposal.options.weights)}."
+    if proposal.setup.strategy.pretrained and not obtain.available(proposal.setup.network, proposal.options.weights):
+        sentence += f" Before that it {obtain.availability(proposal.setup.network, proposal.options.weights)}."
     return sentence
 
 

@@ -12,7 +12,7 @@ from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.errors import GraftError, SpecError, UnknownName
 from tl_core.models.registry import network
 from tl_core.runs.start import jobs
-from tl_core.runs.start.training_spec import problems, spec_of, training_options, without_effect
+from tl_core.runs.start.training_spec import problems, setup_of, training_options, without_effect
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.train.resolve import settled
@@ -95,7 +95,8 @@ def test_a_size_is_refused_beside_weights_that_do_not_exist_where_no_set_takes_i
 
 def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: DatasetFolder) -> None:
     options = TrainingOptions(strategy="lp_ft", device="cpu", recipe={"mixup": 0.2, "views": 2})
-    spec = spec_of(options, dataset)
+    setup = setup_of(options, dataset)
+    spec = setup.spec
     row = strategy("lp_ft")
     assert spec.recipe == row.recipe.changed({"mixup": 0.2, "views": 2})
     assert spec.recipe.learning_rate == row.recipe.learning_rate != Recipe().learning_rate
@@ -103,7 +104,7 @@ def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: Dataset
     assert (spec.chosen_by, spec.reason) == ("user", None)
     assert spec.weights == network(spec.backbone).default_weights
     assert spec.changes == {"mixup": 0.2, "views": 2}
-    assert without_effect(spec) == []
+    assert without_effect(setup) == []
 
 
 def test_a_run_asked_for_with_auto_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
@@ -130,4 +131,4 @@ def test_more_stages_than_there_are_is_never_the_default() -> None:
     ],
 )
 def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:
-    assert without_effect(settled(spec_of(training_options({"device": "cpu", **options}), dataset), dataset)) == idle
+    assert without_effect(settled(setup_of(training_options({"device": "cpu", **options}), dataset), dataset)) == idle

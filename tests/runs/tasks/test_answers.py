@@ -52,6 +52,7 @@ from tl_core.runs.train.resolve import settled
 from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.predictor import Predictor
+from tl_core.training.strategies.setup import Setup
 
 
 @pytest.mark.parametrize("kind", [kind.model_fields["job"].default for kind in get_args(TaskSpec)])
@@ -160,7 +161,7 @@ def test_a_rate_is_found_as_the_card_computes_that_the_test_was_given(
     forget()
     asked, other = (spec.canonical(known_device) for spec in (first, rate_task(options, dataset)))
     assert asked == other, "one task, whichever card was expected"
-    assert settled(asked.train, dataset).precision == "float16"
+    assert settled(Setup.of(asked.train), dataset).spec.precision == "float16"
 
 
 def test_every_picture_has_a_place_on_the_map_and_more_than_fit_are_sampled(

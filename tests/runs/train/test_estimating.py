@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from tl_core.documents.gpu_card import Processor
-from tl_core.documents.manifest import Manifest
 from tl_core.documents.spec import Expected
 from tl_core.hardware import machine
-from tl_core.runs.store import version_files
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.train import estimating
 from tl_core.runs.train.estimating import estimated, with_estimate
+from tl_core.training.strategies.setup import Setup
 
 
 def forget_what_it_took(run: RunFolder) -> None:
@@ -40,72 +39,51 @@ def test_an_estimate_does_not_tell_that_somebody_else_has_the_same_pictures(
     store: Path, pets: DatasetFolder, pets_run: RunFolder
 ) -> None:
     forget_what_it_took(pets_run)
-    own = estimated(pets_run.spec(), pets)
+    own = estimated(Setup.of(pets_run.spec()), pets)
     other = Store.default().workspace(new_token())
     theirs = DatasetFolder(other.path / "datasets" / pets.id)
     shutil.copytree(pets.path, theirs.path)
     spec = pets_run.spec().model_copy(update={"workspace": other.token})
-    told = estimated(spec, theirs)
+    told = estimated(Setup.of(spec), theirs)
     assert told.high > own.high
 
     run = RunFolder(other.path / "runs" / pets_run.id)
     shutil.copytree(pets_run.path, run.path)
     run.write_spec(spec)
-    assert estimated(spec, theirs) == own, "the workspace has computed it itself"
+    assert estimated(Setup.of(spec), theirs) == own, "the workspace has computed it itself"
     shutil.rmtree(run.path)
 
     for kind in ("pixels", "features"):
         shutil.rmtree(store / "cache" / kind)
-    assert estimated(spec, theirs) == told
-    assert estimated(pets_run.spec(), pets) == told
+    assert estimated(Setup.of(spec), theirs) == told
+    assert estimated(Setup.of(pets_run.spec()), pets) == told
 
 
 def test_a_former_run_on_a_network_that_is_no_longer_known_does_not_keep_others_from_an_estimate(
     pets: DatasetFolder, pets_run: RunFolder
 ) -> None:
     spec = pets_run.spec()
-    known = estimated(spec, pets)
+    known = estimated(Setup.of(spec), pets)
     former = RunFolder(pets_run.path.with_name("f" * 16))
     shutil.copytree(pets_run.path, former.path)
     former.write_spec(spec.model_copy(update={"backbone": "resnet99"}))
-    assert estimated(spec, pets) == known
-
-
-def test_an_estimate_reads_each_data_set_once_however_many_runs_there_are(
-    pets: DatasetFolder, pets_run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(6):
-        other = DatasetFolder(pets.path.with_name(f"{number // 2:016}"))
-        if not other.path.exists():
-            shutil.copytree(pets.path, other.path)
-        manifest = pets.manifest().model_copy(update={"content": f"{number:064}"})
-        manifest.write(other.manifest_file)
-        run = RunFolder(pets_run.path.with_name(f"{number:016}"))
-        shutil.copytree(pets_run.path, run.path)
-        run.write_spec(pets_run.spec().model_copy(update={"dataset": other.id}))
-    read: list[Path] = []
-    # As in a workspace with more data sets than are remembered.
-    monkeypatch.setattr(
-        version_files, "_manifest", lambda folder, *_: read.append(folder) or Manifest.read(folder / "manifest.json")
-    )
-    estimated(pets_run.spec(), pets)
-    assert len([folder for folder in read if folder != pets.path]) == 3
+    assert estimated(Setup.of(spec), pets) == known
 
 
 def test_an_estimate_learns_from_the_latest_runs_of_this_machine(pets: DatasetFolder, pets_run: RunFolder) -> None:
     forget_what_it_took(pets_run)
     spec = pets_run.spec()
-    table = estimated(spec, pets)
+    table = estimated(Setup.of(spec), pets)
     for number, slower in enumerate((4.0, 4.0, 200.0)):
         former_run(pets_run, number, slower)
     former_run(pets_run, 3, 0.3, machine="cuda: Another")
-    found = estimated(spec, pets)
+    found = estimated(Setup.of(spec), pets)
     assert found.high / table.high == pytest.approx(4, rel=0.01), (
         "the median; one odd run and other machines do not count"
     )
     assert found.low / table.low == pytest.approx(4, rel=0.01)
     assert found.memory_mb / table.memory_mb == pytest.approx(0.8, rel=0.01)
-    noted = with_estimate(spec, pets).expected
+    noted = with_estimate(Setup.of(spec), pets).spec.expected
     assert noted
     assert sum(noted.seconds.values()) < found.low, "what is noted is the sum before it was scaled"
 
@@ -118,7 +96,7 @@ def test_before_a_first_run_the_estimate_goes_by_how_fast_the_device_was_when_it
 
     def high(here: str, slowness: float) -> float:
         Processor(machine=here, slowness=slowness).write(store / "processor.json")
-        return estimated(spec, pets).high
+        return estimated(Setup.of(spec), pets).high
 
     usual = high(machine("cpu"), 1.0)
     assert high(machine("cpu"), 5.0) == pytest.approx(5 * usual)
@@ -132,19 +110,19 @@ def test_an_estimate_reads_a_run_that_has_ended_once(
     pets: DatasetFolder, pets_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     former_run(pets_run, 0, 4.0)
-    estimated(pets_run.spec(), pets)
+    estimated(Setup.of(pets_run.spec()), pets)
     made: list[object] = []
     monkeypatch.setattr(estimating, "Former", lambda *values: made.append(values))
-    estimated(pets_run.spec(), pets)
+    estimated(Setup.of(pets_run.spec()), pets)
     assert made == []
 
 
 def test_the_export_of_the_backbone_counts_where_it_is_still_to_come(
     store: Path, pets: DatasetFolder, pets_run: RunFolder
 ) -> None:
-    before = estimated(pets_run.spec(), pets)
+    before = estimated(Setup.of(pets_run.spec()), pets)
     shutil.rmtree(store / "cache" / "backbones")
-    after = estimated(pets_run.spec(), pets)
+    after = estimated(Setup.of(pets_run.spec()), pets)
     assert "backbone" not in before.stages
     assert after.stages["backbone"] > 3
     assert after.low > before.low

@@ -27,7 +27,7 @@ from tl_core.models.graphs.edit import head_of
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
 from tl_core.models.registry import network
 from tl_core.runs.start import jobs
-from tl_core.runs.start.training_spec import spec_of
+from tl_core.runs.start.training_spec import setup_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.summary import summarise
@@ -119,7 +119,7 @@ def work(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def begin(device: str, name: str = "lp_ft") -> Work:
         run = RunFolder(tmp_path / "run")
         options = TrainingOptions(backbone=SMALL, strategy=name, image_size=SIZE, device="cpu", epochs=2)
-        run.write_spec(spec_of(options, pets))
+        run.write_spec(setup_of(options, pets).spec)
         plan = Plan(run)
         pixels, _ = finish(prepare(plan))
         plan.spec = plan.spec.model_copy(update={"device": device})
@@ -238,7 +238,7 @@ def test_the_pictures_nearest_to_a_tie_are_among_those_on_which_bundle_and_gpu_m
 
 def test_a_network_that_fits_no_bundle_is_refused_before_it_is_trained(pets: DatasetFolder, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    run.write_spec(spec_of(TrainingOptions(backbone="vit_h_14", strategy="lp_ft"), pets))
+    run.write_spec(setup_of(TrainingOptions(backbone="vit_h_14", strategy="lp_ft"), pets).spec)
     with pytest.raises(ModelError, match="vit_h_14 is too large"):
         next(stepping.train(Plan(run), np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)))
 
@@ -269,7 +269,7 @@ def test_from_scratch_takes_pictures_like_those_of_the_weights_that_were_chosen(
 ) -> None:
     chosen = TrainingOptions(backbone="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1", strategy="from_scratch")
     run = RunFolder(tmp_path / "run")
-    run.write_spec(spec_of(chosen, pets))
+    run.write_spec(setup_of(chosen, pets).spec)
     plan = Plan(run)
     assert plan.weights.name == chosen.weights
     size = plan.spec.image_size
@@ -282,7 +282,7 @@ def test_what_was_saved_is_finished_without_the_pretrained_weights(
     pets: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    run.write_spec(spec_of(TrainingOptions(strategy="lp_ft", image_size=SIZE), pets))
+    run.write_spec(setup_of(TrainingOptions(strategy="lp_ft", image_size=SIZE), pets).spec)
     plan, pixels = Plan(run), np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)
     saved = build(plan.network, weights=None, classes=3, seed=7).tensors()
     save_file(saved, run.best)

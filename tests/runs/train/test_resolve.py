@@ -12,11 +12,13 @@ from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import Expected
 from tl_core.errors import DeviceError, SpecError
 from tl_core.runs.process import devices
-from tl_core.runs.start.training_spec import spec_of
+from tl_core.runs.start.training_spec import setup_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.train import resolve
+from tl_core.runs.train.estimating import with_estimate
 from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.resolve import settled, with_strategy
+from tl_core.runs.train.resolve import settled
+from tl_core.training.strategies.setup import Setup
 from tl_core.training.strategies.strategies import strategy
 
 
@@ -26,11 +28,11 @@ def test_device_precision_and_batch_are_those_of_the_machine_that_runs_it(
     found = {}
     card = Card(uuid="GPU-1", capability=(9, 0), precisions=("float32", "bfloat16"))
     monkeypatch.setattr(devices, "working_cards", lambda: (card,))
-    waiting = spec_of(TrainingOptions(strategy="full_fine_tuning", batch_size=96), dataset)
-    assert waiting.device == "auto"
+    waiting = setup_of(TrainingOptions(strategy="full_fine_tuning", batch_size=96), dataset)
+    assert waiting.spec.device == "auto"
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(devices, "detect_device", lambda device=device: device)
-        spec = settled(waiting, dataset)
+        spec = settled(waiting, dataset).spec
         found[spec.device] = (spec.precision, spec.batch_size, spec.micro_batch)
     assert found == {"cpu": ("float32", 96, 16), "cuda": ("bfloat16", 96, 96)}
 
@@ -41,14 +43,16 @@ def test_what_a_run_found_out_is_followed_when_its_spec_is_run_again_on_such_a_m
     card = Card(uuid="GPU-1", capability=(7, 5), precisions=("float32", "float16"))
     monkeypatch.setattr(devices, "working_cards", lambda: (card,))
     monkeypatch.setattr(devices, "detect_device", lambda: "cuda")
-    first = settled(spec_of(TrainingOptions(strategy="full_fine_tuning"), dataset), dataset)
+    first = with_estimate(
+        settled(setup_of(TrainingOptions(strategy="full_fine_tuning"), dataset), dataset), dataset
+    ).spec
     assert (first.precision, first.micro_batch) == ("float16", 32)
     assert first.expected is not None
     found = {"precision": "float32", "micro_batch": 4, "channels_last": True, "views_kept": {1: 0}}
     ran = first.model_copy(update=found)
-    assert settled(ran, dataset) == ran
+    assert with_estimate(settled(Setup.of(ran), dataset), dataset).spec == ran
     elsewhere = ran.model_copy(update={"expected": first.expected.model_copy(update={"machine": "cuda: another one"})})
-    again = settled(elsewhere, dataset)
+    again = with_estimate(settled(Setup.of(elsewhere), dataset), dataset).spec
     assert (again.precision, again.micro_batch) == ("float16", 32)
     assert again.expected is not None
     assert again.expected.machine == first.expected.machine, "what this run finds out is that of this machine"
@@ -58,42 +62,44 @@ def test_a_device_that_is_not_on_the_machine_that_runs_it_is_refused_in_words(
     dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "detect_device", lambda: "cuda")
-    spec = spec_of(TrainingOptions(device="cuda"), dataset)
+    asked = setup_of(TrainingOptions(device="cuda"), dataset)
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
     with pytest.raises(DeviceError, match="no 'cuda' device here"):
-        settled(spec, dataset)
+        settled(asked, dataset)
 
 
 def test_the_default_is_a_strategy_with_a_reason_and_its_own_recipe(
     dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = settled(spec_of(TrainingOptions(device="cpu"), dataset), dataset)
+    spec = settled(setup_of(TrainingOptions(device="cpu"), dataset), dataset).spec
     assert (spec.strategy, spec.chosen_by) == ("feature_extraction", "default")
     assert spec.reason
-    spec = settled(spec_of(TrainingOptions(device="cpu", solver="adam", epochs=3), dataset), dataset)
+    spec = settled(setup_of(TrainingOptions(device="cpu", solver="adam", epochs=3), dataset), dataset).spec
     assert (spec.strategy, spec.solver, spec.epochs) == ("feature_extraction", "adam", 3)
 
 
 def test_the_estimate_is_written_once_when_the_run_starts(dataset: DatasetFolder) -> None:
-    spec = settled(spec_of(TrainingOptions(strategy="lp_ft", device="cpu"), dataset), dataset)
+    run = settled(setup_of(TrainingOptions(strategy="lp_ft", device="cpu"), dataset), dataset)
+    spec = with_estimate(run, dataset).spec
     assert spec.estimated_seconds is not None
     assert 0 < spec.estimated_seconds[0] < spec.estimated_seconds[1]
-    said = spec.model_copy(update={"estimated_seconds": (1.0, 2.0)})
-    assert settled(said, dataset) == said
+    said = Setup.of(spec.model_copy(update={"estimated_seconds": (1.0, 2.0)}))
+    assert with_estimate(settled(said, dataset), dataset) == said
 
 
 def test_auto_waits_for_the_pictures_and_keeps_what_the_user_changed(dataset: DatasetFolder) -> None:
     options = TrainingOptions(strategy="auto", epochs=3, device="cpu", recipe={"weight_decay": 0.3, "ema": 0.9})
-    spec = settled(spec_of(options, dataset), dataset)
+    waiting = settled(setup_of(options, dataset), dataset)
+    spec = waiting.spec
     assert (spec.strategy, spec.chosen_by, spec.device, spec.estimated_seconds) == ("auto", "auto", "cpu", None)
     for name in ("partial_fine_tuning", "discriminative_lr"):
-        found = with_strategy(spec, name, reason="Because.")
+        found = waiting.trained_as(name, reason="Because.").spec
         assert (found.strategy, found.chosen_by, found.reason, found.epochs) == (name, "auto", "Because.", 3)
         assert found.recipe == strategy(name).recipe.changed({"weight_decay": 0.3, "ema": 0.9})
-    own = with_strategy(spec_of(TrainingOptions(strategy="auto", device="cpu"), dataset), "lp_ft")
+    own = setup_of(TrainingOptions(strategy="auto", device="cpu"), dataset).trained_as("lp_ft").spec
     assert (own.epochs, own.recipe) == (strategy("lp_ft").epochs, strategy("lp_ft").recipe)
     with pytest.raises(SpecError, match="transformer"):
-        with_strategy(spec, "lora")
+        settled(waiting.trained_as("lora"), dataset)
 
 
 def test_a_run_that_takes_the_processor_beside_a_gpu_says_why(
@@ -103,7 +109,7 @@ def test_a_run_that_takes_the_processor_beside_a_gpu_says_why(
     monkeypatch.setattr(resolve, "load_pixels", lambda *pictures, **size: iter(()))
     for device, said in (("auto", ["The driver is too old."]), ("cpu", [])):
         run = RunFolder(tmp_path / device)
-        run.write_spec(spec_of(TrainingOptions(device=device), dataset))
+        run.write_spec(setup_of(TrainingOptions(device=device), dataset).spec)
         events = list(resolve.prepare(Plan(run)))
         assert [event.message for event in events if isinstance(event, Notice)] == said
 
@@ -117,7 +123,7 @@ def test_a_run_that_is_finished_on_another_device_says_so(
     expected = Expected(machine=trained_on, seconds={}, memory_mb=1)
     was = {"expected": expected, "estimated_seconds": (1.0, 2.0), "precision": "float16"}
     run = RunFolder(tmp_path / "run")
-    run.write_spec(spec_of(TrainingOptions(strategy="lp_ft"), dataset).model_copy(update=was))
+    run.write_spec(setup_of(TrainingOptions(strategy="lp_ft"), dataset).changed(**was).spec)
     events = list(resolve.prepare(Plan(run)))
     assert (
         any("another device (cuda: NVIDIA T4)" in event.message for event in events if isinstance(event, Notice))

@@ -8,6 +8,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network, network, networks
 from tl_core.training.speed import estimate as table
 from tl_core.training.speed.estimate import HELD_OUT, Estimate, Kept, estimate, forward_seconds, memory_warning
+from tl_core.training.strategies.setup import Setup
 from tl_core.training.strategies.strategies import Strategy, strategies, strategy
 
 NOTHING = Kept(pixels=False, features=False)
@@ -18,7 +19,7 @@ def said(network: Network, strategy: Strategy, images: int, kept: Kept = NOTHING
     return estimate(run_of(network, strategy, **changed), images=images, classes=10, kept=kept)
 
 
-def run_of(network: Network, strategy: Strategy, **changed: object) -> TrainSpec:
+def run_of(network: Network, strategy: Strategy, **changed: object) -> Setup:
     weights = network.weights_row()
     plain = {
         "name": "",
@@ -30,7 +31,7 @@ def run_of(network: Network, strategy: Strategy, **changed: object) -> TrainSpec
     }
     values = {"image_size": weights.input_size, "device": "cpu", "batch_size": 16, "micro_batch": 16}
     own = {"epochs": strategy.epochs, "recipe": strategy.recipe}
-    return TrainSpec.model_validate({**plain, **values, **own, **changed})
+    return Setup.of(TrainSpec.model_validate({**plain, **values, **own, **changed}))
 
 
 @pytest.mark.parametrize("name", list(networks()))
@@ -107,7 +108,7 @@ def test_more_of_what_a_strategy_does_costs_more() -> None:
 def test_a_transformer_is_expected_to_take_what_transformers_take_whatever_its_familys_name(name: str) -> None:
     """The first estimate of CLIP, SigLIP and DeiT was that of a network of convolutions: memory and speed were wrong."""
     other, known, row = network(name), network("vit_b_16"), strategy("full_fine_tuning")
-    found, wanted = (table._step_seconds(run_of(one, row), one, row)[0] for one in (other, known))
+    found, wanted = (table._step_seconds(run_of(one, row))[0] for one in (other, known))
     assert found == pytest.approx(other.gflops / known.gflops * wanted, rel=0.1)
     memory, wanted_memory = (table.memory_mb(run_of(one, row), 10) for one in (other, known))
     values, known_values = (

@@ -36,9 +36,8 @@ _EVERY = 1.0
 
 
 def most_memory_mb() -> float:
-    """Memory that one job may have on this machine, megabytes; infinite where nobody says."""
-    total = total_mb()
-    return settings.current().job_memory_gb * 1000 or (_EACH_JOB * total if total else float("inf"))
+    """Memory that one job may have on this machine, megabytes."""
+    return settings.current().job_memory_gb * 1000 or _EACH_JOB * total_mb()
 
 
 class Late(NamedTuple):
@@ -88,8 +87,8 @@ class Watch:
             self._end(self._time_is_up())
         if now - self._looked >= _EVERY:
             self._looked = now
-            left = available_mb("cpu") if self._total and own > _LARGE * self._total else None
-            if left is not None and self._total and left < self._ticket.line.spare * self._total:
+            left = available_mb("cpu") if own > _LARGE * self._total else None
+            if left is not None and left < self._ticket.line.spare * self._total:
                 self._end(
                     self._too_large(
                         f"It has {own / 1000:.1f} GB, and only {left / 1000:.1f} GB are left on this machine."

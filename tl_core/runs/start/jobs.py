@@ -24,7 +24,7 @@ from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, Wo
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices
 from tl_core.runs.process.queue import require_room
 from tl_core.runs.standings import missing
-from tl_core.runs.start.training_spec import spec_of, training_options
+from tl_core.runs.start.training_spec import setup_of, training_options
 from tl_core.runs.store.budgets import require_free, room_for
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
@@ -72,17 +72,12 @@ def submit_ingest(
         OverBudget: the workspace has no room for it.
         DiskFull: the disk has no room for it.
     """
-    chosen()  # Raises where the setting GRAFT_EXECUTOR is wrong, before anything is made.
-    if source_kind != "sample":
-        source = Path(source).absolute()
-        if not (source.is_dir() if source_kind == "folder" else source.is_file()):
-            raise NotFound(f"There is no {source_kind} {source}.")
     if extends is not None:
         extends.require_read()
     spec = IngestSpec(
         name=" ".join(name.split())[:200] or "Untitled",
         source_kind=source_kind,
-        source=str(source),
+        source=str(source if source_kind == "sample" else Path(source).absolute()),
         classes_from=classes_from,
         groups=groups,
         groups_file=None if groups_file is None else str(Path(groups_file).absolute()),
@@ -97,6 +92,15 @@ def submit_ingest(
         if extends
         else None,
     )
+    return read_pictures(workspace, spec, key=key)
+
+
+def read_pictures(workspace: Workspace, spec: IngestSpec, *, key: str | None = None) -> DatasetFolder:
+    """Start to read what `spec` names into a data set. Raises as `submit_ingest`."""
+    chosen()  # Raises where the setting GRAFT_EXECUTOR is wrong, before anything is made.
+    source = Path(spec.source)
+    if spec.source_kind != "sample" and not (source.is_dir() if spec.source_kind == "folder" else source.is_file()):
+        raise NotFound(f"There is no {spec.source_kind} {source}.")
     dataset, _ = submit(workspace, DatasetFolder, spec, key=key)
     return dataset
 
@@ -125,7 +129,7 @@ def submit_training(
     dataset.require_read()
     dataset = dataset.at(dataset.number)
     require_trainable(dataset.manifest())
-    return _submit_run(workspace, dataset, spec_of(wanted, dataset, name=name), out=out, key=key)
+    return _submit_run(workspace, dataset, setup_of(wanted, dataset, name=name).spec, out=out, key=key)
 
 
 def train_on(

@@ -18,7 +18,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
 from tl_core.runs.process.queue import in_words
 from tl_core.runs.start.jobs import submit
-from tl_core.runs.start.training_spec import attempt, raise_all, spec_of, training_options
+from tl_core.runs.start.training_spec import attempt, raise_all, setup_of, training_options
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder
 from tl_core.runs.store.new_folder import identifier, make
 from tl_core.runs.store.store import Workspace
@@ -102,7 +102,7 @@ def submit_race(
     dataset = dataset.at(dataset.number)
     manifest = dataset.manifest()
     require_trainable(manifest)
-    specs = [spec_of(each, dataset, name=name) for each in asked]
+    specs = [setup_of(each, dataset, name=name).spec for each in asked]
     outlooks = [_outlook(spec, dataset) for spec in specs]
     ids = [identifier(None if key is None else f"{key} {number}") for number in range(len(specs))]
     splits = assign(manifest, specs[0].seed)
@@ -166,7 +166,7 @@ def expected_seconds(asked: Sequence[TrainingOptions], dataset: DatasetFolder) -
         LimitReached: a run needs far more memory than one job may have here.
     """
     dataset = dataset.at(dataset.number)
-    return _in_sum([_outlook(spec_of(each, dataset), dataset) for each in asked])
+    return _in_sum([_outlook(setup_of(each, dataset).spec, dataset) for each in asked])
 
 
 def _outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:

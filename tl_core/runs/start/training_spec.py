@@ -18,9 +18,10 @@ from tl_core.models.weights.obtain import require_obtainable
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.process.executor import known_device
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.train.resolve import settled, with_strategy
+from tl_core.runs.train.resolve import settled
 from tl_core.table import covering
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies, strategy
+from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies
 
 _Found = TypeVar("_Found")
 _CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({None: "default", AUTO: "auto"})
@@ -95,21 +96,14 @@ def raise_all(found: list[GraftError]) -> None:
         raise SpecError.of(problem.message for problem in found)
 
 
-def spec_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
-    """The spec of a run with `options` on `dataset`, which was read to the end, as it is submitted. `name`: display text.
+def setup_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> Setup:
+    """What a run with `options` on `dataset`, which was read to the end, is set up with, as it is submitted. `name`: display text.
 
-    The options were checked (`problems`). What depends on the machine that runs it (`resolve.settled`) is still as it was
-    asked for.
+    The options were checked (`problems`). What depends on the machine that runs it (`resolve.settled`) is still as it was asked for.
     """
-    spec = draft(options, dataset, name=name)
-    return spec if options.strategy in _CHOSEN_BY else with_strategy(spec, spec.strategy)
-
-
-def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> TrainSpec:
-    """The spec that `options` come to before its strategy is settled; they are not checked."""
     backbone = network(options.backbone)
     weights = backbone.weights_row(options.weights)
-    return TrainSpec.model_validate(
+    spec = TrainSpec.model_validate(
         {
             **options.model_dump(exclude={"recipe"}, exclude_none=True),
             "name": " ".join((name or dataset.name).split())[:200] or "Untitled",
@@ -124,6 +118,8 @@ def draft(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None 
             "changes": options.changes,
         }
     )
+    setup = Setup.of(spec)
+    return setup if setup.row is None else setup.trained_as(spec.strategy)
 
 
 def require_strategy(options: TrainingOptions) -> None:
@@ -144,18 +140,17 @@ def rate_task(options: TrainingOptions, dataset: DatasetFolder) -> FindRateSpec:
     """
     require_strategy(options)
     device = known_device(options.device)
-    spec = settled(spec_of(options, dataset), dataset, device=expected_device(device))
-    solver = spec.solver if strategy(spec.strategy).takes_steps else "adam"
-    return FindRateSpec(train=spec.model_copy(update={"solver": solver, "device": device}))
+    setup = settled(setup_of(options, dataset), dataset, device=expected_device(device))
+    solver = setup.spec.solver if setup.strategy.takes_steps else "adam"
+    return FindRateSpec(train=setup.changed(solver=solver, device=device).spec)
 
 
-def without_effect(spec: TrainSpec) -> list[str]:
+def without_effect(setup: Setup) -> list[str]:
     """Names of options that the user set and that have no effect on this run, so that it can say so; none for `auto`."""
-    if spec.strategy == AUTO:
+    if setup.row is None:
         return []
-    met = conditions(
-        strategy(spec.strategy), network(spec.backbone), solver=spec.solver, optimizer=spec.recipe.optimizer
-    )
+    spec = setup.spec
+    met = conditions(setup.row, setup.network, solver=spec.solver, optimizer=spec.recipe.optimizer)
     return [name for name in spec.changes if OPTIONS[name].when not in met]
 
 

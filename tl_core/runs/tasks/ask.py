@@ -102,7 +102,7 @@ def ask_about(
     Raises:
         GraftError: the pictures cannot be read, or the task cannot be carried out.
     """
-    dataset = jobs.submit_ingest(place, **source.model_dump(exclude={"job", "schema_version", "judged"}), judged=False)
+    dataset = jobs.read_pictures(place, source.model_copy(update={"judged": False}))
     made: list[JobFolder] = [dataset]
     try:
         jobs.wait(dataset, on_event)

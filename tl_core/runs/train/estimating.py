@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from tl_core.data.cache import Cache
-from tl_core.data.pixel_arrays import origin, pixels_key
+from tl_core.data.pixel_arrays import pixels_key
 from tl_core.disk import read_once
-from tl_core.documents.job import JobSpec
+from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.spec import Expected, TrainSpec
 from tl_core.documents.tasks import FindRateSpec, RankSpec
 from tl_core.errors import GraftError
 from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network
-from tl_core.runs.process.devices import computes, expected_device, machine_of, slowness
+from tl_core.runs.process.devices import expected_device, machine_of, slowness
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.training.frozen.features import features_key
 from tl_core.training.speed.estimate import Estimate, Kept, estimate
 from tl_core.training.speed.taken import MOST_RUNS, Former, factors, memory_factor
-from tl_core.training.strategies.strategies import WHOLE_NETWORK, strategy, tuned
+from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import strategy
 
 
-def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False) -> Estimate:
-    """Seconds and memory for the run of `spec`, whose strategy is a row of the table, on `dataset`.
+def estimated(setup: Setup, dataset: DatasetFolder, *, prepared: bool = False) -> Estimate:
+    """Seconds and memory for the run of `setup`, which is settled (`resolve.settled`) and not `auto`, on `dataset`.
 
     What the cache holds already takes no time, as far as jobs of this workspace have computed it: how long a run takes must
     not tell that somebody else has the same pictures. `prepared`: this run has prepared its pictures.
@@ -36,17 +37,12 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
     Time and memory are scaled by what the latest runs of this workspace took on the same machine and device; without any, time by how
     fast the device was when it was timed.
     """
-    manifest = dataset.manifest()
-    if spec.continues and strategy(spec.strategy).thaws:
-        # All stages have joined already.
-        spec = spec.model_copy(update={"strategy": WHOLE_NETWORK})
-    device = expected_device(spec.device)
-    spec = spec.model_copy(update={"device": device, **computes(device, spec.batch_size)._asdict()})
-    workspace, kind = Workspace(dataset.workspace_folder), (spec.backbone, spec.strategy)
-    kept = _kept(spec, dataset, workspace.store.cache)
+    manifest, device = dataset.manifest(), expected_device(setup.spec.device)
+    workspace, kind = Workspace(dataset.workspace_folder), (setup.spec.backbone, setup.spec.strategy)
+    kept = _kept(setup, dataset, workspace.store.cache)
     former = list(islice(_former_runs(workspace, machine_of(device)), MOST_RUNS))
     return estimate(
-        spec,
+        setup,
         images=len(manifest.images),
         classes=len(manifest.classes),
         kept=replace(kept, pixels=prepared or kept.pixels),
@@ -55,23 +51,20 @@ def estimated(spec: TrainSpec, dataset: DatasetFolder, *, prepared: bool = False
     )
 
 
-def with_estimate(spec: TrainSpec, dataset: DatasetFolder) -> TrainSpec:
-    """`spec`, whose strategy is a row of the table, with what the run is expected to take on this machine."""
-    found = estimated(spec, dataset)
-    seconds = {stage: round(expected, 3) for stage, expected in found.stages.items()}
-    expected = Expected(
-        machine=machine_of(expected_device(spec.device)), seconds=seconds, memory_mb=round(found.table_mb, 1)
-    )
-    return spec.model_copy(
-        update={"estimated_seconds": (round(found.low, 1), round(found.high, 1)), "expected": expected}
-    )
+def with_estimate(setup: Setup, dataset: DatasetFolder) -> Setup:
+    """`setup`, which is settled, with what the run is expected to take on this machine, unless that is known, or the strategy open."""
+    if setup.spec.expected is not None or setup.row is None:
+        return setup
+    found = estimated(setup, dataset)
+    seconds = {stage: round(taken, 3) for stage, taken in found.stages.items()}
+    here = machine_of(expected_device(setup.spec.device))
+    expected = Expected(machine=here, seconds=seconds, memory_mb=round(found.table_mb, 1))
+    return setup.changed(estimated_seconds=(round(found.low, 1), round(found.high, 1)), expected=expected)
 
 
-def estimated_with(spec: TrainSpec, name: str, dataset: DatasetFolder) -> Estimate:
-    """The same for the strategy called `name` with its own settings, in place of that of `spec`."""
-    other = tuned(strategy(name), network(spec.backbone))
-    own = {"strategy": name, "epochs": other.epochs or 1, "recipe": other.recipe, "solver": "logistic"}
-    return estimated(spec.model_copy(update=own), dataset)
+def estimated_with(setup: Setup, name: str, dataset: DatasetFolder) -> Estimate:
+    """The same for the strategy called `name` with its own settings, in place of that of `setup`."""
+    return estimated(setup.changed(changes={}, solver="logistic").trained_as(name), dataset)
 
 
 def _former_runs(workspace: Workspace, here: str) -> Iterator[Former]:
@@ -103,75 +96,40 @@ def _former(status_file: Path) -> tuple[str, Former] | None:
     return None
 
 
-class _Input(NamedTuple):
-    """Pictures as a network takes them, of which a job has computed the features."""
-
-    dataset: str
-    backbone: str
-    weights: str
-    image_size: int
-    interpolation: str
-
-
-def _kept(spec: TrainSpec, dataset: DatasetFolder, cache: Cache) -> Kept:
-    """Which of the run's inputs the cache holds, and jobs of this workspace have computed; for a public sample, whoever did."""
-    (wanted,) = _inputs(spec)
+def _kept(setup: Setup, dataset: DatasetFolder, cache: Cache) -> Kept:
+    """Which of the run's inputs the cache holds, and jobs of this workspace have computed."""
+    size, manifest = setup.spec.image_size, dataset.manifest()
+    wanted = (setup.network.name, setup.weights.name, size)
     # A version of a data set takes its rows from those of the versions before it.
-    manifest = dataset.manifest()
     manifests = [manifest, *(before for before, _ in manifest.ancestors())]
-    pixels = [pixels_key(one, size=wanted.image_size, interpolation=wanted.interpolation) for one in manifests]
-    features = [features_key(one, network(wanted.backbone), wanted.weights, wanted.image_size) for one in manifests]
-    # A backbone is made of public weights alone, so it is no secret whether it was exported.
-    backbone = backbone_key(network(wanted.backbone), wanted.weights, wanted.image_size)
-    held = Kept(
-        pixels=any(cache.get("pixels", key) for key in pixels),
-        features=any(cache.get("features", key) for key in features),
-        backbone=cache.get("backbones", backbone) is not None,
-    )
-    source = dataset.spec()
-    if not (held.pixels or held.features) or (source.source_kind == "sample" and source.extends is None):
-        return held
-    used = list(_used(Workspace(dataset.workspace_folder)))
-    same = {other for other in {one.dataset for one in used} if _same_pictures(other, dataset)}
-    used = [one for one in used if one.dataset in same]
+    scaled = partial(pixels_key, size=size, interpolation=setup.weights.interpolation)
+    embedded = partial(features_key, network=setup.network, weights=setup.weights.name, size=size)
+    used = set(_used(Workspace(dataset.workspace_folder), dataset))
     return Kept(
-        pixels=held.pixels
-        and any((one.image_size, one.interpolation) == (wanted.image_size, wanted.interpolation) for one in used),
-        features=held.features and any(one[1:] == wanted[1:] for one in used),
-        backbone=held.backbone,
+        pixels=size in {side for *_, side in used} and any(cache.get("pixels", scaled(one)) for one in manifests),
+        features=wanted in used and any(cache.get("features", embedded(one)) for one in manifests),
+        # A backbone is made of public weights alone, so it is no secret whether it was exported.
+        backbone=cache.get("backbones", backbone_key(setup.network, setup.weights.name, size)) is not None,
     )
 
 
-def _used(workspace: Workspace) -> Iterator[_Input]:
-    """What jobs of `workspace` that succeeded had as inputs."""
+def _used(workspace: Workspace, dataset: DatasetFolder) -> Iterator[tuple[str, str, int]]:
+    """Backbone, weights and image size with which jobs of `workspace` that succeeded have looked at the pictures of `dataset`."""
+    if dataset.manifest().grouped:
+        yield _default(DEFAULT_NETWORK)
     for job in (*workspace.runs(), *workspace.tasks()):
         with suppress(GraftError):
-            if job.status().state == "succeeded":
-                yield from _inputs(job.spec())
+            spec = job.spec()
+            spec = spec.train if isinstance(spec, FindRateSpec) else spec
+            if getattr(spec, "dataset", None) != dataset.id or job.status().state != "succeeded":
+                continue
+            if isinstance(spec, TrainSpec):
+                yield spec.backbone, spec.weights, spec.image_size
+            elif isinstance(spec, RankSpec):
+                yield from map(_default, spec.backbones)
 
 
-def _inputs(spec: JobSpec) -> list[_Input]:
-    """Raises UnknownName for a network that is no longer known."""
-    match spec:
-        case TrainSpec():
-            interpolation = network(spec.backbone).weights_row(spec.weights).interpolation
-            return [_Input(spec.dataset, spec.backbone, spec.weights, spec.image_size, interpolation)]
-        case FindRateSpec():
-            return _inputs(spec.train)
-        case RankSpec():
-            rows = [(name, network(name).weights_row()) for name in spec.backbones]
-            return [
-                _Input(spec.dataset, name, weights.name, weights.input_size, weights.interpolation)
-                for name, weights in rows
-            ]
-        case _:
-            return []
-
-
-def _same_pictures(other: str, dataset: DatasetFolder) -> bool:
-    """Whether the data set with the id `other`, of the same workspace, has the pictures of `dataset`."""
-    if other == dataset.id:
-        return True
-    with suppress(GraftError):
-        return origin(Workspace(dataset.workspace_folder).dataset(other).manifest()) == origin(dataset.manifest())
-    return False
+def _default(backbone: str) -> tuple[str, str, int]:
+    """The same with the default weights of `backbone`. Raises UnknownName."""
+    weights = network(backbone).weights_row()
+    return backbone, weights.name, weights.input_size

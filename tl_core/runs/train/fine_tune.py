@@ -182,7 +182,7 @@ def _take_steps(
 
 def _adapt(plan: Plan, micro_batch: int, precision: Precision) -> None:
     """Write into the spec with what training goes on."""
-    plan.take(plan.spec.model_copy(update={"micro_batch": micro_batch, "precision": precision}))
+    plan.note(micro_batch=micro_batch, precision=precision)
 
 
 def _start_from_fitted(
@@ -204,7 +204,7 @@ def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Ge
     )
     backbone.to("cpu")
     hardest = int(np.argmax(pulls))
-    plan.take(plan.spec.model_copy(update={"learning_stages": (hardest,)}))
+    plan.note(learning_stages=(hardest,))
     ratios = ", ".join(f"{name} {pull:.2g}" for (name, _), pull in zip(backbone.stages, pulls, strict=True))
     yield Notice(
         message=(
@@ -238,7 +238,7 @@ def _inputs(
         )
         views = activations.views if activations else 0
         if spec.views_kept.get(frozen) != views:
-            plan.take(spec.model_copy(update={"views_kept": {**spec.views_kept, frozen: views}}))
+            plan.note(views_kept={**spec.views_kept, frozen: views})
         if activations is not None:
             return Inputs.of_activations(activations.plain, device=device, copies=activations.copies)
     return Inputs.of_pixels(

@@ -12,11 +12,12 @@ from tl_core.data.split import as_recorded, assign, group_keys, recorded, withou
 from tl_core.documents.manifest import Manifest, Split, SplitRecord
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import NotFound
-from tl_core.models.registry import Network, WeightsRow, network
+from tl_core.models.registry import Network, WeightsRow
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.training.frozen.features import features_key
-from tl_core.training.strategies.strategies import Strategy, continued, strategy
+from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import Strategy
 
 
 class Plan:
@@ -25,26 +26,35 @@ class Plan:
     def __init__(self, run: RunFolder) -> None:
         store = Store.default()
         self.run = run
-        self.spec: TrainSpec = run.spec()
+        self.setup = Setup.of(run.spec())
         self.cache: Cache = store.cache
         self.dataset: DatasetFolder = store.workspace(self.spec.workspace).dataset(self.spec.dataset, self.spec.version)
-        self.network: Network = network(self.spec.backbone)
 
-    def take(self, spec: TrainSpec) -> None:
-        """Go on with `spec`, in which something was found out; the run's own is written again."""
-        self.run.write_spec(spec)
-        self.spec = spec
+    def take(self, setup: Setup) -> None:
+        """Go on with `setup`, in which something was found out; the run's own spec is written again."""
+        self.run.write_spec(setup.spec)
+        self.setup = setup
+
+    def note(self, **values: object) -> None:
+        """Go on with `values` in the spec; the network and the strategy are no such values."""
+        self.take(self.setup.changed(**values))
+
+    @property
+    def spec(self) -> TrainSpec:
+        return self.setup.spec
+
+    @property
+    def network(self) -> Network:
+        return self.setup.network
 
     @property
     def strategy(self) -> Strategy:
         """Raises UnknownName where `auto` was not resolved yet."""
-        row = strategy(self.spec.strategy)
-        return continued(row) if self.spec.continues else row
+        return self.setup.strategy
 
     @property
     def weights(self) -> WeightsRow:
-        """The set of weights; where training starts from random weights, it still says how pictures are prepared."""
-        return self.network.weights_row(self.spec.weights)
+        return self.setup.weights
 
     @cached_property
     def manifest(self) -> Manifest:

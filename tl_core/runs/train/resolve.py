@@ -14,7 +14,6 @@ from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.job import Outlook
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
-from tl_core.models.registry import network
 from tl_core.runs.process.devices import RealDevice, computes, expected_device, machine_of, resolve_device, unusable_gpu
 from tl_core.runs.process.executor import works_here
 from tl_core.runs.process.watch import most_memory_mb
@@ -22,55 +21,56 @@ from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.estimating import estimated, with_estimate
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train.run_features import run_features
-from tl_core.training.speed.estimate import memory_refusal
+from tl_core.training.speed.estimate import Estimate, memory_refusal
 from tl_core.training.strategies.advice import default_strategy
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, misfit, strategy, tuned
+from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, misfit
 
 
-def with_strategy(spec: TrainSpec, chosen: str, *, reason: str | None = None) -> TrainSpec:
-    """`spec` with the strategy called `chosen`: its epochs and recipe, with what the user changed. `reason`: why this one.
+def on_device(setup: Setup, device: RealDevice) -> Setup:
+    """`setup` as it is computed on `device`: precision, pictures at once, memory layout.
 
-    Raises:
-        UnknownName: there is no such strategy.
-        SpecError: it does not fit the backbone.
+    What a spec says that has run on such a machine and device is kept: training may have found that another precision or micro-batch
+    does not fit. So is the estimate, unless it is that of another machine.
     """
-    backbone = network(spec.backbone)
-    own = tuned(strategy(chosen), backbone)
-    problem = misfit(own, backbone, spec.stages)
-    if problem:
-        raise SpecError(problem)
-    wanted = {name: value for name, value in spec.changes.items() if name != "stages"}
-    epochs = int(wanted.pop("epochs", None) or own.epochs or 1)
-    recipe = own.recipe.changed(wanted)
-    return spec.model_copy(update={"strategy": own.name, "reason": reason, "epochs": epochs, "recipe": recipe})
+    spec = setup.spec
+    if spec.expected is not None and spec.expected.machine == machine_of(device):
+        return setup.changed(device=device)
+    layout, computed = device in setup.network.layout.channels_last, computes(device, spec.batch_size)._asdict()
+    return setup.changed(device=device, channels_last=layout, estimated_seconds=None, expected=None, **computed)
 
 
-def settled(spec: TrainSpec, dataset: DatasetFolder, *, device: RealDevice | None = None) -> TrainSpec:
-    """`spec` as it runs on this machine: its device and how that computes, what `default` stands for, and the estimate.
+def settled(setup: Setup, dataset: DatasetFolder, *, device: RealDevice | None = None) -> Setup:
+    """`setup` as it runs on this machine: its device and how that computes, and what `default` stands for.
 
-    `device`: the one to expect where the run will run on another machine.
-
-    `auto` stays, for only the pictures decide it (`resolve`), and then there is no estimate yet. An estimate that is there
-    already, as in a run that goes on or is finished with its best state, is kept, unless it is that of another machine. Precision and micro-batch of
-    a spec that has run on such a machine and device are kept, too: training may have found that others do not fit.
+    `device`: the one to expect where the run will run on another machine. `auto` stays, for only the pictures decide it (`resolve`).
 
     Raises:
         DeviceError: the device is not on this machine.
+        SpecError: the strategy does not fit the network.
     """
+    spec = setup.spec
     device = device or resolve_device(spec.device)
-    spec = spec.model_copy(update={"device": device})
-    elsewhere = spec.expected is not None and spec.expected.machine != machine_of(device)
-    if elsewhere or spec.expected is None:
-        layout = device in network(spec.backbone).layout.channels_last
-        spec = spec.model_copy(update={"channels_last": layout, **computes(device, spec.batch_size)._asdict()})
+    setup = on_device(setup, device)
     if spec.strategy == DEFAULT and spec.solver != "logistic":
-        spec = with_strategy(spec, HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")
+        setup = setup.trained_as(HEAD_ONLY, reason=f"The solver {spec.solver} finds the head alone.")
     elif spec.strategy == DEFAULT:
         images = int((assign(dataset.manifest(), spec.seed) == "train").sum())
         choice = default_strategy(device, images)
-        spec = with_strategy(spec, choice.name, reason=choice.reason)
-    known = spec.estimated_seconds is not None and not elsewhere
-    return spec if spec.strategy == AUTO or known else with_estimate(spec, dataset)
+        setup = setup.trained_as(choice.name, reason=choice.reason)
+    problem = misfit(setup.row, setup.network, spec.stages) if setup.row else None
+    if problem:
+        raise SpecError(problem)
+    return setup
+
+
+def expected(setup: Setup, dataset: DatasetFolder) -> tuple[Setup, Estimate | None]:
+    """`setup` as it would run here now, or where jobs run, and what it would take; None while only the pictures can say which strategy.
+
+    Raises as `settled`.
+    """
+    setup = settled(setup, dataset, device=expected_device(setup.spec.device))
+    return setup, estimated(setup, dataset) if setup.row else None
 
 
 def after(spec: TrainSpec, epoch: int) -> TrainSpec:
@@ -85,22 +85,21 @@ def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
         LimitReached: it runs on this machine, and needs far more memory than one job may have here.
     """
     try:
-        expected = settled(spec, dataset, device=expected_device(spec.device))
-        if expected.strategy == AUTO:
-            return Outlook()
-        found = estimated(expected, dataset)
+        setup, estimate = expected(Setup.of(spec), dataset)
     except GraftError:
         # The worker meets the same and says it.
         return Outlook()
-    seconds = round((found.low + found.high) / 2, 1)
-    if expected.device != "cpu":
+    if estimate is None:
+        return Outlook()
+    seconds = round(estimate.middle, 1)
+    if setup.spec.device != "cpu":
         # On a GPU, the estimate is of the GPU's own memory.
         return Outlook(seconds=seconds)
     most = most_memory_mb()
-    refusal = memory_refusal(found, most) if works_here() else None
+    refusal = memory_refusal(estimate, most) if works_here() else None
     if refusal:
         raise LimitReached(refusal)
-    return Outlook(seconds=seconds, memory_mb=round(min(found.memory_mb, most)))
+    return Outlook(seconds=seconds, memory_mb=round(min(estimate.memory_mb, most)))
 
 
 def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
@@ -112,7 +111,7 @@ def prepare(plan: Plan) -> Generator[Event, None, NDArray[np.uint8]]:
         DiskFull: no space is left.
     """
     asked, before = plan.spec.device, plan.spec.expected
-    plan.take(settled(plan.spec, plan.dataset))
+    plan.take(with_estimate(settled(plan.setup, plan.dataset), plan.dataset))
     unused = unusable_gpu() if asked == "auto" else None
     if unused:
         yield Notice(level="warning", message=unused)
@@ -159,5 +158,5 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
         similar = found.similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
     chosen = advice.strategy or HEAD_ONLY
-    plan.take(with_estimate(with_strategy(plan.spec, chosen, reason=advice.reason), plan.dataset))
-    yield Notice(message=f"The strategy is {strategy(chosen).title!r} ({chosen}). {advice.reason}")
+    plan.take(with_estimate(plan.setup.trained_as(chosen, reason=advice.reason), plan.dataset))
+    yield Notice(message=f"The strategy is {plan.strategy.title!r} ({chosen}). {advice.reason}")

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tl_core.documents.options import DEFAULT_NETWORK
-from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError
 from tl_core.hardware import cores
 from tl_core.models import registry
@@ -23,6 +22,7 @@ from tl_core.training.frozen.onnx_runtime import BATCH
 from tl_core.training.head.solver import IN_MEMORY
 from tl_core.training.strategies import strategies
 from tl_core.training.strategies.schedules import phases
+from tl_core.training.strategies.setup import Setup
 from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, Strategy, frozen_stages, misfit
 
 TRAIN, HELD_OUT = 0.7, 0.15
@@ -53,7 +53,7 @@ _TORCH_START = 3.0
 """Further seconds where a run on a CPU needs torch."""
 _BACKBONE, _BACKBONE_MILLION = 6.0, 0.03
 """Seconds for importing torch and exporting a pretrained backbone, and further ones for each million of its parameters."""
-_EXPORT = 8.0
+_EXPORT = 6.0
 """Seconds for writing the trained network anew."""
 _TORCH = 4.0
 """Seconds for importing torch, where only the head's gradient steps need it."""
@@ -124,13 +124,18 @@ class Estimate:
         return f"{low} to {high} {unit}"
 
     @property
+    def middle(self) -> float:
+        """Seconds in the middle of the range."""
+        return (self.low + self.high) / 2
+
+    @property
     def memory(self) -> str:
         """The memory in words, such as "about 1.4 GB"."""
         return f"about {_gigabytes(self.memory_mb)}"
 
 
 def estimate(
-    spec: TrainSpec,
+    setup: Setup,
     *,
     images: int,
     classes: int,
@@ -138,28 +143,23 @@ def estimate(
     factors: Mapping[str, float] = MappingProxyType({}),
     memory_factor: float = 1.0,
 ) -> Estimate:
-    """Seconds and memory of the run of `spec`, whose device is a real one, on `images` images in all, 70 % of them for training.
+    """Seconds and memory of the run of `setup`, whose device is a real one and whose strategy is known, on `images` images in all, 70 % of them for training.
 
     `kept`: what the cache has already. `factors`, by stage: how many times as long as in the sum it takes here; `memory_factor` the same
     for the memory. All epochs count, also where early stopping may save some.
-
-    Raises:
-        UnknownName: there is no such network or strategy.
     """
-    stages = _stages(spec, images, classes, kept)
+    spec, stages = setup.spec, _stages(setup, images, classes, kept)
     seconds = sum(factors.get(stage, 1.0) * taken for stage, taken in stages.items())
     # A step of a few pictures keeps the outputs of these only; on a GPU, more go together where they fit, and fewer where they do not.
     most = spec.batch_size if spec.device == "cpu" else min(spec.batch_size, _GPU_TOGETHER)
-    at_once = spec.model_copy(update={"micro_batch": min(spec.micro_batch, most, max(1, math.ceil(TRAIN * images)))})
+    at_once = setup.changed(micro_batch=min(spec.micro_batch, most, max(1, math.ceil(TRAIN * images))))
 
-    def memory(asked: TrainSpec) -> float:
+    def memory(asked: Setup) -> float:
         if spec.device != "cpu":
             return memory_mb(asked, classes)
-        network = registry.network(asked.backbone)
-        exporting = (
-            0.0 if "backbone" not in stages else _EXPORT_MB + _EXPORT_WEIGHTS * network.backbone_parameters * 4e-6
-        )
-        return max(exporting, memory_mb(asked, classes) + _features_mb(network, images, spec.solver))
+        weights = asked.network.backbone_parameters * 4e-6
+        exporting = _EXPORT_MB + _EXPORT_WEIGHTS * weights if "backbone" in stages else 0.0
+        return max(exporting, memory_mb(asked, classes) + _features_mb(asked.network, images, spec.solver))
 
     return Estimate(
         low=seconds * LOW,
@@ -176,9 +176,9 @@ def forward_seconds(network: Network, image_size: int, device: str) -> float:
     return sum(_forward(network, image_size, device))
 
 
-def memory_mb(spec: TrainSpec, classes: int) -> float:
-    """Peak memory of the run's steps, or of its frozen forward pass, in megabytes, without the features. Raises UnknownName."""
-    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
+def memory_mb(setup: Setup, classes: int) -> float:
+    """Peak memory of the run's steps, or of its frozen forward pass, in megabytes, without the features."""
+    spec, network, strategy = setup.spec, setup.network, setup.strategy
     scale = _scale(network, spec.image_size)
     weights = network.backbone_parameters * 4e-6
     base = _BASE_MB["gpu" if spec.device != "cpu" else "steps" if strategy.takes_steps else "head"]
@@ -218,9 +218,9 @@ def _fitting(estimate: Estimate, most_mb: float, otherwise: str) -> str:
     return f"It would fit with {better}."
 
 
-def _stages(spec: TrainSpec, images: int, classes: int, kept: Kept) -> dict[str, float]:
+def _stages(setup: Setup, images: int, classes: int, kept: Kept) -> dict[str, float]:
     """Seconds by stage, by the table."""
-    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
+    spec, network, strategy = setup.spec, setup.network, setup.strategy
     on_cpu = spec.device == "cpu"
     a_picture = forward_seconds(network, spec.image_size, spec.device)
     found = {"preparing": _START[spec.device], "export": 0.0, "evaluation": 0.0}
@@ -238,9 +238,9 @@ def _stages(spec: TrainSpec, images: int, classes: int, kept: Kept) -> dict[str,
     found["evaluation"] = held_out * a_picture
     if not on_cpu:
         found["evaluation"] += min(_COMPARED, 2 * held_out) * forward_seconds(network, spec.image_size, "cpu")
-    step, prefix = _step_seconds(spec, network, strategy)
+    step, prefix = _step_seconds(setup)
     # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
-    found["features"] = _passes(strategy, spec, prefix, prefix if kept.features else a_picture, images)
+    found["features"] = _passes(setup, prefix, prefix if kept.features else a_picture, images)
     found["training"] = images * spec.epochs * step * (TRAIN + HELD_OUT * _SCORED)
     if strategy.head_start == "fitted":
         found["training"] += TRAIN * images * network.embedding_size * classes * _FIT
@@ -257,8 +257,9 @@ def _head(network: Network, images: int, classes: int, epochs: int) -> float:
     return values * _FIT * (_HEADS if 4 * images * network.embedding_size <= IN_MEMORY else 1)
 
 
-def _passes(strategy: Strategy, spec: TrainSpec, prefix: float, whole: float, images: int) -> float:
+def _passes(setup: Setup, prefix: float, whole: float, images: int) -> float:
     """Seconds of what frozen stages compute before the steps: `prefix` and `whole` per image through those, and the whole network."""
+    spec, strategy = setup.spec, setup.strategy
     seconds = images * prefix
     if strategy.head_start == "fitted":
         # Where the output of a prefix is kept, the rest of the network is computed in the same pass.
@@ -268,8 +269,9 @@ def _passes(strategy: Strategy, spec: TrainSpec, prefix: float, whole: float, im
     return seconds
 
 
-def _step_seconds(spec: TrainSpec, network: Network, strategy: Strategy) -> tuple[float, float]:
+def _step_seconds(setup: Setup) -> tuple[float, float]:
     """Seconds per image of a training step, and of the frozen stages before it, whose output is kept."""
+    spec, network, strategy = setup.spec, setup.network, setup.strategy
     speed, workers = _speed(network, spec.device), _workers(spec.device)
     forward, scale = _forward(network, spec.image_size, spec.device), _scale(network, spec.image_size)
     step = prefix = 0.0
@@ -313,26 +315,25 @@ def _kept(network: Network, stage: int) -> float:
     return outputs * (2 + _KEPT_A_LAYER * layers)
 
 
-def _lighter(spec: TrainSpec) -> Iterator[tuple[str, TrainSpec]]:
-    """Choices that take less memory, the smallest change first: each in words, and as the spec of its run."""
-    network, strategy = registry.network(spec.backbone), strategies.strategy(spec.strategy)
-    size = spec.image_size
+def _lighter(setup: Setup) -> Iterator[tuple[str, Setup]]:
+    """Choices that take less memory, the smallest change first, in words."""
+    spec, network, strategy, size = setup.spec, setup.network, setup.strategy, setup.spec.image_size
     if strategy.takes_steps:
         for batch in (8, 4, 2, 1):
             if batch < min(spec.micro_batch, spec.batch_size):
-                yield f"a batch size of {batch}", spec.model_copy(update={"micro_batch": batch})
+                yield f"a batch size of {batch}", setup.changed(micro_batch=batch)
     for smaller in (round(size * 0.75 / 32) * 32, round(size * 0.5 / 32) * 32):
         if 0 < smaller < size and _takes(network, smaller):
-            yield f"an image size of {smaller}", spec.model_copy(update={"image_size": smaller})
+            yield f"an image size of {smaller}", setup.changed(image_size=smaller)
     for name, last in ((LAST_STAGES, spec.stages), (LAST_STAGES, 1), (HEAD_ONLY, spec.stages)):
         other = strategies.strategy(name)
-        if (other != strategy or last < spec.stages) and misfit(other, network, last) is None:
+        if (other.name != strategy.name or last < spec.stages) and misfit(other, network, last) is None:
             many = f" and {last} last stage{'s' * (last > 1)}" if other.learns == "last" else ""
-            yield f"the strategy {other.title!r}{many}", spec.model_copy(update={"strategy": name, "stages": last})
+            yield f"the strategy {other.title!r}{many}", replace(setup.changed(stages=last), row=other)
     smallest = registry.network(DEFAULT_NETWORK)
     if network.backbone_parameters > smallest.backbone_parameters and misfit(strategy, smallest, spec.stages) is None:
-        embedded = {"backbone": smallest.name, "image_size": smallest.weights_row().input_size}
-        yield f"the backbone {smallest.name}", spec.model_copy(update=embedded)
+        of_its_size = setup.changed(image_size=smallest.weights_row().input_size)
+        yield f"the backbone {smallest.name}", replace(of_its_size, network=smallest)
 
 
 def _takes(network: Network, size: int) -> bool:
