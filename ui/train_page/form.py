@@ -125,7 +125,7 @@ def _in_python(proposal: Proposal) -> None:
             "" if parameters else " Each parameter is listed here once the backbone was exported for this image size."
         )
         st.caption(
-            f"{whose} only {proposal.strategy.parameters.words}: {', '.join(f'`{name}`' for name in names)}.{one}{later}"
+            f"{whose} only {proposal.setup.strategy.parameters.words}: {', '.join(f'`{name}`' for name in names)}.{one}{later}"
         )
     if not parameters:
         return
