@@ -201,7 +201,7 @@ def test_a_command_that_is_interrupted_names_the_one_that_goes_on(
         if job == run:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "submit_ingest", lambda *_, **__: dataset)
+    monkeypatch.setattr(jobs, "read_pictures", lambda *_, **__: dataset)
     monkeypatch.setattr(jobs, "submit_training", lambda *_, **__: run)
     monkeypatch.setattr(jobs, "wait", finish)
     assert main(["train", str(picture_folder()), "--json"]) == 130
