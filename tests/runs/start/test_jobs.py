@@ -30,7 +30,6 @@ from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.summary import summarise
 from tl_core.runs.train.resolve import outlook
-from tl_core.training.strategies.setup import Setup
 
 Train = Callable[..., RunFolder]
 
@@ -76,7 +75,7 @@ def test_a_run_that_needs_far_more_memory_than_one_job_may_have_is_refused_where
     assert run.expected().memory_mb == 8000, "an estimate may be too high"
     monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "4")
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
-    assert outlook(Setup.of(run.spec()), dataset).seconds, "another machine may have more"
+    assert outlook(run.spec(), dataset).seconds, "another machine may have more"
 
 
 def test_one_wrong_option_is_raised_as_what_it_is() -> None:
