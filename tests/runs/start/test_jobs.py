@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -371,21 +370,7 @@ def test_the_summary_of_a_run_has_the_promised_fields(train: Train, dataset: Dat
     assert (summary.train_images, summary.val_images, summary.test_images) == (14, 3, 3)
     assert summary.device == "cpu"
     assert summary.peak_memory_mb
-    _as_before_there_were_recipes(run)
-    old = summarise(run)
-    assert old == summary.model_copy(
-        update={"chosen_by": "user", "reason": None, "estimated_seconds": None, "solver": "logistic"}
-    )
     assert run in Store.default().workspace(run.spec().workspace).runs()
     dataset.delete()
     assert summarise(run).seconds["ingest"] == 0.0
     assert Store.default().workspace(run.spec().workspace).datasets() == []
-
-
-def _as_before_there_were_recipes(run: RunFolder) -> None:
-    """Write the run's spec as the first version of Graft wrote it."""
-    file = run.path / "spec.json"
-    document = json.loads(file.read_text())
-    for name in ("chosen_by", "reason", "solver", "learning_stages", "recipe", "changes", "estimated_seconds"):
-        del document["spec"][name]
-    file.write_text(json.dumps({**document, "spec": {**document["spec"], "learning_rate": None}}))

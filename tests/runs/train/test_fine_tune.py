@@ -122,10 +122,10 @@ def work(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         run.write_spec(setup_of(options, pets).spec)
         plan = Plan(run)
         pixels, _ = finish(prepare(plan))
-        plan.spec = plan.spec.model_copy(update={"device": device})
+        plan.setup = plan.setup.changed(device=device)
         return Work(plan, pixels, tmp_path)
 
-    monkeypatch.setattr(Plan, "take", lambda plan, spec: setattr(plan, "spec", spec))
+    monkeypatch.setattr(Plan, "take", lambda plan, setup: setattr(plan, "setup", setup))
     return begin
 
 
