@@ -1,0 +1,246 @@
+"""The commands that ask a task: `rank`, `find-rate`, `slices` and `describe`, and how their answers are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from tl_core import api
+from tl_core.cli import parameters, show
+from tl_core.errors import GraftError, SpecError
+
+if TYPE_CHECKING:
+    from tl_core.documents.spec import TrainSpec
+    from tl_core.documents.tasks import Answer, Ranking, RateCurve, RunSlices
+    from tl_core.runs.store.store import Workspace
+
+Answered = TypeVar("Answered", bound="Answer")
+_RATES = 24
+"""Rows of the table of learning rates; all rates are in the JSON."""
+_WIDEST = 40
+"""Signs of the longest bar in it."""
+_SLICES = 10
+"""Rows of the table of slices; all slices are in the JSON."""
+_JUDGED_BY = {
+    "cross_validated": "the cross-validated answers to all {images:,} pictures",
+    "test": "the answers to the {images:,} test pictures",
+}
+
+
+def answered(answer: Answered, write: Callable[[Answered], None], *, json: bool) -> None:
+    """Print the answer to a task: as it is, or as `write` does it for people."""
+    if json:
+        show.as_json(answer.model_dump(mode="json", exclude={"schema_version"}))
+    else:
+        write(answer)
+
+
+@parameters.with_options("seed", "device")
+def rank(
+    data: parameters.Data,
+    *,
+    backbones: Annotated[
+        str | None,
+        typer.Option("--backbones", metavar="A,B", help="Those to compare; all that are here now unless said."),
+    ] = None,
+    classes: parameters.Classes = "first",
+    json: parameters.Json = False,
+    **asked: Any,
+) -> None:
+    """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
+    from tl_core.documents.tasks import Ranking, RankSpec
+    from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import ask_about
+
+    place = Store.default().command_line_workspace()
+    with show.Bars() as bars:
+        names = _names(backbones, place, bars)
+        request = api.checked(data, {"backbone": names[0], **asked}, classes, place, bars, weights=False)
+        how = request.options.model_dump(include={"seed", "device"})
+        _, ranking = ask_about(
+            request.source,
+            lambda dataset: RankSpec(workspace=place.token, dataset=dataset.id, backbones=names, **how),
+            Ranking,
+            place,
+            bars,
+        )
+    answered(ranking, _ranking, json=json)
+
+
+def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
+    """The backbones to compare. Raises SpecError with every name that is none."""
+    from tl_core.models.weights.obtain import available_names
+    from tl_core.runs.start.training_spec import attempt
+    from tl_core.runs.tasks.ask import described
+
+    if wanted is None:
+        return tuple(available_names(place.backbones()))
+    names = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    if not names:
+        raise SpecError("Name at least one backbone, or leave --backbones out.")
+    problems: list[GraftError] = []
+    for name in names:
+        attempt(partial(described, name, place, bars), problems)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        # The list of all names there are is long, and once is enough.
+        first, *rest = (problem.message for problem in problems)
+        raise SpecError.of([*(message.partition(". ")[0] + "." for message in rest), first])
+    return names
+
+
+def _ranking(ranking: Ranking) -> None:
+    show.table(
+        ["backbone", "right", "95 %", "LogME", "seconds", "these pictures"],
+        [
+            [
+                row.backbone,
+                show.percent(row.accuracy),
+                _range(row.interval),
+                f"{row.logme:.3f}",
+                f"{row.seconds:.1f}",
+                "similar" if row.similar else "different",
+            ]
+            for row in ranking.rows
+        ],
+    )
+    show.line(
+        f"Right: a fitted last layer (head) on the frozen backbone, cross-validated on {ranking.images:,} training pictures of "
+        f"{ranking.classes} classes. Seconds: for the features of all pictures."
+    )
+    for name, reason in ranking.failed.items():
+        show.line(f"{name} could not be scored. {reason}")
+
+
+@parameters.with_options(
+    "backbone", "weights", "strategy", "stages", "image_size", "batch_size", "seed", "device", "optimizer",
+    "weight_decay", "augmentation",
+)  # fmt: skip
+def find_rate(
+    data: parameters.Data, *, classes: parameters.Classes = "first", json: parameters.Json = False, **asked: Any
+) -> None:
+    """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
+    from tl_core.documents.tasks import RateCurve
+    from tl_core.runs.start.training_spec import rate_task, require_strategy
+    from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import ask_about
+
+    place = Store.default().command_line_workspace()
+    with show.Bars() as bars:
+        request = api.checked(data, asked, classes, place, bars)
+        require_strategy(request.options)
+        spec, curve = ask_about(request.source, partial(rate_task, request.options), RateCurve, place, bars)
+    answered(curve, partial(_curve, spec.train), json=json)
+
+
+def _curve(spec: TrainSpec, curve: RateCurve) -> None:
+    """The curve as a table with bars, thinned to what fits a screen, and the options of the run of `spec` at the rate that it suggests."""
+    last = len(curve.rates) - 1
+    shown = (
+        sorted({round(place * last / (_RATES - 1)) for place in range(_RATES)}) if last >= _RATES else range(last + 1)
+    )
+    highest = max(curve.losses[place] for place in shown) or 1.0
+    show.table(
+        ["learning rate", "loss", ""],
+        [
+            [f"{rate:.1e}", f"{loss:.3f}", "#" * round(_WIDEST * loss / highest)]
+            for rate, loss in ((curve.rates[place], curve.losses[place]) for place in shown)
+        ],
+    )
+    show.line(f"Suggested: {suggested(spec, curve.suggested)}")
+
+
+def suggested(spec: TrainSpec, rate: float) -> str:
+    """The options of a run at the head's `rate`; the rates of stages rose with it, so they stay in proportion."""
+    if spec.solver != "logistic":
+        return f"--solver {spec.solver} --learning-rate {rate:.1e}"
+    stages = rate * spec.recipe.stage_rate / spec.recipe.learning_rate
+    return f"--strategy {spec.strategy} --learning-rate {rate:.1e} --stage-rate {stages:.1e}"
+
+
+def slices(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")],
+    *,
+    json: parameters.Json = False,
+) -> None:
+    """Say on which of its pictures a run fails: dark or small ones, a folder, a group, pictures that look alike."""
+    from tl_core.runs.store.folders import RunFolder
+    from tl_core.runs.tasks.slices import run_slices
+    from tl_core.runs.tasks.subject import require_ended
+
+    folder = RunFolder(run.absolute())
+    require_ended(folder)
+    with show.Bars() as bars:
+        answer = bars.run(run_slices(folder))
+    if not json:
+        _slices(answer)
+        return
+    rows = [
+        each.model_dump(mode="json", exclude={"answers"})
+        | {"finding": each in answer.findings, "rows": [picture.row for picture in each.answers]}
+        for each in answer.slices
+    ]
+    show.as_json(answer.model_dump(mode="json", include={"judged_by", "images", "accuracy"}) | {"slices": rows})
+
+
+def _slices(answer: RunSlices) -> None:
+    findings, count = answer.findings, len(answer.slices)
+    show.line(
+        f"It fails more often than chance explains on {len(findings)} of the {count} kinds of pictures (slices) looked at."
+        if findings
+        else f"No kind of picture fails more often than chance explains; {count} kinds (slices) were looked at."
+    )
+    show.table(
+        ["finding", "kind", "pictures", "number", "right", "95 %", "elsewhere", "p"],
+        [
+            [
+                "yes" if each in findings else "",
+                each.kind,
+                f"{each.name}: {each.detail}" if each.detail else each.name,
+                str(each.images),
+                show.percent(each.accuracy),
+                _range(each.interval),
+                show.percent(each.elsewhere),
+                f"{each.p_value:.4f}",
+            ]
+            for each in (*findings, *(other for other in answer.slices if other not in findings))[:_SLICES]
+        ],
+    )
+    show.line(
+        f"Judged by {_JUDGED_BY[answer.judged_by].format(images=answer.images)}, {show.percent(answer.accuracy)} right. Pictures are compared "
+        "with others of their class; p is corrected for all slices."
+    )
+
+
+def describe(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="timm's name, with or without the weights: resnet26t.ra2_in1k.")
+    ],
+    *,
+    json: parameters.Json = False,
+) -> None:
+    """Add a network of timm to the backbones, by its name."""
+    from tl_core.cli.lists import backbone_row
+    from tl_core.runs.store.store import Store
+    from tl_core.runs.tasks.ask import described
+
+    with show.Bars() as bars:
+        network = described(name, Store.default().command_line_workspace(), bars)
+    if json:
+        show.as_json(backbone_row(network))
+        return
+    weights = network.weights_row()
+    show.line(
+        f"{network.name}: {network.parameters / 1e6:.1f} M parameters in {len(network.stages)} stages, {weights.input_size} px."
+    )
+    show.line(f"Its stages: {', '.join(network.stages)}. Licence of its weights: {weights.licence}")
+    show.line(f"Use it: train DATA --backbone {network.name}")
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{show.percent(interval[0])} to {show.percent(interval[1])}"
