@@ -24,7 +24,7 @@ from tl_core.documents.report import ImageAnswer
 from tl_core.documents.tasks import BROUGHT, EvidenceSpec, PictureEvidence
 from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.evaluation.metrics import probabilities
-from tl_core.evaluation.nearest import nearest
+from tl_core.evaluation.similar import nearest
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace, new_id
 from tl_core.runs.tasks.subject import task_about

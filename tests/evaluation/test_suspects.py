@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import PATIENCE
-from tl_core.documents.judgements import SuspectLabel
-from tl_core.evaluation.suspects import LEAST_LIKELY, lookalikes, suspect_labels
+from tl_core.evaluation.suspects import LEAST_LIKELY, suspect_labels
 
 
 def answered(truth: NDArray[np.int64], classes: int, sure: float) -> NDArray[np.float64]:
@@ -53,18 +52,6 @@ def test_a_class_without_pictures_and_many_classes_with_small_shares_are_no_trou
     assert suspect_labels(answered(truth, 41, 0.025), truth) == (), (
         "the label is the likeliest class, however little it has"
     )
-
-
-def test_beside_a_suspect_are_the_nearest_pictures_of_both_classes_without_its_copies() -> None:
-    angles = np.array([0.0, 0.01, 0.1, 0.3, 0.2, 1.0, 0.05, 0.4, 0.15, 2.0])
-    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1])
-    lengths = np.arange(1, 11)
-    features = (lengths * np.stack([np.cos(angles), np.sin(angles)])).T.astype(np.float32)
-    groups = np.array([7, 7, 2, 3, 4, 5, 6, 8, 9, 10])
-    suspect = SuspectLabel(row=0, label=0, suggested=1, label_probability=0.01, suggested_probability=0.9)
-    (found,) = lookalikes(features, labels, groups, [suspect])
-    assert (found.of_label, found.of_suggested) == ((2, 4, 3), (6, 8, 7))
-    assert lookalikes(features, labels, np.zeros(10), [suspect])[0].of_label == (), "all show one thing"
 
 
 def test_labels_that_do_not_fit_are_refused() -> None:

@@ -36,7 +36,7 @@ def explain(
     from tl_core.data import guarded
     from tl_core.data.pixels import read_bytes
     from tl_core.disk import appearing
-    from tl_core.serving.explaining import class_positions
+    from tl_core.serving.explaining import gradient_evidence
     from tl_core.serving.heatmaps import heat, linear, margins, overlay, peak_of
 
     if out.is_dir() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir():
@@ -47,9 +47,11 @@ def explain(
     if class_name is not None and class_name not in model.classes:
         raise UnknownName.among("class", class_name, model.classes)
     made = guarded.shared().make_input(read_bytes(image), model.info.image_size, model.info.interpolation, shown=_SIDE)
-    answer = model.answer(made.pixels)
+    insight = model.insight(made.pixels)
+    answer = model.ranked(insight.probabilities)
     wanted = answer["label"] if class_name is None else class_name
-    (positions,) = class_positions(model, made.pixels, [model.classes.index(wanted)])
+    index, exact = model.classes.index(wanted), linear(model.info)
+    positions = insight.evidence[index] if exact else gradient_evidence(model.bundle, made.pixels, [index])[0]
     with Image.open(io.BytesIO(made.shown)) as shown:
         picture = shown.convert("RGB")
     hot = heat(positions, *picture.size, margins(model.info, len(positions)))
@@ -63,7 +65,7 @@ def explain(
                 **answer,
                 "class": wanted,
                 "peak": None if peak is None else {"x": round(peak.x, 4), "y": round(peak.y, 4)},
-                "method": "class activation" if linear(model.info) else "gradients",
+                "method": "class activation" if exact else "gradients",
                 "out": str(out.absolute()),
             }
         )

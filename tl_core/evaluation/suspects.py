@@ -1,21 +1,17 @@
-"""Which labels are probably wrong, and which pictures look like theirs.
+"""Which labels are probably wrong.
 
 Judged by the answers of classifiers that did not learn from the picture in question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import Lookalikes, SuspectLabel
+from tl_core.documents.judgements import SuspectLabel
 
 LEAST_LIKELY = 0.03
 """Probability of a label above which it is not suspected."""
-LOOKALIKES = 3
-"""Pictures of each class that are shown beside a suspect label."""
 
 
 def suspect_labels(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[SuspectLabel, ...]:
@@ -60,32 +56,3 @@ def suspect_labels(probabilities: NDArray[np.floating], labels: NDArray[np.integ
         for row in rows
         if of_label[row] < LEAST_LIKELY and suggested[row] != truth[row]
     )
-
-
-def lookalikes(
-    features: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    groups: NDArray[np.integer],
-    suspects: Sequence[SuspectLabel],
-) -> tuple[Lookalikes, ...]:
-    """For each of `suspects` the `LOOKALIKES` nearest pictures of its label and of the suggested class, by the cosine of `features` (N, D).
-
-    `labels` (N,) are class indices. Pictures of its own group, by `groups` (N,), are left out: copies of it say nothing new.
-    """
-    lengths = np.maximum(np.sqrt(np.einsum("nd,nd->n", features, features)), 1e-12)
-
-    def nearest(cosines: NDArray[np.floating], allowed: NDArray[np.bool_]) -> tuple[int, ...]:
-        rows = np.flatnonzero(allowed)
-        return tuple(map(int, rows[np.argsort(-cosines[rows], kind="stable")[:LOOKALIKES]]))
-
-    found = []
-    for one in suspects:
-        cosines = features @ features[one.row] / lengths
-        others = groups != groups[one.row]
-        found.append(
-            Lookalikes(
-                of_label=nearest(cosines, others & (labels == one.label)),
-                of_suggested=nearest(cosines, others & (labels == one.suggested)),
-            )
-        )
-    return tuple(found)

@@ -1,7 +1,4 @@
-"""Why a bundle says so of a picture: where the evidence for its classes lies, whatever its network is like.
-
-What the bundle's graph cannot answer, gradients, its network answers in torch.
-"""
+"""Where in a picture the evidence for classes lies in a network whose logits are not linear in its map: by gradients, in torch."""
 
 from __future__ import annotations
 
@@ -16,27 +13,21 @@ from tl_core.errors import BundleError, UnknownName
 from tl_core.models.registry import network
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.bundle_files import TENSORS
-from tl_core.serving.heatmaps import linear
-from tl_core.serving.predictor import Predictor
 
 if TYPE_CHECKING:
     from tl_core.models.build import Backbone
 
 
-def class_positions(model: Predictor, pixels: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
+def gradient_evidence(bundle: Bundle, pixels: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
     """How much each position of the picture `pixels` uint8 (S, S, 3) speaks for each of `classes` (indices): float32 (M, h, w).
 
-    It is read off the map where the logits are linear in it (`heatmaps.linear`), and computed by gradients with torch elsewhere.
-
     Raises:
-        BundleError: the bundle's graph or tensors do not do what it says.
+        BundleError: the bundle's tensors do not do what it says.
         ModelError: the network's features have one position only.
     """
-    if linear(model.info):
-        return model.evidence(pixels)[list(classes)]
     from tl_core.models.gradient_maps import class_evidence
 
-    evidence = class_evidence(torch_network(model.bundle), pixels, classes)
+    evidence = class_evidence(torch_network(bundle), pixels, classes)
     if not np.isfinite(evidence).all():
         raise BundleError(f"{TENSORS} gives values that are no numbers.")
     return evidence

@@ -114,7 +114,7 @@ class Predictor:
                 for number, (item, each) in enumerate(zip(chunk, inputs, strict=True), start=start + 1):
                     name = _name(item, number)
                     if isinstance(each, np.ndarray):
-                        yield {"file": name, **self._answer(next(rows), top)}
+                        yield {"file": name, **self.ranked(next(rows), top)}
                     else:
                         yield {"file": name, "error": each}
 
@@ -132,14 +132,6 @@ class Predictor:
         else:
             source = item if isinstance(item, bytes) else Path(item).expanduser()
         return read(source, self.info.image_size, self.info.interpolation)
-
-    def answer(self, pixels: NDArray[np.uint8], top: int = 5) -> Answer:
-        """The answer to one picture `pixels` uint8 (S, S, 3), as `predict` gives it, without its file.
-
-        Raises:
-            BundleError: the graph does not do what it says.
-        """
-        return self._answer(probabilities(self.logits(pixels[None]))[0], top)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The logits of `pixels` uint8 (N, S, S, 3), divided by the temperature: float32 (N, C).
@@ -228,9 +220,10 @@ class Predictor:
         except OSError as error:
             return {"kind": "unreadable_file", "message": f"The file cannot be read: {error.strerror or error}."}
 
-    def _answer(self, row: NDArray[np.float64], top: int) -> Answer:
-        best = np.argsort(-row, kind="stable")[: max(1, top)]
-        ranked = [{"label": self.classes[index], "probability": float(row[index])} for index in best]
+    def ranked(self, probabilities: NDArray[np.float64], top: int = 5) -> Answer:
+        """The answer of these `probabilities` (C,), as `predict` gives it, without its file."""
+        best = np.argsort(-probabilities, kind="stable")[: max(1, top)]
+        ranked = [{"label": self.classes[index], "probability": float(probabilities[index])} for index in best]
         answer: Answer = {"label": ranked[0]["label"], "probability": ranked[0]["probability"], "top": ranked}
         if self.info.threshold is not None:
             answer["sure"] = answer["probability"] >= self.info.threshold

@@ -259,3 +259,16 @@ def test_another_bundle_of_a_run_is_another_task_and_what_is_gone_is_said_in_wor
     pets.delete()
     with pytest.raises(NotFound, match="no such run in this workspace"):
         ask(workspace, spec)
+
+
+def test_pictures_of_one_kind_lie_together_and_the_map_is_the_same_again() -> None:
+    kinds = np.arange(90) % 3
+    features = np.random.default_rng(0).normal(size=(90, 64)) + 12 * np.eye(64)[kinds]
+    places = picture_map.arranged(features)
+    assert places.shape == (90, 2)
+    assert np.array_equal(places, picture_map.arranged(features))
+    distances = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag(np.full(90, np.inf))
+    assert (kinds[distances.argmin(axis=1)] == kinds).all()
+    assert picture_map.arranged(features[: picture_map.FEWEST]).shape == (picture_map.FEWEST, 2)
+    with pytest.raises(ValueError, match="no map"):
+        picture_map.arranged(features[: picture_map.FEWEST - 1])

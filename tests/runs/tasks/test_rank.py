@@ -22,7 +22,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.task_job import TASK_JOBS
-from tl_core.runs.tasks import rank
+from tl_core.runs.tasks import dataset_features, rank
 from tl_core.runs.tasks.ask import ask
 from tl_core.runs.worker import JOBS
 from tl_core.training.frozen.features import features_key
@@ -42,7 +42,8 @@ def _small(name: str) -> Network:
 @pytest.fixture
 def cache(backbones: None, monkeypatch: pytest.MonkeyPatch) -> Cache:
     """The store's cache, with both backbones in it; the ranking takes pictures of the size for which they are exported."""
-    monkeypatch.setattr(rank, "network", _small)
+    for module in (rank, dataset_features):
+        monkeypatch.setattr(module, "network", _small)
     return Store.default().cache
 
 

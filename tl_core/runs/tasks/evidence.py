@@ -13,12 +13,11 @@ from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.tasks import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
 from tl_core.errors import DataError
-from tl_core.models.gradient_maps import class_evidence
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.tasks.subject import picture_of, run_of
 from tl_core.serving.bundle import read_bundle
-from tl_core.serving.explaining import torch_network
+from tl_core.serving.explaining import gradient_evidence
 
 
 def answer(task: TaskFolder) -> Generator[Event, None, PictureEvidence]:
@@ -37,7 +36,7 @@ def answer(task: TaskFolder) -> Generator[Event, None, PictureEvidence]:
         if spec.brought is not None:
             remove(Store.default().workspace(spec.workspace).path / "staging" / spec.brought)
     yield StageStarted(stage="features", title="Looking for the evidence in the picture")
-    evidence = class_evidence(torch_network(bundle), pixels, spec.classes)
+    evidence = gradient_evidence(bundle, pixels, spec.classes)
     return PictureEvidence(
         classes=tuple(
             ClassEvidence(label=label, positions=tuple(tuple(row) for row in positions))

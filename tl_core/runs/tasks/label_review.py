@@ -12,12 +12,13 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.checks import require_trainable
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event
 from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.errors import GraftError, NotEnoughImages
 from tl_core.evaluation.growth import growth
-from tl_core.evaluation.suspects import lookalikes
+from tl_core.evaluation.similar import lookalikes
 from tl_core.runs.judging import judge, judged_by
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
@@ -34,8 +35,6 @@ def answer(task: TaskFolder) -> Generator[Event, None, LabelReview]:
         WeightsUnavailable, DownloadFailed: the pretrained weights cannot be had.
         OverBudget, DiskFull: the cache or the disk has no room.
     """
-    from tl_core.data.checks import require_trainable
-
     spec = task.spec_as(LabelReviewSpec)
     dataset = dataset_of(spec)
     manifest = dataset.manifest()
@@ -54,10 +53,13 @@ def answer(task: TaskFolder) -> Generator[Event, None, LabelReview]:
     else:
         judged = judged_by(*answers, labels)
     parts = fit_parts(features, labels, folds, groups, classes=len(manifest.classes), c=judged.c)
+    rows = np.array([suspect.row for suspect in judged.suspects], dtype=np.int64)
+    suggested = np.array([suspect.suggested for suspect in judged.suspects], dtype=np.int64)
+    _, near = lookalikes(features, labels, groups, rows, suggested)
     return LabelReview(
         accuracy=judged.accuracy,
         suspects=judged.suspects,
-        lookalikes=lookalikes(features, labels, groups, judged.suspects),
+        lookalikes=near,
         growth=growth(parts.sizes, parts.right, labels, groups),
     )
 

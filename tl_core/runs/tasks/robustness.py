@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import Accuracy
-from tl_core.documents.tasks import Robustness, RobustnessSpec
-from tl_core.evaluation.corruption_effects import effects, hurt_most
+from tl_core.documents.tasks import Corrupted, Effect, Robustness, RobustnessSpec
+from tl_core.evaluation.comparison import LEVEL, holm, p_value
 from tl_core.evaluation.corruptions import CORRUPTIONS, Corruption, seed_of
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.runs.store.folders import TaskFolder
@@ -85,42 +85,95 @@ def robustness(
     if count < every:
         yield Notice(message=f"{count:,} of the {every:,} pictures are asked about, of every class its share.")
     yield StageStarted(stage="evaluation", title=f"Changing {count:,} pictures and asking again")
-    pace = Pace("evaluation", count * (1 + sum(len(corruption.strengths) for corruption in corruptions)))
-    clean, done = (yield from _classes(predictor, asked, None, pace, 0)), count
-    corrupted: dict[str, list[NDArray[np.int64]]] = {}
-    for corruption in corruptions:
-        corrupted[corruption.name] = []
-        for strength in range(len(corruption.strengths)):
-            change = partial(corruption.apply, strength=strength)
-            corrupted[corruption.name].append((yield from _classes(predictor, asked, change, pace, done)))
-            done += count
-    right, found = clean == asked.labels, effects(clean, corrupted, asked.labels, asked.groups, asked.rows)
+    changes = [(corruption, strength) for corruption in corruptions for strength in range(len(corruption.strengths))]
+    pace = Pace("evaluation", count * (1 + len(changes)))
+    clean = yield from _labels(predictor, asked, None, pace, 0)
+    corrupted: dict[str, list[NDArray[np.int64]]] = {corruption.name: [] for corruption in corruptions}
+    for done, change in enumerate(changes, start=1):
+        labels = yield from _labels(predictor, asked, change, pace, done * count)
+        corrupted[change[0].name].append(labels)
+    return measured(clean, corrupted, asked.labels, asked.groups, asked.rows, of_images=every)
+
+
+def measured(
+    clean: NDArray[np.integer],
+    corrupted: Mapping[str, Sequence[NDArray[np.integer]]],
+    truth: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    rows: NDArray[np.integer],
+    *,
+    of_images: int,
+) -> Robustness:
+    """What each corruption costs, in the order of `corrupted`, and which cost the most.
+
+    `clean` (N,) are the classes that the pictures were taken for as they are, `corrupted` those at each strength by the name of the corruption,
+    the weakest first. `truth` (N,) are the right ones. Pictures with the same entry of `groups` (N,) count as one unit. `rows` (N,) are
+    their rows in the manifest; the pictures are a sample of `of_images`. Each drop is tested by the exact paired test, corrected for the number of
+    corruptions. Those that hurt most are the one with the largest drop of those that chance does not explain, and the others of those that
+    the test, corrected for their number, cannot tell from it.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    right = clean == truth
+    rights = {name: [labels == truth for labels in strengths] for name, strengths in corrupted.items()}
+    corrected = holm([p_value(_nets(each[-1], right, groups)) for each in rights.values()])
+    effects = []
+    for name, p in zip(corrupted, corrected, strict=True):
+        lost = (right & ~each for each in rights[name])
+        example = next((int(np.argmax(each)) for each in lost if each.any()), 0)
+        effects.append(
+            Effect(
+                corruption=name,
+                strengths=tuple(
+                    Corrupted(
+                        strength=CORRUPTIONS[name].said(strength),
+                        accuracy=float(each.mean()),
+                        interval=accuracy_interval(each, groups),
+                        drop=float(right.mean() - each.mean()),
+                    )
+                    for strength, each in enumerate(rights[name])
+                ),
+                p_value=p,
+                example=int(rows[example]),
+                said=(int(clean[example]), *(int(labels[example]) for labels in corrupted[name])),
+            )
+        )
+    costly = sorted((effect for effect in effects if effect.costly), key=lambda effect: -effect.strengths[-1].drop)
+    names = [effect.corruption for effect in costly]
+    alike = holm([p_value(_nets(rights[other][-1], rights[names[0]][-1], groups)) for other in names[1:]])
     return Robustness(
-        images=count,
-        of_images=every,
-        clean=Accuracy(images=count, accuracy=float(right.mean()), interval=accuracy_interval(right, asked.groups)),
-        effects=found,
-        hurt_most=hurt_most(found, corrupted, asked.labels, asked.groups),
+        images=len(truth),
+        of_images=of_images,
+        clean=Accuracy(images=len(truth), accuracy=float(right.mean()), interval=accuracy_interval(right, groups)),
+        effects=tuple(effects),
+        hurt_most=(*names[:1], *(other for other, p in zip(names[1:], alike, strict=True) if p >= LEVEL)),
     )
 
 
-def _classes(
-    predictor: Predictor, asked: Pictures, change: Callable[..., NDArray[np.uint8]] | None, pace: Pace, done: int
+def _nets(right: NDArray[np.bool_], before: NDArray[np.bool_], groups: NDArray[np.integer]) -> NDArray[np.integer]:
+    """How many pictures of each group are `right` (N,) more than `before` (N,)."""
+    at = np.unique(groups, return_inverse=True)[1]
+    return np.bincount(at, right.astype(float) - before).astype(np.int64)
+
+
+def _labels(
+    predictor: Predictor, asked: Pictures, change: tuple[Corruption, int] | None, pace: Pace, done: int
 ) -> Generator[Event, None, NDArray[np.int64]]:
     """What the pictures of `asked` are taken for after `change`, (M,); `done` answers of `pace` were given before."""
-    said = []
+    labels = []
     for start in range(0, len(asked.rows), _PART):
         rows = asked.rows[start : start + _PART]
         pixels = asked.pixels[rows]
         if change is not None:
-            seeds = [seed_of(asked.manifest.images[row].sha256) for row in rows.tolist()]
-            pixels = np.stack(list(in_order(partial(_changed, change, pixels, seeds), len(rows))))
-        said.append(predictor.logits(pixels).argmax(axis=1))
+            pixels = np.stack(list(in_order(partial(_changed, asked, rows, *change), len(rows))))
+        labels.append(predictor.logits(pixels).argmax(axis=1))
         yield from pace.at(done + start + len(rows))
-    return np.concatenate(said)
+    return np.concatenate(labels)
 
 
 def _changed(
-    change: Callable[..., NDArray[np.uint8]], pixels: NDArray[np.uint8], seeds: Sequence[int], place: int
+    asked: Pictures, rows: NDArray[np.intp], corruption: Corruption, strength: int, place: int
 ) -> NDArray[np.uint8]:
-    return change(pixels[place], seed=seeds[place])
+    seed = seed_of(asked.manifest.images[rows[place]].sha256)
+    return corruption.apply(asked.pixels[rows[place]], strength, seed)

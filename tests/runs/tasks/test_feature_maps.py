@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.training.conftest import exported, twin_family
 from tests.training.helpers import finish
 from tests.training.twin import FAMILY, pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice
 from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
-from tl_core.training.feature_maps import GAP, feature_maps, filter_grid, first_filters, maps_of, strongest
+from tl_core.runs.tasks.feature_maps import GAP, feature_maps, filter_grid, first_filters, maps_of, strongest
 
+__all__ = ["exported", "twin_family"]
 pytestmark = pytest.mark.usefixtures("twin_family")
 
 PICTURE = pictures(1)[0][0]

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import twin_family
 from tests.training.helpers import best_of, finish
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import Event, Progress
 from tl_core.documents.tasks import RateCurve
 from tl_core.models.build import Backbone
+from tl_core.runs.tasks.find_rate import FEWEST_STEPS, LOWEST, range_test, smoothed, suggestion
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.range_test import FEWEST_STEPS, LOWEST, find_rate, smoothed, suggestion
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.strategies.strategies import strategy
 
+__all__ = ["twin_family"]
 pytestmark = pytest.mark.usefixtures("twin_family")
 
 WHOLE = strategy("full_fine_tuning")
@@ -35,7 +37,7 @@ def _found(head_rate: float, seed: int = 0) -> tuple[RateCurve, list[object]]:
     backbone = twin()
     plan = spec(recipe={"learning_rate": head_rate, "stage_rate": head_rate / 2}, seed=seed)
     trainer = Trainer(backbone, _inputs(backbone), LABELS, spec=plan, strategy=WHOLE, frozen=0)
-    curve, events = finish(find_rate(trainer, ROWS[:54], plan, 60))
+    curve, events = finish(range_test(trainer, ROWS[:54], plan, 60))
     return curve, list(events)
 
 
@@ -89,12 +91,12 @@ class Bowl:
 
 
 def test_it_ends_where_training_diverges() -> None:
-    curve, _ = finish(find_rate(Bowl(), ROWS, spec(recipe={"learning_rate": 1e-2}, batch_size=1)))  # type: ignore[arg-type]
+    curve, _ = finish(range_test(Bowl(), ROWS, spec(recipe={"learning_rate": 1e-2}, batch_size=1)))  # type: ignore[arg-type]
     assert len(curve.rates) == 100, "up to 3 a bowl is left late"
     assert 0.01 < curve.suggested < 0.3
     steep = Bowl()
     steep.weight = 1e3
-    curve, _ = finish(find_rate(steep, ROWS, spec(recipe={"learning_rate": 1e-4}, batch_size=1)))  # type: ignore[arg-type]
+    curve, _ = finish(range_test(steep, ROWS, spec(recipe={"learning_rate": 1e-4}, batch_size=1)))  # type: ignore[arg-type]
     assert len(curve.rates) < 90
     assert 1e-4 < curve.suggested < 3e-3
 
