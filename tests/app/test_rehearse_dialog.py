@@ -79,7 +79,7 @@ def test_a_stranger_rehearses_as_often_as_he_may_start_jobs(
 ) -> None:
     asked = went(READY)
     monkeypatch.setattr("ui.visitor.address", lambda: "203.0.113.7")
-    monkeypatch.setattr(visitor.STARTS, "_moments", {})
+    visitor.STARTS._moments.clear()
     monkeypatch.setenv("GRAFT_STARTS_AN_HOUR", "1")
     app = go_on(open_page)
     app = app.button(key="rehearse-again").click().run()

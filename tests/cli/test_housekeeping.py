@@ -85,6 +85,7 @@ def test_the_operator_sees_who_takes_how_much_but_no_token(capsys: pytest.Captur
     assert {name: row["count"] for name, row in found["can_go"].items()} == {
         "idle": 3,
         "uploads": 1,
+        "unreadable": 0,
         "cache": 1,
         "weights": 0,
     }
@@ -109,7 +110,8 @@ def test_a_workspace_goes_by_its_first_digits_unless_a_job_works_in_it(capsys: p
     assert not workspace.exists
     assert other.exists
     assert (
-        "neither idle, uploads, cache, weights" in _store(capsys, "--clear", "ddd", "--yes", code=2)["error"]["message"]
+        "neither idle, uploads, unreadable, cache, weights"
+        in _store(capsys, "--clear", "ddd", "--yes", code=2)["error"]["message"]
     )
     assert _store(capsys, "--clear", "cccccc", "--yes", code=2)["error"]["kind"] == "not_found"
 
@@ -192,3 +194,30 @@ def test_downloaded_weights_go_but_for_those_in_use(capsys: pytest.CaptureFixtur
 def test_what_does_not_belong_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "belong to --clear" in _store(capsys, "--older-than", "3", code=2)["error"]["message"]
     assert "belongs to" in _store(capsys, "--clear", "c" * 6, "--older-than", "3", code=2)["error"]["message"]
+
+
+def test_what_another_version_wrote_is_shown_nowhere_stays_until_it_is_cleared_and_is_read_again_as_a_folder(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, dataset = _workspace("ab" * 16)
+    (run,) = workspace.runs()
+    for job in (dataset, run):
+        spec = json.loads((job.path / "spec.json").read_text())
+        spec["spec"]["schema_version"] = 3
+        (job.path / "spec.json").write_text(json.dumps(spec))
+    manifest = json.loads(dataset.manifest_file.read_text())
+    dataset.manifest_file.write_text(json.dumps(manifest | {"schema_version": 6}))
+    assert (workspace.datasets(), workspace.runs()) == ([], [])
+    assert _store(capsys)["can_go"]["unreadable"]["count"] == 2
+    assert main(["check", str(dataset.path), "--no-features", "--json"]) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    assert {name: sum(parts.values()) for name, parts in found["classes"].items()} == {
+        "bowl": 20,
+        "cup": 20,
+        "plate": 20,
+    }
+    assert "Add --yes" in _store(capsys, "--clear", "unreadable", code=2)["error"]["message"]
+    assert dataset.path.is_dir()
+    assert len(_store(capsys, "--clear", "unreadable", "--yes")["removed"]) == 2
+    assert not dataset.path.exists()
+    assert not run.path.exists()

@@ -23,7 +23,8 @@ def store(
     clear: Annotated[
         str | None,
         typer.Option(
-            metavar="WHAT", help="Remove idle, uploads, cache, weights, or the workspace of these first digits."
+            metavar="WHAT",
+            help="Remove idle, uploads, unreadable, cache, weights, or the workspace of these first digits.",
         ),
     ] = None,
     older_than: Annotated[

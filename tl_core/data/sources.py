@@ -5,6 +5,7 @@ The name that a user gave a file is display text only: where the file lies on di
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 import zipfile
@@ -80,12 +81,34 @@ def path_of(name: str | os.PathLike[str]) -> Path:
 def walk(root: Path) -> list[SourceFile]:
     """All regular files below `root`, in the order of their names; links are followed, but never in a circle.
 
-    A folder that may not be opened is left out, as if it were empty.
+    A folder that may not be opened is left out, as if it were empty. Of a data set in a store, whichever version of Graft wrote it, the
+    copies are given in folders of their parts and classes.
 
     Raises:
         LayoutError: folders lie more than `DEEPEST` deep inside one another.
     """
-    return list(_walk(root, (), frozenset()))
+    return _kept_pictures(root) or list(_walk(root, (), frozenset()))
+
+
+def _kept_pictures(root: Path) -> list[SourceFile]:
+    """The copies of the pictures where `root` is a data set in a store; else none."""
+    try:
+        kept = json.loads((root / "manifest.json").read_bytes())
+        classes, images = kept["classes"], kept["images"]
+        split = any(image.get("split") for image in images)
+        return [
+            SourceFile(
+                root / "images" / Path(image["file"]).name,
+                (
+                    *([image.get("split") or "train"] if split else []),
+                    classes[image["label"]],
+                    Path(image["file"]).name,
+                ),
+            )
+            for image in images
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def _walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]) -> Iterator[SourceFile]:

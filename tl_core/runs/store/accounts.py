@@ -150,10 +150,24 @@ def _weights(store: Store, since: float) -> list[Removable]:
     ]
 
 
+def _unreadable(store: Store, since: float) -> list[Removable]:
+    workspaces = store.workspaces()
+    names = _names(workspaces)
+    return [
+        Removable(
+            f"{job.path.parent.name}/{job.id} of {names[workspace.token]}", size_of(job.path, least=BLOCK), job.delete
+        )
+        for workspace in workspaces
+        for job in workspace.unreadable()
+        if job.created < since
+    ]
+
+
 CLEARINGS: Mapping[str, Clearing] = MappingProxyType(
     {
         "idle": Clearing(meaning="workspaces that nobody used for {days}", days=30, find=_idle),
         "uploads": Clearing(meaning="uploads that were not read within {days}", days=1, find=_uploads),
+        "unreadable": Clearing(meaning="what this version of Graft cannot read", days=0, find=_unreadable),
         "cache": Clearing(meaning="what can be computed again", days=0, find=_cache),
         "weights": Clearing(meaning="weights that can be downloaded again", days=0, find=_weights),
     }

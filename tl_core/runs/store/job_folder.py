@@ -22,7 +22,7 @@ from typing import ClassVar, TypeVar
 from pydantic import ValidationError
 
 from tl_core import locks
-from tl_core.disk import disk_full_said, modified, vanish
+from tl_core.disk import disk_full_said, modified, read_once, vanish
 from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event, Stage
 from tl_core.documents.job import JobSpec, Outlook, SpecFile
@@ -40,6 +40,9 @@ DIED = (
     "It was interrupted: its worker ended in the middle, with the app, because it was killed, or because memory ran out. "
     "Everything that it read is whole. Start it again."
 )
+
+
+_spec_file = read_once(4096)(SpecFile.read)
 
 
 def keep_reserve(path: Path) -> None:
@@ -114,7 +117,19 @@ class JobFolder:
 
     def spec(self) -> JobSpec:
         """Raises NotFound, DocumentError."""
-        return SpecFile.read(self.path / "spec.json").spec
+        try:
+            return _spec_file(self.path / "spec.json").spec
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"There is no spec.json in {self.path.name}.") from None
+
+    @property
+    def readable(self) -> bool:
+        """Whether this version of Graft can read what was asked for."""
+        try:
+            self.spec()
+        except (NotFound, DocumentError):
+            return False
+        return True
 
     def spec_as(self, kind: type[_Spec]) -> _Spec:
         """The spec, which is of that kind. Raises NotFound, DocumentError."""

@@ -105,7 +105,12 @@ class Workspace:
         return self._one(RaceFolder, identifier)
 
     def _all(self, kind: type[_Job]) -> list[_Job]:
-        return _newest_first([kind(path) for path in _entries(self.path / kind.stored_in)])
+        return _newest_first([job for path in _entries(self.path / kind.stored_in) if (job := kind(path)).readable])
+
+    def unreadable(self) -> list[JobFolder]:
+        """Jobs that another version of Graft wrote, or whose spec is damaged: they are listed nowhere else."""
+        jobs = (JobFolder(path) for kind in KINDS for path in _entries(self.path / kind))
+        return [job for job in jobs if not job.readable]
 
     def _one(self, kind: type[_Job], identifier: str) -> _Job:
         if not _ID.fullmatch(identifier):
