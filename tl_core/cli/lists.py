@@ -172,7 +172,12 @@ def strategies(*, json: Json = False) -> None:
 
     rows = list(table().values())
     if json:
-        show.as_json([{**vars(each), "recipe": each.recipe.model_dump(mode="json")} for each in rows])
+        show.as_json(
+            [
+                {**vars(each), "parameters": each.parameters.name, "recipe": each.recipe.model_dump(mode="json")}
+                for each in rows
+            ]
+        )
         return
     show.table(["name", "what"], [[each.name, each.description] for each in rows])
     show.line("auto: one of them, by how many pictures there are and how like they are to what the backbone knows.")

@@ -234,6 +234,8 @@ def first_against_others(race: RaceFolder) -> tuple[Against, ...]:
     done = [runs[row.run] for row in leaderboard(race).rows if row.state == "done"]
     # The leader comes last, so that each comparison is of it against another one.
     compared = together([*done[1:], *done[:1]])
+    if len(compared.runs) < 2:
+        return ()
     return tuple(
         Against(run=other.id, comparison=comparison)
         for (other, run), comparison in zip(combinations(compared.runs, 2), compared.comparisons, strict=True)

@@ -29,6 +29,7 @@ ConvNeXt with AdamW at 1e-5 to 1e-4, and EfficientNets at 1e-3."""
 class Parameters:
     """What learns in the stages that do."""
 
+    name: str
     words: str
     """The words before a list of the library's modules, which hold what learns."""
     learns: Callable[[str, Shape], bool]
@@ -39,14 +40,16 @@ class Parameters:
     """Whether they are low-rank updates, which training adds to the weights of linear layers."""
 
 
-ALL = Parameters(words="the parameters of these modules", learns=lambda name, shape: True)
+ALL = Parameters(name="all", words="the parameters of these modules", learns=lambda name, shape: True)
 BIASES_AND_NORMS = Parameters(
+    name="bias_and_norm",
     words="the biases and norm layers of these modules, and the whole head",
     # Of weights, only those of norm layers have one dimension.
     learns=lambda name, shape: name.endswith("bias") or (name.endswith("weight") and len(shape) == 1),
     few=True,
 )
 LOW_RANK = Parameters(
+    name="lora",
     words="low-rank updates of the linear layers of these modules, and the whole head",
     learns=lambda name, shape: name.endswith((".0.down", ".0.up")),
     few=True,
