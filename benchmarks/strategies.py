@@ -31,11 +31,11 @@ from tl_core.documents.options import Recipe  # noqa: E402
 from tl_core.evaluation.intervals import wilson_interval  # noqa: E402
 from tl_core.hardware import cores  # noqa: E402
 from tl_core.models.registry import network  # noqa: E402
+from tl_core.runs.finished import RunSummary, summarise  # noqa: E402
 from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.start.jobs import wait  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
-from tl_core.runs.summary import RunSummary, summarise  # noqa: E402
 from tl_core.training.strategies.strategies import frozen_stages, misfit, strategies, strategy, tuned  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "strategies.md"

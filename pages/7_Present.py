@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from tl_core.story.names import named
+from tl_core.markdown import named
 from ui import runview, workspace
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PRESENT

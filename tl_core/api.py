@@ -120,8 +120,8 @@ def train(
         "lora_rank": lora_rank,
         # end of the same options
     }
+    from tl_core.runs.finished import summarise
     from tl_core.runs.start import jobs
-    from tl_core.runs.summary import summarise
 
     started = time.monotonic()
     place = _place(workspace)

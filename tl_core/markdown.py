@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
+_IN_A_LINE = re.compile(r"([!#$&*+./<=>?@\[\\\]^_`{|}~])")
 _ACTIVE = re.compile(
     r"""
       :(?=[\w/+\-]+:)       # :dog: and :material/home: become icons
@@ -18,6 +19,8 @@ MOST_READ = 10_000
 """Characters of a text that are looked at, however long it is; no page shows as many of one text."""
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """With one of these at its start, a spreadsheet takes a cell of a CSV for a formula; the wide ones where Japanese or Chinese is written."""
+_FIRST_STRONG, _END = "\u2068", "\u2069"
+"""Unicode's isolate around a text whose own first letter says in which direction it runs."""
 _JOINER = "\u2060"
 """A character without width, at which nothing breaks and which belongs to no address and no name."""
 
@@ -28,13 +31,30 @@ def short(text: str, *, longest: int = 48) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
+def named(name: str, *, longest: int = 48) -> str:
+    """`name` inside a sentence: short, and so that the direction of its letters does not reach what stands beside it."""
+    line = short(name, longest=longest)
+    return line if line.isascii() else f"{_FIRST_STRONG}{line}{_END}"
+
+
 def literal(text: str, *, longest: int = 48) -> str:
     """`text`, shortened to one line, as literal text inside Markdown, also that of GitHub and of Streamlit.
 
     What renderers find in finished text (addresses, @names, :icons:, #numbers) is broken by a character that is not seen.
     """
-    broken = _ACTIVE.sub(lambda found: found.group() + _JOINER, short(text, longest=longest))
-    return _PUNCTUATION.sub(r"\\\1", broken)
+    return _PUNCTUATION.sub(r"\\\1", _ACTIVE.sub(_broken, short(text, longest=longest)))
+
+
+def escaped(text: str) -> str:
+    """Sentences of Graft's own, in which short names stand as they were typed, as literal text inside a paragraph of Markdown.
+
+    Of signs that are common in sentences, only those are escaped that become markup in the midst of a line.
+    """
+    return _IN_A_LINE.sub(r"\\\1", _ACTIVE.sub(_broken, text))
+
+
+def _broken(active: re.Match[str]) -> str:
+    return active.group() + _JOINER
 
 
 def code(text: str, *, longest: int = 80) -> str:

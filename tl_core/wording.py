@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import floor
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
@@ -10,25 +11,24 @@ SURE = 0.9
 """Probability from which on an answer is called sure."""
 
 
-def of_100(fraction: float) -> str:
-    """0.934 as "93". A share under 1 is not rounded to 100, and one over 0 not to 0."""
-    whole = round(fraction * 100)
-    if whole == 0 and fraction > 0:
-        return "under 1"
-    if whole == 100 and fraction < 1:
-        return f"{min(fraction * 100, 99.9):.1f}"
-    return str(whole)
+def of_100(fraction: float) -> float:
+    """0.934 as 93, and 0.625 as 63: halves go up. A share under 1 does not become 100, and one over 0 not 0: 0.998 as 99.8."""
+    hundredths = 100 * fraction
+    whole = floor(hundredths + 0.5)
+    if whole in (0, 100) and 0 < fraction < 1:
+        return round(min(max(hundredths, 0.1), 99.9), 1)
+    return whole
 
 
 def range_of_100(low: float, high: float) -> str:
     """(0.9, 0.95) as "90 to 95", and (0.998, 0.9994) as "99.8 to 99.9": a narrow range keeps its two ends."""
-    first, last = round(low * 100), round(high * 100)
+    first, last = floor(low * 100 + 0.5), floor(high * 100 + 0.5)
     return f"{first} to {last}" if first != last or low == high else f"{low * 100:.1f} to {high * 100:.1f}"
 
 
 def percent(fraction: float) -> str:
-    """0.934 as "93 %". A share under 1 is not rounded to 100 %, and one over 0 not to 0 %."""
-    return f"{of_100(fraction)}{NARROW}%"
+    """0.934 as "93 %". As `of_100`."""
+    return f"{of_100(fraction):g}{NARROW}%"
 
 
 def interval(low: float, high: float) -> str:
@@ -67,3 +67,9 @@ def listed(phrases: Sequence[str], most: int, rest: str = "more") -> str:
     """At most `most` of `phrases`: "a, b" or "a, b and 7 more", where `rest` is "more"."""
     left = len(phrases) - most
     return ", ".join(phrases[:most]) + (f" and {left:,} {rest}" if left > 0 else "")
+
+
+def enumerated(phrases: Sequence[str], *, most: int = 8) -> str:
+    """ "a, b and c", or the first `most` of them "and 3 more"."""
+    left = len(phrases) - most
+    return in_a_row([*phrases[:most], *([f"{left:,} more"] if left > 0 else [])])

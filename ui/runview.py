@@ -7,14 +7,16 @@ import streamlit as st
 from tl_core.documents.checkpoint import Checkpoint
 from tl_core.documents.status import Status
 from tl_core.errors import DocumentError, GraftError
+from tl_core.markdown import escaped
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.train.resolve import after, expected
+from tl_core.statements import headline
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.setup import Setup
 from ui import actions, live
 from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
-from ui.words import DEVICE_WORDS, ago, distinct, duration, interval, percent, plain, result, strategy_title
+from ui.words import DEVICE_WORDS, ago, distinct, duration, interval, percent, plain, strategy_title
 
 STATE_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),
@@ -49,7 +51,7 @@ def badge(state: str, *, running: str = "training", stopped: bool = False) -> No
 def accuracy(run: RunFolder) -> str | None:
     """The headline of a finished run, or what is said in its place; None where it has no report."""
     try:
-        return result(run.headline())
+        return escaped(headline(run.headline()))
     except GraftError:
         return None
 

@@ -9,7 +9,6 @@ import html
 import re
 import time
 
-from tl_core.documents.report import Headline, HeadlineName, Report, record_again
 from tl_core.markdown import MOST_READ, literal
 from tl_core.markdown import short as short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
@@ -46,31 +45,6 @@ def plain(text: str, *, longest: int = 48) -> str:
 def label(text: str, *, longest: int = 20) -> str:
     """`text` as literal text inside a plotly figure, which reads a little HTML."""
     return html.escape(short(text, longest=longest), quote=False)
-
-
-def headline(
-    accuracy: float, low: float, high: float, images: int, measured_by: HeadlineName = "test", *, leaked: int = 0
-) -> str:
-    """A result as a sentence: share of right answers, number of pictures, how it was measured, interval.
-
-    `leaked`: how many of the test pictures show what was learned from as well.
-    """
-    pictures = plural(images, "picture")
-    if measured_by == "cross_validated":
-        return f"{percent(accuracy)} right on {pictures}, cross-validated ({interval(low, high)})"
-    if leaked:
-        return f"{percent(accuracy)} right on {pictures}, {leaked:,} of them like ones that it learned from ({interval(low, high)})"
-    return f"{percent(accuracy)} right on {pictures} it had never seen ({interval(low, high)})"
-
-
-def result(found: Headline | Report) -> str:
-    """What is said first of a run: its headline, or what to do where no accuracy is to be believed. Literal text inside Markdown."""
-    if found.shown is None:
-        return record_again([plain(name, longest=24) for name in found.one_moment])
-    leaked = found.leak.images if found.leak else 0
-    return headline(
-        found.shown.accuracy, *found.shown.interval, found.shown.images, found.headline or "test", leaked=leaked
-    )
 
 
 def ago(moment: float, *, now: float | None = None) -> str:

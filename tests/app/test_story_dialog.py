@@ -9,7 +9,7 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.disk import remove
 from tl_core.runs.store.folders import RunFolder
-from tl_core.story.source import proposed
+from tl_core.story.pictures import proposed
 from ui.evaluate_page import story_dialog
 
 

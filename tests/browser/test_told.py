@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.app import records
-from tl_core.runs.telling import source_of
+from tl_core.runs.finished import source_of
 from tl_core.story.html import story
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.options import Recipe
 from tl_core.documents.status import UsedGpu
 from tl_core.evaluation.corruptions import CORRUPTIONS
+from tl_core.runs.finished import summarise
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.runs.summary import summarise
 from tl_core.training.strategies.strategies import Strategy, strategy
 
 

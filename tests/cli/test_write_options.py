@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tl_core.cli.write_options import COMMANDS, DEPLOY, SOURCE, with_arguments, with_settings, with_table
 from tl_core.documents.options import OPTIONS
-from tl_core.runs.summary import RunSummary
+from tl_core.runs.finished import RunSummary
 
 
 def test_the_document_and_the_arguments_of_train_are_those_of_the_table() -> None:

@@ -1,4 +1,4 @@
-"""A metric is one row: whoever adds it finds it in the report, the card, the page and the JSON."""
+"""A metric is one row: whoever adds it finds it in the report, the card, the page and the JSON; a value that is no number is left out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tests.serving.conftest import bundle, bundle_info, graph  # noqa: F401
 from tl_core.cli import main
 from tl_core.documents.report import Report
 from tl_core.evaluation.metrics import CLASS_METRICS, METRICS, Judged, Metric, split_metrics
-from tl_core.runs.summary import summarise
+from tl_core.runs.finished import summarise
 from tl_core.serving.bundle import Bundle
 from tl_core.serving.card import model_card
+from tl_core.statements import Source
 from tl_core.table import Table
 
 
@@ -52,13 +53,13 @@ def test_a_new_row_is_in_report_card_summary_and_page(kappa: None, open_page: Op
     report = Report.read(run.path / "report.json")
     assert json.loads((run.path / "report.json").read_text())["test"]["kappa"] == pytest.approx(5 / 6)
     assert report.test.per_class[1].value("specificity") == pytest.approx(5 / 6)
-    card = model_card(bundle_info(), report)
-    assert "; Cohen's kappa 0.83" in card
+    card = model_card(Source(report=report, spec=run.spec()), bundle_info())
+    assert "- **Cohen's kappa 0\\.83.** The agreement above chance" in card
     assert "| class | precision | recall | F1 | specificity | pictures |" in card
     assert summarise(run).model_dump()["kappa"] == pytest.approx(5 / 6)
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert "Cohen's kappa **0.83**: The agreement above chance." in text(app)
-    assert app.dataframe[0].value["Specificity"].min() == pytest.approx(500 / 6)
+    assert r"Cohen's kappa 0\.83\. The agreement above chance\." in text(app)
+    assert app.dataframe[0].value["Specificity"].min() == 83
 
 
 def test_a_new_row_is_in_what_evaluate_prints(

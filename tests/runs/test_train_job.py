@@ -24,12 +24,12 @@ from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs import export
 from tl_core.models.registry import network
+from tl_core.runs.finished import summarise
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.summary import summarise
 from tl_core.runs.train import checkpoints
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.app import records
+from tl_core.runs.finished import source_of
 from tl_core.runs.store.folders import RunFolder
-from tl_core.runs.telling import source_of
-from tl_core.story.source import Source
+from tl_core.statements import Source
 
 
 def a_run(*, mistakes: tuple[int, ...] = (0, 1, 4), classes: tuple[str, ...] = ("cup", "plate", "bowl")) -> RunFolder:

@@ -35,6 +35,7 @@ def evaluate(
     from tl_core.evaluation.metrics import class_table, listed
     from tl_core.runs.evaluate_bundle import evaluate_bundle
     from tl_core.runs.store.store import Store
+    from tl_core.statements import leaked, right
 
     spec = source_of(data, classes)
     predictor = api.load(run)
@@ -45,17 +46,17 @@ def evaluate(
     without = leak.without if leak else None
     if json:
         include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(found))}
-        leaked = {
+        of_leak = {
             "leaked_images": leak.images if leak else 0,
             "accuracy_without_leaked": without.accuracy if without else None,
             "interval_without_leaked": without.interval if without else None,
         }
-        show.as_json(found.model_dump(mode="json", include=include) | leaked)
+        show.as_json(found.model_dump(mode="json", include=include) | of_leak)
         return
     others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(found))
-    show.line(f"{show.accuracy(found.accuracy, found.interval, found.images)}{others}.")
+    show.line(f"{right(found)}{others}.")
     if leak:
-        show.leak(leak.images, show.accuracy(without.accuracy, without.interval, without.images) if without else None)
+        show.line(leaked(leak, found.images))
     show.table(*class_table(found))
 
 
@@ -73,6 +74,7 @@ def robustness(
     from tl_core.evaluation.corruptions import CORRUPTIONS
     from tl_core.runs.evaluate_bundle import bundle_robustness
     from tl_core.runs.store.store import Store
+    from tl_core.statements import right
 
     spec = source_of(data, classes)
     predictor = api.load(run)
@@ -85,7 +87,7 @@ def robustness(
         return
     clean = found.clean
     some = f" of {found.of_images:,}, of every class its share" if found.images < found.of_images else ""
-    show.line(f"As they are: {show.accuracy(clean.accuracy, clean.interval, clean.images)}{some}.")
+    show.line(f"As they are: {right(clean)}{some}.")
     show.table(
         ["corruption", "right at each strength", "the strongest", "percentage points lost there"],
         [
@@ -151,34 +153,31 @@ def threshold(
     json: Json = False,
 ) -> None:
     """Keep in a run's bundle how sure an answer has to be: below that, predict and the Predict page say "not sure"."""
-    from tl_core.runs.keep_threshold import keep_threshold, kept_threshold, withheld
+    from tl_core.evaluation.calibration import withheld
+    from tl_core.runs.finished import keep_threshold, kept_threshold, source_of
     from tl_core.runs.store.folders import RunFolder
+    from tl_core.statements import statement
 
     if clear and probability is not None:
         raise SpecError("--clear takes the threshold away: give it, or a probability, not both.")
     folder = RunFolder(run.absolute())
     if clear or probability is not None:
         keep_threshold(folder, probability)
-    kept = kept_threshold(folder)
-    found = withheld(folder.report(), kept) if kept is not None else None
+    source = source_of(folder)
+    said, kept = statement(source, "threshold"), kept_threshold(folder)
+    answers = withheld(source.report.answers, kept) if kept is not None else None
     if json:
         show.as_json(
             {
                 "threshold": kept,
-                "answered": found.coverage if found else None,
-                "answered_interval": found.coverage_interval if found else None,
-                "right": found.accuracy if found else None,
-                "right_interval": found.accuracy_interval if found and found.answered else None,
+                "answered": answers.coverage if answers else None,
+                "answered_interval": answers.coverage_interval if answers else None,
+                "right": answers.accuracy if answers else None,
+                "right_interval": answers.accuracy_interval if answers and answers.answered else None,
             }
         )
-    elif found is None:
-        show.line("The bundle has no threshold: every answer counts.")
     else:
-        share = "" if found.accuracy is None else f", {show.percent(found.accuracy)} of them right"
-        show.line(
-            f"Answers below {show.percent(found.threshold)} are not sure. Of {found.images:,} test pictures, "
-            f"{show.percent(found.coverage)} are answered{share}."
-        )
+        show.line(said.text if said else "The bundle has no threshold: every answer counts.")
 
 
 def export(

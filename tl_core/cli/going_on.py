@@ -70,8 +70,8 @@ def _folder(run: str) -> RunFolder:
 
 def _wait(run: RunFolder, said: int, *, json: bool) -> None:
     """Show what `run` says from byte `said` of its events on, and then what it came to."""
+    from tl_core.runs.finished import summarise
     from tl_core.runs.start import jobs
-    from tl_core.runs.summary import summarise
 
     with show.Bars() as bars:
         jobs.wait(run, bars, offset=said)

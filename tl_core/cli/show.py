@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted, drive
+from tl_core.wording import NARROW
+from tl_core.wording import percent as percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _WIDTH_IN_A_PIPE = 200
+_PLAIN = str.maketrans({NARROW: " ", "\u2068": None, "\u2069": None})
+"""What sentences for pages have and a terminal needs not: thin spaces, and marks of a name's direction, which terminals do not obey."""
 
 
 def printable(text: str) -> str:
     """`text` on one line, with control characters escaped, because a class name may hold a terminal's control sequences."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text.translate(_PLAIN)
     )
 
 
@@ -57,28 +62,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in shown:
         grid.add_row(*(Text(cell) for cell in row))
     console.print(grid)
-
-
-def percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f} %" if fraction in (0.0, 1.0) else f"{100 * fraction:.1f} %"
-
-
-def accuracy(fraction: float, interval: Sequence[float], images: int, pictures: str = "pictures") -> str:
-    """An accuracy with its interval and the number of pictures, as every command prints it; `pictures` says which they are."""
-    low, high = interval
-    return f"{percent(fraction)} right on {images:,} {pictures} ({percent(low)} to {percent(high)})"
-
-
-def leak(images: int, without: str | None) -> None:
-    """Print that `images` pictures show what was learned from, and the `accuracy` without them; None: there are no others."""
-    line(
-        f"{images:,} of these show what it learned from as well, "
-        + (
-            f"so they say little. Without them: {without}."
-            if without
-            else "and there are no others, so this says little."
-        )
-    )
 
 
 class Bars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from tl_core.cli import show
 from tl_core.cli.parameters import Json
 from tl_core.errors import NotEmpty, NotFound, SpecError
-from tl_core.story.source import MISTAKES, MOST_PICKED, RIGHT
+from tl_core.story.pictures import MISTAKES, MOST_PICKED, RIGHT
 
 
 def story(
@@ -35,10 +36,10 @@ def story(
 ) -> None:
     """Tell what a run learned, how good it is and what it cannot do, in one HTML file of at most 3 MB."""
     from tl_core.disk import write_atomically
+    from tl_core.runs.finished import source_of
     from tl_core.runs.store.folders import RunFolder
-    from tl_core.runs.telling import source_of
     from tl_core.story.html import story as told
-    from tl_core.story.source import proposed
+    from tl_core.story.pictures import proposed
 
     if out.suffix.lower() not in (".html", ".htm") or not out.absolute().parent.is_dir():
         raise NotFound(f"{out} cannot be written: name an HTML file in a folder that exists, such as story.html.")
@@ -46,7 +47,7 @@ def story(
         raise NotEmpty(f"{out} is there already. Name a file that is not there yet.")
     if min(mistakes, right) < 0:
         raise SpecError(f"{mistakes} mistakes and {right} right answers cannot be shown. Name numbers from 0 on.")
-    source = source_of(RunFolder(run.absolute()))
+    source = replace(source_of(RunFolder(run.absolute())), names=names)
     wanted = proposed(source.report, mistakes=mistakes, right=right)
     if picture:
         by_row = {answer.row: answer for answer in source.report.answers}
@@ -59,7 +60,7 @@ def story(
         wanted = [by_row[row] for row in dict.fromkeys(picture)]
     if len(wanted) > MOST_PICKED:
         raise SpecError(f"{len(wanted):,} answers are to be shown; a story shows {MOST_PICKED} at most.")
-    made = told(source, wanted, names=names)
+    made = told(source, wanted)
     write_atomically(out, made.html.encode())
     if json:
         show.as_json(

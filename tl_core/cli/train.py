@@ -10,9 +10,7 @@ import typer
 
 from tl_core import api
 from tl_core.cli import parameters, show
-from tl_core.documents.manifest import SPLITS
 from tl_core.documents.options import OPTIONS
-from tl_core.documents.report import record_again
 from tl_core.errors import GraftError
 from tl_core.serving.bundle_files import FOLDER
 
@@ -74,24 +72,12 @@ def tell_strategy(result: dict[str, Any]) -> None:
 
 def tell(result: dict[str, Any]) -> None:
     """The result of a run in words."""
-    like_learned = result["leaked_images"] or result["headline"] is None
-    pictures = "test pictures" if like_learned else "test pictures it had never seen"
-    said = show.accuracy(result["test_accuracy"], result["test_interval"], result["test_images"], pictures)
-    if result["headline"] is None:
-        show.line(
-            f"{record_again(result['one_moment'])}. No accuracy can be trusted until then; these pictures alone gave:"
-        )
-    elif result["headline"] == "cross_validated":
-        images = sum(result[f"{split}_images"] for split in SPLITS)
-        show.line(f"Cross-validated: {show.accuracy(result['cv_accuracy'], result['cv_interval'], images)}.")
-        show.line(
-            "Each was answered once by a last layer (head) that had not learned from it. The test pictures alone say less:"
-        )
-    show.line(f"{said}.")
-    if result["leaked_images"]:
-        images, leaked = result["test_images"], result["leaked_images"]
-        without, interval = result["test_accuracy_without_leaked"], result["test_interval_without_leaked"]
-        show.leak(leaked, None if without is None else show.accuracy(without, interval, images - leaked))
+    from tl_core.runs.store.folders import RunFolder
+    from tl_core.statements import Source, statements
+
+    run = RunFolder(Path(result["run_dir"]))
+    for one in statements(Source(report=run.report(), spec=run.spec()), "result"):
+        show.line(one.sentences)
     if result["refused_files"]:
         show.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
     device = result["gpu"] or result["device"]

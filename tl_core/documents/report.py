@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -89,7 +88,7 @@ class ClassMetrics(Measured):
 
 
 HeadlineName = Literal["test", "cross_validated"]
-"""Whose accuracy is said first. None in its place: no accuracy is to be believed, and `record_again` is said."""
+"""Whose accuracy is said first. None in its place: no accuracy is to be believed, and `statements.record_again` is said."""
 ENOUGH_TEST_IMAGES = 100
 """From so many test pictures on, their accuracy is the headline of a head that was fitted alone; below, the cross-validated one."""
 
@@ -121,16 +120,6 @@ class Accuracy(Record):
     """95 % interval of the accuracy, fractions."""
 
 
-def record_again(classes: Sequence[str]) -> str:
-    """What is said in place of an accuracy where the `classes`, names that are safe where they are shown, are all of one moment."""
-    names, last = classes[:-1][:_NAMED], classes[-1] if len(classes) <= _NAMED + 1 else f"{len(classes) - _NAMED} more"
-    return f"All of one moment: record {', '.join(names)}{' and ' if names else ''}{last} again elsewhere"
-
-
-_NAMED = 4
-"""Classes of one moment that are named before the last one."""
-
-
 class Leak(Record):
     """Test pictures that show what was learned from as well."""
 
@@ -155,7 +144,7 @@ class Headline(Document):
 
     @property
     def shown(self) -> Accuracy | None:
-        """The accuracy that is said first; None where `record_again` is said of the classes of `one_moment`."""
+        """The accuracy that is said first; None where `statements.record_again` is said of the classes of `one_moment`."""
         if self.headline is None:
             return None
         return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test
@@ -240,7 +229,7 @@ class Report(Document):
 
     @property
     def shown(self) -> SplitMetrics | None:
-        """The metrics whose accuracy is said first; None where `record_again` is said of the classes of `one_moment`."""
+        """The metrics whose accuracy is said first; None where `statements.record_again` is said of the classes of `one_moment`."""
         if self.headline is None:
             return None
         return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test

@@ -6,10 +6,12 @@ other probabilities.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.report import Reliability, ReliabilityBin, SelectiveAnswers
+from tl_core.documents.report import ImageAnswer, Reliability, ReliabilityBin, SelectiveAnswers
 from tl_core.evaluation.intervals import wilson_interval
 
 MOST_BINS = 10
@@ -84,6 +86,13 @@ def selective_answers(
         coverage_interval=wilson_interval(answered, images),
         accuracy_interval=wilson_interval(correct, answered),
     )
+
+
+def withheld(answers: Sequence[ImageAnswer], threshold: float) -> SelectiveAnswers:
+    """What is left of `answers` if those below `threshold` are withheld."""
+    confidence = np.array([answer.probability for answer in answers])
+    right = np.array([answer.predicted == answer.truth for answer in answers], dtype=bool)
+    return selective_answers(confidence, right, threshold=threshold)
 
 
 def _check(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> None:

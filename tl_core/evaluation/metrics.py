@@ -19,6 +19,7 @@ from tl_core.documents.report import Accuracy, ImageAnswer, Leak, SplitMetrics
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.intervals import accuracy_interval, macro_f1_interval
 from tl_core.table import Table
+from tl_core.wording import percent
 
 Value = TypeVar("Value", float, NDArray[np.float64])
 
@@ -147,7 +148,11 @@ def class_table(found: SplitMetrics) -> tuple[list[str], list[list[str]]]:
     """The headings and the rows of a table of the classes, as text."""
     columns = CLASS_METRICS.values()
     return ["class", *(metric.title for metric in columns), "pictures"], [
-        [row.name, *(metric.write(row.value(metric.name)) for metric in columns), str(row.support)]
+        [
+            row.name,
+            *("-" if (share := row.value(metric.name)) is None else percent(share) for metric in columns),
+            str(row.support),
+        ]
         for row in found.per_class
     ]
 

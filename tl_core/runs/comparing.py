@@ -5,7 +5,7 @@ Pictures are matched by the hash of their bytes and the name of their class, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -19,13 +19,13 @@ from tl_core.disk import read_once
 from tl_core.documents.base import Record
 from tl_core.documents.judgements import ComparedRun, Comparison
 from tl_core.documents.manifest import SplitRecord
-from tl_core.documents.report import record_again
 from tl_core.errors import GraftError, NotFound
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.runs.standings import leaderboard
 from tl_core.runs.store.folders import RaceFolder, RunFolder
 from tl_core.runs.store.store import Store
+from tl_core.statements import record_again
 
 Picture = tuple[str, str]
 """What tells a test picture: the hash of its bytes and the name of its class."""
@@ -161,14 +161,12 @@ class Together:
         """Whether the pictures are less than half of the test pictures of each run, as with another seed."""
         return 2 * len(self.pictures) < min((len(one.pictures) for one in self.tested), default=0)
 
-    def cautions(self, safe: Callable[[str], str] = str) -> list[str]:
-        """What to keep in mind of the comparison, in sentences; `safe` makes the name of a class safe where they are shown."""
+    def cautions(self) -> list[str]:
+        """What to keep in mind of the comparison, in sentences; names of classes stand in them as they are, but short."""
         said = []
         again = sorted({name for one in self.tested for name in one.one_moment})
         if again:
-            said.append(
-                f"{record_again([safe(name) for name in again])}. Until then no accuracy can be trusted, and no comparison."
-            )
+            said.append(f"{record_again(again)}. Until then no accuracy can be trusted, and no comparison.")
         if self.leaked:
             said.append(
                 f"{self.leaked:,} of the pictures {'shows' if self.leaked == 1 else 'show'} what one of the runs learned from as well, and may be named "

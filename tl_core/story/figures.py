@@ -12,8 +12,8 @@ import numpy as np
 from tl_core.documents.report import Report
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import UnknownName
+from tl_core.markdown import named
 from tl_core.models.registry import network
-from tl_core.story.names import named
 from tl_core.training.strategies.strategies import stage_rates, strategies
 
 MOST_CLASSES = 40
@@ -106,15 +106,6 @@ def matrix(report: Report) -> Matrix:
         height=top + size + 4,
         numbered=len(drawn) <= _NUMBERS_UP_TO,
     )
-
-
-def most_confused(report: Report, most: int = 5) -> list[tuple[int, int, int]]:
-    """(true class, said class, how often) of the commonest mistakes, the commonest first."""
-    counts = np.array(report.test.confusion, dtype=np.int64)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:most]
-    places = (np.unravel_index(int(place), counts.shape) for place in order)
-    return [(int(row), int(column), int(counts[row, column])) for row, column in places if counts[row, column]]
 
 
 def learned(spec: TrainSpec, report: Report) -> tuple[bool, ...]:

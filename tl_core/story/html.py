@@ -5,7 +5,6 @@ It has no script, loads nothing, and says so to the browser (Content Security Po
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +16,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import ImageAnswer, Report, record_again
-from tl_core.errors import UnknownName
-from tl_core.evaluation.metrics import CLASS_METRICS, listed
-from tl_core.markdown import short
-from tl_core.models.registry import network
+from tl_core.documents.report import ImageAnswer, Report
+from tl_core.evaluation.metrics import CLASS_METRICS
+from tl_core.markdown import named, short
 from tl_core.serving.bundle_files import BUNDLE_FILES
 from tl_core.serving.card import in_python
+from tl_core.statements import Source, most_confused, statements
 from tl_core.story import figures
-from tl_core.story.caveats import limits
-from tl_core.story.names import named
-from tl_core.story.pictures import IN_ROWS, SIDES, Album, Picture, of_classes
-from tl_core.story.source import MOST_PICKED, Source, proposed
-from tl_core.training.strategies.strategies import strategies
-from tl_core.wording import count, duration, interval, of_100, percent, plural, range_of_100
+from tl_core.story.pictures import IN_ROWS, MOST_PICKED, SIDES, Album, Picture, of_classes, proposed
+from tl_core.wording import percent, plural
 
 MOST_BYTES = 3_000_000
 """The largest size of a story, so that it can be sent by mail."""
@@ -40,7 +34,6 @@ _CELLS_UP_TO = 24
 """The most classes whose matrix stands in the file as a table, too."""
 _SMALLER = 0.75
 """The side of a picture that stands for its class, as a share of that of an answer."""
-_DEVICES = {"cpu": "a processor (CPU)", "cuda": "a GPU", "mps": "a Mac's GPU"}
 
 
 @dataclass(frozen=True)
@@ -74,18 +67,17 @@ class Shown(NamedTuple):
         return self.answer.truth == self.answer.predicted
 
 
-def story(source: Source, answers: Sequence[ImageAnswer] | None = None, *, names: bool = False) -> Story:
+def story(source: Source, answers: Sequence[ImageAnswer] | None = None) -> Story:
     """The story of the run that `source` holds.
 
-    `answers`: those of its report whose pictures are shown, at most `MOST_PICKED` of them; None: those of `proposed`. `names`: whether it
-    tells names of files, folders and groups. Pictures become smaller, then fewer, until all fits. The same source gives the same story.
+    `answers`: those of its report whose pictures are shown, at most `MOST_PICKED` of them; None: those of `proposed`. Pictures become smaller, then fewer, until all fits. The same source gives the same story.
     """
     wanted = list(proposed(source.report) if answers is None else answers)[:MOST_PICKED]
-    told = _told(source, wanted, names=names)
+    told = _told(source, wanted)
     classes = of_classes(source.manifest) if source.manifest else {}
     for side, share in [*((side, 1.0) for side in SIDES), *((SIDES[-1], share) for share in (0.5, 0.25, 0.0))]:
         album = Album(source.manifest, source.thumbnails, side) if source.manifest and source.thumbnails else None
-        shown = _shown(album, _first(wanted, share), names=names)
+        shown = _shown(album, _first(wanted, share), names=source.names)
         strips = {label: _strip(album, _first(rows, share)) for label, rows in classes.items()} if album else {}
         made = Story(
             html=_page(told, shown, strips, smaller=side < SIDES[0], missing=len(wanted) - len(shown)),
@@ -145,24 +137,29 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"named": named, "percent": percent, "interval": interval, "plural": plural, "count": count}
+    made.globals |= {"named": named, "percent": percent, "plural": plural}
     return made
 
 
-def _told(source: Source, wanted: Sequence[ImageAnswer], *, names: bool) -> dict[str, Any]:
+def _told(source: Source, wanted: Sequence[ImageAnswer]) -> dict[str, Any]:
     """All that the template asks for but the pictures. `wanted`: the answers that are to be shown."""
     report, info, manifest = source.report, source.info, source.manifest
+    assert info is not None
     wrong = [answer for answer in wanted if answer.truth != answer.predicted]
     right = [answer for answer in wanted if answer.truth == answer.predicted]
     style = _templates().get_template("story.css").render()
+    outcome, *results = statements(source, "result")
     return {
         "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
         "name": named(source.name, longest=80),
-        "outcome": _outcome(report),
+        "outcome": outcome,
+        "figure": f"{percent(report.shown.accuracy)} right" if report.shown else "",
+        "results": results,
+        "limits": statements(source, "limit"),
+        "making": statements(source, "making"),
+        "origin": statements(source, "origin"),
         "report": report,
-        "info": info,
         "spec": source.spec,
-        "made_on": time.strftime("%d %B %Y", time.gmtime(info.created)).lstrip("0"),
         "dots_right": None if report.shown is None else figures.right_of_100(report.shown.accuracy),
         "manifest": manifest,
         "data_name": named(source.data_name, longest=80),
@@ -173,72 +170,19 @@ def _told(source: Source, wanted: Sequence[ImageAnswer], *, names: bool) -> dict
         "licence": short(manifest.licence or "", longest=200) if manifest else "",
         "note": short(manifest.note or "", longest=400) if manifest else "",
         "pretrained": info.weights != NO_WEIGHTS,
-        "training": _training(source),
         "stages": figures.learned(source.spec, report),
         "matrix": figures.matrix(report),
         "cells_listed": len(report.classes) <= _CELLS_UP_TO,
-        "confused": figures.most_confused(report),
+        "confused": most_confused(report),
         "class_metrics": list(CLASS_METRICS.values()),
-        "metrics": [(metric, metric.write(value)) for metric, value in listed(report.test)],
         "listed": _LISTED,
         "mistakes": len(report.mistakes()),
         "wrong_picked": wrong != report.mistakes()[: len(wrong)],
         "right_picked": right != proposed(report, mistakes=0, right=len(right)),
-        "limits": limits(source, names=names),
-        "versions": _versions(source),
         "files": {name: row.title for name, row in BUNDLE_FILES.items()},
         "python": in_python(info),
-        "names": names,
+        "names": source.names,
     }
-
-
-class Outcome(NamedTuple):
-    """What the first screen says."""
-
-    classes: str
-    share: str
-    """What is set apart by its colour; empty where no accuracy is to be believed."""
-    how: str
-    more: str
-
-
-def _outcome(report: Report) -> Outcome:
-    classes, shown = plural(len(report.classes), "class", "classes"), report.shown
-    if shown is None:
-        again = record_again([named(name) for name in report.one_moment])
-        return Outcome(
-            classes=f"It was taught to tell {classes} of pictures apart.",
-            share="",
-            how="How often it is right is not known yet.",
-            more=f"{again}. Until then no accuracy is to be believed: the same things had to be learned from and judged on.",
-        )
-    right = sum(row[label] for label, row in enumerate(shown.confusion))
-    if report.headline == "cross_validated":
-        how = "on pictures that it had not learned from when it was asked."
-        judged = ", each answered once by a last layer (head) that had not learned from it (cross-validated)"
-    else:
-        how = "on its test pictures." if report.leak else "on pictures it had never seen."
-        judged = ""
-    return Outcome(
-        classes=f"It tells {classes} of pictures apart,",
-        share=f"{of_100(shown.accuracy)} right of 100",
-        how=f"({range_of_100(*shown.interval)}) {how}",
-        more=f"{right:,} of {plural(shown.images, 'picture')} were named rightly{judged}: {percent(shown.accuracy)} (accuracy). "
-        f"In 95 of 100 cases the true share lies in the range {interval(*shown.interval)} (95 % interval).{_leaked(report)}",
-    )
-
-
-def _leaked(report: Report) -> str:
-    """What the share would be without pictures that show what was learned from, as a further sentence."""
-    if report.leak is None or report.headline != "test":
-        return ""
-    without = report.leak.without
-    rest = (
-        "there are no others"
-        if without is None
-        else f"without them it is {percent(without.accuracy)} on {plural(without.images, 'picture')} ({interval(*without.interval)})"
-    )
-    return f" {report.leak.images:,} of them show the same thing as pictures that it learned from; {rest}."
 
 
 class ClassRow(NamedTuple):
@@ -278,63 +222,3 @@ def _left_out(report: Report, manifest: Manifest | None) -> list[str]:
             (len(read.images) - len(manifest.images), "picture was left out by hand", "pictures were left out by hand"),
         ]
     return [plural(number, one, many) for number, one, many in found if number]
-
-
-def _training(source: Source) -> list[tuple[str, str]]:
-    """How it was trained: what is asked, with the field's term, and the answer."""
-    spec, report, info = source.spec, source.report, source.info
-    row = strategies().get(spec.strategy)
-    steps = row is not None and row.takes_steps
-    train, val = report.images.get("train", 0), plural(report.images.get("val", 0), "validation picture")
-    facts = [
-        (
-            "Learned from",
-            f"{plural(train, 'training picture')} and {val}; cross-validation over both chose the settings"
-            if report.val_out_of_fold
-            else f"{plural(train, 'training picture')}; {val} chose the settings",
-        ),
-        ("Started from (backbone)", _started(source)),
-        ("What was re-trained (strategy)", f"{row.title if row else spec.strategy} ({spec.strategy})"),
-        (
-            "Numbers that learned (parameters)",
-            f"{count(report.trainable_parameters)} of {count(report.total_parameters)}",
-        ),
-    ]
-    if steps or spec.solver == "adam":
-        facts.append(("Passes over the pictures (epochs)", f"{spec.epochs:,}"))
-    if source.seconds:
-        facts.append(("Took", f"{duration(source.seconds)} on {_DEVICES.get(source.device, short(source.device))}"))
-    facts.append(("Pictures were scaled to", f"{info.image_size} by {info.image_size} pixels, whole, without cropping"))
-    return facts
-
-
-def _started(source: Source) -> str:
-    info = source.info
-    if info.weights == NO_WEIGHTS:
-        return f"{short(info.backbone)}, with random weights"
-    try:
-        seen = f", a network that had learned from {network(info.backbone).weights_row(info.weights).trained_on}"
-    except UnknownName:
-        seen = ""
-    return f"{short(info.backbone)}{seen}"
-
-
-def _versions(source: Source) -> list[tuple[str, str]]:
-    info = source.info
-    weights = (
-        "none: it began with random weights"
-        if info.weights == NO_WEIGHTS
-        else f"{short(info.weights)} (licence: {short(info.licence, longest=120) or 'not stated'})"
-    )
-    made = ", ".join(
-        f"{short(name)} {short(version)}" for name, version in sorted(info.versions.items()) if name != "graft"
-    )
-    return [
-        (
-            "Graft, a program that trains image classifiers",
-            f"version {short(info.versions.get('graft', 'not stated'))}",
-        ),
-        ("Libraries", made or "not stated"),
-        ("Pretrained weights of the backbone", weights),
-        ("Seed of the split and of training", str(info.seed)),
-    ]

@@ -1,4 +1,4 @@
-"""The pictures of a story: small JPEGs without any metadata, as data URIs, and which ones stand for each class."""
+"""The pictures of a story: small JPEGs without any metadata, as data URIs, and which ones show its answers and stand for each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from PIL import Image
 
 from tl_core.disk import read_once
 from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.report import ImageAnswer, Report
 
+MISTAKES = 12
+"""Mistakes that are shown where nobody picks them."""
+RIGHT = 4
+"""Right answers that are shown where nobody picks them."""
+MOST_PICKED = 60
+"""The most answers that one story shows."""
 SIDES = (256, 208, 168, 136, 112, 88, 64)
 """Longest sides in pixels, from that of a thumbnail down: the first with which a story keeps its size is taken."""
 IN_ROWS = 20
@@ -53,6 +60,15 @@ class Picture:
     height: int
     sharp: bool
     """Whether its pixels are to be seen as squares."""
+
+
+def proposed(report: Report, *, mistakes: int = MISTAKES, right: int = RIGHT) -> list[ImageAnswer]:
+    """Answers to show where nobody picks any: the `mistakes` wrong ones with the highest probability, and `right` ones spread evenly over all
+    right answers, as the report has them. Fewer where there are fewer.
+    """
+    good = [answer for answer in report.answers if answer.truth == answer.predicted]
+    shown = min(right, len(good))
+    return [*report.mistakes()[:mistakes], *(good[place * len(good) // shown] for place in range(shown))]
 
 
 def of_classes(manifest: Manifest) -> dict[int, list[int]]:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from tl_core.data.split import HELD_OUT
 from tl_core.documents.judgements import Comparison
+from tl_core.markdown import escaped
 from tl_core.runs.comparing import Together
 from tl_core.runs.store.folders import RunFolder
 from ui import charts, listing, runview
@@ -30,8 +31,8 @@ def show(here: Here, found: Together) -> None:
         f"On the {plural(len(found.pictures), 'test picture')}{grouped} that all of these runs were judged on and none learned from. "
         + (_details(found.comparisons[0]) if len(pairs) == 1 else _CORRECTED)
     )
-    for caution in found.cautions(lambda name: plain(name, longest=24)):
-        st.warning(caution, icon=":material/warning:")
+    for caution in found.cautions():
+        st.warning(escaped(caution), icon=":material/warning:")
     _table(found, letters)
     _ways_on(here, found, letters)
     if len(pairs) > 1:

@@ -11,17 +11,20 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import ImageAnswer, Leak, Report
+from tl_core.documents.report import ImageAnswer, Report
 from tl_core.documents.tasks import Answer, RobustnessSpec, SlicesSpec
 from tl_core.errors import GraftError
-from tl_core.evaluation.metrics import CLASS_METRICS, listed
+from tl_core.evaluation.metrics import CLASS_METRICS
+from tl_core.markdown import escaped
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.subject import task_about
-from tl_core.story.figures import drawn_classes, most_confused
-from ui import asking, charts, grids, listing, words
+from tl_core.statements import Source, most_confused, statement, statements
+from tl_core.story.figures import drawn_classes
+from tl_core.wording import of_100, percent, plural
+from ui import asking, charts, grids, listing
 from ui.places import Here, pictures_of
-from ui.words import interval, percent, plain, plural
+from ui.words import plain
 
 Answered = TypeVar("Answered", bound=Answer)
 _PAGE = 12
@@ -38,6 +41,18 @@ class Result:
     @cached_property
     def manifest(self) -> Manifest | None:
         return self.dataset.manifest() if self.dataset else None
+
+    @cached_property
+    def source(self) -> Source:
+        """What the statements about the run are made from."""
+        status = self.run.status()
+        return Source(
+            report=self.report,
+            spec=self.run.spec(),
+            manifest=self.manifest,
+            seconds=status.seconds.get("total"),
+            device=str(status.gpu or status.device or self.run.spec().device),
+        )
 
     def thumbnail(self, answer: ImageAnswer) -> Path | None:
         if self.dataset is None or self.manifest is None:
@@ -95,62 +110,19 @@ def panel(
 
 
 def top(result: Result) -> None:
-    """The headline, what it was measured on, and the other metrics."""
-    report, shown = result.report, result.report.shown
-    test, val = report.test, report.val
-    st.header(words.result(report), anchor=False, help="Accuracy, with its 95 % confidence interval")
-    if shown is None:
-        st.caption(
-            "The pictures of such a class show so few different things that the same had to be learned from and judged on. "
-            f"{percent(test.accuracy)} of the test pictures were named rightly, and all that follows is about these, but it says little about "
-            "other pictures. Record the class again at another time and place, and add that to the data set."
-        )
-    elif report.headline == "cross_validated":
-        st.caption(
-            f"Each of the {plural(shown.images, 'picture')} was answered once by a last layer (head) that had not learned from it, with settings "
-            f"chosen without it. {plural(test.images, 'test picture')} alone say less: the delivered head was right on "
-            f"{percent(test.accuracy)} of them ({interval(*test.interval)}). All that follows is about these."
-        )
-    where = f"({interval(*test.interval)})" if shown is None else "in brackets"
-    whose = "that you held out" if result.report.own_split else "held out before training"
-    st.caption(
-        f"Measured on {plural(test.images, 'test picture')} {whose}. In 95 of 100 cases the true share lies in the range {where}. "
-        f"{_chosen_by(result.report)}: {percent(val.accuracy)}."
-    )
-    if report.leak:
-        _leak(report.leak)
+    """The headline, what it was measured on, and the other figures."""
+    first, *others = statements(result.source, "result")
+    st.header(escaped(first.title), anchor=False, help="Accuracy, with its 95 % confidence interval")
+    st.caption(escaped(first.text))
+    for one in others:
+        if one.name == "leak":
+            st.warning(escaped(one.sentences), icon=":material/content_copy:")
+    st.caption("  \n".join(escaped(one.sentences) for one in others if one.name != "leak"))
     data = result.dataset
     if data and data.versions.made():
         open_now = data.versions.current
         now = "" if open_now == data.number else f"; version {open_now} is open now"
         st.caption(f"It learned from version {data.number} of {plain(data.name)}{now}.")
-    st.caption(
-        "  \n".join(f"{metric.heading} **{metric.write(value)}**: {metric.meaning}." for metric, value in listed(test))
-    )
-
-
-def _leak(leak: Leak) -> None:
-    """How many test pictures show what was learned from, and the accuracy without them."""
-    shows = "shows" if leak.images == 1 else "show"
-    said = f"{plural(leak.images, 'test picture')} {shows} the same thing as pictures that were learned from, and may be named rightly for that"
-    without = leak.without
-    st.warning(
-        f"{said}; there are no others to judge by."
-        if without is None
-        else f"{said}. Without them: **{percent(without.accuracy)} right** on {plural(without.images, 'picture')} "
-        f"({interval(*without.interval)}).",
-        icon=":material/content_copy:",
-    )
-
-
-def _chosen_by(report: Report) -> str:
-    """On which pictures the settings were chosen, as the beginning of a sentence that ends with the accuracy on them."""
-    if report.val_out_of_fold:
-        return (
-            f"On the {plural(report.val.images, 'picture')} that it learned from, each answered by a head that had not (out of fold), in the "
-            "cross-validation that chose the settings"
-        )
-    return f"On the {plural(report.val.images, 'validation picture')}, which chose the settings"
 
 
 def matrix(result: Result, explain: Explain) -> None:
@@ -224,22 +196,15 @@ def _cell(result: Result, truth: int, said: int, explain: Explain) -> None:
 
 
 def per_class(result: Result) -> None:
-    """A table of the metrics of each class; the class with the lowest F1 is named above it."""
+    """A table of the metrics of each class; the class that is named rightly least often stands above it."""
     rows = result.report.test.per_class
-    judged = [row for row in rows if row.support]
-    weakest = min(judged or rows, key=lambda row: row.f1)
     st.subheader("Class by class", anchor=False, help="Metrics of each class: precision, recall and F1")
-    if weakest.f1 == 1:
-        st.markdown("Every class was found in full.")
-    else:
-        st.markdown(
-            f"Hardest: **{plain(weakest.name)}**: {percent(weakest.recall)} of its {plural(weakest.support, 'picture')} were found, and "
-            f"{percent(weakest.precision)} of what was called that was it."
-        )
+    hardest = statement(result.source, "hardest")
+    st.markdown(escaped(hardest.sentences) if hardest else "No class is named rightly more often than another.")
     config = {
         "Class": st.column_config.TextColumn(width=84),
         **{
-            metric.heading: st.column_config.NumberColumn(help=metric.meaning, format="%.0f %%", width=66)
+            metric.heading: st.column_config.NumberColumn(help=metric.meaning, format="%g %%", width=66)
             for metric in CLASS_METRICS.values()
         },
         "Pictures": st.column_config.NumberColumn(help="Test pictures of the class (held out)", width=58),
@@ -247,7 +212,7 @@ def per_class(result: Result) -> None:
     table: dict[str, Sequence[object]] = {
         "Class": [row.name for row in rows],
         **{
-            metric.heading: [None if (value := row.value(metric.name)) is None else 100 * value for row in rows]
+            metric.heading: [None if (value := row.value(metric.name)) is None else of_100(value) for row in rows]
             for metric in CLASS_METRICS.values()
         },
         "Pictures": [row.support for row in rows],

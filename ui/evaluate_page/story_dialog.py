@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
 from tl_core.documents.report import ImageAnswer, Report
 from tl_core.errors import GraftError
+from tl_core.runs.finished import source_of
 from tl_core.runs.store.folders import RunFolder
-from tl_core.runs.telling import source_of
+from tl_core.statements import Source
 from tl_core.story.html import story
-from tl_core.story.source import MOST_PICKED, Source, proposed
+from tl_core.story.pictures import MOST_PICKED, proposed
 from ui import grids
 from ui.evaluate_page.results import Result
 from ui.words import file_stem, percent, plain, plural
@@ -155,7 +156,7 @@ def _name(telling: _Telling) -> None:
 def _download(result: Result, telling: _Telling, source: Source) -> None:
     offered = [*source.report.mistakes(), *_right(source.report)]
     chosen = [answer for answer in offered if answer.row in telling.ticked]
-    made = story(source, chosen, names=telling.names)
+    made = story(replace(source, names=telling.names), chosen)
     wrong = sum(answer.truth != answer.predicted for answer in made.answers)
     pictures = f" with {plural(wrong, 'mistake')} and {plural(len(made.answers) - wrong, 'right answer')} as pictures"
     with st.container(horizontal=True, vertical_alignment="center"):

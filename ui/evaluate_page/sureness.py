@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 
 from tl_core.errors import GraftError
-from tl_core.evaluation.calibration import BIN_IMAGES, reliability
-from tl_core.runs.keep_threshold import keep_threshold, kept_threshold, withheld
+from tl_core.evaluation.calibration import BIN_IMAGES, reliability, withheld
+from tl_core.runs.finished import keep_threshold, kept_threshold
 from tl_core.runs.store.folders import RunFolder
 from ui import charts
 from ui.evaluate_page.results import Result
@@ -64,7 +64,7 @@ def _slider(result: Result) -> None:
         persist_state="session",
         help="A threshold on the probability of the answer (selective classification)",
     )
-    found = withheld(result.report, threshold / 100)
+    found = withheld(result.report.answers, threshold / 100)
     given = f"**{percent(found.coverage)}** of the pictures answered ({interval(*found.coverage_interval)})"
     if found.accuracy is None:
         st.markdown(f"No answer is {threshold}{NARROW}% sure or more.")

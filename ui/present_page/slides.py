@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from itertools import accumulate, zip_longest
 from typing import Literal
 
-from tl_core.documents.report import ImageAnswer, Report, record_again
-from tl_core.errors import GraftError
-from tl_core.story.caveats import of_report
-from tl_core.story.figures import most_confused
-from tl_core.story.names import enumerated, named
-from ui import words
+from tl_core.documents.report import ImageAnswer, Report
+from tl_core.markdown import named
+from tl_core.statements import most_confused, statement, statements
+from tl_core.wording import enumerated, percent, plural
 from ui.evaluate_page.results import Result
 from ui.present_page.slide_pictures import Encoded, encode
-from ui.words import percent, plural, strategy_title
 
 A_SLIDE = 8
 """The most pictures on one slide: in two rows, they are still seen from the other end of a room."""
@@ -86,77 +83,37 @@ def slides(result: Result) -> list[Slide]:
 
     Those of pictures are left out where the data set was deleted, or its files cannot be read.
     """
-    report = result.report
+    report, made = result.report, statements(result.source, "making")
     return [
         _outcome(result),
         *_pictures(result),
-        _matrix(report) if len(report.classes) <= MOST_IN_MATRIX else _pairs(report),
+        _confusion(result, "matrix") if len(report.classes) <= MOST_IN_MATRIX else _confusion(result, "pairs"),
         Slide(
             kind="limits",
             title="What it cannot do",
             limits=tuple(
-                {"title": one.title, "text": one.text} for one in of_report(report, result.manifest)[:_LIMITS]
+                {"title": one.title, "text": one.text} for one in statements(result.source, "limit")[:_LIMITS]
             ),
-            note=_how_it_was_made(result),
+            note=" ".join(f"{one.title}: {one.text}." for one in made),
         ),
     ]
 
 
 def _outcome(result: Result) -> Slide:
-    report, shown = result.report, result.report.shown
+    report = result.report
+    first, *others = statements(result.source, "result")
     names = [named(name, longest=_NAME) for name in report.classes]
     fit = sum(end <= _TOLD for end in accumulate(map(len, names)))
-    lines = (f"It tells {plural(len(names), 'class', 'classes')} of pictures apart: {enumerated(names, most=fit)}.",)
-    if shown is None:
-        return Slide(
-            kind="outcome",
-            title=record_again([named(name, longest=_NAME) for name in report.one_moment]),
-            lines=lines,
-            note="The pictures of such a class show so few different things that the same had to be learned from and judged on, so no share of right answers is to be believed.",
-        )
-    range_of = "In brackets: the range in which the true share lies in 95 of 100 such cases (95\u202f% interval)."
+    # The next slides count the test pictures alone, also where the share is that of others.
+    next_slides = [one.sentences for one in others if one.name == "test"]
     return Slide(
         kind="outcome",
-        figure=percent(shown.accuracy),
+        figure=percent(report.shown.accuracy) if report.shown else "",
         # In letters of this size a line that ends with "cross-" reads as if a word were broken.
-        title=words.result(report).replace("cross-validated", "cross\N{NON-BREAKING HYPHEN}validated"),
-        lines=lines,
-        note=" ".join((_cross_validated(report), range_of)).strip(),
+        title=first.title.replace("cross-validated", "cross\N{NON-BREAKING HYPHEN}validated"),
+        lines=(f"It tells {plural(len(names), 'class', 'classes')} of pictures apart: {enumerated(names, most=fit)}.",),
+        note=" ".join([first.text, *next_slides]),
     )
-
-
-def _cross_validated(report: Report) -> str:
-    """What the word means and how its share goes with that of the test pictures, which the next slides count; empty for other results."""
-    if report.headline != "cross_validated":
-        return ""
-    right = report.test.images - len(report.mistakes())
-    return (
-        "Cross-validated: each picture was answered once, after others had been learned from. The next slides are about the "
-        f"{plural(report.test.images, 'test picture')} alone; of these, {right:,} were named rightly."
-    )
-
-
-def _how_it_was_made(result: Result) -> str:
-    """A line: pictures, backbone, strategy, seconds."""
-    spec, images = result.run.spec(), result.report.images
-    try:
-        seconds = result.run.status().seconds.get("total")
-    except GraftError:
-        seconds = None
-    train, val = images.get("train", 0), images.get("val", 0)
-    learned = (
-        [f"learned from {plural(train + val, 'picture')}", "settings chosen by cross-validation over these"]
-        if result.report.val_out_of_fold
-        else [f"learned from {plural(train, 'picture')}", f"settings chosen by {val:,}"]
-    )
-    parts = [
-        *learned,
-        f"judged on {images.get('test', 0):,}",
-        f"started from {spec.backbone} (backbone)",
-        f"re-trained: {strategy_title(spec.strategy).lower()} (strategy)",
-        *([words.duration(seconds)] if seconds else []),
-    ]
-    return f"How it was made: {', '.join(parts)}."
 
 
 def right_answers(report: Report, most: int = A_SLIDE) -> list[ImageAnswer]:
@@ -248,48 +205,24 @@ def _picture(report: Report, answer: ImageAnswer, encoded: Encoded) -> Picture:
     )
 
 
-def confusion(report: Report) -> str:
-    """The commonest confusion of the test pictures, as a title."""
-    wrong = len(report.mistakes())
-    if not wrong:
-        return f"No mistake on {plural(report.test.images, 'test picture')}"
-    truth, said, count = most_confused(report, 1)[0]
-    was, called = (f"“{named(report.classes[label], longest=_NAME)}”" for label in (truth, said))
-    if wrong == 1:
-        return f"Its one mistake: {was} called {called}"
-    if count == 1:
-        return f"{wrong:,} mistakes, no two of them alike"
-    if count == wrong:
-        return f"All {wrong:,} mistakes: {was} called {called}"
-    return f"{count:,} of {wrong:,} mistakes: {was} called {called}"
-
-
-def _matrix(report: Report) -> Slide:
-    return Slide(
-        kind="matrix",
-        title=confusion(report),
-        classes=tuple(named(name, longest=_NAME) for name in report.classes),
-        counts=report.test.confusion,
-    )
-
-
-def _pairs(report: Report) -> Slide:
-    wrong = len(report.mistakes())
+def _confusion(result: Result, kind: Literal["matrix", "pairs"]) -> Slide:
+    """Which classes are taken for which: all of them in a matrix, or the commonest pairs."""
+    report, said = result.report, statement(result.source, "confused")
+    title = said.title if said else ""
+    if kind == "matrix":
+        classes = tuple(named(name, longest=_NAME) for name in report.classes)
+        return Slide(kind=kind, title=title, classes=classes, counts=report.test.confusion)
     pairs = tuple(
         Pair(
             was=named(report.classes[truth], longest=_NAME),
-            said=named(report.classes[said], longest=_NAME),
-            count=count,
+            said=named(report.classes[answer], longest=_NAME),
+            count=times,
             of=report.test.per_class[truth].support,
         )
-        for truth, said, count in most_confused(report, _PAIRS)
+        for truth, answer, times in most_confused(report, _PAIRS)
     )
-    return Slide(
-        kind="pairs",
-        title=confusion(report),
-        pairs=pairs,
-        note=f"The commonest confusions, {sum(pair.count for pair in pairs):,} of {plural(wrong, 'mistake')}; the Evaluate page has all "
-        f"{len(report.classes):,} classes."
-        if pairs
-        else "",
+    note = (
+        f"The commonest confusions, {sum(pair.count for pair in pairs):,} of {plural(len(report.mistakes()), 'mistake')}; the Evaluate page "
+        f"has all {len(report.classes):,} classes."
     )
+    return Slide(kind=kind, title=title, pairs=pairs, note=note if pairs else "")

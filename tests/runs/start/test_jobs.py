@@ -19,6 +19,7 @@ from tl_core.documents.checkpoint import ENTRY, Checkpoint
 from tl_core.documents.events import Resumed
 from tl_core.documents.job import Outlook
 from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.runs.finished import summarise
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.process.run_job import Held
@@ -27,7 +28,6 @@ from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.summary import summarise
 from tl_core.runs.train.resolve import outlook
 
 Train = Callable[..., RunFolder]

@@ -26,11 +26,11 @@ from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.edit import head_of
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
 from tl_core.models.registry import network
+from tl_core.runs.finished import summarise
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import setup_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.summary import summarise
 from tl_core.runs.train import deliver as delivering
 from tl_core.runs.train import fine_tune as stepping
 from tl_core.runs.train.deliver import deliver

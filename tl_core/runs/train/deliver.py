@@ -59,12 +59,14 @@ class _NotByDevice(Exception):
 
 def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
+    from tl_core.data.checks import findings
     from tl_core.evaluation.metrics import probabilities
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
     from tl_core.serving.bundle_files import MODEL_CARD
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
+    from tl_core.statements import Source
     from tl_core.training.head.calibration import significant_temperature, temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
@@ -100,7 +102,8 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     if learned.features is not None:
         asked = plan.rows(*SPLITS)
         Embeddings.of(asked, learned.features[asked]).write(plan.run.embeddings_file)
-    write_atomically(bundle.folder / MODEL_CARD, model_card(info, report).encode())
+    source = Source(report=report, spec=plan.spec, manifest=plan.manifest, findings=tuple(findings(plan.manifest)))
+    write_atomically(bundle.folder / MODEL_CARD, model_card(source, info).encode())
     report.write(plan.run.path / "report.json")
 
 

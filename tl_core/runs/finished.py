@@ -1,20 +1,65 @@
-"""Summarises a run that succeeded in one flat object: what `train --json` prints."""
+"""What is known of a run that ended well: gathered for the statements about it, in one flat object for programs, and the threshold that its
+bundle keeps.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from tl_core.documents.bundle_info import NO_WEIGHTS
+from tl_core.data.checks import findings
+from tl_core.disk import write_atomically
+from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import HeadlineName, Measured
-from tl_core.errors import GraftError
+from tl_core.documents.tasks import Robustness, RobustnessSpec, RunSlices, SlicesSpec
+from tl_core.errors import DocumentError, GraftError, NotFound, SpecError
+from tl_core.evaluation.corruptions import STRENGTHS
 from tl_core.evaluation.metrics import listed
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.strategies.strategies import strategy
+from tl_core.runs.tasks.ask import already_answered
+from tl_core.runs.tasks.subject import require_ended, task_about
+from tl_core.serving.bundle_files import INFO, MODEL_CARD
+from tl_core.serving.card import model_card
+from tl_core.serving.inspection import read_info
+from tl_core.statements import Source, weights_of
 
 _STAGES = ("ingest", "features", "training", "export", "evaluation")
 _PART_OF = {"preparing": "features", "backbone": "features"}
+
+
+def source_of(run: RunFolder) -> Source:
+    """What is known of `run`, for statements about it; of its pictures nothing where its data set was deleted.
+
+    Raises:
+        NotFound: the run did not end well.
+        DocumentError, BundleError: one of its documents, or of its data set's, is damaged.
+    """
+    require_ended(run)
+    spec, status = run.spec(), run.status()
+    workspace, report = Store.default().workspace(spec.workspace), run.report()
+    dataset: DatasetFolder | None = None
+    manifest: Manifest | None = None
+    with suppress(NotFound):
+        dataset = workspace.dataset(spec.dataset, spec.version)
+        manifest = dataset.manifest()
+    if manifest and any(answer.row >= len(manifest.images) for answer in report.answers):
+        raise DocumentError("report.json has answers to pictures that its data set does not have.")
+    return Source(
+        name=run.name,
+        report=report,
+        info=read_info(run.bundle / INFO),
+        spec=spec,
+        seconds=status.seconds.get("total"),
+        device=str(status.gpu) if status.gpu else status.device or spec.device,
+        manifest=manifest,
+        data_name=dataset.name if dataset else "",
+        thumbnails=dataset.path / "thumbnails" if dataset else None,
+        findings=tuple(findings(manifest)) if manifest else (),
+        slices=already_answered(workspace, task_about(run, SlicesSpec), RunSlices),
+        robustness=already_answered(workspace, task_about(run, RobustnessSpec, corruptions=STRENGTHS), Robustness),
+    )
 
 
 class RunSummary(Measured):
@@ -113,7 +158,7 @@ def summarise(run: RunFolder) -> RunSummary:
         seconds={name: round(seconds, 3) for name, seconds in spent.items()},
         peak_memory_mb=max((peak for peak in peaks if peak is not None), default=None),
         backbone=spec.backbone,
-        weights=spec.weights if strategy(spec.strategy).pretrained else NO_WEIGHTS,
+        weights=weights_of(spec),
         strategy=spec.strategy,
         chosen_by=spec.chosen_by,
         reason=spec.reason,
@@ -126,3 +171,39 @@ def summarise(run: RunFolder) -> RunSummary:
         estimated_seconds=spec.estimated_seconds,
         **figures,
     )
+
+
+def kept_threshold(run: RunFolder) -> float | None:
+    """The threshold in the bundle of `run`, see `BundleInfo.threshold`.
+
+    Raises:
+        NotFound: the run has no bundle.
+        BundleError: its bundle.json is damaged.
+    """
+    return read_info(_info_file(run)).threshold
+
+
+def keep_threshold(run: RunFolder, threshold: float | None) -> None:
+    """Write `threshold` (a probability, above 0 and at most 1) into bundle.json and the model card of `run`; None takes it away.
+
+    Raises:
+        SpecError: it is no such probability.
+        NotFound: the run did not succeed, so it has no bundle or no report.
+        BundleError, DocumentError: its bundle.json, or its report, is damaged.
+        DiskFull: no space is left.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise SpecError(
+            f"A threshold is a probability above 0 and at most 1, such as 0.8 for 80 %; {threshold:g} is none."
+        )
+    file = _info_file(run)
+    info = read_info(file).model_copy(update={"threshold": threshold})
+    write_atomically(run.bundle / MODEL_CARD, model_card(source_of(run), info).encode())
+    info.write(file)
+
+
+def _info_file(run: RunFolder) -> Path:
+    file = run.bundle / INFO
+    if not file.is_file():
+        raise NotFound(f"{run.path} has no bundle. Name the folder of a run that has ended well.")
+    return file
