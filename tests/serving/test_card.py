@@ -15,6 +15,7 @@ from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.report import (
     Calibration,
     ClassMetrics,
+    ImageAnswer,
     Reliability,
     Report,
     SplitMetrics,
