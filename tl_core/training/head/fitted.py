@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tl_core.documents.events import Event, RegularisationTried
 from tl_core.training.head.calibration import accuracy_and_loss, significant_temperature
@@ -190,11 +191,12 @@ def _choose(
         going = [choice for choice in choices if choice.worse < PATIENCE]
         if not going:
             break
-        heads = fit_heads(rotated, labels, weights, c=c, start=heads)
-        for choice in going:
-            choice.judge(c, heads, rotated, labels)
-        if choices[0] in going:
+        with threadpool_limits(1):
+            heads = fit_heads(rotated, labels, weights, c=c, start=heads)
+            for choice in going:
+                choice.judge(c, heads, rotated, labels)
             train_accuracy, _ = accuracy_and_loss(rotated.logits(heads[choices[0].head], learned), labels[learned])
+        if choices[0] in going:
             loss, accuracy = choices[0].latest
             yield RegularisationTried(
                 c=c, train_accuracy=train_accuracy, val_accuracy=accuracy, val_loss=loss, best=choices[0].worse == 0
