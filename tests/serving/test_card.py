@@ -70,7 +70,7 @@ def card(info: BundleInfo, **changed: object) -> str:
 
 
 def test_says_what_was_measured_in_the_words_of_the_statements() -> None:
-    sure = ImageAnswer(row=0, truth=0, predicted=0, probability=0.9)
+    sure = ImageAnswer(row=0, truth=0, predicted=0, probability=0.9, truth_probability=0.9)
     text = card(bundle_info(threshold=0.8), answers=(sure,)).replace("\u202f", " ")
     assert "- **90 % right on 60 pictures it had never seen (80 to 95 %).**" in text
     assert "| class | precision | recall | F1 | pictures |" in text
