@@ -66,7 +66,7 @@ class Pictures:
 
     def some(self, rows: NDArray[np.intp]) -> Pictures:
         images = tuple(self.manifest.images[row].model_copy(update={"split": None}) for row in rows)
-        manifest = self.manifest.model_copy(update={"images": images, "former": ()})
+        manifest = self.manifest.model_copy(update={"images": images})
         return Pictures(self.name, manifest, self.features[rows], self.labels[rows])
 
     @property

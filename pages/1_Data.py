@@ -3,12 +3,12 @@
 import streamlit as st
 
 from tl_core.data.checks import problem
-from ui import actions, live, workspace
+from ui import actions, workspace
 from ui.data_page import adding, changes, dataset, dropzone, label_review, picture_map
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
-ADDING = "More pictures of these classes, or a new class. You get a new data set beside this one."
+ADDING = "More pictures of these classes, or a new class. They make a new version of this data set."
 BRINGING = "Start a data set of its own, with classes of its own."
 
 with workspace.page(DATA) as here:
@@ -26,7 +26,7 @@ with workspace.page(DATA) as here:
             dropzone.show(here)
     else:
         status = opened.status()
-        manifest, damage = changes.opened(opened) if status.state == "succeeded" else (None, None)
+        manifest, damage = changes.opened(opened) if opened.ready else (None, None)
         with st.container(horizontal=True, vertical_alignment="center"):
             others = here.workspace.datasets()
             if len(others) > 1:
@@ -46,6 +46,10 @@ with workspace.page(DATA) as here:
                 st.session_state["bring"] = "more"
                 st.rerun()
             actions.menu(opened, key="data")
+        if not status.final:
+            dataset.reading(opened)
+        elif status.state != "succeeded":
+            dataset.ended(opened, status)
         if damage:
             changes.way_back(opened, damage)
         elif manifest:
@@ -58,20 +62,6 @@ with workspace.page(DATA) as here:
             if not to_decide:
                 label_review.show(here, opened, manifest, review)
             picture_map.show(here, opened, manifest)
-        elif not status.final:
-            dataset.reading(opened)
-        else:
-            if status.failure:
-                st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
-            else:
-                st.warning(
-                    "Reading was cancelled. What was read until then goes when you delete this data set.",
-                    icon=":material/cancel:",
-                )
-            live.log(opened)
+        elif status.final:
             st.header("Try again", anchor=False)
-            before = adding.extended(here, opened)
-            if before is not None:
-                adding.show(here, before)
-            else:
-                dropzone.show(here)
+            dropzone.show(here)

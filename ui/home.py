@@ -75,7 +75,7 @@ def datasets(here: Here) -> None:
 def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
     status = dataset.status()
     damage, manifest = None, None
-    if status.state == "succeeded":
+    if dataset.ready:
         try:
             manifest = dataset.manifest()
         except (NotFound, DocumentError) as error:

@@ -176,8 +176,8 @@ PLACES = Table("page", (HOME, DATA, TRAIN, EVALUATE, PREDICT, COMPARE, IDEAS, PR
 
 
 def succeeded(jobs: Iterable[Job | None]) -> list[Job]:
-    """The jobs that ended well, in their order."""
-    return [job for job in jobs if job is not None and job.status().state == "succeeded"]
+    """The jobs of which there is what they were to make, in their order."""
+    return [job for job in jobs if job is not None and job.ready]
 
 
 def pictures_of(run: RunFolder | RaceFolder, workspace: Workspace) -> DatasetFolder | None:

@@ -14,7 +14,7 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tests.conftest import picture
 from tests.runs.executors import KEEPING
-from tl_core.documents.spec import Extended
+from tl_core.data.sources import component
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.store.folders import DatasetFolder
 
@@ -73,12 +73,12 @@ def test_groups_that_were_given_are_counted_on_the_page(open_page: Open, data: D
     assert "6 pictures in 3 groups that you gave" in text(open_page(PAGE, dataset=data.id))
 
 
-def test_photos_of_a_class_that_is_there_and_of_a_new_one_become_a_data_set_beside_the_old(
+def test_photos_of_a_class_that_is_there_and_of_a_new_one_are_added_to_the_data_set(
     open_page: Open, data: DatasetFolder
 ) -> None:
     app = open_page(PAGE, dataset=data.id)
     next(button for button in app.button if button.label == "Add to these").click().run()
-    assert "the 60 pictures of **Crockery** and those that you add" in text(app)
+    assert "its 60 pictures and those that you add" in text(app)
     assert not app.file_uploader, "first the class"
     _add(app, data, "a/b cup", 2)
     _add(app, data, "saucer", 1)
@@ -91,15 +91,15 @@ def test_photos_of_a_class_that_is_there_and_of_a_new_one_become_a_data_set_besi
     for folder in (store / "swept", records.workspace().path / "staging" / data.id):
         os.utime(folder, (0, 0))
     app.button(key="add").click().run()
-    (new,) = [found for found in records.workspace().datasets() if found != data]
-    spec = new.spec()
-    assert spec.extends is not None
-    assert (spec.extends.dataset, spec.extends.workspace, spec.name) == (data.id, records.TOKEN, "Crockery")
-    folders = {spec.extends.class_names.get(folder.name, folder.name): folder for folder in Path(spec.source).iterdir()}
-    assert {name: len(list(folder.iterdir())) for name, folder in folders.items()} == {"a/b cup": 2, "saucer": 1}
-    assert data.manifest().counts() == {"a/b cup": 20, "plate": 20, "bowl": 20}
-    assert "Add to these" in [button.label for button in open_page(PAGE, dataset=data.id).button]
-    cancel(new)
+    assert records.workspace().datasets() == [data]
+    spec = data.spec()
+    assert (spec.onto, spec.name) == (1, "Crockery")
+    folders = {folder.name: len(list(folder.iterdir())) for folder in Path(spec.source).iterdir()}
+    assert folders == {component("a/b cup"): 2, "saucer": 1}
+    app = open_page(PAGE, dataset=data.id)
+    assert "60 pictures in 3 classes" in text(app), "what was here before is here while more is read"
+    assert "Cancel" in [button.label for button in app.button]
+    cancel(data)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,10 @@ def test_a_name_that_can_be_no_class_is_refused_and_forgotten(
 
 
 def test_what_was_added_is_counted_and_shown(open_page: Open, data: DatasetFolder) -> None:
-    manifest = data.manifest()
-    former = {"images": 40, "classes": ["a/b cup", "plate"]}
-    manifest.model_validate(manifest.model_dump() | {"former": [former]}).write(data.path / "manifest.json")
+    whole = data.manifest()
+    part = whole.model_copy(update={"images": whole.images[:40], "classes": ("a/b cup", "plate")})
+    part.write(data.path / "manifest.json")
+    data.versions.add(2, 1, whole)
     app = open_page(PAGE, dataset=data.id)
     assert not app.exception
     assert "40 as before, and 20 that were added: 20 of bowl, a new class." in text(app)
@@ -129,12 +130,11 @@ def test_what_was_added_is_counted_and_shown(open_page: Open, data: DatasetFolde
 
 
 def test_an_addition_that_could_not_be_read_can_be_tried_again(open_page: Open, data: DatasetFolder) -> None:
-    failed = records.dataset(records.workspace())
-    failed.write_spec(failed.spec().model_copy(update={"extends": Extended(workspace=records.TOKEN, dataset=data.id)}))
     failure = records.Failure(kind="layout", message="There is nothing new among these pictures.", exit_code=2)
-    records.Status(state="failed", failure=failure).write(failed.path / "status.json")
-    assert "How to add pictures" in [control.label for control in open_page(PAGE, dataset=failed.id).segmented_control]
-    data.delete()
-    assert "How to bring pictures" in [
-        control.label for control in open_page(PAGE, dataset=failed.id).segmented_control
-    ]
+    records.Status(state="failed", failure=failure).write(data.path / "status.json")
+    app = open_page(PAGE, dataset=data.id)
+    said = app.error[0].value.replace("\\", "")
+    assert "what was here before is as it was. There is nothing new" in said
+    assert "60 pictures in 3 classes" in text(app)
+    next(button for button in app.button if button.label == "Add to these").click().run()
+    assert "How to add pictures" in [control.label for control in app.segmented_control]

@@ -194,7 +194,7 @@ def test_photos_are_added_to_a_class_on_a_phone_and_a_folder_by_its_names(
     look(phone, "phone-adding")
     phone.get_by_role("button", name="Add 5 photos").click()
     expect(phone.get_by_text("24 as before, and 5 that were added: 5 of saucer, a new class.")).to_be_visible()
-    expect(phone.get_by_role("combobox", name="Data set")).to_have_value("pictures, 5 more")
+    expect(phone.get_by_role("combobox", name="Version")).to_have_value("Version 2: 5 pictures added, just now")
     assert _fits(phone)
     look(phone, "phone-added")
     phone.get_by_role("button", name="Add to these").click()
@@ -203,4 +203,4 @@ def test_photos_are_added_to_a_class_on_a_phone_and_a_folder_by_its_names(
     expect(
         phone.get_by_text("29 as before, and 7 that were added: 5 of bowl, a new class; 2 of plate.")
     ).to_be_visible()
-    expect(phone.get_by_role("combobox", name="Data set")).to_have_value("pictures, 12 more")
+    expect(phone.get_by_role("combobox", name="Version")).to_have_value("Version 3: 7 pictures added, just now")

@@ -13,7 +13,6 @@ from tests.data.work import add_nearly_black, black, finish, ingested, spec
 from tl_core.data import checks
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest, Suspicion
-from tl_core.documents.spec import Extended
 
 
 def again(source: Path, into: Path, *known: Path) -> Manifest:
@@ -112,8 +111,8 @@ def test_a_suspicion_stays_with_the_data_set_in_which_the_label_was_judged(
     assert again(source, tmp_path / "two", tmp_path / "one").images == first.images
     (tmp_path / "more" / "cat").mkdir(parents=True)
     picture(0, 99).save(tmp_path / "more" / "cat" / "new.jpg")
-    extends = spec(tmp_path / "more").model_copy(update={"extends": Extended(workspace="", dataset="")})
-    steps = ingest(extends, tmp_path / "three", staging=tmp_path / "staging", extended=tmp_path / "one")
+    onto = Manifest.read(tmp_path / "one" / "manifest.json")
+    steps = ingest(spec(tmp_path / "more"), tmp_path / "one", staging=tmp_path / "staging", onto=onto, first="v2-")
     assert [image.suspicion for image in finish(steps)[1].images] == [None] * 7
 
 

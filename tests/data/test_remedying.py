@@ -1,4 +1,4 @@
-"""A copy of a folder in which files are left out or lie in another class."""
+"""A version of a data set, and a copy of a folder, in which pictures are left out or lie in another class; and what a finding comes to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PATIENCE
+from tests.data.test_split import balanced, manifest
 from tl_core.data import class_folders, sources
-from tl_core.data.remedying import planned, write_copy
+from tl_core.data.checks import Finding, findings
+from tl_core.data.remedying import applied, kept, planned, proposed, write_copy
+from tl_core.data.split import assign, split_counts
 from tl_core.documents.base import MANY_PROBLEMS
+from tl_core.documents.manifest import Manifest, Split, Suspicion
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import DocumentError, SpecError
@@ -141,3 +145,154 @@ remedying.write_copy([(path, path.parts[-2:]) for path in files_of], Path({str(o
     copied(source, Remedies(), out)
     assert sum(path.is_file() for path in out.rglob("*")) == 8
     assert {path.name for path in tmp_path.iterdir()} == {"p", "out"}
+
+
+def test_pictures_are_left_out_and_moved_and_the_others_stay_in_their_order() -> None:
+    data = manifest(balanced(3, 10))
+    found = applied(data, Remedies(leave_out=("3.jpg", "29.jpg"), move={"0.jpg": "class 2"}, keep=("5.jpg",)))
+    assert [image.file for image in found.images] == [f"{row}.jpg" for row in range(29) if row != 3]
+    assert found.counts() == {"class 0": 8, "class 1": 10, "class 2": 10}
+    assert found.images[0].label == 2
+    assert [image.file for image in found.images if image.reviewed] == ["0.jpg", "5.jpg"]
+    assert found.content != data.content
+    assert data.counts() == {"class 0": 10, "class 1": 10, "class 2": 10}
+    assert "parent" not in found.model_dump_json()
+
+
+def test_a_class_without_pictures_is_one_no_longer() -> None:
+    data = manifest(balanced(3, 6))
+    found = applied(data, Remedies(move={f"{row}.jpg": "class 2" for row in range(6, 12)}))
+    assert found.classes == ("class 0", "class 2")
+    assert found.counts() == {"class 0": 6, "class 2": 12}
+    assert found.content == data.content
+
+
+@pytest.mark.parametrize(
+    ("remedies", "said"),
+    [
+        (Remedies(leave_out=("99.jpg",)), "no picture '99.jpg'"),
+        (Remedies(move={"0.jpg": "horse"}), "no class 'horse'. The classes are 'class 0', 'class 1'"),
+        (Remedies(leave_out=tuple(f"{row}.jpg" for row in range(12))), "Every picture would be left out"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words(remedies: Remedies, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        applied(manifest(balanced(2, 6)), remedies)
+
+
+def test_a_version_of_a_version_knows_its_rows_in_both() -> None:
+    data = manifest(balanced(2, 6))
+    second = applied(data, Remedies(leave_out=("1.jpg",), keep=("4.jpg",)))
+    third = applied(second, Remedies(leave_out=("0.jpg",), move={"3.jpg": "class 1"}))
+    (before, rows), (read, first_rows) = third.ancestors()
+    assert before is second
+    assert read is data
+    assert [second.images[row].file for row in rows] == [image.file for image in third.images]
+    assert [data.images[row].file for row in first_rows] == [image.file for image in third.images]
+    assert [image.file for image in third.images if image.reviewed] == ["3.jpg", "4.jpg"]
+    assert not third.added
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pictures_stay_in_the_parts_that_they_were_in(seed: int) -> None:
+    data = manifest(balanced(3, 40))
+    found = applied(data, Remedies(leave_out=("1.jpg", "50.jpg"), move={"2.jpg": "class 1"}))
+    part = dict(zip((image.file for image in data.images), assign(data, seed), strict=True))
+    assert [part[image.file] for image in found.images] == assign(found, seed).tolist()
+
+
+def test_a_class_that_would_miss_a_part_is_cut_again() -> None:
+    data = manifest(balanced(2, 30))
+    tested = [
+        image.file
+        for image, part in zip(data.images, assign(data, 0), strict=True)
+        if part == "test" and image.label == 1
+    ]
+    found = applied(data, Remedies(leave_out=tuple(tested)))
+    assert min(split_counts(found, assign(found, 0))["class 1"].values()) >= 1
+
+
+def test_the_users_own_parts_stay() -> None:
+    data = manifest(balanced(2, 10, "train") + balanced(2, 3, "test", start=500))
+    found = applied(data, Remedies(move={"20.jpg": "class 1"}, leave_out=("0.jpg",)))
+    parts = dict(zip((image.file for image in found.images), assign(found, 0), strict=True))
+    assert {parts[f"{row}.jpg"] for row in range(20, 26)} == {"test"}
+    assert "test" not in {parts[f"{row}.jpg"] for row in range(1, 20)}
+
+
+def test_a_class_of_five_is_in_every_part_of_a_version() -> None:
+    data = manifest(balanced(2, 20))
+    tested = {image.file for image, part in zip(data.images, assign(data, 0), strict=True) if part == "test"}
+    cats = [image.file for image in data.images if image.label == 0]
+    kept = [file for file in cats if file not in tested][:5]
+    found = applied(data, Remedies(leave_out=tuple(file for file in cats if file not in kept)))
+    assert split_counts(found, assign(found, 0))["class 0"] == {"train": 3, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("train", "val"), ("train", "val", "test")])
+def test_a_part_of_the_users_own_that_is_emptied_is_made_again(parts: tuple[Split, ...]) -> None:
+    data = manifest([row for at, part in enumerate(parts) for row in balanced(2, 20, part, start=100 * at)])
+    for emptied in ({part} for part in parts[1:]):
+        found = applied(data, Remedies(leave_out=tuple(image.file for image in data.images if image.split in emptied)))
+        counts = split_counts(found, assign(found, 0))
+        assert all(min(of_class.values()) >= 1 for of_class in counts.values()), (emptied, counts)
+    alone = applied(data, Remedies(leave_out=tuple(image.file for image in data.images if image.split != "train")))
+    assert not alone.own_splits
+    assert split_counts(alone, assign(alone, 0))["class 1"] == {"train": 14, "val": 3, "test": 3}
+
+
+def test_what_the_user_keeps_is_found_no_more() -> None:
+    data = manifest([*balanced(2, 30), (1, "0", None)])
+    two = next(finding for finding in findings(data) if finding.kind == "two_labels")
+    files = [data.images[row].file for row in two.rows]
+    assert files == ["0.jpg", "60.jpg"]
+    kept = applied(data, Remedies(keep=tuple(files)))
+    assert "two_labels" not in {finding.kind for finding in findings(kept)}
+    assert "two_labels" in {finding.kind for finding in findings(applied(data, Remedies(keep=("0.jpg",))))}
+
+
+def test_later_remedies_take_the_place_of_earlier_ones() -> None:
+    first = Remedies(leave_out=("a", "b"), move={"c": "x"}, keep=("d",))
+    assert first.then(Remedies(leave_out=("c",), move={"a": "y"}, keep=("b",))) == Remedies(
+        leave_out=("c",), move={"a": "y"}, keep=("d", "b")
+    )
+    assert len(first) == 4
+    assert first.without({"a", "c", "d"}) == Remedies(leave_out=("b",))
+
+
+def _finding(data: Manifest, kind: str) -> Finding:
+    return next(finding for finding in findings(data) if finding.kind == kind)
+
+
+def _with(data: Manifest, **changes: dict[int, object]) -> Manifest:
+    """`data` with fields of single images changed."""
+    images = [
+        image.model_copy(update={field: of[row] for field, of in changes.items() if row in of})
+        for row, image in enumerate(data.images)
+    ]
+    return Manifest(name="m", created=0, source="s", classes=data.classes, images=tuple(images), grouped=True)
+
+
+def test_of_each_group_the_picture_with_the_most_pixels_stays() -> None:
+    data = _with(manifest(balanced(2, 20)), group={3: 0, 4: 0, 5: 0, 30: 1, 31: 1}, width={4: 20, 5: 20})
+    assert proposed(data, _finding(data, "near_copy")) == Remedies(leave_out=("3.jpg", "5.jpg", "31.jpg"))
+
+
+def test_of_copies_in_several_parts_that_which_is_learned_from_stays() -> None:
+    data = manifest([*balanced(2, 20, "train"), *balanced(2, 20, "test")])
+    assert set(proposed(data, _finding(data, "copy_across_splits")).leave_out) == {
+        f"{row}.jpg" for row in range(40, 80)
+    }
+
+
+def test_a_suspect_label_is_moved_to_the_class_that_was_answered() -> None:
+    suspicion = Suspicion(label="class 0", suggested="class 1", label_probability=0.01, suggested_probability=0.9)
+    data = _with(manifest(balanced(2, 20)), suspicion={7: suspicion})
+    assert proposed(data, _finding(data, "suspect_label")) == Remedies(move={"7.jpg": "class 1"})
+
+
+def test_what_has_to_be_looked_at_is_not_proposed_but_can_be_kept() -> None:
+    data = manifest([*balanced(2, 20), (1, "0", None)])
+    finding = _finding(data, "two_labels")
+    assert not proposed(data, finding)
+    assert kept(data, finding) == Remedies(keep=("0.jpg", "40.jpg"))

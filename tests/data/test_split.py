@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from tl_core.data.remedying import grown
 from tl_core.data.split import (
     NO_PART,
     as_recorded,
@@ -19,7 +20,7 @@ from tl_core.data.split import (
     split_hashes,
     without_headline,
 )
-from tl_core.documents.manifest import Former, ImageEntry, Manifest, Split
+from tl_core.documents.manifest import ImageEntry, Manifest, Split
 
 
 def manifest(rows: list[tuple[int, str, Split | None]]) -> Manifest:
@@ -132,9 +133,7 @@ def sides(data: Manifest, splits: np.ndarray) -> dict[int, set[str]]:
         (manifest(balanced(4, 5) + balanced(1, 2, None, 7000)), "bf098329713e278c"),
         (manifest(balanced(2, 40) + [(1, f"{i:x}", None) for i in range(10)]), "4535af70bc830451"),
         (
-            manifest(balanced(2, 20) + balanced(3, 13, None, 9000)).model_copy(
-                update={"former": (Former(images=40, classes=("class 0", "class 1")),)}
-            ),
+            grown(manifest(balanced(2, 20)), manifest(balanced(2, 20) + balanced(3, 13, None, 9000))),
             "b257d0016c3bcc81",
         ),
         (manifest(balanced(2, 40, "train") + balanced(2, 6, "test", 9000)), "ba08d5de3a86663c"),
@@ -192,9 +191,7 @@ def test_a_gap_leaves_half_of_a_class_to_learn_from(each: int, gap: int, train: 
 def test_what_a_gap_left_out_stays_out_when_pictures_are_added() -> None:
     rows = balanced(2, 20)
     old = grouped(manifest(rows), dict.fromkeys(range(20), 0))
-    former = Former(images=40, classes=old.classes, groups=tuple(image.group for image in old.images))
-    grown = manifest(rows + balanced(2, 20, None, 9000)).model_copy(update={"former": (former,)})
-    after = assign(grouped(grown, dict.fromkeys(range(20), 0)), 0)
+    after = assign(grown(old, grouped(manifest(rows + balanced(2, 20, None, 9000)), dict.fromkeys(range(20), 0))), 0)
     assert after[:40].tolist() == assign(old, 0).tolist()
     assert NO_PART not in after[40:]
 
@@ -210,12 +207,11 @@ def test_a_test_of_the_users_own_has_a_headline_even_where_train_is_of_one_momen
 def test_new_pictures_go_to_the_side_of_their_old_group_and_the_old_ones_stay(seed: int) -> None:
     old = grouped(manifest(balanced(2, 20)), {row: row // 2 for row in range(20)})
     before = assign(old, seed).tolist()
-    former = Former(images=40, classes=old.classes, groups=tuple(image.group for image in old.images))
     new = grouped(
-        manifest(balanced(2, 20) + balanced(2, 6, None, 9000)).model_copy(update={"former": (former,)}),
+        manifest(balanced(2, 20) + balanced(2, 6, None, 9000)),
         {row: row // 2 for row in range(20)} | {40: 0, 41: 0, 42: 1, 0: 0, 1: 0, 2: 1, 3: 1},
     )
-    after = assign(new, seed).tolist()
+    after = assign(grown(old, new), seed).tolist()
     assert after[:40] == before
     assert after[40:43] == [before[0], before[0], before[2]]
 
@@ -224,9 +220,8 @@ def test_old_pictures_that_turn_out_to_belong_together_stay_and_the_new_one_is_l
     rows = balanced(2, 20)
     before = assign(manifest(rows), 0).tolist()
     one, other = before.index("train"), before.index("test")
-    former = Former(images=40, classes=("class 0", "class 1"))
-    data = manifest([*rows, (0, "fffff", None)]).model_copy(update={"former": (former,)})
-    after = assign(grouped(data, {one: 0, other: 0, 40: 0}), 0).tolist()
+    data = grouped(manifest([*rows, (0, "fffff", None)]), {one: 0, other: 0, 40: 0})
+    after = assign(grown(manifest(rows), data), 0).tolist()
     assert after == [*before, "train"]
 
 

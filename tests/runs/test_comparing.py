@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from tests.app import records
-from tl_core.documents.manifest import Former, Split, SplitRecord
+from tl_core.documents.manifest import Split, SplitRecord
 from tl_core.documents.remedies import Remedies
 from tl_core.documents.report import Report
 from tl_core.runs import comparing
@@ -126,16 +126,15 @@ def test_a_run_on_a_version_is_compared_on_the_test_pictures_that_stayed(data: D
     assert comparable_before(a, records.workspace().runs()) is None
 
 
-def test_a_run_on_a_data_set_that_extends_the_other_is_compared_on_all_of_its_test_pictures(
+def test_a_run_on_the_version_to_which_pictures_were_added_is_compared_on_all_test_pictures_from_before(
     data: DatasetFolder,
 ) -> None:
     a = a_run(data, 0)
-    larger = records.dataset(records.workspace(), each=50)
+    larger = records.dataset(records.workspace(), each=50).manifest()
     old = {image.sha256 for image in data.manifest().images}
-    images = sorted(larger.manifest().images, key=lambda image: image.sha256 not in old)
-    former = Former(images=120, classes=data.manifest().classes)
-    larger.manifest().model_copy(update={"images": tuple(images), "former": (former,)}).write(larger.manifest_file)
-    b = a_run(larger)
+    images = (*data.manifest().images, *(image for image in larger.images if image.sha256 not in old))
+    data.versions.add(2, 1, data.manifest().model_copy(update={"images": images}))
+    b = a_run(data, version=2)
     found = together([a, b])
     assert len(found.tested[1].pictures) > len(found.pictures) == 18
     assert found.comparisons[0].only_b == 1

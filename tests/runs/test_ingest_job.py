@@ -7,16 +7,17 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.conftest import until
-from tests.runs.executors import KEEPING, InProcess, by
-from tl_core.documents.events import Event, Progress, StageStarted
-from tl_core.errors import InUse, NotEnoughImages, NotFound
+from tests.runs.executors import KEEPING
+from tl_core.documents.events import Progress, StageStarted
+from tl_core.documents.remedies import Remedies
+from tl_core.errors import InUse, NotEnoughImages, SpecError
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
@@ -127,50 +128,86 @@ def test_an_ingest_can_be_cancelled(workspace: Workspace, many_large: Path) -> N
     assert dataset.status().state == "cancelled"
 
 
-def test_a_data_set_is_extended_by_an_upload_and_then_stands_alone(
-    workspace: Workspace, picture_folder: Pictures
+@pytest.fixture
+def pets(workspace: Workspace, picture_folder: Pictures) -> DatasetFolder:
+    data = jobs.submit_ingest(
+        workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="Pets"
+    )
+    assert _status(data) == "succeeded"
+    return data
+
+
+def _held(data: DatasetFolder) -> tuple[object, ...]:
+    """All that must stay as it was when nothing comes of adding pictures."""
+    files = {
+        path.name: path.stat().st_ino for kind in ("images", "thumbnails") for path in (data.path / kind).iterdir()
+    }
+    return data.number, data.manifest(), data.versions.made(), files
+
+
+def test_an_upload_is_added_to_a_data_set_as_its_next_version(
+    workspace: Workspace, pets: DatasetFolder, picture_folder: Pictures
 ) -> None:
-    old = jobs.submit_ingest(workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="Pets")
-    assert _status(old) == "succeeded"
+    before = pets.manifest()
     upload = workspace.staging()
     more = picture_folder({"cat": 12, "dog": 12, "fox": 5}, root=upload / "folder")
-    new = jobs.submit_ingest(
-        workspace, source_kind="folder", source=more, name=old.name, remove_source=True, extends=old
-    )
-    assert _status(new) == "succeeded"
+    again = jobs.submit_ingest(workspace, source_kind="folder", source=more, name="Pets", remove_source=True, onto=pets)
+    assert again == pets
+    assert _status(pets) == "succeeded"
     assert not upload.exists()
-    assert new.manifest().counts() == {"cat": 12, "dog": 12, "fox": 5}
-    assert (old.name, new.name) == ("Pets", "Pets, 14 more")
-    assert old.manifest().counts() == {"cat": 12, "dog": 3}
-    old.delete()
-    for entry in new.manifest().images:
-        assert new.image(entry).is_file()
-        assert new.thumbnail(entry).is_file()
+    assert pets.manifest().counts() == {"cat": 12, "dog": 12, "fox": 5}
+    assert (pets.number, pets.versions.made()[2].added, pets.name) == (2, 14, "Pets")
+    for entry in pets.manifest().images:
+        assert pets.image(entry).is_file()
+        assert pets.thumbnail(entry).is_file()
+    pets.versions.choose(1)
+    assert pets.manifest() == before
+    assert workspace.datasets() == [pets]
 
 
-def test_what_is_extended_stays_until_it_was_taken_over(
-    workspace: Workspace, dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["kill", "cancel"])
+def test_adding_that_is_broken_off_leaves_the_data_set_as_it_was(
+    workspace: Workspace, pets: DatasetFolder, many_large: Path, picture_folder: Pictures, end: str
 ) -> None:
-    refused = []
+    before, known = _held(pets), len(list((pets.path / "images").iterdir()))
+    jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="Pets", onto=pets)
+    until(lambda: len(list((pets.path / "images").iterdir())) > known)
+    assert pets.ready
+    if end == "kill":
+        os.kill(local._workers[pets.path].pid, signal.SIGKILL)
+    else:
+        cancel(pets)
+    until(lambda: not pets.alive())
+    assert pets.status().state == ("interrupted" if end == "kill" else "cancelled")
+    until(lambda: not pets.versions.unpublished())
+    assert _held(pets) == before
+    more = picture_folder({"dog": 5})
+    jobs.submit_ingest(workspace, source_kind="folder", source=more, name="Pets", onto=pets)
+    assert _status(pets) == "succeeded"
+    assert (pets.number, pets.manifest().counts()) == (2, {"cat": 12, "dog": 8})
 
-    def work(folder: DatasetFolder) -> Iterator[Event]:
-        yield StageStarted(stage="reading", title=folder.name)
-        with pytest.raises(InUse, match="needs 'dataset'"):
-            dataset.delete()
-        refused.append("at work")
 
+def test_while_pictures_are_added_nobody_else_changes_or_deletes_the_data_set(
+    workspace: Workspace, pets: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def submit() -> DatasetFolder:
-        return jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path, name="more", extends=dataset)
+        return jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path, name="Pets", onto=pets)
 
-    assert by(InProcess({"ingest": work}), submit).status().state == "succeeded"
-    assert refused
+    before = _held(pets)
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
-    waits = submit()
-    with pytest.raises(InUse, match="needs 'dataset'"):
-        dataset.delete()
-    cancel(waits)
-    dataset.delete()
-    with pytest.raises(NotFound):
+    submit()
+    remedies = Remedies(leave_out=(pets.manifest().images[0].file,))
+    for refused in (submit, pets.delete, lambda: pets.versions.apply(remedies)):
+        with pytest.raises(InUse):
+            refused()
+    assert pets.status().state == "queued"
+    pets.require_read()
+    cancel(pets)
+    assert pets.versions.apply(remedies) == 2
+    pets.versions.choose(1)
+    assert _held(pets)[1] == before[1]
+    pets.delete()
+    with pytest.raises(SpecError):
         submit()
 
 

@@ -17,7 +17,7 @@ from tests.runs.executors import InProcess, by
 from tl_core import hardware as machine
 from tl_core.data.split import NO_PART, assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
-from tl_core.documents.manifest import Former, SplitRecord
+from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import Accuracy
 from tl_core.errors import DocumentError, NotFound
 from tl_core.evaluation.calibration import reliability, top_label
@@ -108,9 +108,9 @@ def test_pictures_added_to_a_class_of_one_moment_give_a_headline_without_those_b
     manifest = pets.manifest()
     old = [image.model_copy(update={"group": 0}) for image in manifest.images[:12]]
     images = (*old, *manifest.images[20:], *manifest.images[12:20])
-    former = Former(images=52, classes=manifest.classes, groups=(*[0] * 12, *[None] * 40))
-    grown = manifest.model_copy(update={"images": images, "former": (former,), "grouped": True})
-    grown.write(pets.path / "manifest.json")
+    manifest.model_copy(update={"images": images[:52], "grouped": True}).write(pets.path / "manifest.json")
+    pets.versions.add(2, 1, manifest.model_copy(update={"images": images, "grouped": True}))
+    grown = pets.manifest()
     parts = assign(grown, 0)
     assert (parts == NO_PART).sum() == 2
     run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)

@@ -106,7 +106,7 @@ def _problems(ground: Ground, finished: Finished) -> list[str]:
     finished.told.clear()
     for job in (*ground.workspace.datasets(), *ground.workspace.runs()):
         problems += filter(None, [look.said_in_words(job)])
-    if finished.data.status().state != "succeeded" or finished.run.status().state != "succeeded":
+    if not finished.data.ready or finished.run.status().state != "succeeded":
         problems.append("what was finished is finished no more")
     elif ground.predict(finished.run) != finished.answers:
         problems.append("the finished classifier answers otherwise")
@@ -136,10 +136,11 @@ def _kill_in(ground: Ground, finished: Finished, start: Callable[[], JobFolder],
     """Start a job and kill its worker in one of its stages, at random, at a random moment of it; again where it was too quick."""
     said = ""
     for _ in range(_TRIES):
+        since = time.time()
         job = start()
         title, seconds = ground.random.choice(finished.known[kind])
         wait = ground.random.random() * seconds
-        while job.alive() and not begun(job, title):
+        while job.alive() and not begun(job, title, since):
             time.sleep(0.005)
         time.sleep(wait)
         worker = worker_of(job)
@@ -153,8 +154,10 @@ def _kill_in(ground: Ground, finished: Finished, start: Callable[[], JobFolder],
     return Moment(said, hit=False)
 
 
-def begun(job: JobFolder, title: str) -> bool:
-    return any(isinstance(event, StageStarted) and event.title == title for event in job.events()[0])
+def begun(job: JobFolder, title: str, since: float = 0.0) -> bool:
+    """Whether `job` has begun that stage; a data set to which pictures are added may have done so before `since`."""
+    events, _ = job.events()
+    return any(isinstance(event, StageStarted) and event.title == title and event.time >= since for event in events)
 
 
 def _reading(ground: Ground, finished: Finished) -> Moment:
@@ -168,7 +171,7 @@ def _adding(ground: Ground, finished: Finished) -> Moment:
 
     def start() -> JobFolder:
         return jobs.submit_ingest(
-            ground.workspace, source_kind="folder", source=more, name=finished.data.name, extends=finished.data
+            ground.workspace, source_kind="folder", source=more, name=finished.data.name, onto=finished.data
         )
 
     return _kill_in(ground, finished, start, "reading")

@@ -1,4 +1,4 @@
-"""Reads a folder, a zip or a sample into a data set: normalised copies, thumbnails and a manifest.
+"""Reads a folder, a zip or a sample into a data set, or onto one of its versions: normalised copies, thumbnails and a manifest.
 
 Pictures that another data set of the workspace holds already are taken over from there. The others come from strangers, so child
 processes decode them (`tl_core.data.guarded`); this one reads and writes the files.
@@ -19,17 +19,16 @@ from typing import NamedTuple
 from tl_core import settings
 from tl_core.data import archive, class_folders, given_groups, guarded, sources
 from tl_core.data.class_folders import Item, Layout
-from tl_core.data.extending import Begun, begin, name_with
 from tl_core.data.joined import Joined
 from tl_core.data.known import KnownPicture, known_pictures, take_over
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
-from tl_core.data.sources import SourceFile, shown
+from tl_core.data.sources import SourceFile, component, shown
 from tl_core.disk import disk_full_said, remove, unlimited
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal
+from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal, Split
 from tl_core.documents.spec import IngestSpec
 from tl_core.errors import LayoutError, NotFound, UnreadableImage
 
@@ -43,21 +42,22 @@ def ingest(
     *,
     staging: Path,
     known: Iterable[Path] = (),
-    extended: Path | None = None,
+    onto: Manifest | None = None,
+    first: str = "",
     room: Callable[[int], None] = unlimited,
     complete: Callable[[Manifest], Generator[Event, None, Manifest]] | None = None,
 ) -> Generator[Event, None, Manifest]:
     """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
 
-    `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of other
-    data sets, whose copies of the same files are taken over. `extended` is the folder of the data set that `spec` extends: all its
-    pictures come first in the new one. A picture that cannot be used becomes a `Refusal` and does not stop the others. `room` is
-    asked before bytes are written, with their number; it raises a GraftError where there is no room. `complete` adds to the manifest what
-    is found in the copies, which are written by then.
+    `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of
+    data sets, whose copies of the same files are taken over. `onto` is the version of the data set `into` that the pictures are added to: its
+    images come first in the manifest, which is only returned. The names of new files begin with `first`. A picture that cannot be used
+    becomes a `Refusal` and does not stop the others. `room` is asked before bytes are written, with their number; it raises a GraftError
+    where there is no room. `complete` adds to the manifest what is found in the copies, which are written by then.
 
     Raises:
         NotFound: there is no such folder or zip.
-        LayoutError: there are no pictures in class folders, none can be read, or all are in `extended` already.
+        LayoutError: there are no pictures in class folders, none can be read, or all are in `onto`, or were left out of it, already.
         UnsafeArchive, DataError: the zip is refused, or the CSV of groups.
         UnknownName, DownloadFailed: there is no such sample, or it could not be downloaded.
         DiskFull: no space is left.
@@ -65,20 +65,20 @@ def ingest(
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
-        begun = (yield from begin(extended, into, room=room)) if extended else None
-        keep = _Writer(into, known_pictures(known), first=len(begun.images) if begun else 0, room=room)
-        manifest = yield from read(spec, staging=staging, keep=keep, begun=begun)
+        keep = _Writer(into, known_pictures(known), first=first, room=room)
+        manifest = yield from read(spec, staging=staging, keep=keep, onto=onto)
         if complete:
             manifest = yield from complete(manifest)
-        manifest.write(into / "manifest.json")
+        if onto is None:
+            manifest.write(into / "manifest.json")
     return manifest
 
 
 def read(
-    spec: IngestSpec, *, staging: Path, keep: _Writer | None = None, begun: Begun | None = None
+    spec: IngestSpec, *, staging: Path, keep: _Writer | None = None, onto: Manifest | None = None
 ) -> Generator[Event, None, Manifest]:
-    """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept. `begun` is what
-    was taken over from the data set that `spec` extends.
+    """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept. `onto`: as in
+    `ingest`.
 
     Raises:
         GraftError: as `ingest`.
@@ -86,15 +86,23 @@ def read(
     place = staging / "unpacked"
     try:
         found = yield from source_files(spec, place, keep.room if keep else unlimited)
-        placed = class_folders.find(found.files, spec.classes_from, into=begun.manifest if begun else None)
-        if begun:
-            placed = begun.joined(placed, spec.extends.class_names if spec.extends else {})
+        placed = class_folders.find(found.files, spec.classes_from, into=onto)
+        if onto:
+            placed = _joined(placed, onto)
         placed = yield from _with_groups(spec, placed, found.files)
         yield StageStarted(stage="reading", title="Reading pictures")
         readings = yield from _read_all(placed, keep)
-        return _manifest(spec, placed, readings, found, keep, begun)
+        return _manifest(spec, placed, readings, found, keep, onto)
     finally:
         remove(place)
+
+
+def _joined(placed: Layout, onto: Manifest) -> Layout:
+    """`placed` with the classes of `onto` as well; a folder whose name stands for one that can be no folder's, such as "a/b", adds to that."""
+    named = {component(name): name for name in onto.classes} | {name: name for name in onto.classes}
+    items = [dataclasses.replace(item, class_name=named.get(item.class_name, item.class_name)) for item in placed.items]
+    classes = {*onto.classes, *(item.class_name for item in items)}
+    return dataclasses.replace(placed, items=tuple(items), classes=tuple(sorted(classes)))
 
 
 def _with_groups(spec: IngestSpec, placed: Layout, files: Sequence[SourceFile]) -> Generator[Event, None, Layout]:
@@ -116,12 +124,12 @@ class _Writer:
     """Writes the copy and the thumbnail of one picture; called from several threads at once."""
 
     def __init__(
-        self, into: Path, known: Mapping[str, KnownPicture], *, first: int, room: Callable[[int], None]
+        self, into: Path, known: Mapping[str, KnownPicture], *, first: str, room: Callable[[int], None]
     ) -> None:
         self._into = into
         self._known = known
         self._first = first
-        """The number of row 0 in the names of files."""
+        """What the names of files begin with."""
         self.room = room
 
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
@@ -143,7 +151,7 @@ class _Writer:
         return file
 
     def _stem(self, row: int) -> str:
-        return f"{self._first + row:06}"
+        return f"{self._first}{row:06}"
 
     def remove(self, file: str) -> None:
         (self._into / "images" / file).unlink()
@@ -244,18 +252,15 @@ def _manifest(
     readings: Sequence[ImageEntry | Refusal],
     found: FilesFound,
     keep: _Writer | None,
-    begun: Begun | None,
+    onto: Manifest | None,
 ) -> Manifest:
-    images = begun.labelled(placed.classes) if begun else []
-    # Beside own splits, a picture without one is learned from; what is here in any part is not added without one.
-    seen = {
-        (image.label, split, image.sha256): row
-        for row, image in enumerate(images)
-        for split in (image.split or "train", None)
-    }
+    images: list[ImageEntry] = []
+    seen: dict[_Picture, int | None] = {}
+    if onto:
+        images, seen = _before(onto, placed.classes)
     given: list[tuple[int, str]] = []
     before = len(images)
-    refused = [*(begun.refused if begun else ()), *placed.refused]
+    refused = [*placed.refused]
     copies: list[str] = []
     for reading in readings:
         if isinstance(reading, Refusal):
@@ -267,8 +272,9 @@ def _manifest(
             images.append(reading)
             continue
         copies.append(reading.name)
-        if reading.given_group is not None:
-            given.append((seen[same], reading.given_group))
+        row = seen[same]
+        if reading.given_group is not None and row is not None:
+            given.append((row, reading.given_group))
         if keep:
             keep.remove(reading.file)
     if len(images) == before and copies:
@@ -281,21 +287,44 @@ def _manifest(
             f"None of the {len(placed.items):,} pictures could be read. The first: {refused[0].file}: {refused[0].message}"
         )
     return Manifest(
-        name=name_with(shown(spec.name), len(images) - before) if begun else shown(spec.name) or found.source,
+        name=shown(spec.name) or found.source,
         created=time.time(),
-        source=f"{begun.manifest.source}, {found.source}" if begun else found.source,
+        source=f"{onto.source}, {found.source}" if onto else found.source,
         classes=placed.classes,
         images=_with_groups_of_copies(images, given),
-        former=begun.former if begun else (),
-        copies=begun.copies if begun else COPIES if keep else 0,
+        copies=COPIES if keep else 0,
         refused=tuple(refused),
         passed_over=placed.passed_over,
         dropped_duplicates=len(copies),
         exact_copies=tuple(copies),
         folded_folders=placed.folded_folders,
-        licence=found.licence or (begun.manifest.licence if begun else None),
-        note=found.note or (begun.manifest.note if begun else None),
+        licence=found.licence or (onto.licence if onto else None),
+        note=found.note or (onto.note if onto else None),
     )
+
+
+_Picture = tuple[int, Split | None, str]
+"""The class (its number), the part of the user's own split, and the hash of a picture: two that have these in common are one."""
+
+
+def _before(onto: Manifest, classes: tuple[str, ...]) -> tuple[list[ImageEntry], dict[_Picture, int | None]]:
+    """The images of `onto`, with their labels among `classes`; and the row of each picture that it has, or None where a version before has it."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    images = [
+        image.model_copy(update={"label": label_of[onto.classes[image.label]], "group": None, "suspicion": None})
+        for image in onto.images
+    ]
+    row_of = {image.file: row for row, image in enumerate(images)}
+    seen: dict[_Picture, int | None] = {}
+    version: Manifest | None = onto
+    while version is not None:
+        for image in version.images:
+            label = label_of.setdefault(version.classes[image.label], len(label_of))
+            # Beside own splits, a picture without one is learned from; what is here in any part is not added without one.
+            for split in (image.split or "train", None):
+                seen.setdefault((label, split, image.sha256), row_of.get(image.file))
+        version = version.parent
+    return images, seen
 
 
 def _with_groups_of_copies(images: Sequence[ImageEntry], given: Sequence[tuple[int, str]]) -> tuple[ImageEntry, ...]:

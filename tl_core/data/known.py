@@ -34,25 +34,25 @@ def known_pictures(folders: Iterable[Path]) -> dict[str, KnownPicture]:
     Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
     which is measured today.
     """
-    manifests = sorted((modified(path), path) for folder in folders if (path := folder / "manifest.json").is_file())
+    manifests = sorted(
+        (modified(path), path, folder)
+        for folder in folders
+        for path in (folder / "manifest.json", *(folder / "versions").glob("*-manifest.json"))
+    )
     pictures: dict[str, KnownPicture] = {}
-    for _, path in reversed(manifests):
+    for _, path, folder in reversed(manifests):
         if len(pictures) >= MOST:
             break
         with suppress(DocumentError, NotFound, OSError):
             manifest = Manifest.read(path)
             for image in manifest.images if manifest.copies == COPIES else ():
                 if MEASURES.keys() <= image.measured.keys():
-                    pictures.setdefault(image.sha256, KnownPicture(path.parent, image))
+                    pictures.setdefault(image.sha256, KnownPicture(folder, image))
     return pictures
 
 
-def take_over(
-    known: KnownPicture, into: Path, stem: str, *, room: Callable[[int], None], checked: bool = True
-) -> str | None:
+def take_over(known: KnownPicture, into: Path, stem: str, *, room: Callable[[int], None]) -> str | None:
     """Put the copy and the thumbnail of `known` into the data set folder `into`; returns the name of the new file.
-
-    `checked` False: the copy is so old that its checksum was not kept.
 
     Returns None where they were deleted or damaged since. The new files are hard links where the file system has them, which
     is safe because a copy is never written to; deleting one data set leaves the files of the other. Elsewhere they are copies, and
@@ -67,7 +67,7 @@ def take_over(
     thumbnail = known.folder / "thumbnails" / f"{old.stem}.jpg"
     try:
         content = old.read_bytes()
-        if checked and zlib.crc32(content) != known.image.crc32:
+        if zlib.crc32(content) != known.image.crc32:
             return None
         small = thumbnail.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""The pictures of a data set as one array for a network, decoded once and kept in the cache.
+"""The pictures of a data set as one array for a network, decoded once and kept in the cache, and rows of arrays for its versions.
 
 The copies that a data set keeps were written by Graft itself, so they are decoded in the process that needs them.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,13 @@ from tl_core.data.cache import Cache, holds_array
 from tl_core.data.pace import Pace
 from tl_core.data.parallel import in_order
 from tl_core.data.pixels import read_bytes, read_input
-from tl_core.data.versions import earlier, take_rows
 from tl_core.disk import allocate
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, UnreadableImage
 
+_COPIED_AT_ONCE = 1 << 26
+"""Bytes of rows that are in memory together."""
 PIXELS_VERSION = 1
 """Part of the cache keys of pixels: raise it when the same bytes would give other pixels."""
 
@@ -87,6 +89,46 @@ def pixels_key(manifest: Manifest, *, size: int, interpolation: str) -> str:
     """
     made = f"{PIXELS_VERSION} {manifest.copies} {size} {interpolation} {manifest.content}"
     return f"{origin(manifest)}-{hashlib.sha256(made.encode()).hexdigest()[:40]}"
+
+
+class Earlier(NamedTuple):
+    """An entry of the cache that was computed from a version before, and the rows of this version in it."""
+
+    key: str
+    images: int
+    """Number of its rows."""
+    rows: NDArray[np.intp]
+
+
+def earlier(manifest: Manifest, key_of: Callable[[Manifest], str]) -> list[Earlier]:
+    """Where the cache may have the rows of `manifest`: the entries of the versions before, the latest first.
+
+    `key_of` gives the cache key of a manifest.
+    """
+    return [
+        Earlier(key_of(before), len(before.images), np.array(rows, dtype=np.intp))
+        for before, rows in manifest.ancestors()
+    ]
+
+
+def take_rows(cache: Cache, kind: str, sources: Sequence[Earlier], into: Path, dtype: type[np.generic]) -> bool:
+    """Write into the new .npy file `into` the rows of the first of `sources` that the cache has whole; whether it has any."""
+    for source in sources:
+        path = cache.get(kind, source.key)
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False) if path else None
+        except (OSError, ValueError, EOFError, SyntaxError):
+            continue
+        if array is None or array.dtype != dtype or len(array) != source.images:
+            continue
+        shape = (len(source.rows), *array.shape[1:])
+        taken = np.lib.format.open_memmap(into, mode="w+", dtype=dtype, shape=shape)
+        step = max(1, _COPIED_AT_ONCE // max(1, array[:1].nbytes))
+        for first in range(0, len(source.rows), step):
+            taken[first : first + step] = array[source.rows[first : first + step]]
+        taken.flush()
+        return True
+    return False
 
 
 def _fill(dataset: Path, manifest: Manifest, size: int, interpolation: str, path: Path) -> Generator[Event, None, None]:

@@ -5,8 +5,10 @@ The name that a user gave a file is display text only: where the file lies on di
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import unicodedata
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +22,10 @@ LONGEST_NAME = 100
 """Characters of a class name that are shown."""
 DEEPEST = 100
 """Levels of folders inside one another that are allowed."""
+
+LONGEST_COMPONENT = 150
+"""Length of the longest name of a file or folder that is written, bytes; well under the limit of every file system."""
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
 _SAMPLE = "sample:"
 
@@ -144,6 +150,24 @@ def shown(text: str) -> str:
 def shown_path(parts: tuple[str, ...]) -> str:
     """The original path of a file, for display."""
     return "/".join(shown(part) for part in parts)
+
+
+def component(text: str, *, keep_dots: bool = False) -> str | None:
+    """A safe folder or file name made from what a browser sent; None where nothing usable is left.
+
+    A slash becomes a character that looks like one, so that a class may be called "a/b". Leading dots are removed, unless
+    `keep_dots`: hidden files of an uploaded folder stay hidden, so that ingest passes them over and counts them.
+    """
+    name = " ".join(_UNSAFE.sub(" ", text).split()).replace("/", "\u2215").replace("\\", "\u2216").strip()
+    if not keep_dots:
+        name = name.lstrip(".").strip()
+    if not name.strip("."):
+        return None
+    raw = name.encode()
+    if len(raw) > LONGEST_COMPONENT:
+        digest = hashlib.sha256(raw).hexdigest()[:8]
+        name = f"{raw[: LONGEST_COMPONENT - 9].decode(errors='ignore')}~{digest}"
+    return name
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:

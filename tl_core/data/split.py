@@ -3,9 +3,9 @@
 A split made here is stratified, 70/15/15, depends only on the run's seed and the images' content (not on their order or names), and
 keeps each group of images that show the same thing on one side (`data/groups`; byte-identical images are always a group). A class that has
 too few groups for that, all of one moment, is cut in the order of file names instead, and the images beside a cut are in no part. In a
-data set that extends another one, the images of that one stay in the parts that they had there with the same seed, and what was added
-fills each part up. So do those of a version of a data set, as long as each part then has pictures of every class. The user's own split
-stays as it is; a part that it lacks, or of which a version leaves nothing, is cut from train.
+version of a data set, the images stay in the parts that they had in the version before with the same seed, as long as each part then has
+pictures of every class; what was added fills each part up. The user's own split stays as it is; a part that it lacks, or of which a
+version leaves nothing, is cut from train.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.joined import Joined, alike
-from tl_core.documents.manifest import SPLITS, Former, ImageEntry, Manifest, Split, SplitRecord
+from tl_core.documents.manifest import SPLITS, ImageEntry, Manifest, Split, SplitRecord
 
 HELD_OUT = 0.15
 """Share of the images that goes to validation, and to test."""
@@ -45,20 +45,23 @@ def assign(manifest: Manifest, seed: int) -> NDArray[np.str_]:
     `val` is cut. Every class of five distinct images or more has at least one in each part that is cut.
     """
     images = manifest.images
+    side: dict[str, _Place] = {}
     if manifest.parent is not None:
-        parts: NDArray[np.str_] = assign(manifest.parent, seed)[list(manifest.parent_rows)]
-        whole = set(SPLITS) <= set(parts.tolist()) if manifest.own_splits else _in_every_part(manifest, parts)
-        if whole:
+        old = np.array(manifest.parent_rows, dtype=np.intp)
+        parts: NDArray[np.str_] = assign(manifest.parent, seed)[old]
+        if manifest.added:
+            side = {images[row].sha256: parts[row] for row in np.flatnonzero(old >= 0)}
+        elif set(SPLITS) <= set(parts.tolist()) if manifest.own_splits else _in_every_part(manifest, parts):
             return parts
     if not manifest.own_splits:
-        return _cut(manifest, range(len(images)), parts=("test", "val"), seed=seed)
+        return _cut(manifest, range(len(images)), side, parts=("test", "val"), seed=seed)
     own = {image.split or "train" for image in images}
     splits: NDArray[np.str_] = np.array([image.split or "train" for image in images], dtype="<U5")
     if "test" not in own:
         splits[splits == "val"] = "test"
     if "val" not in set(splits):
         rows = np.flatnonzero(splits == "train")
-        splits[rows] = _cut(manifest, rows.tolist(), parts=("val",), seed=seed)
+        splits[rows] = _cut(manifest, rows.tolist(), side, parts=("val",), seed=seed)
     return splits
 
 
@@ -68,7 +71,12 @@ def group_keys(manifest: Manifest) -> NDArray[np.intp]:
     Byte-identical images are in one group, and so are those that the manifest says show the same thing, or that the user says belong
     together. The numbers are 0 to G - 1 in the order of content hashes, so that they depend on the images and not on their order or names.
     """
-    keys = _keys(manifest, joined_groups(manifest))
+    images, groups = manifest.images, _joined_groups(manifest)
+    smallest: dict[int, str] = {}
+    for image, group in zip(images, groups, strict=True):
+        if group is not None:
+            smallest[group] = min(smallest.get(group, image.sha256), image.sha256)
+    keys = [image.sha256 if group is None else smallest[group] for image, group in zip(images, groups, strict=True)]
     return np.unique(np.array(keys, dtype=np.str_), return_inverse=True)[1].astype(np.intp)
 
 
@@ -100,35 +108,20 @@ def without_headline(manifest: Manifest) -> tuple[str, ...]:
     return () if manifest.own_splits else tuple(of_one_moment(manifest))
 
 
-def joined_groups(manifest: Manifest) -> tuple[int | None, ...]:
-    """The group of each row, None where it is alone; empty where no groups were looked for and none given.
+def _joined_groups(manifest: Manifest) -> tuple[int | None, ...]:
+    """The group of each row; None where it is alone.
 
     Groups that were found and those that the user gave are joined where they share a picture: so what the user gives is never divided,
     and near-copies of it stay with it.
     """
     images = manifest.images
     if all(image.given_group is None for image in images):
-        return tuple(image.group for image in images) if manifest.grouped else ()
+        return tuple(image.group for image in images)
     joined = Joined(len(images))
     for keys in ([image.group for image in images], [image.given_group for image in images]):
         for rows in alike(keys):
             joined.all(rows)
     return tuple(None if group < 0 else group for group in joined.groups().tolist())
-
-
-def _keys(manifest: Manifest, groups: Sequence[int | None]) -> list[str]:
-    """A key for the group of each of the first rows: the smallest content hash in it.
-
-    `groups` are as in `Former`, or empty for content alone.
-    """
-    images = manifest.images
-    if not groups:
-        return [image.sha256 for image in images]
-    smallest: dict[int, str] = {}
-    for image, group in zip(images, groups, strict=False):
-        if group is not None:
-            smallest[group] = min(smallest.get(group, image.sha256), image.sha256)
-    return [image.sha256 if group is None else smallest[group] for image, group in zip(images, groups, strict=False)]
 
 
 def recorded(manifest: Manifest, splits: NDArray[np.str_]) -> SplitRecord:
@@ -186,20 +179,17 @@ def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict
     return {name: {part: found[label, part] for part in SPLITS} for label, name in enumerate(manifest.classes)}
 
 
-def _cut(manifest: Manifest, rows: Sequence[int], *, parts: tuple[Split, ...], seed: int) -> NDArray[np.str_]:
-    """The part of each of `rows`: one of `parts` or train. A data set that this one extends is cut first, as if it were alone."""
-    side: dict[str, _Place] = {}
-    whole = Former(images=len(manifest.images), classes=manifest.classes, groups=joined_groups(manifest))
-    # A version whose parts are cut afresh has lost what its data sets had in them.
-    for grown in (*(() if manifest.parent else manifest.former), whole):
-        number = {name: label for label, name in enumerate(grown.classes)}
-        keys = _keys(manifest, grown.groups)
-        units: dict[str, _Unit] = defaultdict(_Unit)
-        for row in rows:
-            if row < grown.images:
-                image = manifest.images[row]
-                units[keys[row]].add(image, number[manifest.classes[image.label]])
-        _place(side, units, parts=parts, seed=seed)
+def _cut(
+    manifest: Manifest, rows: Sequence[int], before: Mapping[str, _Place], *, parts: tuple[Split, ...], seed: int
+) -> NDArray[np.str_]:
+    """The part of each of `rows`: one of `parts` or train, by content that of `before` where that is one of them."""
+    units: dict[int, _Unit] = defaultdict(_Unit)
+    keys = group_keys(manifest).tolist()
+    for row in rows:
+        units[keys[row]].add(manifest.images[row])
+    contents = {manifest.images[row].sha256 for row in rows}
+    side = {key: part for key, part in before.items() if key in contents and part in (*parts, "train", NO_PART)}
+    _place(side, units, parts=parts, seed=seed)
     return np.array([side[manifest.images[row].sha256] for row in rows], dtype="<U5")
 
 
@@ -221,12 +211,12 @@ class _Unit:
         """A file name for each content."""
         self.of_label: dict[int, set[str]] = defaultdict(set)
 
-    def add(self, image: ImageEntry, label: int) -> None:
+    def add(self, image: ImageEntry) -> None:
         self.names.setdefault(image.sha256, image.name)
-        self.of_label[label].add(image.sha256)
+        self.of_label[image.label].add(image.sha256)
 
 
-def _place(side: dict[str, _Place], units: Mapping[str, _Unit], *, parts: tuple[Split, ...], seed: int) -> None:
+def _place(side: dict[str, _Place], units: Mapping[int, _Unit], *, parts: tuple[Split, ...], seed: int) -> None:
     """Write into `side` the part of each content of `units` that has none yet."""
     for unit in units.values():
         placed = {side[content] for content in unit.names if content in side}

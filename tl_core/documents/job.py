@@ -19,8 +19,7 @@ def needs(spec: JobSpec) -> tuple[About | None, Queue]:
     if isinstance(spec, TrainSpec | RaceSpec):
         return About(spec.workspace, spec.dataset, spec.version), spec.device
     if isinstance(spec, IngestSpec):
-        extends = spec.extends
-        return About(extends.workspace, extends.dataset, extends.version) if extends else None, "reading"
+        return None, "reading"
     return spec.about, spec.queue
 
 

@@ -74,17 +74,6 @@ class Refusal(Record):
     """The reason as a sentence for the user."""
 
 
-class Former(Record):
-    """A data set that a later one extends."""
-
-    images: int = Field(ge=0)
-    """How many images the later one has from it: the first ones."""
-    classes: tuple[str, ...]
-    """Names of its classes, sorted."""
-    groups: tuple[int | None, ...] = ()
-    """The group of each of these images when they were alone, found and given ones joined; empty where there were none."""
-
-
 class Manifest(Document):
     """What a data set holds. Byte-identical images are a group also where groups were not looked for."""
 
@@ -97,8 +86,6 @@ class Manifest(Document):
     classes: tuple[str, ...]
     """Names of the classes, sorted; display text only."""
     images: tuple[ImageEntry, ...]
-    former: tuple[Former, ...] = ()
-    """The data sets that this one grew from, the first one first; each extends the one before it."""
     copies: int = 0
     """The value of `COPIES` when the copies were made; 0 in data sets from before copies had checksums."""
     refused: tuple[Refusal, ...] = ()
@@ -116,9 +103,9 @@ class Manifest(Document):
     note: str | None = None
     """One sentence about a sample: its source, and what was published on it."""
     parent: Manifest | None = Field(default=None, exclude=True, repr=False)
-    """The version of the data set that this one was made from; None: this is what was read. Not written (`data/versions`)."""
+    """The version of the data set that this one was made from; None: this is what was read. Not written (`data/remedying`)."""
     parent_rows: tuple[int, ...] = Field(default=(), exclude=True, repr=False)
-    """The row of each image in `parent`."""
+    """The row of each image in `parent`; -1 for one that was added to that."""
 
     @model_validator(mode="after")
     def _labels_name_classes(self) -> Self:
@@ -138,13 +125,13 @@ class Manifest(Document):
 
     @property
     def added(self) -> tuple[ImageEntry, ...]:
-        """The images that the data set which this one extends does not have; none where it extends none."""
-        return self.images[self.former[-1].images :] if self.former else ()
+        """The images that the version which this one was made from does not have; none in what was read."""
+        return tuple(image for image, row in zip(self.images, self.parent_rows, strict=False) if row < 0)
 
     def ancestors(self) -> Iterator[tuple[Manifest, tuple[int, ...]]]:
-        """The versions that this one was made from, the latest first, each with the row of every image of this one in it."""
+        """The versions before that hold all images of this one, the latest first, each with the row of every image in it."""
         manifest, rows = self, tuple(range(len(self.images)))
-        while manifest.parent is not None:
+        while manifest.parent is not None and not manifest.added:
             rows = tuple(manifest.parent_rows[row] for row in rows)
             manifest = manifest.parent
             yield manifest, rows

@@ -58,11 +58,16 @@ class Remedies(Document):
 
 
 class DatasetVersion(Document):
-    """versions/N.json in a data set's folder: how version N differs from the one that it was made from. Version 1 is what was read."""
+    """versions/N.json in a data set's folder: how version N differs from the one that it was made from. Version 1 is what was read.
+
+    Where pictures were added, all that version N holds is in versions/N-manifest.json, the pictures from before first.
+    """
 
     parent: int = Field(ge=1)
     """Number of the version that it was made from."""
     created: float
     """Seconds since the epoch."""
-    remedies: Remedies
-    """Files are named by `ImageEntry.file`."""
+    remedies: Remedies = Remedies()
+    """What was left out, moved or kept; files are named by `ImageEntry.file`."""
+    added: int = Field(default=0, ge=0)
+    """Number of pictures that were added; 0 where it is remedies that made the version."""

@@ -15,35 +15,20 @@ Queue = Device | Literal["reading", "questions"]
 """What a job waits for: a device, which one job has at a time, or a place among the smaller jobs of one kind."""
 
 
-class Extended(Record):
-    """A data set that another one extends."""
-
-    workspace: str
-    """Token of the workspace that holds it."""
-    dataset: str
-    """Its id."""
-    version: int = 1
-    """Number of its version that is extended."""
-    class_names: dict[str, str] = Field(default_factory=dict)
-    """Names of classes that are no names of folders (such as "a/b"), by the name of the folder that stands for each in the source of
-    the other one."""
-
-
 class IngestSpec(Document):
-    """Read a folder, a zip or a sample into a data set."""
+    """Read a folder, a zip or a sample into a data set, or more pictures into one that is there."""
 
     job: Literal["ingest"] = "ingest"
     name: str
-    """The name of the data set, display text. If it extends another one: that one's name until it was read, then with how many
-    pictures it has more."""
+    """The name of the data set, display text."""
     source_kind: Literal["folder", "zip", "sample"]
     source: str
     """Absolute path of the folder or zip, or the sample's name."""
     classes_from: ClassesFrom = "first"
     remove_source: bool = False
     """Whether `source` is an upload in the staging folder, which is removed after reading."""
-    extends: Extended | None = None
-    """The data set whose pictures come first in this one; None: all pictures come from `source`."""
+    onto: int | None = None
+    """Number of the version of the data set that the pictures are added to, which makes its next version; None: they are version 1."""
     groups: bool = True
     """Whether pictures that show the same thing are looked for, which needs the embedded backbone."""
     groups_file: str | None = None

@@ -213,12 +213,14 @@ def _left_out(report: Report, manifest: Manifest | None) -> list[str]:
         (report.refused_files, "file could not be read and was refused", "files could not be read and were refused")
     ]
     if manifest is not None:
-        read = manifest
-        for earlier, _ in manifest.ancestors():
-            read = earlier
+        by_hand = 0
+        version = manifest
+        while version.parent is not None:
+            by_hand += len(version.parent.images) - sum(row >= 0 for row in version.parent_rows)
+            version = version.parent
         found += [
-            (read.passed_over, "other file was no picture", "other files were no pictures"),
-            (read.dropped_duplicates, "exact copy was left out", "exact copies were left out"),
-            (len(read.images) - len(manifest.images), "picture was left out by hand", "pictures were left out by hand"),
+            (manifest.passed_over, "other file was no picture", "other files were no pictures"),
+            (manifest.dropped_duplicates, "exact copy was left out", "exact copies were left out"),
+            (by_hand, "picture was left out by hand", "pictures were left out by hand"),
         ]
     return [plural(number, one, many) for number, one, many in found if number]

@@ -1,4 +1,4 @@
-"""More pictures for a data set: photos of one class after the other, or a folder or zip. They become a data set beside the old one.
+"""More pictures for a data set: photos of one class after the other, or a folder or zip. They make its next version.
 
 Photos wait in a staging folder that bears the id of the data set, so they are still here after a reload.
 """
@@ -10,7 +10,8 @@ from functools import partial
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from tl_core.errors import GraftError, NotFound
+from tl_core.data.sources import component
+from tl_core.errors import GraftError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import new_id
@@ -22,12 +23,12 @@ from ui.words import plain, plural
 
 
 def show(here: Here, data: DatasetFolder) -> None:
-    """Draw the chosen way to add to `data`; open the new data set once its job has started."""
+    """Draw the chosen way to add to `data`; open it once the job has started."""
     dropzone.settle(here)
     st.header(f"Add to {plain(data.name)}", anchor=False)
     st.markdown(
-        f"This makes a new data set: the {plural(len(data.manifest().images), 'picture')} of **{plain(data.name)}** and those that you add. "
-        "The old one stays as it is, and so does every classifier that learned from it."
+        f"This makes a new version of the data set: its {plural(len(data.manifest().images), 'picture')} and those that you add. "
+        "The version from before stays, and so does every classifier that learned from it."
     )
     ways = {"Photos of a class": _class_by_class, "Folder or zip": _folder_or_zip}
     way = st.segmented_control(
@@ -47,16 +48,6 @@ def drafting(here: Here, data: DatasetFolder) -> bool:
     return bool(_draft(here, data).classes())
 
 
-def extended(here: Here, data: DatasetFolder) -> DatasetFolder | None:
-    """The data set that `data` extends; None where it extends none, or that one was deleted or not read to the end."""
-    former = data.spec().extends
-    try:
-        found = here.workspace.dataset(former.dataset) if former else None
-    except NotFound:
-        return None
-    return found if found and found.status().state == "succeeded" else None
-
-
 def _draft(here: Here, data: DatasetFolder) -> uploads.Draft:
     return uploads.Draft(here.workspace.path / "staging" / data.id)
 
@@ -65,7 +56,7 @@ def _folder_or_zip(here: Here, data: DatasetFolder) -> None:
     st.markdown(
         "One folder for each class. A folder that is called like a class adds to it; any other folder becomes a new class."
     )
-    dropzone.choosers(here, extends=data)
+    dropzone.choosers(here, onto=data)
 
 
 def _class_by_class(here: Here, data: DatasetFolder) -> None:
@@ -107,7 +98,7 @@ def _class_by_class(here: Here, data: DatasetFolder) -> None:
 
 def _names(data: DatasetFolder) -> dict[str, str]:
     """The classes of `data`, by the name of the folder that stands for each in a draft."""
-    return {uploads.component(name) or name: name for name in data.manifest().classes}
+    return {component(name) or name: name for name in data.manifest().classes}
 
 
 def _check_name(field: str) -> None:
@@ -142,10 +133,9 @@ def _read(here: Here, data: DatasetFolder) -> None:
             here.workspace,
             source_kind="folder",
             source=uploads.Draft(taken).root,
-            name=data.name,
+            name=data.spec().name,
             remove_source=True,
-            extends=data,
-            class_names=_names(data),
+            onto=data,
         )
     except GraftError as error:
         taken.rename(waiting)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from tl_core.data.checks import problem
-from tl_core.data.versions import applied
+from tl_core.data.remedying import applied
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
 from tl_core.errors import DocumentError, GraftError, NotFound
@@ -173,7 +173,8 @@ def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:
 def _called(number: int, version: DatasetVersion | None) -> str:
     if version is None:
         return "Version 1: as it was read"
-    return f"Version {number}: {_said(version.remedies)}, {ago(version.created)}"
+    made = f"{plural(version.added, 'picture')} added" if version.added else _said(version.remedies)
+    return f"Version {number}: {made}, {ago(version.created)}"
 
 
 def _said(remedies: Remedies) -> str:

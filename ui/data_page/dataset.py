@@ -8,12 +8,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from tl_core.data import proposals
 from tl_core.data.checks import Finding, findings
+from tl_core.data.remedying import kept, proposed
 from tl_core.data.split import DEFAULT_SEED, assign, split_counts
 from tl_core.documents.manifest import SPLITS, Manifest
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.remedies import Remedies
+from tl_core.documents.status import Status
 from tl_core.models.registry import network
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, listing, live
@@ -54,6 +55,18 @@ def _reading(dataset: DatasetFolder) -> None:
         live.cancel_button(dataset)
 
 
+def ended(dataset: DatasetFolder, status: Status) -> None:
+    """Why nothing came of reading pictures, or of adding some, and the log."""
+    said = status.failure.message if status.failure else "Reading was cancelled."
+    if dataset.ready:
+        said = f"No pictures were added: what was here before is as it was. {said}"
+    if status.failure:
+        st.error(plain(said, longest=1500), icon=":material/error:")
+    else:
+        st.warning(said, icon=":material/cancel:")
+    live.log(dataset)
+
+
 def _looked_at(dataset: DatasetFolder, manifest: Manifest) -> tuple[dict[str, dict[str, int]], list[Finding]]:
     return looked_at(str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime, manifest)
 
@@ -62,7 +75,7 @@ def found(dataset: DatasetFolder, manifest: Manifest, *, passed_over: Collection
     """How much there is, what waits to be applied, and the findings but for those of the kinds `passed_over`."""
     pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
     st.markdown(f"{pictures} in {classes}.")
-    if manifest.former:
+    if manifest.added:
         _added(dataset, manifest)
     changes.show(dataset)
     for index, finding in enumerate(_looked_at(dataset, manifest)[1]):
@@ -92,7 +105,7 @@ def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
     else:
         st.caption(
             "About 70 % to learn from (training), 15 % to choose settings by (validation), 15 % held out (test): the split of the default seed."
-            + (" The pictures from before stay in the parts that they were in." if manifest.former else "")
+            + (" The pictures from before stay in the parts that they were in." if manifest.added else "")
             + _beside(len(manifest.images) - sum(sum(parts.values()) for parts in table.values()))
         )
     given = {image.given_group for image in manifest.images} - {None}
@@ -134,14 +147,14 @@ def _sizes(dataset: DatasetFolder, manifest: Manifest) -> None:
 
 
 def _added(dataset: DatasetFolder, manifest: Manifest) -> None:
-    """What was added to the data set that this one extends and, unfolded, the pictures."""
-    former = manifest.former[-1]
+    """What was added in this version and, unfolded, the pictures."""
+    before = manifest.parent.classes if manifest.parent else ()
     of = Counter(manifest.classes[image.label] for image in manifest.added)
-    new = {name: "" if name in former.classes else ", a new class" for name in of}
+    new = {name: "" if name in before else ", a new class" for name in of}
     listed = [f"{number:,} of {plain(name)}{new[name]}" for name, number in of.most_common(_LISTED)]
     if len(of) > _LISTED:
         listed.append(f"{len(of) - _LISTED} more classes")
-    sentence = f"{former.images:,} as before, and {len(manifest.added):,} that were added: {'; '.join(listed)}."
+    sentence = f"{len(manifest.images) - len(manifest.added):,} as before, and {len(manifest.added):,} that were added: {'; '.join(listed)}."
     with st.expander(sentence, icon=":material/add_photo_alternate:"):
         grids.grid(
             [dataset.thumbnail(image) for image in manifest.added],
@@ -170,14 +183,14 @@ def _tell(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: 
 
 def _pictures(dataset: DatasetFolder, manifest: Manifest, finding: Finding, *, key: str) -> None:
     """The pictures of a finding, what is to be done with each, and with all of them at once."""
-    remedies = proposals.proposed(manifest, finding)
+    remedies = proposed(manifest, finding)
     with st.container(horizontal=True, vertical_alignment="center"):
         if remedies:
             changes.gather_button(
                 dataset, remedies, _in_words(finding, remedies), key=f"{key}-do", icon=":material/auto_fix_high:"
             )
         if finding.remedy in ("leave_out", "move"):
-            everything = proposals.kept(manifest, finding)
+            everything = kept(manifest, finding)
             label = "Keep it" if len(finding.rows) == 1 else "Keep them all"
             changes.gather_button(dataset, everything, label, key=f"{key}-keep", icon=":material/thumb_up:")
         waiting = dataset.versions.gathered()

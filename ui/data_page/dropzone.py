@@ -63,8 +63,8 @@ def _folder_or_zip(here: Here) -> None:
     choosers(here)
 
 
-def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
-    """Choosers of a folder and of a zip, which become a data set of their own or extend one."""
+def choosers(here: Here, *, onto: DatasetFolder | None = None) -> None:
+    """Choosers of a folder and of a zip, which become a data set of their own or are added to one."""
     say_refused()
     with st.expander("Pictures that belong together", icon=":material/group_work:"):
         st.markdown(
@@ -79,18 +79,18 @@ def choosers(here: Here, *, extends: DatasetFolder | None = None) -> None:
             accept_multiple_files="directory",
             key=chooser_key("folder"),
             on_change=_take_folder,
-            args=(here, chooser_key("folder"), extends),
+            args=(here, chooser_key("folder"), onto),
         )
-        _again(here, "folder", _take_folder, extends)
+        _again(here, "folder", _take_folder, onto)
     with right:
         st.file_uploader(
             "A zip of it",
             type="zip",
             key=chooser_key("zip"),
             on_change=_take_zip,
-            args=(here, chooser_key("zip"), extends),
+            args=(here, chooser_key("zip"), onto),
         )
-        _again(here, "zip", _take_zip, extends)
+        _again(here, "zip", _take_zip, onto)
     with st.expander("How folders are read", icon=":material/account_tree:"):
         st.markdown(
             "`cup/1.jpg`, `cup/2.jpg`, `plate/1.jpg` makes the classes *cup* and *plate*. Folders called train, val and test "
@@ -110,7 +110,7 @@ def _again(
     here: Here,
     kind: str,
     take: Callable[[Here, str, DatasetFolder | None], None],
-    extends: DatasetFolder | None,
+    onto: DatasetFolder | None,
 ) -> None:
     """A button for an upload that was refused because too much is at work: it stays in its field."""
     if held(chooser_key(kind)):
@@ -119,11 +119,11 @@ def _again(
             key=f"again-{kind}",
             icon=":material/refresh:",
             on_click=take,
-            args=(here, chooser_key(kind), extends),
+            args=(here, chooser_key(kind), onto),
         )
 
 
-def _take_folder(here: Here, key: str, extends: DatasetFolder | None) -> None:
+def _take_folder(here: Here, key: str, onto: DatasetFolder | None) -> None:
     files = held(key)
     if files and refused():
         # What came of it would be read as if it were all.
@@ -131,12 +131,12 @@ def _take_folder(here: Here, key: str, extends: DatasetFolder | None) -> None:
         free(files)
         st.session_state["upload-problem"] = "Not all of this folder came, so nothing of it was kept."
     elif files:
-        _take(here, "folder", files, partial(uploads.save_tree, files), uploads.tree_name(files), extends)
+        _take(here, "folder", files, partial(uploads.save_tree, files), uploads.tree_name(files), onto)
 
 
-def _take_zip(here: Here, key: str, extends: DatasetFolder | None) -> None:
+def _take_zip(here: Here, key: str, onto: DatasetFolder | None) -> None:
     for file in held(key):
-        _take(here, "zip", [file], partial(uploads.save_zip, file), Path(file.name).stem, extends)
+        _take(here, "zip", [file], partial(uploads.save_zip, file), Path(file.name).stem, onto)
 
 
 def _take(
@@ -145,7 +145,7 @@ def _take(
     files: Sequence[UploadedFile],
     save: Callable[[Path], Path],
     name: str,
-    extends: DatasetFolder | None,
+    onto: DatasetFolder | None,
 ) -> None:
     """Copy an upload, `files`, to disk by `save`, start reading it, and free it; where no job may start now, it stays."""
     classes_from = cast(ClassesFrom, st.session_state.get("classes-from") or "first")
@@ -164,10 +164,10 @@ def _take(
             source_kind=kind,
             source=save(staging),
             groups_file=uploads.save_groups(groups[0], staging) if groups else None,
-            name=extends.name if extends else name,
+            name=onto.spec().name if onto else name,
             classes_from=classes_from,
             remove_source=True,
-            extends=extends,
+            onto=onto,
         )
     except BaseException as error:
         if staging is not None:

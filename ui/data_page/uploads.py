@@ -7,7 +7,6 @@ again.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -19,19 +18,16 @@ from typing import BinaryIO, Protocol, cast
 from tl_core import settings
 from tl_core.data.archive import MAX_FILES
 from tl_core.data.given_groups import NAME
-from tl_core.data.sources import DEEPEST
+from tl_core.data.sources import DEEPEST, LONGEST_COMPONENT, component
 from tl_core.disk import BLOCK, disk_full_said, remove, size_of
 from tl_core.errors import DataError, LayoutError
 from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.store import Workspace
 
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-_LONGEST = 150
-"""Length of the longest path component, bytes; well under the limit of every file system."""
 _LONGEST_CLASS = 200
 """Characters of the name of a class; those of data sets have fewer."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
 
 class Upload(Protocol):
@@ -41,24 +37,6 @@ class Upload(Protocol):
     size: int
 
     def seek(self, offset: int, /) -> int: ...
-
-
-def component(text: str, *, keep_dots: bool = False) -> str | None:
-    """A safe folder or file name made from what a browser sent; None where nothing usable is left.
-
-    A slash becomes a character that looks like one, so that a class may be called "a/b". Leading dots are removed, unless
-    `keep_dots`: hidden files of an uploaded folder stay hidden, so that ingest passes them over and counts them.
-    """
-    name = " ".join(_UNSAFE.sub(" ", text).split()).replace("/", "\u2215").replace("\\", "\u2216").strip()
-    if not keep_dots:
-        name = name.lstrip(".").strip()
-    if not name.strip("."):
-        return None
-    raw = name.encode()
-    if len(raw) > _LONGEST:
-        digest = hashlib.sha256(raw).hexdigest()[:8]
-        name = f"{raw[: _LONGEST - 9].decode(errors='ignore')}~{digest}"
-    return name
 
 
 def class_component(name: str) -> str:
@@ -117,7 +95,7 @@ def save_tree(uploads: Sequence[Upload], staging: Path) -> Path:
         for number, (upload, target) in enumerate(zip(uploads, targets, strict=True)):
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
-                target = target.with_name(f"{number}-{target.name}"[:_LONGEST])
+                target = target.with_name(f"{number}-{target.name}"[:LONGEST_COMPONENT])
             with target.open("xb") as file:
                 _copy(upload, file)
     return root

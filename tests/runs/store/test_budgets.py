@@ -74,9 +74,9 @@ def test_reading_stops_where_the_budget_of_the_workspace_ends_and_leaves_no_pict
         whole.delete()
 
 
-@pytest.mark.parametrize("extends", [False, True])
+@pytest.mark.parametrize("adds", [False, True])
 def test_copies_of_pictures_that_the_workspace_has_count_where_the_disk_has_no_links(
-    workspace: Workspace, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, extends: bool
+    workspace: Workspace, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, adds: bool
 ) -> None:
     def no_links(*_: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -85,9 +85,11 @@ def test_copies_of_pictures_that_the_workspace_has_count_where_the_disk_has_no_l
     first = by(READING, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="first")
     monkeypatch.setattr(os, "link", no_links)
     _megabytes(monkeypatch, 1.5 * used(workspace).total / 1e6)
-    old = first if extends else None
-    again = by(READING, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="again", extends=old)
+    onto = first if adds else None
+    again = by(READING, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="again", onto=onto)
     assert _failure(again).kind == OverBudget.kind
+    assert (first.number, first.manifest().counts()) == (1, {"cat": 6, "dog": 6})
+    assert len(list((first.path / "images").iterdir())) == 12
 
 
 def test_an_upload_that_does_not_fit_is_refused_with_what_takes_most(

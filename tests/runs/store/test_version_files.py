@@ -22,7 +22,7 @@ from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.start import jobs
 from tl_core.runs.store import version_files
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.store import Workspace
 from tl_core.runs.train_job import train_job
 from tl_core.training.frozen import features as frozen
 
@@ -107,7 +107,6 @@ def test_a_damaged_version_does_not_hide_the_others_and_its_number_is_not_taken_
     pets.versions.choose(1)
     pets.versions.apply(Remedies(keep=(files[2],)))
     folder = pets.path / "versions"
-    version_files._version.cache_clear()
     (folder / "2.json").write_bytes(b'{"parent": 2, "created": 0, "remedies": {}}')
     for name in ("9" * 200, "5 copy", "1", "06"):
         (folder / f"{name}.json").write_bytes(b"x")
@@ -189,23 +188,27 @@ def test_a_run_names_its_version_and_takes_pixels_and_features_from_the_one_befo
     assert not list((store / "cache" / "pixels").iterdir())
 
 
-def test_a_data_set_that_is_added_to_keeps_what_was_left_out_and_moved(
+def test_pictures_are_added_to_a_version_with_what_was_left_out_and_moved_in_it(
     workspace: Workspace, pets: DatasetFolder, tmp_path: Path
 ) -> None:
     files = _files(pets)
     pets.versions.apply(Remedies(leave_out=(files[0],), move={files[1]: "dog"}, keep=(files[2],)))
+    before, parts = pets.manifest(), assign(pets.manifest(), 4).tolist()
     more = tmp_path / "more"
     (more / "cat").mkdir(parents=True)
     for number in range(3):
         scene(number).save(more / "cat" / f"{number}.jpg")
-    grown = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=more, name="x", extends=pets)
-    assert ended(grown) == "succeeded"
-    assert grown.at(1).manifest().counts() == {"cat": 11, "dog": 8}
-    assert grown.manifest().counts() == {"cat": 9, "dog": 9}
-    assert [image.sha256 for image in grown.manifest().images[:15]] == [
-        image.sha256 for image in pets.manifest().images
-    ]
-    assert len(grown.manifest().added) == 3
-    old = assign(pets.manifest(), 4)
-    assert assign(grown.manifest(), 4)[:15].tolist() == old.tolist()
-    assert len(Store.default().workspace(workspace.token).datasets()) == 2
+    by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=more, name="x", onto=pets)
+    assert ended(pets) == "succeeded"
+    grown = pets.manifest()
+    assert (pets.number, grown.counts(), len(grown.added)) == (3, {"cat": 9, "dog": 9}, 3)
+    assert [image.file for image in grown.images[:15]] == [image.file for image in before.images]
+    assert [image.file for image in grown.images if image.reviewed] == [files[1], files[2]]
+    assert assign(grown, 4)[:15].tolist() == parts
+    pets.versions.apply(Remedies(leave_out=(grown.images[-1].file,)))
+    assert (pets.number, pets.manifest().counts()) == (4, {"cat": 8, "dog": 9})
+    assert len(pets.origins()) == 4
+    (pets.path / "versions" / "3-manifest.json").write_text("{")
+    (pets.path / "versions" / "3.json").touch()
+    with pytest.raises(DocumentError, match=r"Version 3 of this data set is damaged.*back to version 1"):
+        pets.at(3).manifest()

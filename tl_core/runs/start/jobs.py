@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,7 +18,7 @@ from tl_core.disk import copy_or_link, disk_full_said, remove, write_atomically
 from tl_core.documents.events import EpochEnded, Event, Resumed
 from tl_core.documents.job import JobSpec, Outlook
 from tl_core.documents.racing import RaceSpec
-from tl_core.documents.spec import ClassesFrom, Extended, IngestSpec, TrainSpec
+from tl_core.documents.spec import ClassesFrom, IngestSpec, TrainSpec
 from tl_core.documents.status import Status
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, WorkerDied
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices
@@ -52,8 +52,7 @@ def submit_ingest(
     name: str,
     classes_from: ClassesFrom = "first",
     remove_source: bool = False,
-    extends: DatasetFolder | None = None,
-    class_names: Mapping[str, str] | None = None,
+    onto: DatasetFolder | None = None,
     groups: bool = True,
     groups_file: str | Path | None = None,
     judged: bool = True,
@@ -61,19 +60,20 @@ def submit_ingest(
 ) -> DatasetFolder:
     """Start to read a folder, a zip or a sample into a data set.
 
-    `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended. `extends` is a data set
-    of this workspace, called `name`: the new one has all its pictures and those of the source. `class_names`: as in `Extended`.
-    `groups`, `groups_file` and `judged`: as in `IngestSpec`.
+    `remove_source`: the source lies in the workspace's staging folder, and is removed when the job has ended. `onto` is a data set of this
+    workspace, called `name`: the pictures are added to it, which makes its next version. `groups`, `groups_file` and `judged`: as in
+    `IngestSpec`.
 
     Raises:
-        SpecError: the data set that is to be extended was not read to the end.
+        SpecError: the data set that is to be added to was not read to the end.
+        InUse: pictures are being added to it already.
         NotFound: there is no such folder or zip.
         LimitReached: too many jobs wait or work here.
         OverBudget: the workspace has no room for it.
         DiskFull: the disk has no room for it.
     """
-    if extends is not None:
-        extends.require_read()
+    if onto is not None:
+        onto.require_read()
     spec = IngestSpec(
         name=" ".join(name.split())[:200] or "Untitled",
         source_kind=source_kind,
@@ -83,26 +83,46 @@ def submit_ingest(
         groups_file=None if groups_file is None else str(Path(groups_file).absolute()),
         judged=judged,
         remove_source=remove_source and source_kind != "sample" and workspace.holds_staged(Path(source)),
-        extends=Extended(
-            workspace=workspace.token,
-            dataset=extends.id,
-            version=extends.number,
-            class_names=dict(class_names or {}),
-        )
-        if extends
-        else None,
+        onto=onto.number if onto else None,
     )
-    return read_pictures(workspace, spec, key=key)
+    return read_pictures(workspace, spec, onto=onto, key=key)
 
 
-def read_pictures(workspace: Workspace, spec: IngestSpec, *, key: str | None = None) -> DatasetFolder:
-    """Start to read what `spec` names into a data set. Raises as `submit_ingest`."""
+def read_pictures(
+    workspace: Workspace, spec: IngestSpec, *, onto: DatasetFolder | None = None, key: str | None = None
+) -> DatasetFolder:
+    """Start to read what `spec` names into a data set, or onto `onto`. Raises as `submit_ingest`."""
     chosen()  # Raises where the setting GRAFT_EXECUTOR is wrong, before anything is made.
     source = Path(spec.source)
     if spec.source_kind != "sample" and not (source.is_dir() if spec.source_kind == "folder" else source.is_file()):
         raise NotFound(f"There is no {spec.source_kind} {source}.")
+    if onto is not None:
+        _add(workspace, onto, spec)
+        return onto
     dataset, _ = submit(workspace, DatasetFolder, spec, key=key)
     return dataset
+
+
+def _add(workspace: Workspace, dataset: DatasetFolder, spec: IngestSpec) -> None:
+    """Start to add what `spec` names to `dataset`, as the job of its own folder. If that cannot be started, its record stays as it was."""
+    store = swept(workspace)
+    require_room(store.queue)
+    claim = dataset.claim()
+    if claim is None:
+        raise InUse("Pictures are being added to this data set already. Wait until they are here, or cancel that.")
+    record = _Record()
+    try:
+        record.keep(dataset)
+        with room_for(workspace):
+            keep_reserve(dataset.reserve)
+        dataset.write_spec(spec)
+        dataset.status_file.unlink(missing_ok=True)
+        dataset.cancel_file.unlink(missing_ok=True)
+    except BaseException:
+        record.restore()
+        locks.release([claim])
+        raise
+    hand_over(dataset, claim, store=store.root, undo=record.restore)
 
 
 def submit_training(

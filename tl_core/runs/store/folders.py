@@ -108,14 +108,31 @@ class DatasetFolder(JobFolder):
                 found.append(origin(self.versions.manifest(number)))
         return list(dict.fromkeys(found))
 
+    @property
+    def ready(self) -> bool:
+        # Also while pictures are added to it, and when that came to nothing.
+        return self.manifest_file.is_file()
+
     def tidy(self) -> None:
         # In this order: a worker that has ended between the two looks has written the manifest, or never will.
-        if not self.alive() and not self.manifest_file.exists():
-            self.discard_pictures()
+        if self.alive() or (self.ready and not self.versions.unpublished() and not (self.path / "staging").exists()):
+            return
+        # Claimed, so that no pictures are added meanwhile; somebody may have deleted it.
+        with suppress(FileNotFoundError):
+            claim = self.claim()
+            if claim is not None:
+                try:
+                    self.discard_unfinished()
+                finally:
+                    locks.release([claim])
 
-    def discard_pictures(self) -> None:
-        """Remove its pictures, and what was unpacked for them."""
-        for folder in ("images", "thumbnails", "staging"):
+    def discard_unfinished(self) -> None:
+        """Remove the pictures that no version holds, and what was unpacked for them, for a caller that holds the lock or the claim."""
+        remove(self.path / "staging")
+        if self.ready:
+            self.versions.discard_unpublished()
+            return
+        for folder in ("images", "thumbnails"):
             remove(self.path / folder)
 
     def spec(self) -> IngestSpec:
@@ -127,7 +144,7 @@ class DatasetFolder(JobFolder):
 
     def require_read(self) -> None:
         """Raises SpecError where it was not read to the end."""
-        if self.status().state != "succeeded":
+        if not self.ready:
             raise SpecError(f"The data set {self.name!r} was not read to the end. Read it again, then train on it.")
 
     def hold(self) -> int:

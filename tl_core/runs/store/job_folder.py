@@ -251,6 +251,11 @@ class JobFolder:
         failure = None if asked else Failure(kind="worker_died", message=self._died(), exit_code=1)
         return status.model_copy(update={"state": state, "failure": failure})
 
+    @property
+    def ready(self) -> bool:
+        """Whether what it was to make is there and whole."""
+        return self.status().state == "succeeded"
+
     def tidy(self) -> None:
         """Remove what lies here of work that broke off and that nothing can be made of any more."""
 

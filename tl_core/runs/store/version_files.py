@@ -1,9 +1,12 @@
 """The versions of one data set as files in its folder.
 
-manifest.json    what was read: version 1
-versions/N.json  how version N, from 2 on, differs from the one that it was made from; never changed
-version          number of the current version; absent: 1
-gathered.json    remedies that wait to become a version
+manifest.json             what was read: version 1
+versions/N.json           how version N, from 2 on, differs from the one that it was made from; never changed
+versions/N-manifest.json  what version N holds, where pictures were added; written before versions/N.json
+version                   number of the current version; absent: 1
+gathered.json             remedies that wait to become a version
+
+The pictures that were added in version N, from 2 on, have the names vN-ROW: they are there before versions/N.json is.
 """
 
 from __future__ import annotations
@@ -13,20 +16,21 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from tl_core import locks
-from tl_core.disk import disk_full_said, remove, write_atomically
+from tl_core.disk import disk_full_said, read_once, remove, write_atomically
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.remedies import DatasetVersion, Remedies
 from tl_core.errors import DocumentError, InUse, LimitReached, NotFound, SpecError
+from tl_core.runs.store.job_folder import JobFolder
 
 MOST = 200
 """Versions of one data set, so that reading the last one, for which all before it are read, takes a moment."""
 _PATIENCE = 5.0
 """Seconds for which a change waits for another one, which takes a fraction of one."""
 _NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
+_ADDING = "Pictures are being added to this data set. Wait until they are here, or cancel that."
 _WAY_BACK = "The Data page leads back to version 1, as it was read."
 
 
@@ -51,7 +55,7 @@ class Versions:
         """The versions from 2 on that can be opened, by number: neither they nor those that they were made from are damaged."""
         found: dict[int, DatasetVersion] = {}
         for number in self._numbers():
-            with suppress(DocumentError, NotFound):
+            with suppress(DocumentError, OSError):
                 version = _version(self._file(number))
                 if version.parent == 1 or version.parent in found:
                     found[number] = version
@@ -64,14 +68,12 @@ class Versions:
             NotFound: the data set was not read to the end, or has no such version.
             DocumentError: a document does not follow the schema.
         """
-        file = self._file(number)
         try:
-            found = file.stat()
+            return _manifest(self._file(number), self.path)
         except (FileNotFoundError, NotADirectoryError):
             if number == 1:
-                raise NotFound(f"There is no {file.name} in {file.parent.name}.") from None
+                raise NotFound("This data set was not read to the end.") from None
             raise NotFound(f"This data set has no version {number}. {_WAY_BACK}") from None
-        return _manifest(self.path, number, found.st_mtime_ns, found.st_ino)
 
     def apply(self, remedies: Remedies) -> int:
         """Make what `remedies` change in the current version the next one; returns its number. They wait no longer.
@@ -83,19 +85,53 @@ class Versions:
             InUse: another session changes the data set at the same moment.
             DiskFull: no space is left.
         """
-        from tl_core.data.versions import applied
+        from tl_core.data.remedying import applied
 
         with self._alone():
-            before, number = self.current, max(self._numbers(), default=1) + 1
-            if number > MOST:
-                raise LimitReached(
-                    f"This data set has {MOST} versions, and may have no more. Add its pictures again as a new data set."
-                )
+            if JobFolder(self.path).alive():
+                raise InUse(_ADDING)
+            before, number = self.current, self._next()
             applied(self.manifest(before), remedies)
-            DatasetVersion(parent=before, created=time.time(), remedies=remedies).write(self._file(number))
-            self._choose(number)
+            self._make(number, DatasetVersion(parent=before, created=time.time(), remedies=remedies))
             self._wait(self.gathered().without({*remedies.leave_out, *remedies.move, *remedies.keep}))
         return number
+
+    def begin(self) -> int:
+        """The number of the version that the job which holds the data set's lock is to make, in whose place nothing lies any more.
+
+        Raises:
+            LimitReached: it has `MOST` versions.
+            InUse: another session changes the data set at the same moment.
+        """
+        with self._alone():
+            number = self._next()
+        self.discard_unpublished()
+        return number
+
+    def add(self, number: int, parent: int, manifest: Manifest) -> None:
+        """Make `manifest` version `number`, which `begin` gave: it has all images of version `parent`, and then those that were added.
+
+        Raises:
+            NotFound: the data set was deleted.
+            InUse: another session changes the data set at the same moment.
+            DiskFull: no space is left.
+        """
+        added = len(manifest.images) - len(self.manifest(parent).images)
+        with self._alone():
+            manifest.write(self._manifest_file(number))
+            self._make(number, DatasetVersion(parent=parent, created=time.time(), added=added))
+
+    def unpublished(self) -> list[Path]:
+        """Files of versions that were begun and never made."""
+        kinds = (("images", "v*-*"), ("thumbnails", "v*-*"), ("versions", "*-manifest.json"))
+        files = [file for folder, name in kinds for file in (self.path / folder).glob(name)]
+        made = {str(number) for number in self._numbers()}
+        return [file for file in files if file.name.removeprefix("v").partition("-")[0] not in made]
+
+    def discard_unpublished(self) -> None:
+        """Remove `unpublished`, for a caller that holds the lock or the claim of the data set."""
+        for file in self.unpublished():
+            remove(file)
 
     def choose(self, number: int) -> None:
         """Make version `number` the current one.
@@ -152,6 +188,21 @@ class Versions:
         names = [file.name.removesuffix(".json") for file in (self.path / "versions").glob("*.json")]
         return sorted(int(name) for name in names if name != "1" and _NUMBER.fullmatch(name.encode()))
 
+    def _manifest_file(self, number: int) -> Path:
+        return self.path / "versions" / f"{number}-manifest.json"
+
+    def _next(self) -> int:
+        number = max(self._numbers(), default=1) + 1
+        if number > MOST:
+            raise LimitReached(
+                f"This data set has {MOST} versions, and may have no more. Add its pictures again as a new data set."
+            )
+        return number
+
+    def _make(self, number: int, version: DatasetVersion) -> None:
+        version.write(self._file(number))
+        self._choose(number)
+
     def _choose(self, number: int) -> None:
         write_atomically(self.path / "version", str(number).encode())
 
@@ -168,29 +219,32 @@ class Versions:
             locks.release([held])
 
 
-@lru_cache(maxsize=16)
-def _manifest(folder: Path, number: int, moment: int, inode: int) -> Manifest:
-    """Read once while it is the same file: a page asks at every rerun, and that of 50,000 pictures takes a quarter of a second."""
-    from tl_core.data.versions import applied
+@read_once(16)
+def _manifest(file: Path, folder: Path) -> Manifest:
+    """What the version in `file` holds. That of 50,000 pictures takes a quarter of a second to read."""
+    from tl_core.data.remedying import applied, grown
 
-    del moment, inode  # the cache's key
-    if number == 1:
-        return Manifest.read(folder / "manifest.json")
-    damaged = f"Version {number} of this data set is damaged"
-    try:
-        version = _version(folder / "versions" / f"{number}.json")
-    except DocumentError as error:
-        raise DocumentError(f"{damaged}: {error.message} {_WAY_BACK}") from None
-    if version.parent >= number:
-        raise DocumentError(f"{damaged}: it cannot be made from version {version.parent}. {_WAY_BACK}")
+    if file.parent == folder:
+        return Manifest.read(file)
+    number = int(file.stem)
+    with _damage_said(number):
+        version = _version(file)
+        if version.parent >= number:
+            raise SpecError(f"It cannot be made from version {version.parent}.")
     before = Versions(folder).manifest(version.parent)
-    try:
+    with _damage_said(number):
+        if version.added:
+            return grown(before, Manifest.read(file.with_name(f"{number}-manifest.json")))
         return applied(before, version.remedies)
-    except SpecError as error:
-        raise DocumentError(f"{damaged}: {error.message} {_WAY_BACK}") from None
 
 
-@lru_cache(maxsize=256)
-def _version(file: Path) -> DatasetVersion:
-    """Read once: the file of a version never changes, and no two data sets have one name."""
-    return DatasetVersion.read(file)
+@contextmanager
+def _damage_said(number: int) -> Iterator[None]:
+    """Raise a DocumentError that names version `number` for what is wrong with its files."""
+    try:
+        yield
+    except (DocumentError, NotFound, SpecError) as error:
+        raise DocumentError(f"Version {number} of this data set is damaged: {error.message} {_WAY_BACK}") from None
+
+
+_version = read_once(256)(DatasetVersion.read)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache, holds_array
-from tl_core.data.pixel_arrays import pixels_key
-from tl_core.data.versions import Earlier, earlier, take_rows
+from tl_core.data.pixel_arrays import Earlier, earlier, pixels_key, take_rows
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone

@@ -1,19 +1,25 @@
-"""A data set as one array: the order of its rows, decoded once, never half there."""
+"""A data set as one array: the order of its rows, decoded once, never half there, and taken from that of a version before it."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.conftest import picture
+from tests.data.test_split import balanced, manifest
 from tests.data.work import finish
 from tl_core.data.cache import Cache
-from tl_core.data.pixel_arrays import load_pixels
+from tl_core.data.pixel_arrays import Earlier, earlier, load_pixels, take_rows
 from tl_core.data.pixels import read_input
+from tl_core.data.remedying import applied, grown
 from tl_core.disk import size_of
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
+from tl_core.documents.remedies import Remedies
 from tl_core.errors import DataError
 
 
@@ -79,3 +85,49 @@ def test_a_copy_that_was_changed_afterwards_is_not_taken(tmp_path: Path) -> None
     files[1].write_bytes(files[2].read_bytes())
     with pytest.raises(DataError, match=r"copy of x\.png .* missing or damaged"):
         finish(load_pixels(tmp_path / "d", manifest, size=24, interpolation="bicubic", cache=cache))
+
+
+def _cached(root: Path, key: str, array: NDArray[np.generic]) -> Cache:
+    cache = Cache(root, 10**7)
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, array)
+
+    cache.make("features", key, write)
+    return cache
+
+
+@pytest.fixture
+def second() -> Manifest:
+    return applied(manifest(balanced(2, 6)), Remedies(leave_out=("1.jpg", "7.jpg")))
+
+
+def test_rows_are_taken_from_the_entry_of_the_version_before(
+    tmp_path: Path, second: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.data.pixel_arrays._COPIED_AT_ONCE", 50)
+    whole = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    sources = earlier(second, lambda one: one.content[:16])
+    cache = _cached(tmp_path, sources[0].key, whole)
+    assert take_rows(cache, "features", sources, tmp_path / "taken.npy", np.float32)
+    np.testing.assert_array_equal(np.load(tmp_path / "taken.npy"), np.delete(whole, [1, 7], axis=0))
+
+
+def test_no_rows_are_taken_from_a_version_that_lacks_some(second: Manifest) -> None:
+    larger = grown(second, manifest([*balanced(2, 6), (0, "fffff", None)]))
+    assert earlier(larger, lambda one: one.content[:16]) == []
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda whole: whole[:-1], lambda whole: whole.astype(np.float64)], ids=["too short", "of another kind"]
+)
+def test_an_entry_that_is_not_what_it_should_be_is_not_taken(
+    tmp_path: Path, second: Manifest, broken: Callable[[NDArray[np.float32]], NDArray[np.generic]]
+) -> None:
+    sources: list[Earlier] = earlier(second, lambda one: one.content[:16])
+    cache = _cached(tmp_path, sources[0].key, broken(np.zeros((12, 3), dtype=np.float32)))
+    assert not take_rows(cache, "features", sources, tmp_path / "taken.npy", np.float32)
+    (cache.root / "features" / sources[0].key).write_bytes(b"no array")
+    assert not take_rows(cache, "features", sources, tmp_path / "taken.npy", np.float32)
+    assert not (tmp_path / "taken.npy").exists()
