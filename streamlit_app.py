@@ -10,5 +10,6 @@ with workspace.page(HOME) as here:
     home.datasets(here)
     home.races(here)
     home.runs(here)
+    home.of_another_version(here)
     home.footer(here)
     rehearse_dialog.show(here.workspace)

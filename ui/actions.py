@@ -78,6 +78,15 @@ def read_sample(workspace: Workspace, name: str, title: str) -> DatasetFolder:
     return DatasetFolder(job.path)
 
 
+def read_again(workspace: Workspace, job: JobFolder) -> JobFolder:
+    """Start to read the pictures of `job`, a data set that another version of Graft wrote, into a new one."""
+    return once(
+        workspace,
+        f"again {job.id}",
+        lambda: jobs.submit_ingest(workspace, source_kind="folder", source=job.path, name=job.name),
+    )
+
+
 _USELESS = ("failed", "cancelled", "interrupted")
 
 

@@ -20,7 +20,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from tl_core.data.guarded import Pool, Pools
-from tl_core.data.parallel import in_order
+from tl_core.data.pace import in_order
 from tl_core.disk import read_once
 from tl_core.errors import LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH

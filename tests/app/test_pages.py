@@ -384,6 +384,29 @@ def test_a_list_of_runs_reads_a_report_again_only_when_it_changed(
     assert f"{percent(0.5)} right" in text(home.run())
 
 
+def test_home_offers_to_read_the_pictures_of_what_another_version_wrote(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    data = records.dataset(records.workspace())
+    records.run(records.workspace(), data)
+    for job in (data, *records.workspace().runs()):
+        file = job.path / "spec.json"
+        file.write_text(
+            file.read_text()
+            .replace('"schema_version":1', '"schema_version": 9')
+            .replace('"schema_version": 1', '"schema_version": 9')
+        )
+    data.rename("Old")
+    app = open_page()
+    assert "2 data sets and runs of this workspace cannot be opened by this version" in text(app)
+    app.button(key=f"again-{data.id}").click().run()
+    (again,) = records.workspace().datasets()
+    assert (again.name, again.spec().source) == ("Old", str(data.path))
+    assert data.manifest_file.is_file()
+    cancel(again)
+
+
 def test_home_says_how_much_of_its_budget_a_workspace_takes(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     records.dataset(records.workspace())
     assert "that it may have" not in text(open_page())

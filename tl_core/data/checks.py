@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tl_core.data.joined import alike
 from tl_core.data.shortcuts import shortcut
-from tl_core.data.split import group_keys, of_one_moment
+from tl_core.data.split import alike, group_keys, of_one_moment
 from tl_core.data.unlike import UNLIKE, Unlike
 from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest

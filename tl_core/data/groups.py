@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tl_core.data.alignment import COARSE, View, greys, middles, refined
-from tl_core.data.joined import Joined, alike
 from tl_core.data.pace import Pace
+from tl_core.data.split import Joined, alike
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import ImageEntry
 

@@ -12,26 +12,27 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tl_core import settings
 from tl_core.data import archive, class_folders, given_groups, guarded, sources
 from tl_core.data.class_folders import Item, Layout
-from tl_core.data.joined import Joined
-from tl_core.data.known import KnownPicture, known_pictures, take_over
-from tl_core.data.pace import Pace
-from tl_core.data.parallel import in_order
+from tl_core.data.measures import MEASURES
+from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
 from tl_core.data.sources import SourceFile, component, shown
-from tl_core.disk import disk_full_said, remove, unlimited
+from tl_core.data.split import Joined
+from tl_core.disk import disk_full_said, modified, remove, unlimited
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Refusal, Split
 from tl_core.documents.spec import IngestSpec
-from tl_core.errors import LayoutError, NotFound, UnreadableImage
+from tl_core.errors import DocumentError, LayoutError, NotFound, UnreadableImage
 
+MOST_KNOWN = 100_000
+"""Pictures of other data sets that are remembered, beginning with the newest ones: reading manifests takes time and memory."""
 UNPACKED_FOR_PACKED = 4
 """How many times the size of the largest upload a zip may unpack to."""
 
@@ -65,7 +66,7 @@ def ingest(
     with disk_full_said("this data set"):
         for folder in ("images", "thumbnails"):
             (into / folder).mkdir(parents=True, exist_ok=True)
-        keep = _Writer(into, known_pictures(known), first=first, room=room)
+        keep = _Writer(into, _known_pictures(known), first=first, room=room)
         manifest = yield from read(spec, staging=staging, keep=keep, onto=onto)
         if complete:
             manifest = yield from complete(manifest)
@@ -123,9 +124,7 @@ def _with_groups(spec: IngestSpec, placed: Layout, files: Sequence[SourceFile]) 
 class _Writer:
     """Writes the copy and the thumbnail of one picture; called from several threads at once."""
 
-    def __init__(
-        self, into: Path, known: Mapping[str, KnownPicture], *, first: str, room: Callable[[int], None]
-    ) -> None:
+    def __init__(self, into: Path, known: Mapping[str, _Known], *, first: str, room: Callable[[int], None]) -> None:
         self._into = into
         self._known = known
         self._first = first
@@ -135,7 +134,7 @@ class _Writer:
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
         """The entry of the picture with that hash, copied from another data set; None where none has it."""
         known = self._known.get(sha256)
-        file = take_over(known, self._into, self._stem(row), room=self.room) if known else None
+        file = _take_over(known, self._into, self._stem(row), room=self.room) if known else None
         return known.image.model_copy(update={"file": file}) if known and file else None
 
     def write(self, row: int, made: Copy) -> str:
@@ -343,3 +342,71 @@ def _with_groups_of_copies(images: Sequence[ImageEntry], given: Sequence[tuple[i
         image if group is None else image.model_copy(update={"given_group": names[joined.root(number_of[group])]})
         for image, group in zip(images, group_of, strict=True)
     )
+
+
+class _Known(NamedTuple):
+    """One picture of a finished data set."""
+
+    folder: Path
+    """The folder of that data set."""
+    image: ImageEntry
+
+
+def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
+    """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
+
+    Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
+    which is measured today.
+    """
+    manifests = sorted(
+        (modified(path), path, folder)
+        for folder in folders
+        for path in (folder / "manifest.json", *(folder / "versions").glob("*-manifest.json"))
+    )
+    pictures: dict[str, _Known] = {}
+    for _, path, folder in reversed(manifests):
+        if len(pictures) >= MOST_KNOWN:
+            break
+        with suppress(DocumentError, NotFound, OSError):
+            manifest = Manifest.read(path)
+            for image in manifest.images if manifest.copies == COPIES else ():
+                if MEASURES.keys() <= image.measured.keys():
+                    pictures.setdefault(image.sha256, _Known(folder, image))
+    return pictures
+
+
+def _take_over(known: _Known, into: Path, stem: str, *, room: Callable[[int], None]) -> str | None:
+    """Put the copy and the thumbnail of `known` into the data set folder `into`; returns the name of the new file.
+
+    Returns None where they were deleted or damaged since. The new files are hard links where the file system has them, which
+    is safe because a copy is never written to; deleting one data set leaves the files of the other. Elsewhere they are copies, and
+    `room` is asked before each is written, with its bytes.
+
+    Raises:
+        GraftError: there is no room.
+        OSError: no space is left.
+    """
+    old = known.folder / "images" / known.image.file
+    new = into / "images" / f"{stem}{old.suffix}"
+    thumbnail = known.folder / "thumbnails" / f"{old.stem}.jpg"
+    try:
+        content = old.read_bytes()
+        if zlib.crc32(content) != known.image.crc32:
+            return None
+        small = thumbnail.read_bytes()
+    except OSError:
+        return None
+    if not small.endswith(b"\xff\xd9"):  # the end of a whole JPEG
+        return None
+    _place(old, new, content, room)
+    _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small, room)
+    return new.name
+
+
+def _place(old: Path, new: Path, content: bytes, room: Callable[[int], None]) -> None:
+    try:
+        os.link(old, new)
+    except OSError:
+        # Another file system, one without links, or a file with too many of them.
+        room(len(content))
+        new.write_bytes(content)

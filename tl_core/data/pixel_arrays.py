@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache, holds_array
-from tl_core.data.pace import Pace
-from tl_core.data.parallel import in_order
+from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import read_bytes, read_input
 from tl_core.disk import allocate
 from tl_core.documents.events import Event

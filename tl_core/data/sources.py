@@ -99,7 +99,10 @@ def walk(root: Path) -> list[SourceFile]:
 def _kept_pictures(root: Path) -> list[SourceFile]:
     """The copies of the pictures where `root` is a data set in a store; else none."""
     try:
-        kept = json.loads((root / "manifest.json").read_bytes())
+        # Where pictures were added later, the last of these manifests has all of them.
+        grown = (root / "versions").glob("*-manifest.json")
+        file = max(grown, key=lambda file: int(file.name.partition("-")[0]), default=root / "manifest.json")
+        kept = json.loads(file.read_bytes())
         classes, images = kept["classes"], kept["images"]
         split = any(image.get("split") for image in images)
         return [

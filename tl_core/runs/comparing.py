@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.joined import Joined, alike
+from tl_core.data.split import Joined, alike
 from tl_core.disk import read_once
 from tl_core.documents.base import Record
 from tl_core.documents.judgements import ComparedRun, Comparison

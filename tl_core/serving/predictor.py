@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tl_core.data.formats import EXTENSIONS
-from tl_core.data.pace import Pace
-from tl_core.data.parallel import in_order
+from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import read_input
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event

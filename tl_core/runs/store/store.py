@@ -164,7 +164,7 @@ class Workspace:
         if not self.exists:
             return
         with ExitStack() as held:
-            for job in (*self.races(), *self.runs(), *self.tasks(), *self.datasets()):
+            for job in (*self.races(), *self.runs(), *self.tasks(), *self.datasets(), *self.unreadable()):
                 held.enter_context(job.idle())
             origins = [origin for dataset in self.datasets() for origin in dataset.origins()]
             vanish(self.path, self.path.with_name(f".deleted-{new_id()}"))

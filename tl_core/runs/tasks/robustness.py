@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.data.pace import Pace
-from tl_core.data.parallel import in_order
+from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, Notice, StageStarted

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tl_core.data.parallel import in_order
+from tl_core.data.pace import in_order
 from tl_core.documents.options import Level
 from tl_core.documents.spec import Precision
 from tl_core.errors import DeviceError

@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from tl_core.data.parallel import in_order
+from tl_core.data.pace import in_order
 
 
 def test_results_come_in_order_whoever_is_done_first() -> None:
