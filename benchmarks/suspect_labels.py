@@ -23,7 +23,7 @@ from benchmarks.frozen_sets import DOCUMENT, HEAD, KEEP, cross_validated, frozen
 from benchmarks.sections import put
 from tl_core.evaluation.metrics import probabilities
 from tl_core.evaluation.suspects import suspect_labels
-from tl_core.training.head.calibration import temperature
+from tl_core.training.head.temperature import temperature
 
 FILTERS = (
     "low_self_confidence",

@@ -25,7 +25,7 @@ from benchmarks.frozen_sets import KEEP, FrozenSet, frozen_set  # noqa: E402
 from benchmarks.honesty import DOCUMENT, HEAD  # noqa: E402
 from benchmarks.sections import put  # noqa: E402
 from tl_core.documents.judgements import SIGNIFICANT  # noqa: E402
-from tl_core.evaluation import slices  # noqa: E402
+from tl_core.evaluation import slice_search  # noqa: E402
 from tl_core.evaluation.intervals import wilson_interval  # noqa: E402
 from tl_core.evaluation.slice_kinds import Candidate, Pictures, distances_to_middles  # noqa: E402
 
@@ -70,7 +70,7 @@ def by_chance(found: FrozenSet, tries: int) -> int:
     findings = 0
     for draw in range(DRAWS):
         pictures, truth, _, _ = drawn(found, OF_CHANCE, draw)
-        looked_at = slices.comparable(pictures, truth)
+        looked_at = slice_search.comparable(pictures, truth)
         for seed in range(tries // DRAWS):
             rng = np.random.default_rng(1000 * draw + seed)
             rate = rng.uniform(0.05, 0.4, int(truth.max()) + 1)
@@ -94,7 +94,7 @@ def planted(found: FrozenSet, count: int, seed: int) -> dict[tuple[str, int], bo
         "look-alikes of a picture": near >= np.quantile(near, 1 - PLANTED),
         "a cluster": clusters == rng.integers(CLUSTERS),
     }
-    looked_at = slices.comparable(pictures, truth)
+    looked_at = slice_search.comparable(pictures, truth)
     told = {}
     for what, where in failing.items():
         for times in TIMES:
@@ -107,7 +107,7 @@ def planted(found: FrozenSet, count: int, seed: int) -> dict[tuple[str, int], bo
 def _found(
     looked_at: list[Candidate], pictures: Pictures, wrong: NDArray[np.bool_], truth: NDArray[np.int64]
 ) -> list[Candidate]:
-    values = slices.corrected_p_values(looked_at, pictures, wrong, truth)
+    values = slice_search.corrected_p_values(looked_at, pictures, wrong, truth)
     return [
         one
         for one, value in zip(looked_at, values, strict=True)
@@ -122,10 +122,10 @@ def main() -> None:
     parser.add_argument(
         "--planted", type=int, default=50, help="data sets with planted failures, of each set and count"
     )
-    parser.add_argument("--permutations", type=int, default=slices.PERMUTATIONS)
+    parser.add_argument("--permutations", type=int, default=slice_search.PERMUTATIONS)
     parser.add_argument("--keep", type=Path, default=KEEP)
     options = parser.parse_args()
-    slices.PERMUTATIONS = options.permutations
+    slice_search.PERMUTATIONS = options.permutations
     sets = [frozen_set(data, keep=options.keep) for data in options.data]
     each = options.tries // len(sets)
     lines, findings = ["| set | data sets | with a finding |", "| --- | --- | --- |"], 0

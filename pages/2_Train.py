@@ -7,7 +7,7 @@ from tl_core.errors import GraftError
 from tl_core.runs.start import jobs
 from ui import actions, runview, workspace
 from ui.places import TRAIN
-from ui.train_page import backbones, form, race_form, race_view, rank, startline
+from ui.train_page import backbones, form, race_form, race_view, rank_panel, startline
 from ui.words import plain
 
 with workspace.page(TRAIN) as here:
@@ -33,7 +33,7 @@ with workspace.page(TRAIN) as here:
         race_form.start(here, dataset)
     parts = form.pictures(here, dataset, manifest)
     network, weights = backbones.choice(here)
-    rank.show(here, dataset)
+    rank_panel.show(here, dataset)
     proposal = form.strategy(here, dataset, network, weights, manifest, parts["train"])
     with start:
         untrainable = problem(manifest)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from ui import bundle_download, runview, why, workspace
 from ui.compare_page import choosing
-from ui.evaluate_page import moved, results, robustness, slices, story_dialog, sureness
+from ui.evaluate_page import moved, results, robustness_panel, slices_panel, story_dialog, sureness
 from ui.places import EVALUATE, PREDICT, PRESENT
 
 with workspace.page(EVALUATE) as here:
@@ -22,9 +22,9 @@ with workspace.page(EVALUATE) as here:
     results.matrix(result, why.of_answer)
     results.per_class(result)
     results.worst(result, why.of_answer)
-    slices.show(here, result)
+    slices_panel.show(here, result)
     sureness.show(result)
-    robustness.show(here, result)
+    robustness_panel.show(here, result)
     moved.show(result)
     bundle_download.take_home(run)
     why.show(here, run)

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from ui import workspace
-from ui.ideas_page import feature_maps, ideas
+from ui.ideas_page import feature_maps_panel, ideas
 from ui.places import IDEAS, TRAIN, succeeded
-from ui.train_page import form, rank
+from ui.train_page import form, rank_panel
 
 with workspace.page(IDEAS) as here:
     network = ideas.network_now()
@@ -13,10 +13,10 @@ with workspace.page(IDEAS) as here:
     manifest = dataset.manifest() if dataset else None
     ideas.layers()
     if dataset and manifest:
-        feature_maps.show(here, dataset, manifest, network)
+        feature_maps_panel.show(here, dataset, manifest, network)
     ideas.ways(network, len(manifest.classes) if manifest else 10)
     train_images = form.parts(dataset, manifest)["train"] if dataset and manifest else None
-    ideas.rule(train_images, rank.similar(here, network.name))
+    ideas.rule(train_images, rank_panel.similar(here, network.name))
     ideas.numbers(here)
     if st.button("Back to Train", icon=TRAIN.icon, key="back"):
         here.go(TRAIN)

@@ -48,9 +48,9 @@ OPTIONS = {
 OURS = {
     ("ui/ideas_page/ideas.py", "name"): "a name of our own",
     ("ui/ideas_page/ideas.py", "strategy.name"): "a row of the table",
-    ("ui/train_page/preview.py", "name"): "a level of augmentation",
+    ("ui/train_page/preview_panel.py", "name"): "a level of augmentation",
     ("ui/train_page/advanced.py", "own"): "a value of the recipe",
-    ("ui/evaluate_page/robustness.py", "names"): "headings of corruptions",
+    ("ui/evaluate_page/robustness_panel.py", "names"): "headings of corruptions",
     ("ui/workspace.py", "place.name"): "a page",
     ("ui/data_page/dataset.py", "classes"): "a number with its noun",
 }

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import SIZE
 from tests.conftest import PictureFolder
 from tl_core.cli import main
-from tl_core.cli.tasks import suggested
+from tl_core.cli.asked import suggested
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store

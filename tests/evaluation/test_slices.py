@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tl_core.documents.judgements import SIGNIFICANT
 from tl_core.documents.manifest import ImageEntry
 from tl_core.documents.report import ImageAnswer
-from tl_core.evaluation import slices
+from tl_core.evaluation import slice_search
 from tl_core.evaluation.slice_kinds import KINDS, Candidate, Members, Pictures, distances_to_middles
-from tl_core.evaluation.slices import comparable, corrected_p_values, failing
+from tl_core.evaluation.slice_search import comparable, corrected_p_values, failing
 
 CLASSES = ("cat", "dog", "fox")
 COUNT = 240
@@ -73,7 +73,7 @@ def _answers(wrong: NDArray[np.bool_], truth: Sequence[int] | None = None) -> li
 
 @pytest.fixture(autouse=True)
 def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "PERMUTATIONS", 499)
+    monkeypatch.setattr(slice_search, "PERMUTATIONS", 499)
 
 
 @pytest.mark.parametrize("kind", KINDS)

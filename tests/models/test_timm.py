@@ -24,8 +24,8 @@ from tl_core.models.build import Backbone, build
 from tl_core.models.families.family import Family
 from tl_core.models.families.timm import LISTED
 from tl_core.models.libraries import library_network
-from tl_core.models.metadata.describe import describe, describe_network, find_layout
 from tl_core.models.metadata.rows import trained_on
+from tl_core.models.metadata.timm_network import describe, describe_network, find_layout
 from tl_core.models.registry import Network, network, networks
 
 TOKENS, ROPE, CONVNEXT, MOBILENET = (
@@ -226,7 +226,7 @@ def test_a_network_larger_than_the_operator_allows_is_refused_before_it_is_built
     def built(*given: object) -> None:
         raise AssertionError("it has taken memory")
 
-    monkeypatch.setattr("tl_core.models.metadata.describe.find_layout", built)
+    monkeypatch.setattr("tl_core.models.metadata.timm_network.find_layout", built)
     with pytest.raises(ModelError, match=r"has 6,\d{3} million parameters, and a network .* may have 1,000\."):
         describe("vit_7b_patch16_dinov3")
     monkeypatch.setenv("GRAFT_PRESET", "space")

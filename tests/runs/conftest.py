@@ -26,7 +26,7 @@ from tests.training.helpers import finish
 from tl_core import hardware
 from tl_core.models.build import build
 from tl_core.models.graphs.export import exported_backbone
-from tl_core.models.metadata.describe import describe_network
+from tl_core.models.metadata.timm_network import describe_network
 from tl_core.models.registry import network
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import Executor, chosen

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from tl_core.cli import (
+    asked,
     bundles,
     check,
     compare,
@@ -23,7 +24,6 @@ from tl_core.cli import (
     lists,
     service,
     show,
-    tasks,
     tell,
     weights,
 )
@@ -48,16 +48,16 @@ for command in (
     racing.race,
     going_on.resume,
     going_on.train_on,
-    tasks.find_rate,
-    tasks.describe,
-    tasks.rank,
+    asked.find_rate,
+    asked.describe,
+    asked.rank,
     bundles.evaluate,
     bundles.robustness,
     bundles.predict,
     explain.explain,
     bundles.threshold,
     compare.compare,
-    tasks.slices,
+    asked.slices,
     bundles.export,
     tell.story,
     service.app,

@@ -108,7 +108,7 @@ def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
             try:
                 backbone = network(name)
             except UnknownName:
-                from tl_core.models.metadata.describe import describe_network
+                from tl_core.models.metadata.timm_network import describe_network
 
                 backbone = bars.run(describe_network(name))
             found[name, backbone.weights_row(weights or None).name] = backbone

@@ -1,6 +1,6 @@
 """The tables of families and of networks: the rows of backbones.json, and networks that were added by name in this store.
 
-`tl_core.models.metadata.rows` makes backbones.json from the libraries' metadata; `tl_core.models.metadata.describe` makes the
+`tl_core.models.metadata.rows` makes backbones.json from the libraries' metadata; `tl_core.models.metadata.timm_network` makes the
 row of a network of timm that is added by name. Imports no torch.
 """
 

@@ -41,8 +41,8 @@ def judge(
         ValueError: shapes do not fit, or a head would lack a class.
     """
     from tl_core.evaluation.metrics import probabilities
-    from tl_core.training.head.calibration import temperature
     from tl_core.training.head.fitted import fit_cross_validated
+    from tl_core.training.head.temperature import temperature
 
     yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
     found = yield from fit_cross_validated(features, labels, folds, classes=classes)

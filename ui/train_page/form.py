@@ -24,7 +24,7 @@ from tl_core.training.strategies.strategies import AUTO, learning_parameters, le
 from ui import drawing
 from ui.listing import scrolled
 from ui.places import IDEAS, Here, succeeded
-from ui.train_page import advanced, backbones, cards, find_rate, in_python, preview, rank, startline
+from ui.train_page import advanced, backbones, cards, find_rate_panel, in_python, preview_panel, rank_panel, startline
 from ui.train_page.advanced import Case
 from ui.train_page.proposal import Proposal
 from ui.words import SPLIT_WORDS, count, distinct, plain, plural
@@ -63,7 +63,7 @@ def strategy(
     device = expected_device(advanced.set_value("device") or "auto")
     proposed = default_strategy(device, train_images)
     name = cards.chosen_name(proposed.name)
-    advice = auto_says(train_images, rank.answer(here), network)
+    advice = auto_says(train_images, rank_panel.answer(here), network)
     taken = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if taken.takes_steps else advanced.set_value("solver") or "logistic"
     known = conditions(
@@ -87,10 +87,10 @@ def strategy(
             backbones.weights_choice(network)
         if "Rates" in places:
             with places["Rates"]:
-                find_rate.show(here, proposal)
+                find_rate_panel.show(here, proposal)
         if "Augmentation" in places:
             with places["Augmentation"]:
-                preview.show(here, dataset, manifest, proposal.setup.spec.recipe.augmentation)
+                preview_panel.show(here, dataset, manifest, proposal.setup.spec.recipe.augmentation)
     return proposal
 
 

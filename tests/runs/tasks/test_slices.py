@@ -13,7 +13,7 @@ from tests.runs.tasks.conftest import CarryOut
 from tests.training.helpers import finish
 from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import NotFound
-from tl_core.evaluation import slices
+from tl_core.evaluation import slice_search
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
@@ -24,7 +24,7 @@ from tl_core.runs.train_job import train_job
 
 @pytest.fixture(autouse=True)
 def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "PERMUTATIONS", 499)
+    monkeypatch.setattr(slice_search, "PERMUTATIONS", 499)
 
 
 def test_wrong_answers_to_the_darkest_pictures_are_found_in_those_of_cross_validation(

@@ -15,8 +15,8 @@ from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
-from tl_core.training.head.calibration import calibrated_loss
 from tl_core.training.head.fitted import Head, fit_logistic
+from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.strategies.strategies import Strategy, strategy

@@ -14,8 +14,8 @@ from tests.training.tower import inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.training.head.calibration import calibrated_loss
 from tl_core.training.head.fitted import class_weights, fit_logistic
+from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.regularisation.mixing import mix

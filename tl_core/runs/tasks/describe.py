@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from tl_core.documents.events import Event
 from tl_core.documents.tasks import DescribeSpec
-from tl_core.models.metadata.describe import describe_network
+from tl_core.models.metadata.timm_network import describe_network
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
 

@@ -16,7 +16,7 @@ from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import GraftError
 from tl_core.evaluation.metrics import answers
 from tl_core.evaluation.slice_kinds import Pictures, distances_to_middles
-from tl_core.evaluation.slices import failing
+from tl_core.evaluation.slice_search import failing
 from tl_core.runs.store.folders import RunFolder, TaskFolder
 from tl_core.runs.tasks.subject import run_of
 from tl_core.runs.train.plan import Plan

@@ -67,7 +67,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
     from tl_core.statements import Source
-    from tl_core.training.head.calibration import significant_temperature, temperature
+    from tl_core.training.head.temperature import significant_temperature, temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
     val = plan.rows("val")

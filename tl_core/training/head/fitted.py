@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tl_core.documents.events import Event, RegularisationTried
-from tl_core.training.head.calibration import accuracy_and_loss, significant_temperature
 from tl_core.training.head.solver import Features, Rotated, Taken, fit_heads, no_heads
+from tl_core.training.head.temperature import accuracy_and_loss, significant_temperature
 
 PATH: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-9, 3))
 """Values of C, the inverse strength of the penalty, in the order in which they are tried."""

@@ -18,7 +18,7 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import Precision, TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
-from tl_core.training.head.calibration import calibrated_loss
+from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.inputs import PART_BYTES, Inputs, autocast, give_memory_back
 from tl_core.training.part_sizes import PartSize, in_parts
 from tl_core.training.regularisation.averaging import Average
