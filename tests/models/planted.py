@@ -11,7 +11,6 @@ from torch import nn
 
 from tests.models import table
 from tl_core.models.build import Backbone, build
-from tl_core.models.libraries import library_network
 from tl_core.models.registry import Network
 from tl_core.models.weights.obtain import find
 
@@ -49,12 +48,7 @@ class Planted:
 
 def shallow(row: Network, size: int, *, repeats: int = 1) -> Backbone:
     """`row` for pictures of `size` pixels and `CLASSES` classes; of blocks that are alike only the first `repeats` work."""
-    torch.manual_seed(1)
-    module = library_network(row.builder, row.layout, size)
-    table.skip_repeated(module, repeats)
-    backbone = Backbone(row, module, row.weights_row())
-    backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
-    return _quick_statistics(backbone)
+    return _quick_statistics(table.make_shallow(row, size=size, classes=CLASSES, repeats=repeats))
 
 
 def packaged(row: Network) -> Backbone:

@@ -66,14 +66,15 @@ class _Passing(nn.Module):
         return x
 
 
-def make_shallow(row: Network, *, repeats: int = 1, later: int | None = None) -> Backbone:
+def make_shallow(
+    row: Network, *, size: int | None = None, classes: int = CLASSES, repeats: int = 1, later: int | None = None
+) -> Backbone:
     """As `make`, but with only some of the blocks that are alike (see `skip_repeated`): a graph of the same operations is written several times faster."""
-    size = small_size(row)
     torch.manual_seed(1)
-    module = library_network(row.builder, row.layout, size)
+    module = library_network(row.builder, row.layout, size or small_size(row))
     skip_repeated(module, repeats, later=later)
     backbone = Backbone(row, module, row.weights_row())
-    backbone.set_head(nn.Linear(row.embedding_size, CLASSES))
+    backbone.set_head(nn.Linear(row.embedding_size, classes))
     return backbone.eval()
 
 
