@@ -201,17 +201,16 @@ def test_an_unusual_picture_is_read_within_the_limits(pool: Pool, make: Callable
 @pytest.mark.parametrize(
     "name",
     [
-        "JPEG with 5 MB of fill bytes",
+        "PNG with 3,000 profiles of a megabyte",
         "JPEG of 110 million pixels in several scans",
         "GIF with a million comments",
         "WebP with 100,000 frames",
         "TIFF with a tile of 8192 x 8192 behind 64 x 64",
-        "HEIC with a grid of 961 times the same tile",
         "HEIC with 900 notes made of the same megabyte",
     ],
 )
 def test_a_file_that_costs_far_more_than_a_picture_is_refused(pool: Pool, name: str) -> None:
-    """The others of `HOSTILE`, and what six of each cost: `tests/soak/costs.py`."""
+    """Those that exceed a limit on every machine. The others of `HOSTILE`, and what six of each cost: `tests/soak/costs.py`."""
     assert refusal(pool, HOSTILE[name].make(random.Random(7))).message.startswith("The picture ")
     assert copy(pool, GOOD).width == 64
 
