@@ -53,7 +53,7 @@ def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
     from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.store.store import Store
-    from tl_core.runs.train.estimating import estimated_with
+    from tl_core.runs.train.resolve import estimated_with
     from tl_core.training.strategies.advice import default_strategy
     from tl_core.training.strategies.setup import Setup
 

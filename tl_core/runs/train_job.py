@@ -66,8 +66,7 @@ def _say_what_has_no_effect(setup: Setup) -> Generator[Event, None, None]:
 def _say_what_it_takes(plan: Plan, *, done: int) -> Generator[Event, None, None]:
     """How long it should take after `done` epochs; where memory will not do for it, that too, and what would fit."""
     from tl_core.hardware import available_mb
-    from tl_core.runs.train.estimating import estimated
-    from tl_core.runs.train.resolve import after
+    from tl_core.runs.train.resolve import after, estimated
     from tl_core.training.speed.estimate import memory_warning
     from tl_core.training.strategies.setup import Setup
 

@@ -109,7 +109,7 @@ def test_whatever_happens_when_a_card_is_tried_is_said_and_it_is_tried_again_aft
 
 def test_a_card_whose_memory_others_have_counts_as_one_of_its_generation_and_is_tried_again(machine: Machine) -> None:
     package = machine({"GPU-1": {**L4, "full": True}})
-    assert devices.computes("cuda", 32).precision == "bfloat16"
+    assert devices.precision_of("cuda") == "bfloat16"
     forget()
     devices.detect_device()
     assert len(imported(package)) == 2
@@ -125,7 +125,7 @@ def test_a_store_that_cannot_be_written_to_keeps_no_answer(machine: Machine, sto
 def test_of_mixed_cards_those_that_work_are_used(machine: Machine) -> None:
     machine({"GPU-1": P100, "GPU-2": L4})
     assert [card.uuid for card in devices.working_cards()] == ["GPU-2"]
-    assert devices.computes("cuda", 32).precision == "bfloat16"
+    assert devices.precision_of("cuda") == "bfloat16"
     assert devices.unusable_gpu() is None
 
 
@@ -139,7 +139,7 @@ def test_what_is_expected_of_mixed_cards_is_that_of_the_card_that_a_job_would_ta
     (store / "queue" / "cuda").mkdir(parents=True)
 
     def expected() -> tuple[str, str, float | None]:
-        return devices.machine_of("cuda"), devices.computes("cuda", 32).precision, devices.room_mb("cuda")
+        return devices.machine_of("cuda"), devices.precision_of("cuda"), devices.room_mb("cuda")
 
     assert devices.cards_differ()
     assert expected() == ("cuda: Card-2", "bfloat16", 20_000.0)
@@ -176,4 +176,4 @@ def test_a_gpu_computes_in_the_fastest_precision_that_it_has_in_hardware(
 ) -> None:
     card = Card.model_validate({"uuid": "GPU-1", "capability": capability, "precisions": works})
     monkeypatch.setattr(devices, "working_cards", lambda: (card,))
-    assert devices.computes("cuda", 32).precision == precision
+    assert devices.precision_of("cuda") == precision

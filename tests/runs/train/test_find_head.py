@@ -23,17 +23,14 @@ FEATURES, LABELS = FEATURES[:300].astype(np.float32), LABELS[:300].astype(np.int
 SPLITS = np.array(["train", "train", "train", "val", "test"])[np.arange(300) // 10 % 5]
 
 
-@pytest.fixture(autouse=True)
-def known_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_features(*arguments: object) -> Generator[Event, None, np.ndarray]:
-        return FEATURES
-        yield
-
-    monkeypatch.setattr(find_head, "run_features", run_features)
+def _features(pixels: object) -> Generator[Event, None, np.ndarray]:
+    return FEATURES
+    yield
 
 
 def _plan(name: str = "feature_extraction", groups: np.ndarray | None = None, own_splits: bool = False) -> Any:
     return SimpleNamespace(
+        features=_features,
         spec=SimpleNamespace(solver="logistic", device="cpu", recipe=Recipe()),
         strategy=strategy(name),
         manifest=SimpleNamespace(own_splits=own_splits),

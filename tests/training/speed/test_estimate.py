@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_said_with_what_would() -> None:
 def test_a_heavy_backbone_is_answered_with_the_default_one() -> None:
     heavy = network("vit_b_16")
     found = said(heavy, strategy("full_fine_tuning"), images=600)
-    words = [one.words for one in found.lighter]
+    words = list(found.lighter)
     assert any("efficientnet_lite0" in one for one in words)
     assert not any("image size" in one for one in words), "it takes one size only"
 

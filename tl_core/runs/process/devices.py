@@ -37,8 +37,6 @@ _AT_ONCE = 4
 """Cards that are tried at the same time; each process takes one or two gigabytes of memory."""
 _FAILED_FOR = 3600.0
 """Seconds after which a card that did not work is tried again: its driver may have been starting."""
-_CPU_AT_ONCE = 16
-"""Images that go through a network together on a processor."""
 _PROCESSOR = "processor.json"
 """File of the store that says how fast the processor is."""
 _WHEELS = "https://download.pytorch.org/whl/cu126"
@@ -47,21 +45,10 @@ _OLDEST_CARD = (7, 5)
 """Compute capability of the oldest cards that PyTorch for CUDA 13 runs on."""
 
 
-class Computes(NamedTuple):
-    """The fields of a run's spec that follow from its device."""
-
-    precision: Precision
-    micro_batch: int
-
-
-def computes(device: RealDevice, batch_size: int) -> Computes:
-    """How `device` computes batches of `batch_size` images here, on the card of `expected_card`.
-
-    A GPU takes the whole batch at once, or as much of it as training finds to fit. On a processor, which tells of too little memory too
-    late, half of the usual batch takes half the memory.
-    """
+def precision_of(device: RealDevice) -> Precision:
+    """The precision in which `device` trains here, on the card of `expected_card`."""
     card = expected_card() if device == "cuda" else None
-    return Computes(card.fastest if card else "float32", _CPU_AT_ONCE if device == "cpu" else batch_size)
+    return card.fastest if card else "float32"
 
 
 def detect_device() -> RealDevice:

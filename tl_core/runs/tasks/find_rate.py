@@ -23,7 +23,6 @@ from tl_core.runs.store.folders import RunFolder, TaskFolder
 from tl_core.runs.train.fine_tune import built, prepared
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train.resolve import prepare
-from tl_core.runs.train.run_features import run_features
 from tl_core.training.head.fitted import class_weights
 from tl_core.training.loop.head_alone import HeadAlone
 from tl_core.training.loop.steps import Running, Trainer
@@ -68,7 +67,7 @@ def answer(task: TaskFolder) -> Generator[Event, None, RateCurve]:
         frozen, inputs = yield from prepared(plan, backbone, pixels)
     else:
         yield StageStarted(stage="features", title="Looking at every picture once")
-        features = yield from run_features(plan, pixels)
+        features = yield from plan.features(pixels)
         alone = HeadAlone(plan.network, features, train, classes=len(plan.classes), device=plan.spec.device)
         backbone, frozen, inputs = alone.backbone, 0, alone.inputs
     spec = plan.spec

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.report import ENOUGH_TEST_IMAGES
 from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.run_features import run_features
 from tl_core.training.head.folds import stratified_folds
 from tl_core.training.head.solver import IN_MEMORY, Taken
 
@@ -62,7 +61,7 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         ModelError: the backbone gives values that are not finite, or cannot be exported.
     """
     yield StageStarted(stage="features", title="Looking at every picture once")
-    features = yield from run_features(plan, pixels)
+    features = yield from plan.features(pixels)
     folds = None
     if plan.spec.solver == "logistic" and not plan.strategy.takes_steps and features.nbytes <= IN_MEMORY:
         learned, test = plan.rows("train", "val"), plan.rows("test")

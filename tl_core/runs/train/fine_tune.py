@@ -23,7 +23,6 @@ from tl_core.runs.store.folders import StartState
 from tl_core.runs.train import checkpoints
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.run_features import run_features
 from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import pretrained
 from tl_core.training.loop.fit import Reached, fit, set_fitted_head
@@ -131,7 +130,7 @@ def _prepared_again(
         return frozen, (yield from _inputs(plan, backbone, pixels, frozen))
     yield from _exported(plan)
     yield StageStarted(stage="features", title="Looking at every picture once")
-    features = yield from run_features(plan, pixels)
+    features = yield from plan.features(pixels)
     return frozen, Inputs.of_activations(features, device=torch_device(plan.spec.device))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import cached_property
 
 import numpy as np
@@ -9,13 +10,14 @@ from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
 from tl_core.data.split import as_recorded, assign, group_keys, recorded, without_headline
+from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest, Split, SplitRecord
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import NotFound
 from tl_core.models.registry import Network, WeightsRow
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.training.frozen.features import features_key
+from tl_core.training.frozen.features import features_before, features_key, frozen_features
 from tl_core.training.strategies.setup import Setup
 from tl_core.training.strategies.strategies import Strategy
 
@@ -98,3 +100,14 @@ class Plan:
     def key(self) -> str:
         """The cache key of what is computed from these pictures with this backbone."""
         return features_key(self.manifest, self.network, self.weights.name, self.spec.image_size)
+
+    def features(self, pixels: NDArray[np.uint8]) -> Generator[Event, None, NDArray[np.float32]]:
+        """Embeddings (N, D) of `pixels` (N, S, S, 3) by the frozen backbone, from the cache where it has them. Raises as `frozen_features`."""
+        weights, size = self.weights.name, self.spec.image_size
+        before = features_before(self.manifest, self.network, weights, size)
+        device, cache, key = self.spec.device, self.cache, self.key()
+        return (
+            yield from frozen_features(
+                pixels, self.network, weights, device=device, cache=cache, key=key, before=before
+            )
+        )

@@ -1,30 +1,54 @@
-"""What a run's spec leaves open until it runs: device, precision, strategy and estimate, found where the run runs."""
+"""What a run's spec leaves open until it runs, found where the run runs: device, precision, strategy, and the time and memory that it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.cache import Cache
 from tl_core.data.checks import require_trainable
-from tl_core.data.pixel_arrays import load_pixels
+from tl_core.data.pixel_arrays import load_pixels, pixels_key
 from tl_core.data.split import assign
+from tl_core.disk import read_once
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.job import Outlook
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.options import DEFAULT_NETWORK
+from tl_core.documents.spec import Expected, TrainSpec
+from tl_core.documents.tasks import FindRateSpec, RankSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
-from tl_core.runs.process.devices import RealDevice, computes, expected_device, machine_of, resolve_device, unusable_gpu
+from tl_core.models.graphs.export import backbone_key
+from tl_core.models.registry import network
+from tl_core.runs.process.devices import (
+    RealDevice,
+    expected_device,
+    machine_of,
+    precision_of,
+    resolve_device,
+    slowness,
+    unusable_gpu,
+)
 from tl_core.runs.process.executor import works_here
 from tl_core.runs.process.watch import most_memory_mb
-from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.train.estimating import estimated, with_estimate
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.store import Workspace
 from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.run_features import run_features
-from tl_core.training.speed.estimate import Estimate, memory_refusal
+from tl_core.training.frozen.features import features_key
+from tl_core.training.speed.estimate import Estimate, Kept, estimate, memory_refusal
+from tl_core.training.speed.taken import MOST_RUNS, Former, factors, memory_factor
 from tl_core.training.strategies.advice import default_strategy
 from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, misfit
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, misfit, strategy
+
+_CPU_AT_ONCE = 16
+"""Images that go through a network together on a processor, which tells of too little memory too late: half of the usual batch takes half
+the memory. A GPU takes the whole batch at once, or as much of it as training finds to fit."""
 
 
 def on_device(setup: Setup, device: RealDevice) -> Setup:
@@ -33,15 +57,20 @@ def on_device(setup: Setup, device: RealDevice) -> Setup:
     What a spec says that has run on such a machine and device is kept: training may have found that another precision or micro-batch
     does not fit. So is the estimate, unless it is that of another machine.
     """
-    spec = setup.spec
-    if spec.expected is not None and spec.expected.machine == machine_of(device):
-        return setup.changed(device=device)
-    layout, computed = device in setup.network.layout.channels_last, computes(device, spec.batch_size)._asdict()
-    return setup.changed(device=device, channels_last=layout, estimated_seconds=None, expected=None, **computed)
+    setup, before = setup.changed(device=device), setup.spec.expected
+    if before is not None and before.machine == machine_of(device):
+        return setup
+    return setup.changed(
+        precision=precision_of(device),
+        micro_batch=_CPU_AT_ONCE if device == "cpu" else setup.spec.batch_size,
+        channels_last=device in setup.network.layout.channels_last,
+        estimated_seconds=None,
+        expected=None,
+    )
 
 
 def settled(setup: Setup, dataset: DatasetFolder, *, device: RealDevice | None = None) -> Setup:
-    """`setup` as it runs on this machine: its device and how that computes, and what `default` stands for.
+    """`setup` as it runs on this machine: its device and how that precision_of, and what `default` stands for.
 
     `device`: the one to expect where the run will run on another machine. `auto` stays, for only the pictures decide it (`resolve`).
 
@@ -62,6 +91,45 @@ def settled(setup: Setup, dataset: DatasetFolder, *, device: RealDevice | None =
     if problem:
         raise SpecError(problem)
     return setup
+
+
+def estimated(setup: Setup, dataset: DatasetFolder, *, prepared: bool = False) -> Estimate:
+    """Seconds and memory for the run of `setup`, which is settled and not `auto`, on `dataset`.
+
+    What the cache holds already takes no time, as far as jobs of this workspace have computed it: how long a run takes must
+    not tell that somebody else has the same pictures. `prepared`: this run has prepared its pictures.
+
+    Time and memory are scaled by what the latest runs of this workspace took on the same machine and device; without any, time by how
+    fast the device was when it was timed.
+    """
+    manifest, device = dataset.manifest(), expected_device(setup.spec.device)
+    workspace, kind = Workspace(dataset.workspace_folder), (setup.spec.backbone, setup.spec.strategy)
+    kept = _kept(setup, dataset, workspace.store.cache)
+    former = list(islice(_former_runs(workspace, machine_of(device)), MOST_RUNS))
+    return estimate(
+        setup,
+        images=len(manifest.images),
+        classes=len(manifest.classes),
+        kept=replace(kept, pixels=prepared or kept.pixels),
+        factors=factors(former, kind, device=device, processor=slowness("cpu"), gpu=slowness(device)),
+        memory_factor=memory_factor(former, kind),
+    )
+
+
+def with_estimate(setup: Setup, dataset: DatasetFolder) -> Setup:
+    """`setup`, which is settled, with what the run is expected to take on this machine, unless that is known, or the strategy open."""
+    if setup.spec.expected is not None or setup.row is None:
+        return setup
+    found = estimated(setup, dataset)
+    seconds = {stage: round(taken, 3) for stage, taken in found.stages.items()}
+    here = machine_of(expected_device(setup.spec.device))
+    expected = Expected(machine=here, seconds=seconds, memory_mb=round(found.table_mb, 1))
+    return setup.changed(estimated_seconds=(round(found.low, 1), round(found.high, 1)), expected=expected)
+
+
+def estimated_with(setup: Setup, name: str, dataset: DatasetFolder) -> Estimate:
+    """The same for the strategy called `name` with its own settings, in place of that of `setup`."""
+    return estimated(setup.changed(changes={}, solver="logistic").trained_as(name), dataset)
 
 
 def expected(setup: Setup, dataset: DatasetFolder) -> tuple[Setup, Estimate | None]:
@@ -152,7 +220,7 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
     train = plan.rows("train")
     similar: bool | None = None
     if needs_similarity(len(train)):
-        features = yield from run_features(plan, pixels)
+        features = yield from plan.features(pixels)
         found = transferability(features[train], plan.labels[train], plan.spec.seed)
         yield Notice(message=found.said(plan.network.name))
         similar = found.similar
@@ -160,3 +228,71 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
     chosen = advice.strategy or HEAD_ONLY
     plan.take(with_estimate(plan.setup.trained_as(chosen, reason=advice.reason), plan.dataset))
     yield Notice(message=f"The strategy is {plan.strategy.title!r} ({chosen}). {advice.reason}")
+
+
+def _former_runs(workspace: Workspace, here: str) -> Iterator[Former]:
+    """Runs of `workspace` that succeeded on the machine and device `here`, the latest first."""
+    for run in workspace.runs():
+        with suppress(OSError):
+            former = _former(run.status_file)
+            if former and former[0] == here:
+                yield former[1]
+
+
+@read_once(1024)
+def _former(status_file: Path) -> tuple[str, Former] | None:
+    """Machine of the run of that status, and what it was expected to take and took; None where it has not succeeded, or that was not noted."""
+    with suppress(GraftError):
+        folder = RunFolder(status_file.parent)
+        status, spec = folder.status(), folder.spec()
+        # One that was stopped and went on has done some of its work twice.
+        if status.state == "succeeded" and spec.expected and not status.resumed:
+            taken = dict(status.seconds)
+            if spec.recipe.patience and strategy(spec.strategy).takes_steps:
+                # It may have stopped before the epochs that were expected.
+                taken.pop("training", None)
+            # On a GPU, what was expected is the GPU's own memory, and what was noted is that of the worker.
+            peak = status.peak_memory_mb if spec.device == "cpu" else None
+            memory = peak / spec.expected.memory_mb if peak else None
+            former = Former((spec.backbone, spec.strategy), spec.expected.seconds, taken, memory)
+            return spec.expected.machine, former
+    return None
+
+
+def _kept(setup: Setup, dataset: DatasetFolder, cache: Cache) -> Kept:
+    """Which of the run's inputs the cache holds, and jobs of this workspace have computed."""
+    size, manifest = setup.spec.image_size, dataset.manifest()
+    wanted = (setup.network.name, setup.weights.name, size)
+    # A version of a data set takes its rows from those of the versions before it.
+    manifests = [manifest, *(before for before, _ in manifest.ancestors())]
+    scaled = partial(pixels_key, size=size, interpolation=setup.weights.interpolation)
+    embedded = partial(features_key, network=setup.network, weights=setup.weights.name, size=size)
+    used = set(_used(Workspace(dataset.workspace_folder), dataset))
+    return Kept(
+        pixels=size in {side for *_, side in used} and any(cache.get("pixels", scaled(one)) for one in manifests),
+        features=wanted in used and any(cache.get("features", embedded(one)) for one in manifests),
+        # A backbone is made of public weights alone, so it is no secret whether it was exported.
+        backbone=cache.get("backbones", backbone_key(setup.network, setup.weights.name, size)) is not None,
+    )
+
+
+def _used(workspace: Workspace, dataset: DatasetFolder) -> Iterator[tuple[str, str, int]]:
+    """Backbone, weights and image size with which jobs of `workspace` that succeeded have looked at the pictures of `dataset`."""
+    if dataset.manifest().grouped:
+        yield _default(DEFAULT_NETWORK)
+    for job in (*workspace.runs(), *workspace.tasks()):
+        with suppress(GraftError):
+            spec = job.spec()
+            spec = spec.train if isinstance(spec, FindRateSpec) else spec
+            if getattr(spec, "dataset", None) != dataset.id or job.status().state != "succeeded":
+                continue
+            if isinstance(spec, TrainSpec):
+                yield spec.backbone, spec.weights, spec.image_size
+            elif isinstance(spec, RankSpec):
+                yield from map(_default, spec.backbones)
+
+
+def _default(backbone: str) -> tuple[str, str, int]:
+    """The same with the default weights of `backbone`. Raises UnknownName."""
+    weights = network(backbone).weights_row()
+    return backbone, weights.name, weights.input_size

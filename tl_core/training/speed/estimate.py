@@ -90,15 +90,6 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Lighter:
-    """Another choice that takes less memory."""
-
-    words: str
-    """The choice, as the end of a sentence that begins "It would fit with "."""
-    memory_mb: float
-
-
-@dataclass(frozen=True)
 class Estimate:
     """A range of seconds for the whole run, and its peak memory."""
 
@@ -106,8 +97,8 @@ class Estimate:
     high: float
     memory_mb: float = 0.0
     """Peak memory of the worker, or of the GPU that it trains on."""
-    lighter: tuple[Lighter, ...] = ()
-    """Choices that take less memory, the smallest change first."""
+    lighter: Mapping[str, float] = field(default_factory=dict)
+    """Megabytes of choices that take less memory, the smallest change first, by words that end a sentence which begins "It would fit with "."""
     stages: Mapping[str, float] = field(default_factory=dict)
     """Seconds by stage, named as in `Status.seconds`, with all epochs and before they are scaled."""
     table_mb: float = 0.0
@@ -165,7 +156,7 @@ def estimate(
         low=seconds * LOW,
         high=seconds * HIGH,
         memory_mb=memory(at_once) * memory_factor,
-        lighter=tuple(Lighter(words, memory(smaller) * memory_factor) for words, smaller in _lighter(at_once)),
+        lighter={words: memory(smaller) * memory_factor for words, smaller in _lighter(at_once)},
         stages=stages,
         table_mb=memory(at_once),
     )
@@ -197,25 +188,21 @@ def memory_warning(estimate: Estimate, available_mb: float | None) -> str | None
     """A warning that names a choice that fits where `available_mb` is too little; None where it is enough or not known."""
     if available_mb is None or estimate.memory_mb <= available_mb:
         return None
-    return f"{_needs(estimate)}, and {_gigabytes(available_mb)} are free here. {_fitting(estimate, available_mb, 'free some memory, or use another machine')}"
+    free = f"{_gigabytes(available_mb)} are free here"
+    return _too_much(estimate, available_mb, free, "free some memory, or use another machine")
 
 
 def memory_refusal(estimate: Estimate, most_mb: float) -> str | None:
     """Why the run is not started where it is expected to take far more than the `most_mb` that one job may have; else None."""
     if estimate.memory_mb <= _SURELY * most_mb:
         return None
-    return f"{_needs(estimate)}, and one job may have {_gigabytes(most_mb)} here. {_fitting(estimate, most_mb, 'use another machine')}"
+    return _too_much(estimate, most_mb, f"one job may have {_gigabytes(most_mb)} here", "use another machine")
 
 
-def _needs(estimate: Estimate) -> str:
-    return f"This needs {estimate.memory} of memory"
-
-
-def _fitting(estimate: Estimate, most_mb: float, otherwise: str) -> str:
-    better = next((choice.words for choice in estimate.lighter if choice.memory_mb <= most_mb), None)
-    if better is None:
-        return f"Nothing that Graft could choose is small enough: {otherwise}."
-    return f"It would fit with {better}."
+def _too_much(estimate: Estimate, most_mb: float, most: str, otherwise: str) -> str:
+    fits = next((words for words, memory_mb in estimate.lighter.items() if memory_mb <= most_mb), None)
+    advice = f"It would fit with {fits}" if fits else f"Nothing that Graft could choose is small enough: {otherwise}"
+    return f"This needs {estimate.memory} of memory, and {most}. {advice}."
 
 
 def _stages(setup: Setup, images: int, classes: int, kept: Kept) -> dict[str, float]:
