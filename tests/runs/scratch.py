@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.app.records import calibration
 from tl_core.data.pace import Pace
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.report import Report
+from tl_core.documents.report import Calibration, Report
 from tl_core.documents.tasks import DescribeSpec, PreviewSpec, Ranking, RankSpec
 from tl_core.errors import LayoutError
+from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import answers, split_metrics
 from tl_core.runs import worker
 from tl_core.runs.race_job import race_job
@@ -164,6 +164,7 @@ def judge(run: RunFolder) -> None:
     """Leave the report of a run that was right about all of the ten test pictures and of the ten validation pictures but one."""
     truth = np.arange(10) % 2
     right = np.eye(2)[truth]
+    sure = reliability(*top_label(right, truth))
     nearly = np.vstack([right[:-1], 1 - right[-1:]])
     Report(
         classes=("a", "b"),
@@ -173,7 +174,7 @@ def judge(run: RunFolder) -> None:
         test=split_metrics(right, truth, ("a", "b")),
         val=split_metrics(nearly, truth, ("a", "b")),
         answers=answers(right, truth, truth),
-        calibration=calibration(right, truth),
+        calibration=Calibration(before=sure, after=sure),
         trainable_parameters=1,
         total_parameters=2,
     ).write(run.report_file)
