@@ -352,14 +352,19 @@ def _findings(source: Source) -> Said:
 
 
 def _failing(source: Source) -> Said:
-    if source.slices is None:
-        return
-    for one in source.slices.findings:
-        yield (
-            f"It fails more often on {_called(one, names=source.names)}",
-            f"{percent(one.accuracy)} right on {plural(one.images, 'picture')} ({interval(*one.interval)}), {percent(one.elsewhere)} on the "
-            f"others of the same classes; chance does not explain it ({plural(len(source.slices.slices), 'kind')} of pictures looked at).",
-        )
+    if source.slices:
+        for pictures in source.slices.findings:
+            yield failing(pictures, len(source.slices.slices), names=source.names)
+
+
+def failing(pictures: Slice, looked_at: int, *, names: bool) -> tuple[str, str]:
+    """Title and text of a finding among the slices that were looked at: where a run is right less often than chance explains. `names` as in `Source`."""
+    return (
+        f"It fails more often on {_called(pictures, names=names)}",
+        f"{percent(pictures.accuracy)} right on {plural(pictures.images, 'picture')} ({interval(*pictures.interval)}), "
+        f"{percent(pictures.elsewhere)} on the others of the same classes; chance does not explain it "
+        f"({plural(looked_at, 'kind')} of pictures looked at).",
+    )
 
 
 def _called(pictures: Slice, *, names: bool) -> str:
@@ -371,21 +376,23 @@ def _called(pictures: Slice, *, names: bool) -> str:
 
 
 def _corrupted(source: Source) -> Said:
-    cost = source.robustness
-    if cost is None:
-        return
-    strongest = {effect.corruption: effect.strengths[-1] for effect in cost.effects}
-    worst = enumerated(
-        [
-            f"{CORRUPTIONS[name].title} ({strongest[name].strength}: {percent(strongest[name].accuracy)} right, "
-            f"{interval(*strongest[name].interval)})"
-            for name in cost.hurt_most
-        ]
-    )
-    yield (
+    if source.robustness:
+        yield corrupted(source.robustness)
+
+
+def corrupted(cost: Robustness) -> tuple[str, str]:
+    """Title and text of what corruptions cost."""
+    strongest = ((CORRUPTIONS[name].title, cost.effect(name).strengths[-1]) for name in cost.hurt_most)
+    worst = [
+        f"{title} ({at.strength}: {percent(at.accuracy)} right, {interval(*at.interval)})" for title, at in strongest
+    ]
+    some = f" of {cost.of_images:,}, of every class its share," if cost.images < cost.of_images else ""
+    costs = f"What costs the most: {enumerated(worst)}." if worst else "No change costs more than chance explains."
+    alike = " These pictures cannot tell which of them costs more." if len(worst) > 1 else ""
+    return (
         "Changed pictures are harder" if worst else "Changed pictures",
-        f"{plural(cost.images, 'test picture')} were changed and asked about again; {percent(cost.clean.accuracy)} of them are named rightly "
-        f"as they are. {f'What costs the most: {worst}.' if worst else 'No change costs more than chance explains.'}",
+        f"{plural(cost.images, 'test picture')}{some} were changed and asked about again; {percent(cost.clean.accuracy)} "
+        f"({interval(*cost.clean.interval)}) of them are named rightly as they are. {costs}{alike}",
     )
 
 

@@ -112,7 +112,7 @@ def test_an_answer_at_other_strengths_is_not_shown_under_those_of_today(
         assert "Try changed pictures" not in _labels(open_page(EVALUATE, run=run.id))
     app = open_page(EVALUATE, run=run.id)
     assert "Try changed pictures" in _labels(app)
-    assert "hurts most" not in text(app)
+    assert "costs the most" not in text(app)
 
 
 def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: Open) -> None:
@@ -121,8 +121,8 @@ def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: O
     app = open_page(EVALUATE, run=run.id)
     assert not app.exception
     said = text(app)
-    assert "**Blur** hurts most. Blurred over 2 % of the side, 60\u202f% (50 to 65\u202f%)" in said
-    assert "60 test pictures of 900, of every class its share" in said
+    assert "What costs the most: blur (blurred over 2 % of the side: 60\u202f% right, 50 to 65\u202f%)." in said
+    assert "60 test pictures of 900, of every class its share," in said
     charts = [chart.proto.spec for chart in app.get("plotly_chart")]
     for title in ("Blur costs 30 points", "JPEG compression costs 20 points", "Noise: within chance"):
         assert sum(title in chart for chart in charts) == 1
@@ -138,12 +138,12 @@ def test_what_cannot_be_told_apart_is_named_together_and_nothing_where_chance_ex
     _, run = _trained()
     _answered(run, {"blur": (0.0, 0.1, 0.3), "noise": (0.0, 0.1, 0.28)}, ("blur", "noise"))
     said = text(open_page(EVALUATE, run=run.id))
-    assert "**Blur** and **noise** hurt most; these pictures cannot tell which of them is worse." in said
+    assert "These pictures cannot tell which of them costs more." in said
     assert "No level of augmentation has blur or noise in it" in said
     _, other = _trained()
     _answered(other, {"blur": (0.0, 0.0, 0.05)}, (), by_chance=("blur",))
     app = open_page(EVALUATE, run=other.id)
-    assert "None of these changes costs more than chance explains, on 60 test pictures" in text(app)
+    assert "No change costs more than chance explains." in text(app)
     assert not [label for label in _labels(app) if "strong augmentation" in label]
     assert "augmentation" not in text(app).lower()
 

@@ -56,11 +56,14 @@ def test_a_finding_has_its_interval_and_its_pictures_wrong_ones_first(open_page:
     app = open_page("pages/3_Evaluate.py", run=run.id)
     assert not app.exception
     said = text(app).replace("\u202f", " ")
-    assert "**42 % right** on 12 dark \\*pictures\\* (20 to 68 %), 91 % on the others" in said
+    assert (
+        "**It fails more often on dark \\*pictures\\* \\(up to 87 of 255 \\(mean grey\\)\\).** 42 % right on 12 pictures (20 to 68 %)"
+        in said
+    )
     assert "darker pictures" not in said, "mostly the same pictures"
     assert "light pictures" not in said
     assert "add more such pictures" in said
-    assert "3 kinds were looked at" in said
+    assert "(3 kinds of pictures looked at)" in said
     app.session_state[f"slice-{run.id}-0-box"] = True
     app = app.run()
     assert not app.exception
@@ -73,6 +76,6 @@ def test_what_chance_explains_is_no_finding(open_page: Open) -> None:
     _answered(run, _slice("dark pictures", 0.2, 7), _slice("light pictures", 0.9, 1))
     app = open_page("pages/3_Evaluate.py", run=run.id)
     said = text(app)
-    assert "No kind of picture fails more often than chance explains (2 kinds were looked at)." in said
-    assert "right** on 12" not in said
+    assert "No kind of picture fails more often than chance explains (2 kinds looked at)." in said
+    assert "right on 12" not in said
     assert not [box for box in app.expander if "their answers" in box.label]

@@ -52,7 +52,7 @@ for command in (
     asked.describe,
     asked.rank,
     bundles.evaluate,
-    bundles.robustness,
+    tasks.robustness,
     bundles.predict,
     explain.explain,
     bundles.threshold,

@@ -1,4 +1,4 @@
-"""The commands that ask a task: `rank`, `find-rate`, `slices` and `describe`, and how their answers are written for people."""
+"""The commands that ask a task: `rank`, `find-rate`, `slices`, `robustness` and `describe`, and how their answers are written for people."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import typer
 
 from tl_core import api
 from tl_core.cli import parameters, show
+from tl_core.cli.bundles import PartOfData, Run, on_data
 from tl_core.errors import GraftError, SpecError
 
 if TYPE_CHECKING:
     from tl_core.documents.spec import TrainSpec
-    from tl_core.documents.tasks import Answer, Ranking, RateCurve, RunSlices
+    from tl_core.documents.tasks import Answer, Ranking, RateCurve, Robustness, RunSlices
     from tl_core.runs.store.store import Workspace
 
 Answered = TypeVar("Answered", bound="Answer")
@@ -214,6 +215,41 @@ def _slices(answer: RunSlices) -> None:
     show.line(
         f"Judged by {_JUDGED_BY[answer.judged_by].format(images=answer.images)}, {show.percent(answer.accuracy)} right. Pictures are compared "
         "with others of their class; p is corrected for all slices."
+    )
+
+
+def robustness(
+    run: Run,
+    data: parameters.Data,
+    *,
+    split: PartOfData = "test",
+    classes: parameters.CheckedClasses = "first",
+    json: parameters.Json = False,
+) -> None:
+    """Measure a run's bundle on pictures that are blurred, dark, turned and so on."""
+    from tl_core.runs.evaluate_bundle import bundle_robustness
+
+    answered(on_data(bundle_robustness, run, data, split, classes), _robustness, json=json)
+
+
+def _robustness(answer: Robustness) -> None:
+    from tl_core.evaluation.comparison import LEVEL
+    from tl_core.evaluation.corruptions import CORRUPTIONS
+    from tl_core.statements import corrupted
+
+    title, text = corrupted(answer)
+    show.line(f"{title}. {text}")
+    show.table(
+        ["corruption", "right at each strength", "the strongest", "percentage points lost there"],
+        [
+            [
+                CORRUPTIONS[effect.corruption].title,
+                ", ".join(show.percent(at.accuracy) for at in effect.strengths),
+                effect.strengths[-1].strength,
+                f"{100 * effect.strengths[-1].drop:.1f}" + ("" if effect.p_value < LEVEL else ", within chance"),
+            ]
+            for effect in answer.effects
+        ],
     )
 
 

@@ -1,9 +1,10 @@
-"""The commands `evaluate`, `robustness`, `predict` and `export`, which use the bundle of a finished run."""
+"""The commands `evaluate`, `predict`, `threshold` and `export`, which use the bundle of a finished run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
@@ -11,8 +12,11 @@ from tl_core import api
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Json
 from tl_core.disk import PassingFolder
+from tl_core.documents.events import Event
+from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import NotFound, SpecError
 
+Measured = TypeVar("Measured")
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
 PartOfData = Annotated[
     Literal["all", "train", "val", "test"],
@@ -20,6 +24,18 @@ PartOfData = Annotated[
         help="The part of DATA that is asked about: of its folders train, val and test, or of the run's own split if DATA is the run's."
     ),
 ]
+
+
+def on_data(
+    measure: Callable[..., Generator[Event, None, Measured]], run: str, data: str, split: str, classes: ClassesFrom
+) -> Measured:
+    """What `measure`, a function of `runs.evaluate_bundle`, finds with the bundle of `run` on the pictures of `data`."""
+    from tl_core.data.sources import source_of
+    from tl_core.runs.store.store import Store
+
+    spec, predictor = source_of(data, classes), api.load(run)
+    with PassingFolder() as workplace, show.Bars() as bars:
+        return bars.run(measure(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache))
 
 
 def evaluate(
@@ -31,82 +47,26 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a run's bundle on another labelled folder."""
-    from tl_core.data.sources import source_of
     from tl_core.evaluation.metrics import class_table, listed
     from tl_core.runs.evaluate_bundle import evaluate_bundle
-    from tl_core.runs.store.store import Store
     from tl_core.statements import leaked, right
 
-    spec = source_of(data, classes)
-    predictor = api.load(run)
-    with PassingFolder() as workplace, show.Bars() as bars:
-        found, leak = bars.run(
-            evaluate_bundle(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
-        )
+    measured, leak = on_data(evaluate_bundle, run, data, split, classes)
     without = leak.without if leak else None
     if json:
-        include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(found))}
+        include = {"accuracy", "images", "interval", "per_class", *(metric.name for metric, _ in listed(measured))}
         of_leak = {
             "leaked_images": leak.images if leak else 0,
             "accuracy_without_leaked": without.accuracy if without else None,
             "interval_without_leaked": without.interval if without else None,
         }
-        show.as_json(found.model_dump(mode="json", include=include) | of_leak)
+        show.as_json(measured.model_dump(mode="json", include=include) | of_leak)
         return
-    others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(found))
-    show.line(f"{right(found)}{others}.")
+    others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(measured))
+    show.line(f"{right(measured)}{others}.")
     if leak:
-        show.line(leaked(leak, found.images))
-    show.table(*class_table(found))
-
-
-def robustness(
-    run: Run,
-    data: Data,
-    *,
-    split: PartOfData = "test",
-    classes: CheckedClasses = "first",
-    json: Json = False,
-) -> None:
-    """Measure a run's bundle on pictures that are blurred, dark, turned and so on."""
-    from tl_core.data.sources import source_of
-    from tl_core.evaluation.comparison import LEVEL
-    from tl_core.evaluation.corruptions import CORRUPTIONS
-    from tl_core.runs.evaluate_bundle import bundle_robustness
-    from tl_core.runs.store.store import Store
-    from tl_core.statements import right
-
-    spec = source_of(data, classes)
-    predictor = api.load(run)
-    with PassingFolder() as workplace, show.Bars() as bars:
-        found = bars.run(
-            bundle_robustness(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache)
-        )
-    if json:
-        show.as_json(found.model_dump(mode="json", exclude={"schema_version"}))
-        return
-    clean = found.clean
-    some = f" of {found.of_images:,}, of every class its share" if found.images < found.of_images else ""
-    show.line(f"As they are: {right(clean)}{some}.")
-    show.table(
-        ["corruption", "right at each strength", "the strongest", "percentage points lost there"],
-        [
-            [
-                CORRUPTIONS[effect.corruption].title,
-                ", ".join(show.percent(at.accuracy) for at in effect.strengths),
-                effect.strengths[-1].strength,
-                f"{100 * effect.strengths[-1].drop:.1f}" + ("" if effect.p_value < LEVEL else ", within chance"),
-            ]
-            for effect in found.effects
-        ],
-    )
-    titles = [CORRUPTIONS[name].title for name in found.hurt_most]
-    if not titles:
-        show.line("None of these changes costs more than chance explains.")
-    elif len(titles) == 1:
-        show.line(f"What hurts most: {titles[0]}.")
-    else:
-        show.line(f"What hurts most: {', '.join(titles)}. These pictures cannot tell which of them is worse.")
+        show.line(leaked(leak, measured.images))
+    show.table(*class_table(measured))
 
 
 def predict(

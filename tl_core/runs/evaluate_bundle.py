@@ -22,6 +22,7 @@ from tl_core.evaluation import metrics
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.runs.tasks.robustness import Pictures, robustness
 from tl_core.serving.predictor import Predictor
+from tl_core.wording import listed
 
 Part = Split | Literal["all"]
 
@@ -104,7 +105,7 @@ def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
     strange = [name for name in manifest.classes if name not in position]
     if strange:
         raise LayoutError(
-            f"The classifier does not know {_few(strange)}. It knows {_few(info.classes)}; "
+            f"The classifier does not know {listed(list(map(repr, strange)), 8)}. It knows {listed(list(map(repr, info.classes)), 8)}; "
             "give a folder whose class folders have those names."
         )
     translated = np.array([position[name] for name in manifest.classes], dtype=np.int64)
@@ -126,8 +127,3 @@ def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord, part: Par
         f"{manifest.source} has no {part} split of its own, and these are not the pictures of this run, "
         "whose split is known. Use --split all to judge by all pictures."
     )
-
-
-def _few(names: list[str] | tuple[str, ...], most: int = 8) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -5,7 +5,7 @@ A decision is kept in the data set's folder at once, among the remedies that wai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,22 +85,17 @@ def show(dataset: DatasetFolder, manifest: Manifest, candidates: Sequence[Candid
 
 def decision(waiting: Remedies, file: str) -> Decision | None:
     """What was decided about the picture whose copy is `file`."""
-    if file in waiting.keep:
-        return "keep"
-    if file in waiting.move:
-        return "move"
-    return "leave_out" if file in waiting.leave_out else None
+    lists: dict[Decision, Collection[str]] = {
+        "keep": waiting.keep,
+        "move": waiting.move,
+        "leave_out": waiting.leave_out,
+    }
+    return next((what for what, files in lists.items() if file in files), None)
 
 
 def _said(waiting: Remedies, file: str) -> str:
-    match decision(waiting, file):
-        case "keep":
-            return "kept"
-        case "move":
-            return f"to {plain(waiting.move[file], longest=12)}"
-        case "leave_out":
-            return "left out"
-    return "undecided"
+    words = {"keep": "kept", "move": f"to {plain(waiting.move.get(file, ''), longest=12)}", "leave_out": "left out"}
+    return words.get(decision(waiting, file) or "", "undecided")
 
 
 def _at(key: str, candidates: Sequence[Candidate], made: Sequence[Decision | None]) -> int:
@@ -183,12 +178,7 @@ def _decide(dataset: DatasetFolder, file: str, what: Decision, to: str, key: str
         if decision(waiting, file) == what and (what != "move" or waiting.move[file] == to):
             dataset.versions.take_back({file})
             return
-        of = {
-            "keep": Remedies(keep=(file,)),
-            "move": Remedies(move={file: to}),
-            "leave_out": Remedies(leave_out=(file,)),
-        }
-        dataset.versions.gather(of[what])
+        dataset.versions.gather(Remedies.model_validate({what: {file: to} if what == "move" else (file,)}))
         _go(key, following)
     except GraftError as error:
         st.toast(plain(error.message, longest=400), icon=":material/error:")

@@ -59,6 +59,10 @@ class Result:
             return None
         return self.dataset.thumbnail(self.manifest.images[answer.row])
 
+    def thumbnails(self, answers: Sequence[ImageAnswer]) -> list[Path]:
+        """Those of the pictures that were answered; none where they were deleted."""
+        return [path for path in map(self.thumbnail, answers) if path]
+
     def cell(self, truth: int, said: int) -> list[ImageAnswer]:
         """The answers of one cell of the matrix, those with the highest probability first."""
         found = [answer for answer in self.report.answers if (answer.truth, answer.predicted) == (truth, said)]
@@ -178,20 +182,31 @@ def _cell(result: Result, truth: int, said: int, explain: Explain) -> None:
     classes = result.report.classes
     verb = "and rightly called that" if truth == said else f"called {plain(classes[said])}"
     st.markdown(f"{plural(len(answers), 'picture')} of {plain(classes[truth])}, {verb}")
-    if not answers:
-        return
+    if answers:
+        captions = [percent(answer.probability) for answer in answers]
+        pictures(result, answers, captions, key=f"cell-{result.run.id}-{truth}-{said}", tile=96, explain=explain)
+
+
+def pictures(
+    result: Result,
+    answers: Sequence[ImageAnswer],
+    captions: Sequence[str],
+    *,
+    key: str,
+    tile: int,
+    explain: Explain | None = None,
+) -> None:
+    """The pictures that were answered in a grid, while the data set is there, each with a caption (Markdown)."""
     if result.dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be shown.")
         return
-    paths = [path for path in map(result.thumbnail, answers) if path]
-    captions = [f"{percent(answer.probability)}" for answer in answers]
     grids.grid(
-        paths,
+        result.thumbnails(answers),
         captions,
-        key=f"cell-{result.run.id}-{truth}-{said}",
+        key=key,
         page_size=_PAGE,
-        tile=96,
-        explain=lambda number: explain(result, answers[number]),
+        tile=tile,
+        explain=(lambda number: explain(result, answers[number])) if explain else None,
     )
 
 
@@ -227,9 +242,6 @@ def worst(result: Result, explain: Explain) -> None:
     if not mistakes:
         st.markdown("None: every test picture was named rightly.")
         return
-    if result.dataset is None:
-        st.caption("The data set was deleted, so its pictures cannot be shown.")
-        return
     st.markdown("Wrong, and sure of it. A picture that is in the wrong class (a wrong label) shows up here, too.")
     classes = result.report.classes
     captions = [
@@ -237,11 +249,4 @@ def worst(result: Result, explain: Explain) -> None:
         f"was **{plain(classes[answer.truth], longest=24)}**"
         for answer in mistakes
     ]
-    grids.grid(
-        [path for path in map(result.thumbnail, mistakes) if path],
-        captions,
-        key=f"worst-{result.run.id}",
-        page_size=_PAGE,
-        tile=150,
-        explain=lambda number: explain(result, mistakes[number]),
-    )
+    pictures(result, mistakes, captions, key=f"worst-{result.run.id}", tile=150, explain=explain)

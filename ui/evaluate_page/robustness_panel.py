@@ -16,13 +16,14 @@ from tl_core.documents.tasks import Effect, Robustness, RobustnessSpec
 from tl_core.errors import DataError
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS, seed_of
 from tl_core.serving.bundle_files import INFO
+from tl_core.statements import corrupted
 from tl_core.training.strategies.strategies import LAST_STAGES, strategies
 from ui import charts, grids
 from ui.evaluate_page import results
 from ui.evaluate_page.results import Result
 from ui.places import DATA, Here
 from ui.train_page import again
-from ui.words import in_a_row, interval, percent, plain, plural
+from ui.words import in_a_row, percent, plain, plural
 
 COSTLY = "#E08A35"
 """The colour of a corruption whose drop chance does not explain."""
@@ -46,32 +47,15 @@ def show(here: Here, result: Result) -> None:
         corruptions=STRENGTHS,
     )
     if robustness:
-        _sentence(robustness)
+        title, text = corrupted(robustness)
+        st.markdown(f"**{title}.** {text}")
+        st.caption(
+            "Changed at the size at which the network sees them. A change is said to cost something where the exact McNemar test at its strongest, "
+            f"corrected for {len(robustness.effects)} changes, finds less than 5 in 100 such losses by chance."
+        )
         _remedy(here, result, robustness)
         _plots(result, robustness)
         _example(result, robustness)
-
-
-def _sentence(robustness: Robustness) -> None:
-    """Which corruption hurts most, where chance does not explain it, and how many pictures that rests on."""
-    some = f" of {robustness.of_images:,}, of every class its share" if robustness.images < robustness.of_images else ""
-    on = f"{plural(robustness.images, 'test picture')}{some}"
-    clean = f"{percent(robustness.clean.accuracy)} ({interval(*robustness.clean.interval)})"
-    if not robustness.hurt_most:
-        st.markdown(f"None of these changes costs more than chance explains, on {on}; as they are, {clean} are right.")
-        return
-    first, *others = (CORRUPTIONS[name] for name in robustness.hurt_most)
-    worst = robustness.effect(first.name).strengths[-1]
-    names = in_a_row([f"**{name}**" for name in (first.heading, *(other.title for other in others))])
-    hurts = "hurt most; these pictures cannot tell which of them is worse" if others else "hurts most"
-    st.markdown(
-        f"{names} {hurts}. {worst.strength[:1].upper()}{worst.strength[1:]}, {percent(worst.accuracy)} ({interval(*worst.interval)}) of the "
-        f"pictures are named rightly; as they are, {clean}."
-    )
-    st.caption(
-        f"On {on}, changed at the size at which the network sees them. A change is said to cost something where the exact McNemar test at "
-        f"its strongest, corrected for {len(robustness.effects)} changes, finds less than 5 in 100 such losses by chance."
-    )
 
 
 def _remedy(here: Here, result: Result, robustness: Robustness) -> None:
