@@ -52,7 +52,7 @@ for command in (
     asked.describe,
     asked.rank,
     bundles.evaluate,
-    tasks.robustness,
+    asked.robustness,
     bundles.predict,
     explain.explain,
     bundles.threshold,
