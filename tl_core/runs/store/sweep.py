@@ -103,6 +103,8 @@ def unread_uploads(workspace: Workspace, *, since: float) -> list[Path]:
 
     None while the spec of a job at work cannot be read: it may be that of another version, or of a data set that is being deleted.
     """
+    if any(job.alive() for job in workspace.unreadable()):
+        return []
     try:
         needed = {Path(job.spec().source) for job in workspace.datasets() if job.alive()}
     except GraftError:
