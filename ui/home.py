@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -12,7 +14,7 @@ from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, Tas
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, shown_answers
-from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, succeeded
+from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, Job, succeeded
 from ui.rehearsing import rehearse_dialog
 from ui.taking import keeping, room
 from ui.words import ago, duration, plain, plural
@@ -61,15 +63,44 @@ def welcome(here: Here) -> None:
 
 def datasets(here: Here) -> None:
     """Cards of the data sets, the newest first."""
-    found = here.workspace.datasets()
-    if not found:
+    _listed("Your data sets", here.workspace.datasets(), "datasets", partial(_dataset_card, here), columns=3)
+
+
+def races(here: Here) -> None:
+    """One line a race, the newest first."""
+    _listed("Your races", here.workspace.races(), "races", partial(_race_line, here))
+
+
+def runs(here: Here) -> None:
+    """One line a run, the newest first."""
+    found = here.workspace.runs()
+    names = {dataset.id: dataset.name for dataset in here.workspace.datasets()}
+    several = len(succeeded(found)) > 1
+    link = partial(here.link, COMPARE, "Compare them") if several else None
+    _listed("Your runs", found, "runs", partial(_run_line, here, names), link=link)
+
+
+def _listed(
+    title: str,
+    jobs: Sequence[Job],
+    key: str,
+    draw: Callable[[Job], None],
+    *,
+    columns: int = 1,
+    link: Callable[[], None] | None = None,
+) -> None:
+    """A page of `jobs` at a time under `title`, beside which stands `link`; nothing where there are none."""
+    if not jobs:
         return
-    st.header("Your data sets", anchor=False)
-    place, shown = grids.paged(found, key="datasets", page_size=_SHOWN)
-    with place, st.grid(3, min_column_width=280, gap="small", border=True) as tiles:
-        for dataset in shown:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header(title, anchor=False, width="stretch")
+        if link:
+            link()
+    place, shown = grids.paged(jobs, key=key, page_size=_SHOWN)
+    with place, st.grid(columns, min_column_width=280, gap="small", border=True) as tiles:
+        for job in shown:
             with tiles.cell():
-                _dataset_card(here, dataset)
+                draw(job)
 
 
 def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
@@ -120,22 +151,10 @@ def of_another_version(here: Here) -> None:
             here.go(DATA, dataset=actions.read_again(here.workspace, job).id)
 
 
-def races(here: Here) -> None:
-    """One line a race, the newest first."""
-    found = here.workspace.races()
-    if not found:
-        return
-    st.header("Your races", anchor=False)
-    place, shown = grids.paged(found, key="races", page_size=_SHOWN)
-    with place:
-        for race in shown:
-            _race_line(here, race)
-
-
 def _race_line(here: Here, race: RaceFolder) -> None:
     status = race.status()
     facts = f"{plural(len(race.spec().contestants), 'run')} within {duration(race.spec().budget)}, {ago(race.created)}"
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width=800, gap=None):
             st.markdown(f"**{plain(race.name)}** :gray[{facts}]")
         st.space("stretch")
@@ -146,28 +165,12 @@ def _race_line(here: Here, race: RaceFolder) -> None:
         actions.menu(race, key="home")
 
 
-def runs(here: Here) -> None:
-    """One line a run, the newest first."""
-    found = here.workspace.runs()
-    if not found:
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.header("Your runs", anchor=False, width="stretch")
-        if len(succeeded(found)) > 1:
-            here.link(COMPARE, "Compare them")
-    names = {dataset.id: dataset.name for dataset in here.workspace.datasets()}
-    place, shown = grids.paged(found, key="runs", page_size=_SHOWN)
-    with place:
-        for run in shown:
-            _run_line(here, run, names)
-
-
-def _run_line(here: Here, run: RunFolder, names: dict[str, str]) -> None:
+def _run_line(here: Here, names: dict[str, str], run: RunFolder) -> None:
     status = run.status()
     done = status.state == "succeeded"
     data = names.get(run.spec().dataset)
     of = f"on {plain(data)}" if data else "its pictures were deleted"
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         # As wide as the line allows: on a phone the buttons go under it.
         with st.container(width=800, gap=None):
             st.markdown(f"**{plain(run.name)}** :gray[{of}; {runview.describe(run)}, {ago(run.created)}]")
