@@ -9,15 +9,28 @@ import pytest
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest
 
+from tests.app import records
 from tests.app.records import TOKEN
 from tests.conftest import PATIENCE
 from tl_core.data.checks import findings
-from tl_core.runs.store.folders import DatasetFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from ui import classifier
 from ui.workspace import BUG
 
 ROOT = Path(__file__).parents[2]
 Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def data() -> DatasetFolder:
+    """A data set of three classes of twenty pictures in the test's workspace."""
+    return records.dataset(records.workspace())
+
+
+@pytest.fixture
+def run(data: DatasetFolder) -> RunFolder:
+    """A run on it that ended well, with one mistake."""
+    return records.run(records.workspace(), data)
 
 
 @pytest.fixture
@@ -35,6 +48,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
         for name, value in query.items():
             app.query_params[name] = value
         app.run()
+        assert not app.exception
         assert BUG not in [error.value for error in app.error]
         return app
 

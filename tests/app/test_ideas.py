@@ -8,13 +8,12 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.report import StageMoved
 from tl_core.documents.tasks import FeatureMapsSpec, TaskSpec
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from ui import asking
 
 
-def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_the_rule_marks_the_case_and_the_runs_are_compared(open_page: Open, data: DatasetFolder) -> None:
     app = open_page("pages/6_Ideas.py", dataset=data.id)
-    assert not app.exception
     assert text(app).count("yours, perhaps: 42") == 2
     assert "None yet" in text(app)
     for strategy in ("feature_extraction", "lp_ft"):
@@ -37,8 +36,7 @@ def test_what_is_looked_into_has_the_chosen_weights(open_page: Open, monkeypatch
     assert (spec.backbone, spec.weights, spec.image_size) == ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", 384)
 
 
-def test_evaluate_says_what_moved(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_evaluate_says_what_moved(open_page: Open, data: DatasetFolder) -> None:
     moved = tuple(
         StageMoved(name=name, distance=distance, parameters=1000, learned=distance > 0)
         for name, distance in (("stem", 0.0), ("layer1", 0.0), ("layer2", 0.02), ("layer3", 0.06))
@@ -50,21 +48,17 @@ def test_evaluate_says_what_moved(open_page: Open) -> None:
     assert "Late stages moved more" in said
 
 
-def test_a_fitted_head_moves_nothing(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_a_fitted_head_moves_nothing(open_page: Open, run: RunFolder) -> None:
     assert "it stayed frozen" in text(open_page("pages/3_Evaluate.py", run=run.id))
 
 
-def test_a_run_that_kept_its_first_head_says_so(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_a_run_that_kept_its_first_head_says_so(open_page: Open, data: DatasetFolder) -> None:
     still = (StageMoved(name="layer4", distance=0.0, parameters=1000, learned=True),)
     run = records.run(records.workspace(), data, strategy="partial_fine_tuning", moved=still)
     assert "no epoch was better" in text(open_page("pages/3_Evaluate.py", run=run.id))
 
 
-def test_runs_are_chosen_by_names_without_markup(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_runs_are_chosen_by_names_without_markup(open_page: Open, data: DatasetFolder) -> None:
     for strategy in ("feature_extraction", "lp_ft"):
         run = records.run(records.workspace(), data, strategy=strategy)
     labels = open_page("pages/3_Evaluate.py", run=run.id).selectbox[0].options

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.app import records
 from tests.app.conftest import Open, text
 from tests.conftest import lend
 from tl_core.models.registry import network, networks
+from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.strategies.strategies import learning_paths, strategy
 from ui.train_page.in_python import head_line, load_lines, parameter_list, with_parameters
 
@@ -64,9 +64,8 @@ def test_parameters_are_listed_in_columns() -> None:
 
 
 def test_each_parameter_that_learns_is_listed_once_the_backbone_was_exported(
-    open_page: Open, exported: Callable[[int], Path], store: Path
+    open_page: Open, exported: Callable[[int], Path], store: Path, data: DatasetFolder
 ) -> None:
-    data = records.dataset(records.workspace())
     train = "pages/2_Train.py"
     before = open_page(train, dataset=data.id)
     assert "once the backbone was exported" in text(before)

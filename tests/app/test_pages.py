@@ -22,6 +22,7 @@ from tl_core.runs.finished import kept_threshold
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.story.figures import MOST_CLASSES
 from ui import actions
@@ -36,7 +37,6 @@ PAGES = [place.file for place in PLACES.values()]
 @pytest.mark.parametrize("page", PAGES)
 def test_an_empty_workspace_offers_the_step_that_is_missing(open_page: Open, page: str, store: Path) -> None:
     app = open_page(page)
-    assert not app.exception
     assert not app.error
     assert len(app.button) + len(app.file_uploader) > 0
     assert not (store / "workspaces").exists(), "looking around must not write anything"
@@ -58,8 +58,7 @@ def test_a_malformed_token_opens_nothing(open_page: Open, token: str) -> None:
     assert not app.title
 
 
-def test_another_token_sees_nothing(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_another_token_sees_nothing(open_page: Open, data: DatasetFolder) -> None:
     records.run(records.workspace(), data)
     assert "Crockery" in text(open_page())
     for page in PAGES:
@@ -67,26 +66,22 @@ def test_another_token_sees_nothing(open_page: Open) -> None:
         assert "Crockery" not in text(app)
 
 
-def test_home_lists_data_sets_and_runs(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_home_lists_data_sets_and_runs(open_page: Open, data: DatasetFolder) -> None:
     records.run(records.workspace(), data)
     said = text(open_page())
     assert "3 classes, 60 pictures" in said
     assert "right on 9 pictures it had never seen" in said
 
 
-def test_the_data_page_shows_counts_refusals_and_leads_on(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_the_data_page_shows_counts_refusals_and_leads_on(open_page: Open, data: DatasetFolder) -> None:
     app = open_page("pages/1_Data.py", dataset=data.id)
-    assert not app.exception
     assert "60 pictures in 3 classes." in text(app)
     assert "1 file is refused" in text(app)
     assert app.dataframe[0].value["Why"].tolist() == ["The file ends in the middle."]
     assert "Train on these" in [button.label for button in app.button]
 
 
-def test_a_data_set_that_could_not_be_read_says_why(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_a_data_set_that_could_not_be_read_says_why(open_page: Open, data: DatasetFolder) -> None:
     records.Status(
         state="failed", failure=Failure(kind="layout", message=f"There are no pictures in {data.path}.", exit_code=2)
     ).write(data.path / "status.json")
@@ -98,10 +93,8 @@ def test_a_data_set_that_could_not_be_read_says_why(open_page: Open) -> None:
     assert "How to bring pictures" in [control.label for control in app.segmented_control]
 
 
-def test_train_is_decided_in_advance_and_names_its_reason(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_train_is_decided_in_advance_and_names_its_reason(open_page: Open, data: DatasetFolder) -> None:
     app = open_page("pages/2_Train.py", dataset=data.id)
-    assert not app.exception
     assert app.selectbox(key="backbone").value == "efficientnet_lite0"
     assert app.button(key="choose-feature_extraction").label == "Chosen"
     said = text(app)
@@ -112,11 +105,9 @@ def test_train_is_decided_in_advance_and_names_its_reason(open_page: Open) -> No
 
 
 @pytest.mark.parametrize("strategy", ["feature_extraction", "partial_fine_tuning"])
-def test_a_finished_run_leads_on_to_evaluate(open_page: Open, strategy: str) -> None:
-    data = records.dataset(records.workspace())
+def test_a_finished_run_leads_on_to_evaluate(open_page: Open, strategy: str, data: DatasetFolder) -> None:
     run = records.run(records.workspace(), data, strategy=strategy)
     app = open_page("pages/2_Train.py", run=run.id)
-    assert not app.exception
     assert "right on 9 pictures" in text(app)
     assert app.button(key="to-evaluate").label == "Evaluate"
 
@@ -130,7 +121,6 @@ def test_a_run_that_its_executor_lost_is_interrupted_on_the_page_and_can_be_dele
     assert run.status().state == "queued"
     Keeping.kept.clear()
     app = open_page("pages/2_Train.py", run=run.id)
-    assert not app.exception
     assert run.status().state == "interrupted"
     assert where.live() == [], "it does not count as one of the jobs at work"
     assert "It was interrupted" in text(app.run())
@@ -149,8 +139,7 @@ def test_a_run_that_waits_for_a_gpu_elsewhere_says_what_it_is_expected_to_be(
     cancel(run)
 
 
-def test_a_failed_run_shows_its_sentence_and_log(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_a_failed_run_shows_its_sentence_and_log(open_page: Open, data: DatasetFolder) -> None:
     failure = Failure(kind="disk_full", message="The disk is full. Free some space and start again.", exit_code=2)
     run = records.run(records.workspace(), data, state="failed", failure=failure)
     app = open_page("pages/2_Train.py", run=run.id)
@@ -158,11 +147,8 @@ def test_a_failed_run_shows_its_sentence_and_log(open_page: Open) -> None:
     assert "stage training" in app.code[0].value
 
 
-def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page: Open, run: RunFolder) -> None:
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
     truth, said = app.selectbox(key=f"truth-{run.id}"), app.selectbox(key=f"said-{run.id}")
     assert truth.value != said.value
     assert "1 picture of" in text(app)
@@ -178,26 +164,23 @@ def test_no_name_in_a_table_that_is_downloaded_begins_as_a_formula_does(open_pag
     assert table["Class"].tolist() == [f"'{name}" for name in names[:-1]] + ["plain"]
 
 
-def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headline(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_evaluate_says_the_cross_validated_accuracy_first_where_it_is_the_headline(
+    open_page: Open, run: RunFolder
+) -> None:
     report = run.report()
     whole = report.test.model_copy(update={"images": 60, "accuracy": 0.75, "interval": (0.63, 0.84)})
     report.model_copy(update={"cross_validated": whole, "headline": "cross_validated"}).write(run.report_file)
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
     said = app.header[0].value.replace("\u202f", " ")
     assert said == "75 % right on 60 pictures, cross-validated (63 to 84 %)"
     assert "The test pictures alone: 89" in text(app)
 
 
-def test_evaluate_tells_a_leak_with_its_count_and_the_accuracy_without_it(open_page: Open) -> None:
-    run = records.run(records.workspace(), records.dataset(records.workspace()))
+def test_evaluate_tells_a_leak_with_its_count_and_the_accuracy_without_it(open_page: Open, run: RunFolder) -> None:
     report = run.report()
     without = Accuracy(images=5, accuracy=0.8, interval=(0.4, 0.96))
     report.model_copy(update={"leak": Leak(images=4, without=without)}).write(run.report_file)
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
     (said,) = [warning.value.replace("\u202f", " ") for warning in app.warning]
     assert said.startswith("Some test pictures are like ones that it learned from")
     assert said.endswith(r"Without them: 80 % right on 5 pictures (40 to 96 %)\.")
@@ -206,23 +189,22 @@ def test_evaluate_tells_a_leak_with_its_count_and_the_accuracy_without_it(open_p
         assert "right on 9 pictures, 4 of them like ones that it learned from" in text(page)
 
 
-def test_held_out_pictures_are_those_that_the_run_was_judged_on(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_held_out_pictures_are_those_that_the_run_was_judged_on(
+    open_page: Open, data: DatasetFolder, run: RunFolder
+) -> None:
     report = run.report()
     report.model_copy(update={"answers": report.answers[:2]}).write(run.report_file)
     names = {data.manifest().images[answer.row].name for answer in report.answers[:2]}
     assert {image.name for image in held_out(run, data)} == names
 
 
-def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(
+    open_page: Open, data: DatasetFolder, run: RunFolder
+) -> None:
     report = run.report()
     report.model_copy(update={"headline": None, "one_moment": ("cup", "*bowl*")}).write(run.report_file)
     said = "All of one moment: record cup and \\*bowl\\* again elsewhere"
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
     assert app.header[0].value == said
     assert "They say little about other pictures" in text(app)
     for page in ("streamlit_app.py", "pages/2_Train.py"):
@@ -231,15 +213,13 @@ def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(open_page:
         assert said in text(app)
         assert "it had never seen" not in text(app)
     app = open_page("pages/6_Ideas.py", dataset=data.id)
-    assert not app.exception
     assert "1 run on these pictures cannot be compared" in text(app)
     other = records.run(records.workspace(), data)
     app = open_page("pages/3_Evaluate.py", run=other.id)
     assert any("all of one moment" in option for option in app.selectbox[0].options)
 
 
-def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_page: Open) -> None:
-    run = records.run(records.workspace(), records.dataset(records.workspace()))
+def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_page: Open, run: RunFolder) -> None:
     answers = run.report().answers
     for number, answer in enumerate(answers):
         wrong = answer.predicted != answer.truth
@@ -254,8 +234,7 @@ def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_pag
     assert "No answer is 99\u202f% sure or more" in text(app)
 
 
-def test_a_threshold_is_kept_in_the_bundle_and_taken_out_by_a_press(open_page: Open) -> None:
-    run = records.run(records.workspace(), records.dataset(records.workspace()))
+def test_a_threshold_is_kept_in_the_bundle_and_taken_out_by_a_press(open_page: Open, run: RunFolder) -> None:
     app = open_page("pages/3_Evaluate.py", run=run.id)
     assert f"keep-threshold-{run.id}" not in [button.key for button in app.button], "there is no bundle"
     bundle_info().write(run.bundle / "bundle.json")
@@ -270,25 +249,20 @@ def test_a_threshold_is_kept_in_the_bundle_and_taken_out_by_a_press(open_page: O
     assert "The bundle has" not in text(app)
 
 
-def test_evaluate_goes_on_without_the_pictures(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_evaluate_goes_on_without_the_pictures(open_page: Open, data: DatasetFolder, run: RunFolder) -> None:
     data.delete()
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert not app.exception
     assert "The data set was deleted" in text(app)
 
 
-def test_a_renamed_data_set_shows_its_new_name(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_a_renamed_data_set_shows_its_new_name(open_page: Open, data: DatasetFolder) -> None:
     data.rename("Plates & <b>cups</b>")
     said = text(open_page())
     assert r"Plates \& \<b\>cups\<\/b\>" in said
     assert "Crockery" not in said
 
 
-def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open, data: DatasetFolder) -> None:
     held = locks.take(data.use_lock, shared=True)
     assert held is not None
 
@@ -352,8 +326,7 @@ def test_of_very_many_classes_the_matrix_shows_the_most_confused(monkeypatch: py
 
 
 @pytest.mark.parametrize("page", [EVALUATE.file, PREDICT.file])
-def test_a_run_without_a_bundle_says_so_and_offers_no_download(open_page: Open, page: str) -> None:
-    run = records.run(records.workspace(), records.dataset(records.workspace()))
+def test_a_run_without_a_bundle_says_so_and_offers_no_download(open_page: Open, page: str, run: RunFolder) -> None:
     shutil.rmtree(run.bundle)
     app = open_page(page, run=run.id)
     assert "This run has no bundle." in text(app)
@@ -367,10 +340,8 @@ def test_a_run_that_was_cancelled_while_it_waited_is_listed_in_words(open_page: 
 
 
 def test_a_list_of_runs_reads_a_report_again_only_when_it_changed(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder, run: RunFolder
 ) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
     records.run(records.workspace(), data)
     home, ideas = open_page(), open_page("pages/6_Ideas.py", dataset=data.id)
     read: list[str] = []

@@ -19,7 +19,7 @@ from tl_core import locks
 from tl_core.documents.status import Failure, Status
 from tl_core.documents.tasks import FeatureMapsSpec, RankSpec
 from tl_core.errors import SpecError
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import live, places
 from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Asked, Here, Place, Step, to_open
@@ -184,8 +184,7 @@ def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> Non
     assert "It broke" in text(app)
 
 
-def test_train_says_that_its_pictures_are_being_read(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_train_says_that_its_pictures_are_being_read(open_page: Open, data: DatasetFolder) -> None:
     records._end(data.path, Status(state="running", started=1.0))
     with _held(data):
         app = open_page(TRAIN.file, dataset=data.id)

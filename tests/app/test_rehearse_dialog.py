@@ -43,7 +43,6 @@ def went(monkeypatch: pytest.MonkeyPatch) -> Went:
 
 def go_on(open_page: Open) -> AppTest:
     app = open_page().button(key="rehearse").click().run()
-    assert not app.exception
     return app.button(key="rehearse-no-camera").click().run()
 
 

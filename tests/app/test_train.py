@@ -23,7 +23,7 @@ from tl_core.models.registry import keep, network
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import conditions, setup_of
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.resolve import settled, with_estimate
 from tl_core.training.strategies.advice import advise
@@ -209,9 +209,8 @@ def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> N
 
 
 def test_what_a_run_needs_is_said_and_warned_of_where_it_does_not_fit(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder
 ) -> None:
-    data = records.dataset(records.workspace())
     for free_mb, warned in ((2000.0, []), (300.0, ["and 0.3 GB are free here"])):
         monkeypatch.setattr("ui.train_page.startline.room_mb", lambda device, free_mb=free_mb: free_mb)
         app = open_page(TRAIN, dataset=data.id)
@@ -221,8 +220,7 @@ def test_what_a_run_needs_is_said_and_warned_of_where_it_does_not_fit(
         assert not app.button(key="start").disabled
 
 
-def test_auto_names_both_ways_until_it_was_measured(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
+def test_auto_names_both_ways_until_it_was_measured(open_page: Open, data: DatasetFolder) -> None:
     app = open_page(TRAIN, dataset=data.id)
     said = text(app)
     assert "it takes “Head only”" in said.replace("\\", "")
@@ -269,9 +267,7 @@ def _ranked(dataset: str, *, similar: bool) -> None:
     records.asked(spec, Ranking(images=42, classes=3, rows=(row,)))
 
 
-def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: Open) -> None:
-    data = records.dataset(records.workspace())
-    run = records.run(records.workspace(), data)
+def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: Open, run: RunFolder) -> None:
     told = {"chosen_by": "auto", "reason": "With 42 training images, few.", "estimated_seconds": (12.0, 24.0)}
     run.write_spec(run.spec().model_copy(update=told))
     said = text(open_page(TRAIN, run=run.id)).replace("\\", "")
@@ -287,8 +283,9 @@ def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: O
         (UsedGpu(name="NVIDIA L4", uuid="GPU-1", one_of_several=True), f"19{NARROW}s on NVIDIA L4 (GPU-1) (said"),
     ],
 )
-def test_a_run_says_on_which_gpu_it_took_how_long(open_page: Open, gpu: UsedGpu | None, said: str) -> None:
-    run = records.run(records.workspace(), records.dataset(records.workspace()))
+def test_a_run_says_on_which_gpu_it_took_how_long(
+    open_page: Open, gpu: UsedGpu | None, said: str, run: RunFolder
+) -> None:
     run.write_spec(run.spec().model_copy(update={"estimated_seconds": (12.0, 24.0)}))
     run.status().model_copy(update={"gpu": gpu}).write(run.path / "status.json")
     assert said in text(open_page(TRAIN, run=run.id)).replace("\\", "")
@@ -399,12 +396,11 @@ def test_a_run_that_trained_stages_can_be_trained_on_and_a_fitted_head_says_why_
     assert "3 more epochs" in text(open_page(TRAIN, run=run.id))
 
 
-def test_a_network_that_another_workspace_added_by_name_is_not_offered(open_page: Open) -> None:
+def test_a_network_that_another_workspace_added_by_name_is_not_offered(open_page: Open, data: DatasetFolder) -> None:
     like = network("resnet18")
     keep(like.model_copy(update={"name": "typed_elsewhere", "own_layout": like.layout}))
     Store.default().workspace("f" * 32).make()
     Store.default().workspace("f" * 32).add_backbone("typed_elsewhere")
-    data = records.dataset(records.workspace())
     app = open_page(TRAIN, dataset=data.id)
     assert not [option for option in app.selectbox(key="any-backbone").options if "typed_elsewhere" in option]
     records.workspace().add_backbone("typed_elsewhere")
