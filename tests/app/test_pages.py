@@ -85,6 +85,7 @@ def test_a_data_set_that_could_not_be_read_says_why(open_page: Open, data: Datas
     records.Status(
         state="failed", failure=Failure(kind="layout", message=f"There are no pictures in {data.path}.", exit_code=2)
     ).write(data.path / "status.json")
+    data.manifest_file.unlink()
     data.log_file.write_text(f"  File '{pytest.__file__}'\nThere are no pictures in {data.path}.\n")
     app = open_page("pages/1_Data.py", dataset=data.id)
     assert f"There are no pictures in …/datasets/{data.id}" in app.error[0].value.replace("\\", "")
