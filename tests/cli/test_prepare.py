@@ -10,6 +10,7 @@ from tests.conftest import picture
 from tl_core.cli import main
 from tl_core.data import samples
 from tl_core.models.graphs import export
+from tl_core.runs.process import devices
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> None:
         return Path("backbone")
 
     monkeypatch.setattr(export, "exported_backbone", there)
+    monkeypatch.setattr(devices, "time_processor", lambda folder: None)
 
 
 def test_photographs_that_are_here_are_not_fetched_again(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
