@@ -35,7 +35,7 @@ class ImageFormat:
     """Whether the decoder can scale down while it reads, so that a large picture needs little memory."""
     lossless: bool = False
     """Whether the format keeps every pixel as it was drawn."""
-    slowness: float = 20.0
+    slowness: float = 21.0
     """The most time that a pixel takes to decode, against a pixel of a plain JPEG: the slowest of what encoders write (progressive,
     lossless, with transparency), measured at 4 and 12 million pixels."""
     opened_bytes: int = 100_000_000
@@ -63,7 +63,7 @@ FORMATS = _table(
         extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
         signature=rb"\xff\xd8\xff",
         scales=True,
-        slowness=8,
+        slowness=14,
         # One in several scans is held as a whole: up to 64 million pixels at two bytes for each of three colours. One in a single scan
         # is scaled down as it is read.
         pixel_bytes=4,
@@ -102,7 +102,7 @@ FORMATS = _table(
         signature=rb"BM.{12}[\x0c(48@l|]|[(48@l|]\0\0\0.{8}\x01\0|\x0c\0\0\0.{4}\x01\0",
         named_only=True,
         lossless=True,
-        slowness=1.5,
+        slowness=1.3,
     ),
     # the second of each order as some programs write it by mistake; with a plus BigTIFF
     ImageFormat(
@@ -119,7 +119,7 @@ FORMATS = _table(
         pillow=("AVIF",),
         extensions=(".avif",),
         signature=rb"....ftyp(?:av|m[is].{6}(?:.{4})*?avi[fs])",
-        slowness=20,
+        slowness=21,
         chooser=(".avif",),
     ),
     ImageFormat(
@@ -127,7 +127,7 @@ FORMATS = _table(
         pillow=("HEIF",),
         extensions=(".heic", ".heif", ".hif"),
         signature=rb"....ftyp(?:he|m[is])",
-        slowness=15,
+        slowness=16,
         chooser=(".heic", ".heif"),
     ),
     ImageFormat(name="SVG", extensions=(".svg",), signature=rb"\s*<(?:svg|\?xml)"),

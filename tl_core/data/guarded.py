@@ -35,8 +35,8 @@ MARGIN = 10
 """How many times the processor time of the slowest healthy pictures a picture may take."""
 PATIENCE = 60.0
 """Seconds of the pictures of one set that were refused for their cost, after which each further picture gets `HURRIED`."""
-HURRIED = 2
-"""As `MARGIN`, for a set with many such pictures. Healthy ones are not refused for them."""
+HURRIED = 3
+"""As `MARGIN`, for a set with many such pictures: most of them get a second then, and healthy ones still have what they need."""
 
 _LONGEST_ANSWER = 20_000_000
 """Bytes that a decoder may answer; the largest input has three million."""
