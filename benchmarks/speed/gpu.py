@@ -23,8 +23,9 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.hardware import cores
 from tl_core.models.build import build
 from tl_core.models.registry import network
+from tl_core.training.device import torch_device
 from tl_core.training.loop.fit import be_deterministic
-from tl_core.training.loop.inputs import Inputs, torch_device
+from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.strategies.strategies import strategy
 

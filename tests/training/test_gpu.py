@@ -21,9 +21,9 @@ from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
 from tl_core.runs.train.deliver import AGREEMENT
+from tl_core.training import device as device_module
 from tl_core.training.frozen.eager import run_eager
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, embed_rows
-from tl_core.training.loop import inputs as inputs_module
 from tl_core.training.loop import steps
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
@@ -104,7 +104,7 @@ def test_a_network_that_is_too_large_for_float16_goes_on_in_float32() -> None:
 def test_pixels_that_are_streamed_train_as_those_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = []
     for share in (0.4, 0.0):
-        monkeypatch.setattr(inputs_module, "RESIDENT_SHARE", share)
+        monkeypatch.setattr(device_module, "RESIDENT_SHARE", share)
         backbone, (pixels, labels) = twin(), pictures()
         row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
         inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")

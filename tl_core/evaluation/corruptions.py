@@ -32,7 +32,7 @@ class Corruption:
     change: Change
     """Makes the changed picture from an RGB picture, a strength, and the generator of this picture."""
     augmentation: str | None = None
-    """The range of `training.regularisation.augment.Ranges` that trains against it; None where no level of augmentation does."""
+    """The range of `training.loop.augment.Ranges` that trains against it; None where no level of augmentation does."""
 
     @property
     def heading(self) -> str:

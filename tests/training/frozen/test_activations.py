@@ -20,7 +20,7 @@ from tl_core.training.frozen import activations
 from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import kept_features
 from tl_core.training.frozen.onnx_runtime import Wanted, run_graph
-from tl_core.training.regularisation.augment import view
+from tl_core.training.loop.augment import view
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tl_core.errors import DeviceError
-from tl_core.training.loop import inputs as inputs_module
-from tl_core.training.loop.inputs import Copies, Inputs, Stream, give_memory_back, torch_device, wait_for
+from tl_core.training import device as device_module
+from tl_core.training.device import give_memory_back, torch_device, wait_for
+from tl_core.training.loop.inputs import Copies, Inputs, Stream
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -106,9 +107,9 @@ def test_a_copy_on_the_device_is_made_in_parts_of_so_many_bytes(
     parts: list[int] = []
     read = torch.from_numpy
     monkeypatch.setattr(torch, "from_numpy", lambda part: parts.append(len(part)) or read(part))
-    monkeypatch.setattr(inputs_module, "PART_BYTES", most)
+    monkeypatch.setattr(device_module, "PART_BYTES", most)
     array = np.arange(20, dtype=dtype).reshape(10, 2)
-    copied = inputs_module.on_device(array, torch.device("cpu"))
+    copied = device_module.on_device(array, torch.device("cpu"))
     assert (copied.numpy() == array).all()
     assert copied.numpy().dtype == dtype
     assert [part for part in parts if part] == rows

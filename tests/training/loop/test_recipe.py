@@ -17,8 +17,8 @@ from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import class_weights, fit_logistic
 from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.fit import fit
+from tl_core.training.loop.regularisation import mix
 from tl_core.training.loop.steps import Running, Trainer
-from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies.schedules import LOWEST, schedule
 from tl_core.training.strategies.strategies import strategy
 

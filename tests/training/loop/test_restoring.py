@@ -20,7 +20,7 @@ from tl_core.models.build import Backbone
 from tl_core.training.loop import steps
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.regularisation.averaging import Average
+from tl_core.training.loop.regularisation import Average
 from tl_core.training.strategies.strategies import strategy
 from tl_core.training.strategies.what_learns import first_learning
 

@@ -15,7 +15,7 @@ from tl_core.documents.options import Level
 from tl_core.documents.tasks import PreviewSpec
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.tasks.subject import picture_of
-from tl_core.training.regularisation.augment import augment
+from tl_core.training.loop.augment import augment
 
 INTERPOLATION = "bilinear"
 QUALITY = 90

@@ -23,10 +23,11 @@ from tl_core.runs.store.folders import StartState
 from tl_core.runs.train import checkpoints
 from tl_core.runs.train.find_head import fitted_head
 from tl_core.runs.train.plan import Plan
+from tl_core.training.device import torch_device
 from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import pretrained
 from tl_core.training.loop.fit import Reached, fit, set_fitted_head
-from tl_core.training.loop.inputs import Inputs, torch_device
+from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.loop.steps import StateMismatch
 from tl_core.training.strategies.schedules import phases

@@ -25,11 +25,12 @@ from tl_core.errors import DiskFull, OverBudget
 from tl_core.hardware import available_mb
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.edit import stage_name
+from tl_core.training.device import resident_bytes
 from tl_core.training.frozen.eager import View, run_eager
 from tl_core.training.frozen.features import computed_key
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, Pictures, Wanted, cut_graph, run_graph
-from tl_core.training.loop.inputs import Copies, resident_bytes
-from tl_core.training.regularisation.augment import VERSION
+from tl_core.training.loop.augment import VERSION
+from tl_core.training.loop.inputs import Copies
 
 LARGEST_SHARE = 0.5
 """Share of the cache that the activations of one run may take; the rest is for other runs."""

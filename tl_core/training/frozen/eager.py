@@ -18,10 +18,10 @@ from tl_core.data.pace import Pace
 from tl_core.documents.events import Event
 from tl_core.documents.options import Level
 from tl_core.models.build import Backbone
+from tl_core.training.device import give_memory_back
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, PART_BYTES, Pictures, Wanted, write_outputs
-from tl_core.training.loop.inputs import give_memory_back
+from tl_core.training.loop.augment import view
 from tl_core.training.part_sizes import PartSize
-from tl_core.training.regularisation.augment import view
 
 GPU_BATCH = 32
 """Images of the first batch; the next ones double as long as they fit the device's memory."""

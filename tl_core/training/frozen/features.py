@@ -75,8 +75,8 @@ def frozen_features(
         return (yield from kept_features(run, pixels, cache=cache, key=key, before=before, needed=needed))
 
     def fill(wanted: Sequence[Wanted], pictures: Pictures) -> Generator[Event, None, None]:
+        from tl_core.training.device import torch_device
         from tl_core.training.frozen.eager import run_eager
-        from tl_core.training.loop.inputs import torch_device
 
         torch_device(device)
         backbone = yield from pretrained(network, weights)

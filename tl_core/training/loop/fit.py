@@ -25,9 +25,9 @@ from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.steps import Adapted, Running, Scores, State, StateMismatch, Trainer
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.optimizers import DIVERGED
 from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_up_steps
 from tl_core.training.strategies.strategies import Strategy
+from tl_core.training.strategies.what_learns import DIVERGED
 
 LOOKED_BACK = 256
 """Training images that are scored unchanged after each epoch where training sees only mixtures of images."""

@@ -15,9 +15,10 @@ from tl_core.documents.events import Event
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.models.registry import Network
+from tl_core.training.device import torch_device
 from tl_core.training.head.fitted import Head
 from tl_core.training.loop.fit import fit
-from tl_core.training.loop.inputs import Inputs, torch_device
+from tl_core.training.loop.inputs import Inputs
 from tl_core.training.strategies.strategies import Strategy
 
 

@@ -18,16 +18,22 @@ from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import Precision, TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
 from tl_core.models.build import Backbone
+from tl_core.training.device import PART_BYTES, autocast, give_memory_back, to_device
 from tl_core.training.head.temperature import calibrated_loss
-from tl_core.training.loop.inputs import PART_BYTES, Inputs, autocast, give_memory_back
+from tl_core.training.loop.inputs import Inputs
+from tl_core.training.loop.regularisation import Average, mix
 from tl_core.training.part_sizes import PartSize, in_parts
-from tl_core.training.regularisation.averaging import Average
-from tl_core.training.regularisation.mixing import mix
 from tl_core.training.strategies import lora
-from tl_core.training.strategies.optimizers import give_state, optimizer, take_step
 from tl_core.training.strategies.strategies import Strategy
-from tl_core.training.strategies.what_learns import BATCH_NORMS, head_group, optimizer_parts, stage_groups
-from tl_core.training.transfer import to_device
+from tl_core.training.strategies.what_learns import (
+    BATCH_NORMS,
+    give_state,
+    head_group,
+    optimizer,
+    optimizer_parts,
+    stage_groups,
+    take_step,
+)
 
 Result = TypeVar("Result")
 Adapted = Callable[[int, Precision], None]

@@ -9,7 +9,7 @@ import torch
 
 from tl_core.documents.options import Level
 from tl_core.evaluation.corruptions import CORRUPTIONS
-from tl_core.training.regularisation.augment import LEVELS, augment, view
+from tl_core.training.loop.augment import LEVELS, augment, view
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from tl_core.documents.options import Level
 from tl_core.table import covering
-from tl_core.training.transfer import to_device
+from tl_core.training.device import to_device
 
 VERSION = 1
 """Part of the key of kept views. Raise it whenever the levels change."""

@@ -1,1 +1,0 @@
-"""Regularisation: augmentation, mixing of images, averaged weights."""
