@@ -110,21 +110,6 @@ def until(met: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def deep_folder(top: Path, levels: int) -> None:
-    """Make the folder `top` with `levels` folders inside one another and a file of 1,000 bytes in the innermost one."""
-    top.mkdir(parents=True)
-    here = os.open(top, os.O_RDONLY)
-    for _ in range(levels):
-        os.mkdir("a", dir_fd=here)
-        inner = os.open("a", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=here)
-    os.write(file, b"x" * 1000)
-    os.close(file)
-    os.close(here)
-
-
 def picture(label: int, index: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
     """A picture of class `label`: stripes in its colour and direction over noise, different for each `index`."""
     generator = np.random.default_rng([label, index])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PATIENCE, deep_folder
+from tests.conftest import PATIENCE
 from tl_core import disk
 from tl_core.disk import PassingFolder, appearing, in_words, read_once, remove, size_of, write_atomically
 
@@ -96,19 +96,6 @@ def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
     (tmp_path / "two").hardlink_to(tmp_path / "one" / "inner" / "file")
     assert (size_of(tmp_path), size_of(tmp_path / "two")) == (1000, 500)
     assert size_of(tmp_path / "none") == 0
-
-
-@pytest.mark.parametrize("levels", [1_500, 3_000])
-def test_folders_deeper_than_calls_and_paths_may_be_are_measured_and_removed(tmp_path: Path, levels: int) -> None:
-    top = tmp_path / "top"
-    deep_folder(top, levels)
-    (top / "a" / "beside").mkdir()
-    (top / "a" / "beside" / "file").write_bytes(b"x" * 500)
-    descriptors = len(list(Path("/dev/fd").iterdir()))
-    assert size_of(top) == 1500
-    remove(top)
-    assert list(tmp_path.iterdir()) == []
-    assert len(list(Path("/dev/fd").iterdir())) == descriptors
 
 
 def test_what_a_link_leads_to_is_neither_measured_nor_removed(tmp_path: Path) -> None:

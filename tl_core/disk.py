@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,6 @@ BLOCK = 4_096
 """Bytes that a file or folder takes of most disks at least, however little is in it."""
 _FRESH = 60.0
 """Seconds for which a folder may be there without its lock."""
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @contextmanager
@@ -201,80 +200,23 @@ def unlimited(size: int) -> None:
 def size_of(path: Path, *, least: int = 0) -> int:
     """Bytes of the file or folder at `path`. A file with several names (hard links) counts in equal parts under each of them.
 
-    Each file counts with at least `least` bytes, and each inner folder with as many. What goes away meanwhile or may not be read counts
-    nothing.
+    Each file counts with at least `least` bytes, and each inner folder with as many. Links are not followed; what goes away meanwhile or may
+    not be read counts nothing.
     """
     if not path.is_dir() or path.is_symlink():
         return _share(path, least)
-    try:
-        return sum(least if folder else _share(entry, least) for _, entry, folder in _below(path))
-    except OSError:
-        return 0
+    total = 0
+    for folder, folders, files in os.walk(path):
+        total += least * len(folders) + sum(_share(f"{folder}/{name}", least) for name in files)
+    return total
 
 
-def _share(file: Path | os.DirEntry[str], least: int) -> int:
+def _share(file: Path | str, least: int) -> int:
     try:
-        found = file.stat(follow_symlinks=False)
+        found = os.lstat(file)
     except OSError:
         return 0
     return max(found.st_size, least) // max(1, found.st_nlink)
-
-
-def _below(top: Path) -> Iterator[tuple[int, os.DirEntry[str], bool]]:
-    """What lies in the folder `top` and its inner folders, which come behind what is in them; links are not followed.
-
-    Each entry comes with a descriptor of the folder in which it lies, open until the next one, and whether it is a folder itself.
-    However deep the folders are, no call, no descriptor and no longer path is needed for one more level.
-
-    Raises:
-        OSError: `top` is no folder that can be opened, or folders were moved or removed meanwhile.
-    """
-    here = os.open(top, _FOLDER)
-    above: list[tuple[tuple[int, int], os.DirEntry[str], list[os.DirEntry[str]]]] = []
-    """For each level that is left: its identity, the folder that was entered, and those that are entered next."""
-    try:
-        folders = yield from _files(here)
-        while folders or above:
-            if folders:
-                folder = folders.pop()
-                try:
-                    inner = os.open(folder.name, _FOLDER, dir_fd=here)
-                except OSError:
-                    yield here, folder, True
-                    continue
-                above.append((_identity(here), folder, folders))
-                os.close(here)
-                here = inner
-                folders = yield from _files(here)
-            else:
-                identity, folder, folders = above.pop()
-                outer = os.open("..", _FOLDER, dir_fd=here)
-                os.close(here)
-                here = outer
-                if _identity(here) != identity:
-                    raise FileNotFoundError(errno.ENOENT, "a folder was moved meanwhile", folder.name)
-                yield here, folder, True
-    finally:
-        os.close(here)
-
-
-def _files(here: int) -> Generator[tuple[int, os.DirEntry[str], bool], None, list[os.DirEntry[str]]]:
-    """The files of the open folder `here`; returns its inner folders. There are none where it may not be read."""
-    entries: list[os.DirEntry[str]] = []
-    with suppress(OSError), os.scandir(here) as inner:
-        entries += inner
-    folders: list[os.DirEntry[str]] = []
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(entry)
-        else:
-            yield here, entry, False
-    return folders
-
-
-def _identity(folder: int) -> tuple[int, int]:
-    found = os.fstat(folder)
-    return found.st_dev, found.st_ino
 
 
 def in_words(size: int) -> str:
@@ -301,15 +243,8 @@ def vanish(path: Path, gone: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file or folder at `path`, if there is one, however deep the folder is. What cannot be removed from a folder stays.
-
-    `shutil.rmtree` of Python 3.11 calls itself for each level, and a stranger's folders may lie deeper than it can.
-    """
+    """Remove the file or folder at `path`, if there is one. What cannot be removed from a folder stays."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
-        return
-    with suppress(OSError):
-        for holder, entry, folder in _below(path):
-            with suppress(OSError):
-                (os.rmdir if folder else os.unlink)(entry.name, dir_fd=holder)
-        path.rmdir()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

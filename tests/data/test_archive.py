@@ -47,18 +47,54 @@ def test_files_come_out_with_their_names_as_text_and_numbers_on_disk(tmp_path: P
     assert all(path.name.isdigit() and path.parent == tmp_path / "into" for path in (tmp_path / "into").iterdir())
 
 
+ABSOLUTE = ["/etc/cron.d/x.jpg", "C:\\Windows\\x.jpg", "c:/x.jpg", "\\\\server\\share\\x.jpg", "//server/x.jpg"]
+CLIMBING = ["../x.jpg", "cat/../../x.jpg", "..\\x.jpg", "cat\\..\\..\\x.jpg", "cat/.."]
+NESTED = ["cat/more.zip", "more.tar.gz", "cat/x.7z", "cat/x.RAR"]
+HEADS = [b"PK\x03\x04", b"\x1f\x8b\x08", b"Rar!\x1a\x07\x00", b"7z\xbc\xaf\x27\x1c"]
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["/etc/cron.d/x.jpg", "C:\\Windows\\x.jpg", "c:/x.jpg", "\\\\server\\share\\x.jpg", "//server/x.jpg"],
+    ("name", "content", "message"),
+    [
+        *((name, b"x", "an absolute path") for name in ABSOLUTE),
+        *((name, b"x", "climbs out") for name in CLIMBING),
+        *((name, b"x", "another archive") for name in NESTED),
+        *(("cat/b.jpg", head + b"x" * 50, "another archive") for head in HEADS),
+        ("cat/" + "a/" * 30_000 + "x.jpg", b"x", "more than 100 folders deep"),
+        ("cat/b.jpg", bytes(60 * MB), "more than 100 times"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
-def test_an_absolute_path_is_refused(tmp_path: Path, name: str) -> None:
-    error = refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", name: b"x"}), "an absolute path")
+def test_a_zip_with_such_a_file_is_refused_in_a_short_sentence(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    error = refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", name: content}), message)
     assert isinstance(error, UnsafeArchive)
+    assert len(error.message) < 400
 
 
-@pytest.mark.parametrize("name", ["../x.jpg", "cat/../../x.jpg", "..\\x.jpg", "cat\\..\\..\\x.jpg", "cat/.."])
-def test_a_climbing_path_is_refused(tmp_path: Path, name: str) -> None:
-    refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", name: b"x"}), "climbs out")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("list.xlsx", b"PK\x03\x04.."), ("cat/a.bmp", bytes(5 * MB)), ("a/" * 100 + "x.jpg", b"x")],
+    ids=["a document", "a drawing that packs well", "deep folders"],
+)
+def test_what_is_no_attack_is_taken(tmp_path: Path, name: str, content: bytes) -> None:
+    (found,) = extract(make(tmp_path / "a.zip", {name: content}), tmp_path / "into", max_bytes=100 * MB)
+    assert found.parts == tuple(name.split("/"))
+
+
+@pytest.mark.parametrize(
+    ("content", "method", "message"),
+    [
+        (bytes([7]) * 5 * MB, zipfile.ZIP_STORED, "unpacks to more than 4 MB"),
+        (bytes(MB), zipfile.ZIP_LZMA, "method that is not read"),
+    ],
+    ids=["many bytes", "an unusual method"],
+)
+def test_too_many_bytes_and_methods_that_unpack_in_one_gulp_are_refused(
+    tmp_path: Path, content: bytes, method: int, message: str
+) -> None:
+    refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": content}, method=method), message, max_bytes=4 * MB)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
@@ -69,21 +105,6 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: int) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         packed.writestr(info, "/etc/passwd")
     refused(tmp_path, tmp_path / "a.zip", "a link or a device")
-
-
-@pytest.mark.parametrize("name", ["cat/more.zip", "more.tar.gz", "cat/x.7z", "cat/x.RAR"])
-def test_a_nested_archive_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    refused(tmp_path, make(tmp_path / "a.zip", {name: b"whatever"}), "another archive")
-
-
-@pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x1f\x8b\x08", b"Rar!\x1a\x07\x00", b"7z\xbc\xaf\x27\x1c"])
-def test_a_nested_archive_is_refused_by_content(tmp_path: Path, head: bytes) -> None:
-    refused(tmp_path, make(tmp_path / "a.zip", {"cat/a.jpg": b"x", "cat/b.jpg": head + b"x" * 50}), "another archive")
-
-
-def test_a_document_among_the_pictures_is_no_attack(tmp_path: Path) -> None:
-    found = extract(make(tmp_path / "a.zip", {"list.xlsx": b"PK\x03\x04.."}), tmp_path / "into", max_bytes=MB)
-    assert found[0].parts == ("list.xlsx",)
 
 
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,26 +122,10 @@ def test_a_list_of_contents_that_would_fill_the_memory_is_refused_unread(
     refused(tmp_path, zip_path, "more than 20 files")
 
 
-def test_too_many_bytes_in_all_are_refused(tmp_path: Path) -> None:
-    zip_path = make(tmp_path / "a.zip", {f"{i}.jpg": bytes([i]) * MB for i in range(5)}, method=zipfile.ZIP_STORED)
-    refused(tmp_path, zip_path, "unpacks to more than 4 MB", max_bytes=4 * MB)
-
-
 def test_too_many_bytes_in_one_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_FILE_BYTES", 2 * MB)
     zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": b"x" * 3 * MB}, method=zipfile.ZIP_STORED)
     refused(tmp_path, zip_path, r"a.jpg in a.zip has more than 2 MB")
-
-
-def test_a_bomb_is_refused_by_its_ratio_long_before_it_is_out(tmp_path: Path) -> None:
-    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(60 * MB)})
-    assert zip_path.stat().st_size < 100_000
-    refused(tmp_path, zip_path, "more than 100 times", max_bytes=10_000 * MB)
-
-
-def test_an_honest_drawing_that_packs_well_is_taken(tmp_path: Path) -> None:
-    zip_path = make(tmp_path / "a.zip", {"cat/a.bmp": bytes(5 * MB)})
-    assert len(extract(zip_path, tmp_path / "into", max_bytes=100 * MB)) == 1
 
 
 def test_declared_sizes_that_lie_do_not_help_a_bomb(tmp_path: Path) -> None:
@@ -202,11 +207,6 @@ def test_a_password_is_said_in_words(tmp_path: Path) -> None:
     refused(tmp_path, zip_path, "password")
 
 
-def test_methods_that_unpack_in_one_gulp_are_refused(tmp_path: Path) -> None:
-    zip_path = make(tmp_path / "a.zip", {"cat/a.jpg": bytes(MB)}, method=zipfile.ZIP_LZMA)
-    refused(tmp_path, zip_path, "method that is not read")
-
-
 def test_a_mac_zip_keeps_its_umlauts(tmp_path: Path) -> None:
     zip_path = make(tmp_path / "a.zip", {"Mädchen/a.jpg": b"x"})
     content = zip_path.read_bytes()
@@ -230,13 +230,6 @@ def test_an_entry_without_a_name_is_passed_over(tmp_path: Path) -> None:
     path = make(tmp_path / "a.zip", {"cat/a.jpg": b"one", "n": b"two"})
     path.write_bytes(path.read_bytes().replace(b"n", b"\0"))
     assert [file.parts for file in extract(path, tmp_path / "into", max_bytes=MB)] == [("cat", "a.jpg")]
-
-
-def test_folders_without_end_are_refused(tmp_path: Path) -> None:
-    name = "cat/" + "a/" * 30_000 + "x.jpg"
-    error = refused(tmp_path, make(tmp_path / "a.zip", {name: b"x"}), "more than 100 folders deep")
-    assert len(error.message) < 400
-    assert extract(make(tmp_path / "b.zip", {"a/" * 100 + "x.jpg": b"x"}), tmp_path / "into", max_bytes=MB)
 
 
 def forged_directory(path: Path, trick: str) -> Path:

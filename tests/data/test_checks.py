@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -55,9 +55,34 @@ def test_exact_copies_are_named_with_their_remedy(picture_folder: PictureFolder,
     assert found["exact_copy"].remedy is None
 
 
-def test_one_class_only_cannot_be_trained_on(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="one class only, 'cat'"):
-        require_trainable(ingested(picture_folder({"cat": 9}), tmp_path / "d"))
+def _counted(parts: Mapping[Split | None, Sequence[int]]) -> Manifest:
+    """Classes c000, c001 ... with so many pictures in each part, all of other bytes."""
+    rows = [(label, part) for part, counts in parts.items() for label, count in enumerate(counts) for _ in range(count)]
+    images = tuple(
+        ImageEntry(sha256=f"{row:064x}", label=label, split=part, name="x", file="", width=1, height=1)
+        for row, (label, part) in enumerate(rows)
+    )
+    classes = tuple(f"c{label:03}" for label in range(max(map(len, parts.values()))))
+    return Manifest(name="n", created=0, source="s", classes=classes, images=images)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({None: [9]}, LayoutError, "one class only, 'c000'"),
+        ({None: [5] * (MOST_CLASSES + 1)}, LayoutError, "1,001 classes"),
+        ({None: [3] * 300}, NotEnoughImages, "'c007' has 3 and 292 more classes. Add pictures"),
+        ({"train": [9, 4], "test": [9, 9]}, NotEnoughImages, "in train at least: 'c001' has 4"),
+        ({"train": [9, 9], "val": [9, 9, 9, 1]}, LayoutError, "'c002', 'c003' are in val or test but not in train"),
+        ({"val": [9, 9], "test": [9, 9]}, LayoutError, "no train folder"),
+    ],
+)
+def test_what_no_run_can_start_on_is_said(
+    parts: Mapping[Split | None, Sequence[int]], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        require_trainable(_counted(parts))
+    assert problem(_counted({None: [5, 5]})) is None
 
 
 def test_every_class_that_is_too_small_is_named(picture_folder: PictureFolder, tmp_path: Path) -> None:
@@ -70,31 +95,6 @@ def test_every_class_that_is_too_small_is_named(picture_folder: PictureFolder, t
     with pytest.raises(NotEnoughImages, match=r"'dog' has 4, 'fox' has 0, 'hen' has 3"):
         require_trainable(manifest)
     assert "'cat'" not in (problem(manifest) or "")
-
-
-def test_five_different_images_are_enough(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    assert problem(ingested(picture_folder({"cat": 5, "dog": 5}), tmp_path / "d")) is None
-
-
-def test_in_the_users_own_split_train_must_have_five(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    picture_folder({"cat": 9, "dog": 4}, root=tmp_path / "p" / "train")
-    picture_folder({"cat": 9, "dog": 9}, root=tmp_path / "p" / "test")
-    with pytest.raises(NotEnoughImages, match=r"in train at least: 'dog' has 4"):
-        require_trainable(ingested(tmp_path / "p", tmp_path / "d"))
-
-
-def test_a_class_that_train_lacks_stops_the_run(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    picture_folder({"cat": 9, "dog": 9}, root=tmp_path / "p" / "train")
-    picture_folder({"cat": 9, "dog": 9, "hen": 9, "fox": 1}, root=tmp_path / "p" / "val")
-    with pytest.raises(LayoutError, match=r"'fox', 'hen' are in val or test but not in train"):
-        require_trainable(ingested(tmp_path / "p", tmp_path / "d"))
-
-
-def test_val_and_test_without_train_stop_the_run(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    for split in ("val", "test"):
-        picture_folder({"cat": 9, "dog": 9}, root=tmp_path / "p" / split)
-    with pytest.raises(LayoutError, match="no train folder"):
-        require_trainable(ingested(tmp_path / "p", tmp_path / "d"))
 
 
 def test_what_would_help_is_said_with_its_remedy(picture_folder: PictureFolder, tmp_path: Path) -> None:
@@ -131,28 +131,6 @@ def test_identical_images_across_the_users_splits_are_kept_and_reported(
     assert found.keys() == {"copy_across_splits"}
     assert found["copy_across_splits"].message.startswith("40 pictures are in more than one")
     assert len(found["copy_across_splits"].files) == 80
-
-
-def test_a_folder_a_picture_is_no_classifier() -> None:
-    many = MOST_CLASSES + 1
-    images = tuple(
-        ImageEntry(sha256=f"{number:064x}", label=number // 5, name="x", file="", width=1, height=1)
-        for number in range(many * 5)
-    )
-    classes = tuple(f"{number:05}" for number in range(many))
-    manifest = Manifest(name="n", created=0, source="s", classes=classes, images=images)
-    assert "1,001 classes" in (problem(manifest) or "")
-
-
-def test_of_very_many_small_classes_some_are_named_and_the_sentence_comes_to_its_end() -> None:
-    images = tuple(
-        ImageEntry(sha256=f"{number:064x}", label=number // 3, name="x", file="", width=1, height=1)
-        for number in range(900)
-    )
-    classes = tuple(f"{number:03}" for number in range(300))
-    found = problem(Manifest(name="n", created=0, source="s", classes=classes, images=images)) or ""
-    assert "'007' has 3 and 292 more classes. Add pictures" in found
-    assert "'008'" not in found
 
 
 def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
@@ -224,14 +202,6 @@ def test_among_drawings_on_white_paper_only_the_empty_page_is_found(tmp_path: Pa
     found = said(ingested(tmp_path / "p", tmp_path / "d"))
     assert found.keys() & FAULTS.keys() == {"blank"}
     assert found["blank"].files == ("a/empty.png",)
-
-
-def test_pictures_of_which_nothing_was_measured_are_not_judged(tmp_path: Path) -> None:
-    manifest = ingested(with_faults(tmp_path / "p"), tmp_path / "d")
-    old = [image.model_copy(update={"measured": {}}) for image in manifest.images]
-    assert said(manifest.model_copy(update={"images": tuple(old)})).keys() & FAULTS.keys() == {"tiny", "odd_shape"}
-    dark = [image if image.name == "cat/dark.png" else entry for image, entry in zip(manifest.images, old, strict=True)]
-    assert "dark" not in said(manifest.model_copy(update={"images": tuple(dark)}))
 
 
 def test_each_number_has_a_check_that_finds_by_it() -> None:
@@ -328,18 +298,6 @@ def test_properties_that_tell_the_classes_only_together_are_a_shortcut() -> None
         "shortcut", Manifest(name="m", created=0, source="s", classes=classes[:2], images=tuple(halved))
     )
     assert found.message.startswith("The file format alone tells"), "a single property is named where it suffices"
-
-
-def test_no_shortcut_is_said_of_pictures_that_were_read_before_it_was_measured(tmp_path: Path) -> None:
-    for number in range(40):
-        path = tmp_path / "p" / ("cat", "dog")[number % 2] / f"{number}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (_as_png if number % 2 else Image.Image.save)(blocks(number), path)
-    manifest = ingested(tmp_path / "p", tmp_path / "d")
-    assert "shortcut" in said(manifest)
-    first = manifest.images[0]
-    older = first.model_copy(update={"measured": {"blurred": 0.1}})
-    assert "shortcut" not in said(manifest.model_copy(update={"images": (older, *manifest.images[1:])}))
 
 
 def _grouped(groups: Sequence[int | None], splits: Sequence[Split | None] | None = None) -> Manifest:

@@ -10,6 +10,7 @@ from tests.conftest import picture
 from tl_core.data import class_folders
 from tl_core.data.class_folders import Layout, find
 from tl_core.data.sources import SourceFile, shortened, shown, walk
+from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import LayoutError
 
 
@@ -17,65 +18,61 @@ def files(*places: str) -> list[SourceFile]:
     return [SourceFile(Path("/nowhere") / place, tuple(place.split("/"))) for place in places]
 
 
-def classes(layout: Layout) -> dict[str, int]:
-    return dict(Counter(item.class_name for item in layout.items))
-
-
 def splits(layout: Layout) -> dict[tuple[str, str | None], int]:
     return dict(Counter((item.class_name, item.split) for item in layout.items))
 
 
-def test_the_class_is_the_first_folder() -> None:
-    layout = find(files("cat/1.jpg", "cat/2.PNG", "dog/3.heic"))
-    assert classes(layout) == {"cat": 2, "dog": 1}
-    assert layout.classes == ("cat", "dog")
-    assert (layout.passed_over, layout.folded_folders, layout.refused) == (0, 0, ())
+BREEDS = ("cat/siamese/1.jpg", "cat/persian/young/2.jpg", "cat/3.jpg", "dog/4.jpg")
+BELOW = ("train/pet/cat/1.jpg", "train/pet/dog/2.jpg", "test/pet/cat/3.jpg", "test/wild/wolf/4.jpg")
+STRAY = ("__MACOSX/photos/cat/._1.jpg", "photos/.DS_Store", "photos/cat/Thumbs.db", "photos/readme.txt", ".git/x.jpg")
+BOTH = {("cat", None): 1, ("dog", None): 1}
+PARTS = {("train", None): 1, ("test", None): 1}
 
 
-def test_deeper_levels_are_folded_in_and_counted() -> None:
-    places = files("cat/siamese/1.jpg", "cat/persian/young/2.jpg", "cat/3.jpg", "dog/4.jpg")
-    layout = find(places)
-    assert classes(layout) == {"cat": 3, "dog": 1}
-    assert layout.folded_folders == 3
+@pytest.mark.parametrize(
+    ("places", "classes_from", "expected", "folded", "passed_over"),
+    [
+        (("cat/1.jpg", "cat/2.PNG", "dog/3.heic"), "first", {("cat", None): 2, ("dog", None): 1}, 0, 0),
+        (BREEDS, "first", {("cat", None): 3, ("dog", None): 1}, 3, 0),
+        (BREEDS, "innermost", {(name, None): 1 for name in ("siamese", "young", "cat", "dog")}, 0, 0),
+        *(((f"{wrap}cat/1.jpg", f"{wrap}dog/2.jpg"), "first", BOTH, 0, 0) for wrap in ("photos/", "a/b/c/", "train/")),
+        (("cat/1.jpg", "cat/2.jpg"), "first", {("cat", None): 2}, 0, 0),
+        (("photos/cat/1.jpg", "photos/dog/1.jpg", *STRAY), "first", BOTH, 0, len(STRAY)),
+        (("train/cat/1.jpg", "test/cat/1.jpg", "extra/cat/1.jpg"), "first", {**PARTS, ("extra", None): 1}, 3, 0),
+        (("train/1.jpg", "test/2.jpg"), "first", PARTS, 0, 0),
+        (("train/cat/1.jpg", "test/2.jpg"), "first", PARTS, 1, 0),
+        (
+            ("train/cat/1.jpg", "test/cat/2.jpg", "labels/all.csv"),
+            "first", {("cat", "train"): 1, ("cat", "test"): 1}, 0, 1,
+        ),
+        (BELOW, "first", {("pet", "train"): 2, ("pet", "test"): 1, ("wild", "test"): 1}, 4, 0),
+        (
+            BELOW, "innermost",
+            {("cat", "train"): 1, ("dog", "train"): 1, ("cat", "test"): 1, ("wolf", "test"): 1}, 0, 0,
+        ),
+    ],
+)  # fmt: skip
+def test_folders_become_classes_and_parts(
+    places: tuple[str, ...],
+    classes_from: ClassesFrom,
+    expected: dict[tuple[str, str | None], int],
+    folded: int,
+    passed_over: int,
+) -> None:
+    layout = find(files(*places), classes_from)
+    assert splits(layout) == expected
+    assert layout.classes == tuple(sorted({name for name, _ in expected}))
+    assert (layout.folded_folders, layout.passed_over, layout.refused) == (folded, passed_over, ())
 
 
-def test_innermost_takes_the_last_level() -> None:
-    layout = find(files("cat/siamese/1.jpg", "cat/persian/young/2.jpg", "cat/3.jpg", "dog/4.jpg"), "innermost")
-    assert classes(layout) == {"siamese": 1, "young": 1, "cat": 1, "dog": 1}
-    assert layout.folded_folders == 0
-
-
-@pytest.mark.parametrize("wrap", ["photos/", "a/b/c/", "train/"])
-def test_wrapping_folders_are_passed_through(wrap: str) -> None:
-    assert classes(find(files(f"{wrap}cat/1.jpg", f"{wrap}dog/2.jpg"))) == {"cat": 1, "dog": 1}
-
-
-def test_a_single_class_is_not_taken_for_a_wrapping_folder() -> None:
-    assert classes(find(files("cat/1.jpg", "cat/2.jpg"))) == {"cat": 2}
-
-
-def test_stray_files_are_passed_over_and_counted() -> None:
-    stray = (
-        "__MACOSX/photos/cat/._1.jpg",
-        "photos/.DS_Store",
-        "photos/cat/Thumbs.db",
-        "photos/readme.txt",
-        ".git/x.jpg",
-    )
-    layout = find(files("photos/cat/1.jpg", "photos/dog/1.jpg", *stray))
-    assert classes(layout) == {"cat": 1, "dog": 1}
-    assert layout.passed_over == len(stray)
-
-
-def test_a_picture_outside_of_the_class_folders_is_refused_with_a_reason() -> None:
-    layout = find(files("photos/cat/1.jpg", "photos/dog/1.jpg", "photos/cover.jpg"))
-    assert classes(layout) == {"cat": 1, "dog": 1}
-    assert [(refusal.file, refusal.kind) for refusal in layout.refused] == [("photos/cover.jpg", "no_class")]
-
-
-def test_kinds_of_pictures_that_are_not_read_are_refused_with_a_reason() -> None:
-    layout = find(files("cat/1.jpg", "cat/2.svg", "cat/3.CR2"))
-    assert [refusal.kind for refusal in layout.refused] == ["unsupported_format"] * 2
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [("cover.jpg", "no_class"), ("cat/2.svg", "unsupported_format"), ("cat/3.CR2", "unsupported_format")],
+)
+def test_a_picture_that_cannot_be_taken_is_refused_with_a_reason(place: str, kind: str) -> None:
+    layout = find(files("photos/cat/1.jpg", "photos/dog/1.jpg", f"photos/{place}"))
+    assert splits(layout) == BOTH
+    assert [(refusal.file, refusal.kind) for refusal in layout.refused] == [(f"photos/{place}", kind)]
 
 
 @pytest.mark.parametrize(
@@ -92,31 +89,6 @@ def test_split_folders_in_any_case(train: str, val: str, test: str, wrap: str) -
     places = [f"{wrap}{split}/{name}/1.jpg" for split in (train, val, test) for name in ("cat", "dog")]
     layout = find(files(*places))
     assert splits(layout) == {(name, split): 1 for name in ("cat", "dog") for split in ("train", "val", "test")}
-
-
-def test_split_names_do_not_count_beside_another_folder() -> None:
-    layout = find(files("train/cat/1.jpg", "test/cat/1.jpg", "extra/cat/1.jpg"))
-    assert splits(layout) == {("train", None): 1, ("test", None): 1, ("extra", None): 1}
-
-
-def test_split_names_do_not_count_without_class_folders() -> None:
-    layout = find(files("train/1.jpg", "test/2.jpg"))
-    assert splits(layout) == {("train", None): 1, ("test", None): 1}
-    mixed = find(files("train/cat/1.jpg", "test/2.jpg"))
-    assert splits(mixed) == {("train", None): 1, ("test", None): 1}
-
-
-def test_a_folder_of_other_files_beside_the_splits_does_not_matter() -> None:
-    layout = find(files("train/cat/1.jpg", "test/cat/2.jpg", "labels/all.csv"))
-    assert splits(layout) == {("cat", "train"): 1, ("cat", "test"): 1}
-    assert layout.passed_over == 1
-
-
-def test_classes_below_splits_fold_and_go_innermost_too() -> None:
-    places = files("train/pet/cat/1.jpg", "train/pet/dog/2.jpg", "test/pet/cat/3.jpg", "test/wild/wolf/4.jpg")
-    assert find(places).classes == ("pet", "wild")
-    assert find(places).folded_folders == 4
-    assert find(places, "innermost").classes == ("cat", "dog", "wolf")
 
 
 @pytest.mark.parametrize(

@@ -116,19 +116,6 @@ def test_a_suspicion_stays_with_the_data_set_in_which_the_label_was_judged(
     assert [image.suspicion for image in finish(steps)[1].images] == [None] * 7
 
 
-def test_pictures_from_before_a_check_existed_are_looked_at_again(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
-) -> None:
-    source = picture_folder({"cat": 3, "dog": 3})
-    black(source / "cat" / "night.jpg")
-    ingested(source, tmp_path / "one")
-    decoded.clear()
-    add_nearly_black(monkeypatch)
-    second = again(source, tmp_path / "two", tmp_path / "one")
-    assert len(decoded) == 7
-    assert "nearly_black" in {finding.kind for finding in checks.findings(second)}
-
-
 def test_without_links_the_copies_are_copied(
     picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:

@@ -19,7 +19,6 @@ from typing import NamedTuple
 from tl_core import settings
 from tl_core.data import archive, class_folders, given_groups, guarded, sources
 from tl_core.data.class_folders import Item, Layout
-from tl_core.data.measures import MEASURES
 from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import read_bytes
 from tl_core.data.reading import Copy
@@ -355,8 +354,7 @@ class _Known(NamedTuple):
 def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
     """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
 
-    Left out are data sets that are still being read or whose copies were made by an older version, and pictures that lack a number
-    which is measured today.
+    Left out are data sets that are still being read or whose copies were made by another version.
     """
     manifests = sorted(
         (modified(path), path, folder)
@@ -370,8 +368,7 @@ def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
         with suppress(DocumentError, NotFound, OSError):
             manifest = Manifest.read(path)
             for image in manifest.images if manifest.copies == COPIES else ():
-                if MEASURES.keys() <= image.measured.keys():
-                    pictures.setdefault(image.sha256, _Known(folder, image))
+                pictures.setdefault(image.sha256, _Known(folder, image))
     return pictures
 
 

@@ -15,7 +15,7 @@ from tl_core.documents.base import Document, Record
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 COPIES = 1
-"""Version of how the copies of a data set are made: raise it when the same bytes would give another copy or thumbnail."""
+"""Version of how the copies of a data set are made: raise it when the same bytes would give another copy, thumbnail or number."""
 
 
 class Suspicion(Record):
