@@ -27,8 +27,8 @@ def range_of_100(low: float, high: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """0.934 as "93 %". As `of_100`."""
-    return f"{of_100(fraction):g}{NARROW}%"
+    """0.934 as "93 %", as `of_100`; 0.0004 as "under 0.1 %"."""
+    return f"{'under ' if 0 < fraction < 0.001 else ''}{of_100(fraction):g}{NARROW}%"
 
 
 def interval(low: float, high: float) -> str:

@@ -70,4 +70,4 @@ def test_the_bars_of_an_answer_are_as_long_as_they_say_and_a_class_name_is_text(
     drawn = drawing.answer_bars(["<script>", "a" * 60], [0.934, 0.0004])
     rows = list(ElementTree.fromstring(drawn))
     assert [bar.get("style", "").partition("width:")[2].partition(";")[0] for bar, _ in rows] == ["93.4%", "0.0%"]
-    assert [words.text for _, words in rows] == ["<script>: 93\u202f%", "a" * 25 + "…: under 1\u202f%"]
+    assert [words.text for _, words in rows] == ["<script>: 93\u202f%", "a" * 25 + "…: under 0.1\u202f%"]
