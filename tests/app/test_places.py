@@ -185,6 +185,7 @@ def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> Non
 
 
 def test_train_says_that_its_pictures_are_being_read(open_page: Open, data: DatasetFolder) -> None:
+    data.manifest_file.unlink()
     records._end(data.path, Status(state="running", started=1.0))
     with _held(data):
         app = open_page(TRAIN.file, dataset=data.id)

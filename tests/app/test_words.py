@@ -77,7 +77,7 @@ def test_of_a_name_of_megabytes_only_the_beginning_is_looked_at(monkeypatch: pyt
         (0.625, "63 %"),
         (0.998, "99.8 %"),
         (0.99999, "99.9 %"),
-        (0.0001, "0.1 %"),
+        (0.0001, "under 0.1 %"),
         (1.0, "100 %"),
         (0.0, "0 %"),
     ],
