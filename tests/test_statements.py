@@ -76,7 +76,7 @@ ALIKE = "near_copy", "2 pictures show the same thing, among them secret.jpg.", 3
         ("test", {"headline": "cross_validated", "cross_validated": TEST}, "The test pictures alone: 67 % right on 9 pictures (35 to 88 %)."),
         ("test", {"headline": None, "one_moment": ("cup",)}, "They say little about other pictures."),
         ("leak", {}, None),
-        ("leak", {"leak": LEAK}, "2 pictures of 9 show the same thing, and may be named rightly for that. Without them: 86 % right on 7 pictures (49 to 97 %)."),
+        ("leak", {"leak": LEAK}, "2 pictures of 9 show what it learned from as well, and may be named rightly for that. Without them: 86 % right on 7 pictures (49 to 97 %)."),
         ("leak", {"leak": Leak(images=9, without=None)}, "There are no others to judge by."),
         ("validation", {}, "67 % right on the 9 validation pictures, which chose the settings."),
         ("metrics", {}, "Macro F1 0.6"),

@@ -145,7 +145,7 @@ def leaked(leak: Leak, images: int) -> str:
     """How many of the `images` judged pictures show what was learned from, and the accuracy without them, as sentences."""
     rest = f"Without them: {right(leak.without)}." if leak.without else "There are no others to judge by."
     shows = "shows" if leak.images == 1 else "show"
-    return f"{plural(leak.images, 'picture')} of {images:,} {shows} the same thing, and may be named rightly for that. {rest}"
+    return f"{plural(leak.images, 'picture')} of {images:,} {shows} what it learned from as well, and may be named rightly for that. {rest}"
 
 
 def most_confused(report: Report, most: int = 5) -> list[tuple[int, int, int]]:

@@ -36,7 +36,7 @@ def test_people_get_a_table_and_the_verdict_in_words(data: DatasetFolder, capsys
     assert main(["compare", a_run(data, "Old\x1b[31m", 0, 1, 2), a_run(data, "New", 17)]) == 0
     said = capsys.readouterr().out
     assert "Old\\x1b[31m" in said
-    assert "94.4 %" in said
+    assert "94 %" in said
     assert "B against A: cannot tell with 18 pictures; about" in said
     assert "the answers differ on 4 pictures, of which only A has 1 right and only B 3." in said
     assert "Holm" not in said

@@ -41,7 +41,7 @@ def test_events_go_to_stderr_and_stdout_stays_empty(capsys: pytest.CaptureFixtur
         bars(EpochEnded(epoch=1, epochs=2, best=True, **epoch))
     out, err = capsys.readouterr()
     assert out == ""
-    for said in ("Reading pictures", "One class is small.", "Training", "epoch 1 of 2", "75.0 %"):
+    for said in ("Reading pictures", "One class is small.", "Training", "epoch 1 of 2", "75 %"):
         assert said in err
 
 

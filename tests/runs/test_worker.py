@@ -266,7 +266,7 @@ def test_nothing_to_finish_with_is_said_in_words(train: Train) -> None:
     run = train("deaf")
     until(lambda: run.status().state == "running")
     cancel(run)
-    with pytest.raises(NotFound, match="nothing to finish with"):
+    with pytest.raises(NotFound, match="nothing to go on with"):
         jobs.go_on(run, "best")
     assert run.status().state == "cancelled"
     assert not run.alive()

@@ -12,11 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.serving.conftest import SPLIT, WEIGHT, bundle_info
-from tests.serving.test_card import report
+from tests.serving.test_card import card
 from tl_core.errors import BundleError
 from tl_core.serving.bundle import Bundle, read_bundle, to_zip, write_bundle
 from tl_core.serving.bundle_files import BUNDLE_FILES, ONNX, BundleFile
-from tl_core.serving.card import model_card
 
 
 def test_a_written_bundle_reads_back_as_it_was(bundle: Bundle) -> None:
@@ -69,7 +68,7 @@ def test_whoever_adds_a_file_adds_a_row_and_finds_it_in_zip_card_and_checks(
     (bundle.folder / "labels.txt").write_text("red\ngreen\nblue\n")
     opened = read_bundle(to_zip(bundle.folder, tmp_path / "a.zip"))
     assert (opened.folder / "labels.txt").read_text() == "red\ngreen\nblue\n"
-    assert "- `labels.txt`: one class a line. All 3." in model_card(bundle.info, report())
+    assert "- `labels.txt`: one class a line. All 3." in card(bundle.info)
     (bundle.folder / "labels.txt").write_text("x" * 101)
     with pytest.raises(BundleError, match=r"labels\.txt has 101 bytes; up to 100"):
         read_bundle(bundle.folder)

@@ -89,11 +89,16 @@ def test_a_job_beyond_its_limit_ends_also_where_its_end_cannot_be_written(
     ended, end = threading.Event(), Recorder.end
 
     def refused(
-        recorder: Recorder, state: Literal["succeeded", "failed", "cancelled"], message: str, failure: Failure | None
+        recorder: Recorder,
+        state: Literal["succeeded", "failed", "cancelled"],
+        message: str,
+        failure: Failure | None,
+        *,
+        reason: str | None = None,
     ) -> None:
         if failure is not None:
             _full()
-        end(recorder, state, message, failure)
+        end(recorder, state, message, failure, reason=reason)
 
     def work(job: JobFolder) -> Iterator[Event]:
         yield StageStarted(stage="reading", title="Reading pictures")

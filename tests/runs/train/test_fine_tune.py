@@ -260,7 +260,7 @@ def test_from_scratch_uses_no_pretrained_weights(trained: Callable[..., RunFolde
     info = json.loads((run.bundle / "bundle.json").read_text())
     assert (info["weights"], info["licence"]) == (NO_WEIGHTS, "none")
     assert summarise(run).weights == NO_WEIGHTS
-    assert "from random weights" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert "it began with random weights" in (run.bundle / "MODEL_CARD.md").read_text()
     assert "Looking at every picture once" not in _titles(run)
 
 
