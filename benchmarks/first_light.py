@@ -6,8 +6,6 @@ Every run gets a store of its own, so nothing is reused: seconds are those of th
 included, and memory is the largest resident size (ru_maxrss) of any one process in it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

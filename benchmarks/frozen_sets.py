@@ -1,7 +1,5 @@
 """Labelled frozen features of whole folders, for measurements that need no training run."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator
 from pathlib import Path

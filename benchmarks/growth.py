@@ -7,8 +7,6 @@ them by class, and continues the learning curve of one half to twice its picture
 accuracy of all that were drawn.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import defaultdict

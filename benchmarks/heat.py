@@ -6,8 +6,6 @@ RUN is a run whose bundle's logits are linear in its map. Printed is processor t
 programs on the machine matter little: the least and the median of 15 times.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable

@@ -8,8 +8,6 @@ and classes that are told by how they were saved. They are read as any other dat
 names tell nothing, except that bursts and films are numbered.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import sys

@@ -8,8 +8,6 @@ without waiting. A run that the race did not stop must have the report, the logi
 was stopped, the same epochs until then. Where the memory that was free chose otherwise (views that are kept, pictures at once), that is said.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Documents of figures, section by section: a fresh section takes the place of the one with the same heading."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -10,8 +10,6 @@ lp_ft, and feature_extraction. Each table replaces the one of the same title; se
 with the pixels and features of earlier runs in the cache.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

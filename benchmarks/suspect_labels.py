@@ -7,8 +7,6 @@ of the flipped labels that are suspected, precision the share of the suspected o
 seeds. Labels that were wrong before count as false suspicions, so that the true precision is higher.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import defaultdict

@@ -6,8 +6,6 @@ Pairs of classifiers are simulated: B names rightly what A does, but for a known
 Where pictures form groups, of one to seven, both answer most pictures of a group as they answer the first one.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

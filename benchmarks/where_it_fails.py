@@ -7,8 +7,6 @@ store KEEP. The slices are those of the real pictures; the answers are drawn: by
 groups of pictures that are wrong together, or with failures planted in some pictures. The result is written to docs/honesty.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import defaultdict

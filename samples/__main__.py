@@ -1,7 +1,5 @@
 """Renders every picture that is not there yet."""
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import sys

@@ -1,7 +1,5 @@
 """From the description of a still life to a picture, with Mitsuba 3 (Jakob et al. 2022) and Intel Open Image Denoise."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import drjit as dr

@@ -3,8 +3,6 @@
 A description holds meshes and bitmaps as arrays, so that it can be made and compared without a renderer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Bitmaps of surfaces, and light from all around, made from noise. Colours are sRGB from 0 to 1 until a bitmap is written as bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

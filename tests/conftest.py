@@ -1,7 +1,5 @@
 """Fixtures shared by all tests: a store of the test's own and folders of small pictures that can be told apart."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -4,8 +4,6 @@
 a generator of random numbers, so that a seed gives the same files everywhere.
 """
 
-from __future__ import annotations
-
 import io
 import random
 import struct

@@ -1,7 +1,5 @@
 """What a child process of the package sees and may take."""
 
-from __future__ import annotations
-
 import io
 import json
 import subprocess

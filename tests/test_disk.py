@@ -1,7 +1,5 @@
 """What is replaced on the disk: nothing of another kind is deleted for it, and no reader finds half of it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What the machine says of itself: memory, processor, and the GPU as its driver tells it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

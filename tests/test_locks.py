@@ -1,7 +1,5 @@
 """How many locks, and other open files, a process may have."""
 
-from __future__ import annotations
-
 import resource
 
 from tl_core import locks

@@ -1,7 +1,5 @@
 """What a user installs: the Dockerfile's lines really run, the Makefile's and the README's promises hold."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

@@ -1,7 +1,5 @@
 """What counts as the memory of a job's process."""
 
-from __future__ import annotations
-
 import mmap
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The operator's settings: presets, and everything that is wrong said at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

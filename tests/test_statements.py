@@ -1,7 +1,5 @@
 """The table of statements: what each row says of a run, and that all who tell of a run say the same."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

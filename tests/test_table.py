@@ -1,7 +1,5 @@
 """A table names its rows: each once, and what is there where a name is not."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """No library that Graft runs reports to its maker."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Graft in Python: `train` and `load`. Importing this package imports no torch, scikit-learn or ONNX Runtime."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import TYPE_CHECKING, Any

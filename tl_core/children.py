@@ -4,8 +4,6 @@ the messages between them and this process.
 A child sees only the variables that it needs. Secrets of the operator (the password of the app, keys of other programs) stay behind.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

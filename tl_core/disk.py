@@ -1,7 +1,5 @@
 """Writing a file or folder whole or not at all, removing one at once, sizes, free space, and the error for a full disk."""
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

@@ -1,7 +1,5 @@
 """What this machine is and how much memory it has left, found without torch: from the system, its control groups and NVIDIA's driver."""
 
-from __future__ import annotations
-
 import ctypes
 import math
 import os

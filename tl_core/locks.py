@@ -5,8 +5,6 @@ them, however that one ended. Therefore descriptors are only ever closed here, n
 lock from the process that it was handed to.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import resource

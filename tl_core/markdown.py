@@ -1,7 +1,5 @@
 """Text that a stranger typed as literal text: in Markdown, where it becomes no markup, link, mention or icon, and in a table, where it becomes no formula."""
 
-from __future__ import annotations
-
 import re
 
 _PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")

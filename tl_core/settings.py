@@ -3,8 +3,6 @@
 The table in docs/deploy.md is written from it by `make options`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from difflib import get_close_matches

@@ -5,8 +5,6 @@ one meets it. A new statement is a row of `STATEMENTS`; the order of the table i
 titles and texts as they are, but short: whoever draws a statement escapes it as a whole.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

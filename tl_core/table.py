@@ -1,7 +1,5 @@
 """The tables that the product is made of: rows by name, none of them twice and none missing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Numbers as a person reads them: shares, ranges, durations and counts, in the same words on the pages and in the story of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import floor
 

@@ -1,7 +1,5 @@
 """What a button does: start a job once, rename, delete. Every refusal is a `GraftError`, shown as its text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import streamlit as st

@@ -1,7 +1,5 @@
 """Tasks on a page: a button that asks one, its progress, why it failed, and the folder with its answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """The bundle of a run on the page: what is in it, and the button that downloads it."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.runs.store.folders import RunFolder

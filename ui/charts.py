@@ -3,8 +3,6 @@
 Colours are chosen to be read on a light and on a dark page; text takes the page's own colour in the browser.
 """
 
-from __future__ import annotations
-
 import copy
 import html
 import math

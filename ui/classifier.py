@@ -5,8 +5,6 @@ workspace that asks has a few of them for itself. The network runs in the app pr
 classifier takes fewer pictures at once, and one workspace at a time asks such a one.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence

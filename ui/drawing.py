@@ -4,8 +4,6 @@ A network is drawn as its stages from stem to head: how large each is, whether i
 a card, and large, with names, numbers of parameters and learning rates.
 """
 
-from __future__ import annotations
-
 import html
 from base64 import b64encode
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ page. They are cached by the file's name and time, since a file that is written 
 small entries.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path

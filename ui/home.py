@@ -1,7 +1,5 @@
 """Home: the three ways to begin, the data sets and runs of the workspace, and what can be done with the workspace itself."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial

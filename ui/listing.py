@@ -1,7 +1,5 @@
 """What has many lines: text in a part of the page that scrolls, and tables, which a visitor can take along as a CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

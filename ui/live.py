@@ -1,7 +1,5 @@
 """Jobs at work: their events read as they come, drawn as a line with a bar and Cancel, as numbers and as curves."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 

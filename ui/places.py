@@ -4,8 +4,6 @@ A page is a file beside the others and a row here. From its row come the line of
 input says and offers, the tiles of Home, and the guided tour.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

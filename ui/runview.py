@@ -1,7 +1,5 @@
 """A run on the page: what it does while it works, what came of it afterwards, and what can be done next."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.documents.checkpoint import Checkpoint

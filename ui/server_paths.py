@@ -1,7 +1,5 @@
 """Paths of the server in what a page shows: shortened, because they hold tokens and tell strangers how the machine is laid out."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -4,8 +4,6 @@
 `ui/shown_answers.json`: of each class the right answer that it was surest of, and its surest mistakes.
 """
 
-from __future__ import annotations
-
 import importlib.resources
 from collections.abc import Sequence
 from functools import cache

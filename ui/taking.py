@@ -1,7 +1,5 @@
 """Pictures that a browser sends: which kinds its file chooser offers, the chooser itself, how long and how much the server keeps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """Two tours on a sample: Show me, through the line of steps with a sentence at each from the table of pages; and Try it, straight to Predict."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.runs.start import jobs

@@ -5,8 +5,6 @@ where a proxy that the operator names has sent it. What was counted lives in thi
 is not known, nothing is limited.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import math
 import threading

@@ -4,8 +4,6 @@ It shows where the evidence for a class lies, what hiding a part of the picture 
 run learned from. The session holds which picture it is about, so that the dialog stays open when the page runs again.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Names that a user typed are display text: `plain` makes them safe inside Markdown, `label` inside a plotly figure.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import time

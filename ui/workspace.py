@@ -3,8 +3,6 @@
 The token lives in the page's URL. It is checked on every run and written back, because a page can be reached without it.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import logging

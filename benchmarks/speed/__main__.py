@@ -7,8 +7,6 @@ KEEP and not measured again; delete that folder to begin anew. `--only` takes pa
 start, pages, scaling, gpu. fastai comes with requirements-bench.txt.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 from collections.abc import Callable

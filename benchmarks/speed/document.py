@@ -1,7 +1,5 @@
 """What was measured as sections of docs/benchmarks.md, with a plot each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median

@@ -1,7 +1,5 @@
 """The pictures that are measured on: one split for everybody, and folders of any size made from few pictures."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from itertools import zip_longest

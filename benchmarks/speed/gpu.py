@@ -5,8 +5,6 @@
 Without one it says so and ends.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

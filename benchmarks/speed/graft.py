@@ -8,8 +8,6 @@
 Each prints one line of JSON. The store is that of GRAFT_STORE.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import socket

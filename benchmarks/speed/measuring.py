@@ -1,7 +1,5 @@
 """Runs commands one after another and keeps what came of them: wall seconds, memory of all their processes, what they printed."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Plots for the documents, as SVG that is the same for the same figures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

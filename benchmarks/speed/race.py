@@ -1,7 +1,5 @@
 """Graft beside what a user would pick instead: the same split of the same pictures, the same weights, one after another."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A page under AppTest, opened in a workspace of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A workspace put together by hand: a data set that was read and a run that ended, as documents, without any training."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """More pictures for a data set, from the page: photos of a class that it has, or of a new one."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Decisions about single pictures on the Data page, and the versions that they make."""
 
-from __future__ import annotations
-
 import pytest
 from streamlit.testing.v1 import AppTest
 

@@ -1,7 +1,5 @@
 """Charts that are drawn while another session is the first to import what they need."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The Compare page: runs on the same pictures, a verdict in words, and the pictures on which they differ."""
 
-from __future__ import annotations
-
 import shutil
 from typing import Any
 

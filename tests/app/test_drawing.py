@@ -1,7 +1,5 @@
 """The picture of a network: what is drawn frozen, learning, slower, later; that it is built from escaped text alone."""
 
-from __future__ import annotations
-
 from xml.etree import ElementTree
 
 import pytest

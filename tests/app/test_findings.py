@@ -1,7 +1,5 @@
 """What the Data page says of a data set: each finding with its pictures or files, a new check without a new line of the page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Strips and pictures: what is broken leaves a gap, and Streamlit gets what it need not encode again."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

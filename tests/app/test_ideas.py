@@ -1,7 +1,5 @@
 """Ideas, and what moved: words that follow the user's own case and runs."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.app import records

@@ -1,7 +1,5 @@
 """The lines of Python that the Train page shows are those of the libraries, and the names are those of their networks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Labels that may be wrong, on the Data page."""
 
-from __future__ import annotations
-
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 

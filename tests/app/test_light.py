@@ -1,7 +1,5 @@
 """The app process stays light: after a tour of every page it has not imported torch, and holds under 400 MB."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The line of a job at work."""
 
-from __future__ import annotations
-
 import time
 
 from tl_core.documents.events import EpochEnded, Notice, Progress, Resumed, StageStarted

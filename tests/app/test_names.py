@@ -1,7 +1,5 @@
 """No name that a user typed is ever Markdown: `plain` is the one way into what Streamlit draws, on every page."""
 
-from __future__ import annotations
-
 import ast
 import html
 import re

@@ -1,7 +1,5 @@
 """What a user sees on each page, from records alone: no training runs here."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

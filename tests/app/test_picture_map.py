@@ -1,7 +1,5 @@
 """The map of the pictures on the Data page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

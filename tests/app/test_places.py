@@ -1,7 +1,5 @@
 """The table of pages: a page is its file and its row, and what the row says is what a user sees."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

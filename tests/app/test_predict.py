@@ -1,7 +1,5 @@
 """The Predict page: pictures are decoded outside of the app process, and nobody waits for the pictures of somebody else."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

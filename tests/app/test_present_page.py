@@ -1,7 +1,5 @@
 """The Present page: what its slides say is what the report says, and nothing that a user typed becomes part of the script."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -1,7 +1,5 @@
 """Races on the pages: the folded form, the leaderboard, the bar of running jobs, Home."""
 
-from __future__ import annotations
-
 import pytest
 from streamlit.testing.v1 import AppTest
 

@@ -1,7 +1,5 @@
 """Rehearse on Home: what the dialog tells of the camera and of the walk, and whom it refuses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """When a classifier breaks, on the Evaluate page: what is asked, what is said of the answer, and which training helps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

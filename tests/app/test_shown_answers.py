@@ -1,7 +1,5 @@
 """What an empty Home shows of the embedded sample, and the way from there straight to Predict."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

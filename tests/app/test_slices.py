@@ -1,7 +1,5 @@
 """The Evaluate page says where a run fails: each finding with its interval and pictures, or that chance explains all."""
 
-from __future__ import annotations
-
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.documents.judgements import Slice

@@ -1,7 +1,5 @@
 """Tell the story on the Evaluate page: which answers it shows, how large it is, and what it says where something is missing."""
 
-from __future__ import annotations
-
 import pytest
 from streamlit.testing.v1 import AppTest
 

@@ -1,7 +1,5 @@
 """The colours of the pages have the contrast that WCAG 2 asks of text (AA)."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The Train page: three decisions on show, the rest folded; what fits, what is wrong, what is reset."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a browser sends is put on disk inside the staging folder, whatever it calls itself."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """What one address may start and make within an hour, what becomes of an upload that is refused, and which visitors count together."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The dialog that says why: the evidence for a class, what hiding a part does, and the most similar pictures."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Names and numbers as a person reads them."""
 
-from __future__ import annotations
-
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 python -m tests.app.touring TOKEN
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """The benchmark of estimates says of stored runs how often the range before them held."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from benchmarks.estimates import HEADER, Row, verdict

@@ -1,7 +1,5 @@
 """The benchmark of known faults counts a copy as found only where it is with its original."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from benchmarks.frozen_sets import FrozenSet

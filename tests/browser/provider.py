@@ -1,7 +1,5 @@
 """A small OpenID provider on this machine: who asks it is logged in as whoever it was told last."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -1,7 +1,5 @@
 """One run, trained by the real command in a process of its own, that all tests of the command line look at."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """`import tl_core`: a handful of names, light to import, the same results as the command line."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import subprocess

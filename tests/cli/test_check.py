@@ -1,7 +1,5 @@
 """`check` as a user meets it: what would be taken, what is found and what mends it, as text and as JSON."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Generator

@@ -1,7 +1,5 @@
 """The command line as a user meets it: what each command prints, and that JSON stands alone on stdout."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """`compare`: a verdict for programs and for people, and words where runs cannot be compared."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Exit codes and what is said with them: 2 what the user can mend, 130 cancelled, 1 a dead worker or a bug."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

@@ -1,7 +1,5 @@
 """The command `explain`, on the run that all tests of the command line look at, and on a bundle whose heat takes torch."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`slices`: where a run fails, as a table and as JSON."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A network of every family, with random weights, through the command line: trained, exported, asked. `make test-all` only."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What an operator sees of a store with `store`, and clears with it."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

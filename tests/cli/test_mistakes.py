@@ -1,7 +1,5 @@
 """Whatever is wrong with a command is said at once, before any picture is read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

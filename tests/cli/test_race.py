@@ -1,7 +1,5 @@
 """`race` through the command line: its leaderboard, and what it says before anything is read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Generator
 from functools import partial

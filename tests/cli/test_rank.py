@@ -1,7 +1,5 @@
 """`rank` through the command line: what it prints, what it says of names that are none, and that it leaves nothing behind."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

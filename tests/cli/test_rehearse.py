@@ -1,7 +1,5 @@
 """`rehearse`: its table, its JSON and its exit code."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

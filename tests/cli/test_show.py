@@ -1,7 +1,5 @@
 """What the terminal shows: bars and messages on stderr, nothing that could steer it."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """`story`: the file that it writes, what it prints, and what it refuses."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

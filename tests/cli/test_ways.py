@@ -1,7 +1,5 @@
 """Ways to train through the command line: by the rule, by steps, and with a network that only timm knows."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`weights fetch`, `weights list` and `backbones`: what is said of each set, and that one failure does not stop the rest."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

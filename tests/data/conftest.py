@@ -1,7 +1,5 @@
 """Counts decoded pictures for the tests of data sets."""
 
-from __future__ import annotations
-
 import pytest
 
 from tl_core.data import guarded, reading

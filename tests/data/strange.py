@@ -1,7 +1,5 @@
 """A decoder that does what a PNG says under "do", as a fault in a library would: `python -m tests.data.strange`."""
 
-from __future__ import annotations
-
 import io
 import os
 import resource

@@ -1,7 +1,5 @@
 """A version of a data set to which pictures were added has those from before, as they were, and then the new ones."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures are blurred and sampled as SciPy does it, whose import would take longer than most searches."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """What is said of a data set: what stops a run, what was set aside, what would help, and what mends it."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """One table of image formats: what a row says is what folders, decoder, messages and documents go by."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Groups that a user gives as a CSV: how it is read, what is refused, and which pictures its lines mean."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

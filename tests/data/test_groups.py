@@ -1,7 +1,5 @@
 """Pictures that show one thing are found by features, pixels and names together, and by none of them alone."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 

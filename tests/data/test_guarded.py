@@ -1,7 +1,5 @@
 """Pictures that cost more than a picture may, in child processes that end for it: the others, and this process, go on."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

@@ -1,7 +1,5 @@
 """Pictures that another data set of the workspace holds already are taken over from there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The app imports this package: it must not bring the heavy libraries along."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """The numbers that are measured of each picture."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from io import BytesIO

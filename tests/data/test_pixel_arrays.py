@@ -1,7 +1,5 @@
 """A data set as one array: the order of its rows, decoded once, never half there, and taken from that of a version before it."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable
 from pathlib import Path

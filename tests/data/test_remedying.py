@@ -1,7 +1,5 @@
 """A version of a data set, and a copy of a folder, in which pictures are left out or lie in another class; and what a finding comes to."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

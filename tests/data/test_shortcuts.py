@@ -1,7 +1,5 @@
 """Classes that can be told apart by something silly."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

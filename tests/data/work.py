@@ -1,7 +1,5 @@
 """What tests of data sets share: running a generator to its end, ingesting a folder, a check that looks at pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Documents say all that is wrong with a file at once, are never half written, and never name a path."""
 
-from __future__ import annotations
-
 import errno
 import json
 from pathlib import Path

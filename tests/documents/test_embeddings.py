@@ -1,7 +1,5 @@
 """embeddings.npz: what is written is read, and what is no such file is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

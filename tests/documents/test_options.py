@@ -1,7 +1,5 @@
 """The table of options: a row says everything of an option, and a value is taken or refused by its row."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, get_args
 
 import pytest

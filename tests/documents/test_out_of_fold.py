@@ -1,7 +1,5 @@
 """The out-of-fold answers of a run: written whole, read without a pickle, damage said in words."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

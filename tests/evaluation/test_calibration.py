@@ -1,7 +1,5 @@
 """Reliability diagrams, the expected calibration error, and answers that are withheld."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Which classifier is better: equal ones are seldom called different, and what is promised of more pictures comes true."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Each corruption keeps the form of a picture, is the same for the same seed, changes more at each strength, and adds no edge of its own."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

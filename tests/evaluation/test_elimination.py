@@ -1,7 +1,5 @@
 """Who can no longer win a race, and who is trained next."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The learning curve, continued to twice the pictures."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Intervals: copies do not make them narrower, and the true value lies in them as often as they say."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

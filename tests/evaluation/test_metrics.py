@@ -1,7 +1,5 @@
 """Metrics on small cases that can be counted by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest

@@ -1,7 +1,5 @@
 """A metric is one row: whoever adds it finds it in the report, the card, the page and the JSON; a value that is no number is left out."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

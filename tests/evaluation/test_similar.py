@@ -1,7 +1,5 @@
 """Which pictures are similar: by direction, in the own class and in another, without copies."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tl_core.evaluation.similar import LOOKALIKES, lookalikes, nearest

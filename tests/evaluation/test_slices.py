@@ -1,7 +1,5 @@
 """Slices on which a run fails: planted failures are found and named, and what chance explains is no finding."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 

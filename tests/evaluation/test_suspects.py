@@ -1,7 +1,5 @@
 """Labels that answers contradict."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Networks built once for all tests of this folder: building and exporting takes seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pictures whose class a planted patch decides, and small networks that have learned so."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A local web server in the place of PyTorch's and the Hugging Face hub's, and rows of the registry that point to it."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Iterator

@@ -4,8 +4,6 @@
 `make test-all`. Networks are built with random weights.
 """
 
-from __future__ import annotations
-
 import copy
 import gc
 import sys

@@ -1,7 +1,5 @@
 """What building promises beside the table's parts (test_table.py): normalisation, seeds, weights files, names of tensors."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from pathlib import Path

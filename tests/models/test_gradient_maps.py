@@ -3,8 +3,6 @@
 `python -m tests.models.test_gradient_maps NAME...` prints the rows of the table in docs/honesty.md, or some of them.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

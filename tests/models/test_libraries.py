@@ -2,8 +2,6 @@
 format; what could run code is refused; what does not fit is said in words.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 from pathlib import Path

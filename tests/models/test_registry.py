@@ -1,7 +1,5 @@
 """The table agrees with the libraries and answers the questions that pages ask, without torch."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

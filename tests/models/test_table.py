@@ -3,8 +3,6 @@
 `make test-all` does everything for every row, and writes what was checked to docs/backbones.md.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 

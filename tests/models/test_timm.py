@@ -1,7 +1,5 @@
 """timm: one small network of each layout, listed or added by name, with random weights; rows made from timm's own metadata."""
 
-from __future__ import annotations
-
 import copy
 import subprocess
 import sys

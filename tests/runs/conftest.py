@@ -1,7 +1,5 @@
 """Fixtures of the run tests: a workspace, jobs with work of the tests' own, and patience with a limit."""
 
-from __future__ import annotations
-
 import copy
 import importlib.util
 import os

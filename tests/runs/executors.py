@@ -1,7 +1,5 @@
 """Executors of the tests: one in this process, the local one with jobs of the tests' own, and one with a server of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, TypeVar

@@ -3,8 +3,6 @@
 The job's display name, or the backbone that a question asks about, says what it does; see `_DOES`.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """Runs are compared on the pictures that all were judged on and none learned from, whatever became of their data sets."""
 
-from __future__ import annotations
-
 import shutil
 from typing import get_args
 

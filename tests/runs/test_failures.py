@@ -1,7 +1,5 @@
 """Whatever ends a job, its user reads a sentence, also on a disk with no room for one."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Groups are found once, where the pictures are read, and through the cache of training."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Real data sets, read by real workers."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

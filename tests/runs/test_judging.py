@@ -1,7 +1,5 @@
 """Labels are judged by heads that have not seen the picture, and what they find is kept with it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Races of training runs: the same numbers as by themselves, who is stopped, and what becomes of the rest."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Generator

@@ -1,7 +1,5 @@
 """The rehearsal: what it tells of each step, what it says is missing, and that nothing of it is left."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

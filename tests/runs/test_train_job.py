@@ -1,7 +1,5 @@
 """Real training runs with real pretrained weights, in real workers: what becomes of them, stopped or not."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Real worker processes, and what is left when they, or the app, are killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The shapes of rendered tableware are closed bodies, with handles on their walls and spouts on their rims."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

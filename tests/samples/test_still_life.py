@@ -1,7 +1,5 @@
 """A still life is described without a renderer, and its numbers alone decide what is in it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """A request, or the opening of a WebSocket, given straight to an ASGI application."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor

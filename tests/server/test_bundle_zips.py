@@ -1,7 +1,5 @@
 """The zip of a bundle is sent while it is made: a download, or many, take neither memory nor disk of its size."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import zipfile

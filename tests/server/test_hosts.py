@@ -1,7 +1,5 @@
 """A page of a stranger reaches the app neither under a name of its own that stands for this machine, nor from its own site."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.server.asking import ask, inner

@@ -1,7 +1,5 @@
 """Where the app listens, and Streamlit's options that follow from the operator's settings."""
 
-from __future__ import annotations
-
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send

@@ -1,7 +1,5 @@
 """What the server's own log says."""
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

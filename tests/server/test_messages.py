@@ -1,7 +1,5 @@
 """A browser's messages are those that pages send, and no one of them stops everybody else."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """How many pages are open is limited, from one address and in all."""
 
-from __future__ import annotations
-
 import asyncio
 
 from starlette.types import Receive, Scope, Send

@@ -1,7 +1,5 @@
 """Whom a login at an OpenID provider lets in, and until when."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """With a password, nothing but the health check answers a visitor who has not typed it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote

@@ -1,7 +1,5 @@
 """What every answer says to the browser, and the HTML that it loads first."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.server.asking import ask, inner

@@ -1,7 +1,5 @@
 """Uploads in the app's memory have a total, whoever sends them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace

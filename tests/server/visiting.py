@@ -1,7 +1,5 @@
 """A visitor of the served app without a browser: its session over the WebSocket, and uploads."""
 
-from __future__ import annotations
-
 import http.client
 import uuid
 from collections.abc import Iterator

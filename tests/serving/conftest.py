@@ -1,7 +1,5 @@
 """A small real bundle: a network of a few weights that tells pictures apart by colour, exported as ours are."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

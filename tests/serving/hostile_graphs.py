@@ -1,7 +1,5 @@
 """Graphs that could do harm: each changes the graph of the small bundle of these tests, and is refused with the words beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """A bundle can be written, read and zipped; one that lies, is damaged or could do harm is refused in words."""
 
-from __future__ import annotations
-
 import pickle
 import zipfile
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The model card says what was measured and lets no name that a user typed act as Markdown or HTML."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The graph of a bundle from elsewhere: checked and run in a process with limited memory and time, with the same answers."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

@@ -1,7 +1,5 @@
 """Evidence that is read off the bundle, and how it is drawn."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a bundle's files say of themselves is not believed: descriptions that lie, graphs that could do harm."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

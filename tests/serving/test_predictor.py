@@ -1,7 +1,5 @@
 """Answers of a bundle: right, in order, whatever the pictures are given as, without torch."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Sequence

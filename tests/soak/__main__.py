@@ -3,8 +3,6 @@
 Each part prints what it did. A violation of what must hold makes the exit code 1. The same seed gives the same campaign.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import shutil

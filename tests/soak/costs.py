@@ -4,8 +4,6 @@ Decoders of their own take them, as in a job that reads a data set. It writes JS
 `mb`, the most memory that one of them had.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import resource

@@ -4,8 +4,6 @@ Nothing may be written outside of the job's folder, nothing end in a traceback, 
 must be taken.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import time

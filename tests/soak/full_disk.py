@@ -4,8 +4,6 @@ The store lies on a small file system in memory, in a mount namespace of a proce
 finished must stay whole, and the next run must work once there is space again.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -3,8 +3,6 @@
 Nothing that was finished may be lost or half there, the next run must work, and no process and no lock may be left.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil

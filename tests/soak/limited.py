@@ -1,7 +1,5 @@
 """The worker of one job under a limit on the memory that it may map, and the executor that starts such workers."""
 
-from __future__ import annotations
-
 import resource
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 Every run must end in words, and the next one without a limit must work.
 """
 
-from __future__ import annotations
-
 import os
 
 from tests.soak import ground as look

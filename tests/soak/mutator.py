@@ -1,7 +1,5 @@
 """Breaks files at random, so that the same seed gives the same files everywhere, and builds archives that were made to do harm."""
 
-from __future__ import annotations
-
 import io
 import os
 import random

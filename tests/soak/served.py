@@ -1,7 +1,5 @@
 """The app as `python -m tl_core app` serves it, in a process that the campaign can measure and kill."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

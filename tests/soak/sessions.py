@@ -5,8 +5,6 @@ that is a violation. How much slower reruns get and how much the app grows depen
 with limits, in the figures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

@@ -1,7 +1,5 @@
 """A short form of the campaign: `make soak` runs the whole one, which takes about an hour and a half."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

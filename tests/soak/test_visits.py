@@ -1,7 +1,5 @@
 """What a session of the campaign notices in what it is sent."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -4,8 +4,6 @@ It sends what the browser sends: reruns, the state of a widget, uploads over HTT
 fetch the pictures that a page shows.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import re

@@ -1,7 +1,5 @@
 """A run to tell of, with its data set."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.app import records

@@ -1,7 +1,5 @@
 """Reads a story as a browser does, without any browser: its tags, its texts, its tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from html.parser import HTMLParser
 

@@ -1,7 +1,5 @@
 """The story of a run: its numbers are the report's, nothing in it runs or is loaded, and it stays small."""
 
-from __future__ import annotations
-
 import io
 import json
 import random

@@ -1,7 +1,5 @@
 """Which pictures stand for the classes of a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tl_core.documents.manifest import ImageEntry, Manifest

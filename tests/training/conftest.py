@@ -1,7 +1,5 @@
 """The twin network's family, in the table while a test runs; one thread, for such a small one gains nothing from more."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

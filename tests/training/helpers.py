@@ -1,7 +1,5 @@
 """Running generators of events to their end, and what their events say."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from typing import TypeVar
 

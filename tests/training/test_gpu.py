@@ -1,7 +1,5 @@
 """What only a CUDA device can show: `pytest -m gpu`. The logic itself is tested on the CPU elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path

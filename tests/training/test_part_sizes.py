@@ -1,7 +1,5 @@
 """Parts of many images double until the memory is full, and are halved where it runs out."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Features that hold the classes score above noise, and the evidence is the one that a direct search finds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

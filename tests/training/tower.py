@@ -1,7 +1,5 @@
 """A small network with everything that a strategy may single out: convolutions, norms of two kinds, attention, linear layers."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterator
 

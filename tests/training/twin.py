@@ -1,7 +1,5 @@
 """A small network in stages, and pictures that it can learn, so that training is tested in seconds."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import numpy as np

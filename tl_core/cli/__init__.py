@@ -3,8 +3,6 @@
 It turns results into text or JSON, and errors into exit codes.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

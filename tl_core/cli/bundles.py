@@ -1,7 +1,5 @@
 """The commands `evaluate`, `predict`, `threshold` and `export`, which use the bundle of a finished run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar

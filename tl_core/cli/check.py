@@ -1,7 +1,5 @@
 """`check`: what a folder, zip or sample would give, what the checks find in it, and a copy in which that is mended."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path

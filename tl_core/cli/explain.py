@@ -1,7 +1,5 @@
 """The command `explain`: a picture with the heat of a class over it."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Annotated

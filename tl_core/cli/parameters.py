@@ -3,8 +3,6 @@
 Names and numbers are taken as they come: everything that is wrong with them is said at once by those who check a run.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from pathlib import Path

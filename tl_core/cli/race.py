@@ -1,7 +1,5 @@
 """The command `race`: several runs on one split within a time budget, and their leaderboard."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """`app`, `demo`, `prepare`, `rehearse`: what make and the container call, and what one calls before others see Graft."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

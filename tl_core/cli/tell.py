@@ -1,7 +1,5 @@
 """`story`: one HTML file that tells whoever was not there what a run learned, how good it is and what it cannot do."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The command `train`, and what it prints when the run has ended."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any

@@ -4,8 +4,6 @@ The options of a run become a table in docs/command-line.md and the arguments of
 docs/deploy.md.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic.fields import FieldInfo

@@ -4,8 +4,6 @@ Every limit is measured while the bytes are read, because the sizes that a zip d
 name from the zip: files on disk are numbered, and the names are kept as text.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import stat

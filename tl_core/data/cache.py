@@ -5,8 +5,6 @@ rename, so that no reader sees an unfinished one. The least recently used entry 
 open or memory-mapped can still read it (POSIX). An entry that cannot fit is refused before others are evicted for it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -5,8 +5,6 @@ without further change. A check that has to look at files or pixels also has a r
 number beside the picture, and the finding is made from the numbers.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ processor time by a plain JPEG that it times when it starts; the system ends it 
 started it. It writes no file.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import resource

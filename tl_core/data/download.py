@@ -4,8 +4,6 @@ The Hugging Face hub sends the SHA-256 and the size of each file in the answer t
 X-Linked-Size, X-Repo-Commit). Where the caller knows no hash, the file must have that one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import re

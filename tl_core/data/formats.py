@@ -8,8 +8,6 @@ process that decodes ends where a picture takes far more. One count is left, tha
 canvas when it opens a file, so what it may take then leaves room for a hundred thousand frames.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Such as all photos of one patient, one plant or one day. The file has a header with a column of file names and one of groups.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -13,8 +13,6 @@ Perceptual Image Hash Functions", 2010), and those whose names belong together. 
 Names alone join nothing. What is joined to one picture is joined to each other (union-find).
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence

@@ -4,8 +4,6 @@ A new number is a row of `MEASURES`. Each child process that decodes pictures im
 neither documents nor what is said of a number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from operator import itemgetter

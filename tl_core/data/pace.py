@@ -3,8 +3,6 @@
 Uses threads: Pillow and NumPy release the interpreter lock while they work.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator

@@ -3,8 +3,6 @@
 The copies that a data set keeps were written by Graft itself, so they are decoded in the process that needs them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections.abc import Callable, Generator, Sequence

@@ -5,8 +5,6 @@ the square that a network takes. Pillow does all of it. Mean and standard deviat
 exported graph.
 """
 
-from __future__ import annotations
-
 import io
 import threading
 import warnings

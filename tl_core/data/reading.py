@@ -6,8 +6,6 @@ PNG for small pictures that were lossless, so that a drawn digit is not blurred.
 These functions decode in the process that calls them. `guarded.Pool` has the same ones, which decode in child processes.
 """
 
-from __future__ import annotations
-
 import io
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ The pictures of all versions of a data set are files of one folder, and what was
 takes the rows of a version from those of a version before it.
 """
 
-from __future__ import annotations
-
 import glob
 import shutil
 from collections.abc import Collection, Sequence

@@ -2,8 +2,6 @@
 user would bring them.
 """
 
-from __future__ import annotations
-
 import csv
 import importlib.resources
 import importlib.util

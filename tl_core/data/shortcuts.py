@@ -4,8 +4,6 @@ A network that is trained on such pictures may learn that instead of what is on 
 nothing about others. Shown by a classifier that sees such a property and nothing else (Torralba and Efros 2011 named the game).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import erfc, sqrt
 from typing import NamedTuple

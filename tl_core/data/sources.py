@@ -3,8 +3,6 @@
 The name that a user gave a file is display text only: where the file lies on disk is `SourceFile.path`, which may differ.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

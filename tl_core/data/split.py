@@ -8,8 +8,6 @@ pictures of every class; what was added fills each part up. The user's own split
 version leaves nothing, is cut from train.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter, defaultdict

@@ -4,8 +4,6 @@ A new way to be unlike is a row of `UNLIKE`; `data/checks` makes a check of each
 were read (`data/measures`), or are the size of the copy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter

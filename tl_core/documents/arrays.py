@@ -1,7 +1,5 @@
 """The documents of a run that are arrays (.npz): embeddings.npz and out_of_fold.npz. They hold no pickle."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Mapping, Sequence

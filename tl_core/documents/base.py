@@ -1,7 +1,5 @@
 """What every document has: a schema version, validation on reading, an atomic write."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal, Self
 

@@ -1,7 +1,5 @@
 """bundle.json: what a program needs to know to use a bundle. The metrics are in the run's report and on the model card."""
 
-from __future__ import annotations
-
 from tl_core.documents.base import Document
 
 NO_WEIGHTS = "none (random)"

@@ -3,8 +3,6 @@
 The file holds tensors; the document is text in its header, so that both are replaced by one rename. `runs.train.checkpoints` writes it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Self
 

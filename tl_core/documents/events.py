@@ -4,8 +4,6 @@ Jobs are generators that yield events; samplers, threads beside a job, return th
 A new kind of event is a class here, named in `Event`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Generator
 from typing import Annotated, Literal, TypeVar

@@ -1,7 +1,5 @@
 """What was found of a device of this machine when it was tried, which the store keeps: a GPU, by a child process, or the processor."""
 
-from __future__ import annotations
-
 from tl_core.documents.base import Document
 from tl_core.documents.spec import Precision
 

@@ -1,7 +1,5 @@
 """spec.json: what a job of any kind is asked to do."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

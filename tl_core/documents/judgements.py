@@ -1,7 +1,5 @@
 """What evaluation says beside the report: suspect labels, slices, the learning curve, and which of two classifiers is better."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from tl_core.documents.base import Record

@@ -4,8 +4,6 @@ A race trains several classifiers on one data set and one split, one after the o
 ordinary run with a folder, a spec and a report of its own.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What a rehearsal found: how long each step of a demonstration takes on this machine, and what stands in its way."""
 
-from __future__ import annotations
-
 from pydantic import computed_field
 
 from tl_core.documents.base import Record

@@ -1,7 +1,5 @@
 """report.json: how good a run is, measured with the bundle's own answers to held-out images."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator

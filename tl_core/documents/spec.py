@@ -1,7 +1,5 @@
 """What a job is asked to do. Whoever starts it writes this; the worker writes it again with what it resolved."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """status.json: the state of a job. Only its worker writes it; what a dead worker could not write is derived by the reader."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -4,8 +4,6 @@ Each kind is a class below: its fields are what is asked, its class variables ho
 for each `job`, whose `answer` carries it out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple, Self
 

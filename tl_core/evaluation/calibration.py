@@ -4,8 +4,6 @@ Both are computed from the probability of each predicted class and whether the a
 other probabilities.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 The test is exact. It asks how often chance would favour one of the two as much, if each group of pictures were as likely to favour the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 from math import ceil, lgamma, log, sqrt

@@ -5,8 +5,6 @@ changed at the size at which the network sees it, so a strength means the same w
 what lies beyond the edge, the picture is mirrored there, so that no black corner decides. Needs only Pillow and NumPy.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """When a contestant of a race can no longer win, and which one is trained next."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """What more pictures would bring, from the answers of heads that learned from fewer."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Confidence intervals of figures that were measured on few images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from math import sqrt
 from statistics import NormalDist

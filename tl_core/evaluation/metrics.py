@@ -6,8 +6,6 @@ libraries inside the row's function, and use NumPy where its few lines give the 
 takes as long as half of a run whose features are cached.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar

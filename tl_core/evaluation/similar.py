@@ -1,7 +1,5 @@
 """Which pictures are similar, by the cosine of their features or embeddings."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ A new kind is a row of `KINDS`. The class is none: how often each is right stand
 with others of the same class.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

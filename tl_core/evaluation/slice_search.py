@@ -1,7 +1,5 @@
 """Where a run fails: slices of the pictures on which its answers are wrong more often than elsewhere, and chance does not explain it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

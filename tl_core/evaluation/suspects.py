@@ -3,8 +3,6 @@
 Judged by the answers of classifiers that did not learn from the picture in question.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """A backbone: a pretrained network seen as stages, tail and head, with its normalisation and a new head. Needs torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

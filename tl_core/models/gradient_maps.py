@@ -4,8 +4,6 @@ This is for networks whose logits are not linear in their map; `tl_core.serving.
 bundle. It is an approximation: a gradient says what a small change would do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast

@@ -2,8 +2,6 @@
 code from the file. Needs torch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import re

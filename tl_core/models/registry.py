@@ -4,8 +4,6 @@
 row of a network of timm that is added by name. Imports no torch.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import cache

@@ -3,8 +3,6 @@
 Pictures are matched by the hash of their bytes and the name of their class, which a run keeps itself, so its data set may be gone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Measures a bundle on another labelled folder of pictures, as they are and once they are changed."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from pathlib import Path
 from typing import Literal, NamedTuple

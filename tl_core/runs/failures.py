@@ -1,7 +1,5 @@
 """The sentence that a user reads when a job failed, from the exception that ended it."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterator
 

@@ -2,8 +2,6 @@
 bundle keeps.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import Any

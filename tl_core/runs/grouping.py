@@ -4,8 +4,6 @@ Pixels and features are computed as a run with that backbone would compute them,
 there, too, so that the same pictures under the same names and labels are compared once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple

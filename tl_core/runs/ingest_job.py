@@ -1,8 +1,6 @@
 """The job that reads a folder, a zip or a sample into a data set folder, as its first version or added to one that it has, and looks for
 pictures that show the same thing."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path

@@ -4,8 +4,6 @@ The first time prepares what can be prepared: the exported backbone, and the pix
 content for whoever asks next. The second time is what people will see. Nothing here knows whether there is a camera: only a browser does.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager

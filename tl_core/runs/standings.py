@@ -1,7 +1,5 @@
 """How a race stands: rows made from the records of its runs each time that somebody asks, so nothing has to be kept in step with them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

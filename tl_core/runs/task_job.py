@@ -1,7 +1,5 @@
 """The job that carries out a task of any kind."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from importlib import import_module
 from typing import get_args

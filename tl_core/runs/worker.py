@@ -4,8 +4,6 @@ It takes the job's locks, waits for its turn on the device, runs the job's gener
 state with a sentence, whatever happens. Nothing heavy is imported before its turn.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import os
 import sys

@@ -3,8 +3,6 @@
 A bundle can be used without Graft and holds no pickle. It may come from a stranger, so reading one checks every file.
 """
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping

@@ -4,8 +4,6 @@ A new file is one row here and one line in `runs.train.deliver`, which writes it
 of a stranger's zip, the model card and the page follow the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 What is said of the run are the statements; here they are only laid out.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from dataclasses import replace

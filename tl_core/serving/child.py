@@ -5,8 +5,6 @@ memory is limited, first to what reading the file may take, then to what the gra
 longer than it says ends it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The graph of a bundle in a child process with limited memory, for bundles that may come from a stranger."""
 
-from __future__ import annotations
-
 import math
 import signal
 import subprocess

@@ -4,8 +4,6 @@ The file is parsed as data: nothing in it is run. The graph must follow the rule
 outputs of an exported classifier, and agree with bundle.json.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ That is exact where the logits are one linear layer on the mean of the map, also
 `tl_core.models.gradient_maps` computes the evidence with torch. What is drawn here of the evidence is the same for both.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import NamedTuple
 

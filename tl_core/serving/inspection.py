@@ -3,8 +3,6 @@
 The files are parsed as data, and no weights are loaded; `graph_check` has the check of model.onnx.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Runs the graph of a bundle with ONNX Runtime, in this process."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 The app, the command line and the report all use it, so what a user tries is exactly what the downloaded bundle does.
 """
 
-from __future__ import annotations
-
 import io
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence

@@ -3,8 +3,6 @@
 Lengths are in the units of each chart's own picture, which the page scales to its width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

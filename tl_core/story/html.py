@@ -3,8 +3,6 @@
 It has no script, loads nothing, and says so to the browser (Content Security Policy). Jinja escapes whatever stands in it.
 """
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

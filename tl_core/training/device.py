@@ -1,7 +1,5 @@
 """The device of a training step: its memory, its precision, and tensors on their way to it. Needs torch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress

@@ -1,7 +1,5 @@
 """Work on many images in parts that are as large as the memory of a device allows, found by doubling. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar

@@ -4,8 +4,6 @@ There are two scores of the same features: the cross-validated accuracy of a log
 count as similar to the pretraining data.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which runs the Compare page speaks of: those that its address names, else the two latest that can be compared."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import streamlit as st

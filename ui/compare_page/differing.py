@@ -1,7 +1,5 @@
 """Shows on the Compare page the pictures to which two runs give different answers."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from pathlib import Path
 

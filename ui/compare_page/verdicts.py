@@ -1,7 +1,5 @@
 """Shows on the Compare page which run is better, and what each reached and cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

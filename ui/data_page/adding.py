@@ -3,8 +3,6 @@
 Photos wait in a staging folder that bears the id of the data set, so they are still here after a reload.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import streamlit as st

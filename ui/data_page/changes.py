@@ -3,8 +3,6 @@
 What is decided waits in the data set's folder, so a reload loses nothing; applied together it becomes the next version.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 

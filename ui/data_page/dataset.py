@@ -1,7 +1,5 @@
 """A data set on the page: the progress of reading it, then what it holds and what the checks found."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from pathlib import Path

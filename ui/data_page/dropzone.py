@@ -3,8 +3,6 @@
 Every upload is written to disk at once and removed from memory, and its uploader is replaced by an empty one under a new key.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

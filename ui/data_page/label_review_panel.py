@@ -1,7 +1,5 @@
 """On the Data page: labels that are probably wrong, worst first, and what more pictures would bring."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.data.checks import problem

@@ -1,7 +1,5 @@
 """On the Data page: a map on which similar pictures are near each other; those that are selected on it can be reviewed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 A decision is kept in the data set's folder at once, among the remedies that wait to become a version.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal

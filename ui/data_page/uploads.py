@@ -4,8 +4,6 @@ Names come unchecked from a browser: only what `component` returns becomes part 
 again.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """Shows on the Evaluate page how far training moved each stage from its pretrained weights."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.training.strategies.strategies import strategies

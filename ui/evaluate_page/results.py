@@ -1,7 +1,5 @@
 """Shows on the Evaluate page how good a run is: matrix, the pictures behind a cell, classes, worst mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Shows on the Evaluate page when a classifier breaks: its accuracy once its test pictures are blurred, dark, turned and so on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Shows on the Evaluate page on which kinds of pictures a run fails more often than chance explains."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import streamlit as st

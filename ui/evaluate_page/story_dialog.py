@@ -3,8 +3,6 @@
 The session holds what the story is told from and which pictures are ticked, so that a tick costs no more than writing the file again.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

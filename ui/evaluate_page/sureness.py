@@ -1,7 +1,5 @@
 """Shows on the Evaluate page whether the probabilities hold, and what is left when unsure answers are withheld."""
 
-from __future__ import annotations
-
 import numpy as np
 import streamlit as st
 

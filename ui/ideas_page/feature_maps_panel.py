@@ -1,7 +1,5 @@
 """What the network sees in one of the user's pictures: a job makes pictures of its first filters and its feature maps."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.documents.manifest import Manifest

@@ -1,7 +1,5 @@
 """The Ideas page: what layers learn, how the strategies differ, which to use when, and how the user's own runs compare."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import streamlit as st

@@ -1,7 +1,5 @@
 """The answers of the Predict page: pictures that somebody brings or takes from the held-out ones, and the cards that show what they are called."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

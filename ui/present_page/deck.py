@@ -3,8 +3,6 @@
 Its script, markup and styles lie beside this file. Nothing that a user typed is part of them: slides are given to it as data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pictures of a deck as data URIs, so that no slide waits for the server."""
 
-from __future__ import annotations
-
 import io
 from base64 import b64encode
 from collections.abc import Sequence

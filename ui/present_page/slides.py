@@ -4,8 +4,6 @@ Which answers are shown follows a rule that stands on the slide. Names that user
 into the page as text.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ in the browser. The rehearsal works in the script's own run, which draws its pro
 the rehearsal's job.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path

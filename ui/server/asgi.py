@@ -1,7 +1,5 @@
 """The ASGI application: Streamlit's own, with the guards of this folder before it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from starlette.middleware import Middleware

@@ -4,8 +4,6 @@ A browser that was led to a page of a stranger can be made to ask this server: u
 for this machine (DNS rebinding), or from that page to this server's own name. The first is known by the name, the second by the page.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit

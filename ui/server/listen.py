@@ -1,7 +1,5 @@
 """Serves the app on an address: `python -m ui.server.listen HOST PORT`, which `python -m tl_core app` becomes."""
 
-from __future__ import annotations
-
 import math
 import signal
 import socket

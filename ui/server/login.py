@@ -1,7 +1,5 @@
 """What both ways of login have in common: who is in, the end of a login, and the page that a visitor sees before the app."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from html import escape

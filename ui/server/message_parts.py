@@ -4,8 +4,6 @@ A small message of protocol buffers can decode to objects of a hundred times its
 much of the wire format as counting takes, and stops at the most that is allowed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TypeAlias, Union
 

@@ -5,8 +5,6 @@ names of the repository and its files, make a million addresses. So each message
 a session, and all sessions from one address together, that send far more than a hand and a page at work do are ended.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

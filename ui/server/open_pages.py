@@ -1,7 +1,5 @@
 """How many pages are open at once: from one place, and in all. An open page is a WebSocket, a session of Streamlit and a few descriptors."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 

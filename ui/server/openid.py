@@ -5,8 +5,6 @@ that cookie is asked for everywhere, and whether its e-mail address may use the 
 with the entry of the provider, on standard output; nothing where it is right.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 

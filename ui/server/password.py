@@ -4,8 +4,6 @@ Who typed it right gets a signed cookie. The key of the signature lies in the st
 with the password, so that a new password logs everybody out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import logging

@@ -1,7 +1,5 @@
 """What the guards share, and what they say to the browser beside Streamlit: short answers, headers, the HTML that it loads first."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path

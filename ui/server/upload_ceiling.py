@@ -4,8 +4,6 @@ An upload is in memory until its page has taken it, its user removes it, or its 
 a byte of it is read, and its page says why. What is announced counts before it came, so an upload that hardly comes is ended.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re

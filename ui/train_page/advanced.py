@@ -1,7 +1,5 @@
 """The folded settings on the Train page: a widget for each option of a run that has a tab, and what the user set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Opens the choices of an earlier run on the Train page, with some of them changed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import streamlit as st

@@ -3,8 +3,6 @@
 A name that is in no list is looked up by a worker.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

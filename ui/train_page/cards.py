@@ -1,7 +1,5 @@
 """The strategies to choose from: a few cards with pictures, the others folded, and the line about `auto`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Finding a learning rate: a job runs a range test, and the page shows its curve with "Use this rate"."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.documents.spec import TrainSpec

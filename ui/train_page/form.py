@@ -1,7 +1,5 @@
 """The form on the Train page: the data set, and how much of the network to re-train, with its picture and the folded settings."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from contextlib import suppress

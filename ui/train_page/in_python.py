@@ -1,7 +1,5 @@
 """What lines of Python would say of the choice: how the library loads the backbone, the head's name and layer, and what learns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from tl_core.models.registry import Network

@@ -1,7 +1,5 @@
 """What each level of augmentation does to the user's own pictures: a job makes the copies, the page shows them side by side."""
 
-from __future__ import annotations
-
 from typing import get_args
 
 import streamlit as st

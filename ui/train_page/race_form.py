@@ -1,7 +1,5 @@
 """Folded below Start: which strategies and backbones to race on these pictures, and within what time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import streamlit as st

@@ -1,7 +1,5 @@
 """A race on the page: the leaderboard that fills while it works, what it came to, and what can be done next."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.documents.racing import ContestantState, Leaderboard, Standing

@@ -1,7 +1,5 @@
 """Which backbone suits these pictures: a job compares those that are here, and the page lists them, the best first."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec

@@ -1,7 +1,5 @@
 """Start, and what is known before it: how long the run takes, how much memory, what learns, what is wrong."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from tl_core.models.weights import obtain

@@ -3,8 +3,6 @@
 python -m benchmarks.speed.rivals.eager_predict WEIGHTS CLASSES FILES
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from pathlib import Path

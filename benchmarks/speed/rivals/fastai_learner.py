@@ -3,8 +3,6 @@
 python -m benchmarks.speed.rivals.fastai_learner SPLIT OUT --epochs 3
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import time

@@ -1,7 +1,5 @@
 """EfficientNet-Lite0 with its ImageNet weights as timm's own module, for those who are measured beside Graft."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -3,8 +3,6 @@
 python -m benchmarks.speed.rivals.sklearn_timm SPLIT OUT
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import time

@@ -3,8 +3,6 @@
 python -m benchmarks.speed.rivals.tutorial SPLIT OUT --epochs 10 [--whole]
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import os

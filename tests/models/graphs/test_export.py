@@ -1,7 +1,5 @@
 """The exported backbone comes from the cache the second time, and then needs no torch."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import subprocess

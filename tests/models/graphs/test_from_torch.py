@@ -1,7 +1,5 @@
 """Batch norms are folded where only they read a convolution, and the graph is then that which the exporter would have folded, up to rounding."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A local server in the place of PyTorch's and the hub's, and empty caches of their own for each test."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What Graft downloaded keeps to its budget: the least recently used goes, what is in use stays, what others brought is not touched."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Where weights are looked for, in which order, and that asking for all networks reads each folder once."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator

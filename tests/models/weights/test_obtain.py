@@ -1,8 +1,6 @@
 """Weights are found, downloaded, checked and resumed, from PyTorch's server and from the Hugging Face hub; every way in which that fails ends
 in words. Against a local server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Which device a run gets on this machine, and how it computes there."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The setting GRAFT_EXECUTOR, and jobs that wait in an executor with no worker yet."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable

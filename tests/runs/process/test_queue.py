@@ -1,7 +1,5 @@
 """Turns: one at a time on a device, round the workspaces, over any number of apps, and nobody waits for the dead."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 import os

@@ -1,7 +1,5 @@
 """What several threads write into one job's folder at the same time."""
 
-from __future__ import annotations
-
 import threading
 import time
 from pathlib import Path

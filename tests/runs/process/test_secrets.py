@@ -1,7 +1,5 @@
 """What other users of the machine may read of this app's processes, and what a worker is told of the operator's secrets."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

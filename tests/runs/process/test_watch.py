@@ -1,7 +1,5 @@
 """The limits of a job that works hold whatever cannot be written."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading

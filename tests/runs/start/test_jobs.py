@@ -1,7 +1,5 @@
 """Asking for jobs: wrong options all at once, a double click once, a folder of one's own, and what a run amounts to."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a race is made of when it is submitted, what is refused, and how one that ended is prepared to go on."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.runs.executors import KEEPING, Keeping

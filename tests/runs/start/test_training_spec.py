@@ -1,7 +1,5 @@
 """The options of a run: all that is wrong in one sentence after the other, and the spec that right ones come to."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

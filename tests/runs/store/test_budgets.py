@@ -1,7 +1,5 @@
 """What a workspace may take and what stays free on the disk: refused in words, before and while something is written."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Workspaces and job folders: who sees what, what a reader makes of what lies there, what is swept."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

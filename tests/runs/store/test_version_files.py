@@ -1,7 +1,5 @@
 """Versions of a data set on the disk: made, chosen, taken back; runs name theirs, and nothing is computed twice."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

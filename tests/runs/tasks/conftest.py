@@ -1,7 +1,5 @@
 """Tasks that are carried out in the process of the test."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

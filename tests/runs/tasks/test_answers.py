@@ -1,7 +1,5 @@
 """What the tasks answer: filters and maps, reviewed labels, previews, a learning rate, a map of pictures, evidence, a described network."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from importlib import import_module

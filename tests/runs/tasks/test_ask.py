@@ -1,7 +1,5 @@
 """Tasks as jobs: asked twice, answered once; stopped ones start again; what they hold; how they are cleared."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

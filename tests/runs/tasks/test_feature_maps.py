@@ -1,7 +1,5 @@
 """Filters and feature maps: files of what is really in the network, however a stage's output lies."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The range test: a curve that diverges in the end, and a rate that trains."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Backbones compared on real handwriting: a pretrained one, one with random weights, and one that fails."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The bundle of a run answers its test pictures once they are changed, as a job, and nothing outlives the run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

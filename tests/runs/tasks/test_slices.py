@@ -1,7 +1,5 @@
 """Where a run fails: judged by its cross-validated answers, else by those to the test, with clusters of its own embeddings."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

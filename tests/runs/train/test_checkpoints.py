@@ -1,7 +1,5 @@
 """The checkpoint of a run: what it costs, what it survives, and that what follows is what would have followed."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

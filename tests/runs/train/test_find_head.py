@@ -1,7 +1,5 @@
 """Which pictures a run's head learns from, and who chooses its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any

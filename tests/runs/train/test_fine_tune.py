@@ -1,7 +1,5 @@
 """Every strategy as a run: what it says on the way, what it writes into its spec, and what its report and bundle say of it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Generator

@@ -1,7 +1,5 @@
 """What a run leaves open until it runs, and what is made of it where it runs."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

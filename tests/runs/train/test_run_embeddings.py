@@ -1,7 +1,5 @@
 """The embeddings of a run's pictures: kept by a run that has them, and computed once by the bundle of one that has not."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

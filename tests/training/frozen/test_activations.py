@@ -1,7 +1,5 @@
 """What the frozen stages give is theirs, is computed once, and is not kept where there is no room."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What torch gives for the frozen part is the network's own, in whatever batches."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Frozen features that are kept are there without the device, the weights and the network that gave them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

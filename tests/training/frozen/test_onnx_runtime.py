@@ -1,7 +1,5 @@
 """Features come from the graph once, then from the cache, and are never silently wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Augmentation: each picture its own change, the same change for the same seed, nothing out of range, no mirror images."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """Training by steps: it learns, keeps its best, leaves frozen stages alone, and survives a full memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training in float16: the loss is scaled, and a gradient that the scale makes too large is no step."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The head by gradient steps: as good as the fitted one, watched by the epoch, the same for the same seed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits

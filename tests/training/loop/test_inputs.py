@@ -1,7 +1,5 @@
 """What a step reads; a device that torch cannot use is said in words before anything is trained."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

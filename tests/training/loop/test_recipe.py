@@ -1,7 +1,5 @@
 """What the settings of a recipe do to training: each of them has an effect that can be seen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Memory that runs out while weights are changed: the epoch begins again from what was kept. The CPU stands for a GPU here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Training that was interrupted after an epoch goes on as if nothing had happened: curve and tensors are the same, bit for bit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial

@@ -1,7 +1,5 @@
 """Images are scored on a GPU in the largest parts that fit its memory. The CPU stands for one here."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

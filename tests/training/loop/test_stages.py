@@ -1,7 +1,5 @@
 """Strategies that work stage by stage: which stage is pulled hardest, stages that join one by one, and how far each moved."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 import numpy as np

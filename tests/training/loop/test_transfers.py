@@ -1,7 +1,5 @@
 """A training step gives a GPU its work and does not wait for it. The `meta` device, which computes nothing, stands for the GPU."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

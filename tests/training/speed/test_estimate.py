@@ -1,7 +1,5 @@
 """Estimates order strategies, machines and sizes as they are, and read like a sentence."""
 
-from __future__ import annotations
-
 import pytest
 
 from tl_core.documents.spec import TrainSpec

@@ -1,7 +1,5 @@
 """What stages took against what was expected scales the next estimate, and says how long a run will still take."""
 
-from __future__ import annotations
-
 import pytest
 
 from tl_core.documents.events import Ended, EpochEnded, Event, Resumed, StageStarted

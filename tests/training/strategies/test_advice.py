@@ -1,7 +1,5 @@
 """Every row of the taught rule, where it needs to know whether pictures are similar, and backbones that it does not fit."""
 
-from __future__ import annotations
-
 import pytest
 
 from tl_core.documents.tasks import RankedBackbone, Ranking

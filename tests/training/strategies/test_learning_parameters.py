@@ -1,7 +1,5 @@
 """The names of what learns are those that the optimizer gets in the network itself."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The table of strategies, and what is proposed on which machine."""
 
-from __future__ import annotations
-
 import pytest
 
 from tl_core.errors import UnknownName

@@ -1,7 +1,5 @@
 """What learns under each strategy: those parameters move, and nothing else."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

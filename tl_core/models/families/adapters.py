@@ -6,8 +6,6 @@ them with the network. Adapters behave the same in training and evaluation and d
 network itself, unregistered, and call its own methods.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import cast

@@ -1,7 +1,5 @@
 """The fields of a row in the table of families, which says how networks of one architecture are taken apart. Data only."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -4,8 +4,6 @@
 user adds it by name.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tl_core.models.families.family import DEPTHWISE, Family, Speed, Stage, stages

@@ -3,8 +3,6 @@
 Where the depth of a network changes its module paths, a small function writes the row.
 """
 
-from __future__ import annotations
-
 from tl_core.models.families.family import DEPTHWISE, FLATTEN, VIT_TOKENS, Auxiliary, Family, Speed, Stage, stages
 
 

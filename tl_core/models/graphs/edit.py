@@ -2,8 +2,6 @@
 head as the tensors of the library's own files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Batch norms are folded into the convolutions before them. The text is what `prin
 it is kept beside the exported backbone, so that a page can show it without torch.
 """
 
-from __future__ import annotations
-
 import copy
 import logging
 import warnings

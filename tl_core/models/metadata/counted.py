@@ -1,7 +1,5 @@
 """Parameters, multiply-adds, shapes and image sizes of a network, counted on torch's meta device without computing. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

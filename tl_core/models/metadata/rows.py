@@ -4,8 +4,6 @@ Needs torch, torchvision and timm, and takes several minutes. Which networks the
 torchvision's weights, which its metadata lack, are here.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -6,8 +6,6 @@ which every network of timm has. A way is used only if its parts hold every para
 network.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 import warnings

@@ -5,8 +5,6 @@ removed. The time of a record is when its file was used last. A process that use
 long as it lives; a record that is locked is not removed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from contextlib import suppress

@@ -5,8 +5,6 @@ folder (GRAFT_WEIGHTS_DIR). The caches are the libraries' own and shared with ot
 all networks, since a page asks for every network whenever it is drawn.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

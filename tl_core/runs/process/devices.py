@@ -5,8 +5,6 @@ new. So each card is tried once, in a process of its own (`probe`), and the stor
 another driver or PyTorch is installed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import platform

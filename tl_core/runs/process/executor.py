@@ -1,7 +1,5 @@
 """Where jobs run: what an executor does, which ones there are, and which one is used (the setting GRAFT_EXECUTOR)."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Mapping

@@ -9,8 +9,6 @@ The path of a job holds the token of its workspace, and arguments and environmen
 the job's folder is the process's working folder and stands in neither.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -3,8 +3,6 @@
 It is a process of its own because an error in CUDA ends every later use of the GPU in the process, and so that who asks needs no torch.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from importlib import import_module

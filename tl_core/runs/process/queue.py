@@ -10,8 +10,6 @@ A job also waits for memory. What a job on a device is expected to take is kept 
 these start with the memory that is free at the moment, and pass a job on a device that waits for more.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

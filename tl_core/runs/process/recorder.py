@@ -4,8 +4,6 @@ Events come from the job's generator and from samplers, which are threads that r
 `data.pace` is for work that has more to say than four times a second.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -4,8 +4,6 @@ A job that reaches a limit ends with a sentence. Between two of its events the j
 where a library does not come back, or where memory runs out. A signal ends a process in which not even a thread can run.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Callable

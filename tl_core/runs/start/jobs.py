@@ -4,8 +4,6 @@ Everything that can be found wrong is found before a job is made. A second call 
 rerun in the middle) finds the job of the first.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Starts a race: several runs on one split, which one worker trains one after the other within a time budget."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product

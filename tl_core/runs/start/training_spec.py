@@ -1,7 +1,5 @@
 """From the options that a user asks for to the spec of a run: what is wrong with them together, and what they come to."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType

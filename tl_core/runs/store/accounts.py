@@ -1,7 +1,5 @@
 """For the operator: who takes how much of a store, and what can go. Tokens are shortened, so that they open nothing."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping

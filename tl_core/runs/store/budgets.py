@@ -3,8 +3,6 @@
 Where the disk is low, the least recently used entries of the cache make way first.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

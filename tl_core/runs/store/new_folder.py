@@ -1,7 +1,5 @@
 """Makes the folder of a job: whole when it appears, and only once for the same key. Sweeps the store before that, once an hour."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Removes what nobody needs any more: idle workspaces, and what broken-off work left behind."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator

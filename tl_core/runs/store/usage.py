@@ -3,8 +3,6 @@
 Each file and folder counts with at least one block of the disk: otherwise a budget would hold tiny files without end.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache

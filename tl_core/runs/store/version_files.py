@@ -9,8 +9,6 @@ gathered.json             remedies that wait to become a version
 The pictures that were added in version N, from 2 on, have the names vN-ROW: they are there before versions/N.json is.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Collection, Iterator

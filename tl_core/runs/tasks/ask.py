@@ -1,7 +1,5 @@
 """Asks tasks as jobs. A task's folder is found by its content, so the same task is carried out once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The frozen features of a data set, for the tasks that need nothing else of its pictures."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Generator
 

@@ -1,7 +1,5 @@
 """Adds a network that only timm knows to the backbones of a workspace."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 from tl_core.documents.events import Event

@@ -1,7 +1,5 @@
 """Where in one picture the evidence for some classes lies, in the network of a run, by gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 import numpy as np

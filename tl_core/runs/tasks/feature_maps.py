@@ -4,8 +4,6 @@ The filters are read from the exported backbone's tensors, the stages' outputs a
 of an output is read from its shape.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Generator

@@ -4,8 +4,6 @@ Steps are taken with a learning rate that rises by the same factor each time, an
 diverges. The network is trained by that, so it is not used afterwards. What frozen stages compute stays in the cache, where the run finds it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Generator, Iterator
 

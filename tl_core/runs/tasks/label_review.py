@@ -4,8 +4,6 @@ The features of all images are cached under the keys of training, so a run on th
 cross-validated its head, its out-of-fold answers are judged, and no head is fitted for that again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """How the pictures of a data set lie to each other: a map of their frozen features, which are cached under the keys of training."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 import numpy as np

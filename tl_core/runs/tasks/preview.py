@@ -1,7 +1,5 @@
 """What each level of augmentation does to some images of a data set, as files to look at. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from typing import get_args
 

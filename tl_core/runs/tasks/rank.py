@@ -3,8 +3,6 @@
 The features of all images are cached under the keys of training, so a run with the best backbone finds them there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """On which of its pictures a run fails: slices of those that it was judged by, and clusters of its own embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import suppress
 

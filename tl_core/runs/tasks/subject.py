@@ -1,7 +1,5 @@
 """What a task is about: how one about a finished run is made, and how the data set and the run that it names are opened."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import numpy as np

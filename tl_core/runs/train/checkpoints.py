@@ -3,8 +3,6 @@
 A checkpoint holds what learns and what belongs to it, not the frozen stages; the best state is in a file of its own.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """A run that trains stages by gradient steps: what is computed before the steps, the steps, and the best state kept. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path

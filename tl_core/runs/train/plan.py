@@ -1,7 +1,5 @@
 """What every stage of one training run reads: the spec, the rows of the tables, the labels and splits of the pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from functools import cached_property
 

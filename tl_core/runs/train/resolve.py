@@ -1,7 +1,5 @@
 """What a run's spec leaves open until it runs, found where the run runs: device, precision, strategy, and the time and memory that it takes."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The embeddings of a run's pictures by the network that it delivered, for the tasks about the run."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 import numpy as np

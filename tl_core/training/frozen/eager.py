@@ -3,8 +3,6 @@
 It gives the same outputs in the same files as `onnx_runtime.run_graph`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 `eager` gives the same outputs in the same files by torch, for other devices.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass

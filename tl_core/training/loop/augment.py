@@ -4,8 +4,6 @@ One affine warp, one colour change and, at the strongest level, one hidden patch
 letter, hand or road sign means something else.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

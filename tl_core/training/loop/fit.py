@@ -3,8 +3,6 @@
 Changes torch's global random state and CUDA's deterministic mode, so it needs a process of its own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass

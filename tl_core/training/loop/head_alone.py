@@ -1,7 +1,5 @@
 """The head of a frozen backbone as a network of no stages, which the loop trains on features as it trains any network. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace

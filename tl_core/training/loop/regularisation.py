@@ -1,7 +1,5 @@
 """Regularisation in a training step: an exponential moving average of the weights, and images mixed with others of their batch. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """One number for each stage: how hard the pictures pull at it before training, and how far training moved it. Needs torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import replace

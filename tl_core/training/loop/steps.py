@@ -1,7 +1,5 @@
 """One network while it is trained: steps of the optimizer, scores, and smaller micro-batches when memory runs out. Needs torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext

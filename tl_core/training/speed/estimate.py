@@ -5,8 +5,6 @@ holds published figures. Each stage of the sum is scaled by what earlier runs to
 how fast the device computed one thing (`runs.process.devices.slowness`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace

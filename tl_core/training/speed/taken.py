@@ -3,8 +3,6 @@
 Knows no folders, and imports no torch: `runs.train.resolve` reads what earlier runs were expected to take and what they took.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ which one is proposed without looking (`default_strategy`). The only exception i
 because anything else takes minutes to hours. What Graft measured itself stands beside the rule. Imports no torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal

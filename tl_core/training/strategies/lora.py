@@ -3,8 +3,6 @@
 New updates do not change the output. Folding adds them to the weights and removes them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The schedule of the learning rate, and the phases in which stages join training. No torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a run is set up with: its spec, and the rows of the tables that the spec names. What comes after the options reads it. No torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Self
 

@@ -4,8 +4,6 @@ What a strategy does is read from the fields of its row and never decided by its
 row in `_ROWS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType

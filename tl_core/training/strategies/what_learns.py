@@ -3,8 +3,6 @@
 There is a group of parameters for the head and for each stage. A new optimizer is a name in `documents.options.Optimizer` and a row here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
