@@ -1,7 +1,5 @@
 """The temperature says how sure a classifier is, and no more than its answers tell."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar

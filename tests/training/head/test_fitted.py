@@ -1,7 +1,5 @@
 """The fitted head: learns, is chosen by pictures that it has not seen, and is the same every time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

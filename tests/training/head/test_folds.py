@@ -1,7 +1,5 @@
 """Folds for cross-validation: every class in each, and a group in one; and heads that learn from parts of the pictures."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

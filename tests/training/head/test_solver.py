@@ -1,7 +1,5 @@
 """The solver: the heads that scikit-learn finds, each as without the others, also where the features are read part by part."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -39,10 +37,9 @@ def test_scikit_learn_finds_the_same(
     part = np.arange(len(labels)) % 3
     used = [part >= 0, part != 0, part != 1]
     weights = [class_weights(labels[some])[labels] if balanced else np.ones(len(labels)) for some in used]
-    centred = features - features.mean(axis=0)
-    scaled = centred / np.sqrt(np.square(centred).mean())
     heads = _heads(features, labels, np.array([some * weight for some, weight in zip(used, weights, strict=True)]), c)
     for (weight, bias), some, counts in zip(heads, used, weights, strict=True):
+        scaled = (features - features.mean(axis=0)) / np.sqrt(features[some].var(axis=0).mean())
         model = LogisticRegression(C=c, tol=1e-5, max_iter=1000)
         model.fit(scaled[some], labels[some], sample_weight=counts[some])
         ours = probabilities(features @ weight.T + bias)
@@ -56,6 +53,15 @@ def test_each_head_is_the_one_that_it_is_without_the_others() -> None:
     for head, row in zip(together, counts, strict=True):
         (alone,) = _heads(FEATURES, LABELS, row[None], 0.1)
         assert head[0] == pytest.approx(alone[0], abs=1e-5)
+
+
+def test_a_head_knows_nothing_of_the_pictures_that_it_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solver, "TOLERANCE", 1e-5)
+    learned = np.arange(300) % 5 != 0
+    odd = np.where(learned[:, None], FEATURES, 10 * FEATURES).astype(np.float32)
+    (one,) = _heads(odd, LABELS, learned[None].astype(float), 0.01)
+    (other,) = _heads(FEATURES[learned], LABELS[learned], np.ones((1, learned.sum())), 0.01)
+    assert one[0] == pytest.approx(other[0], abs=1e-4)
 
 
 def test_heads_do_not_depend_on_how_many_go_together_nor_on_the_number_of_cores(

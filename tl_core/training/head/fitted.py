@@ -8,8 +8,6 @@ take images from training to choose one number, and says little about so few. Wi
 has not seen it, nor its group: that chooses the penalty and the temperature, and is what the report says about these images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ N images of D features have at most min(N, D) axes, and along them the curvature
 iterations. Each pass over the features serves all heads.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,9 +143,9 @@ def fit_heads(
     """For each row of `counts` (B, N) a head (C, R + 1), the bias last: (B, C, R + 1), as `start`.
 
     A head minimises the sum of `counts` times the log loss, plus half the squared weights over `c`, where the mean variance of the features
-    counts as 1. The bias is not penalised, and weights sum to 0 over the classes, which is where the penalty is smallest. With two
-    classes, only the difference of their weights is penalised, so that `c` means the same as in a model with one row of weights.
-    `labels` (N,) are 0 to C - 1. Runs on one thread, since BLAS threads slow each other down here; the same arrays give the same heads, and
+    of its own images (those of `counts` above 0) counts as 1, so that it knows nothing of images that it is judged by. The bias is not
+    penalised, and weights sum to 0 over the classes, which is where the penalty is smallest. With two classes, only the difference of
+    their weights is penalised, so that `c` means the same as in a model with one row of weights. `labels` (N,) are 0 to C - 1. Runs on one thread, since BLAS threads slow each other down here; the same arrays give the same heads, and
     each is the one that it would be without the others.
     """
     heads, classes, width = start.shape
@@ -163,8 +161,7 @@ def _fitted(
     heads, classes, _ = start.shape
     totals = counts.sum(axis=1)
     shares = np.asarray(counts / totals[:, None], dtype=np.float32)
-    variance = float(features.variances.sum()) / features.size or 1.0
-    strength = (2.0 if classes == 2 else 1.0) / c * variance / totals[:, None, None]
+    strength = ((2.0 if classes == 2 else 1.0) / c * _mean_variances(features, counts > 0) / totals)[:, None, None]
     # In these units the curvature is about 1 where all classes are equally likely, and a step of gradient descent has the right length.
     curvature = (1 - 1 / classes) / classes
     along = np.maximum(curvature * features.variances + strength, np.finfo(np.float32).tiny)
@@ -199,6 +196,19 @@ def _fitted(
 
     found = _minimised(losses, start / units) * units
     return np.asarray(found - found.mean(axis=1, keepdims=True))
+
+
+def _mean_variances(features: Rotated, used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean variance (B,) of the raw features of the images that each row of `used` (B, N) marks; 1 where they are all alike."""
+    shares = np.asarray(used / used.sum(axis=1, keepdims=True), dtype=np.float32)
+    squares = means = np.zeros(1)
+    for first in range(0, len(features), PART):
+        part = slice(first, first + PART)
+        values = features.values(part)
+        squares = squares + shares[:, part] @ np.square(values).sum(axis=1)
+        means = means + shares[:, part] @ values
+    variances = (squares - np.square(means).sum(axis=1)) / features.size
+    return np.where(variances > 0, variances, 1.0)
 
 
 def _minimised(

@@ -1,7 +1,5 @@
 """The temperature of a classifier, and its loss: how sure its answers are, beside how often they are right. Imports no torch."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
