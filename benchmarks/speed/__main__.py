@@ -115,12 +115,13 @@ class Course:
         document.put(self.title, "gpu", document.gpu(found))
 
     def _store(self, *, prepared: bool) -> dict[str, str]:
-        """A store with nothing in it but, where asked for, the exported backbone."""
+        """An empty store or, where asked for, one as `make app` leaves it."""
         shutil.rmtree(self.workplace, ignore_errors=True)
         store = self.workplace / "store"
-        store.mkdir(parents=True)
         if prepared:
-            shutil.copytree(self.prepared / "cache", store / "cache")
+            shutil.copytree(self.prepared, store)
+        else:
+            store.mkdir(parents=True)
         return {"GRAFT_STORE": str(store)}
 
 
