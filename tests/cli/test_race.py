@@ -11,7 +11,7 @@ from tests.cli.conftest import Trained
 from tests.runs.executors import InProcess
 from tests.runs.scratch import judge
 from tl_core.cli import main
-from tl_core.cli.race import seconds
+from tl_core.cli.train import seconds
 from tl_core.documents.events import EpochEnded, Event, StageStarted
 from tl_core.errors import SpecError
 from tl_core.runs.ingest_job import ingest_job

@@ -11,21 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import (
-    asked,
-    bundles,
-    check,
-    compare,
-    explain,
-    going_on,
-    housekeeping,
-    lists,
-    service,
-    show,
-    tell,
-    weights,
-)
-from tl_core.cli import race as racing
+from tl_core.cli import asked, bundles, check, lists, service, show
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -43,29 +29,29 @@ for command in (
     lists.strategies,
     check.check,
     training.train,
-    racing.race,
-    going_on.resume,
-    going_on.train_on,
+    training.race,
+    training.resume,
+    training.train_on,
     asked.find_rate,
-    asked.describe,
+    lists.describe,
     asked.rank,
     bundles.evaluate,
     asked.robustness,
     bundles.predict,
-    explain.explain,
+    bundles.explain,
     bundles.threshold,
-    compare.compare,
+    bundles.compare,
     asked.slices,
     bundles.export,
-    tell.story,
+    bundles.story,
     service.app,
     service.demo,
     service.prepare,
     service.rehearse,
-    housekeeping.store,
+    service.store,
 ):
     app.command()(command)
-app.add_typer(weights.app)
+app.add_typer(lists.weights_app)
 
 # typer's own copies of click's classes differ between its versions; these two names do not.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]

@@ -1,25 +1,19 @@
-"""The commands that ask a task: `rank`, `find-rate`, `slices`, `robustness` and `describe`, and how their answers are written for people."""
+"""The commands that ask a task: `rank`, `find-rate`, `slices` and `robustness`, and how their answers are written for people."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from tl_core import api
 from tl_core.cli import parameters, show
-from tl_core.cli.bundles import PartOfData, Run, on_data
+from tl_core.cli.bundles import PartOfData, on_data
+from tl_core.documents.spec import TrainSpec
+from tl_core.documents.tasks import Ranking, RankSpec, RateCurve, Robustness, RunSlices
 from tl_core.errors import GraftError, SpecError
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store, Workspace
 
-if TYPE_CHECKING:
-    from tl_core.documents.spec import TrainSpec
-    from tl_core.documents.tasks import Answer, Ranking, RateCurve, Robustness, RunSlices
-    from tl_core.runs.store.store import Workspace
-
-Answered = TypeVar("Answered", bound="Answer")
 _RATES = 24
 """Rows of the table of learning rates; all rates are in the JSON."""
 _WIDEST = 40
@@ -30,14 +24,6 @@ _JUDGED_BY = {
     "cross_validated": "the cross-validated answers to all {images:,} pictures",
     "test": "the answers to the {images:,} test pictures",
 }
-
-
-def answered(answer: Answered, write: Callable[[Answered], None], *, json: bool) -> None:
-    """Print the answer to a task: as it is, or as `write` does it for people."""
-    if json:
-        show.as_json(answer.model_dump(mode="json", exclude={"schema_version"}))
-    else:
-        write(answer)
 
 
 @parameters.with_options("seed", "device")
@@ -53,8 +39,6 @@ def rank(
     **asked: Any,
 ) -> None:
     """Say which backbone suits DATA: each is tried, frozen, on the training pictures."""
-    from tl_core.documents.tasks import Ranking, RankSpec
-    from tl_core.runs.store.store import Store
     from tl_core.runs.tasks.ask import ask_about
 
     place = Store.default().command_line_workspace()
@@ -69,7 +53,7 @@ def rank(
             place,
             bars,
         )
-    answered(ranking, _ranking, json=json)
+    show.answer(ranking, _ranking, json=json)
 
 
 def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
@@ -78,11 +62,9 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
     from tl_core.runs.start.training_spec import attempt
     from tl_core.runs.tasks.ask import described
 
-    if wanted is None:
-        return tuple(available_names(place.backbones()))
-    names = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    names = parameters.names(wanted, "backbones")
     if not names:
-        raise SpecError("Name at least one backbone, or leave --backbones out.")
+        return tuple(available_names(place.backbones()))
     problems: list[GraftError] = []
     for name in names:
         attempt(partial(described, name, place, bars), problems)
@@ -126,9 +108,7 @@ def find_rate(
     data: parameters.Data, *, classes: parameters.Classes = "first", json: parameters.Json = False, **asked: Any
 ) -> None:
     """Find a learning rate for DATA: train with a rate that rises, and see where the loss falls fastest."""
-    from tl_core.documents.tasks import RateCurve
     from tl_core.runs.start.training_spec import rate_task, require_strategy
-    from tl_core.runs.store.store import Store
     from tl_core.runs.tasks.ask import ask_about
 
     place = Store.default().command_line_workspace()
@@ -136,7 +116,7 @@ def find_rate(
         request = api.checked(data, asked, classes, place, bars)
         require_strategy(request.options)
         spec, curve = ask_about(request.source, partial(rate_task, request.options), RateCurve, place, bars)
-    answered(curve, partial(_curve, spec.train), json=json)
+    show.answer(curve, partial(_curve, spec.train), json=json)
 
 
 def _curve(spec: TrainSpec, curve: RateCurve) -> None:
@@ -165,12 +145,11 @@ def suggested(spec: TrainSpec, rate: float) -> str:
 
 
 def slices(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")],
+    run: parameters.EndedRun,
     *,
     json: parameters.Json = False,
 ) -> None:
     """Say on which of its pictures a run fails: dark or small ones, a folder, a group, pictures that look alike."""
-    from tl_core.runs.store.folders import RunFolder
     from tl_core.runs.tasks.slices import run_slices
     from tl_core.runs.tasks.subject import require_ended
 
@@ -219,7 +198,7 @@ def _slices(answer: RunSlices) -> None:
 
 
 def robustness(
-    run: Run,
+    run: parameters.Run,
     data: parameters.Data,
     *,
     split: PartOfData = "test",
@@ -229,7 +208,7 @@ def robustness(
     """Measure a run's bundle on pictures that are blurred, dark, turned and so on."""
     from tl_core.runs.evaluate_bundle import bundle_robustness
 
-    answered(on_data(bundle_robustness, run, data, split, classes), _robustness, json=json)
+    show.answer(on_data(bundle_robustness, run, data, split, classes), _robustness, json=json)
 
 
 def _robustness(answer: Robustness) -> None:
@@ -251,31 +230,6 @@ def _robustness(answer: Robustness) -> None:
             for effect in answer.effects
         ],
     )
-
-
-def describe(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="timm's name, with or without the weights: resnet26t.ra2_in1k.")
-    ],
-    *,
-    json: parameters.Json = False,
-) -> None:
-    """Add a network of timm to the backbones, by its name."""
-    from tl_core.cli.lists import backbone_row
-    from tl_core.runs.store.store import Store
-    from tl_core.runs.tasks.ask import described
-
-    with show.Bars() as bars:
-        network = described(name, Store.default().command_line_workspace(), bars)
-    if json:
-        show.as_json(backbone_row(network))
-        return
-    weights = network.weights_row()
-    show.line(
-        f"{network.name}: {network.parameters / 1e6:.1f} M parameters in {len(network.stages)} stages, {weights.input_size} px."
-    )
-    show.line(f"Its stages: {', '.join(network.stages)}. Licence of its weights: {weights.licence}")
-    show.line(f"Use it: train DATA --backbone {network.name}")
 
 
 def _range(interval: tuple[float, float]) -> str:

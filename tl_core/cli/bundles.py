@@ -1,36 +1,48 @@
-"""The commands `evaluate`, `predict`, `threshold` and `export`, which use the bundle of a finished run."""
+"""The commands that use a finished run or its bundle: `evaluate`, `predict`, `explain`, `threshold`, `export`, `compare` and `story`."""
 
+from __future__ import annotations
+
+import io
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+from PIL import Image
 
 from tl_core import api
 from tl_core.cli import show
-from tl_core.cli.parameters import CheckedClasses, Data, Json
-from tl_core.disk import PassingFolder
+from tl_core.cli.parameters import CheckedClasses, Data, EndedRun, Json, Run
+from tl_core.data.sources import source_of
+from tl_core.disk import PassingFolder, appearing, write_atomically
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom
-from tl_core.errors import NotFound, SpecError
+from tl_core.errors import NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
+from tl_core.serving.bundle_files import INFO
+from tl_core.story.pictures import MISTAKES, MOST_PICKED, RIGHT
+
+if TYPE_CHECKING:
+    from tl_core.runs.comparing import Together
 
 Measured = TypeVar("Measured")
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
 PartOfData = Annotated[
     Literal["all", "train", "val", "test"],
     typer.Option(
         help="The part of DATA that is asked about: of its folders train, val and test, or of the run's own split if DATA is the run's."
     ),
 ]
+_SIDE = 1024
+"""Longest side of the picture that `explain` writes, pixels."""
 
 
 def on_data(
     measure: Callable[..., Generator[Event, None, Measured]], run: str, data: str, split: str, classes: ClassesFrom
 ) -> Measured:
     """What `measure`, a function of `runs.evaluate_bundle`, finds with the bundle of `run` on the pictures of `data`."""
-    from tl_core.data.sources import source_of
-    from tl_core.runs.store.store import Store
-
     spec, predictor = source_of(data, classes), api.load(run)
     with PassingFolder() as workplace, show.Bars() as bars:
         return bars.run(measure(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache))
@@ -97,8 +109,68 @@ def predict(
         show.line(f"{said} (then {others})" if others else said)
 
 
+def explain(
+    run: Run,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="One picture.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture with its heat, to write.")],
+    class_name: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="NAME", help="The class whose evidence is shown; without it, that of the answer."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show where in a picture the evidence for a class lies, in the last features of a run's network."""
+    from tl_core.data import guarded
+    from tl_core.data.pixels import read_bytes
+    from tl_core.serving.explaining import gradient_evidence
+    from tl_core.serving.heatmaps import heat, linear, margins, overlay, peak_of
+
+    if out.is_dir() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir():
+        raise NotFound(f"{out} cannot be written: name a PNG in a folder that exists, such as why.png.")
+    if not image.is_file():
+        raise NotFound(f"There is no picture {image}.")
+    model = api.load(run)
+    if class_name is not None and class_name not in model.classes:
+        raise UnknownName.among("class", class_name, model.classes)
+    made = guarded.shared().make_input(read_bytes(image), model.info.image_size, model.info.interpolation, shown=_SIDE)
+    insight = model.insight(made.pixels)
+    answer = model.ranked(insight.probabilities)
+    wanted = answer["label"] if class_name is None else class_name
+    index, exact = model.classes.index(wanted), linear(model.info)
+    positions = insight.evidence[index] if exact else gradient_evidence(model.bundle, made.pixels, [index])[0]
+    with Image.open(io.BytesIO(made.shown)) as shown:
+        picture = shown.convert("RGB")
+    hot = heat(positions, *picture.size, margins(model.info, len(positions)))
+    with appearing(out, str(out)) as temporary:
+        overlay(picture, hot).save(temporary, "PNG")
+    peak = peak_of(hot)
+    if json:
+        show.as_json(
+            {
+                "file": str(image),
+                **answer,
+                "class": wanted,
+                "peak": None if peak is None else {"x": round(peak.x, 4), "y": round(peak.y, 4)},
+                "method": "class activation" if exact else "gradients",
+                "out": str(out.absolute()),
+            }
+        )
+        return
+    show.line(f"{image}: {answer['label']} {show.percent(answer['probability'])}")
+    show.line(
+        f"No place speaks for {wanted} more than for the other classes."
+        if peak is None
+        else f"Most of the evidence for {wanted} lies {show.percent(round(peak.x, 2))} from the left and "
+        f"{show.percent(round(peak.y, 2))} from the top; it is no proof of what the network looked at."
+    )
+    show.line(f"{out}: written")
+
+
 def threshold(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")],
+    run: EndedRun,
     probability: Annotated[
         float | None,
         typer.Argument(
@@ -113,7 +185,6 @@ def threshold(
     """Keep in a run's bundle how sure an answer has to be: below that, predict and the Predict page say "not sure"."""
     from tl_core.evaluation.calibration import withheld
     from tl_core.runs.finished import keep_threshold, kept_threshold, source_of
-    from tl_core.runs.store.folders import RunFolder
     from tl_core.statements import statement
 
     if clear and probability is not None:
@@ -156,3 +227,159 @@ def export(
         show.as_json({"file": str(out.absolute()), "bytes": size})
     else:
         show.line(f"{out}: {size / 1e6:.1f} MB")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="The folders of runs that have ended well.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Say which run is better, on the pictures that all of them were judged on and none learned from."""
+    from tl_core.runs.comparing import together
+
+    folders = [_opened(run) for run in runs]
+    if len({folder.path.resolve() for folder in folders}) < max(2, len(folders)):
+        raise SpecError("Name the folders of two different runs or more; each is compared with each other one.")
+    found = together(folders)
+    if len(found.tested) < 2:
+        raise SpecError.of(f"{one.run.name!r} is not compared. {one.reason}" for one in found.left_out)
+    if json:
+        pairs = _pairs(folders, found)
+        show.as_json(pairs[0] if len(pairs) == 1 else pairs)
+    else:
+        _tell(found)
+    for one in found.left_out:
+        show.aside(f"{one.run.name!r} is not compared with the others. {one.reason}")
+
+
+def _opened(path: Path) -> RunFolder:
+    run = RunFolder(path.absolute())
+    if run.exists:
+        return run
+    if path.suffix.lower() == ".zip" or (path / INFO).is_file():
+        raise SpecError(
+            f"{path} is a bundle, which does not hold the answers to the test pictures. Name the folder of the run."
+        )
+    raise NotFound(f"There is no run at {path}. Name the folder of a run, such as that of train --out.")
+
+
+def _pairs(folders: list[RunFolder], found: Together) -> list[dict[str, Any]]:
+    """One object for each pair of the runs, in the order in which they were given."""
+    figures = dict(zip((run.path for run in found.runs), found.figures, strict=True))
+    verdicts = dict(zip(combinations(figures, 2), found.comparisons, strict=True))
+    reasons = {left.run.path: left.reason for left in found.left_out}
+    common = {"leaked_images": found.leaked, "cautions": found.cautions()}
+    pairs: list[dict[str, Any]] = []
+    for runs in combinations(folders, 2):
+        first, second = (run.path for run in runs)
+        if (first, second) in verdicts:
+            verdict = verdicts[first, second].model_dump(mode="json")
+            pairs.append({**verdict, "a": figures[first], "b": figures[second], **common})
+        else:
+            a, b = ({"run_dir": str(run.path), "name": run.name} for run in runs)
+            pairs.append({"verdict": None, "reason": reasons.get(second) or reasons[first], "a": a, "b": b})
+    return pairs
+
+
+def _tell(found: Together) -> None:
+    letters = [_letter(number) for number in range(len(found.runs))]
+    show.table(
+        ["", "run", "right", "95 %", "seconds", "MB"],
+        [
+            [
+                letter,
+                one.name,
+                show.percent(one.accuracy),
+                " to ".join(map(show.percent, one.interval)),
+                "-" if one.seconds is None else f"{one.seconds:.1f}",
+                "-" if one.megabytes is None else f"{one.megabytes:.1f}",
+            ]
+            for letter, one in zip(letters, found.figures, strict=True)
+        ],
+    )
+    show.line(
+        f"On the {len(found.pictures):,} test pictures that all of them were judged on and none learned from. Seconds are those of the whole run."
+    )
+    for (a, b), one in zip(combinations(letters, 2), found.comparisons, strict=True):
+        low, high = one.interval
+        show.line(
+            f"{b} against {a}: {one.said}. {100 * one.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), p = {one.p_value:.2g}; "
+            f"the answers differ on {one.differ:,} pictures, of which only {a} has {one.only_a:,} right and only {b} {one.only_b:,}."
+        )
+    if len(letters) > 2:
+        show.line("The p-values are corrected for so many pairs (Holm).")
+    for caution in found.cautions():
+        show.line(caution)
+
+
+def _letter(number: int) -> str:
+    """A to Z, then A1 to Z1."""
+    return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
+def story(
+    run: EndedRun,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The file to write; it must not be there yet.")],
+    mistakes: Annotated[
+        int, typer.Option(metavar="N", help="How many mistakes are shown, those that it was surest of.")
+    ] = MISTAKES,
+    right: Annotated[int, typer.Option(metavar="N", help="How many right answers are shown, taken evenly.")] = RIGHT,
+    picture: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="ROW",
+            help="Show the answer to this test picture instead, by its row in the data set, as report.json has it; once for each picture.",
+        ),
+    ] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="Write the names of files, folders and groups into it, too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Tell what a run learned, how good it is and what it cannot do, in one HTML file of at most 3 MB."""
+    from tl_core.runs.finished import source_of
+    from tl_core.story.html import story as told
+    from tl_core.story.pictures import proposed
+
+    if out.suffix.lower() not in (".html", ".htm") or not out.absolute().parent.is_dir():
+        raise NotFound(f"{out} cannot be written: name an HTML file in a folder that exists, such as story.html.")
+    if out.exists():
+        raise NotEmpty(f"{out} is there already. Name a file that is not there yet.")
+    if min(mistakes, right) < 0:
+        raise SpecError(f"{mistakes} mistakes and {right} right answers cannot be shown. Name numbers from 0 on.")
+    source = replace(source_of(RunFolder(run.absolute())), names=names)
+    wanted = proposed(source.report, mistakes=mistakes, right=right)
+    if picture:
+        by_row = {answer.row: answer for answer in source.report.answers}
+        unknown = [row for row in picture if row not in by_row]
+        if unknown:
+            raise SpecError(
+                f"There is no test picture in row {', '.join(map(str, unknown))}: the run has {len(by_row):,} test pictures, and "
+                f"`answers` of its report.json has the row of each, such as {next(iter(by_row))}."
+            )
+        wanted = [by_row[row] for row in dict.fromkeys(picture)]
+    if len(wanted) > MOST_PICKED:
+        raise SpecError(f"{len(wanted):,} answers are to be shown; a story shows {MOST_PICKED} at most.")
+    made = told(source, wanted)
+    write_atomically(out, made.html.encode())
+    if json:
+        show.as_json(
+            {
+                "file": str(out.absolute()),
+                "bytes": made.bytes,
+                "rows": [answer.row for answer in made.answers],
+                "left_out": made.left_out,
+                "pictures": source.manifest is not None,
+            }
+        )
+        return
+    wrong = sum(answer.truth != answer.predicted for answer in made.answers)
+    shown = f"{wrong:,} mistakes and {len(made.answers) - wrong:,} right answers as pictures"
+    show.line(f"{out}: {-(-made.bytes // 1000):,} kB, {shown}.")
+    if source.manifest is None:
+        show.line("Its data set is not in this store any more, so the story has no pictures, and says so.")
+    elif made.left_out:
+        show.line(
+            f"{made.left_out:,} more were to be shown: their pictures are gone, or the file would be larger than 3 MB."
+        )

@@ -1,19 +1,22 @@
-"""The commands `samples`, `backbones` and `strategies`, which list what there is to choose from."""
-
-from __future__ import annotations
+"""The commands that list what there is to choose from (`samples`, `backbones`, `strategies`, `weights list`), and those that bring more:
+`weights fetch` and `describe`.
+"""
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tl_core.cli import show
 from tl_core.cli.parameters import Json
+from tl_core.errors import Cancelled, GraftError, ModelError, SpecError, UnknownName
+from tl_core.models.registry import Network, WeightsRow, network
+from tl_core.runs.store.store import Store
 
-if TYPE_CHECKING:
-    from tl_core.models.registry import Network, WeightsRow
-
+weights_app = typer.Typer(
+    name="weights", help="Pretrained weights: which are here, and bring others.", no_args_is_help=True
+)
 Here = Annotated[bool, typer.Option("--here", help="Only what is on this machine now.")]
 
 
@@ -58,7 +61,6 @@ def backbones(
 ) -> None:
     """List the pretrained networks, and which weights are here."""
     from tl_core.models.weights.obtain import available, here_now_sentence, where
-    from tl_core.runs.store.store import Store
 
     found = [
         network
@@ -181,3 +183,125 @@ def strategies(*, json: Json = False) -> None:
         return
     show.table(["name", "what"], [[each.name, each.description] for each in rows])
     show.line("auto: one of them, by how many pictures there are and how like they are to what the backbone knows.")
+
+
+@weights_app.command("list")
+def listing(*, here: Here = False, json: Json = False) -> None:
+    """List every set of weights, and where it is."""
+    from tl_core.models.weights.obtain import here_now_sentence
+
+    rows = [
+        {"network": network.name, **weights_row(network, known)}
+        for network in Store.default().command_line_backbones().values()
+        for known in network.weights
+    ]
+    if here:
+        rows = [row for row in rows if row["available"]]
+    if json:
+        show.as_json(rows)
+        return
+    show.table(
+        ["weights", "trained on", "ImageNet accuracy", "input", "where", "licence"],
+        [
+            [
+                f"{row['network']}:{row['name']}",
+                row["trained_on"],
+                show.percent(row["imagenet_accuracy"]) if row["imagenet_accuracy"] is not None else "-",
+                f"{row['input_size']} px",
+                f"here: {row['where']}" if row["available"] else row["where"],
+                row["licence"],
+            ]
+            for row in rows
+        ],
+    )
+    show.line(here_now_sentence())
+
+
+@weights_app.command()
+def fetch(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="Backbones, also any of timm's, or NAME:WEIGHTS for a set that is not the default."
+        ),
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Bring weights to this machine; goes on after one that fails."""
+    from tl_core.models.weights.obtain import fetch as fetching
+    from tl_core.models.weights.obtain import where
+
+    rows: list[dict[str, Any]] = []
+    with show.Bars() as bars:
+        for network, weights in _wanted(names, bars):
+            row: dict[str, Any] = {"network": network.name, "weights": weights}
+            try:
+                path = bars.run(fetching(network, weights))
+            except Cancelled:
+                raise
+            except GraftError as error:
+                rows.append(row | {"error": {"kind": error.kind, "message": error.message}})
+            else:
+                rows.append(row | {"where": where(network, weights), "file": str(path)})
+    failed = [row for row in rows if "error" in row]
+    if json:
+        show.as_json(rows)
+    else:
+        for row in rows:
+            name = f"{row['network']}:{row['weights']}"
+            show.line(
+                f"{name}: {row['error']['message']}" if "error" in row else f"{name}: {row['where']}, {row['file']}"
+            )
+    if failed:
+        missing = ", ".join(f"{row['network']}:{row['weights']}" for row in failed)
+        show.aside(f"{len(failed)} of {len(rows)} could not be fetched: {missing}.")
+        raise typer.Exit(GraftError.exit_code)
+
+
+def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
+    """Networks and their sets of weights, each once. Networks of timm that are in no table are looked up, which needs torch.
+
+    Raises:
+        SpecError: unknown names, all of them at once; nothing has been fetched then.
+    """
+    found: dict[tuple[str, str], Network] = {}
+    problems = []
+    for text in names:
+        name, _, weights = text.partition(":")
+        try:
+            try:
+                backbone = network(name)
+            except UnknownName:
+                from tl_core.models.metadata.timm_network import describe_network
+
+                backbone = bars.run(describe_network(name))
+            found[name, backbone.weights_row(weights or None).name] = backbone
+        except (SpecError, ModelError) as error:
+            problems.append(error.message)
+    if problems:
+        raise SpecError.of(problems)
+    return [(backbone, weights) for (_, weights), backbone in found.items()]
+
+
+def describe(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="timm's name, with or without the weights: resnet26t.ra2_in1k.")
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Add a network of timm to the backbones, by its name."""
+    from tl_core.runs.tasks.ask import described
+
+    with show.Bars() as bars:
+        network = described(name, Store.default().command_line_workspace(), bars)
+    if json:
+        show.as_json(backbone_row(network))
+        return
+    weights = network.weights_row()
+    show.line(
+        f"{network.name}: {network.parameters / 1e6:.1f} M parameters in {len(network.stages)} stages, {weights.input_size} px."
+    )
+    show.line(f"Its stages: {', '.join(network.stages)}. Licence of its weights: {weights.licence}")
+    show.line(f"Use it: train DATA --backbone {network.name}")

@@ -13,6 +13,7 @@ import typer
 from tl_core.documents.options import OF_STRATEGY, OPTIONS, Option
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import NotFound, SpecError
+from tl_core.runs.store.store import Store
 
 ADVANCED = "Advanced"
 _LONGEST_TOKEN = 100
@@ -40,6 +41,18 @@ CheckedClasses = Annotated[ClassesFrom, _CLASSES]
 """For commands that leave the check to the command line."""
 
 
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
+EndedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")]
+
+
+def names(given: str | None, what: str) -> tuple[str, ...]:
+    """The names in a list with commas, each once; `what` they are, as the option is called. Raises SpecError where it has none."""
+    names = tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip()))
+    if given is not None and not names:
+        raise SpecError(f"Name at least one of the {what}, or leave --{what} out.")
+    return names
+
+
 def with_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command `(data, *, ..., **asked)`: the options of a run called `names` take the place of `**asked`."""
 
@@ -61,8 +74,6 @@ def token(given: str) -> str:
         NotFound: there is no such file.
         SpecError: it cannot be read, or holds something else; what it holds is not shown.
     """
-    from tl_core.runs.store.store import Store
-
     if not given.startswith("@"):
         return given
     file = Path(given[1:]).expanduser()
@@ -79,6 +90,18 @@ def token(given: str) -> str:
         raise SpecError(
             f"{file} holds no workspace's token. It is to hold 32 digits and letters from a to f, and nothing else."
         ) from None
+
+
+Workspace = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace",
+        metavar="TOKEN|@FILE",
+        parser=token,
+        help="The workspace of the app in which it is to be seen; @FILE reads the token from a file, since others on this "
+        "machine can see what is typed.",
+    ),
+]
 
 
 def _parameter(option: Option) -> inspect.Parameter:

@@ -1,20 +1,25 @@
-"""`app`, `demo`, `prepare`, `rehearse`: what make and the container call, and what one calls before others see Graft."""
+"""What make, the container and the operator call: `app`, `demo`, `prepare`, `rehearse`, and `store`, which says who takes how much and clears it."""
 
 import os
 import socket
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tl_core import api
+from tl_core import api, locks, settings
 from tl_core.cli import show
 from tl_core.cli import train as training
 from tl_core.cli.parameters import Json
-from tl_core.errors import NotFound, SpecError
+from tl_core.disk import in_words, spare
+from tl_core.errors import InUse, NotFound, SpecError
+from tl_core.runs.store.accounts import CLEARINGS, Removable, accounts, at_work, workspace_of
+from tl_core.runs.store.store import Store
+from tl_core.runs.store.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 _NOT_READY = 2
@@ -30,11 +35,8 @@ def app(
     json: Json = False,
 ) -> None:
     """Serve the app."""
-    from tl_core import settings
     from tl_core.runs.process.devices import unusable_gpu
     from tl_core.runs.process.executor import works_here
-    from tl_core.runs.store.store import Store
-    from tl_core.runs.store.sweep import sweep
 
     # The server works there: relative paths mean the same here, and the secrets of a login are found.
     os.chdir(ROOT)
@@ -69,7 +71,6 @@ def serve_command(host: str, port: int) -> list[str]:
     Raises:
         SpecError: settings that cannot be used, all of them at once.
     """
-    from tl_core import settings
     from tl_core.runs.process import executor
 
     settings.check(executor.chosen, _check_login)
@@ -78,7 +79,6 @@ def serve_command(host: str, port: int) -> list[str]:
 
 def _check_login() -> None:
     """Raises SpecError where GRAFT_LOGIN=openid cannot work: without its packages, or without the provider's entry."""
-    from tl_core import settings
 
     if settings.current().login != "openid":
         return
@@ -138,7 +138,6 @@ def prepare(
     from tl_core.models.graphs.export import exported_backbone
     from tl_core.models.registry import network
     from tl_core.runs.process.devices import time_processor
-    from tl_core.runs.store.store import Store
 
     row, store = network(DEFAULT_NETWORK), Store.default()
     with show.Bars() as bars:
@@ -163,7 +162,6 @@ def rehearse(*, json: Json = False) -> int:
     Says how long each step takes on this machine, and what is missing. The exit code is 2 where something stands in the way of showing it.
     """
     from tl_core.runs import rehearsal
-    from tl_core.runs.store.store import Store
 
     with show.Bars() as bars:
         report = rehearsal.rehearse(Store.default(), on_event=bars)
@@ -186,3 +184,196 @@ def rehearse(*, json: Json = False) -> int:
     for problem in report.problems:
         show.aside(problem)
     return 0 if report.ready else _NOT_READY
+
+
+def store(
+    *,
+    clear: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Remove idle, uploads, unreadable, cache, weights, or the workspace of these first digits.",
+        ),
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS", min=0, help="With --clear: only what was not used for so long (idle: 30, uploads: 1)."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --clear: do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Say who takes how much of the store, and what can go; clear it."""
+
+    place = Store.default()
+    if clear is None:
+        if older_than is not None or yes:
+            raise SpecError("--older-than and --yes belong to --clear.")
+        found = overview(place)
+        if json:
+            show.as_json(found)
+        else:
+            _tell(found)
+        return
+    # A workspace is removed while the locks of all its jobs are held.
+    locks.allow_descriptors()
+    _clear(place, clear, older_than, yes=yes, json=json)
+
+
+def overview(place: Store) -> dict[str, Any]:
+    """What `store --json` prints. Sizes are bytes, times seconds since the epoch; a limit of 0 is none."""
+    from tl_core.data.cache import KINDS
+    from tl_core.models.weights.downloaded import downloads
+
+    chosen = settings.current()
+    entries, weights = place.cache.entries(), downloads()
+    can_go = {name: clearing.now(place) for name, clearing in CLEARINGS.items()}
+    return {
+        "store": str(place.root),
+        "disk": {
+            "free": spare(place.root, 0),
+            "stays_free": spare(place.root, 0) - spare(place.root, chosen.free_bytes),
+        },
+        "jobs": dict(at_work(place)),
+        "workspace_limit": chosen.workspace_bytes,
+        "workspaces": [
+            {
+                "workspace": account.name,
+                "data_sets": len(account.workspace.datasets()),
+                "data_set_bytes": account.use.of("datasets"),
+                "runs": len(account.workspace.runs()),
+                "run_bytes": account.use.of("runs"),
+                "question_bytes": account.use.of("tasks"),
+                "upload_bytes": account.use.rest,
+                "bytes": account.use.total,
+                "last_used": account.workspace.last_used(),
+                "at_work": len(account.at_work),
+            }
+            for account in accounts(place)
+        ],
+        "cache_limit": chosen.cache_bytes,
+        "cache": {
+            kind: {"entries": len(sizes), "bytes": sum(sizes)}
+            for kind in KINDS
+            for sizes in [[entry.bytes for entry in entries if entry.path.parent.name == kind]]
+        },
+        "weights_limit": chosen.weights_bytes,
+        "weights": [
+            {
+                "weights": f"{one.origin.network}:{one.origin.weights}",
+                "bytes": one.bytes,
+                "last_used": one.used,
+                "in_use": one.in_use,
+            }
+            for one in weights
+        ],
+        "can_go": {
+            name: {"count": len(found), "bytes": sum(one.bytes for one in found)} for name, found in can_go.items()
+        },
+    }
+
+
+def _tell(found: dict[str, Any]) -> None:
+
+    disk, jobs = found["disk"], found["jobs"]
+    show.line(f"The store {found['store']}")
+    show.line(f"Free on its disk: {in_words(disk['free'])}, of which {in_words(disk['stays_free'])} stay free.")
+    show.line(f"Jobs: {', '.join(f'{count} {state}' for state, count in sorted(jobs.items())) or 'none at work'}.")
+    show.line()
+    show.table(
+        ["workspace", "data sets", "size", "runs", "size", "questions", "uploads", "in all", "last used", "at work"],
+        [
+            [
+                row["workspace"],
+                str(row["data_sets"]),
+                in_words(row["data_set_bytes"]),
+                str(row["runs"]),
+                in_words(row["run_bytes"]),
+                in_words(row["question_bytes"]),
+                in_words(row["upload_bytes"]),
+                in_words(row["bytes"]),
+                _moment(row["last_used"]),
+                str(row["at_work"] or "-"),
+            ]
+            for row in found["workspaces"]
+        ],
+    )
+    show.line(_limit("Each workspace", found["workspace_limit"]))
+    show.line()
+    show.table(
+        ["cache", "entries", "size"],
+        [[kind, str(row["entries"]), in_words(row["bytes"])] for kind, row in found["cache"].items()],
+    )
+    show.line(f"The cache may take {in_words(found['cache_limit'])}.")
+    show.line()
+    show.table(
+        ["downloaded weights", "size", "last used", "in use"],
+        [
+            [row["weights"], in_words(row["bytes"]), _moment(row["last_used"]), "yes" if row["in_use"] else "-"]
+            for row in found["weights"]
+        ],
+    )
+    show.line(_limit("Downloaded weights", found["weights_limit"]))
+    show.line()
+    show.table(
+        ["can go", "what", "count", "size"],
+        [
+            [
+                f"--clear {name}",
+                CLEARINGS[name].said(),
+                str(row["count"]),
+                in_words(row["bytes"]),
+            ]
+            for name, row in found["can_go"].items()
+        ],
+    )
+    show.line("A workspace goes with --clear and its digits.")
+
+
+def _clear(place: Store, what: str, days: float | None, *, yes: bool, json: bool) -> None:
+    """Raises InUse where jobs need all of it; SpecError, NotFound for what cannot be cleared."""
+
+    if what in CLEARINGS:
+        found = CLEARINGS[what].now(place, days)
+    elif days is not None:
+        raise SpecError(f"--older-than belongs to --clear {', '.join(CLEARINGS)}.")
+    else:
+        found = [workspace_of(place, what)]
+    size = in_words(sum(one.bytes for one in found))
+    named = CLEARINGS[what].said(days) if what in CLEARINGS else f"workspace {found[0].name}"
+    if found and not yes:
+        if json or not sys.stdin.isatty():
+            raise SpecError(f"This removes {len(found)} ({named}), {size}, for good. Add --yes.")
+        typer.confirm(f"Remove {len(found)} ({named}), {size}, for good?", abort=True, err=True)
+    removed, kept = _remove(found)
+    if kept and not removed:
+        raise InUse(kept[0]["why"])
+    if json:
+        show.as_json({"removed": removed, "kept": kept})
+        return
+    show.line(f"Removed: {len(removed)} ({named}), {in_words(sum(row['bytes'] for row in removed))}.")
+    for row in kept:
+        show.line(f"{row['what']} stays: {row['why']}")
+
+
+def _remove(found: list[Removable]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What was removed, and what stays because a job needs it."""
+    removed, kept = [], []
+    for one in found:
+        try:
+            one.remove()
+        except InUse as error:
+            kept.append({"what": one.name, "why": error.message})
+        else:
+            removed.append({"what": one.name, "bytes": one.bytes})
+    return removed, kept
+
+
+def _limit(what: str, limit: int) -> str:
+
+    return f"{what} may take {in_words(limit)}." if limit else f"{what} may take any space."
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

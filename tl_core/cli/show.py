@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from tl_core.documents.base import Record
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted, drive
 from tl_core.wording import NARROW
 from tl_core.wording import percent as percent
@@ -32,9 +33,21 @@ def printable(text: str) -> str:
 
 
 def as_json(value: Any) -> None:
-    """Print `value` as JSON on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Print `value` as JSON on stdout; documents in it without the version of their schema."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=_fields) + "\n")
     sys.stdout.flush()
+
+
+def _fields(part: Record) -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude={"schema_version"})
+
+
+def answer(value: Result, tell: Callable[[Result], None], *, json: bool) -> None:
+    """Print what a command found: as JSON, or as `tell` says it to people."""
+    if json:
+        as_json(value)
+    else:
+        tell(value)
 
 
 def line(text: str = "") -> None:

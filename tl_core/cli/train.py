@@ -1,5 +1,6 @@
-"""The command `train`, and what it prints when the run has ended."""
+"""The commands that train: `train`, `race` (several runs on one split), `resume` and `train-on`, and what they print in the end."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +10,16 @@ import typer
 from tl_core import api
 from tl_core.cli import parameters, show
 from tl_core.documents.options import OPTIONS
-from tl_core.errors import GraftError
+from tl_core.errors import GraftError, NotFound, SpecError
+from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.store import Store
 from tl_core.serving.bundle_files import FOLDER
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")]
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+_STATES = {"done": "", "not_begun": "not begun"}
+"""Words for states, where they are not those of the leaderboard."""
 
 
 @parameters.with_options(*OPTIONS)
@@ -19,17 +28,8 @@ def train(
     *,
     classes: parameters.Classes = "first",
     groups: parameters.Groups = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run folder; it must be empty or not there yet.")
-    ] = None,
-    workspace: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKEN|@FILE",
-            help="The workspace of the app in which it is to be seen; @FILE reads the token from a file, since others on this "
-            "machine can see what is typed.",
-        ),
-    ] = None,
+    out: Out = None,
+    workspace: parameters.Workspace = None,
     json: parameters.Json = False,
     **asked: Any,
 ) -> None:
@@ -37,20 +37,15 @@ def train(
 
     Each strategy has values of its own for all options below from --optimizer on, and for --epochs.
     """
-    token = None if workspace is None else parameters.token(workspace)
     with show.Bars() as bars:
-        result = api.train(data, **asked, classes=classes, groups=groups, out=out, workspace=token, on_event=bars)  # type: ignore[arg-type]
-    if json:
-        show.as_json(result)
-        return
-    tell(result)
-    tell_strategy(result)
+        result = api.train(data, **asked, classes=classes, groups=groups, out=out, workspace=workspace, on_event=bars)  # type: ignore[arg-type]
+    show.answer(result, tell, json=json)
+    if not json:
+        tell_strategy(result)
 
 
 def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
-    from tl_core.runs.store.folders import RunFolder
-    from tl_core.runs.store.store import Store
     from tl_core.runs.train.resolve import estimated_with
     from tl_core.training.strategies.advice import default_strategy
     from tl_core.training.strategies.setup import Setup
@@ -70,7 +65,6 @@ def tell_strategy(result: dict[str, Any]) -> None:
 
 def tell(result: dict[str, Any]) -> None:
     """The result of a run in words."""
-    from tl_core.runs.store.folders import RunFolder
     from tl_core.statements import Source, statements
 
     run = RunFolder(Path(result["run_dir"]))
@@ -82,3 +76,161 @@ def tell(result: dict[str, Any]) -> None:
     show.line(f"Time: {result['seconds']['total']:.1f} s on {device}, {result['peak_memory_mb']:,.0f} MB.")
     show.line(f"Run: {result['run_dir']}")
     show.line(f"Bundle: {Path(result['run_dir']) / FOLDER}")
+
+
+@parameters.with_options(*(name for name in OPTIONS if name not in ("backbone", "strategy")))
+def race(
+    data: parameters.Data,
+    *,
+    strategies: Annotated[
+        str | None,
+        typer.Option(
+            "--strategies",
+            metavar="A,B",
+            help="Those to compare. Without them: with several backbones the strategy that train takes, else five that differ most.",
+        ),
+    ] = None,
+    backbones: Annotated[
+        str | None,
+        typer.Option(
+            "--backbones",
+            metavar="X,Y",
+            help="Those to compare, each with every strategy; the default one unless said.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Time for all runs, such as 90s, 10m or 1h, from the moment on when the pictures are read and the device is free.",
+        ),
+    ] = "10m",
+    classes: parameters.Classes = "first",
+    groups: parameters.Groups = None,
+    workspace: parameters.Workspace = None,
+    json: parameters.Json = False,
+    **asked: Any,
+) -> None:
+    """Train several classifiers on one split of DATA within a time budget, and say how they stand.
+
+    The one that is expected to take the least time comes first. One that cannot win any more is stopped; when the time is up, the one at
+    work ends with its best state. Each strategy has values of its own for all options below from --optimizer on, and for --epochs.
+    """
+    with show.Bars() as bars:
+        result = api.race(
+            data,
+            **asked,
+            strategies=parameters.names(strategies, "strategies"),
+            backbones=parameters.names(backbones, "backbones"),
+            budget=seconds(budget),
+            classes=classes,
+            groups=groups,
+            workspace=workspace,
+            on_event=bars,
+        )
+    show.answer(result, _leaderboard, json=json)
+
+
+def seconds(given: str) -> float:
+    """A time such as `90s`, `10m`, `1.5h` or `90`, in seconds. Raises SpecError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", given)
+    if found is None:
+        raise SpecError(f"The budget {given!r} is no time. Give one such as 90s, 10m or 1h.")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _leaderboard(result: dict[str, Any]) -> None:
+    """The leaderboard of a race that has ended, as a table and in words."""
+    rows = result["rows"]
+    show.table(
+        ["strategy", "backbone", "validation", "95 %", "test", "95 %", "epochs", "seconds", ""],
+        [
+            [
+                row["strategy"],
+                row["backbone"],
+                *_figure(row["val_accuracy"], row["val_interval"]),
+                *_figure(row["test_accuracy"], row["test_interval"]),
+                "-" if row["epochs"] is None else f"{row['epochs']} of {row['planned_epochs']}",
+                "-" if row["seconds"] is None else f"{row['seconds']:.0f}",
+                _STATES.get(row["state"], row["state"]),
+            ]
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row["reason"]:
+            show.line(f"{row['strategy']} on {row['backbone']}: {row['reason']}")
+    show.line(
+        f"Ordered by the {result['val_images']:,} validation pictures, which chose. The {result['test_images']:,} test pictures judge."
+    )
+    called = {row["run_dir"]: f"{row['strategy']} on {row['backbone']}" for row in rows}
+    for against in result["first_against"]:
+        show.line(f"{called[rows[0]['run_dir']]} against {called[against['run_dir']]}: {against['said']}.")
+    show.line(f"Time: {result['spent']:.0f} s of {result['budget']:.0f} s.")
+    show.line(f"Race: {result['race_dir']}")
+    for row in rows:
+        if row["state"] == "done":
+            show.line(f"Run of {row['strategy']} on {row['backbone']}: {row['run_dir']}")
+
+
+def _figure(fraction: float | None, interval: list[float] | None) -> tuple[str, str]:
+    if fraction is None or interval is None:
+        return "-", "-"
+    return show.percent(fraction), f"{show.percent(interval[0])} to {show.percent(interval[1])}"
+
+
+def resume(
+    run: Run,
+    *,
+    from_start: Annotated[
+        bool,
+        typer.Option("--from-start", help="Begin the run again instead, with the same pictures, split and options."),
+    ] = False,
+    json: parameters.Json = False,
+) -> None:
+    """Go on with a run that was killed, cancelled or failed, from its last checkpoint.
+
+    It prints what `train` prints.
+    """
+    from tl_core.runs.start import jobs
+
+    folder = _folder(run)
+    _, said = folder.events()
+    jobs.go_on(folder, "nothing" if from_start else "checkpoint")
+    _wait(folder, said, json=json)
+
+
+def train_on(
+    run: Run,
+    *,
+    epochs: Annotated[int, typer.Option(metavar="N", help="How many more passes over the training pictures.")],
+    out: Out = None,
+    json: parameters.Json = False,
+) -> None:
+    """Train N more epochs from what a run delivered, as a run of its own with the same pictures and options.
+
+    It never ends with a larger validation loss than RUN. It prints what `train` prints.
+    """
+    from tl_core.runs.start import jobs
+
+    new = jobs.train_on(_folder(run), epochs=epochs, out=out)
+    _wait(new, 0, json=json)
+
+
+def _folder(run: str) -> RunFolder:
+    from tl_core.data.sources import path_of
+
+    folder = RunFolder(path_of(run).expanduser().absolute())
+    if not folder.exists:
+        raise NotFound(f"There is no run in {folder}. Name the folder of a run.")
+    return folder
+
+
+def _wait(run: RunFolder, said: int, *, json: bool) -> None:
+    """Show what `run` says from byte `said` of its events on, and then what it came to."""
+    from tl_core.runs.finished import summarise
+    from tl_core.runs.start import jobs
+
+    with show.Bars() as bars:
+        jobs.wait(run, bars, offset=said)
+    show.answer(summarise(run).model_dump(mode="json"), tell, json=json)
