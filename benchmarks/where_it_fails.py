@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.frozen_sets import KEEP, FrozenSet, frozen_set  # noqa: E402
 from benchmarks.honesty import DOCUMENT, HEAD  # noqa: E402
 from benchmarks.sections import put  # noqa: E402
-from tl_core.documents.judgements import SIGNIFICANT  # noqa: E402
+from tl_core.documents.report import SIGNIFICANT  # noqa: E402
 from tl_core.evaluation import slice_search  # noqa: E402
 from tl_core.evaluation.intervals import wilson_interval  # noqa: E402
 from tl_core.evaluation.slice_kinds import Candidate, Pictures, distances_to_middles  # noqa: E402

@@ -8,9 +8,8 @@ from tests.app import records
 from tests.story.conftest import a_run
 from tl_core.cli.train import tell
 from tl_core.data.checks import Finding
-from tl_core.documents.judgements import Slice
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import Accuracy, Leak
+from tl_core.documents.report import Accuracy, Leak, Slice
 from tl_core.documents.tasks import Corrupted, Effect, Robustness, RunSlices
 from tl_core.markdown import escaped
 from tl_core.models.registry import network

@@ -16,9 +16,8 @@ import numpy as np
 from tl_core.data.checks import FEW, Finding, distinct
 from tl_core.data.split import group_keys
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
-from tl_core.documents.judgements import Slice
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import Accuracy, Headline, ImageAnswer, Leak, Report, SplitMetrics
+from tl_core.documents.report import Accuracy, Headline, ImageAnswer, Leak, Report, Slice, SplitMetrics
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import Robustness, RunSlices
 from tl_core.errors import UnknownName

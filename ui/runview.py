@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from tl_core.documents.checkpoint import Checkpoint
-from tl_core.documents.status import Status
+from tl_core.documents.arrays import Checkpoint
+from tl_core.documents.events import Status
 from tl_core.errors import DocumentError, GraftError
 from tl_core.markdown import escaped
 from tl_core.runs.start import jobs

@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 from tests.conftest import picture
 from tl_core.data.split import assign, recorded
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.events import EVENT, EpochEnded, Progress, RegularisationTried, StageStarted
+from tl_core.documents.events import (
+    EVENT,
+    EpochEnded,
+    Failure,
+    Progress,
+    RegularisationTried,
+    StageStarted,
+    State,
+    Status,
+)
 from tl_core.documents.manifest import ImageEntry, Manifest, Refusal
 from tl_core.documents.report import Calibration, Report, StageMoved
 from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.documents.status import Failure, State, Status
 from tl_core.documents.tasks import Answer, TaskSpec
 from tl_core.evaluation.calibration import reliability, top_label
 from tl_core.evaluation.metrics import answers, split_metrics

@@ -6,8 +6,7 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text, unfolded
 from tl_core.disk import remove
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Manifest, Remedies
 from tl_core.runs.store.folders import DatasetFolder
 
 DATA = "pages/1_Data.py"

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies
 from tl_core.evaluation.comparison import compare_all
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from ui.compare_page.verdicts import front, front_title, headline

@@ -5,8 +5,8 @@ from streamlit.testing.v1.element_tree import Button
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies
+from tl_core.documents.report import Growth, Lookalikes, SuspectLabel
 from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.runs.store.folders import DatasetFolder
 

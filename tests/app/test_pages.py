@@ -13,8 +13,8 @@ from tests.app.conftest import Open, text
 from tests.runs.executors import KEEPING, Keeping
 from tests.serving.conftest import bundle_info
 from tl_core import locks
+from tl_core.documents.events import Failure
 from tl_core.documents.report import Accuracy, Leak
-from tl_core.documents.status import Failure
 from tl_core.errors import InUse
 from tl_core.runs.finished import kept_threshold
 from tl_core.runs.process import devices

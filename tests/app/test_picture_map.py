@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
-from tl_core.documents.judgements import Lookalikes
+from tl_core.documents.report import Lookalikes
 from tl_core.documents.tasks import PictureMap, PictureMapSpec
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts

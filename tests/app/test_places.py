@@ -14,7 +14,7 @@ from tests.app import records
 from tests.app.conftest import ROOT, Open, text
 from tests.conftest import PATIENCE
 from tl_core import locks
-from tl_core.documents.status import Failure, Status
+from tl_core.documents.events import Failure, Status
 from tl_core.documents.tasks import FeatureMapsSpec, RankSpec
 from tl_core.errors import SpecError
 from tl_core.runs.store.folders import DatasetFolder, RunFolder

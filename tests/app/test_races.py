@@ -7,8 +7,8 @@ from tests.app import records
 from tests.app.conftest import Open, text
 from tests.runs.executors import KEEPING, Keeping
 from tl_core import locks
-from tl_core.documents.racing import Contestant, RaceSpec
-from tl_core.documents.status import Failure, Status
+from tl_core.documents.events import Failure, Status
+from tl_core.documents.spec import Contestant, RaceSpec
 from tl_core.runs.standings import leaderboard
 from tl_core.runs.start import races
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder

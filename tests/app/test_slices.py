@@ -2,8 +2,7 @@
 
 from tests.app import records
 from tests.app.conftest import Open, text
-from tl_core.documents.judgements import Slice
-from tl_core.documents.report import ImageAnswer
+from tl_core.documents.report import ImageAnswer, Slice
 from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.tasks.subject import task_about

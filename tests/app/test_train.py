@@ -10,10 +10,10 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core import locks
-from tl_core.documents.checkpoint import ENTRY, Checkpoint
+from tl_core.documents.arrays import ENTRY, Checkpoint
+from tl_core.documents.events import State, UsedGpu
 from tl_core.documents.gpu_card import Card
 from tl_core.documents.options import OPTIONS
-from tl_core.documents.status import State, UsedGpu
 from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.models.build import build
 from tl_core.models.graphs.export import keep_structure

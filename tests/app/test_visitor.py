@@ -9,7 +9,7 @@ import pytest
 
 from tests.app import records
 from tests.app.conftest import Open
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Outlook
 from tl_core.errors import LimitReached
 from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.store.store import Store, new_token

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from benchmarks.estimates import HEADER, Row, verdict
+from tl_core.documents.events import Status
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.status import Status
 from tl_core.runs.store.folders import RunFolder
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.app import records
 from tests.browser.conftest import Look, idle, serving
-from tl_core.documents.judgements import Growth, Lookalikes, SuspectLabel
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies
+from tl_core.documents.report import Growth, Lookalikes, SuspectLabel
 from tl_core.documents.tasks import LabelReview, LabelReviewSpec, PictureMap, PictureMapSpec
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import serving, token
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Outlook
 from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.store.store import Store, new_token
 

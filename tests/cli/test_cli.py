@@ -13,9 +13,9 @@ from tests.cli.conftest import SIZE, Trained, run
 from tests.conftest import PictureFolder, lend, picture
 from tl_core.cli import main
 from tl_core.cli.train import tell, tell_strategy
+from tl_core.documents.events import UsedGpu
 from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.options import Recipe
-from tl_core.documents.status import UsedGpu
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.runs.finished import summarise
 from tl_core.runs.store.folders import RunFolder

@@ -12,8 +12,7 @@ from tl_core.data.ingest import ingest
 from tl_core.data.remedying import applied, grown
 from tl_core.data.sources import component
 from tl_core.data.split import assign
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Manifest, Remedies
 from tl_core.errors import LayoutError
 
 

@@ -16,8 +16,7 @@ from tl_core.data.pixel_arrays import Earlier, earlier, load_pixels, take_rows
 from tl_core.data.pixels import read_input
 from tl_core.data.remedying import applied, grown
 from tl_core.disk import size_of
-from tl_core.documents.manifest import COPIES, ImageEntry, Manifest
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import COPIES, ImageEntry, Manifest, Remedies
 from tl_core.errors import DataError
 
 

@@ -15,8 +15,7 @@ from tl_core.data.checks import Finding, findings
 from tl_core.data.remedying import applied, kept, planned, proposed, write_copy
 from tl_core.data.split import assign, split_counts
 from tl_core.documents.base import MANY_PROBLEMS
-from tl_core.documents.manifest import Manifest, Split, Suspicion
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Manifest, Remedies, Split, Suspicion
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import DocumentError, SpecError
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tl_core.documents.events import EVENT, Progress
-from tl_core.documents.job import SpecFile
+from tl_core.documents.events import EVENT, Progress, Status
 from tl_core.documents.manifest import ImageEntry, Manifest, SplitRecord
 from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.documents.status import Status
+from tl_core.documents.tasks import SpecFile
 from tl_core.errors import DiskFull, DocumentError, NotFound
 
 

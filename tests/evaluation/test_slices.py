@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import SIGNIFICANT
 from tl_core.documents.manifest import ImageEntry
-from tl_core.documents.report import ImageAnswer
+from tl_core.documents.report import SIGNIFICANT, ImageAnswer
 from tl_core.evaluation import slice_search
 from tl_core.evaluation.slice_kinds import KINDS, Candidate, Members, Pictures, distances_to_middles
 from tl_core.evaluation.slice_search import comparable, corrected_p_values, failing

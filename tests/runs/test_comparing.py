@@ -6,8 +6,7 @@ from typing import get_args
 import pytest
 
 from tests.app import records
-from tl_core.documents.manifest import Split, SplitRecord
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies, Split, SplitRecord
 from tl_core.documents.report import Report
 from tl_core.runs import comparing
 from tl_core.runs.comparing import comparable_before, together

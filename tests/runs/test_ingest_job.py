@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import until
 from tests.runs.executors import KEEPING
 from tl_core.documents.events import Progress, StageStarted
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies
 from tl_core.errors import InUse, NotEnoughImages, SpecError
 from tl_core.runs.process import local
 from tl_core.runs.process.executor import cancel

@@ -10,8 +10,7 @@ from tests.runs import scratch
 from tests.runs.executors import InProcess, by
 from tl_core import locks
 from tl_core.data.samples import SAMPLES, Sample, kept, smallest_photos
-from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Event, Outlook, StageStarted
 from tl_core.errors import DiskFull
 from tl_core.runs import rehearsal
 from tl_core.runs.ingest_job import ingest_job

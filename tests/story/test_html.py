@@ -16,9 +16,8 @@ from PIL import Image
 from tests.app import records
 from tests.story.conftest import a_run
 from tests.story.reading import Page
-from tl_core.documents.judgements import Slice
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import ImageAnswer
+from tl_core.documents.report import ImageAnswer, Slice
 from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import DocumentError
 from tl_core.runs.finished import source_of

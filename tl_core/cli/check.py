@@ -11,7 +11,7 @@ from tl_core import settings
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Groups, Json
 from tl_core.disk import PassingFolder
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import SpecError
 

@@ -17,8 +17,7 @@ from tl_core.data.sources import SourceFile, shown_path
 from tl_core.data.split import group_keys
 from tl_core.disk import appearing, clear_unheld
 from tl_core.documents.base import MANY_PROBLEMS
-from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import ImageEntry, Manifest, Remedies
 from tl_core.errors import SpecError
 from tl_core.wording import listed
 

@@ -1,4 +1,4 @@
-"""The documents of a run that are arrays (.npz): embeddings.npz and out_of_fold.npz. They hold no pickle."""
+"""The documents of a run in files that hold arrays, and no pickle: embeddings.npz, out_of_fold.npz and checkpoint.safetensors."""
 
 import io
 import zipfile
@@ -9,8 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from safetensors import SafetensorError, safe_open
 
 from tl_core.disk import write_atomically
+from tl_core.documents.base import Document
+from tl_core.documents.spec import Precision
 from tl_core.errors import DocumentError, NotFound
 
 
@@ -112,3 +116,58 @@ class OutOfFoldAnswers:
         if found.rows.ndim != 1 or found.probabilities.ndim != 2 or len(found.rows) != len(found.probabilities):
             raise DocumentError(f"{path} holds no out-of-fold answers: its arrays do not fit each other.")
         return found
+
+
+ENTRY = "checkpoint"
+"""The name of the document in the header of the file."""
+
+
+class Checkpoint(Document):
+    """How far training had come after an epoch, and all of its state that is no tensor: from it a run that was interrupted goes on.
+
+    The document is text in the header of the file that holds the tensors, so that both are replaced by one rename; `runs.train.checkpoints`
+    writes it.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    epoch: int = Field(ge=1)
+    """The epoch after which it was written."""
+    epochs: int
+    """How many epochs the run has."""
+    best_epoch: int = Field(ge=0)
+    """The epoch with the lowest validation loss, whose state is in best.safetensors."""
+    best_loss: float
+    """Validation loss of that epoch, after the best temperature."""
+    best_accuracy: float
+    ages: tuple[int, ...]
+    """Steps of each group of the optimizer's parameters, in its order."""
+    averaged: int
+    """Steps of the moving average of the weights; 0 where there is none."""
+    scaler: dict[str, int | float]
+    """The scale of the loss in float16, as `torch.amp.GradScaler` has it; empty in other precisions."""
+    micro_batch: int
+    precision: Precision
+    """With what training went on: memory, or the range of float16, may have been too small for what the spec asked for first."""
+    device: str
+    torch: str
+    """Version of PyTorch."""
+
+    @classmethod
+    def read_from(cls, path: Path) -> Self:
+        """The document in the header of the file at `path`; its tensors are not read. Imports no torch.
+
+        Raises:
+            NotFound: there is no such file.
+            DocumentError: it is damaged, or holds no such document.
+        """
+        try:
+            with safe_open(path, framework="np") as file:
+                text = (file.metadata() or {}).get(ENTRY)
+        except FileNotFoundError:
+            raise NotFound(f"There is no {path.name} in {path.parent.name}.") from None
+        except (SafetensorError, OSError) as error:
+            raise DocumentError(f"{path.name} is damaged: {error}.") from None
+        if text is None:
+            raise DocumentError(f"{path.name} holds no checkpoint.")
+        return cls.parse(text, path.name)

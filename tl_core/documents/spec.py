@@ -1,6 +1,6 @@
 """What a job is asked to do. Whoever starts it writes this; the worker writes it again with what it resolved."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -13,7 +13,53 @@ Queue = Device | Literal["reading", "questions"]
 """What a job waits for: a device, which one job has at a time, or a place among the smaller jobs of one kind."""
 
 
-class IngestSpec(Document):
+class About(NamedTuple):
+    """The data set that a job is about, in a version, and the run that learned from it."""
+
+    workspace: str
+    """Token of the workspace that holds both."""
+    dataset: str
+    """Id of the data set."""
+    version: int = 1
+    run: str | None = None
+    """Id of the run; None where the job is about no run."""
+
+
+class Job(Document):
+    """What a job is asked to do."""
+
+    @property
+    def about(self) -> About | None:
+        """The data set that is held while the job works; None where it needs none."""
+        return None
+
+    @property
+    def queue(self) -> Queue:
+        """The queue that the job joins: that of the device that it needs, or that of the small ones that need none."""
+        return "questions"
+
+    @property
+    def pretrained(self) -> tuple[tuple[str, str | None], ...]:
+        """Backbone and set of weights (None: the default one) of every pretrained file that the job reads."""
+        return ()
+
+
+class OfDataset(Job):
+    """What is asked about the pictures of a data set."""
+
+    workspace: str
+    """Token of the workspace that holds the data set, and the runs that learn from it."""
+    dataset: str
+    """Id of the data set."""
+    version: int = Field(default=1, ge=1)
+    """Number of its version."""
+
+    @property
+    def about(self) -> About | None:
+        return About(self.workspace, self.dataset, self.version)
+
+
+class IngestSpec(Job):
     """Read a folder, a zip or a sample into a data set, or more pictures into one that is there."""
 
     job: Literal["ingest"] = "ingest"
@@ -34,6 +80,10 @@ class IngestSpec(Document):
     judged: bool = True
     """Whether the labels are judged, too, which takes seconds; not where nobody is shown what is found."""
 
+    @property
+    def queue(self) -> Queue:
+        return "reading"
+
 
 class Expected(Record):
     """What a run was expected to take by the table of speeds, before that was scaled by what earlier runs took."""
@@ -46,7 +96,7 @@ class Expected(Record):
     """Peak memory, megabytes: of the worker, or of the GPU."""
 
 
-class TrainSpec(RunOptions, Document):
+class TrainSpec(RunOptions, OfDataset):
     """Train one classifier on one data set: the options of the run with what they come to.
 
     `device`, `precision` and `micro_batch` are as they were asked for until the run runs, then what it runs with.
@@ -54,12 +104,6 @@ class TrainSpec(RunOptions, Document):
 
     job: Literal["train"] = "train"
     name: str
-    workspace: str
-    """Token of the workspace that holds the data set."""
-    dataset: str
-    """Id of the data set."""
-    version: int = Field(default=1, ge=1)
-    """Number of its version."""
     continues: str | None = None
     """Id of the run that it trains on: it starts from what that one delivered, which lies in its own folder as start.safetensors."""
     weights: str
@@ -95,6 +139,56 @@ class TrainSpec(RunOptions, Document):
     """How long the whole run is expected to take, from and to; written when it starts to run."""
     expected: Expected | None = None
     """The sum from which `estimated_seconds` were made; written with them."""
+
+    @property
+    def queue(self) -> Queue:
+        return self.device
+
+    @property
+    def pretrained(self) -> tuple[tuple[str, str | None], ...]:
+        return ((self.backbone, self.weights),)
+
+
+class Contestant(Record):
+    """One run of a race, as it was asked for."""
+
+    run: str
+    """Id of its run."""
+    backbone: str
+    weights: str
+    strategy: str
+    """A row of the table of strategies, `default` or `auto`."""
+
+
+class RaceSpec(OfDataset):
+    """Train several classifiers on one split of one data set, one after the other, within a time budget.
+
+    Each contestant is an ordinary run with a folder, a spec and a report of its own.
+    """
+
+    job: Literal["race"] = "race"
+    name: str
+    """Display text."""
+    seed: int
+    """The seed of every run, which gives all of them the same split."""
+    device: Device
+    budget: float = Field(gt=0)
+    """Seconds from the turn of the race on, after which no run is begun and the one at work ends with its best state."""
+    contestants: tuple[Contestant, ...] = Field(min_length=1)
+    val_images: int
+    """Validation pictures of the split, which choose: they order the runs, and who cannot win on them is stopped."""
+    val_draws: int
+    """How many of them show different things."""
+    test_images: int
+    """Test pictures, which judge, and choose nothing."""
+
+    @property
+    def queue(self) -> Queue:
+        return self.device
+
+    @property
+    def pretrained(self) -> tuple[tuple[str, str | None], ...]:
+        return tuple(dict.fromkeys((each.backbone, each.weights) for each in self.contestants))
 
 
 class Label(Document):

@@ -5,15 +5,14 @@ for each `job`, whose `answer` carries it out.
 """
 
 from collections.abc import Callable
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from tl_core.documents.base import Document, Record
-from tl_core.documents.judgements import SIGNIFICANT, Growth, JudgedBy, Lookalikes, Slice, SuspectLabel
 from tl_core.documents.options import DEFAULT_NETWORK, Device
-from tl_core.documents.report import Accuracy
-from tl_core.documents.spec import Queue, TrainSpec
+from tl_core.documents.report import SIGNIFICANT, Accuracy, Growth, JudgedBy, Lookalikes, Slice, SuspectLabel
+from tl_core.documents.spec import About, IngestSpec, Job, OfDataset, Queue, RaceSpec, TrainSpec
 
 
 class Answer(Document):
@@ -25,19 +24,7 @@ class Answer(Document):
         return True
 
 
-class About(NamedTuple):
-    """The data set that a task is about, in a version, and the run that learned from it."""
-
-    workspace: str
-    """Token of the workspace that holds both."""
-    dataset: str
-    """Id of the data set."""
-    version: int = 1
-    run: str | None = None
-    """Id of the run; None where the task is about no run."""
-
-
-class Task(Document):
+class Task(Job):
     """What is asked; the class says how the job is treated."""
 
     answer: ClassVar[type[Answer] | None] = None
@@ -47,38 +34,13 @@ class Task(Document):
     lasting: ClassVar[bool] = False
     """Whether it takes so long that every page shows how far it is."""
 
-    @property
-    def about(self) -> About | None:
-        """The data set that is held while the task is worked on; None where it needs none."""
-        return None
-
-    @property
-    def queue(self) -> Queue:
-        """The queue that the job joins: that of the device that it needs, or that of the tasks that need none."""
-        return "questions"
-
-    @property
-    def pretrained(self) -> tuple[tuple[str, str | None], ...]:
-        """Backbone and set of weights (None: the default one) of every pretrained file that the answer depends on."""
-        return ()
-
     def canonical(self, resolve: Callable[[str], Device]) -> Self:
         """The task without what makes no difference to its answer, and with the device that `resolve` finds for it."""
         return self
 
 
-class DatasetTask(Task):
-    """What is asked about the pictures of a data set."""
-
-    workspace: str
-    """Token of the workspace that holds the data set."""
-    dataset: str
-    """Id of the data set."""
-    version: int = 1
-
-    @property
-    def about(self) -> About | None:
-        return About(self.workspace, self.dataset, self.version)
+class DatasetTask(Task, OfDataset):
+    """A task about the pictures of a data set."""
 
 
 class RunTask(DatasetTask):
@@ -459,3 +421,11 @@ TaskSpec = (
     | EvidenceSpec
 )
 """Every kind of task; `job` in the JSON tells which."""
+
+JobSpec = IngestSpec | TrainSpec | RaceSpec | TaskSpec
+
+
+class SpecFile(Document):
+    """spec.json: the spec of any kind of job."""
+
+    spec: Annotated[JobSpec, Field(discriminator="job")]

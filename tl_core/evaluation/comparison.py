@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import Comparison, Verdict
+from tl_core.documents.report import Comparison, Verdict
 from tl_core.evaluation.intervals import wilson_interval
 
 LEVEL = 0.05

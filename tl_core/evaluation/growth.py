@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import Growth
+from tl_core.documents.report import Growth
 
 EXPONENT = 0.5
 """How fast the error falls with the number n of pictures before anything is known: as n to this power, the rate at which estimation

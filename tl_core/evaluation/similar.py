@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import Lookalikes
+from tl_core.documents.report import Lookalikes
 
 LOOKALIKES = 3
 """Pictures of each class that are shown beside one that somebody decides about."""

@@ -50,7 +50,7 @@ class Members(NamedTuple):
     """Some of the pictures, with what they have in common; before it is known how often the answers to them are right."""
 
     name: str
-    """As in `documents.judgements.Slice`."""
+    """As in `documents.report.Slice`."""
     detail: str
     inside: NDArray[np.bool_]
     """(N,)"""

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import Slice
-from tl_core.documents.report import ImageAnswer
+from tl_core.documents.report import ImageAnswer, Slice
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.evaluation.slice_kinds import KINDS, Candidate, Pictures, candidates
 

@@ -6,7 +6,7 @@ Judged by the answers of classifiers that did not learn from the picture in ques
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_core.documents.judgements import SuspectLabel
+from tl_core.documents.report import SuspectLabel
 
 LEAST_LIKELY = 0.03
 """Probability of a label above which it is not suspected."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tl_core.data.split import Joined, alike
 from tl_core.disk import read_once
 from tl_core.documents.base import Record
-from tl_core.documents.judgements import ComparedRun, Comparison
 from tl_core.documents.manifest import SplitRecord
+from tl_core.documents.report import ComparedRun, Comparison
 from tl_core.errors import GraftError, NotFound
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval

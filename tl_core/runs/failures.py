@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Iterator
 
-from tl_core.documents.status import Failure
+from tl_core.documents.events import Failure
 from tl_core.errors import DeviceError, DiskFull, GraftError, StoreError, memory_ran_out
 
 _REFUSED = frozenset(

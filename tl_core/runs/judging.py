@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.judgements import SuspectLabel
 from tl_core.documents.manifest import Manifest, Suspicion
+from tl_core.documents.report import SuspectLabel
 
 if TYPE_CHECKING:
     from tl_core.training.head.solver import Features

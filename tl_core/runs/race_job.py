@@ -12,8 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, StageStarted
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import EpochEnded, Event, Notice, Outlook, Progress, StageStarted
 from tl_core.errors import Cancelled, GraftError, InUse, LimitReached
 from tl_core.runs.process.queue import in_words
 from tl_core.runs.process.recorder import Recorder
@@ -24,7 +23,7 @@ from tl_core.runs.store.store import Store
 from tl_core.runs.train_job import train_job
 
 if TYPE_CHECKING:
-    from tl_core.documents.racing import Standing
+    from tl_core.documents.report import Standing
 
 _NOTHING_YET = "Stopped: the time was up before it had learned anything."
 _WITH_ITS_RACE = "It was ended with its race."

@@ -5,9 +5,8 @@ from types import MappingProxyType
 from typing import Any
 
 from tl_core.disk import modified
-from tl_core.documents.events import EpochEnded, Resumed
-from tl_core.documents.racing import ContestantState, Leaderboard, Standing
-from tl_core.documents.status import State
+from tl_core.documents.events import EpochEnded, Resumed, State
+from tl_core.documents.report import ContestantState, Leaderboard, Standing
 from tl_core.evaluation import elimination
 from tl_core.runs.store.folders import RaceFolder, RunFolder
 

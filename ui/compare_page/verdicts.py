@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tl_core.data.split import HELD_OUT
-from tl_core.documents.judgements import Comparison
+from tl_core.documents.report import Comparison
 from tl_core.markdown import escaped
 from tl_core.runs.comparing import Together
 from tl_core.runs.store.folders import RunFolder

@@ -10,8 +10,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from tl_core.data.remedying import applied
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.remedies import DatasetVersion, Remedies
+from tl_core.documents.manifest import DatasetVersion, Manifest, Remedies
 from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.folders import DatasetFolder

@@ -9,10 +9,9 @@ import streamlit as st
 from tl_core.data.checks import Finding, findings
 from tl_core.data.remedying import kept, proposed
 from tl_core.data.split import DEFAULT_SEED, assign, split_counts
-from tl_core.documents.manifest import SPLITS, Manifest
+from tl_core.documents.events import Status
+from tl_core.documents.manifest import SPLITS, Manifest, Remedies
 from tl_core.documents.options import DEFAULT_NETWORK
-from tl_core.documents.remedies import Remedies
-from tl_core.documents.status import Status
 from tl_core.models.registry import network
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, listing, live

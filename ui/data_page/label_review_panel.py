@@ -3,8 +3,8 @@
 import streamlit as st
 
 from tl_core.data.checks import problem
-from tl_core.documents.judgements import Growth
 from tl_core.documents.manifest import Manifest
+from tl_core.documents.report import Growth
 from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
 from tl_core.runs.store.folders import DatasetFolder

@@ -9,9 +9,8 @@ from typing import Literal
 
 import streamlit as st
 
-from tl_core.documents.judgements import Lookalikes
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Manifest, Remedies
+from tl_core.documents.report import Lookalikes
 from tl_core.errors import GraftError
 from tl_core.runs.store.folders import DatasetFolder
 from ui import grids

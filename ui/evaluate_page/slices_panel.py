@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from tl_core.documents.judgements import Slice
-from tl_core.documents.report import ImageAnswer
+from tl_core.documents.report import ImageAnswer, Slice
 from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.statements import failing
 from ui import grids

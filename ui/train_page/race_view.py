@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from tl_core.documents.racing import ContestantState, Leaderboard, Standing
+from tl_core.documents.report import ContestantState, Leaderboard, Standing
 from tl_core.errors import GraftError
 from tl_core.runs.comparing import first_against_others
 from tl_core.runs.standings import leaderboard, missing

@@ -17,9 +17,8 @@ from tests.gpus import T4, Driver, FakeGpu
 from tests.runs.conftest import TOKEN, Machine
 from tests.runs.executors import LocalScratch
 from tl_core import locks
-from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.events import Event, Outlook, StageStarted
 from tl_core.documents.gpu_card import Card
-from tl_core.documents.job import Outlook
 from tl_core.errors import LimitReached
 from tl_core.runs.process import queue
 from tl_core.runs.process.executor import cancel

@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 from tests.runs.conftest import until
-from tl_core.documents.events import Event, Notice, Progress, Resumed, StageStarted
-from tl_core.documents.status import Status
+from tl_core.documents.events import Event, Notice, Progress, Resumed, StageStarted, Status
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.store.job_folder import JobFolder
 

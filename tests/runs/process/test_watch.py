@@ -11,9 +11,7 @@ import pytest
 from tests.conftest import PATIENCE
 from tests.runs.conftest import TOKEN
 from tests.runs.executors import InProcess, by
-from tl_core.documents.events import Event, Progress, StageStarted
-from tl_core.documents.job import Outlook
-from tl_core.documents.status import Failure
+from tl_core.documents.events import Event, Failure, Outlook, Progress, StageStarted
 from tl_core.errors import LimitReached
 from tl_core.hardware import PeakMemory
 from tl_core.runs.process import run_job, watch

@@ -13,9 +13,8 @@ from tests.runs.conftest import HERE, ended, until
 from tests.runs.executors import KEEPING, by
 from tests.runs.scratch import judge
 from tl_core.cli import main
-from tl_core.documents.checkpoint import ENTRY, Checkpoint
-from tl_core.documents.events import Resumed
-from tl_core.documents.job import Outlook
+from tl_core.documents.arrays import ENTRY, Checkpoint
+from tl_core.documents.events import Outlook, Resumed
 from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.finished import summarise
 from tl_core.runs.process import devices
@@ -250,7 +249,7 @@ def test_a_disk_that_is_full_when_a_run_is_made_leaves_nothing_of_it(
     def full(*_: object) -> None:
         raise DiskFull("The disk is full.")
 
-    monkeypatch.setattr("tl_core.documents.job.Outlook.write", full)
+    monkeypatch.setattr("tl_core.documents.events.Outlook.write", full)
     with pytest.raises(DiskFull):
         jobs.submit_training(workspace, dataset)
     assert workspace.runs() == []

@@ -3,9 +3,8 @@
 import pytest
 
 from tests.runs.executors import KEEPING, Keeping
-from tl_core.documents.job import needs
-from tl_core.documents.status import Failure, Status
-from tl_core.documents.tasks import About
+from tl_core.documents.events import Failure, Status
+from tl_core.documents.spec import About
 from tl_core.errors import InUse, LimitReached, OverBudget, SpecError
 from tl_core.runs.process.executor import cancel, forget_lost
 from tl_core.runs.standings import missing
@@ -37,7 +36,7 @@ def test_a_race_is_made_with_all_of_its_runs_which_wait_in_it(
     assert {(run.spec().seed, run.spec().epochs, run.waits_in, run.status().state) for run in runs} == {
         (4, 3, race.id, "queued")
     }
-    assert needs(spec) == (About(workspace.token, dataset.id, 1), "cpu")
+    assert (spec.about, spec.queue) == (About(workspace.token, dataset.id, 1), "cpu")
     assert {job.id for job in workspace.live()} == {race.id, *(run.id for run in runs)}
     assert races.submit_race(workspace, dataset, strategies=WAYS, key="once", seed=4, epochs=3, device="cpu") == race
     assert (Keeping.kept, len(workspace.runs())) == ([race], 3)

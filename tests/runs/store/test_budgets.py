@@ -11,8 +11,8 @@ import pytest
 from tests.app.test_uploads import Sent
 from tests.runs.conftest import HERE
 from tests.runs.executors import InProcess, Keeping, by
+from tl_core.documents.events import Failure
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.status import Failure
 from tl_core.documents.tasks import DescribeSpec
 from tl_core.errors import DiskFull, OverBudget
 from tl_core.runs.ingest_job import ingest_job

@@ -12,8 +12,7 @@ from tests.runs.conftest import HERE
 from tests.runs.executors import by
 from tl_core import locks
 from tl_core.disk import remove
-from tl_core.documents.events import EVENT, Notice
-from tl_core.documents.status import Status
+from tl_core.documents.events import EVENT, Notice, Status
 from tl_core.errors import DiskFull, InUse, NotFound, StoreError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder

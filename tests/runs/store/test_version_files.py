@@ -14,7 +14,7 @@ from tests.runs.executors import InProcess, by
 from tl_core import locks
 from tl_core.data import pixel_arrays
 from tl_core.data.split import assign
-from tl_core.documents.remedies import Remedies
+from tl_core.documents.manifest import Remedies
 from tl_core.errors import DataError, DiskFull, DocumentError, InUse, LimitReached, NotFound, SpecError
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.start import jobs

@@ -18,7 +18,7 @@ from tests.runs.conftest import SIZE, SMALL, TOKEN
 from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
 from tl_core.cli import main
-from tl_core.documents.checkpoint import Checkpoint
+from tl_core.documents.arrays import Checkpoint
 from tl_core.documents.events import EpochEnded, Event, Notice, Resumed, StageStarted
 from tl_core.errors import DocumentError, NotFound, SpecError
 from tl_core.runs.process import local

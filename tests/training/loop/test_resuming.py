@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.training.tower import STAGES, tower
 from tests.training.twin import pictures, spec
-from tl_core.documents.checkpoint import Checkpoint
+from tl_core.documents.arrays import Checkpoint
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.options import Level
 from tl_core.documents.spec import TrainSpec

@@ -12,7 +12,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from tl_core import locks, settings
 from tl_core.disk import disk_full_said
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Outlook
 from tl_core.documents.options import Device
 from tl_core.errors import SpecError, UnknownName
 from tl_core.runs.process.devices import DEVICES, devices_here, resolve_device

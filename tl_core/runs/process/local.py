@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, NoReturn, cast
 
 from tl_core import children
-from tl_core.documents.job import pretrained
 from tl_core.errors import GraftError
 from tl_core.hardware import quota_threads
 from tl_core.models.registry import network
@@ -108,7 +107,7 @@ def _downloads(job: JobFolder) -> bool:
     """Whether `job` needs pretrained weights that are not on this machine; only then it gets the operator's key to the Hub."""
     # What is wrong with a name or with the operator's folder, the job says.
     with suppress(GraftError):
-        return any(not available(network(backbone), weights) for backbone, weights in pretrained(job.spec()))
+        return any(not available(network(backbone), weights) for backbone, weights in job.spec().pretrained)
     return False
 
 

@@ -24,8 +24,7 @@ from pydantic import ValidationError
 
 from tl_core import locks, settings
 from tl_core.documents.base import Record
-from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Event, Outlook, StageStarted
 from tl_core.documents.spec import Queue
 from tl_core.errors import Cancelled, LimitReached
 from tl_core.hardware import available_mb

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-from tl_core.documents.events import EVENT, Ended, Event, Notice, Stage, StageStarted
-from tl_core.documents.status import Failure, Status, UsedGpu
+from tl_core.documents.events import EVENT, Ended, Event, Failure, Notice, Stage, StageStarted, Status, UsedGpu
 from tl_core.errors import DocumentError, NotFound
 from tl_core.hardware import PeakMemory
 from tl_core.runs.failures import disk_full

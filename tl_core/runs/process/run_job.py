@@ -11,9 +11,7 @@ from typing import Any, NoReturn, Protocol
 
 from tl_core import locks
 from tl_core.documents.base import Record
-from tl_core.documents.events import Event, Notice, StageStarted, drive
-from tl_core.documents.job import needs
-from tl_core.documents.status import UsedGpu
+from tl_core.documents.events import Event, Notice, StageStarted, UsedGpu, drive
 from tl_core.errors import Cancelled, InUse, LimitReached
 from tl_core.runs.failures import failure_of
 from tl_core.runs.process.devices import DEVICES, working_cards
@@ -74,11 +72,11 @@ class Held(Record):
             NotFound, SpecError: the data set is gone, or was not read to the end.
             DeviceError: the device is not on this machine.
         """
-        about, queue = needs(job.spec())
+        about = job.spec().about
         dataset, ticket = self.dataset, self.ticket
         if ticket is None:
             owner = about.workspace if about else job.workspace_folder.name
-            ticket = take_ticket(store.queue, name_of(queue), owner, job.expected())
+            ticket = take_ticket(store.queue, name_of(job.spec().queue), owner, job.expected())
         try:
             if about and dataset is None:
                 dataset = store.workspace(about.workspace).dataset(about.dataset).hold()

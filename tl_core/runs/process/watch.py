@@ -11,8 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from tl_core import settings
-from tl_core.documents.events import Event, Progress
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Event, Outlook, Progress
 from tl_core.errors import GraftError, LimitReached
 from tl_core.hardware import PeakMemory, available_mb, total_mb
 from tl_core.runs.process.queue import Ticket, in_words

@@ -13,11 +13,9 @@ from typing import Any, Literal, TypeVar
 
 from tl_core import locks
 from tl_core.disk import copy_or_link, disk_full_said, remove, write_atomically
-from tl_core.documents.events import EpochEnded, Event, Resumed
-from tl_core.documents.job import JobSpec, Outlook
-from tl_core.documents.racing import RaceSpec
-from tl_core.documents.spec import ClassesFrom, IngestSpec, TrainSpec
-from tl_core.documents.status import Status
+from tl_core.documents.events import EpochEnded, Event, Outlook, Resumed, Status
+from tl_core.documents.spec import ClassesFrom, IngestSpec, RaceSpec, TrainSpec
+from tl_core.documents.tasks import JobSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, WorkerDied
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices
 from tl_core.runs.process.queue import require_room

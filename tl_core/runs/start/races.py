@@ -9,10 +9,9 @@ import numpy as np
 
 from tl_core import settings
 from tl_core.data.split import assign, group_keys
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Outlook
 from tl_core.documents.options import DEFAULT_NETWORK, TrainingOptions
-from tl_core.documents.racing import Contestant, RaceSpec
-from tl_core.documents.spec import TrainSpec
+from tl_core.documents.spec import Contestant, RaceSpec, TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
 from tl_core.runs.process.queue import in_words
 from tl_core.runs.start.jobs import submit

@@ -21,12 +21,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tl_core import locks, settings
 from tl_core.disk import read_once, remove
-from tl_core.documents.job import needs
+from tl_core.documents.events import STOPPED
 from tl_core.documents.manifest import ImageEntry, Manifest
-from tl_core.documents.racing import RaceSpec
 from tl_core.documents.report import Headline, Report
-from tl_core.documents.spec import IngestSpec, TrainSpec
-from tl_core.documents.status import STOPPED
+from tl_core.documents.spec import IngestSpec, RaceSpec, TrainSpec
 from tl_core.documents.tasks import Answer, Task, TaskSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
 from tl_core.runs.store.job_folder import DIED, RACES, JobFolder
@@ -34,8 +32,7 @@ from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
 if TYPE_CHECKING:
-    from tl_core.documents.arrays import Embeddings, OutOfFoldAnswers
-    from tl_core.documents.checkpoint import Checkpoint
+    from tl_core.documents.arrays import Checkpoint, Embeddings, OutOfFoldAnswers
 
 Answered = TypeVar("Answered", bound=Answer)
 _RACE_DIED = (
@@ -173,7 +170,7 @@ class DatasetFolder(JobFolder):
         # A job that waits in an executor has no worker yet that could hold the lock.
         for submitted in self.workspace_folder.glob("*/*/submitted"):
             job = JobFolder(submitted.parent)
-            about = needs(job.spec())[0] if job.waits() else None
+            about = job.spec().about if job.waits() else None
             if about and about.dataset == self.id:
                 raise InUse(problem)
         return [*super()._needed_by(), (self.use_lock, problem)]
@@ -258,7 +255,7 @@ class RunFolder(JobFolder):
 
     def checkpoint(self) -> Checkpoint:
         """How far training had come when its state was written last. Raises NotFound where it was not, DocumentError, in words."""
-        from tl_core.documents.checkpoint import Checkpoint
+        from tl_core.documents.arrays import Checkpoint
 
         try:
             return Checkpoint.read_from(self.checkpoint_file)

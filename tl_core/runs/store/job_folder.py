@@ -24,10 +24,9 @@ from pydantic import ValidationError
 from tl_core import locks
 from tl_core.disk import disk_full_said, modified, read_once, vanish
 from tl_core.documents.base import Document
-from tl_core.documents.events import EVENT, Event, Stage
-from tl_core.documents.job import JobSpec, Outlook, SpecFile
+from tl_core.documents.events import EVENT, Event, Failure, Outlook, Stage, State, Status
 from tl_core.documents.spec import Label
-from tl_core.documents.status import Failure, State, Status
+from tl_core.documents.tasks import JobSpec, SpecFile
 from tl_core.errors import DocumentError, InUse, NotFound
 
 _Spec = TypeVar("_Spec", bound=Document)

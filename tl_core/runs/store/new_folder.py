@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tl_core import locks, settings
 from tl_core.disk import disk_full_said, remove
-from tl_core.documents.job import JobSpec
+from tl_core.documents.tasks import JobSpec
 from tl_core.errors import InUse, NotEmpty, SpecError, StoreError
 from tl_core.runs.store.job_folder import JobFolder, keep_reserve
 from tl_core.runs.store.store import Store, Workspace, new_id

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from tl_core import locks
 from tl_core.disk import disk_full_said, read_once, remove, write_atomically
-from tl_core.documents.manifest import Manifest
-from tl_core.documents.remedies import DatasetVersion, Remedies
+from tl_core.documents.manifest import DatasetVersion, Manifest, Remedies
 from tl_core.errors import DocumentError, InUse, LimitReached, NotFound, SpecError
 from tl_core.runs.store.job_folder import JobFolder
 

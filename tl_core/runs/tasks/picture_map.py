@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.judgements import Lookalikes
+from tl_core.documents.report import Lookalikes
 from tl_core.documents.tasks import PictureMap, PictureMapSpec
 from tl_core.errors import NotEnoughImages
 from tl_core.evaluation.similar import lookalikes

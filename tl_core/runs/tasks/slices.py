@@ -7,9 +7,8 @@ import numpy as np
 
 from tl_core.data.split import group_keys
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.judgements import JudgedBy
 from tl_core.documents.manifest import SPLITS
-from tl_core.documents.report import ImageAnswer
+from tl_core.documents.report import ImageAnswer, JudgedBy
 from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import GraftError
 from tl_core.evaluation.metrics import answers

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tl_core import settings
 from tl_core.disk import appearing, in_words, spare
-from tl_core.documents.checkpoint import ENTRY, Checkpoint
+from tl_core.documents.arrays import ENTRY, Checkpoint
 from tl_core.documents.events import Event, Notice
 from tl_core.errors import DiskFull, DocumentError, GraftError, memory_ran_out
 from tl_core.runs.failures import disk_full

@@ -15,8 +15,7 @@ from tl_core.data.checks import require_trainable
 from tl_core.data.pixel_arrays import load_pixels, pixels_key
 from tl_core.data.split import assign
 from tl_core.disk import read_once
-from tl_core.documents.events import Event, Notice, StageStarted
-from tl_core.documents.job import Outlook
+from tl_core.documents.events import Event, Notice, Outlook, StageStarted
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.spec import Expected, TrainSpec
 from tl_core.documents.tasks import FindRateSpec, RankSpec

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tl_core.data.pace import Pace
-from tl_core.documents.checkpoint import Checkpoint
+from tl_core.documents.arrays import Checkpoint
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
