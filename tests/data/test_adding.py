@@ -1,5 +1,6 @@
 """A version of a data set to which pictures were added has those from before, as they were, and then the new ones."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -98,6 +99,25 @@ def test_copies_of_old_pictures_are_dropped_and_counted(
     files = {image.file for image in manifest.images}
     assert {path.name for path in (old / "images").iterdir()} == files
     assert len(list((old / "thumbnails").iterdir())) == 52
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_damaged_or_missing_copy_of_an_old_picture_is_whole_again_once_the_picture_is_added_again(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+    files = {path: path.read_bytes() for folder in ("images", "thumbnails") for path in (old / folder).iterdir()}
+    first = Manifest.read(old / "manifest.json")
+    damaged, missing = (old / "images" / image.file for image in first.images[:2])
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    missing.unlink()
+    (old / "thumbnails" / f"{Path(first.images[2].file).stem}.jpg").unlink()
+    drawn(tmp_path / "before" / "cup", 0, range(100, 101))
+    manifest = added(old, tmp_path / "before")
+    assert manifest.dropped_duplicates == 50
+    assert {path: path.read_bytes() for path in files} == files
+    assert len(list((old / "images").iterdir())) == len(list((old / "thumbnails").iterdir())) == 51
 
 
 def test_what_was_left_out_or_moved_does_not_come_back_with_the_folder_that_it_came_from(

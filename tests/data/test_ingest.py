@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from tests.conftest import PictureFolder, picture
 from tests.data.work import finish, ingested, spec
 from tl_core.data.checks import findings
-from tl_core.data.ingest import ingest, read
+from tl_core.data.ingest import ingest
 from tl_core.data.pixels import decode, read_input
 from tl_core.documents.events import Progress
 from tl_core.documents.manifest import Manifest
@@ -229,7 +229,7 @@ def test_reading_without_keeping_gives_the_same_manifest_and_writes_nothing(
     (source / "cat" / "broken.jpg").write_bytes((source / "cat" / "000.jpg").read_bytes()[:300])
     shutil.copy(source / "dog" / "000.jpg", source / "dog" / "again.jpg")
     before = {path: path.stat().st_mtime for path in tmp_path.rglob("*")}
-    events, looked = finish(read(spec(source), staging=tmp_path / "s"))
+    events, looked = finish(ingest(spec(source), staging=tmp_path / "s"))
     assert any(isinstance(event, Progress) for event in events)
     assert {path: path.stat().st_mtime for path in tmp_path.rglob("*")} == before
     kept = ingested(source, tmp_path / "d")
@@ -242,7 +242,7 @@ def test_a_zip_is_read_with_the_innermost_folder_as_the_class(picture_folder: Pi
     picture_folder({"poodle": 6}, root=tmp_path / "p" / "dog")
     packed = shutil.make_archive(str(tmp_path / "p"), "zip", tmp_path / "p")
     ways = (spec(packed, classes_from=way) for way in ("first", "innermost"))
-    folded, innermost = (finish(read(way, staging=tmp_path / "s"))[1] for way in ways)
+    folded, innermost = (finish(ingest(way, staging=tmp_path / "s"))[1] for way in ways)
     assert folded.classes == ("cat", "dog")
     assert (folded.folded_folders, innermost.folded_folders) == (3, 0)
     assert set(innermost.classes) == {"siamese", "persian", "poodle"}

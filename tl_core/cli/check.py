@@ -99,7 +99,7 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
 
 def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bool, json: bool) -> None:
     from tl_core.data.checks import findings
-    from tl_core.data.ingest import ingest, read
+    from tl_core.data.ingest import ingest
     from tl_core.data.sources import source_of
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts
     from tl_core.runs.grouping import with_groups
@@ -113,7 +113,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
             complete = partial(with_groups, copies, cache=store.cache)
             manifest = bars.run(ingest(source, copies, staging=staging, complete=complete))
         else:
-            manifest = bars.run(read(source, staging=staging))
+            manifest = bars.run(ingest(source, staging=staging))
     counts = split_counts(manifest, assign(manifest, DEFAULT_SEED))
     found = findings(manifest)
     if json:

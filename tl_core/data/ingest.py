@@ -38,7 +38,7 @@ UNPACKED_FOR_PACKED = 4
 
 def ingest(
     spec: IngestSpec,
-    into: Path,
+    into: Path | None = None,
     *,
     staging: Path,
     known: Iterable[Path] = (),
@@ -47,7 +47,7 @@ def ingest(
     room: Callable[[int], None] = unlimited,
     complete: Callable[[Manifest], Generator[Event, None, Manifest]] | None = None,
 ) -> Generator[Event, None, Manifest]:
-    """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json.
+    """Read what `spec` names and write `into`/images, `into`/thumbnails and, last, `into`/manifest.json; without `into`, nothing is kept.
 
     `staging` is a folder for what has to be unpacked or downloaded first, and is removed from it again. `known` are folders of
     data sets, whose copies of the same files are taken over. `onto` is the version of the data set `into` that the pictures are added to: its
@@ -62,98 +62,145 @@ def ingest(
         UnknownName, DownloadFailed: there is no such sample, or it could not be downloaded.
         DiskFull: no space is left.
     """
+    unpacked = staging / "unpacked"
     with disk_full_said("this data set"):
-        for folder in ("images", "thumbnails"):
-            (into / folder).mkdir(parents=True, exist_ok=True)
-        keep = _Writer(into, _known_pictures(known), first=first, room=room)
-        manifest = yield from read(spec, staging=staging, keep=keep, onto=onto)
+        copies = _Copies(into, _known_pictures(known), first=first, room=room) if into else None
+        try:
+            source = yield from source_files(spec, unpacked, room)
+            layout = class_folders.find(source.files, spec.classes_from, into=onto)
+            if onto:
+                layout = _joined(layout, onto)
+            layout = yield from _with_groups(spec, layout, source.files)
+            yield StageStarted(stage="reading", title="Reading pictures")
+            readings = yield from _read_all(layout, copies)
+        finally:
+            remove(unpacked)
+        manifest = _manifest(spec, layout, readings, source, copies, onto)
         if complete:
             manifest = yield from complete(manifest)
-        if onto is None:
+        if into and onto is None:
             manifest.write(into / "manifest.json")
     return manifest
 
 
-def read(
-    spec: IngestSpec, *, staging: Path, keep: _Writer | None = None, onto: Manifest | None = None
-) -> Generator[Event, None, Manifest]:
-    """Read what `spec` names and return its manifest. `keep` writes copies and thumbnails; without it nothing is kept. `onto`: as in
-    `ingest`.
-
-    Raises:
-        GraftError: as `ingest`.
-    """
-    place = staging / "unpacked"
-    try:
-        found = yield from source_files(spec, place, keep.room if keep else unlimited)
-        placed = class_folders.find(found.files, spec.classes_from, into=onto)
-        if onto:
-            placed = _joined(placed, onto)
-        placed = yield from _with_groups(spec, placed, found.files)
-        yield StageStarted(stage="reading", title="Reading pictures")
-        readings = yield from _read_all(placed, keep)
-        return _manifest(spec, placed, readings, found, keep, onto)
-    finally:
-        remove(place)
-
-
-def _joined(placed: Layout, onto: Manifest) -> Layout:
-    """`placed` with the classes of `onto` as well; a folder whose name stands for one that can be no folder's, such as "a/b", adds to that."""
+def _joined(layout: Layout, onto: Manifest) -> Layout:
+    """`layout` with the classes of `onto` as well; a folder whose name stands for one that can be no folder's, such as "a/b", adds to that."""
     named = {component(name): name for name in onto.classes} | {name: name for name in onto.classes}
-    items = [dataclasses.replace(item, class_name=named.get(item.class_name, item.class_name)) for item in placed.items]
+    items = [dataclasses.replace(item, class_name=named.get(item.class_name, item.class_name)) for item in layout.items]
     classes = {*onto.classes, *(item.class_name for item in items)}
-    return dataclasses.replace(placed, items=tuple(items), classes=tuple(sorted(classes)))
+    return dataclasses.replace(layout, items=tuple(items), classes=tuple(sorted(classes)))
 
 
-def _with_groups(spec: IngestSpec, placed: Layout, files: Sequence[SourceFile]) -> Generator[Event, None, Layout]:
-    """`placed` with the groups of the CSV that `spec` names or that lies beside the pictures, where there is one."""
-    file = Path(spec.groups_file) if spec.groups_file else given_groups.beside_pictures(files, placed.items)
+def _with_groups(spec: IngestSpec, layout: Layout, files: Sequence[SourceFile]) -> Generator[Event, None, Layout]:
+    """`layout` with the groups of the CSV that `spec` names or that lies beside the pictures, where there is one."""
+    file = Path(spec.groups_file) if spec.groups_file else given_groups.beside_pictures(files, layout.items)
     if file is None:
-        return placed
+        return layout
     given = given_groups.given_groups(file)
-    items, strange = given_groups.placed_in_groups(placed.items, given)
+    items, strange = given_groups.placed_in_groups(layout.items, given)
     grouped = sum(item.group is not None for item in items)
     yield Notice(
         message=f"{given.name} gives {grouped:,} of {len(items):,} pictures a group"
         + (f"; {strange:,} of its lines name none that is here." if strange else ".")
     )
-    return dataclasses.replace(placed, items=items)
+    return dataclasses.replace(layout, items=items)
 
 
-class _Writer:
-    """Writes the copy and the thumbnail of one picture; called from several threads at once."""
+class _Known(NamedTuple):
+    """A picture of a finished data set."""
+
+    folder: Path
+    """The folder of that data set."""
+    image: ImageEntry
+
+
+def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
+    """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
+
+    Left out are data sets that are still being read or whose copies were made by another version.
+    """
+    manifests = sorted(
+        (modified(path), path, folder)
+        for folder in folders
+        for path in (folder / "manifest.json", *(folder / "versions").glob("*-manifest.json"))
+    )
+    pictures: dict[str, _Known] = {}
+    for _, path, folder in reversed(manifests):
+        if len(pictures) >= MOST_KNOWN:
+            break
+        with suppress(DocumentError, NotFound, OSError):
+            manifest = Manifest.read(path)
+            for image in manifest.images if manifest.copies == COPIES else ():
+                pictures.setdefault(image.sha256, _Known(folder, image))
+    return pictures
+
+
+class _Copies:
+    """The copies and thumbnails in the folder of a data set, which are written from several threads at once."""
 
     def __init__(self, into: Path, known: Mapping[str, _Known], *, first: str, room: Callable[[int], None]) -> None:
+        """`first`: what the names of new files begin with."""
+        for folder in ("images", "thumbnails"):
+            (into / folder).mkdir(parents=True, exist_ok=True)
         self._into = into
         self._known = known
         self._first = first
-        """What the names of files begin with."""
-        self.room = room
+        self._room = room
 
     def taken_over(self, row: int, sha256: str) -> ImageEntry | None:
-        """The entry of the picture with that hash, copied from another data set; None where none has it."""
+        """The entry of the picture with that hash, whose files another data set has; None where none has them, or they are damaged.
+
+        The new files are hard links where the file system has them, which is safe because a copy is never written to; deleting one
+        data set leaves the files of the other.
+        """
         known = self._known.get(sha256)
-        file = _take_over(known, self._into, self._stem(row), room=self.room) if known else None
-        return known.image.model_copy(update={"file": file}) if known and file else None
+        if known is None:
+            return None
+        old_files = _files(known.folder, known.image.file)
+        try:
+            copy, thumbnail = (file.read_bytes() for file in old_files)
+        except OSError:
+            return None
+        # The last two bytes are the end of a whole JPEG.
+        if zlib.crc32(copy) != known.image.crc32 or not thumbnail.endswith(b"\xff\xd9"):
+            return None
+        name = self._name(row, old_files[0].suffix)
+        for old, new, content in zip(old_files, _files(self._into, name), (copy, thumbnail), strict=True):
+            try:
+                os.link(old, new)
+            except OSError:
+                # Another file system, one without links, or a file with too many of them.
+                self._write(new, content)
+        return known.image.model_copy(update={"file": name})
 
     def write(self, row: int, made: Copy) -> str:
         """Write the copy and the thumbnail; returns the generated file name."""
-        stem = self._stem(row)
-        file = f"{stem}{made.extension}"
-        for path, content in (
-            (self._into / "images" / file, made.content),
-            (self._into / "thumbnails" / f"{stem}.jpg", made.thumbnail),
-        ):
-            self.room(len(content))
-            path.write_bytes(content)
-        return file
+        name = self._name(row, made.extension)
+        for file, content in zip(_files(self._into, name), (made.content, made.thumbnail), strict=True):
+            self._write(file, content)
+        return name
 
-    def _stem(self, row: int) -> str:
-        return f"{self._first}{row:06}"
+    def drop(self, again: ImageEntry, image: ImageEntry | None) -> None:
+        """Remove the files of `again`, the same picture as `image`, whose files are whole from then on, should they have been damaged."""
+        files = _files(self._into, again.file)
+        if image and image.crc32 == again.crc32:
+            for new, old in zip(files, _files(self._into, image.file), strict=True):
+                # Where both are one file with two names, this leaves both.
+                new.replace(old)
+        for file in files:
+            file.unlink(missing_ok=True)
 
-    def remove(self, file: str) -> None:
-        (self._into / "images" / file).unlink()
-        (self._into / "thumbnails" / file).with_suffix(".jpg").unlink()
+    def _name(self, row: int, extension: str) -> str:
+        return f"{self._first}{row:06}{extension}"
+
+    def _write(self, file: Path, content: bytes) -> None:
+        self._room(len(content))
+        file.write_bytes(content)
+
+
+def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    """Where the copy that is called `name` and its thumbnail lie in the folder of a data set."""
+    return folder / "images" / name, folder / "thumbnails" / f"{Path(name).stem}.jpg"
 
 
 class FilesFound(NamedTuple):
@@ -190,52 +237,44 @@ def source_files(
     return FilesFound(archive.extract(path, place, max_bytes=most, room=room), shown(path.name))
 
 
-def _read_all(placed: Layout, keep: _Writer | None) -> Generator[Event, None, list[ImageEntry | Refusal]]:
-    items = placed.items
-    label_of = {name: label for label, name in enumerate(placed.classes)}
+def _read_all(layout: Layout, copies: _Copies | None) -> Generator[Event, None, list[ImageEntry | Refusal]]:
+    label_of = {name: label for label, name in enumerate(layout.classes)}
 
-    def one(row: int) -> ImageEntry | Refusal:
-        return _read_one(row, items[row], label_of[items[row].class_name], keep)
+    def read(row: int) -> ImageEntry | Refusal:
+        item = layout.items[row]
+        try:
+            return _read(row, item, label_of[item.class_name], copies)
+        except UnreadableImage as error:
+            return Refusal(file=item.name, kind=error.reason, message=error.message)
 
-    pace = Pace("reading", len(items))
+    pace = Pace("reading", len(layout.items))
     readings: list[ImageEntry | Refusal] = []
-    with closing(in_order(one, len(items))) as read:
-        for reading in read:
+    with closing(in_order(read, len(layout.items))) as results:
+        for reading in results:
             readings.append(reading)
             yield from pace.at(len(readings))
     return readings
 
 
-def _read_one(row: int, item: Item, label: int, keep: _Writer | None) -> ImageEntry | Refusal:
+def _read(row: int, item: Item, label: int, copies: _Copies | None) -> ImageEntry:
+    """The entry of one picture. Raises UnreadableImage."""
     try:
         content = read_bytes(item.path)
-    except UnreadableImage as error:
-        return Refusal(file=item.name, kind=error.reason, message=error.message)
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else "unknown reason"
-        return Refusal(file=item.name, kind="unreadable", message=f"The file could not be opened: {reason}.")
+        raise UnreadableImage(f"The file could not be opened: {reason}.", "unreadable") from error
     sha256 = hashlib.sha256(content).hexdigest()
-    known = keep.taken_over(row, sha256) if keep else None
+    known = copies.taken_over(row, sha256) if copies else None
     if known is not None:
-        own = {
-            "label": label,
-            "split": item.split,
-            "name": item.name,
-            "group": None,
-            "given_group": item.group,
-            "suspicion": None,
-        }
-        return known.model_copy(update=own)
-    try:
-        made = guarded.shared().make_copy(content, keep=keep is not None)
-    except UnreadableImage as error:
-        return Refusal(file=item.name, kind=error.reason, message=error.message)
+        of_this_set = {"label": label, "split": item.split, "name": item.name, "given_group": item.group}
+        return known.model_copy(update={**of_this_set, "group": None, "suspicion": None})
+    made = guarded.shared().make_copy(content, keep=copies is not None)
     return ImageEntry(
         sha256=sha256,
         label=label,
         split=item.split,
         name=item.name,
-        file=keep.write(row, made) if keep else "",
+        file=copies.write(row, made) if copies else "",
         width=made.width,
         height=made.height,
         crc32=zlib.crc32(made.content),
@@ -246,58 +285,56 @@ def _read_one(row: int, item: Item, label: int, keep: _Writer | None) -> ImageEn
 
 def _manifest(
     spec: IngestSpec,
-    placed: Layout,
+    layout: Layout,
     readings: Sequence[ImageEntry | Refusal],
-    found: FilesFound,
-    keep: _Writer | None,
+    source: FilesFound,
+    copies: _Copies | None,
     onto: Manifest | None,
 ) -> Manifest:
-    images: list[ImageEntry] = []
-    seen: dict[_Picture, int | None] = {}
-    if onto:
-        images, seen = _before(onto, placed.classes)
-    given: list[tuple[int, str]] = []
+    images, row_of = _before(onto, layout.classes) if onto else ([], {})
     before = len(images)
-    refused = [*placed.refused]
-    copies: list[str] = []
+    given: list[tuple[int, str]] = []
+    refused = [*layout.refused]
+    dropped: list[str] = []
     for reading in readings:
         if isinstance(reading, Refusal):
             refused.append(reading)
             continue
         same = (reading.label, reading.split, reading.sha256)
-        if same not in seen:
-            seen[same] = len(images)
+        if same not in row_of:
+            row_of[same] = len(images)
             images.append(reading)
             continue
-        copies.append(reading.name)
-        row = seen[same]
+        dropped.append(reading.name)
+        row = row_of[same]
         if reading.given_group is not None and row is not None:
             given.append((row, reading.given_group))
-        if keep:
-            keep.remove(reading.file)
-    if len(images) == before and copies:
+        if copies:
+            copies.drop(reading, None if row is None else images[row])
+    if len(images) == before and dropped:
+        unreadable = len(readings) - len(dropped)
         raise LayoutError(
-            f"There is nothing new among these {len(readings):,} pictures: the data set has {len(copies):,} of them already"
-            f"{f', and {len(readings) - len(copies):,} cannot be read' if len(copies) < len(readings) else ''}."
+            f"There is nothing new among these {len(readings):,} pictures: the data set has {len(dropped):,} of them already"
+            f"{f', and {unreadable:,} cannot be read' if unreadable else ''}."
         )
     if len(images) == before:
         raise LayoutError(
-            f"None of the {len(placed.items):,} pictures could be read. The first: {refused[0].file}: {refused[0].message}"
+            f"None of the {len(layout.items):,} pictures could be read. The first: {refused[0].file}: {refused[0].message}"
         )
     return Manifest(
-        name=shown(spec.name) or found.source,
+        name=shown(spec.name) or source.source,
         created=time.time(),
-        source=f"{onto.source}, {found.source}" if onto else found.source,
-        classes=placed.classes,
+        source=f"{onto.source}, {source.source}" if onto else source.source,
+        classes=layout.classes,
         images=_with_groups_of_copies(images, given),
-        copies=COPIES if keep else 0,
+        copies=COPIES if copies else 0,
         refused=tuple(refused),
-        passed_over=placed.passed_over,
-        dropped_duplicates=len(copies),
-        exact_copies=tuple(copies),
-        folded_folders=placed.folded_folders,
-        licence=found.licence or (onto.licence if onto else None),
-        note=found.note or (onto.note if onto else None),
+        passed_over=layout.passed_over,
+        dropped_duplicates=len(dropped),
+        exact_copies=tuple(dropped),
+        folded_folders=layout.folded_folders,
+        licence=source.licence or (onto.licence if onto else None),
+        note=source.note or (onto.note if onto else None),
     )
 
 
@@ -312,98 +349,30 @@ def _before(onto: Manifest, classes: tuple[str, ...]) -> tuple[list[ImageEntry],
         image.model_copy(update={"label": label_of[onto.classes[image.label]], "group": None, "suspicion": None})
         for image in onto.images
     ]
-    row_of = {image.file: row for row, image in enumerate(images)}
-    seen: dict[_Picture, int | None] = {}
+    row_of_file = {image.file: row for row, image in enumerate(images)}
+    row_of: dict[_Picture, int | None] = {}
     version: Manifest | None = onto
     while version is not None:
         for image in version.images:
             label = label_of.setdefault(version.classes[image.label], len(label_of))
             # Beside own splits, a picture without one is learned from; what is here in any part is not added without one.
             for split in (image.split or "train", None):
-                seen.setdefault((label, split, image.sha256), row_of.get(image.file))
+                row_of.setdefault((label, split, image.sha256), row_of_file.get(image.file))
         version = version.parent
-    return images, seen
+    return images, row_of
 
 
 def _with_groups_of_copies(images: Sequence[ImageEntry], given: Sequence[tuple[int, str]]) -> tuple[ImageEntry, ...]:
     """`images` with the groups that the user gave to dropped copies of them, by row; two groups that so share a picture become one."""
     if not given:
         return tuple(images)
-    group_of = [image.given_group for image in images]
-    names = list(dict.fromkeys([*filter(None, group_of), *(group for _, group in given)]))
+    groups: dict[int, list[str]] = {row: [image.given_group] for row, image in enumerate(images) if image.given_group}
+    for row, group in given:
+        groups.setdefault(row, []).append(group)
+    names = list(dict.fromkeys(name for of_row in groups.values() for name in of_row))
     number_of = {name: number for number, name in enumerate(names)}
     joined = Joined(len(names))
-    for row, group in given:
-        own = group_of[row] or group
-        group_of[row] = own
-        joined.pair(number_of[own], number_of[group])
-    return tuple(
-        image if group is None else image.model_copy(update={"given_group": names[joined.root(number_of[group])]})
-        for image, group in zip(images, group_of, strict=True)
-    )
-
-
-class _Known(NamedTuple):
-    """One picture of a finished data set."""
-
-    folder: Path
-    """The folder of that data set."""
-    image: ImageEntry
-
-
-def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
-    """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
-
-    Left out are data sets that are still being read or whose copies were made by another version.
-    """
-    manifests = sorted(
-        (modified(path), path, folder)
-        for folder in folders
-        for path in (folder / "manifest.json", *(folder / "versions").glob("*-manifest.json"))
-    )
-    pictures: dict[str, _Known] = {}
-    for _, path, folder in reversed(manifests):
-        if len(pictures) >= MOST_KNOWN:
-            break
-        with suppress(DocumentError, NotFound, OSError):
-            manifest = Manifest.read(path)
-            for image in manifest.images if manifest.copies == COPIES else ():
-                pictures.setdefault(image.sha256, _Known(folder, image))
-    return pictures
-
-
-def _take_over(known: _Known, into: Path, stem: str, *, room: Callable[[int], None]) -> str | None:
-    """Put the copy and the thumbnail of `known` into the data set folder `into`; returns the name of the new file.
-
-    Returns None where they were deleted or damaged since. The new files are hard links where the file system has them, which
-    is safe because a copy is never written to; deleting one data set leaves the files of the other. Elsewhere they are copies, and
-    `room` is asked before each is written, with its bytes.
-
-    Raises:
-        GraftError: there is no room.
-        OSError: no space is left.
-    """
-    old = known.folder / "images" / known.image.file
-    new = into / "images" / f"{stem}{old.suffix}"
-    thumbnail = known.folder / "thumbnails" / f"{old.stem}.jpg"
-    try:
-        content = old.read_bytes()
-        if zlib.crc32(content) != known.image.crc32:
-            return None
-        small = thumbnail.read_bytes()
-    except OSError:
-        return None
-    if not small.endswith(b"\xff\xd9"):  # the end of a whole JPEG
-        return None
-    _place(old, new, content, room)
-    _place(thumbnail, into / "thumbnails" / f"{stem}.jpg", small, room)
-    return new.name
-
-
-def _place(old: Path, new: Path, content: bytes, room: Callable[[int], None]) -> None:
-    try:
-        os.link(old, new)
-    except OSError:
-        # Another file system, one without links, or a file with too many of them.
-        room(len(content))
-        new.write_bytes(content)
+    for of_row in groups.values():
+        joined.all([number_of[name] for name in of_row])
+    first_name = {row: names[joined.root(number_of[of_row[0]])] for row, of_row in groups.items()}
+    return tuple(image.model_copy(update={"given_group": first_name.get(row)}) for row, image in enumerate(images))
