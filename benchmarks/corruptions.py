@@ -32,7 +32,7 @@ from tl_core.evaluation.corruptions import CORRUPTIONS, Corruption, seed_of  # n
 from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402
-from tl_core.serving.inspection import head_name  # noqa: E402
+from tl_core.serving.bundle import head_name  # noqa: E402
 from tl_core.serving.predictor import Predictor  # noqa: E402
 from tl_core.training.transferability import stratified  # noqa: E402
 

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from tl_core.data.pixels import decode  # noqa: E402
 from tl_core.serving import heatmaps  # noqa: E402
+from tl_core.serving.onnx_graph import OnnxSession  # noqa: E402
 from tl_core.serving.predictor import Predictor  # noqa: E402
 
 SIDE = 720
@@ -38,13 +39,14 @@ def main(run: Path, image: Path) -> None:
     picture = picture.resize(
         (round(picture.width * SIDE / max(picture.size)), round(picture.height * SIDE / max(picture.size)))
     )
-    spatial = model.maps(pixels)[0]
+    session = OnnxSession(model.bundle.onnx)
+    spatial = session.run(["map"], pixels, last=True)[0][0]
 
     def drawn() -> None:
         evidence = heatmaps.evidence(spatial, heatmaps.class_weights(model.bundle))
         heatmaps.overlay(picture, heatmaps.heat(evidence[0], *picture.size))
 
-    print(f"forward pass: {milliseconds(lambda: model.maps(pixels))}")
+    print(f"forward pass: {milliseconds(lambda: session.run(["map"], pixels, last=True))}")
     print(f"all beyond it: {milliseconds(drawn)}, over {picture.width} x {picture.height} pixels")
 
 

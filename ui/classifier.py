@@ -23,11 +23,9 @@ from tl_core.disk import read_once
 from tl_core.errors import LimitReached, NotFound, UnreadableImage
 from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import RunFolder
-from tl_core.serving.bundle import Bundle, read_bundle
+from tl_core.serving.bundle import Bundle, read_bundle, read_info
 from tl_core.serving.bundle_files import INFO, ONNX
-from tl_core.serving.graph_check import check_graph
-from tl_core.serving.inspection import read_info
-from tl_core.serving.onnx_session import OnnxSession, too_long
+from tl_core.serving.onnx_graph import OnnxSession, check_graph, too_long
 from tl_core.serving.predictor import Predictor
 
 _PATIENCE = 10.0

@@ -27,8 +27,8 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace, new_id
 from tl_core.runs.tasks.subject import task_about
 from tl_core.serving import heatmaps
+from tl_core.serving.bundle import read_info
 from tl_core.serving.bundle_files import INFO
-from tl_core.serving.inspection import read_info
 from ui import asking, classifier, grids
 from ui.evaluate_page.results import Result
 from ui.places import Here, pictures_of

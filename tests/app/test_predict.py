@@ -26,10 +26,9 @@ from tests.data.test_guarded import STRANGE, decoders_of
 from tests.serving.conftest import bundle, graph
 from tl_core.data.guarded import Pool, Pools
 from tl_core.runs.store.store import Store
-from tl_core.serving.bundle import Bundle
+from tl_core.serving.bundle import Bundle, read_info
 from tl_core.serving.bundle_files import INFO, ONNX
-from tl_core.serving.inspection import read_info
-from tl_core.serving.onnx_session import OnnxSession
+from tl_core.serving.onnx_graph import OnnxSession
 from ui import classifier, taking
 
 __all__ = ["bundle", "graph"]

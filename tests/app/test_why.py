@@ -14,9 +14,8 @@ from tl_core.disk import remove
 from tl_core.documents.arrays import Embeddings
 from tl_core.documents.tasks import BROUGHT, ClassEvidence, EvidenceSpec, PictureEvidence
 from tl_core.runs.store.folders import RunFolder
-from tl_core.serving.bundle import Bundle
+from tl_core.serving.bundle import Bundle, read_info
 from tl_core.serving.bundle_files import INFO
-from tl_core.serving.inspection import read_info
 from ui import asking
 
 __all__ = ["bundle", "graph"]

@@ -26,8 +26,8 @@ from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.libraries import library_network
 from tl_core.models.metadata.counted import meta_network
 from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, network
-from tl_core.serving.graph_check import Ends
-from tl_core.serving.graph_check import check_graph as check_bundle_graph
+from tl_core.serving.onnx_graph import Ends
+from tl_core.serving.onnx_graph import check_graph as check_bundle_graph
 
 CLASSES = 7
 DOCUMENT = Path(__file__).parents[2] / "docs" / "backbones.md"

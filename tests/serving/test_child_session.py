@@ -18,7 +18,7 @@ from tl_core.errors import BundleError
 from tl_core.serving import child_session
 from tl_core.serving.bundle import Bundle, to_zip
 from tl_core.serving.child_session import ChildSession
-from tl_core.serving.graph_check import Ends
+from tl_core.serving.onnx_graph import Ends
 from tl_core.serving.predictor import Predictor
 
 ENDS = Ends(classes=3, image_size=SIZE, embedding_size=3)
@@ -50,7 +50,8 @@ def test_a_bundle_from_elsewhere_answers_as_in_this_process(bundle: Bundle, tmp_
         apart = tl_core.load(place)
         assert apart.predict(pictures) == here.predict(pictures)
         pixels = np.stack([apart.pixels(picture) for picture in pictures])
-        assert np.array_equal(apart.maps(pixels), here.maps(pixels))
+        assert np.array_equal(apart.embeddings(pixels), here.embeddings(pixels))
+        assert np.array_equal(apart.insight(pixels[0]).evidence, here.insight(pixels[0]).evidence)
         assert apart.logits(pixels[:0]).shape == (0, 3)
 
 

@@ -41,7 +41,7 @@ def halves() -> Image.Image:
 
 def test_the_evidence_lies_where_the_class_is(bundle: Bundle) -> None:
     predictor = Predictor(bundle)
-    found = predictor.evidence(predictor.pixels(halves()))
+    found = predictor.insight(predictor.pixels(halves())).evidence
     assert found.shape == (3, 8, 8)
     red, green, blue = (heat(each, 40, 32) for each in found)
     assert red.shape == (32, 40)
@@ -57,7 +57,7 @@ def test_the_mean_of_the_evidence_is_the_logits_without_what_all_classes_share(b
     predictor = Predictor(bundle)
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     logits = predictor.logits(pixels[None])[0]
-    mean = predictor.evidence(pixels).mean(axis=(1, 2))
+    mean = predictor.insight(pixels).evidence.mean(axis=(1, 2))
     assert np.allclose(mean, logits - logits.mean(), atol=1e-4)
 
 
@@ -106,8 +106,9 @@ def test_no_evidence_where_more_than_one_layer_follows(tmp_path: Path, graph: Pa
     info = bundle_info(linear_on_pooled=False)
     bundle = write_bundle(tmp_path / "b", info=info, split=SPLIT, onnx=graph, tensors={"fc.weight": WEIGHT})
     assert not linear(info)
+    assert Predictor(bundle).insight(np.zeros((SIZE, SIZE, 3), np.uint8)).evidence.size == 0
     with pytest.raises(BundleError, match="heatmap"):
-        Predictor(bundle).evidence(np.zeros((SIZE, SIZE, 3), np.uint8))
+        class_weights(bundle)
 
 
 @pytest.mark.parametrize("backbone", ["swin_t", "vit_small_patch16_dinov3"])

@@ -13,8 +13,7 @@ from tests.serving.conftest import WEIGHT
 from tests.serving.hostile_graphs import REFUSED, Spoil
 from tl_core.errors import BundleError, ModelError
 from tl_core.models.graphs.edit import attach_head
-from tl_core.serving.bundle import Bundle, read_bundle
-from tl_core.serving.inspection import head_name
+from tl_core.serving.bundle import Bundle, head_name, read_bundle
 from tl_core.serving.predictor import Predictor
 
 

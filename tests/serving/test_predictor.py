@@ -15,9 +15,9 @@ from PIL import Image
 from tests.serving.conftest import CLASSES, SIZE
 from tl_core.errors import BundleError, NotFound
 from tl_core.evaluation.metrics import probabilities
-from tl_core.serving import onnx_session as module
+from tl_core.serving import onnx_graph as module
 from tl_core.serving.bundle import Bundle, to_zip
-from tl_core.serving.onnx_session import OnnxSession
+from tl_core.serving.onnx_graph import OnnxSession
 from tl_core.serving.predictor import Predictor, expand
 
 RED, GREEN, BLUE = (230, 20, 20), (20, 230, 20), (20, 20, 230)
@@ -103,7 +103,6 @@ def test_batches_do_not_change_logits(bundle: Bundle) -> None:
     assert logits.shape == (21, 3)
     assert np.allclose(logits, np.concatenate([predictor.logits(pixels[i : i + 1]) for i in range(21)]), atol=1e-5)
     assert predictor.embeddings(pixels).shape == (21, 3)
-    assert predictor.maps(pixels).shape == (21, 3, 8, 8)
     assert predictor.logits(pixels[:0]).shape == (0, 3)
     assert np.allclose(probabilities(logits).sum(1), 1)
 
@@ -211,5 +210,4 @@ def test_what_is_said_of_a_picture_and_why_takes_one_run_of_the_graph(bundle: Bu
     insight = predictor.insight(pixels)
     assert len(runs) == 1
     assert np.array_equal(insight.embedding, predictor.embeddings(pixels[None])[0])
-    assert np.array_equal(insight.evidence, predictor.evidence(pixels))
     assert insight.probabilities.argmax() == 0

@@ -18,9 +18,9 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.tasks.ask import already_answered
 from tl_core.runs.tasks.subject import require_ended, task_about
+from tl_core.serving.bundle import read_info
 from tl_core.serving.bundle_files import INFO, MODEL_CARD
 from tl_core.serving.card import model_card
-from tl_core.serving.inspection import read_info
 from tl_core.statements import Source, weights_of
 
 _STAGES = ("ingest", "features", "training", "export", "evaluation")

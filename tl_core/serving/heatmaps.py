@@ -15,9 +15,8 @@ from tl_core.documents.bundle_info import BundleInfo
 from tl_core.errors import BundleError, UnknownName
 from tl_core.models.families.family import Family
 from tl_core.models.registry import network
-from tl_core.serving.bundle import Bundle
+from tl_core.serving.bundle import Bundle, head_name
 from tl_core.serving.bundle_files import TENSORS
-from tl_core.serving.inspection import head_name
 
 LEVELS = (0.25, 0.5, 0.75)
 """Shares of the peak at which contours are drawn; the higher, the thicker."""

@@ -26,7 +26,7 @@ from tl_core.models.graphs.rules import BATCH
 from tl_core.serving.bundle import Bundle, read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.heatmaps import class_weights, evidence, linear
-from tl_core.serving.onnx_session import OnnxSession
+from tl_core.serving.onnx_graph import OnnxSession
 
 _PART = 8 * BATCH
 """Pictures between two events of progress."""
@@ -107,7 +107,9 @@ class Predictor:
                 chunk = items[start : start + self._batch]
                 inputs = list(islice(reading, len(chunk)))
                 pixels = [each for each in inputs if isinstance(each, np.ndarray)]
-                rows = iter(self._probabilities(pixels))
+                # The memory for a batch is kept for the next one.
+                logits = self._run(["logits"], np.stack(pixels), last=False)[0] if pixels else np.empty((0, 1))
+                rows = iter(probabilities(logits))
                 for number, (item, each) in enumerate(zip(chunk, inputs, strict=True), start=start + 1):
                     name = _name(item, number)
                     if isinstance(each, np.ndarray):
@@ -159,22 +161,6 @@ class Predictor:
         """
         return self._run(["embedding"], pixels)[0]
 
-    def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The last spatial features of `pixels` uint8 (N, S, S, 3): float32 (N, K, h, w).
-
-        Raises:
-            BundleError: the graph does not do what it says.
-        """
-        return self._run(["map"], pixels)[0]
-
-    def evidence(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """How much each position of the picture `pixels` uint8 (S, S, 3) speaks for each class: float32 (C, h, w), as `heatmaps.evidence`.
-
-        Raises:
-            BundleError: it cannot be read off such a network, or the graph does not do what it says.
-        """
-        return self._evidence(self.maps(pixels[None])[0])
-
     def insight(self, pixels: NDArray[np.uint8]) -> Insight:
         """The answer to the picture `pixels` uint8 (S, S, 3) and what it rests on, in one run of the graph.
 
@@ -182,20 +168,15 @@ class Predictor:
             BundleError: the graph does not do what it says.
         """
         logits, embedding, spatial = self._run(["logits", "embedding", "map"], pixels[None])
-        evidence = self._evidence(spatial[0]) if linear(self.info) else np.empty((0, 1, 1), dtype=np.float32)
-        return Insight(probabilities(logits)[0], embedding[0], evidence)
-
-    def _evidence(self, spatial: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `evidence`, from the map `spatial` (K, h, w)."""
-        weights = class_weights(self.bundle)
-        if spatial.shape[0] != weights.shape[1]:
-            raise BundleError(
-                f"The map of the bundle {self.info.name!r} does not have a channel for each weight of its head."
-            )
-        return evidence(spatial, weights)
-
-    def _probabilities(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        return probabilities(self._run(["logits"], np.stack(pixels), last=False)[0]) if pixels else np.empty((0, 0))
+        positions = np.empty((0, 1, 1), dtype=np.float32)
+        if linear(self.info):
+            weights = class_weights(self.bundle)
+            if spatial.shape[1] != weights.shape[1]:
+                raise BundleError(
+                    f"The map of the bundle {self.info.name!r} does not have a channel for each weight of its head."
+                )
+            positions = evidence(spatial[0], weights)
+        return Insight(probabilities(logits)[0], embedding[0], positions)
 
     @contextmanager
     def _giving_back(self) -> Iterator[None]:

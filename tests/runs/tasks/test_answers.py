@@ -204,7 +204,7 @@ def test_the_evidence_in_a_picture_is_what_the_bundle_says_where_its_logits_are_
     pixels = model.pixels(pets.image(pets.manifest().images[2]))
     # Gradients must give what the app reads off the bundle, but for the mean over the positions.
     positions = np.array(evidence.classes[0].positions)
-    exact = model.evidence(pixels)[1] / positions.size
+    exact = model.insight(pixels).evidence[1] / positions.size
     assert np.allclose(positions, exact, atol=0.02 * np.abs(exact).max())
 
 
