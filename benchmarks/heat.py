@@ -46,7 +46,7 @@ def main(run: Path, image: Path) -> None:
         evidence = heatmaps.evidence(spatial, heatmaps.class_weights(model.bundle))
         heatmaps.overlay(picture, heatmaps.heat(evidence[0], *picture.size))
 
-    print(f"forward pass: {milliseconds(lambda: session.run(["map"], pixels, last=True))}")
+    print(f"forward pass: {milliseconds(lambda: session.run(['map'], pixels, last=True))}")
     print(f"all beyond it: {milliseconds(drawn)}, over {picture.width} x {picture.height} pixels")
 
 
