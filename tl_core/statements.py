@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tl_core.data.checks import FEW, Finding, distinct
-from tl_core.data.split import group_keys
+from tl_core.data.checks import FEW, Finding
+from tl_core.data.split import distinct, group_keys
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import Accuracy, Headline, ImageAnswer, Leak, Report, Slice, SplitMetrics

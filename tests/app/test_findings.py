@@ -9,7 +9,7 @@ from tests.app.conftest import Open, text, unfolded
 from tests.conftest import PictureFolder
 from tests.data.work import add_nearly_black, black, finish, spec
 from tl_core.data import checks
-from tl_core.data.checks import Check, Found
+from tl_core.data.checks import Check, Finding
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Suspicion
 from tl_core.runs.store.folders import DatasetFolder
@@ -44,7 +44,9 @@ def test_what_keeps_a_run_from_starting_is_a_warning_and_closes_the_way_on(open_
 def test_a_check_that_finds_several_things_is_told_each_of_them(
     open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twice = Check(kind="twice", find=lambda manifest: iter([Found(f"{row} is odd.", rows=[row]) for row in range(30)]))
+    twice = Check(
+        kind="twice", find=lambda manifest: iter([Finding(message=f"{row} is odd.", rows=(row,)) for row in range(30)])
+    )
     monkeypatch.setitem(checks.CHECKS, twice.kind, twice)
     app = open_page("pages/1_Data.py", dataset=records.dataset(records.workspace()).id)
     assert "29 is odd" in text(app)

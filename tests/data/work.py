@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tl_core.data import checks
-from tl_core.data.checks import Check, Found
+from tl_core.data.checks import Check, Finding
 from tl_core.data.ingest import ingest
 from tl_core.data.measures import MEASURES, Measure
 from tl_core.documents.events import Event
@@ -51,10 +51,13 @@ def black(path: Path) -> None:
     Image.new("RGB", (64, 48), (2, 1, 3)).save(path)
 
 
-def _nearly_black(manifest: Manifest) -> Iterator[Found]:
+def _nearly_black(manifest: Manifest) -> Iterator[Finding]:
     rows = [row for row, image in enumerate(manifest.images) if image.measured.get("nearly_black", 255) < 16]
     if rows:
-        yield Found(f"{len(rows)} of the pictures can hardly be seen. Take them again with more light.", rows=rows)
+        yield Finding(
+            message=f"{len(rows)} of the pictures can hardly be seen. Take them again with more light.",
+            rows=tuple(rows),
+        )
 
 
 NEARLY_BLACK = Check(kind="nearly_black", find=_nearly_black, remedy="photograph")

@@ -5,20 +5,17 @@ without further change. A check that has to look at files or pixels also has a r
 number beside the picture, and the finding is made from the numbers.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tl_core.data.shortcuts import shortcut
-from tl_core.data.split import alike, group_keys, of_one_moment
-from tl_core.data.unlike import UNLIKE, Unlike
+from tl_core.data.split import alike, distinct, group_keys, of_one_moment
 from tl_core.documents.base import Record
 from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.errors import DataError, LayoutError, NotEnoughImages
@@ -39,35 +36,25 @@ Remedy = Literal["leave_out", "move", "keep", "photograph"]
 """What mends a finding: leave the files out, move them to their class, keep them as they are, or take more photographs."""
 
 
-class Found(NamedTuple):
-    """One thing that a check found."""
+class Finding(Record):
+    """What one check says of a data set; `kind`, `files`, `message`, `remedy` and `move_to` are written to JSON.
 
+    A check says what it found and where; `findings` adds what the check's row says, and the names of the files.
+    """
+
+    kind: str = ""
+    files: tuple[str, ...] = ()
+    """Original places of the files that it is about."""
     message: str
     """Sentences for the user: what was found, and what to do."""
-    files: Sequence[str] = ()
-    """Original places of the files that it is about."""
-    rows: Sequence[int] = ()
-    """Instead of `files`: rows of the manifest. The page shows these pictures."""
-    reasons: Sequence[str] = ()
-    """Empty, or one sentence for each of `files`, in their order."""
-    move_to: Sequence[str] = ()
-    """Empty, or for each of `files` the class that it should be moved to."""
-
-
-class Finding(Record):
-    """What one check says of a data set; `kind`, `files`, `message`, `remedy` and `move_to` are written to JSON."""
-
-    kind: str
-    files: tuple[str, ...]
-    message: str
-    remedy: Remedy | None
+    remedy: Remedy | None = None
     move_to: tuple[str, ...] = ()
     """For each of `files` the name of the class that it should be moved to; empty where that is not known."""
-    rows: tuple[int, ...] = Field(exclude=True)
-    """The pictures that `files` name, as rows of the manifest; empty where the files are not part of the data set."""
-    reasons: tuple[str, ...] = Field(exclude=True)
+    rows: tuple[int, ...] = Field((), exclude=True)
+    """The pictures that `files` name, as rows of the manifest; empty where the files are not part of the data set. The page shows them."""
+    reasons: tuple[str, ...] = Field((), exclude=True)
     """Empty, or one sentence for each of `files`, in their order."""
-    stops: bool = Field(exclude=True)
+    stops: bool = Field(False, exclude=True)
     """Whether no run can start before it is mended."""
 
 
@@ -77,7 +64,7 @@ class Check:
 
     kind: str
     """Name of the check, of its findings in JSON, and of its row in `data/measures`, if it has one."""
-    find: Callable[[Manifest], Iterator[Found]]
+    find: Callable[[Manifest], Iterator[Finding]]
     """Yields what is found in a data set; nothing where all is well."""
     remedy: Remedy | None = None
     stops: type[DataError] | None = None
@@ -89,19 +76,17 @@ def findings(manifest: Manifest) -> list[Finding]:
 
     If no run can start for several reasons, only the first of them is given, since the others may follow from it.
     """
-    told = [(check, found) for check in CHECKS.values() if not check.stops for found in check.find(manifest)]
+    others = [(check, found) for check in CHECKS.values() if not check.stops for found in check.find(manifest)]
     return [
-        Finding(
-            kind=check.kind,
-            files=tuple(found.files) or tuple(manifest.images[row].name for row in found.rows),
-            message=found.message,
-            remedy=check.remedy,
-            move_to=tuple(found.move_to),
-            rows=tuple(found.rows),
-            reasons=tuple(found.reasons),
-            stops=check.stops is not None,
+        found.model_copy(
+            update={
+                "kind": check.kind,
+                "remedy": check.remedy,
+                "stops": check.stops is not None,
+                "files": found.files or tuple(manifest.images[row].name for row in found.rows),
+            }
         )
-        for check, found in [*list(_stopping(manifest))[:1], *told]
+        for check, found in [*list(_stopping(manifest))[:1], *others]
     ]
 
 
@@ -122,143 +107,136 @@ def require_trainable(manifest: Manifest) -> None:
             raise check.stops(found.message)
 
 
-def distinct(manifest: Manifest) -> dict[str, int]:
-    """Distinct images per class, in class order: in train, where the split is the user's own, else in all."""
-    contents: dict[int, set[str]] = defaultdict(set)
-    for image in manifest.images:
-        if image.split in (None, "train"):
-            contents[image.label].add(image.sha256)
-    return {name: len(contents[label]) for label, name in enumerate(manifest.classes)}
-
-
-def _stopping(manifest: Manifest) -> Iterator[tuple[Check, Found]]:
+def _stopping(manifest: Manifest) -> Iterator[tuple[Check, Finding]]:
     return ((check, found) for check in CHECKS.values() if check.stops for found in check.find(manifest))
 
 
-def _one_class(manifest: Manifest) -> Iterator[Found]:
+def _one_class(manifest: Manifest) -> Iterator[Finding]:
     if len(manifest.classes) < 2:
-        yield Found(
-            f"There is one class only, {_quoted(manifest.classes)}. A classifier needs two at least: "
+        yield Finding(
+            message=f"There is one class only, {_quoted(manifest.classes)}. A classifier needs two at least: "
             "put the pictures of each class into a folder of its own, all of them in one folder."
         )
 
 
-def _too_many_classes(manifest: Manifest) -> Iterator[Found]:
+def _too_many_classes(manifest: Manifest) -> Iterator[Finding]:
     if len(manifest.classes) > MOST_CLASSES:
-        yield Found(
-            f"There are {len(manifest.classes):,} classes; a classifier takes {MOST_CLASSES:,} at most. Does every picture have "
+        yield Finding(
+            message=f"There are {len(manifest.classes):,} classes; a classifier takes {MOST_CLASSES:,} at most. Does every picture have "
             "a folder of its own? Put the pictures of each class together."
         )
 
 
-def _not_in_train(manifest: Manifest) -> Iterator[Found]:
+def _not_in_train(manifest: Manifest) -> Iterator[Finding]:
     """Classes of the user's own val or test that train lacks."""
     learned = {image.label for image in manifest.images if image.split in (None, "train")}
     unknown = [manifest.classes[label] for label in sorted({image.label for image in manifest.images} - learned)]
     if manifest.own_splits and not learned:
-        yield Found("There are val or test folders but no train folder with pictures in it. Add one.")
+        yield Finding(message="There are val or test folders but no train folder with pictures in it. Add one.")
     elif unknown:
-        yield Found(
-            f"{_quoted(unknown)} {'is' if len(unknown) == 1 else 'are'} in val or test but not in train, so it could never "
+        yield Finding(
+            message=f"{_quoted(unknown)} {'is' if len(unknown) == 1 else 'are'} in val or test but not in train, so it could never "
             "be learned. Add pictures to train, or take the folder out of val and test."
         )
 
 
-def _too_few_pictures(manifest: Manifest) -> Iterator[Found]:
+def _too_few_pictures(manifest: Manifest) -> Iterator[Finding]:
     small = [f"{name!r} has {count}" for name, count in distinct(manifest).items() if count < FEWEST]
     if small:
-        yield Found(
-            f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {listed(small, _LISTED, 'more classes')}. "
+        yield Finding(
+            message=f"Each class needs {FEWEST} different pictures{_in_train(manifest)} at least: {listed(small, _LISTED, 'more classes')}. "
             f"Add pictures ({FEW} or more make a steady result), or take the class out."
         )
 
 
-def _refused(manifest: Manifest) -> Iterator[Found]:
+def _refused(manifest: Manifest) -> Iterator[Finding]:
     if manifest.refused:
         first, count = manifest.refused[0], len(manifest.refused)
-        yield Found(
-            f"{_count(count, 'file is', 'files are')} refused, {'' if count == 1 else 'the first of them '}{first.file}: "
+        yield Finding(
+            message=f"{_count(count, 'file is', 'files are')} refused, {'' if count == 1 else 'the first of them '}{first.file}: "
             f"{first.message}",
-            files=[refusal.file for refusal in manifest.refused],
-            reasons=[refusal.message for refusal in manifest.refused],
+            files=tuple(refusal.file for refusal in manifest.refused),
+            reasons=tuple(refusal.message for refusal in manifest.refused),
         )
 
 
-def _passed_over(manifest: Manifest) -> Iterator[Found]:
+def _passed_over(manifest: Manifest) -> Iterator[Finding]:
     if manifest.passed_over:
         count = _count(manifest.passed_over, "other file is no picture and is", "other files are no pictures and are")
-        yield Found(f"{count} passed over.")
+        yield Finding(message=f"{count} passed over.")
 
 
-def _folded_folders(manifest: Manifest) -> Iterator[Found]:
+def _folded_folders(manifest: Manifest) -> Iterator[Finding]:
     if manifest.folded_folders:
-        yield Found(f"Deeper folders whose pictures are folded into their class: {manifest.folded_folders:,}.")
+        yield Finding(
+            message=f"Deeper folders whose pictures are folded into their class: {manifest.folded_folders:,}."
+        )
 
 
-def _exact_copy(manifest: Manifest) -> Iterator[Found]:
+def _exact_copy(manifest: Manifest) -> Iterator[Finding]:
     if manifest.dropped_duplicates:
-        yield Found(
-            f"Exact copies of another picture of the same class, which are left out: {manifest.dropped_duplicates:,}.",
+        yield Finding(
+            message=f"Exact copies of another picture of the same class, which are left out: {manifest.dropped_duplicates:,}.",
             files=manifest.exact_copies,
         )
 
 
-def _small_class(manifest: Manifest) -> Iterator[Found]:
+def _small_class(manifest: Manifest) -> Iterator[Finding]:
     few = [f"{name!r} ({count})" for name, count in distinct(manifest).items() if count < FEW]
     if few:
-        yield Found(
-            f"Few pictures{_in_train(manifest)}: {listed(few, _LISTED, 'more classes')}. {FEW} or more of each would make the result steadier; with so "
+        yield Finding(
+            message=f"Few pictures{_in_train(manifest)}: {listed(few, _LISTED, 'more classes')}. {FEW} or more of each would make the result steadier; with so "
             "few, a single picture decides much of what is measured."
         )
 
 
-def _imbalance(manifest: Manifest) -> Iterator[Found]:
+def _imbalance(manifest: Manifest) -> Iterator[Finding]:
     counts = distinct(manifest)
     if counts and min(counts.values()) and max(counts.values()) >= UNBALANCED * min(counts.values()):
         largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-        yield Found(
-            f"{largest!r} has {counts[largest]:,} pictures and {smallest!r} {counts[smallest]:,}: "
+        yield Finding(
+            message=f"{largest!r} has {counts[largest]:,} pictures and {smallest!r} {counts[smallest]:,}: "
             f"the classifier will lean towards {largest!r}. More pictures of {smallest!r} would help most."
         )
 
 
-def _two_labels(manifest: Manifest) -> Iterator[Found]:
+def _two_labels(manifest: Manifest) -> Iterator[Finding]:
     groups = [group for group in _same_content(manifest, lambda image: image.label) if _open(manifest, group)]
     if groups:
         names = sorted({manifest.classes[manifest.images[row].label] for row in groups[0]})
         among = "" if len(groups) == 1 else "among them "
-        yield Found(
-            f"{_count(len(groups), 'picture is', 'pictures are')} in two classes at once: {among}"
+        yield Finding(
+            message=f"{_count(len(groups), 'picture is', 'pictures are')} in two classes at once: {among}"
             f"{manifest.images[groups[0][0]].name!r} ({' and '.join(repr(name) for name in names)}). All are kept, on one side of "
             "the split. One of the labels is wrong, or both fit: leave out the picture with the wrong one, or keep both.",
-            rows=[row for group in groups for row in group],
+            rows=tuple(row for group in groups for row in group),
         )
 
 
-def _suspect_label(manifest: Manifest) -> Iterator[Found]:
+def _suspect_label(manifest: Manifest) -> Iterator[Finding]:
     suspected = sorted(
-        (one.label_probability, row, one)
+        (suspicion.label_probability, row, suspicion)
         for row, image in enumerate(manifest.images)
         if not image.reviewed
-        and (one := image.suspicion)
-        and one.label == manifest.classes[image.label]
-        and one.suggested in manifest.classes
+        and (suspicion := image.suspicion)
+        and suspicion.label == manifest.classes[image.label]
+        and suspicion.suggested in manifest.classes
     )
     if suspected:
-        yield Found(
-            f"{_count(len(suspected), 'label', 'labels')} may be wrong: classifiers that had not seen the picture answered another class and "
+        yield Finding(
+            message=f"{_count(len(suspected), 'label', 'labels')} may be wrong: classifiers that had not seen the picture answered another class and "
             "found the label very unlikely. The least likely comes first. Some of these pictures are only hard: look at each before you move it "
             "to the class that was answered.",
-            rows=[row for _, row, _ in suspected],
-            reasons=[
-                f"labelled {one.label!r}, answered {one.suggested!r} ({one.suggested_probability:.0%})"
-                for _, _, one in suspected
-            ],
-            move_to=[one.suggested for _, _, one in suspected],
+            rows=tuple(row for _, row, _ in suspected),
+            reasons=tuple(
+                f"labelled {suspicion.label!r}, answered {suspicion.suggested!r} ({suspicion.suggested_probability:.0%})"
+                for _, _, suspicion in suspected
+            ),
+            move_to=tuple(suspicion.suggested for _, _, suspicion in suspected),
         )
 
 
-def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
+def _copy_across_splits(manifest: Manifest) -> Iterator[Finding]:
     leaked = set(leaked_rows(manifest))
     if leaked:
         groups = [group for group in _groups(manifest) if leaked & set(group)]
@@ -275,22 +253,16 @@ def _copy_across_splits(manifest: Manifest) -> Iterator[Found]:
             )
             if count
         )
-        yield Found(
-            f"{what} {'is' if exact + near == 1 else 'are'} in more than one of your train, val and test folders, among them "
+        yield Finding(
+            message=f"{what} {'is' if exact + near == 1 else 'are'} in more than one of your train, val and test folders, among them "
             f"{manifest.images[groups[0][0]].name!r}; {_count(len(leaked), 'picture of val or test shows', 'pictures of val and test show')} what is learned "
             "from. A picture that is both learned from and judged on makes the result look "
             "better than it is: leave it in one of the folders only.",
-            rows=[row for group in groups for row in group],
+            rows=tuple(row for group in groups for row in group),
         )
 
 
-def _unlike(way: Unlike, manifest: Manifest) -> Iterator[Found]:
-    rows = way.rows(manifest)
-    if rows:
-        yield Found(way.message(manifest, rows), rows=rows)
-
-
-def _shortcut(manifest: Manifest) -> Iterator[Found]:
+def _shortcut(manifest: Manifest) -> Iterator[Finding]:
     images = manifest.images
     if not images or not all(image.measured.keys() >= SHORTCUT_MEASURES for image in images):
         return
@@ -320,8 +292,8 @@ def _shortcut(manifest: Manifest) -> Iterator[Found]:
         told = (
             "the classes apart" if found.label is None else f"{manifest.classes[found.label]!r} from the other classes"
         )
-        yield Found(
-            f"{found.property} tells {told}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
+        yield Finding(
+            message=f"{found.property} tells {told}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
             f"(by chance in {found.chance:.0%}; cross-validated, all classes counted alike). A network may learn that instead of what is "
             "on the pictures, and then its accuracy does not hold for others. Take photographs of every class with the same camera, "
             "in the same light and place, and save them alike."
@@ -336,7 +308,7 @@ SHORTCUT_MEASURES = frozenset(
 """The numbers of `data/measures` by which shortcuts are found; nothing is said where a picture lacks one of them."""
 
 
-def _near_copy(manifest: Manifest) -> Iterator[Found]:
+def _near_copy(manifest: Manifest) -> Iterator[Finding]:
     groups = [
         group
         for group in alike(image.group for image in manifest.images)
@@ -345,20 +317,20 @@ def _near_copy(manifest: Manifest) -> Iterator[Found]:
     if groups:
         pictures = sum(len(group) for group in groups)
         largest = max(groups, key=len)
-        yield Found(
-            f"{pictures:,} pictures show the same thing as another one, in {_count(len(groups), 'group', 'groups')} of near-copies, changed "
+        yield Finding(
+            message=f"{pictures:,} pictures show the same thing as another one, in {_count(len(groups), 'group', 'groups')} of near-copies, changed "
             f"copies or frames; the largest has {len(largest):,}, among them {manifest.images[largest[0]].name!r}. A group stays on one side "
             "of the split. Leave out what adds nothing, or keep them.",
-            rows=[row for group in groups for row in group],
+            rows=tuple(row for group in groups for row in group),
         )
 
 
-def _one_moment(manifest: Manifest) -> Iterator[Found]:
+def _one_moment(manifest: Manifest) -> Iterator[Finding]:
     few = of_one_moment(manifest)
     if few:
         counts = [f"{name!r} ({_count(count, 'group', 'groups')})" for name, count in few.items()]
-        yield Found(
-            f"All of one moment: the pictures of {listed(counts, _LISTED, 'more classes')} show so few different things that some of each had to be both learned from "
+        yield Finding(
+            message=f"All of one moment: the pictures of {listed(counts, _LISTED, 'more classes')} show so few different things that some of each had to be both learned from "
             "and judged on. Where no test of your own judges it, a run on these pictures has no accuracy to be trusted, and the pictures beside "
             "the cut are left out. Record it again elsewhere."
         )
@@ -383,18 +355,13 @@ def leaked_rows(manifest: Manifest) -> list[int]:
 
 def _groups(manifest: Manifest) -> list[list[int]]:
     """Rows that show the same thing, where there are several, in the order of their first rows."""
-    rows: dict[int, list[int]] = defaultdict(list)
-    for row, key in enumerate(group_keys(manifest).tolist()):
-        rows[key].append(row)
-    return sorted(group for group in rows.values() if len(group) > 1)
+    return alike(group_keys(manifest).tolist())
 
 
 def _same_content(manifest: Manifest, kind: Callable[[ImageEntry], object]) -> list[list[int]]:
     """Groups of rows whose bytes are the same though their `kind` differs."""
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, image in enumerate(manifest.images):
-        rows[image.sha256].append(row)
-    return [group for group in rows.values() if len({kind(manifest.images[row]) for row in group}) > 1]
+    groups = alike(image.sha256 for image in manifest.images)
+    return [group for group in groups if len({kind(manifest.images[row]) for row in group}) > 1]
 
 
 def _open(manifest: Manifest, rows: Iterable[int]) -> bool:
@@ -414,6 +381,138 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unlike:
+    """One row of the table: a number, the limit past which it is unusual, and what is said of pictures past it."""
+
+    kind: str
+    """Name of the check, and of the number's row in `data/measures`, if it has one."""
+    number: Callable[[ImageEntry], float | None]
+    """None: it was not measured, and the picture is left out."""
+    above: float = -np.inf
+    """The number must be greater than this,"""
+    below: float = np.inf
+    """and less than this."""
+    usual: float
+    """The smallest deviation that is assumed, on `scale`."""
+    most: float = np.inf
+    """The largest one."""
+    times: float = 5.0
+    """How many deviations from the median of the class are unusual."""
+    scale: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.positive
+    """A rising function of the number on which differences count alike everywhere."""
+    one: str
+    """How the message begins after the number of pictures, where it is one."""
+    many: str
+    """The same for several."""
+    says: str
+    """The rest of the message; `{size}` stands for width and height of the farthest picture."""
+
+    def find(self, manifest: Manifest) -> Iterator[Finding]:
+        """Finds pictures whose `number` is past a limit and differs from what is usual in their class; the farthest come first.
+
+        On `scale`, the number must differ from the median of its class, in the direction of the limit, by more than `times` the deviation:
+        that of all pictures from the medians of their classes (1.4826 times the median absolute deviation, which is the standard deviation of
+        normal numbers), but at least `usual` and at most `most`. So a class, or a whole folder, of night photos is not found,
+        nor are pictures that the user decided to keep.
+        """
+        measured = {
+            row: number for row, image in enumerate(manifest.images) if (number := self.number(image)) is not None
+        }
+        if not measured:
+            return
+        rows = np.array(list(measured))
+        numbers = np.array(list(measured.values()), dtype=np.float64)
+        labels = np.array([manifest.images[row].label for row in measured])
+        scaled = self.scale(numbers)
+        median = {label: np.median(scaled[labels == label]) for label in np.unique(labels)}
+        differences = scaled - np.array([median[label] for label in labels])
+        if self.below < np.inf:
+            differences = -differences
+        deviation = min(self.most, max(self.usual, 1.4826 * float(np.median(np.abs(differences)))))
+        unusual = np.flatnonzero(
+            (numbers > self.above) & (numbers < self.below) & (differences > self.times * deviation)
+        )
+        farthest_first = rows[unusual[np.argsort(-differences[unusual], kind="stable")]].tolist()
+        found = [row for row in farthest_first if not manifest.images[row].reviewed]
+        if found:
+            farthest = manifest.images[found[0]]
+            says = self.says.format(size=f"{farthest.width} x {farthest.height}")
+            yield Finding(message=f"{_count(len(found), self.one, self.many)} {says}", rows=tuple(found))
+
+
+def _measured(kind: str) -> Callable[[ImageEntry], float | None]:
+    return lambda image: image.measured.get(kind)
+
+
+_LEAVE_OUT = "Leave such pictures out, unless those that will be classified look like this, too: then keep them, and add more of them."
+
+UNLIKE = [
+    Unlike(
+        kind="blurred",
+        number=_measured("blurred"),
+        above=0.5,
+        usual=0.02,
+        one="picture is",
+        many="pictures are",
+        says=f"blurred beside the others of the class, even at the small size that a network is given. {_LEAVE_OUT}",
+    ),
+    Unlike(
+        kind="dark",
+        number=_measured("dark"),
+        below=0.32 * 255,
+        usual=0.32,
+        scale=lambda grey: np.log(1 + grey),
+        one="picture is",
+        many="pictures are",
+        says=f"much darker than the others of the class. {_LEAVE_OUT}",
+    ),
+    Unlike(
+        kind="bright",
+        number=_measured("bright"),
+        above=0.75,
+        usual=0.05,
+        one="picture is",
+        many="pictures are",
+        says=f"white in three quarters or more, unlike the others of the class: perhaps too much light. {_LEAVE_OUT}",
+    ),
+    Unlike(
+        kind="blank",
+        number=_measured("blank"),
+        below=0.75,
+        usual=0.2,
+        scale=lambda bits: np.log(0.05 + bits),
+        one="picture shows",
+        many="pictures show",
+        says="next to nothing, such as an empty page or a placeholder for a picture that was missing. Leave such pictures out.",
+    ),
+    Unlike(
+        kind="tiny",
+        number=lambda image: max(image.width, image.height),
+        below=64,
+        usual=0.2,
+        most=0.384,
+        times=6.0,
+        scale=np.log,
+        one="picture has",
+        many="pictures have",
+        says="far fewer pixels than the others of the class, the smallest {size}. Perhaps thumbnails; bring the originals, or leave them out.",
+    ),
+    Unlike(
+        kind="odd_shape",
+        number=lambda image: max(image.width, image.height) / min(image.width, image.height),
+        above=4,
+        usual=0.2,
+        scale=np.log,
+        one="picture is",
+        many="pictures are",
+        says="a strip beside the others of the class, such as {size}. Every picture is squashed to a square, which leaves little of a strip: "
+        "cut out what it is to show and add that, or leave it out.",
+    ),
+]
+"""Every way to be unlike the class, in the order in which findings are told."""
+
+
 CHECKS = Table(
     "check",
     [
@@ -430,7 +529,7 @@ CHECKS = Table(
         Check(kind="near_copy", find=_near_copy, remedy="leave_out"),
         Check(kind="one_moment", find=_one_moment, remedy="photograph"),
         Check(kind="copy_across_splits", find=_copy_across_splits, remedy="leave_out"),
-        *(Check(kind=way.kind, find=partial(_unlike, way), remedy="leave_out") for way in UNLIKE.values()),
+        *(Check(kind=way.kind, find=way.find, remedy="leave_out") for way in UNLIKE),
         Check(kind="shortcut", find=_shortcut, remedy="photograph"),
         Check(kind="small_class", find=_small_class, remedy="photograph"),
         Check(kind="imbalance", find=_imbalance, remedy="photograph"),

@@ -84,18 +84,24 @@ def of_one_moment(manifest: Manifest, fewest: int = 3) -> dict[str, int]:
     No split or fold can judge such a class on anything but pictures of what was learned from. Of the user's own splits only train counts; a
     test of the user's own is judged on as it is (see `without_headline`).
     """
-    keys = group_keys(manifest)
     groups: dict[int, set[int]] = defaultdict(set)
-    contents: dict[int, set[str]] = defaultdict(set)
-    for key, image in zip(keys.tolist(), manifest.images, strict=True):
+    for key, image in zip(group_keys(manifest).tolist(), manifest.images, strict=True):
         if image.split in (None, "train"):
             groups[image.label].add(key)
-            contents[image.label].add(image.sha256)
     return {
         name: len(groups[label])
-        for label, name in enumerate(manifest.classes)
-        if len(groups[label]) < fewest <= len(contents[label])
+        for label, (name, pictures) in enumerate(distinct(manifest).items())
+        if len(groups[label]) < fewest <= pictures
     }
+
+
+def distinct(manifest: Manifest) -> dict[str, int]:
+    """Distinct images per class, in class order: in train, where the split is the user's own, else in all."""
+    contents: dict[int, set[str]] = defaultdict(set)
+    for image in manifest.images:
+        if image.split in (None, "train"):
+            contents[image.label].add(image.sha256)
+    return {name: len(contents[label]) for label, name in enumerate(manifest.classes)}
 
 
 def without_headline(manifest: Manifest) -> tuple[str, ...]:
