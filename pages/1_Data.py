@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, workspace
-from ui.data_page import adding, changes, dataset, dropzone, label_review_panel, picture_map_panel
+from ui.data_page import changes, dataset, dropzone, label_review, picture_map_panel
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
@@ -15,13 +15,13 @@ with workspace.page(DATA) as here:
     opened = here.dataset
     bring = st.session_state.get("bring")
     brings = opened is None or bring == "more" or (bring is None and dropzone.drafting(here))
-    adds = not brings and (bring == "add" or (bring is None and adding.drafting(here, opened)))
+    adds = not brings and (bring == "add" or (bring is None and dropzone.adding(here, opened)))
     if brings or adds:
         if opened is not None and st.button("Back to the data set", icon=":material/arrow_back:", type="tertiary"):
             st.session_state["bring"] = "no"
             st.rerun()
         if adds:
-            adding.show(here, opened)
+            dropzone.add(here, opened)
         else:
             dropzone.show(here)
     else:
@@ -53,14 +53,14 @@ with workspace.page(DATA) as here:
         if damage:
             changes.way_back(opened, damage)
         elif manifest:
-            review = label_review_panel.answer(here, opened)
+            review = label_review.answer(here, opened)
             dataset.found(opened, manifest, passed_over=["suspect_label"] if review else [])
-            to_decide = label_review_panel.to_decide(opened, manifest, review)
+            to_decide = label_review.to_decide(opened, manifest, review)
             if to_decide:
-                label_review_panel.show(here, opened, manifest, review)
+                label_review.show(here, opened, manifest, review)
             dataset.pictures(opened, manifest)
             if not to_decide:
-                label_review_panel.show(here, opened, manifest, review)
+                label_review.show(here, opened, manifest, review)
             picture_map_panel.show(here, opened, manifest)
         elif status.final:
             st.header("Try again", anchor=False)

@@ -3,9 +3,7 @@
 import streamlit as st
 
 from tl_core.data.checks import problem
-from tl_core.errors import GraftError
-from tl_core.runs.start import jobs
-from ui import actions, runview, workspace
+from ui import runview, workspace
 from ui.places import TRAIN
 from ui.train_page import backbones, form, race_form, race_view, rank_panel, startline
 from ui.words import plain
@@ -29,8 +27,6 @@ with workspace.page(TRAIN) as here:
         st.header("Train again", anchor=False)
     manifest = dataset.manifest()
     start = st.container()
-    with start:
-        race_form.start(here, dataset)
     parts = form.pictures(here, dataset, manifest)
     network, weights = backbones.choice(here)
     rank_panel.show(here, dataset)
@@ -39,16 +35,6 @@ with workspace.page(TRAIN) as here:
         untrainable = problem(manifest)
         if untrainable:
             st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
-        elif startline.show(here, proposal, parts["train"]):
-            try:
-                started = actions.once(
-                    here.workspace,
-                    f"train {dataset.id} {proposal.options}",
-                    lambda: jobs.submit_training(here.workspace, dataset, **proposal.asked),
-                )
-            except GraftError as error:
-                st.error(plain(error.message, longest=2000), icon=":material/error:")
-            else:
-                here.go(TRAIN, run=started.id)
-        if not untrainable:
-            race_form.show(proposal)
+        else:
+            startline.show(here, proposal, parts["train"])
+            race_form.show(here, proposal)

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from ui import bundle_download, runview, why, workspace
+from ui import runview, why, workspace
 from ui.compare_page import choosing
-from ui.evaluate_page import moved, results, robustness_panel, slices_panel, story_dialog, sureness
+from ui.evaluate_page import results, robustness_panel, slices_panel, story_dialog, sureness
 from ui.places import EVALUATE, PREDICT, PRESENT
 
 with workspace.page(EVALUATE) as here:
@@ -25,7 +25,7 @@ with workspace.page(EVALUATE) as here:
     slices_panel.show(here, result)
     sureness.show(result)
     robustness_panel.show(here, result)
-    moved.show(result)
-    bundle_download.take_home(run)
+    results.moved(result)
+    runview.take_home(run)
     why.show(here, run)
     story_dialog.show(result)

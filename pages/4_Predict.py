@@ -3,7 +3,7 @@
 import streamlit as st
 
 from tl_core.errors import LimitReached
-from ui import bundle_download, classifier, runview, why, workspace
+from ui import classifier, runview, why, workspace
 from ui.places import PREDICT, pictures_of
 from ui.predict_page import answers
 from ui.words import plain
@@ -11,9 +11,6 @@ from ui.words import plain
 with workspace.page(PREDICT) as here:
     classifier.get_ready()
     run = runview.chooser(here)
-    problem = st.session_state.pop("predict-problem", None)
-    if problem:
-        st.error(plain(problem, longest=600), icon=":material/error:")
     kept = answers.answers(run)
     sentence = runview.accuracy(run)
     if sentence:
@@ -33,5 +30,5 @@ with workspace.page(PREDICT) as here:
         if not kept.named:
             answers.what_to_do(run, known)
         answers.show(kept, lambda named: why.of_named(run, named))
-    bundle_download.take_home(run)
+    runview.take_home(run)
     why.show(here, run)

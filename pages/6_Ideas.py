@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import workspace
-from ui.ideas_page import feature_maps_panel, ideas
+from ui.ideas_page import ideas
 from ui.places import IDEAS, TRAIN, succeeded
 from ui.train_page import form, rank_panel
 
@@ -13,9 +13,9 @@ with workspace.page(IDEAS) as here:
     manifest = dataset.manifest() if dataset else None
     ideas.layers()
     if dataset and manifest:
-        feature_maps_panel.show(here, dataset, manifest, network)
+        ideas.feature_maps(here, dataset, manifest, network)
     ideas.ways(network, len(manifest.classes) if manifest else 10)
-    train_images = form.parts(dataset, manifest)["train"] if dataset and manifest else None
+    train_images = form.parts(dataset)["train"] if dataset and manifest else None
     ideas.rule(train_images, rank_panel.similar(here, network.name))
     ideas.numbers(here)
     if st.button("Back to Train", icon=TRAIN.icon, key="back"):

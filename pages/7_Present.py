@@ -2,12 +2,10 @@
 
 import streamlit as st
 
-from tl_core.markdown import named
 from ui import runview, workspace
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PRESENT
-from ui.present_page import deck
-from ui.present_page.slides import slides
+from ui.present_page import slides
 
 with workspace.page(PRESENT) as here:
     run = runview.chooser(here)
@@ -19,6 +17,6 @@ with workspace.page(PRESENT) as here:
     )
     if result.dataset is None:
         st.caption("The data set was deleted, so no slide has pictures.")
-    deck.show(slides(result), name=named(run.name, longest=80), key=f"deck-{run.id}")
+    slides.show(result)
     if st.button("Back to the run", icon=EVALUATE.icon, key="back"):
         here.go(EVALUATE, run=run.id)

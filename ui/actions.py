@@ -1,4 +1,8 @@
-"""What a button does: start a job once, rename, delete. Every refusal is a `GraftError`, shown as its text."""
+"""What a button does: start a job once and open it, rename, delete.
+
+Every refusal is a `GraftError`, shown as its text. What a widget does before the page is drawn (`on_click`) is refused at the head of the
+page (`settle`), in another place that has a name (`say_refusal`), or in passing.
+"""
 
 from collections.abc import Callable
 
@@ -11,10 +15,56 @@ from tl_core.runs.store.folders import DatasetFolder, RaceFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from ui import visitor
+from ui.places import Here, Job, maker_of, opening
 from ui.words import plain
 
 MOST_AT_WORK = 12
 """Largest number of jobs of one workspace that wait or work, since each is a process; runs that wait in a race are not."""
+HEAD = "head"
+"""The place at the head of each page where refusals are said."""
+_OPENED = "opened"
+
+
+def refuse(message: str, place: str = HEAD) -> None:
+    """Keep `message` until the page is drawn, which says it where `say_refusal` of that place stands."""
+    st.session_state[f"refusal-{place}"] = message
+
+
+def say_refusal(place: str = HEAD) -> None:
+    """What was refused there since the page was drawn last, if something was."""
+    message = st.session_state.pop(f"refusal-{place}", None)
+    if message:
+        st.error(plain(message, longest=2000), icon=":material/error:")
+
+
+def attempt(place: str | None, action: Callable[..., object], *args: object) -> None:
+    """For `on_click` and `on_change`: `action`, whose refusal is said in that place; None: in passing, in a corner of the page."""
+    try:
+        action(*args)
+    except GraftError as error:
+        if place is None:
+            st.toast(plain(error.message, longest=400), icon=":material/error:")
+        else:
+            refuse(error.message, place)
+
+
+def begin(workspace: Workspace, what: str, start: Callable[[], Job], *, one_more: bool = True) -> None:
+    """Start a job as `once` does, which `settle` then opens; or says why not."""
+    attempt(HEAD, lambda: open_next(once(workspace, what, start, one_more=one_more)))
+
+
+def open_next(job: JobFolder) -> None:
+    """Open `job` on its page as soon as this one is drawn."""
+    st.session_state[_OPENED] = job
+
+
+def settle(here: Here) -> None:
+    """Open the job that a button has started; else say what was refused, if something was."""
+    say_refusal()
+    job = st.session_state.pop(_OPENED, None)
+    maker = maker_of(job) if job else None
+    if maker:
+        here.go(maker, **opening(job))
 
 
 def check_crowd(workspace: Workspace) -> None:
@@ -35,12 +85,7 @@ def check_start(workspace: Workspace) -> None:
     visitor.enter(workspace, job=True)
 
 
-def check_new(workspace: Workspace) -> None:
-    """Count `workspace` for the visitor's address, if it is made now. Raises LimitReached where that has had its share."""
-    visitor.enter(workspace, job=False)
-
-
-def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one_more: bool = True) -> JobFolder:
+def once(workspace: Workspace, what: str, start: Callable[[], Job], *, one_more: bool = True) -> Job:
     """Start a job, unless this session already started the same (`what`) and it has not ended: a double click starts one.
 
     `one_more` False: the job takes the place of one that is at work.
@@ -50,7 +95,7 @@ def once(workspace: Workspace, what: str, start: Callable[[], JobFolder], *, one
         LimitReached: too many jobs are at work, or were started from the visitor's address.
         GraftError: whatever `start` raises.
     """
-    started: dict[str, JobFolder] = st.session_state.setdefault("started", {})
+    started: dict[str, Job] = st.session_state.setdefault("started", {})
     # No call of Streamlit between this check and the start: a rerun interrupts the script only inside such calls.
     job = started.get(what)
     if job is None or not job.exists or job.status().final:
@@ -68,15 +113,14 @@ def read_sample(workspace: Workspace, name: str, title: str) -> DatasetFolder:
         spec = dataset.spec()
         if spec.source_kind == "sample" and spec.source == name and dataset.status().state not in _USELESS:
             return dataset
-    job = once(
+    return once(
         workspace,
         f"sample {name}",
         lambda: jobs.submit_ingest(workspace, source_kind="sample", source=name, name=title),
     )
-    return DatasetFolder(job.path)
 
 
-def read_again(workspace: Workspace, job: JobFolder) -> JobFolder:
+def read_again(workspace: Workspace, job: JobFolder) -> DatasetFolder:
     """Start to read the pictures of `job`, a data set that another version of Graft wrote, into a new one."""
     return once(
         workspace,
@@ -124,7 +168,7 @@ def _delete(job: JobFolder) -> None:
         st.caption("Its runs stay, with what they learned; those that never began go with it.")
     with st.container(horizontal=True):
         if st.button("Delete it", type="primary", icon=":material/delete:", key=f"delete-{job.id}"):
-            _attempt(job.delete)
+            _do(job.delete)
         if st.button("Keep it", key=f"keep-{job.id}"):
             st.rerun()
 
@@ -138,12 +182,12 @@ def delete_everything(workspace: Workspace) -> None:
     )
     with st.container(horizontal=True):
         if st.button("Delete everything", type="primary", icon=":material/delete_forever:"):
-            _attempt(workspace.delete)
+            _do(workspace.delete)
         if st.button("Keep it"):
             st.rerun()
 
 
-def _attempt(action: Callable[[], None]) -> None:
+def _do(action: Callable[[], None]) -> None:
     """Do `action` and redraw the page; a refusal is shown where the question was asked."""
     try:
         action()

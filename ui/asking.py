@@ -12,8 +12,7 @@ from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.ask import ask, folder_of
 from ui import live
-from ui.actions import check_start
-from ui.words import plain
+from ui.actions import attempt, check_start
 
 Asked = TypeVar("Asked", bound=Task)
 
@@ -52,19 +51,20 @@ def watched(task: TaskFolder) -> bool:
     if not status.final:
         live.watch([task])
     elif status.failure:
-        st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
+        live.failure(status)
         live.log(task)
     return not status.final
 
 
 def put(workspace: Workspace, spec: TaskSpec, prepare: Callable[[], None] = lambda: None) -> None:
     """Ask, from a button; why it cannot be asked is shown in a corner of the page."""
-    try:
-        check_start(workspace)
-        prepare()
-        ask(workspace, spec)
-    except GraftError as error:
-        st.toast(plain(error.message, longest=400), icon=":material/error:")
+    attempt(None, _ask, workspace, spec, prepare)
+
+
+def _ask(workspace: Workspace, spec: TaskSpec, prepare: Callable[[], None]) -> None:
+    check_start(workspace)
+    prepare()
+    ask(workspace, spec)
 
 
 def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> TaskFolder | None:

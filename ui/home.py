@@ -12,7 +12,7 @@ from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, Tas
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
 from ui import actions, grids, runview, shown_answers
-from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, Job, succeeded
+from ui.places import COMPARE, DATA, EVALUATE, HOME, PLACES, TRAIN, Here, Job, Place, opening, succeeded
 from ui.rehearsing import rehearse_dialog
 from ui.taking import keeping, room
 from ui.words import ago, duration, plain, plural
@@ -150,37 +150,33 @@ def of_another_version(here: Here) -> None:
 
 
 def _race_line(here: Here, race: RaceFolder) -> None:
-    status = race.status()
-    facts = f"{plural(len(race.spec().contestants), 'run')} within {duration(race.spec().budget)}, {ago(race.created)}"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(width=800, gap=None):
-            st.markdown(f"**{plain(race.name)}** :gray[{facts}]")
-        st.space("stretch")
-        if status.state != "succeeded":
-            runview.badge(status.state)
-        if st.button("Open", key=f"race-{race.id}", type="tertiary"):
-            here.go(TRAIN, race=race.id)
-        actions.menu(race, key="home")
+    spec = race.spec()
+    _line(here, race, f"{plural(len(spec.contestants), 'run')} within {duration(spec.budget)}", TRAIN)
 
 
 def _run_line(here: Here, names: dict[str, str], run: RunFolder) -> None:
-    status = run.status()
-    done = status.state == "succeeded"
+    done = run.status().state == "succeeded"
     data = names.get(run.spec().dataset)
     of = f"on {plain(data)}" if data else "its pictures were deleted"
+    sentence = runview.accuracy(run) if done else None
+    _line(here, run, f"{of}; {runview.describe(run)}", EVALUATE if done else TRAIN, sentence)
+
+
+def _line(here: Here, job: RunFolder | RaceFolder, facts: str, place: Place, sentence: str | None = None) -> None:
+    """The name of `job` with `facts`, its state unless it ended well, and a button that opens it in `place`."""
+    status = job.status()
     with st.container(horizontal=True, vertical_alignment="center"):
         # As wide as the line allows: on a phone the buttons go under it.
         with st.container(width=800, gap=None):
-            st.markdown(f"**{plain(run.name)}** :gray[{of}; {runview.describe(run)}, {ago(run.created)}]")
-            sentence = runview.accuracy(run) if done else None
+            st.markdown(f"**{plain(job.name)}** :gray[{facts}, {ago(job.created)}]")
             if sentence:
                 st.markdown(sentence)
         st.space("stretch")
-        if not done:
-            runview.badge(status.state, stopped=status.reason is not None)
-        if st.button("Evaluate" if done else "Open", key=f"run-{run.id}", type="tertiary"):
-            here.go(EVALUATE if done else TRAIN, run=run.id)
-        actions.menu(run, key="home")
+        if status.state != "succeeded":
+            runview.badge(runview.state_of(status))
+        if st.button("Evaluate" if place is EVALUATE else "Open", key=f"open-{job.id}", type="tertiary"):
+            here.go(place, **opening(job))
+        actions.menu(job, key="home")
 
 
 def footer(here: Here) -> None:

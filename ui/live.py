@@ -1,12 +1,14 @@
 """Jobs at work: their events read as they come, drawn as a line with a bar and Cancel, as numbers and as curves."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, Resumed, StageStarted
 from tl_core.documents.spec import TrainSpec
+from tl_core.documents.status import Status
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.job_folder import JobFolder
@@ -171,6 +173,13 @@ def notices(followed: Followed) -> None:
         st.caption(f"{icon} {plain(notice.message, longest=400)}")
 
 
+def failure(status: Status) -> None:
+    """Why a job came to no end, where it did not."""
+    if status.failure:
+        show, icon = (st.warning, "power_off") if status.state == "interrupted" else (st.error, "error")
+        show(plain(status.failure.message, longest=1500), icon=f":material/{icon}:")
+
+
 def log(job: JobFolder) -> None:
     """The end of the job's log, folded; without the server's paths."""
     text = shortened_log(chosen().log(job))
@@ -225,14 +234,24 @@ def _takes_long(job: JobFolder) -> bool:
     return not isinstance(job, TaskFolder) or job.spec().lasting
 
 
+def each_second(jobs: Sequence[JobFolder], draw: Callable[[], None]) -> None:
+    """What `draw` shows of jobs at work, drawn again each second; the whole page is drawn anew when one has ended."""
+
+    def drawn() -> None:
+        # Another tab may have deleted it.
+        if any(not job.exists or job.status().final for job in jobs):
+            st.rerun()
+        draw()
+
+    st.fragment(drawn, run_every=1)()
+
+
 def watch(busy: list[JobFolder]) -> None:
     """A line for each of `busy`: what it does, a bar, how long, Cancel; redraws the page when one has ended."""
-    st.fragment(_lines, run_every=1)(busy)
+    each_second(busy, lambda: _lines(busy))
 
 
 def _lines(busy: list[JobFolder]) -> None:
-    if any(not job.exists or job.status().final for job in busy):
-        st.rerun()
     for job in busy:
         followed = follow(job)
         with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"job-{job.id}"):

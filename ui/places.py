@@ -187,37 +187,34 @@ def pictures_of(run: RunFolder | RaceFolder, workspace: Workspace) -> DatasetFol
         return None
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the address of a page names, as far as it is still there."""
-
-    dataset: DatasetFolder | None = None
-    run: RunFolder | None = None
-    race: RaceFolder | None = None
-
-
 def to_open(
-    asked: Asked,
     finished: Sequence[RunFolder],
     newest: DatasetFolder | None,
     pictures: Callable[[RunFolder | RaceFolder], DatasetFolder | None],
     *,
     any_run: bool,
+    dataset: DatasetFolder | None = None,
+    run: RunFolder | None = None,
+    race: RaceFolder | None = None,
 ) -> tuple[DatasetFolder | None, RunFolder | None]:
-    """The data set and the run that a page opens.
+    """The data set and the run that a page opens whose address names a `dataset`, a `run` and a `race`, as far as these are still there.
 
     Where the address names no run, that is the first of those that `finished` well on the data set or on that of the race that it names;
     with `any_run`, else the first on any other. The data set is the one that is named; but that of a race, and of a run, comes with it
     (`pictures`) where none is named, or where the run is on another one. Else it is the `newest`.
     """
-    run: RunFolder | None = asked.run
-    leads: RunFolder | RaceFolder | None = None if asked.dataset else asked.run
+    leads: RunFolder | RaceFolder | None = None if dataset else run
     if run is None:
-        about = asked.race.spec().dataset if asked.race else asked.dataset.id if asked.dataset else None
+        about = race.spec().dataset if race else dataset.id if dataset else None
         on_these = [done for done in finished if about is None or done.spec().dataset == about]
         run = next(iter(on_these or (finished if any_run else ())), None)
-        leads = asked.race or (None if asked.dataset and run in on_these else run)
-    return (pictures(leads) if leads else None) or asked.dataset or newest, run
+        leads = race or (None if dataset and run in on_these else run)
+    return (pictures(leads) if leads else None) or dataset or newest, run
+
+
+def version_key(dataset: DatasetFolder) -> tuple[str, int, float]:
+    """What tells a version of a data set apart in Streamlit's caches (`hash_funcs`)."""
+    return str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime
 
 
 def maker_of(job: JobFolder) -> Place | None:
@@ -311,14 +308,13 @@ class Here:
 
         Another data set closes the open run and race, and another run or race the open data set: its own is opened with it.
         """
-        open_run = run or (None if dataset or race else self.run and self.run.id)
-        open_race = race or (None if dataset or run else self.race and self.race.id)
-        open_dataset = dataset or (None if run or race else self.dataset and self.dataset.id)
+        opened = {"dataset": dataset, "run": run, "race": race}
+        if not any(opened.values()):
+            for job in (self.dataset, self.run, self.race):
+                opened |= opening(job) if job else {}
         parts = {
             "workspace": self.workspace.token,
-            "dataset": open_dataset,
-            "run": open_run,
-            "race": open_race,
+            **opened,
             "tour": touring(),
             "draft": draft_name(),
             **{name: st.query_params.get(name) for name in self.place.keeps},

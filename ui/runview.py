@@ -1,4 +1,9 @@
-"""A run on the page: what it does while it works, what came of it afterwards, and what can be done next."""
+"""A run on the page: what it does while it works, what came of it afterwards, what can be done next, and its bundle."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -7,16 +12,20 @@ from tl_core.documents.events import Status
 from tl_core.errors import DocumentError, GraftError
 from tl_core.markdown import escaped
 from tl_core.runs.start import jobs
-from tl_core.runs.store.folders import RunFolder
+from tl_core.runs.store.folders import RaceFolder, RunFolder
 from tl_core.runs.train.resolve import after, expected
+from tl_core.serving.bundle import zip_parts
+from tl_core.serving.bundle_files import BUNDLE_FILES
 from tl_core.statements import headline
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.setup import Setup
 from ui import actions, live
-from ui.places import EVALUATE, PREDICT, TRAIN, Here, succeeded
-from ui.words import DEVICE_WORDS, ago, distinct, duration, interval, percent, plain, strategy_title
+from ui.places import EVALUATE, PREDICT, Here, succeeded
+from ui.server.asgi import guarded
+from ui.server.bundle_zips import Offered
+from ui.words import DEVICE_WORDS, ago, distinct, duration, file_stem, interval, percent, plain, strategy_title
 
-STATE_BADGES = {
+_BADGES = {
     "queued": (":material/hourglass_empty:", "gray", "waiting"),
     "running": (":material/play_circle:", "blue", "training"),
     "cancelling": (":material/stop_circle:", "gray", "stopping"),
@@ -24,26 +33,54 @@ STATE_BADGES = {
     "succeeded": (":material/check_circle:", "green", "done"),
     "failed": (":material/error:", "red", "failed"),
     "interrupted": (":material/power_off:", "orange", "interrupted"),
+    # What a race makes of its runs.
+    "stopped": (":material/block:", "orange", "stopped"),
+    "not_begun": (":material/timer_off:", "gray", "not begun"),
+    "deleted": (":material/delete:", "gray", "deleted"),
 }
-
+"""A sign, a colour and a word for each state."""
 _AGAIN = (
     "From the beginning, with the same pictures and settings. What was computed for these pictures is in the cache."
 )
-
 _TRAIN_ON = (
     "A run of its own that starts from what this one delivered, with the same pictures and settings and the schedule of the "
     "learning rate anew. It never ends with a larger validation loss."
 )
 
 
-def badge(state: str, *, running: str = "training", stopped: bool = False) -> None:
-    """The state of a job, in a word, a sign and a colour; `running` is the word for work in progress.
+def badge(state: str, *, running: str = "training") -> None:
+    """A state in a word, a sign and a colour; `running` is the word for work in progress."""
+    icon, colour, word = _BADGES[state]
+    st.badge(running if state == "running" else word, icon=icon, color=colour)  # type: ignore[arg-type]
 
-    `stopped`: whether a cancelled one was ended by its race.
-    """
-    icon, colour, word = STATE_BADGES[state]
-    word = running if state == "running" else "stopped" if state == "cancelled" and stopped else word
-    st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
+
+def state_of(status: Status) -> str:
+    """The state to show: a run that was cancelled with a reason was stopped by its race."""
+    return "stopped" if status.state == "cancelled" and status.reason else status.state
+
+
+@contextmanager
+def framed(here: Here, job: RunFolder | RaceFolder, facts: str) -> Iterator[None]:
+    """A box about `job`: its name with `facts`, its state, and why it failed, before what the block draws; then what stops it, and its log."""
+    status = job.status()
+    race = "Race: " if isinstance(job, RaceFolder) else ""
+    with st.container(border=True, key="ended" if status.final else "live"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            when = f", {ago(status.ended)}" if status.final and status.ended else ""
+            st.markdown(f"**{race}{plain(job.name)}** :gray[{facts}{when}]", width="stretch")
+            badge(state_of(status))
+            if status.final:
+                actions.menu(job, key="train")
+        live.failure(status)
+        yield
+        if not status.final:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                live.cancel_button(job)
+                if isinstance(job, RunFolder) and job.best.is_file() and not job.finishing:
+                    _finish_button(here, job, key=f"finish-{job.id}", disabled=status.state == "cancelling")
+                if status.started:
+                    st.caption("It goes on when you close the page. Come back by the same link.")
+        live.log(job)
 
 
 def accuracy(run: RunFolder) -> str | None:
@@ -80,19 +117,13 @@ def of_version(run: RunFolder) -> str:
 
 def watch(here: Here, run: RunFolder) -> None:
     """The live view; redraws the page when the run has ended."""
-    st.fragment(_watch, run_every=1)(here, run)
+    live.each_second([run], lambda: _at_work(here, run))
 
 
-def _watch(here: Here, run: RunFolder) -> None:
-    # Another tab may have deleted it.
-    if not run.exists or run.status().final:
-        st.rerun()
+def _at_work(here: Here, run: RunFolder) -> None:
     status = run.status()
     followed = live.follow(run)
-    with st.container(border=True, key="live"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{_gpu(status)}]", width="stretch")
-            badge(status.state)
+    with framed(here, run, f"{describe(run)}{_gpu(status)}"):
         _why(run)
         if run.waits_in:
             st.caption(":material/sports_score: It waits for its turn in a race.")
@@ -102,58 +133,37 @@ def _watch(here: Here, run: RunFolder) -> None:
         live.numbers(followed)
         live.curves(followed, key=f"live-{run.id}")
         live.notices(followed)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            live.cancel_button(run)
-            if run.best.is_file() and not run.finishing:
-                st.button(
-                    "Finish with the best so far",
-                    key=f"finish-{run.id}",
-                    icon=":material/flag:",
-                    on_click=_finish_now,
-                    args=(here, run),
-                    disabled=status.state == "cancelling",
-                )
-            if status.started:
-                st.caption("It goes on when you close the page. Come back by the same link.")
-    live.log(run)
 
 
 def ended(here: Here, run: RunFolder) -> None:
     """What became of a run, and what can be done now."""
     status = run.status()
-    with st.container(border=True, key="ended"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            taken = _taken(run, status)
-            when = f", {ago(status.ended)}" if status.ended else ""
-            st.markdown(f"**{plain(run.name)}** :gray[{describe(run)}{taken}{when}]", width="stretch")
-            badge(status.state, stopped=status.reason is not None)
-            actions.menu(run, key="train")
+    with framed(here, run, f"{describe(run)}{_taken(run, status)}"):
         sentence = accuracy(run) if status.state == "succeeded" else None
-        if sentence:
-            st.markdown(f"## {sentence}", anchors=False)
-            _why(run)
-            if status.reason:
-                st.caption(f":material/sports_score: {plain(status.reason, longest=400)}")
-            with st.container(horizontal=True):
-                if st.button("Evaluate", type=here.next_button, icon=EVALUATE.icon, key="to-evaluate"):
-                    here.go(EVALUATE, run=run.id)
-                if st.button("Predict", icon=PREDICT.icon, key="to-predict"):
-                    here.go(PREDICT, run=run.id)
-            train_on(here, run)
-            with st.expander(
-                "How it learned", icon=":material/show_chart:", on_change="rerun", key=f"curves-{run.id}"
-            ) as box:
-                if box.open:
-                    followed = live.follow(run)
-                    live.numbers(followed)
-                    live.curves(followed, key=f"ended-{run.id}")
-                    live.notices(followed)
-                    fixed = jobs.no_more_epochs(run)
-                    if fixed:
-                        st.caption(f":material/info: {plain(fixed, longest=400)}")
-        else:
-            _what_now(here, run)
-        live.log(run)
+        if not sentence:
+            _what_now(here, run, status)
+            return
+        st.markdown(f"## {sentence}", anchors=False)
+        _why(run)
+        if status.reason:
+            st.caption(f":material/sports_score: {plain(status.reason, longest=400)}")
+        with st.container(horizontal=True):
+            if st.button("Evaluate", type=here.next_button, icon=EVALUATE.icon, key="to-evaluate"):
+                here.go(EVALUATE, run=run.id)
+            if st.button("Predict", icon=PREDICT.icon, key="to-predict"):
+                here.go(PREDICT, run=run.id)
+        train_on(here, run)
+        with st.expander(
+            "How it learned", icon=":material/show_chart:", on_change="rerun", key=f"curves-{run.id}"
+        ) as box:
+            if box.open:
+                followed = live.follow(run)
+                live.numbers(followed)
+                live.curves(followed, key=f"ended-{run.id}")
+                live.notices(followed)
+                fixed = jobs.no_more_epochs(run)
+                if fixed:
+                    st.caption(f":material/info: {plain(fixed, longest=400)}")
 
 
 def _taken(run: RunFolder, status: Status) -> str:
@@ -192,60 +202,52 @@ def _expected(here: Here, run: RunFolder) -> None:
     )
 
 
-def _what_now(here: Here, run: RunFolder) -> None:
-    status = run.status()
-    if status.failure and status.state == "interrupted":
-        st.warning(plain(status.failure.message, longest=1500), icon=":material/power_off:")
-    elif status.failure:
-        st.error(plain(status.failure.message, longest=1500), icon=":material/error:")
-    elif status.state == "cancelled":
-        st.markdown(
-            plain(status.reason, longest=400)
-            if status.reason
-            else "It was cancelled; the pictures and what was computed for them are kept."
-        )
-    followed = live.follow(run)
-    live.curves(followed, key=f"ended-{run.id}")
-    _ways_on(here, run)
-
-
-def _ways_on(here: Here, run: RunFolder) -> None:
-    """What can be made of a run that ended before its end: go on, finish with the best so far, start again."""
-    found: Checkpoint | None = None
+def _what_now(here: Here, run: RunFolder, status: Status) -> None:
+    """How far a run came that ended before its end, and what can be made of it: go on, finish with the best so far, start again."""
+    if status.state == "cancelled":
+        reason = status.reason or "It was cancelled; the pictures and what was computed for them are kept."
+        st.markdown(plain(reason, longest=400))
+    live.curves(live.follow(run), key=f"ended-{run.id}")
+    checkpoint: Checkpoint | None = None
     if run.can_resume():
         try:
-            found = run.checkpoint()
+            checkpoint = run.checkpoint()
         except DocumentError as error:
             st.warning(plain(error.message, longest=600), icon=":material/broken_image:")
     with st.container(horizontal=True):
-        on = found is not None and st.button(
-            f"Go on from epoch {found.epoch} of {found.epochs}",
-            type="primary",
-            icon=":material/play_arrow:",
-            key="go-on",
-        )
-        best = run.can_finish() and st.button(
-            "Finish with the best so far",
-            type="secondary" if found else "primary",
-            icon=":material/flag:",
-            key="finish-best",
-        )
-        again = st.button("Start again", icon=":material/restart_alt:", key="start-again", help=_AGAIN)
-    if not (on or best or again):
-        return
-    try:
-        if best:
-            _finish(here, run)
-        else:
-            actions.once(
-                here.workspace,
-                f"resume {run.id}",
-                lambda: jobs.go_on(run, "checkpoint" if on else "nothing", workspace=here.workspace),
+        if checkpoint:
+            st.button(
+                f"Go on from epoch {checkpoint.epoch} of {checkpoint.epochs}",
+                type="primary",
+                icon=":material/play_arrow:",
+                key="go-on",
+                on_click=actions.begin,
+                args=(
+                    here.workspace,
+                    f"resume {run.id}",
+                    partial(jobs.go_on, run, "checkpoint", workspace=here.workspace),
+                ),
             )
-    except GraftError as error:
-        st.error(plain(error.message, longest=1500), icon=":material/error:")
-    else:
-        here.go(TRAIN, run=run.id)
+        if run.can_finish():
+            _finish_button(here, run, key="finish-best", type="secondary" if checkpoint else "primary")
+        st.button(
+            "Start again",
+            icon=":material/restart_alt:",
+            key="start-again",
+            help=_AGAIN,
+            on_click=actions.begin,
+            args=(here.workspace, f"resume {run.id}", partial(jobs.go_on, run, "nothing", workspace=here.workspace)),
+        )
+
+
+def _finish_button(here: Here, run: RunFolder, **how: Any) -> None:
+    start = partial(jobs.go_on, run, "best", workspace=here.workspace)
+    st.button(
+        "Finish with the best so far",
+        icon=":material/flag:",
+        on_click=partial(actions.begin, here.workspace, f"finish {run.id}", start, one_more=False),
+        **how,
+    )
 
 
 def train_on(here: Here, run: RunFolder) -> None:
@@ -255,34 +257,10 @@ def train_on(here: Here, run: RunFolder) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="train-on"):
         epochs = st.number_input("More epochs", 1, 1000, 5, key=f"more-{run.id}", width=130)
         pressed = st.button("Train on", icon=":material/add_circle:", key=f"train-on-{run.id}", help=_TRAIN_ON)
-    if not pressed:
-        return
-    try:
-        started = actions.once(
-            here.workspace,
-            f"train on {run.id} {epochs}",
-            lambda: jobs.train_on(run, epochs=int(epochs), workspace=here.workspace),
-        )
-    except GraftError as error:
-        st.error(plain(error.message, longest=1500), icon=":material/error:")
-    else:
-        here.go(TRAIN, run=started.id)
-
-
-def _finish_now(here: Here, run: RunFolder) -> None:
-    try:
-        _finish(here, run)
-    except GraftError as error:
-        st.toast(plain(error.message, longest=400), icon=":material/error:")
-
-
-def _finish(here: Here, run: RunFolder) -> None:
-    actions.once(
-        here.workspace,
-        f"finish {run.id}",
-        lambda: jobs.go_on(run, "best", workspace=here.workspace),
-        one_more=False,
-    )
+    if pressed:
+        start = partial(jobs.train_on, run, epochs=int(epochs), workspace=here.workspace)
+        actions.begin(here.workspace, f"train on {run.id} {epochs}", start)
+        actions.settle(here)
 
 
 def chooser(here: Here) -> RunFolder:
@@ -308,3 +286,32 @@ def choice(run: RunFolder) -> str:
         said = ""
     # No "2 min ago": a label must stay the same from one look to the next.
     return f"{run.name}{said}, {described(run)}"
+
+
+def take_home(run: RunFolder) -> None:
+    """What the bundle holds, and a button that downloads it as a zip, which is made while it is sent."""
+    st.header("Take it home", anchor=False)
+    files = {name: row for name, row in BUNDLE_FILES.items() if (run.bundle / name).is_file()}
+    if not files:
+        st.markdown("This run has no bundle.")
+        return
+    size = sum((run.bundle / name).stat().st_size for name in files)
+    st.markdown(
+        f"Everything that is needed to use it elsewhere (bundle), {size / 1e6:.0f} MB:\n"
+        + "\n".join(f"- `{name}`: {row.title}" for name, row in files.items())
+    )
+    st.download_button(
+        "Download the bundle",
+        lambda: zipped(run),
+        file_name=f"{file_stem(run.name)}-bundle.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"bundle-{run.id}",
+    )
+
+
+def zipped(run: RunFolder) -> bytes:
+    """The zip of the run's bundle, or what stands for it where this process serves the app with its guards."""
+    # Streamlit alone can send only what is whole in memory.
+    return Offered.of(run.bundle) if guarded() else b"".join(zip_parts(run.bundle))

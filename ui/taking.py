@@ -1,7 +1,7 @@
 """Pictures that a browser sends: which kinds its file chooser offers, the chooser itself, how long and how much the server keeps."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from typing import Any, TypeAlias
 
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -11,9 +11,10 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from tl_core import settings
 from tl_core.data.formats import READ
 from tl_core.disk import in_words
-from tl_core.errors import LimitReached
+from tl_core.errors import GraftError, InUse, LimitReached
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.store.usage import used
+from ui import actions
 from ui.server.upload_ceiling import refusal
 from ui.words import duration, plural
 
@@ -22,52 +23,57 @@ PICTURE_TYPES = ["image/*", *(extension for row in READ for extension in row.cho
 data set is read.
 """
 
+Take: TypeAlias = Callable[[list[UploadedFile]], None]
+"""Takes files that a browser sent. A `GraftError` refuses them; InUse and LimitReached refuse them for now."""
 _KEYS = 8
 """Of a chooser, used one after another: what Streamlit notes about a key stays until the session ends, its files only as long as the
 page shows that key."""
 
 
-def take_pictures(label: str, key: str, take: Callable[[list[UploadedFile]], None], *, camera: bool = False) -> None:
-    """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either.
+def take_pictures(label: str, key: str, take: Take, *, camera: bool = False) -> None:
+    """A file chooser called `label` and, behind a switch, the camera; `take` gets the files that come from either (see `chooser`).
 
-    The files then leave the app's memory, and where they came from begins anew under another key. Files stay where `take` raises
-    LimitReached, and a button offers them again. `camera`: whether it is on when the page is first drawn, and stands above the chooser.
+    `camera`: whether it is on when the page is first drawn, and stands above the chooser.
     """
     say_refused()
-    shot = f"{key}-shot"
     first, second = st.container(), st.container()
-
-    def taken(name: str) -> None:
-        files = held(chooser_key(name))
-        if files:
-            with suppress(LimitReached):
-                # A rerun can break in wherever the session's state is used; in this order it loses no file and takes none twice.
-                take(files)
-                free(files)
-                st.session_state[f"{name}-turn"] += 1
-
-    def offer(name: str) -> None:
-        if held(chooser_key(name)):
-            st.button("Take them now", key=f"{name}-again", icon=":material/refresh:", on_click=taken, args=(name,))
-
     with second if camera else first:
-        st.file_uploader(
-            label, type=PICTURE_TYPES, accept_multiple_files=True, key=chooser_key(key), on_change=taken, args=(key,)
-        )
-        offer(key)
+        chooser(st.file_uploader, label, key, take, type=PICTURE_TYPES, accept_multiple_files=True)
     with first if camera else second:
         if st.toggle("Use the camera", key=f"{key}-camera", value=camera):
-            st.camera_input(
-                "Take a photo",
-                key=chooser_key(shot),
-                on_change=taken,
-                args=(shot,),
-                label_visibility="collapsed",
-                # Without one, Streamlit starts the camera again a second after the page's width changed, as a scroll bar does it; a
-                # photo that is taken meanwhile is lost.
-                resolution="480p",
-            )
-            offer(shot)
+            # With another resolution, Streamlit starts the camera again a second after the page's width changed, as a scroll bar does it; a
+            # photo that is taken meanwhile is lost.
+            how: dict[str, Any] = {"label_visibility": "collapsed", "resolution": "480p"}
+            chooser(st.camera_input, "Take a photo", f"{key}-shot", take, **how)
+
+
+def chooser(
+    widget: Callable[..., object], label: str, name: str, take: Take, *, again: str = "Take them now", **how: Any
+) -> None:
+    """A file chooser or camera (`widget`) whose files `take` gets; they then leave the app's memory, and it begins anew under another key.
+
+    A refusal is said at the head of the page. Where others or too much is at work, the files stay, and the button `again` offers them once
+    more. `how`: as the widget.
+    """
+    key = chooser_key(name)
+    widget(label, key=key, on_change=_handed_over, args=(name, take), **how)
+    if held(key):
+        st.button(again, key=f"{name}-again", icon=":material/refresh:", on_click=_handed_over, args=(name, take))
+
+
+def _handed_over(name: str, take: Take) -> None:
+    files = held(chooser_key(name))
+    if not files:
+        return
+    try:
+        take(files)
+    except GraftError as error:
+        actions.refuse(error.message)
+        if isinstance(error, LimitReached | InUse):
+            return
+    # A rerun can break in wherever the session's state is used; in this order it loses no file and takes none twice.
+    free(files)
+    st.session_state[f"{name}-turn"] += 1
 
 
 def chooser_key(name: str) -> str:

@@ -114,11 +114,9 @@ def show(here: Here, run: RunFolder) -> None:
     """The dialog, where it is open for a picture of `run`."""
     asked: _Asked | None = st.session_state.get(_KEY)
     if asked is not None and asked.run == run.id:
-        st.dialog("Why it says so", width="large", on_dismiss=_close)(_body)(here, run, asked)
-
-
-def _close() -> None:
-    st.session_state.pop(_KEY, None)
+        st.dialog("Why it says so", width="large", on_dismiss=lambda: st.session_state.pop(_KEY, None))(_body)(
+            here, run, asked
+        )
 
 
 def _body(here: Here, run: RunFolder, asked: _Asked) -> None:

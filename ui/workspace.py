@@ -19,8 +19,8 @@ from tl_core.errors import GraftError, NotFound, SpecError
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.store.sweep import sweep_hourly
-from ui import live, tour
-from ui.places import DATA, HOME, PLACES, TRAIN, Asked, Here, Job, Place, opening, pictures_of, succeeded, to_open
+from ui import actions, live, tour
+from ui.places import DATA, HOME, PLACES, TRAIN, Here, Job, Place, opening, pictures_of, succeeded, to_open
 from ui.server import asgi
 from ui.server.login import LOGOUT
 from ui.words import plain
@@ -50,6 +50,7 @@ def page(place: Place) -> Iterator[Here]:
             _steps(here)
             st.title(place.name)
             st.markdown(place.sentence)
+            actions.settle(here)
             tour.banner(here)
             live.others(here)
             # A job that the page shows in full is shown also where what the page needs is gone.
@@ -86,19 +87,17 @@ def _open(place: Place) -> Here:
     sweep_hourly(Store.default(), settings.current().keep_days)
     workspace = Store.default().workspace(_token())
     workspace.touch()
-    asked = Asked(
-        _named(workspace.dataset, "dataset", DatasetFolder.what),
-        _named(workspace.run, "run", RunFolder.what),
-        _named(workspace.race, "race", RaceFolder.what),
-    )
+    named, race = _named(workspace.run, "run", RunFolder.what), _named(workspace.race, "race", RaceFolder.what)
     dataset, run = to_open(
-        asked,
-        [] if asked.run else succeeded(workspace.runs()),
+        [] if named else succeeded(workspace.runs()),
         next(iter(workspace.datasets()), None),
         lambda job: pictures_of(job, workspace),
         any_run=place.needs is RunFolder,
+        dataset=_named(workspace.dataset, "dataset", DatasetFolder.what),
+        run=named,
+        race=race,
     )
-    here = Here(workspace, dataset, run, place, asked.race)
+    here = Here(workspace, dataset, run, place, race)
     # Written even if it did not change: after a second click during a page switch the browser still shows the old address.
     st.query_params.from_dict(here.query())
     st.session_state["address"] = here.query()

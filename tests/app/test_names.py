@@ -46,7 +46,7 @@ OPTIONS = {
 OURS = {
     ("ui/ideas_page/ideas.py", "name"): "a name of our own",
     ("ui/ideas_page/ideas.py", "strategy.name"): "a row of the table",
-    ("ui/train_page/preview_panel.py", "name"): "a level of augmentation",
+    ("ui/train_page/advanced.py", "name"): "a level of augmentation",
     ("ui/train_page/advanced.py", "own"): "a value of the recipe",
     ("ui/evaluate_page/robustness_panel.py", "names"): "headings of corruptions",
     ("ui/workspace.py", "place.name"): "a page",

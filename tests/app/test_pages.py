@@ -271,7 +271,7 @@ def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open, data: 
         from tl_core.runs.store.folders import DatasetFolder
         from ui import actions
 
-        actions._attempt(DatasetFolder(Path(folder)).delete)
+        actions._do(DatasetFolder(Path(folder)).delete)
 
     app = AppTest.from_function(script, args=(str(data.path),)).run()
     locks.release([held])

@@ -20,7 +20,7 @@ from tl_core.errors import SpecError
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from ui import live, places
-from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Asked, Here, Place, Step, to_open
+from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Here, Place, Step, to_open
 from ui.workspace import BUG
 
 SWITCH = """
@@ -267,21 +267,22 @@ ON_NEWEST, ON_OLDER, ON_GONE, RACE = _job("1", "newest"), _job("2", "older"), _j
 @pytest.mark.parametrize(
     ("asked", "finished", "any_run", "dataset", "run"),
     [
-        (Asked(), [], False, NEWEST, None),
-        (Asked(), [ON_OLDER, ON_NEWEST], False, OLDER, ON_OLDER),
-        (Asked(), [ON_GONE], False, NEWEST, ON_GONE),
-        (Asked(dataset=OLDER), [ON_NEWEST, ON_OLDER], False, OLDER, ON_OLDER),
-        (Asked(dataset=OLDER), [ON_NEWEST], False, OLDER, None),
-        (Asked(dataset=OLDER), [ON_NEWEST], True, NEWEST, ON_NEWEST),
-        (Asked(dataset=OLDER), [ON_GONE], True, OLDER, ON_GONE),
-        (Asked(run=ON_OLDER), [], False, OLDER, ON_OLDER),
-        (Asked(run=ON_GONE), [], False, NEWEST, ON_GONE),
-        (Asked(dataset=NEWEST, run=ON_OLDER), [], False, NEWEST, ON_OLDER),
-        (Asked(race=RACE), [ON_NEWEST, ON_OLDER], False, OLDER, ON_OLDER),
-        (Asked(race=RACE), [ON_NEWEST], False, OLDER, None),
-        (Asked(dataset=NEWEST, race=RACE), [ON_NEWEST], True, OLDER, ON_NEWEST),
-        (Asked(run=ON_NEWEST, race=RACE), [], False, NEWEST, ON_NEWEST),
+        ({}, [], False, NEWEST, None),
+        ({}, [ON_OLDER, ON_NEWEST], False, OLDER, ON_OLDER),
+        ({}, [ON_GONE], False, NEWEST, ON_GONE),
+        ({"dataset": OLDER}, [ON_NEWEST, ON_OLDER], False, OLDER, ON_OLDER),
+        ({"dataset": OLDER}, [ON_NEWEST], False, OLDER, None),
+        ({"dataset": OLDER}, [ON_NEWEST], True, NEWEST, ON_NEWEST),
+        ({"dataset": OLDER}, [ON_GONE], True, OLDER, ON_GONE),
+        ({"run": ON_OLDER}, [], False, OLDER, ON_OLDER),
+        ({"run": ON_GONE}, [], False, NEWEST, ON_GONE),
+        ({"dataset": NEWEST, "run": ON_OLDER}, [], False, NEWEST, ON_OLDER),
+        ({"race": RACE}, [ON_NEWEST, ON_OLDER], False, OLDER, ON_OLDER),
+        ({"race": RACE}, [ON_NEWEST], False, OLDER, None),
+        ({"dataset": NEWEST, "race": RACE}, [ON_NEWEST], True, OLDER, ON_NEWEST),
+        ({"run": ON_NEWEST, "race": RACE}, [], False, NEWEST, ON_NEWEST),
     ],
 )
-def test_what_a_page_opens(asked: Asked, finished: Any, any_run: bool, dataset: object, run: object) -> None:
-    assert to_open(asked, finished, NEWEST, lambda job: SETS.get(job.spec().dataset), any_run=any_run) == (dataset, run)
+def test_what_a_page_opens(asked: dict[str, Any], finished: Any, any_run: bool, dataset: object, run: object) -> None:
+    opened = to_open(finished, NEWEST, lambda job: SETS.get(job.spec().dataset), any_run=any_run, **asked)
+    assert opened == (dataset, run)

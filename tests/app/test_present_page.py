@@ -19,8 +19,7 @@ from tl_core.runs.store.folders import RunFolder
 from tl_core.statements import headline
 from ui.evaluate_page import results
 from ui.places import EVALUATE, PREDICT, PRESENT
-from ui.present_page import slide_pictures
-from ui.present_page.slides import Slide, right_answers, slides, wrong_answers
+from ui.present_page.slides import MOST_BYTES, Slide, right_answers, slides, wrong_answers
 from ui.words import percent
 
 KINDS = ("cup", "plate", "bowl")
@@ -178,7 +177,7 @@ def test_of_large_pictures_all_are_shown_but_smaller_and_one_that_is_broken_is_n
         Image.frombytes("RGB", (512, 512), noise.randbytes(3 * 512 * 512)).save(path, quality=90)
     found = [one.source for slide in told(run) for one in slide.pictures]
     assert len(found) == every == len(paths)
-    assert sum(len(b64decode(one.partition(",")[2])) for one in found) <= slide_pictures.MOST_BYTES
+    assert sum(len(b64decode(one.partition(",")[2])) for one in found) <= MOST_BYTES
     paths[0].write_bytes(paths[0].read_bytes()[:40])
     assert sum(len(slide.pictures) for slide in told(run)) == every - 1
 

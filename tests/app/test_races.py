@@ -144,6 +144,6 @@ def test_the_bar_of_running_jobs_has_one_line_for_a_race(open_page: Open, race: 
         app = open_page("streamlit_app.py")
         assert [button.key for button in app.button if str(button.key).startswith("cancel-")] == [f"cancel-{race.id}"]
         assert "4 runs within 10" in text(app)
-        assert app.button(key=f"race-{race.id}").label == "Open"
+        assert app.button(key=f"open-{race.id}").label == "Open"
     finally:
         locks.release([held])

@@ -26,8 +26,8 @@ from tl_core.runs.store.store import Store
 from tl_core.runs.train.resolve import settled, with_estimate
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategies, tuned
-from ui.train_page.advanced import TABS, Case
-from ui.train_page.proposal import Proposal
+from ui.train_page.advanced import TABS
+from ui.train_page.proposal import Case, Proposal
 from ui.words import NARROW
 
 TRAIN = "pages/2_Train.py"

@@ -134,7 +134,7 @@ def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
     assert "Try again in a few minutes" in app.error[0].value
     assert in_memory() == ["pictures.zip"]
     drop_ticket(somebody)
-    app.button(key="again-zip").click().run()
+    app.button(key="zip-again").click().run()
     assert not app.error
     assert in_memory() == []
     assert records.workspace().datasets()

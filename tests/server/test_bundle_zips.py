@@ -15,7 +15,7 @@ from tests.server.asking import ask, inner
 from tests.serving.conftest import bundle, graph
 from tl_core.runs.store.folders import RunFolder
 from tl_core.serving.bundle import Bundle, read_bundle
-from ui import bundle_download
+from ui import runview
 from ui.server import bundle_zips
 from ui.server.bundle_zips import BundleZips
 
@@ -25,7 +25,7 @@ __all__ = ["bundle", "graph"]
 @pytest.fixture
 def run(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run with a bundle, in an app that is served with its guards."""
-    monkeypatch.setattr(bundle_download, "guarded", lambda: True)
+    monkeypatch.setattr(runview, "guarded", lambda: True)
     where = records.workspace()
     made = records.run(where, records.dataset(where, each=5))
     shutil.rmtree(made.bundle)
@@ -44,7 +44,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> MediaFileManager:
 
 def clicked(files: MediaFileManager, run: RunFolder) -> str:
     """The address that the browser gets after a click on the button."""
-    offer = files.add_deferred(lambda: bundle_download.zipped(run), "application/zip", "0.1", "Größe-bundle.zip")
+    offer = files.add_deferred(lambda: runview.zipped(run), "application/zip", "0.1", "Größe-bundle.zip")
     return files.execute_deferred(offer)
 
 

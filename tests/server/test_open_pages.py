@@ -5,7 +5,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from tests.server.asking import Answer, aask, inner, run
-from ui.server.open_pages import OpenPages
+from ui.server.messages import OpenPages
 
 
 def test_a_page_that_finds_no_place_is_told_so_and_finds_one_when_another_is_closed() -> None:

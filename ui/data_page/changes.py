@@ -4,7 +4,7 @@ What is decided waits in the data set's folder, so a reload loses nothing; appli
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -16,18 +16,16 @@ from tl_core.runs.store.budgets import room_for
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
 from ui import grids
+from ui.actions import HEAD, attempt
+from ui.places import version_key
 from ui.words import ago, plain, plural
 
 _KEEP, _LEAVE_OUT, _MOVE = "Keep", "Leave out", "Move to "
-_PROBLEM = "changes-problem"
 _PAGE = 24
 
 
 def show(dataset: DatasetFolder) -> None:
     """The version that is open with the way back, and what waits to become the next one; nothing where there is neither."""
-    refusal = st.session_state.pop(_PROBLEM, None)
-    if refusal:
-        st.error(plain(refusal, longest=600), icon=":material/error:")
     made = dataset.versions.made()
     if made:
         _versions(dataset, made)
@@ -40,10 +38,10 @@ def show(dataset: DatasetFolder) -> None:
                 "Forget these",
                 key=f"forget-{dataset.id}",
                 type="tertiary",
-                on_click=_attempt,
-                args=(dataset.versions.take_back,),
+                on_click=attempt,
+                args=(HEAD, dataset.versions.take_back),
             )
-        too_few = _stopping(str(dataset.path), dataset.number, waiting.model_dump_json(), dataset.manifest())
+        too_few = _stopping(dataset, waiting)
         if too_few:
             st.warning(
                 f"With these changes no training could start. {plain(too_few, longest=600)}",
@@ -51,14 +49,18 @@ def show(dataset: DatasetFolder) -> None:
             )
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _stopping(folder: str, number: int, waiting: str, _manifest: Manifest) -> str | None:
-    """Why no run could start on what `waiting` makes of a version on which one can; cached by the folder and both."""
-    del folder, number
-    if problem(_manifest):
+@st.cache_data(
+    max_entries=16,
+    show_spinner=False,
+    hash_funcs={DatasetFolder: version_key, Remedies: lambda waiting: waiting.model_dump_json()},
+)
+def _stopping(dataset: DatasetFolder, waiting: Remedies) -> str | None:
+    """Why no run could start on what `waiting` makes of a version on which one can."""
+    manifest = dataset.manifest()
+    if problem(manifest):
         return None
     try:
-        return problem(applied(_manifest, Remedies.model_validate_json(waiting)))
+        return problem(applied(manifest, waiting))
     except GraftError:
         # Apply says what is wrong with it.
         return None
@@ -77,7 +79,9 @@ def opened(dataset: DatasetFolder) -> tuple[Manifest | None, str | None]:
 def way_back(dataset: DatasetFolder, damage: str) -> None:
     """Says why the open version cannot be opened, and leads to what was read."""
     st.error(plain(damage, longest=2000), icon=":material/error:")
-    st.button("Open version 1, as it was read", key=f"read-{dataset.id}", on_click=_attempt, args=(_as_read, dataset))
+    st.button(
+        "Open version 1, as it was read", key=f"read-{dataset.id}", on_click=attempt, args=(HEAD, _as_read, dataset)
+    )
 
 
 def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary: bool = False) -> None:
@@ -88,14 +92,14 @@ def apply_button(dataset: DatasetFolder, waiting: Remedies, *, key: str, primary
         type="primary" if primary else "secondary",
         icon=":material/done_all:",
         help="Makes a new version of this data set with these changes (remedies). The one from before stays, and so do classifiers that learned from it",
-        on_click=_attempt,
-        args=(_apply, dataset, waiting),
+        on_click=attempt,
+        args=(HEAD, _apply, dataset, waiting),
     )
 
 
 def gather_button(dataset: DatasetFolder, remedies: Remedies, label: str, *, key: str, icon: str) -> None:
     """Decides for several pictures at once."""
-    st.button(label, key=key, icon=icon, on_click=_attempt, args=(dataset.versions.gather, remedies))
+    st.button(label, key=key, icon=icon, on_click=attempt, args=(HEAD, dataset.versions.gather, remedies))
 
 
 def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captions: Sequence[str], *, key: str) -> None:
@@ -123,8 +127,8 @@ def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captio
                     key=field,
                     placeholder="Decide",
                     label_visibility="collapsed",
-                    on_change=_attempt,
-                    args=(_decide, dataset, image.file, field),
+                    on_change=attempt,
+                    args=(HEAD, _decide, dataset, image.file, field),
                 )
 
 
@@ -153,8 +157,8 @@ def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:
             key=field,
             label_visibility="collapsed",
             width=420,
-            on_change=_attempt,
-            args=(_choose, dataset, field),
+            on_change=attempt,
+            args=(HEAD, _choose, dataset, field),
         )
         if current > 1:
             st.button(
@@ -162,8 +166,8 @@ def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:
                 key=f"undo-{dataset.id}",
                 icon=":material/undo:",
                 help=f"Back to version {made[current].parent}. Nothing is deleted, so you can come back",
-                on_click=_attempt,
-                args=(dataset.versions.choose, made[current].parent),
+                on_click=attempt,
+                args=(HEAD, dataset.versions.choose, made[current].parent),
             )
 
 
@@ -206,11 +210,3 @@ def _as_read(dataset: DatasetFolder) -> None:
         dataset.versions.gathered()
     except DocumentError:
         dataset.versions.take_back()
-
-
-def _attempt(action: Callable[..., None], *args: object) -> None:
-    """Do `action`; a refusal is shown when the page is drawn."""
-    try:
-        action(*args)
-    except GraftError as error:
-        st.session_state[_PROBLEM] = error.message

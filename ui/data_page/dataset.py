@@ -16,29 +16,26 @@ from tl_core.models.registry import network
 from tl_core.runs.store.folders import DatasetFolder
 from ui import charts, grids, listing, live
 from ui.data_page import changes
+from ui.places import version_key
 from ui.words import plain, plural
 
 _LISTED = 8
 """Most classes whose added pictures are counted in the sentence."""
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def looked_at(
-    folder: str, version: int, moment: float, _manifest: Manifest
-) -> tuple[dict[str, dict[str, int]], list[Finding]]:
-    """Images per class and split of the default seed, and the findings; cached by the data set's folder and version, and its time."""
-    del folder, version, moment
-    return split_counts(_manifest, assign(_manifest, DEFAULT_SEED)), findings(_manifest)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs={DatasetFolder: version_key})
+def _looked_at(dataset: DatasetFolder) -> tuple[dict[str, dict[str, int]], list[Finding]]:
+    """Images per class and split of the default seed, and the findings."""
+    manifest = dataset.manifest()
+    return split_counts(manifest, assign(manifest, DEFAULT_SEED)), findings(manifest)
 
 
 def reading(dataset: DatasetFolder) -> None:
     """The live view of an ingest: progress, remaining time, thumbnails as they are ready. Redraws the page when it has ended."""
-    st.fragment(_reading, run_every=1)(dataset)
+    live.each_second([dataset], lambda: _reading(dataset))
 
 
 def _reading(dataset: DatasetFolder) -> None:
-    if not dataset.exists or dataset.status().final:
-        st.rerun()
     followed = live.follow(dataset)
     with st.container(border=True):
         st.progress(followed.fraction, text=followed.sentence)
@@ -64,10 +61,6 @@ def ended(dataset: DatasetFolder, status: Status) -> None:
     live.log(dataset)
 
 
-def _looked_at(dataset: DatasetFolder, manifest: Manifest) -> tuple[dict[str, dict[str, int]], list[Finding]]:
-    return looked_at(str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime, manifest)
-
-
 def found(dataset: DatasetFolder, manifest: Manifest, *, passed_over: Collection[str] = ()) -> None:
     """How much there is, what waits to be applied, and the findings but for those of the kinds `passed_over`."""
     pictures, classes = plural(len(manifest.images), "picture"), plural(len(manifest.classes), "class", "classes")
@@ -75,14 +68,14 @@ def found(dataset: DatasetFolder, manifest: Manifest, *, passed_over: Collection
     if manifest.added:
         _added(dataset, manifest)
     changes.show(dataset)
-    for index, finding in enumerate(_looked_at(dataset, manifest)[1]):
+    for index, finding in enumerate(_looked_at(dataset)[1]):
         if finding.kind not in passed_over:
             _tell(dataset, manifest, finding, key=f"finding-{finding.kind}-{index}-{dataset.id}-{dataset.number}")
 
 
 def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
     """The pictures by class and by part, their sizes, and all of them a page at a time."""
-    table, _ = _looked_at(dataset, manifest)
+    table, _ = _looked_at(dataset)
     rows: dict[int, list[Path]] = defaultdict(list)
     for image in manifest.images:
         if len(rows[image.label]) < 12:

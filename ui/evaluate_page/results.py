@@ -1,4 +1,4 @@
-"""Shows on the Evaluate page how good a run is: matrix, the pictures behind a cell, classes, worst mistakes."""
+"""Shows on the Evaluate page how good a run is: matrix, the pictures behind a cell, classes, worst mistakes, and how far training moved it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.subject import task_about
 from tl_core.statements import Source, most_confused, statement, statements
 from tl_core.story.figures import drawn_classes
+from tl_core.training.strategies.strategies import strategies
 from tl_core.wording import of_100, percent, plural
 from ui import asking, charts, grids, listing
 from ui.places import Here, pictures_of
-from ui.words import plain
+from ui.words import label, plain
 
 Answered = TypeVar("Answered", bound=Answer)
 _PAGE = 12
@@ -248,3 +249,49 @@ def worst(result: Result, explain: Explain) -> None:
         for answer in mistakes
     ]
     pictures(result, mistakes, captions, key=f"worst-{result.run.id}", tile=150, explain=explain)
+
+
+def moved(result: Result) -> None:
+    """A bar for each stage with its interpretation, or a sentence where no weights could move."""
+    strategy = strategies().get(result.run.spec().strategy)
+    stages = result.report.moved
+    if strategy is None or (strategy.takes_steps and strategy.pretrained and not stages):
+        return
+    st.subheader("What moved", anchor=False, help="Distance of the parameters of each stage from where training began")
+    if not strategy.takes_steps:
+        st.markdown(
+            "Nothing in the pretrained network: it stayed frozen, and only the new last layer (head) was fitted."
+        )
+        return
+    if not strategy.pretrained:
+        st.markdown(
+            "Everything: training started from random weights, so there are no pretrained ones to compare with."
+        )
+        return
+    most = max(stages, key=lambda stage: stage.distance)
+    if most.distance == 0:
+        st.markdown(
+            "Nothing: no epoch was better on the validation pictures, which choose among the epochs, than the fitted last layer that training began with, so that one was kept."
+        )
+        return
+    still = [stage for stage in stages if not stage.learned]
+    st.markdown(
+        f"**{plain(most.name)}** moved most: its weights changed by {charts.share(most.distance)} of their own length. "
+        + (f"The {len(still)} frozen stages stayed where they were. " if 1 < len(still) < len(stages) else "")
+        + _meaning(stages[0].distance, stages[-1].distance)
+    )
+    figure = charts.stage_bars(
+        [stage.name for stage in stages],
+        [stage.distance for stage in stages],
+        [stage.learned for stage in stages],
+        title=f"{label(most.name)} moved most",
+    )
+    charts.show(figure, key=f"moved-{result.run.id}", alt=f"How far each stage moved; {most.name} moved most")
+
+
+def _meaning(first: float, last: float) -> str:
+    if last > 1.5 * first:
+        return "Late stages moved more than early ones, as usual: edges and textures serve any picture, the things in it are new."
+    if first > 1.5 * last:
+        return "Early stages moved more than late ones: these pictures look different (colour, texture, noise), not only what is on them."
+    return "Early and late stages moved about alike."

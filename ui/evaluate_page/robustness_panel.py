@@ -20,7 +20,7 @@ from ui import charts, grids
 from ui.evaluate_page import results
 from ui.evaluate_page.results import Result
 from ui.places import DATA, Here
-from ui.train_page import again
+from ui.train_page import form
 from ui.words import in_a_row, percent, plain, plural
 
 COSTLY = "#E08A35"
@@ -90,7 +90,7 @@ def _augmentation(here: Here, result: Result, titles: Sequence[str]) -> None:
         st.markdown(against)
         chosen, label = strategy.name, "Train again with strong augmentation"
     if st.button(label, key=f"train-again-{result.run.id}", icon=":material/model_training:"):
-        again.go(here, spec, strategy=chosen, augmentation=_STRONGEST)
+        form.choose_as(here, spec, strategy=chosen, augmentation=_STRONGEST)
 
 
 def _plots(result: Result, robustness: Robustness) -> None:

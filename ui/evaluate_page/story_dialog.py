@@ -53,17 +53,16 @@ def show(result: Result) -> None:
     """The dialog, where it is open for the run of `result`."""
     telling: _Telling | None = st.session_state.get(_KEY)
     if telling is not None and telling.run == result.run.id:
-        st.dialog("Tell the story", width="large", icon=":material/auto_stories:", on_dismiss=_close)(_body)(
-            result, telling
-        )
+        st.dialog(
+            "Tell the story",
+            width="large",
+            icon=":material/auto_stories:",
+            on_dismiss=lambda: st.session_state.pop(_KEY, None),
+        )(_body)(result, telling)
 
 
 def _open(run: RunFolder) -> None:
     st.session_state[_KEY] = _Telling(run.id)
-
-
-def _close() -> None:
-    st.session_state.pop(_KEY, None)
 
 
 def _body(result: Result, telling: _Telling) -> None:
@@ -83,12 +82,10 @@ def _body(result: Result, telling: _Telling) -> None:
         wrong, right = source.report.mistakes(), _right(source.report)
         _tick(result, telling, "Mistakes that it shows, those that it was surest of first", wrong, key="wrong")
         _tick(result, telling, "Right answers that it shows", right, key="right")
-        st.checkbox(
+        telling.names = st.checkbox(
             "Write the names of files into it",
             value=telling.names,
             key=f"story-names-{telling.run}",
-            on_change=_name,
-            args=(telling,),
             help="Under their pictures; and of the folder or group, where it fails on one. Without this, no file, folder or group is named.",
         )
     with place:
@@ -145,10 +142,6 @@ def _tick(result: Result, telling: _Telling, title: str, answers: Sequence[Image
 
 def _toggle(telling: _Telling, row: int) -> None:
     telling.ticked ^= {row}
-
-
-def _name(telling: _Telling) -> None:
-    telling.names = not telling.names
 
 
 def _download(result: Result, telling: _Telling, source: Source) -> None:

@@ -8,8 +8,9 @@ from tl_core.evaluation.calibration import BIN_IMAGES, reliability, withheld
 from tl_core.runs.finished import keep_threshold, kept_threshold
 from tl_core.runs.store.folders import RunFolder
 from ui import charts
+from ui.actions import attempt
 from ui.evaluate_page.results import Result
-from ui.words import NARROW, interval, percent, plain, plural
+from ui.words import NARROW, interval, percent, plural
 
 _AT_FIRST = 90
 """Percent at which the slider stands until somebody moves it: from there on the Predict page calls an answer sure."""
@@ -91,8 +92,8 @@ def _keeping(run: RunFolder, percent_sure: int) -> None:
             icon=":material/save:",
             help="The Predict page, predict and the bundle itself then call every answer below it not sure.",
             disabled=same or percent_sure == 0,
-            on_click=_keep,
-            args=(run, percent_sure / 100),
+            on_click=attempt,
+            args=(None, keep_threshold, run, percent_sure / 100),
         )
         if kept is not None:
             st.button(
@@ -100,18 +101,11 @@ def _keeping(run: RunFolder, percent_sure: int) -> None:
                 key=f"clear-threshold-{run.id}",
                 icon=":material/close:",
                 type="tertiary",
-                on_click=_keep,
-                args=(run, None),
+                on_click=attempt,
+                args=(None, keep_threshold, run, None),
             )
     if kept is not None:
         st.caption(f":material/check: The bundle has {percent(kept)}: answers below that are “not sure”.")
-
-
-def _keep(run: RunFolder, threshold: float | None) -> None:
-    try:
-        keep_threshold(run, threshold)
-    except GraftError as error:
-        st.toast(plain(error.message, longest=400), icon=":material/error:")
 
 
 def _answers(result: Result) -> tuple[np.ndarray, np.ndarray]:

@@ -15,9 +15,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from tl_core.data.pixels import read_bytes
 from tl_core.documents.manifest import ImageEntry, SplitRecord
-from tl_core.errors import BundleError, GraftError, LimitReached, UnreadableImage
+from tl_core.errors import BundleError, UnreadableImage
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from ui import classifier, drawing, grids
+from ui import actions, classifier, drawing, grids
 from ui.places import touring
 from ui.taking import take_pictures
 from ui.words import percent, plain, plural, short, sureness
@@ -109,17 +109,13 @@ def bring(run: RunFolder) -> None:
 
 
 def _take(run: RunFolder, files: list[UploadedFile]) -> None:
+    asked = files[:MOST]
+    ask(run, [(file.name, file.getvalue(), None) for file in asked])
+    _tell(answers(run).named[: len(asked)])
     if len(files) > MOST:
-        st.session_state["predict-problem"] = (
+        actions.refuse(
             f"{len(files)} pictures were dropped; the first {MOST} were named. For many, use the command line."
         )
-    try:
-        ask(run, [(file.name, file.getvalue(), None) for file in files[:MOST]])
-        _tell(answers(run).named[: len(files[:MOST])])
-    except GraftError as error:
-        st.session_state["predict-problem"] = error.message
-        if isinstance(error, LimitReached):
-            raise
 
 
 def offer_held_out(run: RunFolder, dataset: DatasetFolder) -> list[ImageEntry]:

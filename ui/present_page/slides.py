@@ -1,22 +1,31 @@
-"""The slides of a run, as data: what each says, and which pictures are on it.
+"""The slides of a run, as data: what each says, and which pictures are on it; and the deck that shows them.
 
-Which answers are shown follows a rule that stands on the slide. Names that users typed are in it as they are, but short: the deck puts them
-into the page as text.
+Which answers are shown follows a rule that stands on the slide. The deck is one component that keeps its slide by itself, so that a talk goes on
+without the server; so pictures are in it as data URIs. Its script, markup and styles lie beside this file. Nothing that a user typed is part of
+them: slides are given to it as data, with names as they are, but short, and it puts them into the page as text.
 """
 
+import io
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate, zip_longest
+from pathlib import Path
 from typing import Literal
 
+import streamlit as st
+from PIL import Image
+
+from tl_core.disk import modified
 from tl_core.documents.report import ImageAnswer, Report
 from tl_core.markdown import named
 from tl_core.statements import most_confused, statement, statements
 from tl_core.wording import enumerated, percent, plural
 from ui.evaluate_page.results import Result
-from ui.present_page.slide_pictures import Encoded, encode
 
+_HTML, _CSS, _JS = (Path(__file__).with_name(f"deck.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+_DECK = st.components.v2.component("graft_deck", html=_HTML, css=_CSS, js=_JS)
 A_SLIDE = 8
 """The most pictures on one slide: in two rows, they are still seen from the other end of a room."""
 _WRONG_SLIDES = 2
@@ -30,6 +39,22 @@ _TOLD = 80
 """The most characters of class names on the first slide."""
 _NAME = 24
 """The most characters of a class name."""
+_SIDES = (384, 288, 208, 144)
+"""Longest sides, pixels: the first with which all pictures of a deck fit is taken."""
+_QUALITY = 80
+MOST_BYTES = 750_000
+"""Of all pictures of a deck together: as base64 text, which is a third longer, a megabyte."""
+_TINY = 64
+"""Pixels; a picture whose longest side is shorter is enlarged with sharp edges, so that a digit of 8 by 8 stays one."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture inside the page."""
+
+    source: str
+    """Data URI."""
+    tiny: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +99,13 @@ class Slide:
     """Of the matrix, as `SplitMetrics.confusion`."""
     pairs: tuple[Pair, ...] = ()
     limits: tuple[dict[str, str], ...] = ()
+
+
+def show(result: Result) -> None:
+    """A button that starts the slides of a run, and their titles, each of which starts at its slide."""
+    run = result.run
+    data = {"name": named(run.name, longest=80), "slides": [asdict(slide) for slide in slides(result)]}
+    _DECK(data=data, key=f"deck-{run.id}")
 
 
 def slides(result: Result) -> list[Slide]:
@@ -224,3 +256,39 @@ def _confusion(result: Result, kind: Literal["matrix", "pairs"]) -> Slide:
         f"has all {len(report.classes):,} classes."
     )
     return Slide(kind=kind, title=title, pairs=pairs, note=note if pairs else "")
+
+
+def encode(result: Result, answers: Sequence[ImageAnswer]) -> dict[int, Encoded]:
+    """The pictures of `answers` by their rows, so small that `MOST_BYTES` hold them.
+
+    Without those whose file is gone or cannot be read; empty where the data set is gone.
+    """
+    dataset, manifest = result.dataset, result.manifest
+    if dataset is None or manifest is None:
+        return {}
+    paths = {answer.row: dataset.image(manifest.images[answer.row]) for answer in answers}
+    for side in _SIDES:
+        encoded = {row: _encoded(str(path), modified(path), side) for row, path in paths.items()}
+        if sum(len(picture.source) for picture in encoded.values() if picture) <= MOST_BYTES * 4 / 3:
+            break
+    return {row: picture for row, picture in encoded.items() if picture}
+
+
+@st.cache_data(max_entries=400, show_spinner=False)
+def _encoded(name: str, moment: float, side: int) -> Encoded | None:
+    """A small copy; None where the file is gone or cannot be read."""
+    if not moment:
+        return None
+    buffer = io.BytesIO()
+    try:
+        with Image.open(name) as image:
+            image.draft("RGB", (side, side))
+            small = image.convert("RGB")
+    except (OSError, ValueError, EOFError, SyntaxError):
+        # Damaged on the disk; which of these Pillow raises depends on where.
+        return None
+    small.thumbnail((side, side))
+    tiny = max(small.size) < _TINY
+    kind = "png" if tiny else "jpeg"
+    small.save(buffer, kind, quality=_QUALITY)
+    return Encoded(f"data:image/{kind};base64,{b64encode(buffer.getvalue()).decode()}", tiny)

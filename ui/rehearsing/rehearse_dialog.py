@@ -96,17 +96,13 @@ def show(workspace: Workspace) -> None:
     """The dialog, where it is open. It comes last on the page, since a rehearsal holds up what follows."""
     rehearsing: _Rehearsing | None = st.session_state.get(_KEY)
     if rehearsing is not None:
-        st.dialog("Rehearse", width="medium", icon=":material/checklist:", on_dismiss=_close)(_body)(
-            workspace, rehearsing
-        )
+        st.dialog(
+            "Rehearse", width="medium", icon=":material/checklist:", on_dismiss=lambda: st.session_state.pop(_KEY, None)
+        )(_body)(workspace, rehearsing)
 
 
 def _open() -> None:
     st.session_state[_KEY] = _Rehearsing()
-
-
-def _close() -> None:
-    st.session_state.pop(_KEY, None)
 
 
 def _body(workspace: Workspace, rehearsing: _Rehearsing) -> None:

@@ -10,8 +10,7 @@ from tl_core import settings
 from ui.server import openid, password
 from ui.server.bundle_zips import BundleZips
 from ui.server.hosts import Hosts
-from ui.server.messages import Messages
-from ui.server.open_pages import OpenPages
+from ui.server.messages import Messages, OpenPages
 from ui.server.responses import FirstPage, ResponseHeaders
 from ui.server.upload_ceiling import UploadCeiling
 

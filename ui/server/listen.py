@@ -7,7 +7,6 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -69,7 +68,7 @@ def main(host: str, port: int) -> None:
         # The answer is known from now on, so that no page waits while a card is tried.
         detect_device()
     # uvicorn ends in good order and then raises the signal once more; that is no failure.
-    signal.signal(signal.SIGTERM, _ended)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         app = application()
     except GraftError as error:
@@ -88,7 +87,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(f"Graft is ready; Ctrl-C ends it. Open:\n\n    {address()}\n", file=sys.stderr, flush=True)
-            threading.Thread(target=_import_home, daemon=True).start()
+            # What the first page takes half a second to import, while the browser is still being opened. By its name: this room stands below the pages.
+            threading.Thread(target=import_module, args=("ui.home",), daemon=True).start()
 
 
 def address() -> str:
@@ -99,17 +99,6 @@ def address() -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" + (f"/{base}" if base else "")
-
-
-def _import_home() -> None:
-    """Import what the first page takes half a second to import, while the browser is still being opened."""
-    # By its name: this room stands below the pages.
-    import_module("ui.home")
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    sys.exit(0)
 
 
 if __name__ == "__main__":

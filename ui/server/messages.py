@@ -1,4 +1,7 @@
-"""What a browser may say over its WebSocket, and how often: the kinds of message that Graft's pages need, with no more parts than a large upload has.
+"""How many pages are open at once, and what each may say over its WebSocket, and how often.
+
+An open page is a WebSocket, a session of Streamlit and a few descriptors; a place and the server have so many. Let through are the kinds of message
+that Graft's pages need, with no more parts than a large upload has.
 
 Streamlit reads messages in the loop that answers everybody, and does what any of them asks: empty the caches of all visitors, tell the
 names of the repository and its files, make a million addresses. So each message is looked at first. Each one also runs a page anew, so
@@ -8,10 +11,12 @@ a session, and all sessions from one address together, that send far more than a
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -20,8 +25,9 @@ from streamlit.proto.Common_pb2 import FileURLsRequest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tl_core.data.archive import MAX_FILES
+from ui.server import login
 from ui.server.message_parts import Unfit, check, fields, lists_of, only_field
-from ui.server.responses import origin_of
+from ui.server.responses import Guard, asks_for_page, origin_of, sentence
 from ui.server.upload_ceiling import chosen_anew
 from ui.visitor import Places
 
@@ -136,7 +142,7 @@ class Messages:
         except Unfit:
             answer.file_urls_response.response_id = _request_id(data, first, end)
             answer.file_urls_response.error_msg = f"One upload takes {self.most_files:,} files. Choose fewer pictures."
-            return _encoded(answer)
+            return bytes(answer.SerializeToString())
         async with self._naming:
             return await asyncio.to_thread(_placed, _decoded(data).file_urls_request, answer)
 
@@ -152,18 +158,13 @@ def _placed(asked: FileURLsRequest, answer: ForwardMsg) -> bytes:
             )
     else:
         answer.file_urls_response.error_msg = "The page was opened anew meanwhile. Choose the files again."
-    return _encoded(answer)
+    return bytes(answer.SerializeToString())
 
 
 def _request_id(data: bytes, first: int, end: int) -> str:
     """The id in a chooser's question, which browsers write first; empty where it is not there."""
     number, first, end = next(fields(data, first, end))
     return data[first:end].decode(errors="replace") if number == FileURLsRequest.REQUEST_ID_FIELD_NUMBER else ""
-
-
-def _encoded(answer: ForwardMsg) -> bytes:
-    encoded: bytes = answer.SerializeToString()
-    return encoded
 
 
 def _decoded(data: bytes) -> BackMsg:
@@ -173,3 +174,44 @@ def _decoded(data: bytes) -> BackMsg:
     except DecodeError as error:
         raise Unfit(1002, "it cannot be decoded") from error
     return message
+
+
+@dataclass(frozen=True)
+class OpenPages(Guard):
+    """Refuses a page, and its WebSocket, for which there is no place."""
+
+    most: int
+    here: int
+    """Pages that visitors from one place may have open; 0 sets no limit."""
+    _open: Counter[str | None] = field(default_factory=Counter)
+    """Open WebSockets by where they come from."""
+
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        del receive
+        problem = self._problem(origin_of(scope))
+        if problem and scope["type"] == "websocket":
+            return sentence(503, problem, **{"Retry-After": "60"})
+        if problem and asks_for_page(scope) and scope["method"] == "GET":
+            return login.link(503, problem, "", "Try again")
+        return None
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        origin = origin_of(scope)
+        self._open[origin] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._open[origin] -= 1
+            if not self._open[origin]:
+                del self._open[origin]
+
+    def _problem(self, origin: str | None) -> str | None:
+        """Why no page more can be opened from `origin`; None where one can."""
+        if self._open.total() >= self.most:
+            return "As many pages are open on this server as it can serve. Wait a minute, then try again."
+        if origin and self.here and self._open[origin] >= self.here:
+            return f"{self.here} pages of this server are open from your network. Close one, then try again."
+        return None

@@ -10,11 +10,11 @@ import streamlit as st
 
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.tasks import DescribeSpec
-from tl_core.errors import GraftError
 from tl_core.models.registry import Network, WeightsRow, check_name
 from tl_core.models.weights import obtain
 from tl_core.runs.tasks.ask import folder_of
 from ui import asking
+from ui.actions import attempt, say_refusal
 from ui.places import Here
 from ui.words import count, percent, plain
 
@@ -132,10 +132,9 @@ def _everything(here: Here, table: Mapping[str, Network]) -> None:
             placeholder="convnextv2_nano.fcmae_ft_in1k",
             width=420,
         )
-        st.button("Look it up", key="describe", icon=":material/search:", on_click=_look_up, args=(here,))
-    problem = st.session_state.pop("typed-problem", None)
-    if problem:
-        st.error(plain(problem, longest=600), icon=":material/error:")
+        args = (_TYPED, _look_up, here)
+        st.button("Look it up", key="describe", icon=":material/search:", on_click=attempt, args=args)
+    say_refusal(_TYPED)
     name = st.session_state.get(_LOOKED_UP)
     if name and name not in table:
         asking.watched(folder_of(here.workspace, DescribeSpec(network=name)))
@@ -165,11 +164,7 @@ def _look_up(here: Here) -> None:
     if name in here.workspace.backbones():
         take(name)
         return
-    try:
-        check_name(name)
-    except GraftError as error:
-        st.session_state["typed-problem"] = error.message
-        return
+    check_name(name)
     st.session_state[_LOOKED_UP] = name
     asking.put(here.workspace, DescribeSpec(network=name))
 

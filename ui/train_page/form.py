@@ -1,15 +1,21 @@
-"""The form on the Train page: the data set, and how much of the network to re-train, with its picture and the folded settings."""
+"""The form on the Train page: the data set, and how much of the network to re-train, with its picture and the folded settings.
+
+It can be opened with the choices of an earlier run.
+"""
 
 import math
 from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from tl_core.data.split import DEFAULT_SEED, assign
 from tl_core.documents.manifest import Manifest
+from tl_core.documents.options import OPTIONS
+from tl_core.documents.spec import TrainSpec
 from tl_core.errors import GraftError
 from tl_core.models.graphs.export import backbone_key, parameter_shapes, structure_file
 from tl_core.models.registry import Network
@@ -21,29 +27,26 @@ from tl_core.training.strategies.advice import auto_says, default_strategy
 from tl_core.training.strategies.strategies import AUTO, learning_parameters, learning_paths, strategies, tuned
 from ui import drawing
 from ui.listing import scrolled
-from ui.places import IDEAS, Here, succeeded
-from ui.train_page import advanced, backbones, cards, find_rate_panel, in_python, preview_panel, rank_panel, startline
-from ui.train_page.advanced import Case
-from ui.train_page.proposal import Proposal
+from ui.places import IDEAS, TRAIN, Here, succeeded, version_key
+from ui.train_page import advanced, backbones, cards, in_python, rank_panel, startline
+from ui.train_page.cards import PREFIX
+from ui.train_page.proposal import Case, Proposal
 from ui.words import SPLIT_WORDS, count, distinct, plain, plural
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _parts(folder: str, version: int, moment: float, seed: int, _manifest: Manifest) -> Counter[str]:
-    """Pictures of each split; cached by the data set's folder and version, and its manifest's time."""
-    del folder, version, moment
-    return Counter(str(part) for part in assign(_manifest, seed))
-
-
-def parts(dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
+def parts(dataset: DatasetFolder) -> Counter[str]:
     """Pictures of each split, with the seed that is set."""
-    moment = dataset.manifest_file.stat().st_mtime
-    return _parts(str(dataset.path), dataset.number, moment, advanced.set_value("seed") or DEFAULT_SEED, manifest)
+    return _parts(dataset, advanced.set_value("seed") or DEFAULT_SEED)
+
+
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs={DatasetFolder: version_key})
+def _parts(dataset: DatasetFolder, seed: int) -> Counter[str]:
+    return Counter(str(part) for part in assign(dataset.manifest(), seed))
 
 
 def pictures(here: Here, dataset: DatasetFolder, manifest: Manifest) -> Counter[str]:
     """The first decision: the data set. Returns its pictures by split."""
-    split = parts(dataset, manifest)
+    split = parts(dataset)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header("Pictures", anchor=False, width="content")
         names = distinct({other.id: other.name for other in succeeded(here.workspace.datasets())})
@@ -80,15 +83,7 @@ def strategy(
     here.link(IDEAS, "How do these differ, and when to use which?")
     with st.expander("Advanced", icon=":material/tune:", key="advanced"):
         st.caption("Nothing here needs touching: what you leave alone is the strategy's own.")
-        places = advanced.show(case)
-        with places["Training"]:
-            backbones.weights_choice(network)
-        if "Rates" in places:
-            with places["Rates"]:
-                find_rate_panel.show(here, proposal)
-        if "Augmentation" in places:
-            with places["Augmentation"]:
-                preview_panel.show(here, dataset, manifest, proposal.setup.spec.recipe.augmentation)
+        advanced.show(here, proposal, manifest)
     return proposal
 
 
@@ -176,3 +171,23 @@ def _structure(proposal: Proposal) -> None:
         if box.open:
             st.caption("What PyTorch prints of the network, with the shape that each module gives for one picture.")
             scrolled(file.read_text(encoding="utf-8"), height=420)
+
+
+def choose_as(here: Here, spec: TrainSpec, *, strategy: str, **changes: Any) -> None:
+    """Open the Train page with the choices that `spec` has, but this `strategy` and these `changes` of options; does not return.
+
+    The seed is the same, so that the same pictures are held out. What the user had set for another strategy is left out.
+    """
+    for key in [key for key in st.session_state if str(key).startswith(PREFIX)]:
+        del st.session_state[key]
+    cards.choose(strategy)
+    backbones.take(spec.backbone)
+    st.session_state[f"weights-{spec.backbone}"] = spec.weights
+    network = here.workspace.backbones().get(spec.backbone)
+    size = network.weights_row(backbones.chosen_weights(network)).input_size if network else None
+    own = {"seed": DEFAULT_SEED, "image_size": size}
+    kept = {name: value for name, usual in own.items() if (value := getattr(spec, name)) != usual}
+    for name, value in {**kept, **(spec.changes if strategy == spec.strategy else {}), **changes}.items():
+        option = OPTIONS[name]
+        st.session_state[PREFIX + name] = f"{value:g}" if option.tiny else value
+    here.go(TRAIN, dataset=spec.dataset)

@@ -7,16 +7,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tl_core.documents.options import TrainingOptions
+from tl_core.documents.options import Condition, TrainingOptions
+from tl_core.models.registry import Network
 from tl_core.runs.process.devices import expected_device
-from tl_core.runs.start.training_spec import problems, setup_of
+from tl_core.runs.start.training_spec import problems, setup_of, unchanged
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.resolve import estimated, estimated_with, on_device
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
 from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import Strategy
 from ui import drawing
-from ui.train_page.advanced import Case
+
+
+@dataclass(frozen=True)
+class Case:
+    """The run that the settings are for."""
+
+    network: Network
+    weights: str
+    strategy: Strategy
+    conditions: frozenset[Condition]
+    """The conditions that this run meets, whatever strategy `auto` may still find."""
+
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """The value of each option where the user leaves it alone."""
+        return unchanged(self.strategy, self.network, self.weights)
 
 
 @dataclass(frozen=True)

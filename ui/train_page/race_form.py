@@ -7,53 +7,34 @@ import streamlit as st
 from tl_core.documents.options import OPTIONS
 from tl_core.errors import GraftError
 from tl_core.runs.start import races
-from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.strategies.strategies import misfit, strategies
 from ui import actions
-from ui.places import TRAIN, Here
+from ui.places import Here
 from ui.train_page import backbones
 from ui.train_page.proposal import Proposal
 from ui.words import duration, plain, plural, strategy_title
 
 _LONGEST = 60
 """Minutes."""
-_WISHED = "race-wished"
 _OWN = ("backbone", "weights", "strategy")
 """Options that the form has places of its own for."""
 
 
-def start(here: Here, dataset: DatasetFolder) -> None:
-    """Start the race that was asked for in the form, and open it; to be called before anything that may draw the page anew."""
-    wished = st.session_state.pop(_WISHED, None)
-    if wished is None:
-        return
-    try:
-        started = actions.once(
-            here.workspace,
-            f"race {dataset.id} {wished}",
-            lambda: races.submit_race(here.workspace, dataset, **wished),
-        )
-    except GraftError as error:
-        st.error(plain(error.message, longest=2000), icon=":material/error:")
-    else:
-        here.go(TRAIN, race=started.id)
-
-
-def show(proposal: Proposal) -> None:
+def show(here: Here, proposal: Proposal) -> None:
     """One folded line; nothing is computed before it is opened."""
     with st.expander(
         "Race several, within a time", icon=":material/sports_score:", on_change="rerun", key="race-several"
     ) as box:
         if box.open:
-            _form(proposal)
+            _form(here, proposal)
 
 
-def _form(proposal: Proposal) -> None:
+def _form(here: Here, proposal: Proposal) -> None:
     st.caption(
         "Trains several ways on the same pictures, one after the other, the quickest first. One that cannot win any more is stopped, "
         "and when the time is up, the one at work ends with its best state. Each is a run of its own."
     )
-    own = proposal.setup.network
+    dataset, own = proposal.dataset, proposal.setup.network
     fits = [
         name
         for name, row in strategies().items()
@@ -88,8 +69,12 @@ def _form(proposal: Proposal) -> None:
             icon=":material/sports_score:",
             key="start-race",
             disabled=problem is not None,
-            on_click=_wish,
-            args=(wished,),
+            on_click=actions.begin,
+            args=(
+                here.workspace,
+                f"race {dataset.id} {wished}",
+                lambda: races.submit_race(here.workspace, dataset, **wished),
+            ),
         )
         if expected:
             st.markdown(f":material/timer: {expected}")
@@ -113,8 +98,3 @@ def _looked_at(
         return None, runs
     long = seconds > budget
     return None, f"{runs}, about {duration(seconds)} in sum" + (": the longest may not begin" if long else "")
-
-
-def _wish(wished: dict[str, Any]) -> None:
-    # Kept: other parts of the page may draw it anew before this form comes, and a press would be lost with that run of the script.
-    st.session_state[_WISHED] = wished

@@ -3,72 +3,44 @@
 import streamlit as st
 
 from tl_core.documents.report import ContestantState, Leaderboard, Standing
-from tl_core.errors import GraftError
 from tl_core.runs.comparing import first_against_others
 from tl_core.runs.standings import leaderboard, missing
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RaceFolder
 from ui import actions, live, runview
 from ui.places import COMPARE, EVALUATE, TRAIN, Here
-from ui.words import ago, duration, interval, percent, plain, plural, strategy_title
+from ui.words import duration, interval, percent, plain, plural, strategy_title
 
-_BADGES: dict[ContestantState, tuple[str, str, str]] = {
-    "stopped": (":material/block:", "orange", "stopped"),
-    "not_begun": (":material/timer_off:", "gray", "not begun"),
-    "deleted": (":material/delete:", "gray", "deleted"),
-}
-"""States that no run by itself has."""
 _STATES: dict[ContestantState, str] = {"waiting": "queued", "done": "succeeded"}
 """States of runs, where the leaderboard has another word."""
 
 
 def watch(here: Here, race: RaceFolder) -> None:
     """The live view; redraws the page when the race has ended."""
-    st.fragment(_watch, run_every=1)(here, race)
+    live.each_second([race], lambda: _at_work(here, race))
 
 
-def _watch(here: Here, race: RaceFolder) -> None:
-    # Another tab may have deleted it.
-    if not race.exists or race.status().final:
-        st.rerun()
-    status, followed, board = race.status(), live.follow(race), leaderboard(race)
-    with st.container(border=True, key="race-live"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**Race: {plain(race.name)}** :gray[{_facts(board)}]", width="stretch")
-            runview.badge(status.state)
+def _at_work(here: Here, race: RaceFolder) -> None:
+    followed, board = live.follow(race), leaderboard(race)
+    with runview.framed(here, race, _facts(board)):
         st.progress(followed.fraction, text=followed.sentence)
         _rows(here, board, live=True)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            live.cancel_button(race)
-            if status.started:
-                st.caption("It goes on when you close the page. Come back by the same link.")
-    live.log(race)
 
 
 def ended(here: Here, race: RaceFolder) -> None:
     """What became of a race, and what can be done now."""
-    status, board = race.status(), leaderboard(race)
-    with st.container(border=True, key="race-ended"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            when = f", {ago(status.ended)}" if status.ended else ""
-            st.markdown(f"**Race: {plain(race.name)}** :gray[{_facts(board)}{when}]", width="stretch")
-            runview.badge(status.state)
-            actions.menu(race, key="train")
-        if status.failure:
-            interrupted = status.state == "interrupted"
-            show = st.warning if interrupted else st.error
-            icon = ":material/power_off:" if interrupted else ":material/error:"
-            show(plain(status.failure.message, longest=1500), icon=icon)
+    board, left = leaderboard(race), missing(race)
+    with runview.framed(here, race, _facts(board)):
         _rows(here, board, live=False)
         _verdicts(here, race, board)
-        left = missing(race)
-        if left and st.button(
-            f"Go on with {plural(len(left), 'run')} that {'is' if len(left) == 1 else 'are'} missing",
-            key="race-go-on",
-            icon=":material/resume:",
-        ):
-            _go_on(here, race)
-        live.log(race)
+        if left:
+            st.button(
+                f"Go on with {plural(len(left), 'run')} that {'is' if len(left) == 1 else 'are'} missing",
+                key="race-go-on",
+                icon=":material/resume:",
+                on_click=actions.begin,
+                args=(here.workspace, f"go on {race.id}", lambda: jobs.go_on(race, workspace=here.workspace)),
+            )
 
 
 def _facts(board: Leaderboard) -> str:
@@ -97,7 +69,7 @@ def _row(here: Here, row: Standing, place: int | None, *, live: bool) -> None:
             if row.reason:
                 st.caption(plain(row.reason, longest=400))
         st.space("stretch")
-        _badge(row.state)
+        runview.badge(_STATES.get(row.state, row.state))
         if row.state != "deleted":
             done = row.state == "done"
             if st.button("Evaluate" if done else "Open", key=f"open-{row.run}-{live}", type="tertiary"):
@@ -124,14 +96,6 @@ def _figures(row: Standing) -> str:
     return "; ".join(parts)
 
 
-def _badge(state: ContestantState) -> None:
-    if state in _BADGES:
-        icon, colour, word = _BADGES[state]
-        st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
-    else:
-        runview.badge(_STATES.get(state, state))
-
-
 def _verdicts(here: Here, race: RaceFolder, board: Leaderboard) -> None:
     """What the test says of the first one against the others."""
     titles = {row.run: f"“{strategy_title(row.strategy)}” on {plain(row.backbone)}" for row in board.rows}
@@ -143,12 +107,3 @@ def _verdicts(here: Here, race: RaceFolder, board: Leaderboard) -> None:
         st.markdown(f"- Against {titles[one.run]}: {one.comparison.said}.")
     if st.button("Compare them", icon=COMPARE.icon, key="race-compare"):
         here.go(COMPARE, compare=[row.run for row in board.rows if row.state == "done"])
-
-
-def _go_on(here: Here, race: RaceFolder) -> None:
-    try:
-        actions.once(here.workspace, f"go on {race.id}", lambda: jobs.go_on(race, workspace=here.workspace))
-    except GraftError as error:
-        st.error(plain(error.message, longest=2000), icon=":material/error:")
-    else:
-        here.go(TRAIN, race=race.id)

@@ -5,23 +5,28 @@ import streamlit as st
 from tl_core.models.weights import obtain
 from tl_core.runs.process.devices import cards_differ, expected_card, expected_device, room_mb, unusable_gpu
 from tl_core.runs.process.executor import works_here
+from tl_core.runs.start import jobs
+from tl_core.runs.store.folders import RunFolder
 from tl_core.training.speed.estimate import Estimate, memory_warning
 from tl_core.training.strategies.advice import default_strategy
 from tl_core.training.strategies.strategies import AUTO, strategies
-from ui import drawing
+from ui import actions, drawing
 from ui.places import Here
 from ui.train_page.proposal import Proposal
 from ui.words import DEVICE_WORDS, plain
 
 
-def show(here: Here, proposal: Proposal, train_images: int) -> bool:
-    """Start; beside it time, device, memory and what learns; below it what a longer run may bring. True when pressed.
+def show(here: Here, proposal: Proposal, train_images: int) -> None:
+    """Start; beside it time, device, memory and what learns; below it what a longer run may bring.
 
     Where `auto` looks at the pictures before it chooses, the times of both choices are said.
     """
-    device = expected_device(proposal.options.device)
-    problems = proposal.problems()
-    found = proposal.estimate()
+    dataset, device = proposal.dataset, expected_device(proposal.options.device)
+    problems, estimate = proposal.problems(), proposal.estimate()
+
+    def start() -> RunFolder:
+        return jobs.submit_training(here.workspace, dataset, **proposal.asked)
+
     with st.container(horizontal=True, vertical_alignment="center", key="start-line"):
         pressed = st.button(
             "Start",
@@ -34,19 +39,21 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
         if proposal.chosen == AUTO and proposal.advice.strategy is None:
             st.markdown(f":material/timer: {auto_says(proposal)}")
         else:
-            st.markdown(_sentence(proposal, found, device))
+            st.markdown(_sentence(proposal, estimate, device))
     if problems:
         st.error(plain(" ".join(problems), longest=2000), icon=":material/error:")
-        return False
+        return
     if pressed:
-        return True
+        # Not by `on_click`, which knows the settings only as they were when the page was drawn last.
+        actions.begin(here.workspace, f"train {dataset.id} {proposal.options}", start)
+        actions.settle(here)
     card = expected_card() if device == "cuda" and works_here() and cards_differ() else None
     if card:
         st.caption(
             f":material/developer_board: The GPUs of this server differ, and a run takes the first that is free. Time and memory are those "
             f"on {plain(card.name)}."
         )
-    too_much = memory_warning(found, room_mb(device))
+    too_much = memory_warning(estimate, room_mb(device))
     if too_much:
         st.warning(plain(too_much, longest=600), icon=":material/memory:")
     unused = unusable_gpu() if works_here() else None
@@ -56,13 +63,12 @@ def show(here: Here, proposal: Proposal, train_images: int) -> bool:
     if proposal.chosen == longer.name:
         title, reason = strategies()[longer.longer].title, plain(longer.longer_reason, longest=300)
         st.caption(f"{reason} “{title}” would take {proposal.estimate(longer.longer)}.")
-    return False
 
 
-def _sentence(proposal: Proposal, found: Estimate, device: str) -> str:
+def _sentence(proposal: Proposal, estimate: Estimate, device: str) -> str:
     learns = drawing.totals(proposal.drawn()).replace(" learn", " will learn")
-    memory = found.memory.removeprefix("about ")
-    sentence = f":material/timer: {found} on {DEVICE_WORDS[device]}, {memory} of memory; {learns}."
+    memory = estimate.memory.removeprefix("about ")
+    sentence = f":material/timer: {estimate} on {DEVICE_WORDS[device]}, {memory} of memory; {learns}."
     if proposal.setup.strategy.pretrained and not obtain.available(proposal.setup.network, proposal.options.weights):
         sentence += f" Before that it {obtain.availability(proposal.setup.network, proposal.options.weights)}."
     return sentence

@@ -1,6 +1,7 @@
-"""On the Data page: pictures to decide about, one at a time beside those that look most like it, by mouse or by keyboard.
+"""On the Data page: labels that are probably wrong, worst first, and what more pictures would bring; and pictures of the map to decide about.
 
-A decision is kept in the data set's folder at once, among the remedies that wait to become a version.
+They come one at a time beside those that look most like them, by mouse or by keyboard. A decision is kept in the data set's folder at once,
+among the remedies that wait to become a version.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,14 +10,20 @@ from typing import Literal
 
 import streamlit as st
 
+from tl_core.data.checks import problem
+from tl_core.documents.report import Growth, Lookalikes
 from tl_core.documents.manifest import Manifest, Remedies
-from tl_core.documents.report import Lookalikes
-from tl_core.errors import GraftError
+from tl_core.documents.tasks import LabelReview, LabelReviewSpec
+from tl_core.evaluation.suspects import LEAST_LIKELY
 from tl_core.runs.store.folders import DatasetFolder
-from ui import grids
+from tl_core.runs.tasks.ask import already_answered
+from ui import asking, grids
+from ui.actions import attempt
 from ui.data_page import changes
-from ui.words import plain, plural
+from ui.places import Here
+from ui.words import interval, percent, plain, plural
 
+KEYS = "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
 Decision = Literal["keep", "move", "leave_out"]
 
 
@@ -31,6 +38,95 @@ class Candidate:
     lookalikes: Lookalikes
     said: str
     """Why it is looked at, in Markdown."""
+
+
+def _spec(here: Here, dataset: DatasetFolder) -> LabelReviewSpec:
+    return LabelReviewSpec(workspace=here.workspace.token, dataset=dataset.id, version=dataset.number)
+
+
+def answer(here: Here, dataset: DatasetFolder) -> LabelReview | None:
+    """What was found when the labels of this version were looked at; None where they were not."""
+    return already_answered(here.workspace, _spec(here, dataset), LabelReview)
+
+
+def to_decide(dataset: DatasetFolder, manifest: Manifest, review: LabelReview | None) -> bool:
+    """Whether there are pictures to decide about, which come before all others on the page."""
+    suspects = (
+        [manifest.images[suspect.row] for suspect in review.suspects]
+        if review
+        else [image for image in manifest.images if image.suspicion]
+    )
+    return any(not image.reviewed for image in suspects) or bool(taken(dataset))
+
+
+def show(here: Here, dataset: DatasetFolder, manifest: Manifest, review: LabelReview | None) -> None:
+    """The button, the progress, and the `review` of the labels; nothing where no run can start on the data set."""
+    if problem(manifest):
+        return
+    from_map = taken(dataset)
+    if from_map:
+        with st.expander(
+            f"{plural(len(from_map), 'picture')} from the map",
+            icon=":material/lasso_select:",
+            expanded=True,
+            key=f"taken-{dataset.id}",
+        ):
+            st.button("Done with these", icon=":material/done_all:", on_click=take, args=(dataset, ()))
+            st.caption(KEYS)
+            decide_one_by_one(dataset, manifest, from_map)
+        return
+    if review is None:
+        suspected = to_decide(dataset, manifest, None)
+        asking.panel(
+            here.workspace,
+            _spec(here, dataset),
+            "Review the labels beside similar pictures" if suspected else "Look for wrong labels",
+            key="review-labels",
+            icon=":material/label_off:",
+            help="Small classifiers judge pictures that they have not learned from, and say what more pictures would bring",
+        )
+        return
+    _suspects(dataset, manifest, review)
+    st.markdown(f":material/trending_up: {twice(review.growth, manifest.classes)}")
+
+
+def _suspects(dataset: DatasetFolder, manifest: Manifest, review: LabelReview) -> None:
+    candidates = [
+        Candidate(
+            row=suspect.row,
+            suggested=suspect.suggested,
+            lookalikes=near,
+            said=f"Labelled **{plain(manifest.classes[suspect.label])}**, which has a probability of {percent(suspect.label_probability)} by "
+            f"classifiers that had not seen the picture. They suggest **{plain(manifest.classes[suspect.suggested])}**, "
+            f"{percent(suspect.suggested_probability)}.",
+        )
+        for suspect, near in zip(review.suspects, review.lookalikes, strict=True)
+        if not manifest.images[suspect.row].reviewed
+    ]
+    if not candidates:
+        st.markdown(":material/label: No label looks wrong.")
+        return
+    title = f"{plural(len(candidates), 'label')} may be wrong: unlikely to classifiers that had not seen the picture (under {percent(LEAST_LIKELY)})"
+    with st.expander(
+        title, icon=":material/label_off:", key=f"suspect-labels-{dataset.id}", on_change="rerun", expanded=True
+    ) as box:
+        if box.open:
+            st.caption(
+                f"The least likely label comes first. Some of these pictures are only hard: look before you decide. {KEYS}"
+            )
+            decide_one_by_one(dataset, manifest, candidates)
+
+
+def twice(growth: Growth, classes: tuple[str, ...]) -> str:
+    """What twice as many pictures would bring, in a sentence."""
+    now = percent(growth.accuracies[-1])
+    better = f"{percent(growth.twice)} ({interval(*growth.interval)})"
+    photograph = (
+        "" if growth.photograph is None else f" The class to photograph is **{plain(classes[growth.photograph])}**."
+    )
+    return (
+        f"A fitted last layer is right in {now} now; with twice as many pictures of every class: {better}.{photograph}"
+    )
 
 
 def take(dataset: DatasetFolder, candidates: Sequence[Candidate]) -> None:
@@ -48,7 +144,7 @@ def _taken_key(dataset: DatasetFolder) -> str:
     return f"taken-{dataset.id}-{dataset.number}"
 
 
-def show(dataset: DatasetFolder, manifest: Manifest, candidates: Sequence[Candidate]) -> None:
+def decide_one_by_one(dataset: DatasetFolder, manifest: Manifest, candidates: Sequence[Candidate]) -> None:
     """The current one of `candidates`, the decisions, how many were made, and all candidates to choose from. One review fits on a page."""
     waiting = dataset.versions.gathered()
     files = [manifest.images[candidate.row].file for candidate in candidates]
@@ -140,8 +236,8 @@ def _decisions(
                 shortcut=shortcut,
                 type="primary" if made[at] == what else "secondary",
                 help="Once more takes the decision back" if made[at] == what else None,
-                on_click=_decide,
-                args=(dataset, image.file, what, manifest.classes[target], key, following),
+                on_click=attempt,
+                args=(None, _decide, dataset, image.file, what, manifest.classes[target], key, following),
             )
         for label, shortcut, icon, step in (
             ("Previous", "Left", ":material/arrow_back:", -1),
@@ -170,15 +266,12 @@ def _decisions(
 
 def _decide(dataset: DatasetFolder, file: str, what: Decision, to: str, key: str, following: int) -> None:
     """Keep the decision and go on; the same decision once more takes it back."""
-    try:
-        waiting = dataset.versions.gathered()
-        if decision(waiting, file) == what and (what != "move" or waiting.move[file] == to):
-            dataset.versions.take_back({file})
-            return
-        dataset.versions.gather(Remedies.model_validate({what: {file: to} if what == "move" else (file,)}))
-        _go(key, following)
-    except GraftError as error:
-        st.toast(plain(error.message, longest=400), icon=":material/error:")
+    waiting = dataset.versions.gathered()
+    if decision(waiting, file) == what and (what != "move" or waiting.move[file] == to):
+        dataset.versions.take_back({file})
+        return
+    dataset.versions.gather(Remedies.model_validate({what: {file: to} if what == "move" else (file,)}))
+    _go(key, following)
 
 
 def _beside(dataset: DatasetFolder, manifest: Manifest, candidate: Candidate) -> None:
