@@ -20,7 +20,7 @@ from ui.actions import HEAD, attempt
 from ui.places import version_key
 from ui.words import ago, plain, plural
 
-_KEEP, _LEAVE_OUT, _MOVE = "Keep", "Leave out", "Move to "
+KEEP, LEAVE_OUT, MOVE = "Keep", "Leave out", "Move to "
 _PAGE = 24
 
 
@@ -105,44 +105,49 @@ def gather_button(dataset: DatasetFolder, remedies: Remedies, label: str, *, key
 def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captions: Sequence[str], *, key: str) -> None:
     """Pictures with their captions (Markdown), a page at a time, and under each what is to be done with it."""
     waiting = dataset.versions.gathered()
-    decided = {
-        **dict.fromkeys(waiting.keep, _KEEP),
-        **dict.fromkeys(waiting.leave_out, _LEAVE_OUT),
-        **{file: f"{_MOVE}{name}" for file, name in waiting.move.items()},
-    }
     place, shown = grids.paged(list(zip(rows, captions, strict=True)), key=key, page_size=_PAGE)
     with place, st.grid("auto", min_column_width=140, gap="small", vertical_alignment="bottom") as tiles:
         for row, caption in shown:
             image = manifest.images[row]
             own = manifest.classes[image.label]
             field = f"{key}-{image.file}-{dataset.number}"
-            st.session_state[field] = decided.get(image.file)
+            st.session_state[field] = decided(waiting, image.file)
             with tiles.cell(), st.container(gap="xxsmall"):
                 spoken = caption.replace("\\", "").replace("**", "")
                 grids.picture(dataset.thumbnail(image), caption=caption or None, alt=spoken or f"a picture of {own}")
                 st.selectbox(
                     f"What to do with picture {row + 1}, {plain(own)}",
-                    [_KEEP, _LEAVE_OUT, *(f"{_MOVE}{name}" for name in manifest.classes if name != own)],
+                    [KEEP, LEAVE_OUT, *(f"{MOVE}{name}" for name in manifest.classes if name != own)],
                     index=None,
                     key=field,
                     placeholder="Decide",
                     label_visibility="collapsed",
                     on_change=attempt,
-                    args=(HEAD, _decide, dataset, image.file, field),
+                    args=(HEAD, _take_over, dataset, image.file, field),
                 )
 
 
-def _decide(dataset: DatasetFolder, file: str, field: str) -> None:
-    """Take over what was chosen in `field` for the picture `file`; nothing chosen: it is undecided again."""
-    chosen = st.session_state.get(field)
-    if chosen is None:
+def decided(waiting: Remedies, file: str) -> str | None:
+    """What waits to be done with the picture whose copy is `file`: KEEP, LEAVE_OUT, or MOVE with the name of a class."""
+    if file in waiting.move:
+        return f"{MOVE}{waiting.move[file]}"
+    return KEEP if file in waiting.keep else LEAVE_OUT if file in waiting.leave_out else None
+
+
+def decide(dataset: DatasetFolder, file: str, choice: str | None) -> None:
+    """Let that wait, as `decided` gives it; None: it is undecided again."""
+    if choice is None:
         dataset.versions.take_back({file})
-    elif chosen == _KEEP:
+    elif choice == KEEP:
         dataset.versions.gather(Remedies(keep=(file,)))
-    elif chosen == _LEAVE_OUT:
+    elif choice == LEAVE_OUT:
         dataset.versions.gather(Remedies(leave_out=(file,)))
     else:
-        dataset.versions.gather(Remedies(move={file: chosen.removeprefix(_MOVE)}))
+        dataset.versions.gather(Remedies(move={file: choice.removeprefix(MOVE)}))
+
+
+def _take_over(dataset: DatasetFolder, file: str, field: str) -> None:
+    decide(dataset, file, st.session_state.get(field))
 
 
 def _versions(dataset: DatasetFolder, made: dict[int, DatasetVersion]) -> None:

@@ -4,9 +4,8 @@ They come one at a time beside those that look most like them, by mouse or by ke
 among the remedies that wait to become a version.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import streamlit as st
 
@@ -24,7 +23,6 @@ from ui.places import Here
 from ui.words import interval, percent, plain, plural
 
 KEYS = "By keyboard: K keeps, M moves, X leaves out, the arrows go on and back."
-Decision = Literal["keep", "move", "leave_out"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def decide_one_by_one(dataset: DatasetFolder, manifest: Manifest, candidates: Se
     """The current one of `candidates`, the decisions, how many were made, and all candidates to choose from. One review fits on a page."""
     waiting = dataset.versions.gathered()
     files = [manifest.images[candidate.row].file for candidate in candidates]
-    made = [decision(waiting, file) for file in files]
+    made = [changes.decided(waiting, file) for file in files]
     done = sum(map(bool, made))
     key = f"review-{dataset.id}-{dataset.number}"
     at = _at(key, candidates, made)
@@ -176,22 +174,12 @@ def decide_one_by_one(dataset: DatasetFolder, manifest: Manifest, candidates: Se
                 )
 
 
-def decision(waiting: Remedies, file: str) -> Decision | None:
-    """What was decided about the picture whose copy is `file`."""
-    lists: dict[Decision, Collection[str]] = {
-        "keep": waiting.keep,
-        "move": waiting.move,
-        "leave_out": waiting.leave_out,
-    }
-    return next((what for what, files in lists.items() if file in files), None)
-
-
 def _said(waiting: Remedies, file: str) -> str:
-    words = {"keep": "kept", "move": f"to {plain(waiting.move.get(file, ''), longest=12)}", "leave_out": "left out"}
-    return words.get(decision(waiting, file) or "", "undecided")
+    words = {changes.KEEP: "kept", changes.LEAVE_OUT: "left out", None: "undecided"}
+    return words.get(changes.decided(waiting, file)) or f"to {plain(waiting.move[file], longest=12)}"
 
 
-def _at(key: str, candidates: Sequence[Candidate], made: Sequence[Decision | None]) -> int:
+def _at(key: str, candidates: Sequence[Candidate], made: Sequence[str | None]) -> int:
     """The place of the current candidate: the one that was gone to, else the first that is not decided."""
     rows = [candidate.row for candidate in candidates]
     chosen = st.session_state.get(key)
@@ -208,7 +196,7 @@ def _decisions(
     dataset: DatasetFolder,
     manifest: Manifest,
     candidates: Sequence[Candidate],
-    made: Sequence[Decision | None],
+    made: Sequence[str | None],
     at: int,
     key: str,
 ) -> None:
@@ -222,22 +210,27 @@ def _decisions(
     # Behind this one, the next that is not decided; then from the beginning.
     order = [*range(at + 1, len(candidates)), *range(at)]
     following = candidates[next((place for place in order if made[place] is None), at)].row
-    choices: list[tuple[Decision, str, str, str]] = [
-        ("keep", f"Keep as {plain(manifest.classes[image.label], longest=24)}", "K", ":material/check:"),
-        ("move", f"Move to {plain(manifest.classes[target], longest=24)}", "M", ":material/drive_file_move:"),
-        ("leave_out", "Leave out", "X", ":material/delete:"),
+    choices = [
+        (changes.KEEP, f"Keep as {plain(manifest.classes[image.label], longest=24)}", "K", ":material/check:"),
+        (
+            f"{changes.MOVE}{manifest.classes[target]}",
+            f"Move to {plain(manifest.classes[target], longest=24)}",
+            "M",
+            ":material/drive_file_move:",
+        ),
+        (changes.LEAVE_OUT, "Leave out", "X", ":material/delete:"),
     ]
     with st.container(horizontal=True, vertical_alignment="bottom", key="review-decisions"):
-        for what, label, shortcut, icon in choices:
+        for choice, label, shortcut, icon in choices:
             st.button(
                 label,
-                key=f"{key}-{what}",
+                key=f"{key}-{shortcut}",
                 icon=icon,
                 shortcut=shortcut,
-                type="primary" if made[at] == what else "secondary",
-                help="Once more takes the decision back" if made[at] == what else None,
+                type="primary" if made[at] == choice else "secondary",
+                help="Once more takes the decision back" if made[at] == choice else None,
                 on_click=attempt,
-                args=(None, _decide, dataset, image.file, what, manifest.classes[target], key, following),
+                args=(None, _decide, dataset, image.file, choice, key, following),
             )
         for label, shortcut, icon, step in (
             ("Previous", "Left", ":material/arrow_back:", -1),
@@ -264,13 +257,12 @@ def _decisions(
             )
 
 
-def _decide(dataset: DatasetFolder, file: str, what: Decision, to: str, key: str, following: int) -> None:
+def _decide(dataset: DatasetFolder, file: str, choice: str, key: str, following: int) -> None:
     """Keep the decision and go on; the same decision once more takes it back."""
-    waiting = dataset.versions.gathered()
-    if decision(waiting, file) == what and (what != "move" or waiting.move[file] == to):
-        dataset.versions.take_back({file})
+    if changes.decided(dataset.versions.gathered(), file) == choice:
+        changes.decide(dataset, file, None)
         return
-    dataset.versions.gather(Remedies.model_validate({what: {file: to} if what == "move" else (file,)}))
+    changes.decide(dataset, file, choice)
     _go(key, following)
 
 
