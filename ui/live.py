@@ -6,9 +6,17 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, Resumed, StageStarted
+from tl_core.documents.events import (
+    EpochEnded,
+    Event,
+    Notice,
+    Progress,
+    RegularisationTried,
+    Resumed,
+    StageStarted,
+    Status,
+)
 from tl_core.documents.spec import TrainSpec
-from tl_core.documents.status import Status
 from tl_core.runs.process.executor import cancel, chosen, forget_lost
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.job_folder import JobFolder

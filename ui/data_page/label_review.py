@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from tl_core.data.checks import problem
-from tl_core.documents.report import Growth, Lookalikes
 from tl_core.documents.manifest import Manifest, Remedies
+from tl_core.documents.report import Growth, Lookalikes
 from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.evaluation.suspects import LEAST_LIKELY
 from tl_core.runs.store.folders import DatasetFolder
