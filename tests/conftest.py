@@ -42,9 +42,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are decoded in the process of the test, so that rows which it adds to tables are seen."""
-    from tl_core.data import guarded, reading
+    from tl_core.data import guarded, pixels
 
-    monkeypatch.setattr(guarded, "shared", lambda: reading)
+    monkeypatch.setattr(guarded, "shared", lambda: pixels)
 
 
 @pytest.fixture(scope="session")

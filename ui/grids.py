@@ -14,7 +14,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
-from tl_core.data.reading import enlarged
+from tl_core.data.pixels import enlarged
 from tl_core.disk import modified
 from ui.words import plain, short
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tl_core.data.pixel_arrays import read_copy
-from tl_core.data.reading import enlarged
+from tl_core.data.pixels import enlarged
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import ImageAnswer

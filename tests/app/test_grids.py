@@ -8,7 +8,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import picture
-from tl_core.data.reading import make_input
+from tl_core.data.pixels import make_input
 from ui import grids
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tl_core.data import guarded, reading
+from tl_core.data import guarded, pixels
 
 
 @pytest.fixture
@@ -11,9 +11,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted: list[int] = []
 
     class Counting:
-        def make_copy(self, content: bytes, **options: bool) -> reading.Copy:
+        def make_copy(self, content: bytes, **options: bool) -> pixels.Copy:
             counted.append(1)
-            return reading.make_copy(content, **options)
+            return pixels.make_copy(content, **options)
 
     monkeypatch.setattr(guarded, "shared", Counting)
     return counted

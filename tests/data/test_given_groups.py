@@ -8,9 +8,9 @@ import pytest
 from tests.conftest import PictureFolder
 from tests.data.work import finish, ingested, spec
 from tl_core.data import given_groups as given_groups_module
-from tl_core.data.class_folders import Item
 from tl_core.data.given_groups import Given, given_groups, placed_in_groups, with_paths
 from tl_core.data.ingest import ingest
+from tl_core.data.sources import Item
 from tl_core.data.split import assign, group_keys
 from tl_core.documents.events import Notice
 from tl_core.documents.manifest import Manifest

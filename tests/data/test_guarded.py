@@ -20,7 +20,7 @@ from tests.data.test_pixels import encoded
 from tests.data.work import ingested
 from tests.hostile import HOSTILE
 from tl_core import children
-from tl_core.data import decoder, guarded, reading
+from tl_core.data import decoder, guarded, pixels
 from tl_core.data.formats import READ
 from tl_core.data.guarded import Pool
 from tl_core.data.pixels import MAX_FILE_BYTES
@@ -40,7 +40,7 @@ def pool() -> Iterator[Pool]:
     pool.close()
 
 
-def copy(pool: Pool, content: bytes) -> reading.Copy:
+def copy(pool: Pool, content: bytes) -> pixels.Copy:
     return pool.make_copy(content, keep=True)
 
 
@@ -67,9 +67,9 @@ def _state(process: Path) -> list[str]:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF"])
 def test_a_child_makes_the_same_of_a_picture_as_this_process(pool: Pool, format: str) -> None:
     content = encoded(picture(2, 3, (1300, 40)), format)
-    assert copy(pool, content) == reading.make_copy(content, keep=True)
-    assert pool.make_copy(content, keep=False) == reading.make_copy(content, keep=False)
-    there, here = (each.make_input(content, 32, "bicubic", shown=320) for each in (pool, reading))
+    assert copy(pool, content) == pixels.make_copy(content, keep=True)
+    assert pool.make_copy(content, keep=False) == pixels.make_copy(content, keep=False)
+    there, here = (each.make_input(content, 32, "bicubic", shown=320) for each in (pool, pixels))
     assert (there.pixels == here.pixels).all()
     assert there.shown == here.shown
     assert not pool.make_input(content, 32, "bicubic").shown
@@ -244,7 +244,7 @@ def test_in_a_set_with_many_costly_pictures_each_further_one_gets_less_time_and_
 def test_a_child_refuses_with_the_same_words(pool: Pool) -> None:
     for content in (b"hello", b"%PDF-1.7", GOOD[: len(GOOD) // 2]):
         with pytest.raises(UnreadableImage) as here:
-            reading.make_copy(content, keep=True)
+            pixels.make_copy(content, keep=True)
         assert (refusal(pool, content).message, refusal(pool, content).reason) == (
             here.value.message,
             here.value.reason,
@@ -407,7 +407,7 @@ def test_the_manifest_is_that_of_decoding_in_this_process(
         return manifest, {str(file.relative_to(into)): file.read_bytes() for file in into.glob("*/*")}
 
     there = taken(tmp_path / "there")
-    monkeypatch.setattr(guarded, "shared", lambda: reading)
+    monkeypatch.setattr(guarded, "shared", lambda: pixels)
     assert taken(tmp_path / "here") == there
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import PATIENCE
 from tests.data.test_split import balanced, manifest
-from tl_core.data import class_folders, sources
+from tl_core.data import sources
 from tl_core.data.checks import Finding, findings
 from tl_core.data.remedying import applied, kept, planned, proposed, write_copy
 from tl_core.data.split import assign, split_counts
@@ -31,7 +31,7 @@ def folder(root: Path, *names: str) -> Path:
 def copied(source: Path, remedies: Remedies, into: Path, classes: ClassesFrom = "first") -> dict[str, str]:
     """What was in each file of the copy before, by the file's name in the copy."""
     files = sources.walk(source)
-    write_copy(planned(files, class_folders.find(files, classes), remedies), into)
+    write_copy(planned(files, sources.layout_of(files, classes), remedies), into)
     return {str(path.relative_to(into)): path.read_text() for path in into.rglob("*") if path.is_file()}
 
 

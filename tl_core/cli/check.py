@@ -65,7 +65,7 @@ def check(
 
 def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool) -> None:
     """Write the copy of `data` that the remedies in `file` ask for to `out`, and say what was done."""
-    from tl_core.data import class_folders, given_groups, remedying
+    from tl_core.data import given_groups, remedying, sources
     from tl_core.data.ingest import source_files
     from tl_core.data.sources import source_of
     from tl_core.runs.store.new_folder import free_folder
@@ -79,7 +79,7 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         raise SpecError(f"{folder} lies in the folder that is copied. Name one outside of it.")
     with PassingFolder() as staging, show.Bars() as bars:
         files = bars.run(source_files(source, Path(staging) / "unpacked")).files
-        layout = class_folders.find(files, classes)
+        layout = sources.layout_of(files, classes)
         plan = remedying.planned(files, layout, remedies)
         given = {each.path: each.parts for each in files}
         moved = sum(given[path] != parts for path, parts in plan)

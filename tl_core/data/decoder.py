@@ -26,7 +26,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image
 
 from tl_core import children
-from tl_core.data import reading
+from tl_core.data import pixels
 from tl_core.data.formats import ImageFormat, recognised
 from tl_core.data.pixels import MAX_FILE_BYTES, Room, unreadable
 from tl_core.errors import UnreadableImage
@@ -132,13 +132,13 @@ def _room(row: ImageFormat, size: int, pixel_seconds: float, go_on: Allowed, pix
 
 
 def _copy(content: bytes, room: Room, **options: Any) -> Answer:
-    made = reading.make_copy(content, room=room, **options)
+    made = pixels.make_copy(content, room=room, **options)
     header = {"width": made.width, "height": made.height, "measured": made.measured, "extension": made.extension}
     return {**header, "length": len(made.content)}, made.content + made.thumbnail
 
 
 def _input(content: bytes, room: Room, **options: Any) -> Answer:
-    made = reading.make_input(content, room=room, **options)
+    made = pixels.make_input(content, room=room, **options)
     return {}, made.pixels.tobytes() + made.shown
 
 

@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tl_core.data.class_folders import Item
-from tl_core.data.sources import SourceFile, shortened, shown, shown_path
+from tl_core.data.sources import Item, SourceFile, shortened, shown, shown_path
 from tl_core.errors import DataError, NotFound
 from tl_core.markdown import cell
 

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from tl_core import children
 from tl_core.data.formats import recognised
-from tl_core.data.pixels import LONGEST, TOO_MUCH_MEMORY, alone, read_bytes
-from tl_core.data.reading import Copy, Input
+from tl_core.data.pixels import LONGEST, TOO_MUCH_MEMORY, Copy, Input, alone, read_bytes
 from tl_core.errors import UnreadableImage
 from tl_core.hardware import cores
 
@@ -72,7 +71,7 @@ class Pool:
         self._refused_seconds = 0.0
 
     def make_copy(self, content: bytes, *, keep: bool) -> Copy:
-        """As `reading.make_copy`, in a child.
+        """As `pixels.make_copy`, in a child.
 
         Raises:
             UnreadableImage: also where the picture takes more memory or time than any picture needs.
@@ -87,7 +86,7 @@ class Pool:
             raise
 
     def make_input(self, content: bytes, size: int, interpolation: str, *, shown: int | None = None) -> Input:
-        """As `reading.make_input`, in a child.
+        """As `pixels.make_input`, in a child.
 
         Raises:
             UnreadableImage: also where the picture takes more memory or time than any picture needs.

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tl_core import settings
-from tl_core.data import archive, class_folders, given_groups, guarded, sources
-from tl_core.data.class_folders import Item, Layout
+from tl_core.data import archive, given_groups, guarded, sources
 from tl_core.data.pace import Pace, in_order
-from tl_core.data.pixels import read_bytes
-from tl_core.data.reading import Copy
-from tl_core.data.sources import SourceFile, component, shown
+from tl_core.data.pixels import Copy, read_bytes
+from tl_core.data.sources import Item, Layout, SourceFile, component, shown
 from tl_core.data.split import Joined
 from tl_core.disk import disk_full_said, modified, remove, unlimited
 from tl_core.documents.events import Event, Notice, StageStarted
@@ -67,7 +65,7 @@ def ingest(
         copies = _Copies(into, _known_pictures(known), first=first, room=room) if into else None
         try:
             source = yield from source_files(spec, unpacked, room)
-            layout = class_folders.find(source.files, spec.classes_from, into=onto)
+            layout = sources.layout_of(source.files, spec.classes_from, into=onto)
             if onto:
                 layout = _joined(layout, onto)
             layout = yield from _with_groups(spec, layout, source.files)

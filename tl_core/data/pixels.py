@@ -1,8 +1,14 @@
-"""The one image function, so that training, evaluation, the app and the bundle see the same pixels of a picture.
+"""The one image function, so that training, evaluation, the app and the bundle see the same pixels of a picture; and what is made of them:
+the copy that a data set keeps, or the input of a network.
 
 bytes -> header checked -> EXIF orientation -> RGB (alpha over white, 16 bits scaled to 8) -> longest side at most 1024 -> squashed to
 the square that a network takes. Pillow does all of it. Mean and standard deviation are not applied here: they are part of the
 exported graph.
+
+A copy is upright RGB, its longest side at most 1024 pixels, without metadata: JPEG (quality 95, no chroma subsampling) for photos,
+PNG for small pictures that were lossless, so that a drawn digit is not blurred.
+
+These functions decode in the process that calls them. `guarded.Pool` has the same ones, which decode in child processes.
 """
 
 import io
@@ -11,12 +17,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tl_core.data.formats import MOST_FRAMES, NOT_READ, UNKNOWN, ImageFormat, recognised
+from tl_core.data.measures import measured
 from tl_core.errors import UnreadableImage
 
 LONGEST = 1024
@@ -34,6 +42,8 @@ MIN_SIDE = 4
 TOO_MUCH_MEMORY = (
     "The picture takes more memory to decode than any picture of its size needs. Save it again with another program."
 )
+THUMBNAIL = 256
+"""Longest side of a thumbnail, pixels."""
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -41,6 +51,11 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_TINY = 128
+"""Pixels; a thumbnail of a picture whose longest side is shorter is larger than the picture."""
+_LOSSLESS_PIXELS = 512 * 512
+_TINY_SHOWN = 64
+"""Pixels; the small copy beside an input is enlarged where the picture's longest side is shorter."""
 _MOST = (
     f"JPEG is read up to {MAX_PIXELS // 1_000_000}, other kinds up to {MAX_PIXELS_UNSCALED // 1_000_000} million pixels"
 )
@@ -49,9 +64,32 @@ _large = threading.Lock()
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
-
 Room = Callable[[int], AbstractContextManager[object]]
 """Given the pixels that a header claims, a context in which there is memory to decode them."""
+
+
+class Copy(NamedTuple):
+    """What a data set keeps of one picture."""
+
+    width: int
+    height: int
+    measured: dict[str, int | float]
+    """What was measured, by the names of `MEASURES`."""
+    extension: str = ""
+    """`.jpg` or `.png`, that of the copy; empty where none was asked for."""
+    content: bytes = b""
+    """The copy, a whole file."""
+    thumbnail: bytes = b""
+    """A JPEG."""
+
+
+class Input(NamedTuple):
+    """One picture for a network, and for people."""
+
+    pixels: NDArray[np.uint8]
+    """The whole picture squashed to a square, RGB, shape (S, S, 3)."""
+    shown: bytes
+    """A small copy, a JPEG; empty where none was asked for."""
 
 
 def alone(pixels: int) -> AbstractContextManager[object]:
@@ -108,6 +146,42 @@ def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[n
         UnreadableImage: as `decode`.
     """
     return to_input(decode(source), size, interpolation)
+
+
+def make_copy(content: bytes, *, keep: bool, room: Room = alone) -> Copy:
+    """Decode `content`, a whole file, and measure it (`data/measures`). `keep`: make copy and thumbnail.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    image = decode(content, room=room)
+    numbers = measured(content, image)
+    if not keep:
+        return Copy(*image.size, numbers)
+    return Copy(
+        *image.size, numbers, *_normalised(image, lossless=recognised(content).lossless), _jpeg(_thumbnail(image))
+    )
+
+
+def make_input(content: bytes, size: int, interpolation: str, *, shown: int | None = None, room: Room = alone) -> Input:
+    """Decode `content`, a whole file, as `pixels.read_input` does. `shown`: longest side of the small copy, pixels.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    image = decode(content, room=room)
+    pixels = to_input(image, size, interpolation)
+    if shown is None:
+        return Input(pixels, b"")
+    image = enlarged(image, below=_TINY_SHOWN)
+    image.thumbnail((shown, shown))
+    return Input(pixels, _jpeg(image))
+
+
+def enlarged(image: Image.Image, *, below: int) -> Image.Image:
+    """`image`; if its longest side has fewer pixels than `below`, enlarged to 160 pixels or more with sharp edges."""
+    longest = max(image.size)
+    return image if longest >= below else _times(image, -(-160 // longest))
 
 
 def _open(content: bytes) -> Image.Image:
@@ -197,3 +271,38 @@ def unreadable(error: Exception) -> UnreadableImage:
     if isinstance(error, MemoryError):
         return UnreadableImage(TOO_MUCH_MEMORY, "too_costly")
     return UnreadableImage("The picture is damaged or cut off: its pixels cannot be read.", "truncated")
+
+
+def _normalised(image: Image.Image, *, lossless: bool) -> tuple[str, bytes]:
+    copied = io.BytesIO()
+    if lossless and image.width * image.height <= _LOSSLESS_PIXELS:
+        plain = image.getchannel(0) if _is_grey(image) else image
+        plain.save(copied, "PNG", compress_level=1)
+        return ".png", copied.getvalue()
+    image.save(copied, "JPEG", quality=95, subsampling=0)
+    return ".jpg", copied.getvalue()
+
+
+def _is_grey(image: Image.Image) -> bool:
+    red, green, blue = (channel.tobytes() for channel in image.split())
+    return red == green == blue
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    longest = max(image.size)
+    if longest < _TINY:
+        # The browser would blur so small a picture when it enlarges it; whole pixels show what it is.
+        return _times(image, _TINY // longest)
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return small
+
+
+def _times(image: Image.Image, factor: int) -> Image.Image:
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tl_core import locks
 from tl_core.data.checks import Finding, leaked_rows
-from tl_core.data.class_folders import Item, Layout
-from tl_core.data.sources import SourceFile, shown_path
+from tl_core.data.sources import Item, Layout, SourceFile, shown_path
 from tl_core.data.split import group_keys
 from tl_core.disk import appearing, clear_unheld
 from tl_core.documents.base import MANY_PROBLEMS
@@ -62,7 +61,7 @@ def grown(before: Manifest, manifest: Manifest) -> Manifest:
 def planned(files: Sequence[SourceFile], layout: Layout, remedies: Remedies) -> list[tuple[Path, Parts]]:
     """For each of `files` that stays, where its bytes are and the folders and name that it gets in the copy.
 
-    `layout` is what `class_folders.find` made of `files`. A picture that is moved goes to the folder of its new class, in the same one of
+    `layout` is what `sources.layout_of` made of `files`. A picture that is moved goes to the folder of its new class, in the same one of
     the user's own train, val and test folders; where the name is taken there, it gets a number.
 
     Raises:

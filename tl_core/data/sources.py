@@ -1,6 +1,7 @@
-"""What the user's DATA stands for: finds it, lists the files of a folder, and makes file names safe to show.
+"""What the user's DATA stands for: the files of a folder or zip, their names made safe to show, and which of them are pictures of which class.
 
-The name that a user gave a file is display text only: where the file lies on disk is `SourceFile.path`, which may differ.
+The name that a user gave a file is display text only: where the file lies on disk is `SourceFile.path`, which may differ. A file is opened only
+where it has no extension, to see whether it is a picture.
 """
 
 import hashlib
@@ -9,10 +10,14 @@ import os
 import re
 import unicodedata
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from tl_core.data.formats import BY_EXTENSION, HEAD_BYTES, NOT_READ, UNKNOWN, ImageFormat, recognised
+from tl_core.documents.manifest import Manifest, Refusal, Split
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import LayoutError, NotFound, SpecError
 
@@ -20,11 +25,15 @@ LONGEST_NAME = 100
 """Characters of a class name that are shown."""
 DEEPEST = 100
 """Levels of folders inside one another that are allowed."""
-
 LONGEST_COMPONENT = 150
 """Length of the longest name of a file or folder that is written, bytes; well under the limit of every file system."""
+SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "training_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
+_STRAY_FOLDERS = frozenset(["__macosx", "@eadir", "$recycle.bin"])
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
-
 _SAMPLE = "sample:"
 
 
@@ -35,6 +44,35 @@ class SourceFile(NamedTuple):
     """Where the file lies on disk."""
     parts: tuple[str, ...]
     """Its folders and its own name, as the user gave them: raw text, never used as a path."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture that is to be read."""
+
+    path: Path
+    name: str
+    """Original path inside the folder, for display."""
+    class_name: str
+    split: Split | None
+    folder: tuple[str, ...]
+    """The folder that gives the class, with those above it, as the user named them; never used as a path."""
+    group: str | None = None
+    """The group that the user gave it, see `data/given_groups`."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was found in a folder: pictures with their classes, and what was set aside."""
+
+    items: tuple[Item, ...]
+    classes: tuple[str, ...]
+    """Display names of the classes, sorted."""
+    refused: tuple[Refusal, ...]
+    passed_over: int
+    """Number of files that are no pictures."""
+    folded_folders: int
+    """Number of folders below a class folder whose pictures are counted as that class."""
 
 
 def source_of(
@@ -138,6 +176,75 @@ def _walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]
             yield SourceFile(inner, (*parts, entry.name))
 
 
+def layout_of(
+    files: Sequence[SourceFile], classes_from: ClassesFrom = "first", *, into: Manifest | None = None
+) -> Layout:
+    """Say which file is a picture of which class, and in which of the user's own splits.
+
+    The class is the first folder below the root (`first`) or the last one above the picture (`innermost`). Folders that wrap
+    everything are passed through, unless a data set that the pictures are added to (`into`) has a class or split of that name.
+    `train`, `val` and `test` folders (in any case, with their usual other names) count as splits only where all folders at that
+    level are such and each holds class folders.
+
+    Raises:
+        LayoutError: no picture lies in a class folder.
+    """
+    pictures: list[SourceFile] = []
+    refused: list[Refusal] = []
+    passed_over = 0
+    for file in files:
+        known = UNKNOWN if _is_stray(file) else _format(file)
+        if known is UNKNOWN:
+            passed_over += 1
+        elif known.pillow:
+            pictures.append(file)
+        else:
+            refused.append(Refusal(file=shown_path(file.parts), kind="unsupported_format", message=NOT_READ))
+    if not pictures:
+        raise LayoutError(
+            f"There are no pictures here ({passed_over + len(refused):,} other files were found). Give a folder that holds one folder of "
+            "pictures for each class."
+        )
+
+    depth = _wrapping(pictures, into)
+    split_level = _are_splits(pictures, depth)
+    class_level = depth + 1 if split_level else depth
+    keyed: list[tuple[SourceFile, str, Split | None, int]] = []
+    folded: set[tuple[str, ...]] = set()
+    for file in pictures:
+        folders = file.parts[:-1]
+        if len(folders) <= class_level:
+            refused.append(
+                Refusal(
+                    file=shown_path(file.parts),
+                    kind="no_class",
+                    message="The picture lies outside of the class folders, so nothing says what it shows. Move it into one.",
+                )
+            )
+            continue
+        level = class_level if classes_from == "first" else len(folders) - 1
+        folded.update(folders[: stop + 1] for stop in range(level + 1, len(folders)))
+        split = SPLIT_NAMES[_key(folders[depth])] if split_level else None
+        keyed.append((file, shown(folders[level]) or "unnamed", split, level))
+    if not keyed:
+        raise LayoutError(
+            f"The {len(pictures):,} pictures lie beside each other in one folder, so nothing says what they show. "
+            "Put the pictures of each class into a folder that has the class's name."
+        )
+    names = _display_names({key for _, key, _, _ in keyed})
+    items = tuple(
+        Item(file.path, shown_path(file.parts), names[key], split, file.parts[: level + 1])
+        for file, key, split, level in keyed
+    )
+    return Layout(
+        items=items,
+        classes=tuple(sorted(names.values())),
+        refused=tuple(refused),
+        passed_over=passed_over,
+        folded_folders=len(folded),
+    )
+
+
 def shown(text: str) -> str:
     """`text` made safe for a page or a terminal: one line of valid Unicode without control or direction characters.
 
@@ -180,3 +287,64 @@ def _hidden(letter: str) -> bool:
     category = unicodedata.category(letter)
     # The two joiners are needed to write Persian, Indic scripts and emoji; other format characters can reverse the text.
     return category in ("Cc", "Cs", "Cn", "Zl", "Zp") or (category == "Cf" and letter not in "\u200c\u200d")
+
+
+def _key(folder: str) -> str:
+    return folder.strip().lower()
+
+
+def _is_stray(file: SourceFile) -> bool:
+    return any(part.startswith(".") for part in file.parts) or any(
+        part.lower() in _STRAY_FOLDERS for part in file.parts
+    )
+
+
+def _format(file: SourceFile) -> ImageFormat:
+    """The format that the file's extension stands for, or, without an extension, a format that is read."""
+    suffix = PurePosixPath(file.parts[-1]).suffix.lower()
+    if suffix:
+        return BY_EXTENSION.get(suffix, UNKNOWN)
+    try:
+        with file.path.open("rb") as opened:
+            found = recognised(opened.read(HEAD_BYTES))
+    except OSError:
+        return UNKNOWN
+    return found if found.pillow and not found.named_only else UNKNOWN
+
+
+def _wrapping(pictures: Sequence[SourceFile], into: Manifest | None) -> int:
+    """How many levels of folders only wrap the rest: each is the single folder of its level, has folders in it, and is no class or split
+    of `into`.
+    """
+    depth = 0
+    while True:
+        tops = {file.parts[depth] for file in pictures if len(file.parts) > depth + 1}
+        below = {file.parts[depth + 1] for file in pictures if len(file.parts) > depth + 2}
+        loose = any(len(file.parts) == depth + 2 for file in pictures)
+        if len(tops) != 1 or not below or (loose and len(below) < 2):
+            return depth
+        if into and (shown(*tops) in into.classes or (into.own_splits and _key(*tops) in SPLIT_NAMES)):
+            return depth
+        depth += 1
+
+
+def _are_splits(pictures: Sequence[SourceFile], depth: int) -> bool:
+    tops = {file.parts[depth] for file in pictures if len(file.parts) > depth + 1}
+    holding_classes = {file.parts[depth] for file in pictures if len(file.parts) > depth + 2}
+    return bool(tops) and tops == holding_classes and all(_key(top) in SPLIT_NAMES for top in tops)
+
+
+def _display_names(keys: set[str]) -> dict[str, str]:
+    """Names that are short enough to be shown and still differ from one another."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    # Of each shortened name, the last number that was tried: thousands of names can begin alike.
+    numbers: Counter[str] = Counter()
+    for key in sorted(keys):
+        name = short = shortened(key)
+        while name in taken:
+            numbers[short] += 1
+            name = f"{short} ({numbers[short] + 1})"
+        taken.add(name)
+        names[key] = name
+    return names

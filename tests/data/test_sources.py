@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import picture
-from tl_core.data import class_folders
-from tl_core.data.class_folders import Layout, find
-from tl_core.data.sources import SourceFile, shortened, shown, walk
+from tl_core.data import sources
+from tl_core.data.sources import Layout, SourceFile, layout_of, shortened, shown, walk
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import LayoutError
 
@@ -57,7 +56,7 @@ def test_folders_become_classes_and_parts(
     folded: int,
     passed_over: int,
 ) -> None:
-    layout = find(files(*places), classes_from)
+    layout = layout_of(files(*places), classes_from)
     assert splits(layout) == expected
     assert layout.classes == tuple(sorted({name for name, _ in expected}))
     assert (layout.folded_folders, layout.passed_over, layout.refused) == (folded, passed_over, ())
@@ -68,7 +67,7 @@ def test_folders_become_classes_and_parts(
     [("cover.jpg", "no_class"), ("cat/2.svg", "unsupported_format"), ("cat/3.CR2", "unsupported_format")],
 )
 def test_a_picture_that_cannot_be_taken_is_refused_with_a_reason(place: str, kind: str) -> None:
-    layout = find(files("photos/cat/1.jpg", "photos/dog/1.jpg", f"photos/{place}"))
+    layout = layout_of(files("photos/cat/1.jpg", "photos/dog/1.jpg", f"photos/{place}"))
     assert splits(layout) == BOTH
     assert [(refusal.file, refusal.kind) for refusal in layout.refused] == [(f"photos/{place}", kind)]
 
@@ -85,7 +84,7 @@ def test_a_picture_that_cannot_be_taken_is_refused_with_a_reason(place: str, kin
 @pytest.mark.parametrize("wrap", ["", "data/"])
 def test_split_folders_in_any_case(train: str, val: str, test: str, wrap: str) -> None:
     places = [f"{wrap}{split}/{name}/1.jpg" for split in (train, val, test) for name in ("cat", "dog")]
-    layout = find(files(*places))
+    layout = layout_of(files(*places))
     assert splits(layout) == {(name, split): 1 for name in ("cat", "dog") for split in ("train", "val", "test")}
 
 
@@ -95,7 +94,7 @@ def test_split_folders_in_any_case(train: str, val: str, test: str, wrap: str) -
 )
 def test_nothing_to_learn_from_is_said_in_words(places: tuple[str, ...], message: str) -> None:
     with pytest.raises(LayoutError, match=message):
-        find(files(*places))
+        layout_of(files(*places))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_names_are_made_fit_to_be_shown(raw: str, display: str) -> None:
 
 def test_class_names_of_strangers_stay_apart_and_short() -> None:
     long = "x" * 300
-    layout = find(
+    layout = layout_of(
         [
             SourceFile(Path("/n/1"), (long, "1.jpg")),
             SourceFile(Path("/n/2"), (long + "y", "1.jpg")),
@@ -134,7 +133,7 @@ def test_class_names_of_strangers_stay_apart_and_short() -> None:
 
 
 def test_the_same_name_composed_and_decomposed_is_one_class() -> None:
-    layout = find(files("train/Mädchen/1.jpg", "test/Ma\u0308dchen/1.jpg"))
+    layout = layout_of(files("train/Mädchen/1.jpg", "test/Ma\u0308dchen/1.jpg"))
     assert layout.classes == ("Mädchen",)
 
 
@@ -142,7 +141,7 @@ def test_a_picture_without_an_extension_is_seen_by_its_content(tmp_path: Path) -
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "photo").write_bytes(b"\xff\xd8\xff\xe0" + b"x" * 20)
     (tmp_path / "cat" / "notes").write_bytes(b"dear diary")
-    layout = find(walk(tmp_path))
+    layout = layout_of(walk(tmp_path))
     assert [item.name for item in layout.items] == ["cat/photo"]
     assert layout.passed_over == 1
 
@@ -171,7 +170,7 @@ def test_a_bmp_without_an_extension_is_passed_over_since_its_first_bytes_say_too
     (tmp_path / "cat").mkdir()
     picture(0, 0).save(tmp_path / "cat" / "drawing", "BMP")
     picture(0, 0).save(tmp_path / "cat" / "drawing.bmp")
-    layout = find(walk(tmp_path))
+    layout = layout_of(walk(tmp_path))
     assert [item.name for item in layout.items] == ["cat/drawing.bmp"]
     assert layout.passed_over == 1
 
@@ -180,8 +179,8 @@ def test_classes_that_begin_alike_are_told_apart_without_a_search_from_the_begin
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cut: list[str] = []
-    monkeypatch.setattr(class_folders, "shortened", lambda text: cut.append(text) or shortened(text))
-    layout = find(files(*(f"{'a' * 100}{number:03}/1.jpg" for number in range(500))))
+    monkeypatch.setattr(sources, "shortened", lambda text: cut.append(text) or shortened(text))
+    layout = layout_of(files(*(f"{'a' * 100}{number:03}/1.jpg" for number in range(500))))
     names = [item.class_name for item in layout.items]
     short = "a" * 99 + "…"
     assert names == [short, *(f"{short} ({number})" for number in range(2, 501))]
@@ -190,5 +189,5 @@ def test_classes_that_begin_alike_are_told_apart_without_a_search_from_the_begin
 
 def test_a_folder_that_is_called_like_a_numbered_class_stays_apart_from_it() -> None:
     short = "a" * 99 + "…"
-    layout = find(files(f"{short} (2)/1.jpg", f"{short}/1.jpg", f"{'a' * 101}/1.jpg", f"{'a' * 102}/1.jpg"))
+    layout = layout_of(files(f"{short} (2)/1.jpg", f"{short}/1.jpg", f"{'a' * 101}/1.jpg", f"{'a' * 102}/1.jpg"))
     assert len(layout.classes) == 4
