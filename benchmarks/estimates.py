@@ -27,8 +27,8 @@ from tl_core.runs.start import jobs  # noqa: E402
 from tl_core.runs.start.training_spec import setup_of  # noqa: E402
 from tl_core.runs.store.folders import RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store  # noqa: E402
-from tl_core.runs.train import resolve  # noqa: E402
-from tl_core.runs.train.resolve import expected  # noqa: E402
+from tl_core.runs.train import plan  # noqa: E402
+from tl_core.runs.train.plan import expected  # noqa: E402
 
 PICTURES = "tableware"
 """A sample that comes with Graft: 300 pictures."""
@@ -116,7 +116,7 @@ def main() -> None:
         sys.stdout.write(f"{HEADER}\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
         rows: list[Row] = []
         for asked in COMBINATIONS:
-            with mock.patch.object(resolve, "_former_runs", return_value=()):
+            with mock.patch.object(plan, "_former_runs", return_value=()):
                 _, first = expected(setup_of(TrainingOptions(**asked), dataset), dataset)
             run = jobs.submit_training(workspace, dataset, **asked)
             jobs.wait(run, None)

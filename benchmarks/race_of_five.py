@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tl_core.documents.events import EpochEnded  # noqa: E402
-from tl_core.runs.standings import leaderboard  # noqa: E402
+from tl_core.runs.comparing import leaderboard  # noqa: E402
 from tl_core.runs.start import jobs, races  # noqa: E402
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder  # noqa: E402
 from tl_core.runs.store.store import Store, Workspace  # noqa: E402

@@ -156,8 +156,7 @@ def race(
     Raises:
         GraftError: everything that the caller can mend, and `WorkerDied` where a worker process was killed.
     """
-    from tl_core.runs.comparing import first_against_others
-    from tl_core.runs.standings import leaderboard
+    from tl_core.runs.comparing import first_against_others, leaderboard
     from tl_core.runs.start import jobs, races
     from tl_core.runs.start.training_spec import attempt, raise_all
 
@@ -238,7 +237,7 @@ def checked(
     """
     from tl_core.data.sources import source_of
     from tl_core.runs.start.training_spec import attempt, problems, raise_all
-    from tl_core.runs.store.new_folder import free_folder
+    from tl_core.runs.store.job_folder import free_folder
     from tl_core.runs.store.store import Store
     from tl_core.runs.tasks.ask import described
 

@@ -84,8 +84,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def read_once(most: int) -> Callable[[OfFile[Arguments, Result]], OfFile[Arguments, Result]]:
     """A decorator for a function of a file: its last `most` results, each as long as the file is the same (time of change and inode).
 
-    Pages ask at every rerun, and most files are replaced and never changed. The decorated function raises FileNotFoundError or
-    NotADirectoryError where there is no file, and else what the function raises, which is not read_once.
+    Pages ask at every rerun, and most files are replaced and never changed. What the function raises, or gives where there is no file,
+    is not remembered.
     """
 
     def decorate(function: Callable[..., Result]) -> OfFile[Arguments, Result]:
@@ -94,7 +94,10 @@ def read_once(most: int) -> Callable[[OfFile[Arguments, Result]], OfFile[Argumen
             return function(file, *rest)
 
         def look(file: Path, *rest: Any) -> Result:
-            status = file.stat()
+            try:
+                status = file.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return function(file, *rest)
             return result(status.st_mtime_ns, status.st_ino, file, *rest)
 
         return cast(OfFile[Arguments, Result], look)

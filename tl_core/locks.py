@@ -9,7 +9,8 @@ import fcntl
 import os
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _RETRY = 0.02
@@ -64,6 +65,16 @@ def held(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def holding(path: Path, *, patience: float = 0.25) -> Iterator[bool]:
+    """Hold the lock on `path` until the block ends; False where somebody else holds it for longer than `patience` seconds."""
+    descriptor = take(path, patience=patience)
+    try:
+        yield descriptor is not None
+    finally:
+        release([] if descriptor is None else [descriptor])
 
 
 def release(descriptors: Iterable[int]) -> None:

@@ -13,7 +13,7 @@ from tl_core.errors import DocumentError, GraftError
 from tl_core.markdown import escaped
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RaceFolder, RunFolder
-from tl_core.runs.train.resolve import after, expected
+from tl_core.runs.train.plan import after, expected
 from tl_core.serving.bundle import zip_parts
 from tl_core.serving.bundle_files import BUNDLE_FILES
 from tl_core.statements import headline

@@ -12,8 +12,8 @@ from tl_core import settings
 from tl_core.data.formats import READ
 from tl_core.disk import in_words
 from tl_core.errors import GraftError, InUse, LimitReached
+from tl_core.runs.store.budgets import used
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.store.usage import used
 from ui import actions
 from ui.server.upload_ceiling import refusal
 from ui.words import duration, plural

@@ -9,7 +9,7 @@ from tests.runs.executors import KEEPING, Keeping
 from tl_core import locks
 from tl_core.documents.events import Failure, Status
 from tl_core.documents.spec import Contestant, RaceSpec
-from tl_core.runs.standings import leaderboard
+from tl_core.runs.comparing import leaderboard
 from tl_core.runs.start import races
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import new_id

@@ -23,7 +23,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import conditions, setup_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.runs.train.resolve import settled, with_estimate
+from tl_core.runs.train.plan import settled, with_estimate
 from tl_core.training.strategies.advice import advise
 from tl_core.training.strategies.strategies import strategies, tuned
 from ui.train_page.advanced import TABS

@@ -12,7 +12,6 @@ from tests.conftest import PictureFolder
 from tests.data.work import add_nearly_black, black, ingested
 from tl_core.cli import main
 from tl_core.cli.check import MOST_FILES
-from tl_core.data.cache import Cache
 from tl_core.documents.events import Event
 from tl_core.documents.manifest import Manifest
 from tl_core.runs import grouping
@@ -41,7 +40,7 @@ def test_without_features_no_pictures_are_compared(
     monkeypatch.setenv("GRAFT_FIND_GROUPS", "true")
     done: list[str] = []
 
-    def looked(folder: Path, manifest: Manifest, *, cache: Cache) -> Generator[Event, None, Manifest]:
+    def looked(folder: Path, manifest: Manifest) -> Generator[Event, None, Manifest]:
         yield from ()
         done.append("pictures")
         return manifest

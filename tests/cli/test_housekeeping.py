@@ -14,9 +14,9 @@ from tl_core import locks
 from tl_core.cli import main
 from tl_core.models.weights import downloaded
 from tl_core.models.weights.downloaded import Downloaded, Origin, begin, downloads, record_of
-from tl_core.runs.store.accounts import CLEARINGS
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.store.sweep import CLEARINGS
 
 OLD = 1_000_000
 

@@ -23,6 +23,11 @@ def a_run(data: DatasetFolder, *mistakes: int, **more: object) -> RunFolder:
     return records.run(records.workspace(), data, mistakes=mistakes, **more)  # type: ignore[arg-type]
 
 
+def _rows(run: RunFolder) -> list[int]:
+    """Its test pictures, as rows of the manifest."""
+    return [answer.row for answer in comparing.tested_on(run).answers.values()]
+
+
 def test_the_better_run_is_found_on_the_pictures_of_both(data: DatasetFolder) -> None:
     a, b = a_run(data, *range(7), name="Old"), a_run(data, 17, name="New")
     found = together([a, b])
@@ -47,7 +52,7 @@ def test_pictures_are_matched_where_the_data_set_was_deleted(data: DatasetFolder
 def test_the_same_bytes_in_two_classes_are_two_pictures() -> None:
     data = records.dataset(records.workspace(), each=40)
     images = list(data.manifest().images)
-    tested = comparing.tested_on(a_run(data)).rows
+    tested = _rows(a_run(data))
     first = images[tested[0]]
     second = next(row for row in tested if images[row].label != first.label)
     images[second] = images[second].model_copy(update={"sha256": first.sha256})
@@ -102,7 +107,7 @@ def test_runs_on_other_pictures_are_not_compared_and_it_says_why(data: DatasetFo
 
 def test_pictures_in_another_class_are_other_questions(data: DatasetFolder) -> None:
     a = a_run(data)
-    test = [data.manifest().images[row] for row in comparing.tested_on(a).rows]
+    test = [data.manifest().images[row] for row in _rows(a)]
     moved = [image for image in test if image.label][:3]
     data.versions.apply(Remedies(move={image.file: "cup" for image in moved}))
     found = together([a, a_run(data, version=2)])
@@ -112,12 +117,12 @@ def test_pictures_in_another_class_are_other_questions(data: DatasetFolder) -> N
 
 def test_a_run_on_a_version_is_compared_on_the_test_pictures_that_stayed(data: DatasetFolder) -> None:
     a = a_run(data, 0)
-    first, second = comparing.tested_on(a).rows[:2]
+    first, second = _rows(a)[:2]
     data.versions.apply(Remedies(leave_out=(data.manifest().images[first].file,)))
     b = a_run(data, 0, version=2)
     found = together([a, b])
     assert len(found.pictures) == 17
-    assert found.tested[1].rows[0] == second - 1
+    assert _rows(b)[0] == second - 1
     assert (found.comparisons[0].only_a, found.comparisons[0].only_b) == (1, 0)
     assert comparable_before(b, records.workspace().runs()) is not None
     assert comparable_before(a, records.workspace().runs()) is None
@@ -133,7 +138,7 @@ def test_a_run_on_the_version_to_which_pictures_were_added_is_compared_on_all_te
     data.versions.add(2, 1, data.manifest().model_copy(update={"images": images}))
     b = a_run(data, version=2)
     found = together([a, b])
-    assert len(found.tested[1].pictures) > len(found.pictures) == 18
+    assert len(found.tested[1].answers) > len(found.pictures) == 18
     assert found.comparisons[0].only_b == 1
     before = comparable_before(b, records.workspace().runs())
     assert before

@@ -13,7 +13,7 @@ from tests.runs.executors import by
 from tl_core.documents import base
 from tl_core.documents.events import Ended
 from tl_core.errors import DiskFull, GraftError, LayoutError, StoreError
-from tl_core.runs.failures import failure_of
+from tl_core.runs.process.recorder import failure_of
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_token

@@ -1,4 +1,4 @@
-"""Groups are found once, where the pictures are read, and through the cache of training."""
+"""Groups are found once, where the pictures are read, and through the cache of training; labels are judged by heads that have not seen the picture."""
 
 import shutil
 from collections.abc import Callable, Generator, Sequence
@@ -93,7 +93,7 @@ def test_the_same_pictures_under_the_same_names_are_compared_once(
         return np.array([0, 0, *[-1] * (len(images) - 2)])
 
     def grouped(manifest: Manifest) -> tuple[list[Event], Manifest]:
-        return finish(grouping.with_groups(dataset.path, manifest, cache=cache, judged=False))
+        return finish(grouping.with_groups(dataset.path, manifest, judged=False))
 
     monkeypatch.setattr("tl_core.data.groups.find_groups", find)
     manifest = dataset.manifest()
@@ -143,9 +143,54 @@ def test_where_they_cannot_be_looked_for_the_data_set_comes_without_and_says_why
     else:
         monkeypatch.setattr(grouping, "available", unavailable)
     manifest = dataset.manifest()
-    events, found = finish(grouping.with_groups(dataset.path, manifest, cache=Store.default().cache))
+    events, found = finish(grouping.with_groups(dataset.path, manifest))
     assert found == manifest
     (notice,) = events
     assert isinstance(notice, Notice)
     assert "were not looked for" in notice.message
     assert ("300 MB" if why == "memory" else "no weights") in notice.message
+
+
+def _labelled(labels: list[int]) -> tuple[Manifest, NDArray[np.float32]]:
+    """Pictures of two classes by turns, whose features show it, with these labels."""
+    images = tuple(
+        ImageEntry(sha256=f"{row:064x}", label=label, name=f"{row}.jpg", file="", width=9, height=9)
+        for row, label in enumerate(labels)
+    )
+    truth = np.arange(len(labels)) % 2
+    noise = np.random.default_rng(0).normal(scale=0.3, size=(len(labels), 8))
+    features = (noise + 2 * np.eye(8)[truth]).astype(np.float32)
+    return Manifest(name="m", created=0, source="s", classes=("cat", "dog"), images=images), features
+
+
+def test_a_picture_with_a_wrong_label_is_suspected_and_the_others_are_not() -> None:
+    labels = [row % 2 for row in range(80)]
+    labels[6] = 1
+    manifest, features = _labelled(labels)
+    _, found = finish(grouping.with_suspicions(manifest, features))
+    assert [row for row, image in enumerate(found.images) if image.suspicion] == [6]
+    suspicion = found.images[6].suspicion
+    assert suspicion is not None
+    assert (suspicion.label, suspicion.suggested) == ("dog", "cat")
+    assert suspicion.label_probability < 0.03 < 0.9 < suspicion.suggested_probability
+    (told,) = [finding for finding in findings(found) if finding.kind == "suspect_label"]
+    assert (told.files, told.move_to) == (("6.jpg",), ("cat",))
+    assert found.model_copy(update={"images": manifest.images}) == manifest
+
+
+@pytest.mark.parametrize("labels", [[0] * 20, [0] * 18 + [1] * 2], ids=["one class", "too few"])
+def test_what_no_run_can_start_on_is_not_judged(labels: list[int]) -> None:
+    manifest, features = _labelled(labels)
+    events, found = finish(grouping.with_suspicions(manifest, features))
+    assert (events, found) == ([], manifest)
+
+
+def test_so_many_pictures_and_classes_that_it_takes_long_are_not_judged_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grouping, "MOST", 2 * 39)
+    manifest, features = _labelled([row % 2 for row in range(40)])
+    (notice,), found = finish(grouping.with_suspicions(manifest, features))
+    assert isinstance(notice, Notice)
+    assert "on request" in notice.message
+    assert found == manifest

@@ -15,9 +15,9 @@ from tests.runs.scratch import judge
 from tl_core.documents.events import EpochEnded, Event, Progress, StageStarted
 from tl_core.errors import InUse, SpecError, WeightsUnavailable
 from tl_core.evaluation import elimination
+from tl_core.runs.comparing import leaderboard, missing
 from tl_core.runs.process.executor import Executor, cancel, chosen
 from tl_core.runs.race_job import race_job
-from tl_core.runs.standings import leaderboard, missing
 from tl_core.runs.start import jobs, races
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Workspace
@@ -156,7 +156,7 @@ def test_whoever_is_expected_to_be_done_first_begins_and_what_would_take_far_too
     row = _rows(raced)["lp_ft"]
     assert (row.state, row.reason) == (
         "not_begun",
-        "Not begun: it would take about 5 minutes, and 70 seconds were left.",
+        "Not begun: it would take about 5\u202fmin, and 70\u202fs were left.",
     )
     assert _run(raced, "lp_ft").status().reason == row.reason
     assert raced.status().state == "succeeded"

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import until
 from tests.runs.conftest import SIZE, SMALL, ended
 from tests.runs.executors import InProcess, by
-from tl_core import hardware as machine
 from tl_core.data.split import NO_PART, assign
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
 from tl_core.documents.manifest import SplitRecord
@@ -29,6 +28,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.train import checkpoints
+from tl_core.runs.train import plan as planning
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job
 from tl_core.serving.bundle_files import TENSORS
@@ -193,7 +193,7 @@ def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
 def test_memory_that_will_not_do_is_said_before_training_with_what_would(
     workspace: Workspace, pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "available_mb", lambda device: 650.0)
+    monkeypatch.setattr(planning, "available_mb", lambda device: 650.0)
 
     def until_warned(run: RunFolder) -> Generator[Event, None, None]:
         for event in train_job(run):

@@ -100,7 +100,7 @@ def test_a_job_whose_time_is_up_ends_in_words(train: Train, monkeypatch: pytest.
         assert status.state == "failed"
         assert status.failure is not None
         assert status.failure.kind == "limit_reached"
-        assert status.failure.message.startswith("It was stopped because one job may work for 0.36 seconds here.")
+        assert status.failure.message.startswith("It was stopped because one job may work for 1\u202fs here.")
         assert run.events()[0][-1].type == "ended"
 
 
@@ -119,7 +119,7 @@ def test_a_training_whose_time_is_up_ends_with_its_best_state(train: Train, monk
     run = train("best")
     said = [event.message for event in jobs.follow(run) if isinstance(event, Notice)]
     assert said == [
-        "It has worked for 0.36 seconds, as long as one job may here. It ends with its best state so far.",
+        "It has worked for 1\u202fs, as long as one job may here. It ends with its best state so far.",
         "finished with the best so far",
     ]
     assert run.status().state == "succeeded"

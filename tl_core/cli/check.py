@@ -68,7 +68,7 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
     from tl_core.data import given_groups, remedying, sources
     from tl_core.data.ingest import source_files
     from tl_core.data.sources import source_of
-    from tl_core.runs.store.new_folder import free_folder
+    from tl_core.runs.store.job_folder import free_folder
 
     remedies = Remedies.read(file)
     source, folder = source_of(data, classes), free_folder(out)
@@ -103,14 +103,12 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
     from tl_core.data.sources import source_of
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts
     from tl_core.runs.grouping import with_groups
-    from tl_core.runs.store.store import Store
 
     source = source_of(data, classes, groups=groups)
     with PassingFolder() as place, show.Bars() as bars:
         staging, copies = Path(place) / "staging", Path(place) / "data"
         if features and settings.current().find_groups:
-            store = Store.default()
-            complete = partial(with_groups, copies, cache=store.cache)
+            complete = partial(with_groups, copies)
             manifest = bars.run(ingest(source, copies, staging=staging, complete=complete))
         else:
             manifest = bars.run(ingest(source, staging=staging))

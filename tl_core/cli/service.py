@@ -17,9 +17,8 @@ from tl_core.cli import train as training
 from tl_core.cli.parameters import Json
 from tl_core.disk import in_words, spare
 from tl_core.errors import InUse, NotFound, SpecError
-from tl_core.runs.store.accounts import CLEARINGS, Removable, accounts, at_work, workspace_of
 from tl_core.runs.store.store import Store
-from tl_core.runs.store.sweep import sweep
+from tl_core.runs.store.sweep import CLEARINGS, Removable, accounts, at_work, sweep, workspace_of
 
 ROOT = Path(__file__).parents[2]
 _NOT_READY = 2

@@ -46,7 +46,7 @@ def train(
 
 def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
-    from tl_core.runs.train.resolve import estimated_with
+    from tl_core.runs.train.plan import estimated_with
     from tl_core.training.strategies.advice import default_strategy
     from tl_core.training.strategies.setup import Setup
 

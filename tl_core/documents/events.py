@@ -164,7 +164,7 @@ class Status(Document):
     """The GPU that the job works or worked on; None for other devices."""
     failure: Failure | None = None
     reason: str | None = None
-    """Why it ended as it did, a sentence, where neither it nor a user but the race that it is part of ended it."""
+    """Why it ended as it did, a sentence, where its race stopped it, or where it ended with its best state before its end."""
     resumed: Resumed | None = None
     """Where the job went on after it had been stopped: the event that it then began with. `seconds` count what it took before, too."""
 

@@ -1,26 +1,30 @@
-"""Compares finished runs on the pictures that all of them were judged on and none learned from.
+"""How runs stand to each other: compared on the pictures that all of them were judged on and none learned from; the leaderboard of a race.
 
-Pictures are matched by the hash of their bytes and the name of their class, which a run keeps itself, so its data set may be gone.
+Pictures are matched by the hash of their bytes and the name of their class, which a run keeps itself, so its data set may be gone. Nothing of a
+leaderboard is kept: it is made of the records of the runs each time that somebody asks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.split import Joined, alike
-from tl_core.disk import read_once
+from tl_core.disk import modified, read_once
 from tl_core.documents.base import Record
+from tl_core.documents.events import EpochEnded, Resumed, State
 from tl_core.documents.manifest import SplitRecord
-from tl_core.documents.report import ComparedRun, Comparison
+from tl_core.documents.report import ComparedRun, Comparison, ContestantState, ImageAnswer, Leaderboard, Standing
 from tl_core.errors import GraftError, NotFound
+from tl_core.evaluation import elimination
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval
-from tl_core.runs.standings import leaderboard
 from tl_core.runs.store.folders import RaceFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.statements import record_again
@@ -35,21 +39,11 @@ class Tested:
 
     run: RunFolder
     classes: tuple[str, ...]
-    rows: tuple[int, ...]
-    """The row of each picture in the manifest of its data set."""
-    pictures: tuple[Picture, ...]
-    predicted: tuple[str, ...]
-    """Name of the class that each picture was said to be."""
-    probabilities: tuple[float, ...]
-    """Probability of that class."""
+    answers: dict[Picture, ImageAnswer]
+    """To each of its test pictures, in the order of its report."""
     record: SplitRecord
     """In which part each picture was, and its group."""
     one_moment: tuple[str, ...]
-
-    @cached_property
-    def at(self) -> dict[Picture, int]:
-        """Where each picture stands in the tuples."""
-        return {picture: place for place, picture in enumerate(self.pictures)}
 
     @cached_property
     def learned(self) -> frozenset[str]:
@@ -59,7 +53,7 @@ class Tested:
     @cached_property
     def judging(self) -> frozenset[Picture]:
         """Its test pictures without those that it learned from as well, which a split of the user's own may have."""
-        return frozenset(picture for picture in self.pictures if picture[0] not in self.learned)
+        return frozenset(picture for picture in self.answers if picture[0] not in self.learned)
 
 
 @dataclass(frozen=True)
@@ -100,13 +94,16 @@ class Together:
     def answers(self) -> NDArray[np.int64]:
         """(R, N) what each of the R runs said, indices into `classes`."""
         number = {name: label for label, name in enumerate(self.classes)}
-        said = [[number[one.predicted[one.at[picture]]] for picture in self.pictures] for one in self.tested]
+        said = [
+            [number[tested.classes[tested.answers[picture].predicted]] for picture in self.pictures]
+            for tested in self.tested
+        ]
         return np.array(said, dtype=np.int64)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """(R, N) the probability of what each of the R runs said."""
-        return np.array([[one.probabilities[one.at[picture]] for picture in self.pictures] for one in self.tested])
+        return np.array([[tested.answers[picture].probability for picture in self.pictures] for tested in self.tested])
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
@@ -157,7 +154,7 @@ class Together:
     @property
     def few(self) -> bool:
         """Whether the pictures are less than half of the test pictures of each run, as with another seed."""
-        return 2 * len(self.pictures) < min((len(one.pictures) for one in self.tested), default=0)
+        return 2 * len(self.pictures) < min((len(tested.answers) for tested in self.tested), default=0)
 
     def cautions(self) -> list[str]:
         """What to keep in mind of the comparison, in sentences; names of classes stand in them as they are, but short."""
@@ -170,7 +167,7 @@ class Together:
                 f"{self.leaked:,} of the pictures {'shows' if self.leaked == 1 else 'show'} what one of the runs learned from as well, and may be named "
                 f"rightly for that.{self._without_leaked()}"
             )
-        tested = min(len(one.pictures) for one in self.tested)
+        tested = min(len(tested.answers) for tested in self.tested)
         if self.few:
             said.append(
                 f"They were judged together on only {len(self.pictures):,} of {tested:,} test pictures. Runs with the same seed on the same data set "
@@ -205,7 +202,7 @@ def together(runs: Sequence[RunFolder]) -> Together:
     ways = [_kept(tested, first) for first in tested]
     kept, others = max(ways, key=lambda way: (len(way[0]) - 1) * len(_shared(way[0])), default=([], []))
     shared = _shared(kept)
-    pictures = tuple(picture for picture in kept[0].pictures if picture in shared) if kept else ()
+    pictures = tuple(picture for picture in kept[0].answers if picture in shared) if kept else ()
     return Together(tuple(kept), pictures, (*left_out, *others))
 
 
@@ -224,7 +221,7 @@ def first_against_others(race: RaceFolder) -> tuple[Against, ...]:
     The p-values are those of `compare` with all of them, corrected for every pair.
 
     Raises:
-        NotFound, DocumentError: as `standings.leaderboard`.
+        NotFound, DocumentError: as `leaderboard`.
     """
     runs = {run.id: run for run in race.parts()}
     done = [runs[row.run] for row in leaderboard(race).rows if row.state == "done"]
@@ -246,10 +243,9 @@ def tested_on(run: RunFolder) -> Tested:
         NotFound: it did not end well, or was deleted.
         DocumentError: one of its documents is damaged.
     """
-    try:
-        return _tested(run.report_file)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"{run.name!r} has no report: only a run that has ended well can be compared.") from None
+    if not run.report_file.is_file():
+        raise NotFound(f"{run.name!r} has no report: only a run that has ended well can be compared.")
+    return _tested(run.report_file)
 
 
 def comparable_before(run: RunFolder, others: Iterable[RunFolder]) -> RunFolder | None:
@@ -273,12 +269,10 @@ def _tested(report_file: Path) -> Tested:
     return Tested(
         run=run,
         classes=report.classes,
-        rows=tuple(answer.row for answer in report.answers),
-        pictures=tuple(
-            (content, report.classes[answer.truth]) for content, answer in zip(contents, report.answers, strict=True)
-        ),
-        predicted=tuple(report.classes[answer.predicted] for answer in report.answers),
-        probabilities=tuple(answer.probability for answer in report.answers),
+        answers={
+            (content, report.classes[answer.truth]): answer
+            for content, answer in zip(contents, report.answers, strict=True)
+        },
         record=record,
         one_moment=report.one_moment,
     )
@@ -312,18 +306,100 @@ def _kept(tested: Sequence[Tested], first: Tested) -> tuple[list[Tested], list[L
 def _nothing_shared(first: Tested, one: Tested) -> str:
     """Why the two have no picture to be compared on."""
     name = repr(first.run.name)
-    mine, theirs = {content for content, _ in one.pictures}, {content for content, _ in first.pictures}
+    mine, theirs = {content for content, _ in one.answers}, {content for content, _ in first.answers}
+    same_seed = "Runs with the same seed on the same data set are judged on the same pictures."
     learned_there, learned_here = len(mine & first.learned), len(theirs & one.learned)
     relabelled = len(mine & theirs - first.learned - one.learned)
-    if learned_there or learned_here:
-        count, total, who = (
-            (learned_there, len(mine), f"{name} learned from {{}} of its {{}} test pictures")
-            if learned_there
-            else (learned_here, len(theirs), f"it learned from {{}} of the {{}} test pictures of {name}")
-        )
-        why = f"{who.format(f'{count:,}', f'{total:,}')}. Runs with the same seed on the same data set are judged on the same pictures."
+    if learned_there:
+        why = f"{name} learned from {learned_there:,} of its {len(mine):,} test pictures. {same_seed}"
+    elif learned_here:
+        why = f"it learned from {learned_here:,} of the {len(theirs):,} test pictures of {name}. {same_seed}"
     elif relabelled:
         why = f"{relabelled:,} of them are the same, in other classes."
     else:
         why = "they learned from different pictures."
     return f"It has no test picture in common with {name}: {why}"
+
+
+_STATES: Mapping[State, ContestantState] = MappingProxyType(
+    {
+        "queued": "waiting",
+        "running": "running",
+        "cancelling": "running",
+        "cancelled": "cancelled",
+        "succeeded": "done",
+        "failed": "failed",
+        "interrupted": "interrupted",
+    }
+)
+
+
+def leaderboard(race: RaceFolder) -> Leaderboard:
+    """How `race` stands now. The best accuracy on the validation pictures comes first, of equal ones the quicker; those that have none stay
+    as they are, behind.
+
+    Raises:
+        NotFound: the race is gone.
+        DocumentError: one of its documents cannot be read.
+    """
+    spec, status = race.spec(), race.status()
+    rows = [
+        Standing(
+            run=run.id, **{"backbone": asked.backbone, "strategy": asked.strategy, **_standing(run, spec.val_draws)}
+        )
+        for run, asked in zip(race.parts(), spec.contestants, strict=True)
+    ]
+    rows.sort(key=lambda row: (1.0, 0.0) if row.val_accuracy is None else (-row.val_accuracy, row.seconds or 0.0))
+    # Its last event comes at most a moment before now, and where its worker was killed, then.
+    until_now = modified(race.events_file) - status.started if status.started else 0.0
+    return Leaderboard(
+        budget=spec.budget,
+        spent=round(status.seconds.get("total", until_now), 1),
+        val_images=spec.val_images,
+        test_images=spec.test_images,
+        rows=tuple(rows),
+    )
+
+
+def missing(race: RaceFolder) -> set[str]:
+    """Ids of the runs with which `race`, which has ended, can go on."""
+    return {row.run for row in leaderboard(race).rows if row.state in ("interrupted", "not_begun")}
+
+
+def _standing(run: RunFolder, draws: int) -> dict[str, Any]:
+    """What the folder of `run` says of it, in the fields of its row; `draws`: validation pictures that show different things."""
+    if not run.exists:
+        return {"state": "deleted"}
+    status, epochs = run.status(), _epochs(run)
+    state = _STATES[status.state]
+    if status.state == "cancelled" and status.reason and not run.cancel_file.exists():
+        state = "stopped" if status.started else "not_begun"
+    row: dict[str, Any] = {
+        "strategy": run.spec().strategy,
+        "state": state,
+        "reason": status.failure.message if status.failure else status.reason,
+        "seconds": status.seconds.get("total") if status.final else None,
+        "expected_seconds": run.expected().seconds,
+    }
+    if epochs:
+        row |= {"epochs": epochs[-1].epoch, "planned_epochs": epochs[-1].epochs}
+        row["val_accuracy"] = max(event.val_accuracy for event in epochs)
+    if state == "done":
+        report = run.headline()
+        row["val_accuracy"] = report.val.accuracy if report.val_alone is None else report.val_alone
+        if not report.one_moment:
+            row |= {"test_accuracy": report.test.accuracy, "test_interval": report.test.interval}
+    if "val_accuracy" in row:
+        row["val_interval"] = elimination.interval(row["val_accuracy"], draws)
+    return row
+
+
+def _epochs(run: RunFolder) -> list[EpochEnded]:
+    """The epochs of `run` that count."""
+    epochs: list[EpochEnded] = []
+    for event in run.events(only=("epoch", "resumed"))[0]:
+        if isinstance(event, EpochEnded):
+            epochs.append(event)
+        elif isinstance(event, Resumed) and event.epoch is None:
+            epochs.clear()
+    return epochs

@@ -10,7 +10,7 @@ from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.spec import IngestSpec
 from tl_core.runs.store.budgets import Allowance
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.store.store import Workspace
 
 
 def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
@@ -21,17 +21,15 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
     from tl_core.runs.grouping import with_groups
 
     spec = folder.spec()
-    staging = folder.path / "staging"
     try:
         known = [path for path in folder.path.parent.iterdir() if not path.name.startswith(".")]
         onto = folder.versions.manifest(spec.onto) if spec.onto else None
         number = folder.versions.begin() if spec.onto else 1
-        cache = Store.default().cache
-        complete = partial(with_groups, folder.path, cache=cache, judged=spec.judged) if spec.groups else None
+        complete = partial(with_groups, folder.path, judged=spec.judged) if spec.groups else None
         manifest = yield from ingest(
             spec,
             folder.path,
-            staging=staging,
+            staging=folder.staging,
             known=known,
             onto=onto,
             first=f"v{number}-" if onto else "",
@@ -44,7 +42,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
         folder.discard_unfinished()
         raise
     finally:
-        remove(staging)
+        remove(folder.staging)
         if spec.remove_source:
             _remove_upload(spec, folder)
 

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from tl_core.documents.events import EpochEnded, Event, Notice, Outlook, Progress, StageStarted
 from tl_core.errors import Cancelled, GraftError, InUse, LimitReached
-from tl_core.runs.process.queue import in_words
-from tl_core.runs.process.recorder import Recorder
-from tl_core.runs.process.run_job import Held, JobFunction, Stopped, carried_out, record_end
-from tl_core.runs.process.watch import Late
+from tl_core.runs.process.recorder import Recorder, Stopped
+from tl_core.runs.process.run_job import Held, JobFunction, Late, carried_out
 from tl_core.runs.store.folders import RaceFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train_job import train_job
+from tl_core.wording import duration
 
 if TYPE_CHECKING:
     from tl_core.documents.report import Standing
@@ -44,7 +43,7 @@ def race_job(
     """
     yield StageStarted(stage="preparing", title="Preparing the race")
     from tl_core.evaluation.elimination import next_one
-    from tl_core.runs.standings import leaderboard
+    from tl_core.runs.comparing import leaderboard
 
     deadline = clock() + race.spec().budget
     runs = _waiting(race)
@@ -110,41 +109,28 @@ def _contest(
     except (InUse, FileNotFoundError):
         # Somebody is deleting it.
         return
-    reason, problem = None, None
     status, recorder = race.status(), Recorder(run)
     try:
         if status.device:
             recorder.device(status.device, gpu=status.gpu)
-        try:
-            reason = yield from _told(carried_out(run, recorder, train, bounds), place)
-        except GeneratorExit:
-            record_end(recorder, Stopped(_WITH_ITS_RACE))
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever ended it, the user reads a sentence, and the race goes on
-            problem = error
-        record_end(recorder, problem, reason=reason)
+        with closing(carried_out(run, recorder, train, bounds)) as events:
+            for event in events:
+                match event:
+                    case StageStarted():
+                        yield event.model_copy(update={"title": f"{place}: {event.title}"})
+                    case Progress() | EpochEnded():
+                        yield event
+                    case Notice() if event.level == "warning":
+                        yield event
+    except GeneratorExit:
+        recorder.end(Stopped(_WITH_ITS_RACE))
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever ended it, the user reads a sentence, and the race goes on
+        recorder.end(error)
     finally:
         recorder.close()
         held.release()
         _as_in_a_new_process()
-
-
-def _told(events: Generator[Event, None, str | None], place: str) -> Generator[Event, None, str | None]:
-    """What the race tells of the `events` of its run at work; their result."""
-    with closing(events):
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as stop:
-                reason: str | None = stop.value
-                return reason
-            match event:
-                case StageStarted():
-                    yield event.model_copy(update={"title": f"{place}: {event.title}"})
-                case Progress() | EpochEnded():
-                    yield event
-                case Notice() if event.level == "warning":
-                    yield event
 
 
 def _waiting(race: RaceFolder) -> list[RunFolder]:
@@ -154,7 +140,7 @@ def _waiting(race: RaceFolder) -> list[RunFolder]:
 
 def _expected(run: RunFolder) -> float | None:
     """Seconds that `run` is expected to take on this machine, which its folder says from now on; None where that is not known."""
-    from tl_core.runs.train.resolve import outlook
+    from tl_core.runs.train.plan import outlook
 
     expected = Outlook()
     # What is wrong, the run meets and says.
@@ -178,12 +164,12 @@ def _leave_out(run: RunFolder, expected: float | None, left: float) -> None:
     """Note in the record of `run` that it was not begun, and why: it was `expected` to take so many seconds."""
     reason = "Not begun: the time was up."
     if left > 0 and expected is not None:
-        reason = f"Not begun: it would take about {in_words(expected)}, and {in_words(left)} were left."
+        reason = f"Not begun: it would take about {duration(expected)}, and {duration(left)} were left."
     # Somebody may be deleting it.
     with suppress(InUse, FileNotFoundError):
         held = Held.of(run)
         with closing(Recorder(run)) as recorder:
-            record_end(recorder, Stopped(reason))
+            recorder.end(Stopped(reason))
         held.release()
 
 

@@ -6,7 +6,7 @@ content for whoever asks next. The second time is what people will see. Nothing 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 
 from tl_core import locks
@@ -19,7 +19,7 @@ from tl_core.errors import DiskFull, GraftError, InUse, UnreadableImage, WorkerD
 from tl_core.models.weights.obtain import here_now_sentence
 from tl_core.runs.process.devices import detect_device, machine_of, unusable_gpu
 from tl_core.runs.process.executor import chosen, works_here
-from tl_core.runs.process.queue import LINES, crowd
+from tl_core.runs.process.queue import crowd
 from tl_core.runs.start import jobs
 from tl_core.runs.store.budgets import require_free
 from tl_core.runs.store.store import Store, Workspace
@@ -58,8 +58,12 @@ def rehearse(
     chosen()
     store.make()
     steps = [RehearsedStep(title=title) for title in _STEPS]
-    with _alone(store), closing(Pool(_DECODERS)) as pool:
-        sample, others = to_show(), _others(store)
+    with locks.holding(store.root / "rehearsing") as alone, closing(Pool(_DECODERS)) as pool:
+        if not alone:
+            raise InUse(
+                "Another rehearsal is at work here, and two at once would slow one another. Try again in a minute."
+            )
+        sample, others = to_show(), crowd(store.queue)
         for turn, hear in (("first", on_event), ("again", partial(_anew, on_event))):
             with store.passing_workspace() as place:
                 walk = _walk(place, sample, pool, hear, meanwhile)
@@ -75,18 +79,6 @@ def rehearse(
         sample=sample.name, title=sample.title, machine=machine, steps=tuple(steps), problems=(), missing=tuple(missing)
     )
     return report.model_copy(update={"problems": tuple(_problems(report, store, size))})
-
-
-@contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """Two rehearsals at once would measure one another, also one of the app and one of the command line."""
-    lock = locks.take(store.root / "rehearsing")
-    if lock is None:
-        raise InUse("Another rehearsal is at work here, and two at once would slow one another. Try again in a minute.")
-    try:
-        yield
-    finally:
-        locks.release([lock])
 
 
 _STEPS = ("Read the pictures", "Train", "First answers")
@@ -175,8 +167,3 @@ def _missing(sample: Sample, others: int) -> list[str]:
         f"{here_now_sentence()} While there is a network, python -m tl_core weights fetch NAME brings others."
     )
     return missing
-
-
-def _others(store: Store) -> int:
-    """Number of jobs that wait or work on this machine."""
-    return sum(crowd(store.queue, name) for name in LINES)

@@ -9,23 +9,38 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
+from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.tasks import TaskSpec
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.process.local import LOCKS_ON_STDIN, inherited
 from tl_core.runs.process.run_job import Held, JobFunction, end_process_group, run
 from tl_core.runs.race_job import race_job
-from tl_core.runs.store.folders import open_job
+from tl_core.runs.store.folders import TaskFolder, open_job
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store
-from tl_core.runs.task_job import TASK_JOBS
 from tl_core.runs.train_job import train_job
 
+
+def task_job(task: TaskFolder) -> Generator[Event, None, None]:
+    """Carry out `task`, and leave its answer in its folder. Raises what `answer` of its module raises."""
+    spec = task.spec()
+    yield StageStarted(stage="preparing", title=spec.title)
+    # Imported by its name and only now: several need torch, which a job must not load before its turn on the device.
+    answer = yield from import_module(f"tl_core.runs.tasks.{spec.job}").answer(task)
+    if answer is not None:
+        answer.write(task.result_file)
+
+
+TASKS = [kind.model_fields["job"].default for kind in get_args(TaskSpec)]
+"""`job` of the spec of every kind of task."""
 JOBS: Mapping[str, JobFunction] = MappingProxyType(
-    {"ingest": ingest_job, "train": train_job, "race": race_job, **TASK_JOBS}
+    {"ingest": ingest_job, "train": train_job, "race": race_job, **dict.fromkeys(TASKS, task_job)}
 )
 """By the kind of a job's spec: the generator that does the job and yields its events."""
 NICENESS = 10

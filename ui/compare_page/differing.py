@@ -112,7 +112,7 @@ def _sources(here: Here, found: Together) -> list[tuple[int, DatasetFolder, Mani
 def _thumbnail(sources: list[tuple[int, DatasetFolder, Manifest]], found: Together, place: int) -> Path | None:
     at, data, manifest = sources[0]
     one = found.tested[at]
-    return data.thumbnail(manifest.images[one.rows[one.at[found.pictures[place]]]])
+    return data.thumbnail(manifest.images[one.answers[found.pictures[place]].row])
 
 
 def _listed(found: Together, pair: tuple[int, int], places: list[int], *, key: str) -> None:

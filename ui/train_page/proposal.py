@@ -12,7 +12,7 @@ from tl_core.models.registry import Network
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.start.training_spec import problems, setup_of, unchanged
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.train.resolve import estimated, estimated_with, on_device
+from tl_core.runs.train.plan import estimated, estimated_with, on_device
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
 from tl_core.training.strategies.setup import Setup

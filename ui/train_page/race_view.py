@@ -3,8 +3,7 @@
 import streamlit as st
 
 from tl_core.documents.report import ContestantState, Leaderboard, Standing
-from tl_core.runs.comparing import first_against_others
-from tl_core.runs.standings import leaderboard, missing
+from tl_core.runs.comparing import first_against_others, leaderboard, missing
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import RaceFolder
 from ui import actions, live, runview

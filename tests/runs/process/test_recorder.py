@@ -31,7 +31,7 @@ def test_lines_of_two_threads_stay_whole_and_in_the_order_of_time(tmp_path: Path
         thread.start()
     for thread in threads:
         thread.join()
-    recorder.end("succeeded", "Done.", None)
+    recorder.end()
     recorder.close()
     events, offset = job.events()
     assert offset == (tmp_path / "events.jsonl").stat().st_size, "every line is an event"
@@ -55,7 +55,7 @@ def test_a_sampler_that_fails_is_logged_and_the_job_goes_on(tmp_path: Path) -> N
             "A sampler stopped: OSError: no such sensor" in (job.log_file.read_text() if job.log_file.exists() else "")
         )
     )
-    recorder.end("succeeded", "Done.", None)
+    recorder.end()
     recorder.close()
     assert job.status().state == "succeeded"
 
@@ -72,7 +72,7 @@ def test_a_sampler_speaks_beside_the_job_until_the_job_has_ended(tmp_path: Path)
     recorder.sample(look, 0.005)
     recorder.write(StageStarted(stage="training", title="Training"))
     until(lambda: len([event for event in job.events()[0] if isinstance(event, Notice)]) >= 3)
-    recorder.end("succeeded", "Done.", None)
+    recorder.end()
     recorder.write(Notice(message="too late"))
     recorder.close()
     events, _ = job.events()
@@ -91,7 +91,7 @@ def test_the_seconds_of_a_job_that_goes_on_count_what_it_took_before(tmp_path: P
     begun = time.monotonic()
     recorder.write(StageStarted(stage="preparing", title="Preparing the pictures"))
     recorder.write(StageStarted(stage="training", title="Training"))
-    recorder.end("succeeded", "Done.", None)
+    recorder.end()
     taken = time.monotonic() - begun
     recorder.close()
     status = job.status()
@@ -108,7 +108,7 @@ def test_what_another_worker_left_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "spec.json").touch()
     Status(state="running", started=5.0, seconds={"training": 1000.0}).write(job.status_file)
     recorder = Recorder(job)
-    recorder.end("succeeded", "Done.", None)
+    recorder.end()
     recorder.close()
     assert job.status().seconds["total"] < 1000
     assert not any(isinstance(event, Resumed) for event in job.events()[0])

@@ -4,17 +4,16 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
 
 from tests.conftest import PATIENCE
 from tests.runs.conftest import TOKEN
 from tests.runs.executors import InProcess, by
-from tl_core.documents.events import Event, Failure, Outlook, Progress, StageStarted
+from tl_core.documents.events import Event, Outlook, Progress, StageStarted
 from tl_core.errors import LimitReached
 from tl_core.hardware import PeakMemory
-from tl_core.runs.process import run_job, watch
+from tl_core.runs.process import run_job
 from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.process.recorder import Recorder
 from tl_core.runs.start import jobs
@@ -37,8 +36,8 @@ def _full(*_: object) -> None:
 def test_a_full_disk_does_not_end_the_watch_over_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons: list[LimitReached] = []
     ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook())
-    watched = watch.Watch(ticket, PeakMemory(), reasons.append)
-    monkeypatch.setattr(watch, "_EVERY", 0.0)
+    watched = run_job.Watch(ticket, PeakMemory(), reasons.append)
+    monkeypatch.setattr(run_job, "_EVERY", 0.0)
     monkeypatch.setattr(os, "pwrite", _full)
     watched.look()
     watched.look()
@@ -50,13 +49,13 @@ def test_a_job_keeps_memory_from_others_by_what_it_had_once_it_has_worked_for_a_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "500")
-    monkeypatch.setattr(watch, "_EVERY", 0.0)
+    monkeypatch.setattr(run_job, "_EVERY", 0.0)
     ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook(memory_mb=400_000.0))
     memory = PeakMemory()
-    watched = watch.Watch(ticket, memory, pytest.fail)
+    watched = run_job.Watch(ticket, memory, pytest.fail)
     watched.look()
     assert (ticket.outlook().memory_mb or 0) > 300_000, "what is expected"
-    monkeypatch.setattr(watch, "_SETTLED", 0.0)
+    monkeypatch.setattr(run_job, "_SETTLED", 0.0)
     monkeypatch.setattr(memory, "look", lambda: 1000.0)
     monkeypatch.setattr(memory, "megabytes", lambda: 3000.0)
     watched.look()
@@ -68,9 +67,9 @@ def test_those_who_wait_learn_how_long_a_job_still_takes_from_what_was_expected_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "500")
-    monkeypatch.setattr(watch, "_EVERY", 0.0)
+    monkeypatch.setattr(run_job, "_EVERY", 0.0)
     ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook(seconds=50_000.0))
-    watched = watch.Watch(ticket, PeakMemory(), pytest.fail)
+    watched = run_job.Watch(ticket, PeakMemory(), pytest.fail)
     watched.look()
     assert 40_000 < (ticket.outlook().seconds or 0) < 50_000
     watched.take(Progress(stage="training", done=1, total=10, seconds_left=90_000.0))
@@ -84,17 +83,10 @@ def test_a_job_beyond_its_limit_ends_also_where_its_end_cannot_be_written(
 ) -> None:
     ended, end = threading.Event(), Recorder.end
 
-    def refused(
-        recorder: Recorder,
-        state: Literal["succeeded", "failed", "cancelled"],
-        message: str,
-        failure: Failure | None,
-        *,
-        reason: str | None = None,
-    ) -> None:
-        if failure is not None:
+    def refused(recorder: Recorder, error: BaseException | None = None, *, reason: str | None = None) -> int:
+        if error is not None:
             _full()
-        end(recorder, state, message, failure, reason=reason)
+        return end(recorder, error, reason=reason)
 
     def work(job: JobFolder) -> Iterator[Event]:
         yield StageStarted(stage="reading", title="Reading pictures")

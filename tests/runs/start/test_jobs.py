@@ -25,7 +25,7 @@ from tl_core.runs.start.training_spec import training_options
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.train.resolve import outlook
+from tl_core.runs.train.plan import outlook
 
 Train = Callable[..., RunFolder]
 
@@ -264,7 +264,7 @@ def test_a_disk_that_is_full_leaves_the_users_own_folder_free_for_the_next_attem
 
     out = tmp_path / "run"
     out.mkdir()
-    monkeypatch.setattr("tl_core.runs.store.new_folder.keep_reserve", full)
+    monkeypatch.setattr("tl_core.runs.store.job_folder.keep_reserve", full)
     for _ in range(2):
         with pytest.raises(DiskFull):
             jobs.submit_training(workspace, dataset, out=out)

@@ -13,7 +13,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import problems, setup_of, training_options, without_effect
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.train.resolve import settled
+from tl_core.runs.train.plan import settled
 from tl_core.training.strategies.strategies import strategies, strategy
 
 WRONG: dict[str, tuple[Any, str]] = {

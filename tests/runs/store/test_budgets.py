@@ -18,11 +18,10 @@ from tl_core.errors import DiskFull, OverBudget
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.process.run_job import Held, run
 from tl_core.runs.start import jobs
-from tl_core.runs.store.budgets import Allowance
+from tl_core.runs.store.budgets import Allowance, expected_bytes, used
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.store.usage import expected_bytes, used
 from tl_core.runs.tasks.ask import ask
 from ui.data_page import uploads
 

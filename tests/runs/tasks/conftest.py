@@ -9,8 +9,8 @@ from tests.runs.executors import InProcess, by
 from tl_core.documents.tasks import TaskSpec
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.task_job import TASK_JOBS
 from tl_core.runs.tasks.ask import ask
+from tl_core.runs.worker import JOBS
 
 CarryOut = Callable[[TaskSpec], TaskFolder]
 
@@ -22,7 +22,7 @@ def carry_out(workspace: Workspace) -> CarryOut:
     def carried_out(spec: TaskSpec) -> TaskFolder:
         for earlier in workspace.tasks():
             earlier.delete()
-        task = by(InProcess(TASK_JOBS), ask, workspace, spec)
+        task = by(InProcess(JOBS), ask, workspace, spec)
         assert ended(task) == "succeeded"
         return task
 

@@ -37,16 +37,16 @@ from tl_core.documents.tasks import (
 )
 from tl_core.errors import NotFound, SpecError
 from tl_core.models.registry import network, networks
-from tl_core.runs.judging import judge
+from tl_core.runs.grouping import judge
 from tl_core.runs.process.executor import known_device
 from tl_core.runs.start.training_spec import rate_task
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
-from tl_core.runs.task_job import TASK_JOBS
 from tl_core.runs.tasks import label_review, picture_map
 from tl_core.runs.tasks.ask import ask
 from tl_core.runs.tasks.subject import task_about
-from tl_core.runs.train.resolve import settled
+from tl_core.runs.train.plan import settled
+from tl_core.runs.worker import JOBS
 from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.predictor import Predictor
@@ -69,7 +69,7 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder, ca
         with Image.open(task.path / file) as picture:
             assert picture.width > 0
             assert file != look.picture or picture.size == (SIZE, SIZE)
-    missing = by(InProcess(TASK_JOBS), ask, workspace, FeatureMapsSpec(**about, row=60))
+    missing = by(InProcess(JOBS), ask, workspace, FeatureMapsSpec(**about, row=60))
     assert "no picture number 60 in this data set; it has 60" in ended(missing)
 
 
@@ -131,9 +131,7 @@ def test_each_level_of_augmentation_is_shown_in_the_same_way_again(
     pets.image(pets.manifest().images[0]).unlink()
     for earlier in workspace.tasks():
         earlier.delete()
-    assert "The copy of cat/000.jpg in this data set is missing" in ended(
-        by(InProcess(TASK_JOBS), ask, workspace, spec)
-    )
+    assert "The copy of cat/000.jpg in this data set is missing" in ended(by(InProcess(JOBS), ask, workspace, spec))
 
 
 def test_a_learning_rate_is_found_for_stages(pets: DatasetFolder, carry_out: CarryOut) -> None:
@@ -189,7 +187,7 @@ def test_every_picture_has_a_place_on_the_map_and_more_than_fit_are_sampled(
         assert {labels[place] for place in near.of_suggested} == {other} != {labels[row]}
         assert set(near.of_label) | set(near.of_suggested) <= set(sample.rows)
     monkeypatch.setattr(picture_map, "FEWEST", 61)
-    few = by(InProcess(TASK_JOBS), ask, workspace, spec.model_copy(update={"version": 1, "weights": "DEFAULT"}))
+    few = by(InProcess(JOBS), ask, workspace, spec.model_copy(update={"version": 1, "weights": "DEFAULT"}))
     assert "61 pictures at least, and there are 60" in ended(few)
 
 
@@ -219,7 +217,7 @@ def test_a_picture_that_somebody_brought_is_gone_afterwards(
     assert not folder.exists()
     assert not list(task.path.glob("*.png"))
     task.delete()
-    assert "Bring it again" in ended(by(InProcess(TASK_JOBS), ask, workspace, spec))
+    assert "Bring it again" in ended(by(InProcess(JOBS), ask, workspace, spec))
 
 
 def test_a_network_that_was_added_by_name_is_listed_where_it_was_added_and_looked_up_anew_elsewhere(
@@ -232,7 +230,7 @@ def test_a_network_that_was_added_by_name_is_listed_where_it_was_added_and_looke
         SMALL in table for table in (other.backbones(), networks(), Store.default().command_line_backbones())
     )
     assert network(SMALL).name == SMALL, "runs with it find it by its name"
-    asked = by(InProcess(TASK_JOBS), ask, other, DescribeSpec(network=SMALL))
+    asked = by(InProcess(JOBS), ask, other, DescribeSpec(network=SMALL))
     titles = [event.title for event in asked.events()[0] if isinstance(event, StageStarted)]
     assert f"Looking at timm's {SMALL}" in titles
     assert SMALL in other.backbones()
@@ -268,5 +266,3 @@ def test_pictures_of_one_kind_lie_together_and_the_map_is_the_same_again() -> No
     distances = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag(np.full(90, np.inf))
     assert (kinds[distances.argmin(axis=1)] == kinds).all()
     assert picture_map.arranged(features[: picture_map.FEWEST]).shape == (picture_map.FEWEST, 2)
-    with pytest.raises(ValueError, match="no map"):
-        picture_map.arranged(features[: picture_map.FEWEST - 1])

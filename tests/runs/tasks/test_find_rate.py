@@ -35,7 +35,7 @@ def _found(head_rate: float, seed: int = 0) -> tuple[RateCurve, list[object]]:
     backbone = twin()
     plan = spec(recipe={"learning_rate": head_rate, "stage_rate": head_rate / 2}, seed=seed)
     trainer = Trainer(backbone, _inputs(backbone), LABELS, spec=plan, strategy=WHOLE, frozen=0)
-    curve, events = finish(range_test(trainer, ROWS[:54], plan, 60))
+    curve, events = finish(range_test(trainer, ROWS[:54], plan))
     return curve, list(events)
 
 

@@ -16,11 +16,11 @@ from tl_core.data.split import assign
 from tl_core.documents.events import Event, Notice, Progress, StageStarted
 from tl_core.documents.tasks import Ranking, RankSpec
 from tl_core.models.registry import Network, network
+from tl_core.runs import grouping
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.task_job import TASK_JOBS
-from tl_core.runs.tasks import dataset_features, rank
+from tl_core.runs.tasks import rank
 from tl_core.runs.tasks.ask import ask
 from tl_core.runs.worker import JOBS
 from tl_core.training.frozen.features import features_key
@@ -40,7 +40,7 @@ def _small(name: str) -> Network:
 @pytest.fixture
 def cache(backbones: None, monkeypatch: pytest.MonkeyPatch) -> Cache:
     """The store's cache, with both backbones in it; the ranking takes pictures of the size for which they are exported."""
-    for module in (rank, dataset_features):
+    for module in (rank, grouping):
         monkeypatch.setattr(module, "network", _small)
     return Store.default().cache
 
@@ -114,4 +114,4 @@ def test_where_no_backbone_can_be_scored_the_reason_is_said(
     workspace: Workspace, digits: DatasetFolder, cache: Cache
 ) -> None:
     spec = RankSpec(workspace=workspace.token, dataset=digits.id, backbones=("magic",), device="cpu")
-    assert "No backbone could be scored. magic: " in ended(by(InProcess(TASK_JOBS), ask, workspace, spec))
+    assert "No backbone could be scored. magic: " in ended(by(InProcess(JOBS), ask, workspace, spec))

@@ -8,14 +8,11 @@ import pytest
 from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess, by
 from tests.runs.tasks.conftest import CarryOut
-from tests.training.helpers import finish
 from tl_core.documents.tasks import RunSlices, SlicesSpec
-from tl_core.errors import NotFound
 from tl_core.evaluation import slice_search
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.tasks.slices import run_slices
 from tl_core.runs.tasks.subject import task_about
 from tl_core.runs.train_job import train_job
 
@@ -55,7 +52,9 @@ def test_wrong_answers_to_the_darkest_pictures_are_found_in_those_of_cross_valid
     assert p_values == sorted(p_values)
 
 
-def test_a_run_of_gradient_steps_is_judged_by_its_test_pictures(workspace: Workspace, pets: DatasetFolder) -> None:
+def test_a_run_of_gradient_steps_is_judged_by_its_test_pictures(
+    workspace: Workspace, pets: DatasetFolder, carry_out: CarryOut
+) -> None:
     run = by(
         InProcess({"train": train_job}),
         jobs.submit_training,
@@ -67,13 +66,8 @@ def test_a_run_of_gradient_steps_is_judged_by_its_test_pictures(workspace: Works
         image_size=SIZE,
         device="cpu",
     )
-    found, _ = finish(run_slices(run))
+    found = carry_out(task_about(run, SlicesSpec)).answer(RunSlices)
+    assert found is not None
     assert (found.judged_by, found.images) == ("test", 9)
     assert found.slices == (), "nine pictures are too few to divide"
     assert len(run.embeddings().rows) == 60
-
-
-def test_without_its_pictures_nothing_is_said_of_a_run(pets: DatasetFolder, pets_run: RunFolder) -> None:
-    pets.delete()
-    with pytest.raises(NotFound, match="no such data set"):
-        finish(run_slices(pets_run))

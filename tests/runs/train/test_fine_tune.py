@@ -34,8 +34,7 @@ from tl_core.runs.train import fine_tune as stepping
 from tl_core.runs.train.deliver import deliver
 from tl_core.runs.train.fine_tune import built
 from tl_core.runs.train.learn import Learned, learn
-from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.resolve import prepare
+from tl_core.runs.train.plan import Plan, prepare
 from tl_core.runs.train_job import train_job
 from tl_core.runs.worker import JOBS
 from tl_core.serving.bundle import read_bundle

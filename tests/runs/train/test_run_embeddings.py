@@ -9,11 +9,11 @@ from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import assign
 from tl_core.disk import remove
 from tl_core.errors import NotFound
+from tl_core.runs.store.budgets import expected_bytes
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.runs.store.usage import expected_bytes
+from tl_core.runs.tasks.slices import run_embeddings
 from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.run_embeddings import run_embeddings
 from tl_core.serving.predictor import Predictor
 
 

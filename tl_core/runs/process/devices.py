@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -206,17 +206,12 @@ def _cards() -> tuple[Card, ...]:
     known = [_kept(folder, gpu) for gpu in here]
     if all(known):
         return tuple(filter(None, known))
-    turn: list[int] = []
-    # Without a store that can be written to, nothing is kept.
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = locks.take(folder / "lock", patience=_TIME_LIMIT * len(here))
-        turn = [] if descriptor is None else [descriptor]
-    try:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return tuple(pool.map(lambda gpu: _kept(folder, gpu) or _tried(folder, gpu), here))
-    finally:
-        locks.release(turn)
+    with ExitStack() as turn, ThreadPoolExecutor(_AT_ONCE) as pool:
+        # Without a store that can be written to, nothing is kept.
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            turn.enter_context(locks.holding(folder / "lock", patience=_TIME_LIMIT * len(here)))
+        return tuple(pool.map(lambda gpu: _kept(folder, gpu) or _tried(folder, gpu), here))
 
 
 def _tried(folder: Path, gpu: Gpu) -> Card:

@@ -28,16 +28,17 @@ def probed() -> Card:
     try:
         torch: Any = import_module("torch")
         torch.cuda.init()
-        found = torch.cuda.get_device_properties(0)
-        card = Card(
-            name=found.name, capability=(found.major, found.minor), memory_mb=round(found.total_memory / 1e6, 1)
-        )
+        gpu = torch.cuda.get_device_properties(0)
+        card = Card(name=gpu.name, capability=(gpu.major, gpu.minor), memory_mb=round(gpu.total_memory / 1e6, 1))
         works = tuple(precision for precision in get_args(Precision) if _computes(torch, precision))
         card = card.model_copy(update={"slowness": _slowness(torch) if works else 1.0})
     except Exception as error:  # noqa: BLE001 - whatever torch raises is the answer
         if card.name and (memory_ran_out(error) or _BUSY in str(error)):
-            return card.model_copy(update={"precisions": _of_generation(card.capability), "tried": False})
-        return card.model_copy(update={"problem": _first_line(error)})
+            lacking = () if card.capability >= BFLOAT16_SINCE else ("bfloat16",)
+            usual = tuple(precision for precision in get_args(Precision) if precision not in lacking)
+            return card.model_copy(update={"precisions": usual, "tried": False})
+        lines = [*str(error).strip().splitlines(), type(error).__name__]
+        return card.model_copy(update={"problem": lines[0]})
     problem = None if works else "its results are wrong"
     return card.model_copy(update={"precisions": works, "problem": problem})
 
@@ -56,14 +57,14 @@ def _computes(torch: Any, precision: Precision) -> bool:
     try:
         product = on_card(left) @ on_card(right)
         convolved = torch.nn.functional.conv2d(on_card(images), on_card(kernels))
-        found = [np.asarray(result.float().cpu().tolist()) for result in (product, convolved)]
+        computed = [np.asarray(result.float().cpu().tolist()) for result in (product, convolved)]
     except RuntimeError as error:
         if precision == "float32" or memory_ran_out(error):
             raise
         return False
     return all(
-        np.abs(own - right_one).max() <= _TOLERANCE * np.abs(right_one).max()
-        for own, right_one in zip(found, expected, strict=True)
+        np.abs(result - true).max() <= _TOLERANCE * np.abs(true).max()
+        for result, true in zip(computed, expected, strict=True)
     )
 
 
@@ -77,14 +78,6 @@ def _slowness(torch: Any) -> float:
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
     return round(min(seconds) / _SECONDS, 3)
-
-
-def _of_generation(capability: tuple[int, int]) -> tuple[Precision, ...]:
-    return tuple(one for one in get_args(Precision) if one != "bfloat16" or capability >= BFLOAT16_SINCE)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 if __name__ == "__main__":

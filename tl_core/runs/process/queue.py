@@ -1,8 +1,7 @@
 """Queues without a dispatcher: a job takes a ticket in the queue of what it needs, waits for its turn, and takes a place.
 
-A ticket is a file on which its job holds a lock, so the ticket of a dead job is recognised and removed. Its name says when it
-was taken, by which workspace (a hash of the token) and for which round; its content says what the job is expected to take
-still. A place is a lock: a device has one, the queues of smaller jobs have as many as the settings say.
+A ticket is a file on which its job holds a lock, so the ticket of a dead job is recognised and removed. Its name says for which round it
+was taken, when, and by which workspace (a hash of the token); its content says what the job is expected to take still. A place is a lock: a device has one, the queues of smaller jobs have as many as the settings say.
 
 Turns go round the workspaces: each further job that a workspace has in a queue belongs to a later round.
 
@@ -12,7 +11,6 @@ these start with the memory that is free at the moment, and pass a job on a devi
 
 import hashlib
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -25,11 +23,13 @@ from pydantic import ValidationError
 from tl_core import locks, settings
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event, Outlook, StageStarted
+from tl_core.documents.gpu_card import Card
 from tl_core.documents.spec import Queue
 from tl_core.errors import Cancelled, LimitReached
 from tl_core.hardware import available_mb
 from tl_core.runs.process.devices import place_of, resolve_device, take_card, working_cards
 from tl_core.settings import Settings
+from tl_core.wording import duration
 
 _POLL = 0.1
 _LONGEST_POLL = 5.0
@@ -40,8 +40,8 @@ _SAID_EVERY = 20.0
 """Seconds for which a sentence about the line stands while the number of jobs before it is the same."""
 _YIELDS = 300.0
 """Seconds after which a job on a device that is the next one no longer waits for the memory of small jobs: they may follow for ever."""
-_NAME = re.compile(r"\d{20}-[0-9a-f]{8}(?:-(?P<round>\d{6})-(?P<tag>[0-9a-f]{12}))?")
-"""A ticket's name. One without round and workspace was taken by an earlier version."""
+_TICKETS = "[0-9]" * 6 + "-*"
+"""Names of tickets: round, time, chance and workspace, so that their order is that of the turns."""
 _CONTENT = 200
 """Bytes of a ticket; it is always written whole, so that a reader never sees parts of two."""
 
@@ -65,7 +65,7 @@ class Line(NamedTuple):
 
 def _device(where: str) -> Line:
     lighter = "Choose a smaller backbone or image size, fewer stages or fewer epochs, then start again."
-    return Line(where, lambda found: 1, lambda found: found.job_hours, 0.03, lighter)
+    return Line(where, lambda chosen: 1, lambda chosen: chosen.job_hours, 0.03, lighter)
 
 
 LINES: Mapping[str, Line] = MappingProxyType(
@@ -75,16 +75,16 @@ LINES: Mapping[str, Line] = MappingProxyType(
         "mps": _device(" on this GPU"),
         "reading": Line(
             "",
-            lambda found: found.reading_at_once,
-            lambda found: found.small_job_minutes / 60,
+            lambda chosen: chosen.reading_at_once,
+            lambda chosen: chosen.small_job_minutes / 60,
             0.06,
             "Bring fewer pictures, or smaller ones.",
             small=True,
         ),
         "questions": Line(
             "",
-            lambda found: found.questions_at_once,
-            lambda found: found.small_job_minutes / 60,
+            lambda chosen: chosen.questions_at_once,
+            lambda chosen: chosen.small_job_minutes / 60,
             0.06,
             "Choose a smaller network or image size.",
             small=True,
@@ -116,15 +116,6 @@ class Ticket(Record):
         os.pwrite(self.descriptor, outlook.model_dump_json().encode().ljust(_CONTENT), 0)
 
 
-class _Seen(NamedTuple):
-    """A ticket of a job that is alive, as others see it; in the order of turns."""
-
-    round: int
-    name: str
-    tag: str
-    path: Path
-
-
 def name_of(queue: Queue) -> str:
     """The queue that `queue` stands for here. Raises DeviceError where it is that of a device that is not on this machine."""
     return queue if queue in ("reading", "questions") else resolve_device(queue)
@@ -145,11 +136,11 @@ def take_ticket(queue: Path, name: str, workspace: str, outlook: Outlook) -> Tic
         raise RuntimeError(f"somebody else holds the fresh ticket {unseen}")
     ticket = Ticket(path=unseen, descriptor=descriptor)
     try:
-        live = _live(folder)
-        now = min((seen.round for seen in live), default=0)
-        turn = max([now, *(seen.round + 1 for seen in live if seen.tag == tag)])
+        live = [path.name.split("-") for path in _live(folder)]
+        now = min((int(number) for number, *_ in live), default=0)
+        turn = max([now, *(int(number) + 1 for number, *_, owner in live if owner == tag)])
         ticket.tell(outlook)
-        name = f"{time.time_ns():020}-{secrets.token_hex(4)}-{turn:06}-{tag}"
+        name = f"{turn:06}-{time.time_ns():020}-{secrets.token_hex(4)}-{tag}"
         return ticket.model_copy(update={"path": unseen.rename(folder / name)})
     except BaseException:
         drop_ticket(ticket)
@@ -162,15 +153,15 @@ def drop_ticket(ticket: Ticket) -> None:
     locks.release([ticket.descriptor])
 
 
-def crowd(queue: Path, name: str) -> int:
-    """How many jobs wait or work in the queue called `name`."""
-    return len(_live(queue / name))
+def crowd(queue: Path) -> int:
+    """How many jobs wait or work on this machine."""
+    return sum(len(_live(queue / name)) for name in LINES)
 
 
 def require_room(queue: Path) -> None:
     """Raises LimitReached where as many jobs wait or work on this machine as may; each is a process."""
     most = settings.current().most_jobs
-    if sum(crowd(queue, name) for name in LINES) >= most:
+    if crowd(queue) >= most:
         raise LimitReached(
             f"As many jobs wait or work on this server as it takes ({most}). Try again in a few minutes."
         )
@@ -185,65 +176,63 @@ def wait_for_turn(ticket: Ticket, *, cancelled: Callable[[], bool]) -> Generator
     Raises:
         Cancelled: before the turn came.
     """
-    told, told_at, admission = ("", 0), 0.0, list[int]()
-    locks_of_places = _places(ticket)
-    places = len(locks_of_places)
+    places = _places(ticket)
     door = ticket.path.parents[1] / ("admission-small" if ticket.line.small else "admission")
+    at_door: int | None = None
     next_since: float | None = None
+    told, told_at, told_ahead = "", 0.0, -1
     try:
         while not cancelled():
-            ahead = _ahead(ticket)
-            short: str | None = None
-            if len(ahead) < places:
+            now, ahead, short = time.monotonic(), _ahead(ticket), None
+            if len(ahead) < len(places):
                 # Jobs are let in one by one. Who waits for memory keeps the door: else jobs that need less would pass for ever.
-                admission += _taken(door, patience=0.25) if not admission else []
-                next_since = time.monotonic() if next_since is None else next_since
-                waited = time.monotonic() - next_since
-                short = _short_of_memory(ticket, waited) if admission else "another job has waited for it longer."
-                for place in _place(ticket, locks_of_places) if not short else []:
+                at_door = locks.take(door) if at_door is None else at_door
+                next_since = now if next_since is None else next_since
+                short = "another job has waited for it longer."
+                if at_door is not None:
+                    short = _short_of_memory(ticket, now - next_since)
+                place = _place(places) if short is None else None
+                if place is not None:
                     ticket.tell(ticket.outlook().model_copy(update={"running": True}))
                     return place
-            if not short:
-                locks.release(admission)
-                admission.clear()
-            said = (
-                (f"Waiting for memory: {short}", 0)
-                if short
-                else (_title(ticket.line, ahead, places), max(1, len(ahead)))
-            )
-            now = time.monotonic()
+            if short is None and at_door is not None:
+                locks.release([at_door])
+                at_door = None
+            title = f"Waiting for memory: {short}" if short else _title(ticket.line, ahead, len(places))
+            before = 0 if short else max(1, len(ahead))
             # An expected time may change at every look.
-            if said[1] != told[1] or (said != told and now - told_at >= _SAID_EVERY):
-                told, told_at = said, now
-                yield StageStarted(stage="waiting", title=said[0])
-            next_look = now + min(_LONGEST_POLL, _POLL * max(1, len(ahead) - places))
-            while time.monotonic() < next_look and not cancelled():
-                time.sleep(max(0.0, min(_LISTENS, next_look - time.monotonic())))
+            if before != told_ahead or (title != told and now - told_at >= _SAID_EVERY):
+                told, told_at, told_ahead = title, now, before
+                yield StageStarted(stage="waiting", title=title)
+            _rest(min(_LONGEST_POLL, _POLL * max(1, len(ahead) - len(places))), cancelled)
         raise Cancelled("Cancelled while it waited for its turn.")
     finally:
-        locks.release(admission)
+        if at_door is not None:
+            locks.release([at_door])
 
 
-def _live(folder: Path) -> list[_Seen]:
+def _rest(seconds: float, cancelled: Callable[[], bool]) -> None:
+    """Wait so long before the next look at the line, less where the job is `cancelled`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not cancelled():
+        time.sleep(max(0.0, min(_LISTENS, until - time.monotonic())))
+
+
+def _live(folder: Path) -> list[Path]:
     """The tickets of jobs that are alive, in the order of turns; those of dead jobs are removed."""
-    found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        name = _NAME.fullmatch(path.name)
-        if name is None:
-            continue
+    live = []
+    for path in sorted(folder.glob(_TICKETS)):
         if locks.held(path):
-            found.append(_Seen(int(name["round"] or 0), path.name, name["tag"] or path.name, path))
+            live.append(path)
         else:
             path.unlink(missing_ok=True)
-    return sorted(found)
+    return live
 
 
 def _ahead(ticket: Ticket) -> list[Outlook]:
     """What the jobs that work, and those whose turn comes before that of `ticket`, are expected to take still."""
-    live = _live(ticket.path.parent)
-    own = next((place for place, seen in enumerate(live) if seen.path == ticket.path), len(live))
-    outlooks = [(place, _outlook(seen.path)) for place, seen in enumerate(live) if place != own]
-    return [outlook for place, outlook in outlooks if place < own or outlook.running]
+    others = {path: _outlook(path) for path in _live(ticket.path.parent) if path != ticket.path}
+    return [outlook for path, outlook in others.items() if path < ticket.path or outlook.running]
 
 
 def _outlook(path: Path) -> Outlook:
@@ -253,34 +242,24 @@ def _outlook(path: Path) -> Outlook:
         return Outlook()
 
 
-def _place(ticket: Ticket, places: list[Path]) -> list[int]:
+def _place(places: Mapping[Path, Card | None]) -> int | None:
     """The descriptor of the first of `places` that is free; from then on this process uses no other GPU than the one of that place."""
-    for number, file in enumerate(places):
-        taken = _taken(file)
-        if taken:
-            cards = working_cards() if ticket.queue == "cuda" else ()
-            if cards:
-                take_card(cards[number])
-            return taken
-    return []
+    for file, card in places.items():
+        place = locks.take(file, patience=0.0)
+        if place is not None:
+            if card is not None:
+                take_card(card)
+            return place
+    return None
 
 
-def _places(ticket: Ticket) -> list[Path]:
-    """The locks of the places in the queue of `ticket`: on GPUs, one for each card that works."""
+def _places(ticket: Ticket) -> dict[Path, Card | None]:
+    """The locks of the places in the queue of `ticket`: on GPUs, one for each card that works, with that card."""
     cards = working_cards() if ticket.queue == "cuda" else ()
     if cards:
-        return [ticket.path.with_name(place_of(card).name) for card in cards]
-    places = ticket.line.places(settings.current())
-    return [ticket.path.with_name("lock" if number == 1 else f"lock-{number}") for number in range(1, places + 1)]
-
-
-def _taken(*files: Path, patience: float = 0.0) -> list[int]:
-    """The descriptor of the first of `files` that could be locked; empty where others hold all of them."""
-    for file in files:
-        descriptor = locks.take(file, patience=patience)
-        if descriptor is not None:
-            return [descriptor]
-    return []
+        return {ticket.path.with_name(place_of(card).name): card for card in cards}
+    numbers = range(1, ticket.line.places(settings.current()) + 1)
+    return {ticket.path.with_name("lock" if number == 1 else f"lock-{number}"): None for number in numbers}
 
 
 def _short_of_memory(ticket: Ticket, waited: float) -> str | None:
@@ -288,21 +267,18 @@ def _short_of_memory(ticket: Ticket, waited: float) -> str | None:
 
     None where there is memory for it, or nothing to wait for: no other job works, or no other on a device for long enough.
     """
-    queue, own = ticket.path.parents[1], ticket.line
+    queue, small = ticket.path.parents[1], ticket.line.small
     outlooks = [
-        (line, _outlook(seen.path))
-        for name, line in LINES.items()
-        for seen in _live(queue / name)
-        if seen.path != ticket.path
+        (line, _outlook(path)) for name, line in LINES.items() for path in _live(queue / name) if path != ticket.path
     ]
     others = [(line, outlook) for line, outlook in outlooks if outlook.running]
-    if not own.small and waited >= _YIELDS and all(line.small for line, _ in others):
+    if not small and waited >= _YIELDS and all(line.small for line, _ in others):
         return None
     free = available_mb("cpu") if others else None
     if free is None:
         return None
     usual = settings.current().job_needs_mb
-    kept = [outlook.memory_mb for line, outlook in others if line.small or not own.small]
+    kept = [outlook.memory_mb for line, outlook in others if line.small or not small]
     left = free - sum(usual if memory is None else memory for memory in kept)
     needed = ticket.outlook().memory_mb or usual
     if left >= needed:
@@ -313,11 +289,11 @@ def _short_of_memory(ticket: Ticket, waited: float) -> str | None:
 def _title(line: Line, ahead: list[Outlook], places: int) -> str:
     count = max(1, len(ahead))
     jobs = "one job is" if count == 1 else f"{count} jobs are"
-    known = [outlook.seconds for outlook in ahead if outlook.seconds is not None]
+    seconds = [outlook.seconds for outlook in ahead if outlook.seconds is not None]
     time = ""
-    if known:
-        more = "about" if len(known) == len(ahead) else "more than"
-        time = f", for {more} {_roughly(sum(known) / places)}"
+    if seconds:
+        more = "about" if len(seconds) == len(ahead) else "more than"
+        time = f", for {more} {_roughly(sum(seconds) / places)}"
     return f"Waiting for its turn: {jobs} before it{line.where}{time}"
 
 
@@ -326,12 +302,4 @@ def _roughly(seconds: float) -> str:
     if seconds < 90:
         return "a minute"
     step = 60 if seconds < 600 else 300 if seconds < 5400 else 3600
-    return in_words(step * round(seconds / step))
-
-
-def in_words(seconds: float) -> str:
-    """A time as people say it: `1.5 hours`, `20 minutes`, `0.36 seconds`."""
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} seconds"
+    return duration(step * round(seconds / step))

@@ -1,25 +1,42 @@
-"""Writes what becomes of a job into its folder: events.jsonl, status.json, log.txt.
+"""Writes what becomes of a job into its folder: events.jsonl, status.json, log.txt; also the sentence that a user reads where it failed.
 
 Events come from the job's generator and from samplers, which are threads that run beside it. Each is written at once:
 `data.pace` is for work that has more to say than four times a second.
 """
 
+import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Literal
 
 from tl_core.documents.events import EVENT, Ended, Event, Failure, Notice, Stage, StageStarted, Status, UsedGpu
-from tl_core.errors import DocumentError, NotFound
+from tl_core.errors import (
+    Cancelled,
+    DeviceError,
+    DiskFull,
+    DocumentError,
+    GraftError,
+    NotFound,
+    StoreError,
+    memory_ran_out,
+)
 from tl_core.hardware import PeakMemory
-from tl_core.runs.failures import disk_full
 from tl_core.runs.store.job_folder import JobFolder
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at the memory and the limits of a job; one takes 20 microseconds."""
 _ACCOUNTS: dict[Stage, str] = {"reading": "ingest"}
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+)
+
+
+class Stopped(Cancelled):
+    """Who watches a job has ended it; the message is the reason, which its record keeps."""
 
 
 class Recorder:
@@ -85,27 +102,36 @@ class Recorder:
         if gpu:
             self.log(f"It works on {gpu.name} ({gpu.uuid}).")
 
-    def end(
-        self,
-        state: Literal["succeeded", "failed", "cancelled"],
-        message: str,
-        failure: Failure | None,
-        *,
-        reason: str | None = None,
-    ) -> None:
-        """Write how the job ended, once; `reason` as in `Status`. On a full disk, the space that was set aside is used; raises OSError if it is too little."""
+    def end(self, error: BaseException | None = None, *, reason: str | None = None) -> int:
+        """Write once how the job ended, well or with `error`, in words; the exit code of its process. `reason` as in `Status`.
+
+        On a full disk, the space that was set aside is used; raises OSError if it is too little.
+        """
+        failure: Failure | None = None
+        if error is None:
+            ending = Ended(state="succeeded", message="Done.")
+        elif isinstance(error, Cancelled):
+            ending = Ended(state="cancelled", message=error.message)
+            reason = error.message if isinstance(error, Stopped) else None
+        else:
+            failure = failure_of(error)
+            ending = Ended(state="failed", message=failure.message)
+            if failure.kind == "bug":
+                self.log("".join(traceback.format_exception(error)))
         with self._lock:
-            if self._ended.is_set():
-                return
-            try:
-                self._end(state, message, failure, reason)
-            except Exception as error:
-                if not disk_full(error):
-                    raise
+            if not self._ended.is_set():
+                try:
+                    self._end(ending, failure, reason)
+                except Exception as problem:
+                    if not disk_full(problem):
+                        raise
+                    self._job.reserve.unlink(missing_ok=True)
+                    self._end(ending, failure, reason)
                 self._job.reserve.unlink(missing_ok=True)
-                self._end(state, message, failure, reason)
-            self._job.reserve.unlink(missing_ok=True)
-            self._ended.set()
+                self._ended.set()
+        if failure is not None:
+            return failure.exit_code
+        return 0 if error is None else Cancelled.exit_code
 
     def log(self, text: str) -> None:
         """Add a line to the log, which is for people."""
@@ -121,32 +147,26 @@ class Recorder:
     def _look_at_memory(self) -> None:
         self.memory.look()
 
-    def _end(
-        self,
-        state: Literal["succeeded", "failed", "cancelled"],
-        message: str,
-        failure: Failure | None,
-        reason: str | None,
-    ) -> None:
+    def _end(self, ending: Ended, failure: Failure | None, reason: str | None) -> None:
         self._account()
         total = self._before + time.monotonic() - self._begun - self._seconds.get("waiting", 0.0)
-        self._append(Ended(state=state, message=message))
+        self._append(ending)
         self._set_status(
-            state=state,
+            state=ending.state,
             ended=time.time(),
             seconds={**self._seconds, "total": round(total, 3)},
             peak_memory_mb=self.memory.megabytes(),
             failure=failure,
             reason=reason,
         )
-        self.log(message)
+        self.log(ending.message)
 
     def _carried(self) -> Status:
         """The status of a job that goes on after it had been stopped, as it was written for this worker; else that of a new job."""
         with suppress(NotFound, DocumentError):
-            found = Status.read(self._job.status_file)
-            if found.state == "queued" and found.resumed is not None:
-                return found
+            status = Status.read(self._job.status_file)
+            if status.state == "queued" and status.resumed is not None:
+                return status
         return Status(state="queued")
 
     def _account(self) -> None:
@@ -180,3 +200,46 @@ class Recorder:
         end = os.lseek(self._events, 0, os.SEEK_END)
         if end and os.pread(self._events, 1, end - 1) != b"\n":
             os.write(self._events, b"\n")
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What ended a job, in a sentence that says what to do."""
+    told: GraftError
+    if isinstance(error, GraftError):
+        told = error
+    elif disk_full(error):
+        told = DiskFull("The disk is full. Free some space, then start again; what was finished before is whole.")
+    elif isinstance(error, OSError) and error.errno in _REFUSED:
+        what = f" ({error.filename})" if error.filename else ""
+        told = StoreError(
+            f"The system refused a file: {error.strerror}{what}. Correct that, then start again; "
+            "what was finished before is whole."
+        )
+    elif memory_ran_out(error):
+        told = DeviceError.of_memory(error)
+    else:
+        words = " ".join(str(error).split())[:300]
+        what = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        message = f"Something went wrong inside Graft ({what}). This is a bug in Graft; the log has the details."
+        return Failure(kind="bug", message=message, exit_code=1)
+    return Failure(kind=told.kind, message=told.message, exit_code=told.exit_code)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether a full disk caused `error`, also where a library reports it in its own words."""
+    return any(
+        isinstance(cause, DiskFull)
+        or (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT))
+        or "no space left on device" in str(cause).lower()
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what caused it, and so on."""
+    cause: BaseException | None = error
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        yield cause
+        cause = cause.__cause__ or cause.__context__

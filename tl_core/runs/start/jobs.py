@@ -11,23 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tl_core import locks
+from tl_core import locks, settings
 from tl_core.disk import copy_or_link, disk_full_said, remove, write_atomically
 from tl_core.documents.events import EpochEnded, Event, Outlook, Resumed, Status
 from tl_core.documents.spec import ClassesFrom, IngestSpec, RaceSpec, TrainSpec
 from tl_core.documents.tasks import JobSpec
 from tl_core.errors import Cancelled, GraftError, InUse, NotFound, SpecError, WorkerDied
+from tl_core.runs.comparing import missing
 from tl_core.runs.process.executor import cancel, chosen, forget_lost, hand_over, offered_devices
 from tl_core.runs.process.queue import require_room
-from tl_core.runs.standings import missing
 from tl_core.runs.start.training_spec import setup_of, training_options
-from tl_core.runs.store.budgets import require_free, room_for
+from tl_core.runs.store.budgets import expected_bytes, require_free, room_for
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
-from tl_core.runs.store.job_folder import JobFolder, keep_reserve
-from tl_core.runs.store.new_folder import identifier, make, make_outside, swept
+from tl_core.runs.store.job_folder import JobFolder, identifier, keep_reserve, make, make_outside
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.store.usage import expected_bytes
-from tl_core.runs.train.resolve import after, outlook
+from tl_core.runs.store.sweep import sweep_hourly
+from tl_core.runs.train.plan import after, outlook
 from tl_core.serving.bundle_files import TENSORS
 from tl_core.training.speed.taken import Taken
 from tl_core.training.strategies.strategies import strategies
@@ -101,7 +100,7 @@ def read_pictures(
 
 def _add(workspace: Workspace, dataset: DatasetFolder, spec: IngestSpec) -> None:
     """Start to add what `spec` names to `dataset`, as the job of its own folder. If that cannot be started, its record stays as it was."""
-    store = swept(workspace)
+    store = _swept(workspace)
     require_room(store.queue)
     claim = dataset.claim()
     if claim is None:
@@ -249,7 +248,7 @@ def submit(
         DiskFull: the disk has no room for it.
     """
     workspace.make()
-    store = swept(workspace)
+    store = _swept(workspace)
     require_room(store.queue)
     inside = workspace.path / kind.stored_in / identifier(key)
     with room_for(workspace, promised=0 if out or inside.is_dir() else promised):
@@ -290,7 +289,7 @@ def go_on(job: Again, start: Start = "checkpoint", *, workspace: Workspace | Non
         return job
     spec = job.spec()
     workspace = workspace or Store.default().workspace(spec.workspace)
-    store = swept(workspace)
+    store = _swept(workspace)
     require_free(store)
     if not job.alive():
         require_room(store.queue)
@@ -328,6 +327,13 @@ def go_on(job: Again, start: Start = "checkpoint", *, workspace: Workspace | Non
         raise
     hand_over(job, claim, store=store.root, undo=record.restore)
     return job
+
+
+def _swept(workspace: Workspace) -> Store:
+    """Mark `workspace` as used, sweep its store if nobody did so within the hour, and return the store."""
+    workspace.touch()
+    sweep_hourly(workspace.store, settings.current().keep_days)
+    return workspace.store
 
 
 class _Record:

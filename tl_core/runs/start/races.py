@@ -13,14 +13,14 @@ from tl_core.documents.events import Outlook
 from tl_core.documents.options import DEFAULT_NETWORK, TrainingOptions
 from tl_core.documents.spec import Contestant, RaceSpec, TrainSpec
 from tl_core.errors import GraftError, LimitReached, SpecError
-from tl_core.runs.process.queue import in_words
 from tl_core.runs.start.jobs import submit
 from tl_core.runs.start.training_spec import attempt, raise_all, setup_of, training_options
+from tl_core.runs.store.budgets import expected_bytes
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder
-from tl_core.runs.store.new_folder import identifier, make
+from tl_core.runs.store.job_folder import identifier, make
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.store.usage import expected_bytes
-from tl_core.runs.train.resolve import outlook
+from tl_core.runs.train.plan import outlook
+from tl_core.wording import duration
 
 STRATEGIES = ("feature_extraction", "partial_fine_tuning", "bias_and_norm", "lp_ft", "full_fine_tuning")
 """The strategies of a race that names neither strategies nor backbones. They fit every backbone of two stages and more, and differ
@@ -61,8 +61,8 @@ def require_budget(seconds: float) -> float:
     """
     most = most_seconds()
     if not 0 < seconds <= most:
-        limit = "" if most == float("inf") else f" and at most {in_words(most)}, since one job may not work longer here"
-        raise SpecError(f"The budget of a race is {in_words(seconds)}; it takes more than none{limit}.")
+        limit = "" if most == float("inf") else f" and at most {duration(most)}, since one job may not work longer here"
+        raise SpecError(f"The budget of a race is {duration(seconds)}; it takes more than none{limit}.")
     return seconds
 
 

@@ -16,7 +16,7 @@ from tl_core.models.weights.obtain import require_obtainable
 from tl_core.runs.process.devices import expected_device
 from tl_core.runs.process.executor import known_device
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.train.resolve import settled
+from tl_core.runs.train.plan import settled
 from tl_core.table import covering
 from tl_core.training.strategies.setup import Setup
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies
@@ -97,7 +97,7 @@ def raise_all(found: list[GraftError]) -> None:
 def setup_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> Setup:
     """What a run with `options` on `dataset`, which was read to the end, is set up with, as it is submitted. `name`: display text.
 
-    The options were checked (`problems`). What depends on the machine that runs it (`resolve.settled`) is still as it was asked for.
+    The options were checked (`problems`). What depends on the machine that runs it (`settled`) is still as it was asked for.
     """
     backbone = network(options.backbone)
     weights = backbone.weights_row(options.weights)

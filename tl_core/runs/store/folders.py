@@ -1,21 +1,10 @@
-"""The four kinds of job as folders: a data set, a run, a race, a task.
-
-in_use        (data set) lock that every run and task that needs it holds, shared
-checkpoint.safetensors  (run) the state after an epoch, from which training goes on; until the run has ended well
-start.safetensors       (run) what another run delivered, where it trains on from that; until it has ended well
-finish        (run) skip training, export best.safetensors
-out_of_fold.npz  (run) answers of cross-validation, where there was one
-embeddings.npz   (run) embeddings of its pictures by the delivered network, once something needed them
-split.json    (run) in which part each picture is, from the start of the run on
-result.json   (task) the answer, written last
-"""
+"""The four kinds of job as folders: a data set, a run, a race, a task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -27,7 +16,7 @@ from tl_core.documents.report import Headline, Report
 from tl_core.documents.spec import IngestSpec, RaceSpec, TrainSpec
 from tl_core.documents.tasks import Answer, Task, TaskSpec
 from tl_core.errors import DocumentError, InUse, NotFound, SpecError
-from tl_core.runs.store.job_folder import DIED, RACES, JobFolder
+from tl_core.runs.store.job_folder import DIED, RACES, In, JobFolder
 from tl_core.runs.store.version_files import Versions
 from tl_core.serving.bundle_files import FOLDER
 
@@ -62,6 +51,12 @@ class DatasetFolder(JobFolder):
     """Number of the version; None: the current one, whichever that is at the moment."""
     what = "data set"
     stored_in = "datasets"
+    manifest_file = In("manifest.json")
+    """What was read: version 1."""
+    staging = In("staging")
+    """What was unpacked for it, until it was read."""
+    use_lock = In("in_use")
+    """Lock that every run and task that needs it holds, shared."""
 
     @property
     def versions(self) -> Versions:
@@ -75,14 +70,6 @@ class DatasetFolder(JobFolder):
     def at(self, version: int) -> DatasetFolder:
         """The same data set in that version."""
         return replace(self, version=version)
-
-    @property
-    def use_lock(self) -> Path:
-        return self.path / "in_use"
-
-    @property
-    def manifest_file(self) -> Path:
-        return self.path / "manifest.json"
 
     def delete(self) -> None:
         """Remove it for good, and what the cache keeps of its pictures. Raises InUse, in words, where a job needs it."""
@@ -112,7 +99,7 @@ class DatasetFolder(JobFolder):
 
     def tidy(self) -> None:
         # In this order: a worker that has ended between the two looks has written the manifest, or never will.
-        if self.alive() or (self.ready and not self.versions.unpublished() and not (self.path / "staging").exists()):
+        if self.alive() or (self.ready and not self.versions.unpublished() and not self.staging.exists()):
             return
         # Claimed, so that no pictures are added meanwhile; somebody may have deleted it.
         with suppress(FileNotFoundError):
@@ -125,7 +112,7 @@ class DatasetFolder(JobFolder):
 
     def discard_unfinished(self) -> None:
         """Remove the pictures that no version holds, and what was unpacked for them, for a caller that holds the lock or the claim."""
-        remove(self.path / "staging")
+        remove(self.staging)
         if self.ready:
             self.versions.discard_unpublished()
             return
@@ -181,22 +168,30 @@ class RunFolder(JobFolder):
 
     what = "run"
     stored_in = "runs"
+    bundle = In(FOLDER)
+    report_file = In("report.json")
+    split_file = In("split.json")
+    """In which part each picture is, from the start of the run on."""
+    out_of_fold_file = In("out_of_fold.npz")
+    """Answers of cross-validation, where there was one."""
+    embeddings_file = In("embeddings.npz")
+    """Embeddings of its pictures by the delivered network, once something needed them."""
+    best = In("best.safetensors")
+    """The best state so far, written during training; absent where nothing is trained step by step."""
+    checkpoint_file = In("checkpoint.safetensors")
+    """The state after an epoch, from which training goes on; until the run has ended well."""
+    start_file = In("start.safetensors")
+    """What another run delivered, where it trains on from that; until it has ended well."""
+    finish_file = In("finish")
+    """Skip training, and deliver the best state."""
     delivers_in = frozenset({"export", "evaluation"})
 
     def spec(self) -> TrainSpec:
         return self.spec_as(TrainSpec)
 
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.json"
-
     def report(self) -> Report:
         """Raises NotFound where it did not end well, DocumentError."""
         return Report.read(self.report_file)
-
-    @property
-    def out_of_fold_file(self) -> Path:
-        return self.path / "out_of_fold.npz"
 
     def out_of_fold(self) -> OutOfFoldAnswers:
         """What the heads of its cross-validation answered. Raises NotFound where there was none, DocumentError."""
@@ -204,35 +199,15 @@ class RunFolder(JobFolder):
 
         return OutOfFoldAnswers.read(self.out_of_fold_file)
 
-    @property
-    def embeddings_file(self) -> Path:
-        return self.path / "embeddings.npz"
-
     def embeddings(self) -> Embeddings:
         """Those of its pictures by the delivered network. Raises NotFound where nothing has needed them yet, DocumentError."""
         from tl_core.documents.arrays import Embeddings
 
         return Embeddings.read(self.embeddings_file)
 
-    @property
-    def split_file(self) -> Path:
-        return self.path / "split.json"
-
     def headline(self) -> Headline:
         """How good it is, for a list of runs. Raises NotFound where it did not end well, DocumentError."""
-        try:
-            return _headline(self.report_file)
-        except (FileNotFoundError, NotADirectoryError):
-            return Headline.read(self.report_file)
-
-    @cached_property
-    def bundle(self) -> Path:
-        return self.path / FOLDER
-
-    @cached_property
-    def best(self) -> Path:
-        """The best state so far, written during training; absent where nothing is trained step by step."""
-        return self.path / "best.safetensors"
+        return _headline(self.report_file)
 
     @property
     def starts_from(self) -> StartState:
@@ -243,15 +218,6 @@ class RunFolder(JobFolder):
         if self.checkpoint_file.is_file():
             return "checkpoint"
         return "delivered" if self.start_file.is_file() else "nothing"
-
-    @property
-    def start_file(self) -> Path:
-        """Where it trains on from what another run delivered: the tensors of that, until it has ended well."""
-        return self.path / "start.safetensors"
-
-    @property
-    def checkpoint_file(self) -> Path:
-        return self.path / "checkpoint.safetensors"
 
     def checkpoint(self) -> Checkpoint:
         """How far training had come when its state was written last. Raises NotFound where it was not, DocumentError, in words."""
@@ -267,10 +233,6 @@ class RunFolder(JobFolder):
     def can_resume(self) -> bool:
         """Whether it ended before its end, and "go on" has something to go on from."""
         return self.checkpoint_file.is_file() and self.status().state in STOPPED
-
-    @property
-    def finish_file(self) -> Path:
-        return self.path / "finish"
 
     @property
     def finishing(self) -> bool:
@@ -335,13 +297,11 @@ class TaskFolder(JobFolder):
 
     what = "task"
     stored_in = "tasks"
+    result_file = In("result.json")
+    """The answer, written last."""
 
     def spec(self) -> TaskSpec:
         return self.spec_as(Task)  # type: ignore[return-value]  # every task is named in TaskSpec
-
-    @property
-    def result_file(self) -> Path:
-        return self.path / "result.json"
 
     def answer(self, document: type[Answered]) -> Answered | None:
         """The answer; None until the job succeeded. Raises NotFound, DocumentError."""

@@ -1,16 +1,12 @@
-"""The folder of one job: its paths, its documents, and the state that follows from what lies in it.
+"""The folder of one job: the files in it, its documents, and the state that follows from what lies in it; how it is made.
 
-spec.json     what was asked for            status.json   its state, written by the holder of the lock
-events.jsonl  its events, append-only       log.txt       for people: stages, tracebacks
-lock          held while the job runs       cancel        somebody asked it to stop
-label.json    a name given afterwards       reserve       space for the last status on a full disk
-expected.json about how long it takes and how much memory, where that was known when it was started
-submitted     locked while the job is submitted; not empty while it waits in an executor that has not started it, or in a race,
-              which it names
+It is whole when it appears, and appears only once for the same key.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -22,12 +18,12 @@ from typing import ClassVar, TypeVar
 from pydantic import ValidationError
 
 from tl_core import locks
-from tl_core.disk import disk_full_said, modified, read_once, vanish
+from tl_core.disk import disk_full_said, modified, read_once, remove, vanish
 from tl_core.documents.base import Document
 from tl_core.documents.events import EVENT, Event, Failure, Outlook, Stage, State, Status
 from tl_core.documents.spec import Label
 from tl_core.documents.tasks import JobSpec, SpecFile
-from tl_core.errors import DocumentError, InUse, NotFound
+from tl_core.errors import DocumentError, InUse, NotEmpty, NotFound, SpecError, StoreError
 
 _Spec = TypeVar("_Spec", bound=Document)
 RESERVE_BYTES = 65_536
@@ -53,11 +49,41 @@ def keep_reserve(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+class In:
+    """A file or folder in that of a job: with `lock = In("lock")` in the class, `job.lock` is its path."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, job: JobFolder, kind: type[JobFolder]) -> Path:
+        return job.path / self._name
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """One job in any state. Any process may read it at any time."""
 
     path: Path
+    spec_file = In("spec.json")
+    """What was asked for."""
+    status_file = In("status.json")
+    """Its state, written by the holder of the lock."""
+    events_file = In("events.jsonl")
+    """Its events, append-only."""
+    log_file = In("log.txt")
+    """For people: stages, tracebacks."""
+    label_file = In("label.json")
+    """A name given afterwards."""
+    expected_file = In("expected.json")
+    """About how long it takes and how much memory, where that was known when it was started."""
+    lock = In("lock")
+    """Held while the job runs."""
+    submitted = In("submitted")
+    """Locked while the job is submitted; not empty while it waits in an executor that has not started it, or in a race, which it names."""
+    cancel_file = In("cancel")
+    """Somebody asked it to stop."""
+    reserve = In("reserve")
+    """Space for the last status on a full disk."""
     what: ClassVar[str] = "job"
     stored_in: ClassVar[str]
     """Folder of a workspace that holds the jobs of its kind."""
@@ -74,52 +100,17 @@ class JobFolder:
         return self.path.parents[1]
 
     @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def submitted(self) -> Path:
-        return self.path / "submitted"
-
-    @property
-    def cancel_file(self) -> Path:
-        return self.path / "cancel"
-
-    @property
-    def status_file(self) -> Path:
-        return self.path / "status.json"
-
-    @property
-    def events_file(self) -> Path:
-        return self.path / "events.jsonl"
-
-    @property
-    def reserve(self) -> Path:
-        return self.path / "reserve"
-
-    @property
-    def expected_file(self) -> Path:
-        return self.path / "expected.json"
-
-    @property
-    def log_file(self) -> Path:
-        return self.path / "log.txt"
-
-    @property
     def created(self) -> float:
         """Seconds since the epoch; the lock file is made with the job and never written to."""
         return modified(self.lock)
 
     @property
     def exists(self) -> bool:
-        return (self.path / "spec.json").is_file()
+        return self.spec_file.is_file()
 
     def spec(self) -> JobSpec:
         """Raises NotFound, DocumentError."""
-        try:
-            return _spec_file(self.path / "spec.json").spec
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"There is no spec.json in {self.path.name}.") from None
+        return _spec_file(self.spec_file).spec
 
     @property
     def readable(self) -> bool:
@@ -139,7 +130,7 @@ class JobFolder:
 
     def write_spec(self, spec: JobSpec) -> None:
         """Raises DiskFull."""
-        SpecFile(spec=spec).write(self.path / "spec.json")
+        SpecFile(spec=spec).write(self.spec_file)
 
     def expected(self) -> Outlook:
         """What it was expected to take when it was started, as far as that was known."""
@@ -161,7 +152,7 @@ class JobFolder:
     def name(self) -> str:
         """Display text: the name given afterwards, else the one in the spec, else the id."""
         with suppress(NotFound, DocumentError):
-            return Label.read(self.path / "label.json").name
+            return Label.read(self.label_file).name
         try:
             return self._own_name()
         except (NotFound, DocumentError):
@@ -175,7 +166,7 @@ class JobFolder:
         """Give it another display name. Raises NotFound, DiskFull."""
         if not self.exists:
             raise NotFound(f"This {self.what} is gone.")
-        Label(name=" ".join(name.split())[:200] or self.id).write(self.path / "label.json")
+        Label(name=" ".join(name.split())[:200] or self.id).write(self.label_file)
 
     def alive(self) -> bool:
         """Whether it is being submitted, waits in an executor, or has a worker."""
@@ -326,3 +317,88 @@ class JobFolder:
 def _race_in(said: bytes) -> str | None:
     """Id of the race that the content of a file `submitted` names."""
     return said.removeprefix(_IN_RACE).decode(errors="replace") if said.startswith(_IN_RACE) else None
+
+
+def identifier(key: str | None) -> str:
+    """The same id for the same key, so that the file system itself lets only one of two jobs come to be."""
+    return secrets.token_hex(8) if key is None else hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def make(folder: Path, spec: JobSpec) -> tuple[Path, int | None]:
+    """Make the folder of the job that `spec` asks for, which is whole when it appears, and the claim to submit it (`JobFolder.claim`).
+
+    There is no claim where the job is there already: who made it submits it.
+    """
+    if folder.is_dir():
+        return folder, None
+    fresh = folder.with_name(f".new-{secrets.token_hex(8)}")
+    try:
+        with disk_full_said("a new job"):
+            fresh.mkdir(parents=True)
+        claim = _fill(fresh, spec)
+    except BaseException:
+        remove(fresh)
+        raise
+    try:
+        fresh.rename(folder)
+    except OSError as error:
+        locks.release([claim])
+        remove(fresh)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return folder, None
+        raise
+    return folder, claim
+
+
+def free_folder(path: Path) -> Path:
+    """The absolute `path` of a folder that may be filled: one that is empty or not there yet.
+
+    Raises:
+        NotEmpty: it holds something, or is a file.
+        SpecError: it cannot be made or written to.
+    """
+    path = path.expanduser().absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise _taken(path)
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise SpecError(f"{path} cannot be written: {nearest} is no folder that you may write to. Name another one.")
+    return path
+
+
+def make_outside(folder: Path, spec: JobSpec) -> tuple[Path, int]:
+    """Make a job folder of the user's own `folder`, which is empty or not there yet, and the claim to submit it."""
+    folder = free_folder(folder)
+    try:
+        with disk_full_said("a new job"):
+            folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(folder / "lock", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        raise _taken(folder) from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}. Name another folder.") from error
+    try:
+        return folder, _fill(folder, spec)
+    except BaseException:
+        # Else it would hold something at the next attempt.
+        remove(folder)
+        raise
+
+
+def _taken(folder: Path) -> NotEmpty:
+    return NotEmpty(f"{folder} holds something already. Name a folder that is empty or not there yet.")
+
+
+def _fill(folder: Path, spec: JobSpec) -> int:
+    job = JobFolder(folder)
+    claim = locks.take(job.submitted)
+    if claim is None:
+        raise InUse(f"Somebody else is using {folder}.")
+    try:
+        job.lock.touch(0o600)
+        keep_reserve(job.reserve)
+        job.write_spec(spec)
+    except BaseException:
+        locks.release([claim])
+        raise
+    return claim

@@ -234,14 +234,13 @@ class Store:
         """
         workspace = self.workspace(new_token())
         workspace.make()
-        descriptor = locks.take(workspace.passing)
-        try:
-            yield workspace
-        finally:
-            # A job that was cancelled just now may still be ending.
-            with suppress(InUse):
-                workspace.delete()
-            locks.release([] if descriptor is None else [descriptor])
+        with locks.holding(workspace.passing):
+            try:
+                yield workspace
+            finally:
+                # A job that was cancelled just now may still be ending.
+                with suppress(InUse):
+                    workspace.delete()
 
     def workspaces(self) -> list[Workspace]:
         return [Workspace(path) for path in children(self.root / "workspaces") if _TOKEN.fullmatch(path.name)]
@@ -281,7 +280,7 @@ def children(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in children(folder) if _ID.fullmatch(path.name) and (path / "spec.json").is_file()]
+    return [path for path in children(folder) if _ID.fullmatch(path.name) and JobFolder(path).exists]
 
 
 def _newest_first(jobs: list[_Job]) -> list[_Job]:

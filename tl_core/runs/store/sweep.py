@@ -1,19 +1,30 @@
-"""Removes what nobody needs any more: idle workspaces, and what broken-off work left behind."""
+"""What nobody needs any more: removed by itself, once an hour, or where the operator clears it; and who takes how much of a store.
+
+Tokens are shortened, so that they open nothing.
+"""
 
 import logging
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from tl_core import locks
-from tl_core.disk import modified, remove
-from tl_core.errors import GraftError, InUse
+from tl_core.disk import BLOCK, modified, remove, size_of
+from tl_core.errors import GraftError, InUse, NotFound, SpecError
+from tl_core.models.weights.downloaded import downloads
+from tl_core.runs.store.budgets import Use, used
+from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import KINDS, Store, Workspace, children
 
 _HOUR, _DAY = 3_600.0, 86_400.0
 _DIGITS = 6
-"""Digits of a token that are logged, which open nothing."""
+"""Fewest digits of a token that stand for a workspace; 26 others are left to guess."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -22,13 +33,8 @@ def sweep_hourly(store: Store, keep_days: float) -> list[str]:
     marker = _marker(store)
     if not store.root.is_dir() or abs(time.time() - modified(marker)) < _HOUR:
         return []
-    turn = locks.take(marker, patience=0.0)
-    if turn is None:
-        return []
-    try:
-        return sweep(store, keep_days)
-    finally:
-        locks.release([turn])
+    with locks.holding(marker, patience=0.0) as turn:
+        return sweep(store, keep_days) if turn else []
 
 
 def sweep(store: Store, keep_days: float) -> list[str]:
@@ -134,3 +140,148 @@ def _clear_tasks(workspace: Workspace, now: float) -> None:
         if orphan or now - modified(task.path) > _DAY:
             with suppress(InUse):
                 task.delete()
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one workspace takes."""
+
+    name: str
+    """The first digits of its token, as many as tell it from the others."""
+    workspace: Workspace
+    use: Use
+    at_work: list[JobFolder]
+    """Its jobs that have not ended."""
+
+
+@dataclass(frozen=True)
+class Removable:
+    """Something that can go."""
+
+    name: str
+    bytes: int
+    remove: Callable[[], object]
+    """Raises InUse, in words, where a job needs it by now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clearing:
+    """One kind of what can go."""
+
+    meaning: str
+    """`{days}` in it stands for the days."""
+    days: float
+    """Days without use after which it goes, unless the operator names others."""
+    find: Callable[[Store, float], list[Removable]]
+    """What was not used since a moment, in seconds since the epoch."""
+
+    def said(self, days: float | None = None) -> str:
+        """What it is, in words."""
+        number = self.days if days is None else days
+        return self.meaning.format(days="1 day" if number == 1 else f"{number:g} days")
+
+    def now(self, store: Store, days: float | None = None) -> list[Removable]:
+        """What can go now."""
+        return self.find(store, time.time() - (self.days if days is None else days) * _DAY)
+
+
+def accounts(store: Store) -> list[Account]:
+    """Every workspace of `store`, the one that takes most first."""
+    every = [Account(name, workspace, used(workspace), workspace.live()) for workspace, name in _named(store).items()]
+    return sorted(every, key=lambda account: account.use.total, reverse=True)
+
+
+def at_work(store: Store) -> Mapping[str, int]:
+    """How many jobs of `store` wait and run, by their state."""
+    return Counter(job.status().state for workspace in store.workspaces() for job in workspace.live())
+
+
+def workspace_of(store: Store, digits: str) -> Removable:
+    """The workspace whose token begins with `digits`.
+
+    Raises:
+        NotFound: there is none.
+        SpecError: there are several, or too few digits.
+    """
+    if len(digits) < _DIGITS:
+        raise SpecError(
+            f"{digits!r} is neither {', '.join(CLEARINGS)} nor the first {_DIGITS} digits of a workspace; `store` lists them."
+        )
+    matching = {workspace: name for workspace, name in _named(store).items() if workspace.token.startswith(digits)}
+    if not matching:
+        raise NotFound(f"No workspace of this store begins with {digits[:_DIGITS]}. `store` lists them.")
+    if len(matching) > 1:
+        raise SpecError(f"{len(matching)} workspaces begin with {digits}. Give as many digits as `store` shows.")
+    ((workspace, name),) = matching.items()
+    return Removable(name, used(workspace).total, workspace.delete)
+
+
+def _named(store: Store) -> dict[Workspace, str]:
+    """The workspaces of `store`, each with the first digits of its token, as many as tell it from the others."""
+    workspaces = sorted(store.workspaces(), key=lambda workspace: workspace.token)
+    alike = [_common(one.token, other.token) for one, other in pairwise(workspaces)]
+    return {
+        workspace: workspace.token[: max(_DIGITS, 1 + max(before, after))]
+        for workspace, before, after in zip(workspaces, [0, *alike], [*alike, 0], strict=True)
+    }
+
+
+def _common(one: str, other: str) -> int:
+    """How many digits two tokens begin with alike."""
+    return next(at for at in range(len(one)) if one[at] != other[at])
+
+
+def _idle(store: Store, since: float) -> list[Removable]:
+    return [
+        Removable(name, used(workspace).total, workspace.delete)
+        for workspace, name in _named(store).items()
+        if workspace.last_used() < since
+    ]
+
+
+def _uploads(store: Store, since: float) -> list[Removable]:
+    return [
+        Removable(f"an upload of {name}", size_of(upload, least=BLOCK), partial(remove_upload, workspace, upload))
+        for workspace, name in _named(store).items()
+        for upload in unread_uploads(workspace, since=since)
+    ]
+
+
+def _cache(store: Store, since: float) -> list[Removable]:
+    # A job marks what it uses, so what was not used since the oldest job at work was made, none of them uses.
+    begun = [job.created for workspace in store.workspaces() for job in workspace.live()]
+    cache = store.cache
+    return [
+        Removable(f"{entry.path.parent.name}/{entry.path.name}", entry.bytes, partial(cache.drop, entry))
+        for entry in cache.unused(min([since, *begun]))
+    ]
+
+
+def _weights(store: Store, since: float) -> list[Removable]:
+    del store  # weights are found by the settings, as the store is
+    return [
+        Removable(f"{one.origin.network}:{one.origin.weights}", one.bytes, one.remove)
+        for one in downloads()
+        if one.used < since and not one.in_use
+    ]
+
+
+def _unreadable(store: Store, since: float) -> list[Removable]:
+    return [
+        Removable(f"{job.path.parent.name}/{job.id} of {name}", size_of(job.path, least=BLOCK), job.delete)
+        for workspace, name in _named(store).items()
+        for job in workspace.unreadable()
+        if job.created < since
+    ]
+
+
+CLEARINGS: Mapping[str, Clearing] = MappingProxyType(
+    {
+        "idle": Clearing(meaning="workspaces that nobody used for {days}", days=30, find=_idle),
+        "uploads": Clearing(meaning="uploads that were not read within {days}", days=1, find=_uploads),
+        "unreadable": Clearing(meaning="what this version of Graft cannot read", days=0, find=_unreadable),
+        "cache": Clearing(meaning="what can be computed again", days=0, find=_cache),
+        "weights": Clearing(meaning="weights that can be downloaded again", days=0, find=_weights),
+    }
+)
+"""What the operator can clear, by name."""

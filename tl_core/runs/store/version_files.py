@@ -52,7 +52,7 @@ class Versions:
         """The versions from 2 on that can be opened, by number: neither they nor those that they were made from are damaged."""
         found: dict[int, DatasetVersion] = {}
         for number in self._numbers():
-            with suppress(DocumentError, OSError):
+            with suppress(DocumentError, NotFound):
                 version = _version(self._file(number))
                 if version.parent == 1 or version.parent in found:
                     found[number] = version
@@ -65,12 +65,11 @@ class Versions:
             NotFound: the data set was not read to the end, or has no such version.
             DocumentError: a document does not follow the schema.
         """
-        try:
-            return _manifest(self._file(number), self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            if number == 1:
-                raise NotFound("This data set was not read to the end.") from None
-            raise NotFound(f"This data set has no version {number}. {_WAY_BACK}") from None
+        file = self._file(number)
+        if not file.is_file():
+            missing = f"This data set has no version {number}. {_WAY_BACK}"
+            raise NotFound("This data set was not read to the end." if number == 1 else missing)
+        return _manifest(file, self.path)
 
     def apply(self, remedies: Remedies) -> int:
         """Make what `remedies` change in the current version the next one; returns its number. They wait no longer.
@@ -115,7 +114,7 @@ class Versions:
         """
         added = len(manifest.images) - len(self.manifest(parent).images)
         with self._alone():
-            manifest.write(self._manifest_file(number))
+            manifest.write(self._file(number).with_name(f"{number}-manifest.json"))
             self._make(number, DatasetVersion(parent=parent, created=time.time(), added=added))
 
     def unpublished(self) -> list[Path]:
@@ -172,11 +171,6 @@ class Versions:
     def _gathered(self) -> Path:
         return self.path / "gathered.json"
 
-    def _require_existing(self) -> None:
-        # Writing would make the folder anew, and it would hold nothing else.
-        if not self._file(1).is_file():
-            raise NotFound("The data set was deleted meanwhile, so nothing was changed.")
-
     def _file(self, number: int) -> Path:
         return self.path / "manifest.json" if number == 1 else self.path / "versions" / f"{number}.json"
 
@@ -184,9 +178,6 @@ class Versions:
         """Numbers of the versions from 2 on that have a file, damaged or not, in order."""
         names = [file.name.removesuffix(".json") for file in (self.path / "versions").glob("*.json")]
         return sorted(int(name) for name in names if name != "1" and _NUMBER.fullmatch(name.encode()))
-
-    def _manifest_file(self, number: int) -> Path:
-        return self.path / "versions" / f"{number}-manifest.json"
 
     def _next(self) -> int:
         number = max(self._numbers(), default=1) + 1
@@ -205,15 +196,16 @@ class Versions:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        self._require_existing()
-        with disk_full_said("a version of this data set"):
-            held = locks.take(self.path / "versions_lock", patience=_PATIENCE)
-        if held is None:
-            raise InUse("Another session changes this data set just now. Try again.")
-        try:
+        # Writing would make the folder anew, and it would hold nothing else.
+        if not self._file(1).is_file():
+            raise NotFound("The data set was deleted meanwhile, so nothing was changed.")
+        with (
+            disk_full_said("a version of this data set"),
+            locks.holding(self.path / "versions_lock", patience=_PATIENCE) as alone,
+        ):
+            if not alone:
+                raise InUse("Another session changes this data set just now. Try again.")
             yield
-        finally:
-            locks.release([held])
 
 
 @read_once(16)

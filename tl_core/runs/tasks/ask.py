@@ -11,13 +11,10 @@ from tl_core.documents.tasks import Answer, DescribeSpec, TaskSpec
 from tl_core.errors import GraftError, InUse, NotFound, SpecError, UnknownName
 from tl_core.models.registry import Network, check_name, network
 from tl_core.models.weights.obtain import identity
-from tl_core.runs.process.executor import forget_lost, hand_over, known_device
-from tl_core.runs.process.queue import require_room
+from tl_core.runs.process.executor import forget_lost, known_device
 from tl_core.runs.start import jobs
-from tl_core.runs.store.budgets import require_budget, require_free
 from tl_core.runs.store.folders import DatasetFolder, TaskFolder
-from tl_core.runs.store.job_folder import JobFolder
-from tl_core.runs.store.new_folder import identifier, make, swept
+from tl_core.runs.store.job_folder import JobFolder, identifier
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.subject import require_ended
 
@@ -26,17 +23,13 @@ Answered = TypeVar("Answered", bound=Answer)
 
 
 def folder_of(workspace: Workspace, spec: TaskSpec) -> TaskFolder:
-    """The folder of the task in `workspace`, whether it was asked or not: named by the spec, and the weight files, which the operator may replace.
+    """The folder of the task in `workspace`, whether it was asked or not.
 
     Raises:
         UnknownName, DeviceError: the device is not on this machine.
     """
-    parts = [spec.canonical(known_device).model_dump_json()]
-    for backbone, weights in spec.pretrained:
-        # What is wrong with the name or the operator's folder, the job says.
-        with suppress(GraftError):
-            parts.append(identity(network(backbone), weights))
-    return TaskFolder(workspace.path / TaskFolder.stored_in / identifier("\n".join(parts)))
+    key = _key(spec.canonical(known_device))
+    return TaskFolder(workspace.path / TaskFolder.stored_in / identifier(key))
 
 
 def ask(workspace: Workspace, spec: TaskSpec) -> TaskFolder:
@@ -57,25 +50,16 @@ def ask(workspace: Workspace, spec: TaskSpec) -> TaskFolder:
     task = folder_of(workspace, spec)
     dataset = _dataset(workspace, spec)
     forget_lost(task)
-    if _valid(task, spec):
-        return task
-    workspace.make()
-    store = swept(workspace)
-    require_room(store.queue)
-    require_free(store)
-    require_budget(workspace)
-    if dataset is not None:
-        dataset.require_read()
-    claim: int | None = None
-    while claim is None:
+    while not _valid(task, spec):
+        if dataset is not None:
+            dataset.require_read()
+        _, new = jobs.submit(workspace, TaskFolder, spec, key=_key(spec))
+        if new:
+            break
         with suppress(InUse), task.idle():
             # Looked at once more while nobody else can ask it.
             if task.exists and not _answered(task, spec):
                 task.discard()
-        _, claim = make(task.path, spec)
-        if claim is None and _valid(task, spec):
-            return task
-    hand_over(task, claim, store=store.root)
     return task
 
 
@@ -137,6 +121,16 @@ def described(name: str, place: Workspace, on_event: Callable[[Event], None] | N
         # Its answer lies elsewhere.
         jobs.clear_away([task])
     return network(name)
+
+
+def _key(spec: TaskSpec) -> str:
+    """What names the folder of `spec`, which is canonical: its content, and the weight files, which the operator may replace."""
+    parts = [spec.model_dump_json()]
+    for backbone, weights in spec.pretrained:
+        # What is wrong with the name or the operator's folder, the job says.
+        with suppress(GraftError):
+            parts.append(identity(network(backbone), weights))
+    return "\n".join(parts)
 
 
 def _valid(task: TaskFolder, spec: TaskSpec) -> bool:

@@ -19,8 +19,7 @@ from tl_core.documents.tasks import FindRateSpec, RateCurve
 from tl_core.errors import ModelError
 from tl_core.runs.store.folders import RunFolder, TaskFolder
 from tl_core.runs.train.fine_tune import built, prepared
-from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.resolve import prepare
+from tl_core.runs.train.plan import Plan, prepare
 from tl_core.training.head.fitted import class_weights
 from tl_core.training.loop.head_alone import HeadAlone
 from tl_core.training.loop.steps import Running, Trainer
@@ -85,26 +84,18 @@ def answer(task: TaskFolder) -> Generator[Event, None, RateCurve]:
     return curve
 
 
-def range_test(
-    trainer: Trainer,
-    train_rows: NDArray[np.integer],
-    spec: TrainSpec,
-    steps: int = MOST_STEPS,
-) -> Generator[Event, None, RateCurve]:
+def range_test(trainer: Trainer, train_rows: NDArray[np.integer], spec: TrainSpec) -> Generator[Event, None, RateCurve]:
     """Train with rising rates until the loss diverges; the curve, with a suggestion for the head's learning rate.
 
-    `spec` is that with which `trainer` was made: the rates of the stages keep their proportion to the head's. At most `steps`
+    `spec` is that with which `trainer` was made: the rates of the stages keep their proportion to the head's. At most `MOST_STEPS`
     steps are taken, fewer where there are few `train_rows`. The same arguments give the same curve.
 
     Raises:
         DeviceError: not even one picture fits the device's memory.
         ModelError: the loss is not finite from the start.
-        ValueError: there are no training rows.
     """
-    if len(train_rows) == 0:
-        raise ValueError("There must be training rows.")
     an_epoch = math.ceil(len(train_rows) / spec.batch_size)
-    count = min(steps, max(FEWEST_STEPS, EPOCHS * an_epoch))
+    count = min(MOST_STEPS, max(FEWEST_STEPS, EPOCHS * an_epoch))
     factor = (HIGHEST / LOWEST) ** (1 / max(1, count - 1))
     pace = Pace("training", count)
     rates: list[float] = []

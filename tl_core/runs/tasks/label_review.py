@@ -17,10 +17,9 @@ from tl_core.documents.tasks import LabelReview, LabelReviewSpec
 from tl_core.errors import GraftError, NotEnoughImages
 from tl_core.evaluation.growth import growth
 from tl_core.evaluation.similar import lookalikes
-from tl_core.runs.judging import judge, judged_by
+from tl_core.runs.grouping import judge, judged_by, seen
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.tasks.dataset_features import features_of
 from tl_core.runs.tasks.subject import dataset_of
 from tl_core.training.head.folds import fit_parts, stratified_folds
 
@@ -44,7 +43,7 @@ def answer(task: TaskFolder) -> Generator[Event, None, LabelReview]:
         raise NotEnoughImages(
             "The labels cannot be judged: the pictures of a class are all alike, or all also in another class. Add pictures of it."
         )
-    features = yield from features_of(dataset, spec.backbone)
+    features = (yield from seen(dataset.path, manifest, spec.backbone)).features
     answers = _out_of_fold(Workspace(task.workspace_folder), spec, labels)
     if answers is None:
         judged = yield from judge(features, labels, folds, classes=len(manifest.classes))

@@ -12,8 +12,8 @@ from tl_core.documents.report import Lookalikes
 from tl_core.documents.tasks import PictureMap, PictureMapSpec
 from tl_core.errors import NotEnoughImages
 from tl_core.evaluation.similar import lookalikes
+from tl_core.runs.grouping import seen
 from tl_core.runs.store.folders import TaskFolder
-from tl_core.runs.tasks.dataset_features import features_of
 from tl_core.runs.tasks.subject import dataset_of
 
 FEWEST = 4
@@ -42,7 +42,7 @@ def answer(task: TaskFolder) -> Generator[Event, None, PictureMap]:
         raise NotEnoughImages(
             f"A map needs {FEWEST} pictures at least, and there are {len(manifest.images)}. Add some."
         )
-    every = yield from features_of(dataset, spec.backbone)
+    every = (yield from seen(dataset.path, manifest, spec.backbone)).features
     rows = np.sort(np.random.default_rng(0).permutation(len(manifest.images))[:MOST])
     features = np.asarray(every[rows])
     labels = np.array([image.label for image in manifest.images], dtype=np.int64)[rows]
@@ -68,16 +68,11 @@ def arranged(features: NDArray[np.floating]) -> NDArray[np.float32]:
     """A place (N, 2) for each of `features` (N, D): t-SNE (van der Maaten and Hinton 2008) of their principal components.
 
     It begins from the first two components and runs on one thread, so the same features give the same map. Near pictures are alike;
-    distances between far ones say nothing. Takes about 4 seconds a thousand pictures.
-
-    Raises:
-        ValueError: there are fewer than `FEWEST`.
+    distances between far ones say nothing. Takes about 4 seconds a thousand pictures; N is at least `FEWEST`.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    if len(features) < FEWEST:
-        raise ValueError(f"{len(features)} pictures make no map.")
     with threadpool_limits(1):
         components = PCA(min(COMPONENTS, *features.shape), random_state=0).fit_transform(features)
         perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)

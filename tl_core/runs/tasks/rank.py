@@ -13,9 +13,9 @@ from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.errors import Cancelled, DiskFull, GraftError, ModelError
 from tl_core.models.registry import network
+from tl_core.runs.grouping import seen
 from tl_core.runs.process.devices import resolve_device, slowness
 from tl_core.runs.store.folders import TaskFolder
-from tl_core.runs.tasks.dataset_features import features_of
 from tl_core.runs.tasks.subject import dataset_of
 from tl_core.training.speed.estimate import forward_seconds
 from tl_core.training.transferability import MOST_IMAGES, stratified, transferability
@@ -51,14 +51,15 @@ def answer(task: TaskFolder) -> Generator[Event, None, Ranking]:
         yield StageStarted(stage="preparing", title=title)
         try:
             backbone = network(name)
-            features = yield from features_of(dataset, name, device=device, only=only, title=title)
+            sight = yield from seen(dataset.path, manifest, name, device=device, only=only, title=title)
         except (Cancelled, DiskFull):
             raise
         except GraftError as error:
             failed[name] = error.message
             yield Notice(level="warning", message=f"{name} could not be scored: {error.message}")
             continue
-        scores = transferability(features if only is not None else features[scored], labels[scored], spec.seed)
+        features = sight.features if only is not None else sight.features[scored]
+        scores = transferability(features, labels[scored], spec.seed)
         forward = forward_seconds(backbone, backbone.weights_row().input_size, device)
         rows.append(
             RankedBackbone(

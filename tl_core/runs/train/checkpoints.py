@@ -18,7 +18,7 @@ from tl_core.disk import appearing, in_words, spare
 from tl_core.documents.arrays import ENTRY, Checkpoint
 from tl_core.documents.events import Event, Notice
 from tl_core.errors import DiskFull, DocumentError, GraftError, memory_ran_out
-from tl_core.runs.failures import disk_full
+from tl_core.runs.process.recorder import disk_full
 from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT, RunFolder, StartState
 from tl_core.training.loop.fit import Reached
 

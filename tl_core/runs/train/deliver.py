@@ -104,7 +104,7 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         Embeddings.of(asked, learned.features[asked]).write(plan.run.embeddings_file)
     source = Source(report=report, spec=plan.spec, manifest=plan.manifest, findings=tuple(findings(plan.manifest)))
     write_atomically(bundle.folder / MODEL_CARD, model_card(source, info).encode())
-    report.write(plan.run.path / "report.json")
+    report.write(plan.run.report_file)
 
 
 def _agree(

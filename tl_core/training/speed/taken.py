@@ -1,6 +1,6 @@
 """What stages of runs took against what was expected: how that scales the next estimate, and how long a run that works still takes.
 
-Knows no folders, and imports no torch: `runs.train.resolve` reads what earlier runs were expected to take and what they took.
+Knows no folders, and imports no torch: `runs.train.plan` reads what earlier runs were expected to take and what they took.
 """
 
 import statistics

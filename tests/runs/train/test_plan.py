@@ -15,9 +15,8 @@ from tl_core.runs.process import devices
 from tl_core.runs.start.training_spec import setup_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
-from tl_core.runs.train import resolve
-from tl_core.runs.train.plan import Plan
-from tl_core.runs.train.resolve import estimated, settled, with_estimate
+from tl_core.runs.train import plan as planning
+from tl_core.runs.train.plan import Plan, estimated, settled, with_estimate
 from tl_core.training.strategies.setup import Setup
 from tl_core.training.strategies.strategies import strategy
 
@@ -105,12 +104,12 @@ def test_auto_waits_for_the_pictures_and_keeps_what_the_user_changed(dataset: Da
 def test_a_run_that_takes_the_processor_beside_a_gpu_says_why(
     dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "unusable_gpu", lambda: "The driver is too old.")
-    monkeypatch.setattr(resolve, "load_pixels", lambda *pictures, **size: iter(()))
+    monkeypatch.setattr(planning, "unusable_gpu", lambda: "The driver is too old.")
+    monkeypatch.setattr(planning, "load_pixels", lambda *pictures, **size: iter(()))
     for device, said in (("auto", ["The driver is too old."]), ("cpu", [])):
         run = RunFolder(tmp_path / device)
         run.write_spec(setup_of(TrainingOptions(device=device), dataset).spec)
-        events = list(resolve.prepare(Plan(run)))
+        events = list(planning.prepare(Plan(run)))
         assert [event.message for event in events if isinstance(event, Notice)] == said
 
 
@@ -119,12 +118,12 @@ def test_a_run_that_is_finished_on_another_device_says_so(
     dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_on: str, said: bool
 ) -> None:
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
-    monkeypatch.setattr(resolve, "load_pixels", lambda *pictures, **size: iter(()))
+    monkeypatch.setattr(planning, "load_pixels", lambda *pictures, **size: iter(()))
     expected = Expected(machine=trained_on, seconds={}, memory_mb=1)
     was = {"expected": expected, "estimated_seconds": (1.0, 2.0), "precision": "float16"}
     run = RunFolder(tmp_path / "run")
     run.write_spec(setup_of(TrainingOptions(strategy="lp_ft"), dataset).changed(**was).spec)
-    events = list(resolve.prepare(Plan(run)))
+    events = list(planning.prepare(Plan(run)))
     assert (
         any("another device (cuda: NVIDIA T4)" in event.message for event in events if isinstance(event, Notice))
         == said
