@@ -112,18 +112,20 @@ class _Unpacking:
 
     def _checked_parts(self, entry: zipfile.ZipInfo) -> tuple[str, ...]:
         raw = _original_name(entry)
-        what = f"{self._name} holds {shortened(shown(raw))!r}"
         parts = [part for part in re.split(r"[/\\]", raw) if part not in ("", ".")]
-        if raw.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", raw) or "\0" in raw:
-            raise UnsafeArchive(f"{what}, an absolute path. Nothing was unpacked; zip the folder itself.")
-        if ".." in parts:
-            raise UnsafeArchive(
-                f"{what}, a path that climbs out of its folder. Nothing was unpacked; zip the folder itself."
-            )
-        if len(parts) > DEEPEST + 1:
-            raise UnsafeArchive(f"{what}, more than {DEEPEST} folders deep. Nothing was unpacked; use fewer folders.")
-        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UnsafeArchive(f"{what}, a link or a device. Nothing was unpacked; zip the files, not links to them.")
+        absolute = raw.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", raw) or "\0" in raw
+        refusals = (
+            (absolute, "an absolute path. Nothing was unpacked; zip the folder itself."),
+            (".." in parts, "a path that climbs out of its folder. Nothing was unpacked; zip the folder itself."),
+            (len(parts) > DEEPEST + 1, f"more than {DEEPEST} folders deep. Nothing was unpacked; use fewer folders."),
+            (
+                stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR),
+                "a link or a device. Nothing was unpacked; zip the files, not links to them.",
+            ),
+        )
+        for applies, why in refusals:
+            if applies:
+                raise UnsafeArchive(f"{self._name} holds {shortened(shown(raw))!r}, {why}")
         if entry.flag_bits & 0x1:
             raise DataError(f"{self._name} is locked by a password. Make a zip without one.")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

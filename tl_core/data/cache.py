@@ -179,8 +179,7 @@ class Cache:
         """Bytes that a new entry may take: within the limit, and on the disk once older entries are evicted."""
         self.root.mkdir(parents=True, exist_ok=True)
         entries, filling = self._look()
-        on_disk = spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries))
-        return max(0, min(self.limit_bytes - filling, on_disk))
+        return max(0, min(self.limit_bytes - filling, self._on_disk(entries)))
 
     def forget(self, origin: str) -> None:
         """Remove all entries whose key begins with `origin` and a hyphen."""
@@ -196,17 +195,17 @@ class Cache:
         """Remove one entry."""
         _vanish(entry.path)
 
-    def evict(self, needed: int = 0) -> None:
-        """Remove what crashed processes left behind, then the least recently used entries.
+    def evict(self) -> None:
+        """Remove what crashed processes left behind, then the least recently used entries until the rest is within the limit.
 
-        Stops as soon as the rest is within the limit and the disk has `needed` bytes to spare. What was just used stays.
+        What was just used stays.
         """
-        self._evict(*self._look(), within=self.limit_bytes, on_disk=needed)
+        self._evict(*self._look(), within=self.limit_bytes, on_disk=0)
 
     def make_way(self, needed: int) -> None:
         """Evict old entries until the disk has `needed` bytes to spare for something else; none where that would not suffice."""
         entries, filling = self._look()
-        if spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries)) >= needed:
+        if self._on_disk(entries) >= needed:
             self._evict(entries, filling, within=self.limit_bytes, on_disk=needed)
 
     def _make_room(self, kind: str, needed: int) -> None:
@@ -214,10 +213,9 @@ class Cache:
         entries, filling = self._look()
         if needed > self.limit_bytes - filling:
             raise _too_large(kind, needed, self.limit_bytes, filling)
-        room = spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries))
-        if needed > room:
+        if needed > self._on_disk(entries):
             raise DiskFull(
-                f"{KINDS[kind]} would take {in_words(needed)}, and the disk has room for {in_words(max(0, room))}. "
+                f"{KINDS[kind]} would take {in_words(needed)}, and the disk has room for {in_words(max(0, self._on_disk(entries)))}. "
                 "Free some space and start again."
             )
         self._evict(entries, filling, within=self.limit_bytes - needed, on_disk=needed)
@@ -231,6 +229,10 @@ class Cache:
                 break
             _vanish(entry.path)
             total, free = total - entry.bytes, free + entry.bytes
+
+    def _on_disk(self, entries: list[Kept]) -> int:
+        """Bytes that may still be written to the disk once those of `entries` that may be evicted are gone."""
+        return spare(self.root, self.free_bytes) + sum(entry.bytes for entry in self._old(entries))
 
     def _old(self, entries: list[Kept]) -> list[Kept]:
         """Those that may be evicted."""

@@ -53,12 +53,7 @@ def given_groups(path: Path) -> Given:
         raise DataError(
             f"{name} is empty. Its first line is to name the columns: {FILE_COLUMNS[0]},{GROUP_COLUMNS[0]}."
         )
-    columns = [cell.strip().lower() for cell in header[1]]
-    places = [
-        next((columns.index(known) for known in names if known in columns), None)
-        for names in (FILE_COLUMNS, GROUP_COLUMNS)
-    ]
-    at, of = places
+    at, of = _columns(header[1])
     if at is None or of is None:
         lacking = " and ".join(what for what, place in (("files", at), ("groups", of)) if place is None)
         raise DataError(
@@ -92,21 +87,20 @@ def beside_pictures(files: Sequence[SourceFile], items: Sequence[Item]) -> Path 
 
     One without columns of files and groups does not count: a folder may have held a file of that name for another purpose.
     """
-    found = [
+    beside = [
         file
         for file in files
         if file.parts[-1].lower() == NAME
         and all(item.folder[: len(file.parts) - 1] == file.parts[:-1] for item in items)
     ]
-    if not found:
+    if not beside:
         return None
-    path = min(found, key=lambda file: len(file.parts)).path
+    path = min(beside, key=lambda file: len(file.parts)).path
     try:
         _, header = next(_lines(path, NAME), (1, []))
     except DataError:
         return None
-    columns = {cell.strip().lower() for cell in header}
-    return path if columns & set(FILE_COLUMNS) and columns & set(GROUP_COLUMNS) else None
+    return None if None in _columns(header) else path
 
 
 def placed_in_groups(items: Sequence[Item], given: Given) -> tuple[tuple[Item, ...], int]:
@@ -147,8 +141,7 @@ def with_paths(file: Path, items: Sequence[Item], place_of: Mapping[Path, tuple[
     number_of = {parts: number for parts, _, number in _meant(items, given) if number is not None}
     lines = _lines(file, given.name)
     _, header = next(lines)
-    columns = [cell.strip().lower() for cell in header]
-    at = next(columns.index(known) for known in FILE_COLUMNS if known in columns)
+    at = _columns(header)[0] or 0
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(header)
@@ -188,6 +181,16 @@ def _meant(items: Sequence[Item], given: Given) -> Iterator[tuple[tuple[str, ...
                 "pictures."
             )
         yield parts, group, exact[0] if exact else None
+
+
+def _columns(header: Sequence[str]) -> tuple[int | None, int | None]:
+    """The number of the column of file names, and of that of groups; None where there is none."""
+    names = [name.strip().lower() for name in header]
+    files, groups = (
+        next((names.index(name) for name in allowed if name in names), None)
+        for allowed in (FILE_COLUMNS, GROUP_COLUMNS)
+    )
+    return files, groups
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def _view(grey: NDArray[np.float32], pixels: NDArray[np.uint8], images: Sequence
 def _of_other_classes(images: Sequence[ImageEntry], unit: NDArray[np.float32]) -> list[tuple[int, int] | None]:
     """For `_OTHERS` pictures the pair, the smaller row first, with the nearest one of another class; None where none is near."""
     labels = np.array([image.label for image in images])
-    rows = np.unique(np.linspace(0, len(images) - 1, min(_OTHERS, len(images))).astype(np.intp))
+    rows = _evenly(len(images), _OTHERS)
     cosines = np.where(labels[rows, None] == labels, -1.0, unit[rows] @ unit.T)
     nearest = cosines.argmax(axis=1)
     found = zip(rows.tolist(), nearest.tolist(), cosines.max(axis=1) >= ALIKE, strict=True)
@@ -193,17 +193,19 @@ def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _nearest(unit: NDArray[np.float32]) -> NDArray[np.intp]:
     """The rows of the `NEAREST` highest cosines of each row, the highest first: (N, K)."""
-    count = len(unit)
-    kept = min(NEAREST, count - 1)
-    found = np.empty((count, max(0, kept)), dtype=np.intp)
-    for start in range(0, count, _BLOCK) if kept > 0 else ():
-        cosines = unit[start : start + _BLOCK] @ unit.T
-        rows = np.arange(len(cosines))
-        cosines[rows, start + rows] = -np.inf
-        best = np.argpartition(-cosines, kept - 1, axis=1)[:, :kept]
-        order = np.argsort(-np.take_along_axis(cosines, best, axis=1), axis=1, kind="stable")
-        found[start : start + _BLOCK] = np.take_along_axis(best, order, axis=1)
-    return found
+    blocks = [_highest(unit[start : start + _BLOCK] @ unit.T, start) for start in range(0, len(unit), _BLOCK)]
+    return np.concatenate([*blocks, np.empty((0, max(0, min(NEAREST, len(unit) - 1))), dtype=np.intp)])
+
+
+def _highest(likeness: NDArray[np.float32], start: int) -> NDArray[np.intp]:
+    """The columns of the `NEAREST` highest values of each row of `likeness`, the highest first: (N, K). Row 0 is the picture `start`, whose
+    likeness to itself becomes -inf."""
+    rows = np.arange(len(likeness))
+    likeness[rows, start + rows] = -np.inf
+    most = min(NEAREST, likeness.shape[1] - 1)
+    best = np.argpartition(-likeness, max(0, most - 1), axis=1)[:, :most]
+    order = np.argsort(-np.take_along_axis(likeness, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
 
 
 def _hashes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -232,10 +234,7 @@ def _candidates(
     for start in range(0, count, _BLOCK):
         block = flat[start : start + _BLOCK]
         agreement = np.max([block @ turned.reshape(count, -1).T for turned in mirrored], axis=0)
-        rows = np.arange(len(block))
-        agreement[rows, start + rows] = -np.inf
-        kept = min(NEAREST, count - 1)
-        best = np.argpartition(-agreement, kept - 1, axis=1)[:, :kept] if kept else np.empty((len(block), 0), np.intp)
+        best = _highest(agreement, start)
         for row in range(len(block)):
             by_hash = best[row][agreement[row, best[row]] >= least]
             near = np.unique(np.concatenate([by_hash, nearest[start + row]]))
@@ -319,7 +318,7 @@ def _in_a_film(
             continue
         numbers, rows = np.array(members).T
         frames = unit[rows]
-        some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _COMPARED)).astype(np.intp))
+        some = _evenly(len(rows), _COMPARED)
         far = (1 - frames[some] @ frames[some].T)[some[:, None] - some > _MOMENT]
         beside = _distances(frames, 1)
         if np.median(beside) > _NEARER * np.median(far):
@@ -331,7 +330,7 @@ def _in_a_film(
             to_others[start : start + _BLOCK] = 1 - cosines.max(axis=1)
         if (beside < np.minimum(to_others[:-1], to_others[1:])).mean() < _THROUGHOUT:
             continue
-        at = np.unique(np.linspace(0, len(rows) - 2, min(len(rows) - 1, _OVERLAPS)).astype(np.intp))
+        at = _evenly(len(rows) - 1, _OVERLAPS)
         if np.median([overlap(*pair) for pair in zip(rows[at].tolist(), rows[at + 1].tolist(), strict=True)]) < COARSE:
             continue
         longest, farthest = _STEP * np.median(np.diff(numbers)), max(1 - IN_A_ROW, _CUT * float(np.median(beside)))
@@ -341,6 +340,11 @@ def _in_a_film(
             near = (distances <= farthest) & (distances < np.minimum(to_others[:-ahead], to_others[ahead:]))
             near &= numbers[ahead:] - numbers[:-ahead] <= longest
             yield from zip(rows[:-ahead][near].tolist(), rows[ahead:][near].tolist(), strict=True)
+
+
+def _evenly(count: int, most: int) -> NDArray[np.intp]:
+    """At most `most` of the rows 0 to `count` - 1, evenly from all of them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.intp))
 
 
 def _distances(frames: NDArray[np.float32], ahead: int) -> NDArray[np.float32]:
