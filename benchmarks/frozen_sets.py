@@ -17,8 +17,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.training.frozen.features import features_key, frozen_features
-from tl_core.training.head.fitted import CrossValidated, fit_cross_validated
-from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.fitted import CrossValidated, fit_cross_validated, stratified_folds
 
 BACKBONE = "efficientnet_lite0"
 KEEP = user_cache_path("graft") / "frozen_sets"

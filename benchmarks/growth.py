@@ -21,7 +21,7 @@ from benchmarks.frozen_sets import DOCUMENT, HEAD, KEEP, FrozenSet, cross_valida
 from benchmarks.sections import put
 from tl_core.evaluation.growth import growth
 from tl_core.evaluation.intervals import wilson_interval
-from tl_core.training.head.folds import fit_parts
+from tl_core.training.head.fitted import fit_parts
 
 FEWEST_OF_CLASS, MOST = 12, 600
 

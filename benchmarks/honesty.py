@@ -33,12 +33,14 @@ from benchmarks.sections import put  # noqa: E402
 from tl_core.data.split import assign, group_keys  # noqa: E402
 from tl_core.documents.manifest import Manifest  # noqa: E402
 from tl_core.documents.report import ENOUGH_TEST_IMAGES  # noqa: E402
-from tl_core.evaluation.calibration import reliability, top_label  # noqa: E402
+from tl_core.evaluation.calibration import (  # noqa: E402
+    reliability,
+    significant_temperature,
+    top_label,
+)
 from tl_core.evaluation.intervals import accuracy_interval, wilson_interval  # noqa: E402
 from tl_core.evaluation.metrics import probabilities  # noqa: E402
-from tl_core.training.head.fitted import TEST, CrossValidated, fit_cross_validated, fit_logistic  # noqa: E402
-from tl_core.training.head.folds import MOST, stratified_folds  # noqa: E402
-from tl_core.training.head.temperature import significant_temperature  # noqa: E402
+from tl_core.training.head.fitted import MOST, TEST, CrossValidated, fit_cross_validated, fit_logistic, stratified_folds  # noqa: E402  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "honesty.md"
 IMAGES = 150

@@ -28,7 +28,7 @@ from benchmarks.frozen_sets import DOCUMENT, HEAD, KEEP, FrozenSet, cross_valida
 from benchmarks.sections import put
 from tl_core.data.checks import findings
 from tl_core.evaluation.intervals import accuracy_interval
-from tl_core.training.head.folds import MOST
+from tl_core.training.head.fitted import MOST
 
 ORIGINALS = 200
 COPIES = 4

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.frozen_sets import DOCUMENT, HEAD, KEEP, cross_validated, frozen_set
 from benchmarks.sections import put
+from tl_core.evaluation.calibration import temperature
 from tl_core.evaluation.metrics import probabilities
 from tl_core.evaluation.suspects import suspect_labels
-from tl_core.training.head.temperature import temperature
 
 FILTERS = (
     "low_self_confidence",

@@ -25,7 +25,7 @@ from benchmarks.sections import put  # noqa: E402
 from tl_core.documents.report import SIGNIFICANT  # noqa: E402
 from tl_core.evaluation import slice_search  # noqa: E402
 from tl_core.evaluation.intervals import wilson_interval  # noqa: E402
-from tl_core.evaluation.slice_kinds import Candidate, Pictures, distances_to_middles  # noqa: E402
+from tl_core.evaluation.slice_search import Candidate, Pictures, distances_to_middles  # noqa: E402
 
 COUNTS = (100, 300, 1000)
 """Judged pictures, drawn from a set."""
@@ -98,7 +98,7 @@ def planted(found: FrozenSet, count: int, seed: int) -> dict[tuple[str, int], bo
         for times in TIMES:
             wrong = rng.random(len(rows)) < np.where(where, times * USUAL, USUAL)
             hits = _found(looked_at, pictures, wrong, truth)
-            told[what, times] = any(where[one.members.inside].mean() >= 0.5 for one in hits)
+            told[what, times] = any(where[one.inside].mean() >= 0.5 for one in hits)
     return told
 
 
@@ -109,7 +109,7 @@ def _found(
     return [
         one
         for one, value in zip(looked_at, values, strict=True)
-        if value <= SIGNIFICANT and wrong[one.members.inside].mean() > wrong[~one.members.inside].mean()
+        if value <= SIGNIFICANT and wrong[one.inside].mean() > wrong[~one.inside].mean()
     ]
 
 

@@ -25,7 +25,7 @@ from tl_core.evaluation.calibration import withheld
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.evaluation.metrics import listed
-from tl_core.evaluation.slice_kinds import KINDS
+from tl_core.evaluation.slice_search import KINDS
 from tl_core.markdown import named, short
 from tl_core.models.registry import network
 from tl_core.table import Table

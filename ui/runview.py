@@ -18,7 +18,7 @@ from tl_core.serving.bundle import zip_parts
 from tl_core.serving.bundle_files import BUNDLE_FILES
 from tl_core.statements import headline
 from tl_core.training.speed.estimate import Estimate
-from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import Setup
 from ui import actions, live
 from ui.places import EVALUATE, PREDICT, Here, succeeded
 from ui.server.asgi import guarded

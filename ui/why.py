@@ -346,7 +346,7 @@ def _nearest(run: RunFolder, look: _Look) -> list[tuple[int, float]] | None:
         return None
     learned = np.flatnonzero(~np.isin(embeddings.rows, [answer.row for answer in run.report().answers]))
     near = nearest(look.embedding, embeddings.vectors[learned], _NEAREST)
-    return [(int(embeddings.rows[learned[each.row]]), each.similarity) for each in near]
+    return [(int(embeddings.rows[learned[row]]), similarity) for row, similarity in near]
 
 
 def _image(image: Image.Image, alt: str) -> None:

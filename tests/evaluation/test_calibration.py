@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tl_core.evaluation.calibration import BIN_IMAGES, MOST_BINS, reliability, selective_answers, top_label
+from tl_core.documents.report import ImageAnswer
+from tl_core.evaluation.calibration import BIN_IMAGES, MOST_BINS, reliability, top_label, withheld
 from tl_core.evaluation.intervals import wilson_interval
 
 
@@ -39,32 +40,21 @@ def test_few_answers_are_one_bin_and_none_are_no_bin() -> None:
     assert reliability(np.zeros(0), np.zeros(0, dtype=bool)).model_dump() == {"bins": (), "ece": 0.0}
 
 
-def test_withheld_answers_are_not_counted_as_wrong() -> None:
-    confidence = np.array([0.5, 0.6, 0.9, 0.9, 0.95])
-    right = np.array([False, False, True, False, True])
-    found = selective_answers(confidence, right, threshold=0.9)
-    assert (found.images, found.answered, found.right) == (5, 3, 2)
-    assert (found.coverage, found.accuracy) == (0.6, 2 / 3)
-    assert found.coverage_interval == wilson_interval(3, 5)
-    assert found.accuracy_interval == wilson_interval(2, 3)
-
-
-def test_where_nothing_is_answered_no_accuracy_is_claimed() -> None:
-    found = selective_answers(np.array([0.5]), np.array([True]), threshold=0.9)
-    assert (found.answered, found.accuracy, found.accuracy_interval) == (0, None, (0.0, 1.0))
-    assert selective_answers(np.zeros(0), np.zeros(0, dtype=bool), threshold=0.5).coverage == 0.0
-
-
 def test_the_likeliest_class_is_judged() -> None:
     confidence, right = top_label(np.array([[0.2, 0.8], [0.7, 0.3]]), np.array([1, 1]))
     assert confidence.tolist() == [0.8, 0.7]
     assert right.tolist() == [True, False]
 
 
-def test_arrays_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        reliability(np.zeros(3), np.zeros(2, dtype=bool))
-    with pytest.raises(ValueError, match="do not fit"):
-        selective_answers(np.zeros(3), np.zeros(2, dtype=bool), threshold=0.5)
-    with pytest.raises(ValueError, match="do not fit"):
-        top_label(np.zeros((3, 2)), np.zeros(2, dtype=np.int64))
+def test_withheld_answers_are_not_counted_as_wrong_and_where_nothing_is_answered_no_accuracy_is_claimed() -> None:
+    answers = [
+        ImageAnswer(row=row, truth=0, predicted=int(row not in (2, 4)), probability=sure, truth_probability=0.5)
+        for row, sure in enumerate((0.5, 0.6, 0.9, 0.9, 0.95))
+    ]
+    left = withheld(answers, 0.9)
+    assert (left.images, left.answered, left.right) == (5, 3, 2)
+    assert (left.coverage, left.accuracy) == (0.6, 2 / 3)
+    assert (left.coverage_interval, left.accuracy_interval) == (wilson_interval(3, 5), wilson_interval(2, 3))
+    none = withheld(answers, 0.99)
+    assert (none.answered, none.accuracy, none.accuracy_interval) == (0, None, (0.0, 1.0))
+    assert withheld([], 0.5).coverage == 0.0

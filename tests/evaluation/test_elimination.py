@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tl_core.evaluation.elimination import interval, judged_from, next_one, out_of_reach
+from tl_core.evaluation.comparison import interval, judged_from, next_one, out_of_reach
 
 
 def test_only_whoever_lies_below_the_leader_by_more_than_chance_explains_is_out_of_reach() -> None:

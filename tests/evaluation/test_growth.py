@@ -60,10 +60,3 @@ def test_what_is_always_right_stays_right_and_no_class_is_named() -> None:
     found = growth(SIZES, np.ones((5, 60), dtype=bool), np.arange(60) % 2, np.arange(60))
     assert (found.twice, found.interval[1], found.photograph) == (1.0, 1.0, None)
     assert found.interval[0] > 0.9
-
-
-def test_arrays_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        growth(SIZES[:4], by_law(50), np.zeros(50, dtype=int), np.arange(50))
-    with pytest.raises(ValueError, match="do not fit"):
-        growth(SIZES[:1], by_law(50)[:1], np.zeros(50, dtype=int), np.arange(50))

@@ -85,10 +85,6 @@ def test_the_interval_of_folds_that_err_together_holds_the_true_share_about_as_o
     assert 368 <= inside <= 392
 
 
-def test_no_images_say_nothing_and_shapes_that_do_not_fit_are_refused() -> None:
+def test_no_images_say_nothing() -> None:
     nothing = np.zeros(0, dtype=int)
     assert accuracy_interval(nothing.astype(bool)) == macro_f1_interval(nothing, nothing, 2) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="fit"):
-        accuracy_interval(np.ones(3, dtype=bool), np.arange(2))
-    with pytest.raises(ValueError, match="fit"):
-        macro_f1_interval(np.arange(3), np.arange(2), 3)

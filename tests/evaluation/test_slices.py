@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 from tl_core.documents.manifest import ImageEntry
 from tl_core.documents.report import SIGNIFICANT, ImageAnswer
 from tl_core.evaluation import slice_search
-from tl_core.evaluation.slice_kinds import KINDS, Candidate, Members, Pictures, distances_to_middles
-from tl_core.evaluation.slice_search import comparable, corrected_p_values, failing
+from tl_core.evaluation.slice_search import (
+    KINDS,
+    Candidate,
+    Pictures,
+    comparable,
+    corrected_p_values,
+    distances_to_middles,
+    failing,
+)
 
 CLASSES = ("cat", "dog", "fox")
 COUNT = 240
@@ -180,9 +187,7 @@ def test_the_corrected_p_value_of_one_slice_is_that_of_the_exact_test() -> None:
     rng = np.random.default_rng(3)
     inside, wrong = np.arange(60) < 20, rng.random(60) < np.where(np.arange(60) < 20, 0.5, 0.2)
     pictures = Pictures(images=_pictures().images[:60], groups=np.arange(60), copies=np.arange(60))
-    (found,) = corrected_p_values(
-        [Candidate("folder", Members("", "", inside))], pictures, wrong, np.zeros(60, dtype=int)
-    )
+    (found,) = corrected_p_values([Candidate("", "", inside, kind="folder")], pictures, wrong, np.zeros(60, dtype=int))
     exact = hypergeom.sf(wrong[:20].sum() - 1, 60, wrong.sum(), 20)
     assert found == pytest.approx(exact, abs=0.02)
 

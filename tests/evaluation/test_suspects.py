@@ -52,15 +52,6 @@ def test_a_class_without_pictures_and_many_classes_with_small_shares_are_no_trou
     )
 
 
-def test_labels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        suspect_labels(np.full((3, 2), 0.5), np.array([0, 1, 2]))
-    with pytest.raises(ValueError, match="do not fit"):
-        suspect_labels(np.full((3, 2), 0.5), np.array([0, 1]))
-    with pytest.raises(ValueError, match="do not fit"):
-        suspect_labels(np.full((3, 2), 0.5), np.array([0, 1, -1]))
-
-
 def test_cleanlab_is_imported_only_where_a_label_is_suspected() -> None:
     code = (
         "import sys, numpy; from tl_core.evaluation.suspects import suspect_labels; "

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.errors import ModelError
-from tl_core.models.build import Backbone, build
+from tl_core.models.build import Backbone, build, library_network
 from tl_core.models.graphs.edit import attach_head
 from tl_core.models.graphs.from_torch import export_backbone
-from tl_core.models.libraries import library_network
-from tl_core.models.metadata.counted import meta_network
+from tl_core.models.metadata.rows import meta_network
 from tl_core.models.registry import BACKBONES_FILE, Backbones, Network, network
 from tl_core.serving.onnx_graph import Ends
 from tl_core.serving.onnx_graph import check_graph as check_bundle_graph

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from tests.models.conftest import result_of
 from tl_core.errors import DownloadFailed
-from tl_core.models.build import build
+from tl_core.models.build import build, read_tensors
 from tl_core.models.graphs.edit import head_of, head_tensors
-from tl_core.models.libraries import read_tensors
 from tl_core.models.registry import Network, network
 from tl_core.models.weights.obtain import fetch
 

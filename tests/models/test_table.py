@@ -13,7 +13,7 @@ from torch import nn
 from tests.models import table
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.models.build import Backbone
-from tl_core.models.metadata.counted import meta_network
+from tl_core.models.metadata.rows import meta_network
 from tl_core.models.registry import Network, network
 
 ROWS = table.shipped()

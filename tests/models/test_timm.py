@@ -18,10 +18,9 @@ from tests.models.conftest import result_of
 from tests.models.table import CHECKS, make, make_shallow, pictures
 from tl_core.errors import DownloadFailed, ModelError, SpecError, UnknownName
 from tl_core.models import registry
-from tl_core.models.build import Backbone, build
+from tl_core.models.build import Backbone, build, library_network
 from tl_core.models.families.family import Family
 from tl_core.models.families.timm import LISTED
-from tl_core.models.libraries import library_network
 from tl_core.models.metadata.rows import trained_on
 from tl_core.models.metadata.timm_network import describe, describe_network, find_layout
 from tl_core.models.registry import Network, network, networks

@@ -14,7 +14,7 @@ from tests.runs.executors import InProcess, by
 from tests.runs.scratch import judge
 from tl_core.documents.events import EpochEnded, Event, Progress, StageStarted
 from tl_core.errors import InUse, SpecError, WeightsUnavailable
-from tl_core.evaluation import elimination
+from tl_core.evaluation import comparison
 from tl_core.runs.comparing import leaderboard, missing
 from tl_core.runs.process.executor import Executor, cancel, chosen
 from tl_core.runs.race_job import race_job
@@ -52,7 +52,7 @@ def _run(race: RaceFolder, strategy: str) -> RunFolder:
 def test_a_race_gives_the_same_runs_and_numbers_as_runs_by_themselves(
     workspace: Workspace, pets: DatasetFolder, race: Race, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elimination, "JUDGED_FROM", 1.0)
+    monkeypatch.setattr(comparison, "JUDGED_FROM", 1.0)
     ways = ("partial_fine_tuning", "feature_extraction")
     raced = race(*ways)
     assert ended(raced) == "succeeded"

@@ -48,7 +48,7 @@ def tell_strategy(result: dict[str, Any]) -> None:
     """Why this strategy was taken, where the user did not choose it, and how long a longer one would take."""
     from tl_core.runs.train.plan import estimated_with
     from tl_core.training.strategies.advice import default_strategy
-    from tl_core.training.strategies.setup import Setup
+    from tl_core.training.strategies.strategies import Setup
 
     if result["chosen_by"] == "user":
         return

@@ -278,7 +278,7 @@ class Slice(Record):
     """Some pictures that have something in common, against all others."""
 
     kind: str
-    """Name of the row of `evaluation.slices.KINDS`."""
+    """Name of the row of `evaluation.slice_search.KINDS`."""
     name: str
     """What the pictures are, in plain words, for example `dark pictures`; a name that the user typed stands in it as it is."""
     detail: str

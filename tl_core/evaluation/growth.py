@@ -33,15 +33,8 @@ def growth(
     2023), whose exponent has a normal prior, since a few noisy points say little of it. The interval is that of the law fitted to
     bootstrap samples of the groups, each with a draw of the prior, and of the chance in judging by twice as many pictures.
     `benchmarks/growth.py` measures how often it holds.
-
-    Raises:
-        ValueError: shapes that do not fit, or fewer than two sizes.
     """
-    points, images = right.shape
-    if len(sizes) != points or points < 2 or not images == len(labels) == len(groups) > 0:
-        raise ValueError(
-            f"{len(sizes)} sizes, answers {right.shape}, {len(labels)} labels and {len(groups)} groups do not fit."
-        )
+    images = len(labels)
     rng = np.random.default_rng(seed)
     _, group = np.unique(groups, return_inverse=True)
     many = int(group.max()) + 1
@@ -85,12 +78,12 @@ def _law(
     """
     usual = np.clip(errors.mean(axis=0), 0.5 / images, 1 - 0.5 / images)
     weight = images / (usual * (1 - usual))
-    best, found = np.full(len(errors), np.inf), np.zeros((len(errors), 2))
+    best, law = np.full(len(errors), np.inf), np.zeros((len(errors), 2))
     for exponent in _EXPONENTS:
         curve = relative**-exponent
         scale = (errors * (weight * curve)).sum(axis=1) / float((weight * curve**2).sum())
         misfit = (weight * (scale[:, None] * curve - errors) ** 2).sum(axis=1) + ((exponent - priors) / SPREAD) ** 2
         better = misfit < best
         best[better] = misfit[better]
-        found[better] = scale[better, None] * np.array([1.0, 2.0**-exponent])
-    return found
+        law[better] = scale[better, None] * np.array([1.0, 2.0**-exponent])
+    return law

@@ -41,13 +41,8 @@ def accuracy_interval(
     same share, as a single one has, resamples do not differ, so the interval is Wilson's for as many images as there are groups. Without
     `groups`, or where each has one image, it is `wilson_interval`. `folds`: how many the answers come from, where they are those of
     cross-validation; see `widening`.
-
-    Raises:
-        ValueError: shapes that do not fit.
     """
     correct, images = int(right.sum()), len(right)
-    if groups is not None and groups.shape != right.shape:
-        raise ValueError(f"Groups {groups.shape} do not fit answers {right.shape}.")
     if groups is None or len(np.unique(groups)) == images:
         return wilson_interval(correct / widening(folds), images / widening(folds), confidence=confidence)
     number, at = np.unique(groups, return_inverse=True)
@@ -73,12 +68,7 @@ def macro_f1_interval(
 
     `predicted` and `truth` (N,) are 0 to `classes` - 1; a class that a resample neither holds nor predicts is left out of its mean. With
     `groups` (N,), groups are resampled in place of images. `folds` as for `accuracy_interval`.
-
-    Raises:
-        ValueError: shapes that do not fit.
     """
-    if predicted.shape != truth.shape or (groups is not None and groups.shape != truth.shape):
-        raise ValueError(f"Answers {predicted.shape} do not fit labels {truth.shape}, or the groups do not.")
     if len(truth) == 0:
         return 0.0, 1.0
     at = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -90,8 +80,8 @@ def macro_f1_interval(
         return float((2 * right / np.maximum(named, 1)).sum() / (named > 0).sum())
 
     number = int(at.max()) + 1
-    found = [macro_f1(np.bincount(drawn, minlength=number)[at]) for drawn in _resamples(number)]
-    return _widened(macro_f1(np.ones(len(truth), dtype=np.int64)), _percentiles(found, confidence), folds)
+    values = [macro_f1(np.bincount(drawn, minlength=number)[at]) for drawn in _resamples(number)]
+    return _widened(macro_f1(np.ones(len(truth), dtype=np.int64)), _percentiles(values, confidence), folds)
 
 
 def widening(folds: int | None) -> float:

@@ -136,13 +136,13 @@ METRICS: Table[Metric[float]] = Table(
 """The metrics of a whole split."""
 
 
-def listed(found: SplitMetrics) -> list[tuple[Metric[float], float]]:
-    """The metrics that texts and JSON list beside the accuracy, with their values in `found`, but for those that were not finite."""
-    values = [(row, found.value(row.name)) for row in METRICS.values() if row.form is not None]
+def listed(measured: SplitMetrics) -> list[tuple[Metric[float], float]]:
+    """The metrics that texts and JSON list beside the accuracy, with their values in `measured`, but for those that were not finite."""
+    values = [(row, measured.value(row.name)) for row in METRICS.values() if row.form is not None]
     return [(row, value) for row, value in values if value is not None]
 
 
-def class_table(found: SplitMetrics) -> tuple[list[str], list[list[str]]]:
+def class_table(measured: SplitMetrics) -> tuple[list[str], list[list[str]]]:
     """The headings and the rows of a table of the classes, as text."""
     columns = CLASS_METRICS.values()
     return ["class", *(metric.title for metric in columns), "pictures"], [
@@ -151,7 +151,7 @@ def class_table(found: SplitMetrics) -> tuple[list[str], list[list[str]]]:
             *("-" if (share := row.value(metric.name)) is None else percent(share) for metric in columns),
             str(row.support),
         ]
-        for row in found.per_class
+        for row in measured.per_class
     ]
 
 
@@ -180,16 +180,9 @@ def split_metrics(
     Images with the same entry of `groups` (N,) count as one draw in the intervals. `folds`: how many the answers come
     from, where they are those of cross-validation, whose intervals are wider. Without images every metric is 0 and an interval
     is (0, 1).
-
-    Raises:
-        ValueError: shapes that do not fit, a label out of range.
     """
     labels = np.asarray(truth, dtype=np.int64)
     images, count = len(labels), len(class_names)
-    if probs.shape != (images, count):
-        raise ValueError(f"Probabilities {probs.shape} do not fit {images} images and {count} classes.")
-    if images and (labels.min() < 0 or labels.max() >= count):
-        raise ValueError(f"A label is not between 0 and {count - 1}.")
     predicted = probs.argmax(axis=1)
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
@@ -243,9 +236,9 @@ def answers(
         ImageAnswer(
             row=int(row),
             truth=int(label),
-            predicted=int(said),
-            probability=float(line[said]),
+            predicted=int(likeliest),
+            probability=float(line[likeliest]),
             truth_probability=float(line[label]),
         )
-        for row, label, said, line in zip(rows, truth, probs.argmax(axis=1), probs, strict=True)
+        for row, label, likeliest, line in zip(rows, truth, probs.argmax(axis=1), probs, strict=True)
     )

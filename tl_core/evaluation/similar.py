@@ -1,7 +1,5 @@
 """Which pictures are similar, by the cosine of their features or embeddings."""
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,21 +11,12 @@ _PAIRS = 2_500_000
 """Pairs of pictures that memory holds at once: 30 MB."""
 
 
-class Near(NamedTuple):
-    """A picture, and how like it is."""
-
-    row: int
-    """Its row among the vectors."""
-    similarity: float
-    """Cosine of the two embeddings, -1 to 1."""
-
-
-def nearest(vector: NDArray[np.floating], vectors: NDArray[np.floating], most: int) -> list[Near]:
-    """The `most` of `vectors` (N, D) that have the largest cosine with `vector` (D,), the most similar first."""
+def nearest(vector: NDArray[np.floating], vectors: NDArray[np.floating], most: int) -> list[tuple[int, float]]:
+    """The rows of the `most` of `vectors` (N, D) with the largest cosine with `vector` (D,), each with it, the most similar first."""
     wide = vectors.astype(np.float32)
     lengths = np.linalg.norm(wide, axis=1) * np.linalg.norm(vector)
     cosines = wide @ vector.astype(np.float32) / np.maximum(lengths, 1e-12)
-    return [Near(int(row), float(cosines[row])) for row in np.argsort(-cosines, kind="stable")[:most]]
+    return [(int(row), float(cosines[row])) for row in np.argsort(-cosines, kind="stable")[:most]]
 
 
 def lookalikes(

@@ -22,15 +22,9 @@ def suspect_labels(probabilities: NDArray[np.floating], labels: NDArray[np.integ
     were flipped by chance: `docs/data.md`. A label that all classifiers have learned wrongly is not found.
 
     Imports cleanlab, which brings scikit-learn and pandas and takes seconds.
-
-    Raises:
-        ValueError: shapes that do not fit, or a label out of range.
     """
-    images, classes = probabilities.shape
     truth = np.asarray(labels, dtype=np.int64)
-    if truth.shape != (images,) or (images and (truth.min() < 0 or truth.max() >= classes)):
-        raise ValueError(f"Labels {truth.shape} do not fit {images} images and {classes} classes.")
-    of_label = probabilities[np.arange(images), truth]
+    of_label = probabilities[np.arange(len(truth)), truth]
     suggested = probabilities.argmax(axis=1)
     if not ((of_label < LEAST_LIKELY) & (suggested != truth)).any():
         return ()

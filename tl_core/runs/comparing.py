@@ -22,7 +22,7 @@ from tl_core.documents.events import EpochEnded, Resumed, State
 from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import ComparedRun, Comparison, ContestantState, ImageAnswer, Leaderboard, Standing
 from tl_core.errors import GraftError, NotFound
-from tl_core.evaluation import elimination
+from tl_core.evaluation import comparison
 from tl_core.evaluation.comparison import compare_all
 from tl_core.evaluation.intervals import accuracy_interval
 from tl_core.runs.store.folders import RaceFolder, RunFolder
@@ -390,7 +390,7 @@ def _standing(run: RunFolder, draws: int) -> dict[str, Any]:
         if not report.one_moment:
             row |= {"test_accuracy": report.test.accuracy, "test_interval": report.test.interval}
     if "val_accuracy" in row:
-        row["val_interval"] = elimination.interval(row["val_accuracy"], draws)
+        row["val_interval"] = comparison.interval(row["val_accuracy"], draws)
     return row
 
 

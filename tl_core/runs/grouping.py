@@ -23,6 +23,7 @@ from tl_core.documents.manifest import Manifest, Suspicion
 from tl_core.documents.options import DEFAULT_NETWORK
 from tl_core.documents.report import SuspectLabel
 from tl_core.errors import Cancelled, GraftError, WeightsUnavailable
+from tl_core.evaluation.calibration import temperature
 from tl_core.evaluation.metrics import probabilities
 from tl_core.evaluation.suspects import suspect_labels
 from tl_core.hardware import available_mb
@@ -32,10 +33,8 @@ from tl_core.models.weights.obtain import available
 from tl_core.runs.process.devices import time_processor
 from tl_core.runs.store.store import Store
 from tl_core.training.frozen.features import computed_key, features_before, features_key, frozen_features
-from tl_core.training.head.fitted import fit_cross_validated
-from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.fitted import fit_cross_validated, stratified_folds
 from tl_core.training.head.solver import IN_MEMORY, Features
-from tl_core.training.head.temperature import temperature
 
 _NEEDED_MB = 1_000
 """Memory that must be free: what the first export of the backbone takes, or its run and the reduced pictures."""

@@ -33,7 +33,7 @@ def race_job(
 ) -> Generator[Event, None, None]:
     """Train the runs that wait in `race` with `train`, the one that is expected to take the least time first.
 
-    After each epoch, a run that cannot win any more is stopped (`evaluation.elimination`); its best state stays. When the budget is used
+    After each epoch, a run that cannot win any more is stopped (`evaluation.comparison`); its best state stays. When the budget is used
     up, the run at work ends with its best state, and no other is begun. A run that fails, or that is cancelled or deleted meanwhile,
     ends by itself.
 
@@ -42,7 +42,7 @@ def race_job(
         Cancelled: all of them were cancelled, one by one.
     """
     yield StageStarted(stage="preparing", title="Preparing the race")
-    from tl_core.evaluation.elimination import next_one
+    from tl_core.evaluation.comparison import next_one
     from tl_core.runs.comparing import leaderboard
 
     deadline = clock() + race.spec().budget
@@ -73,7 +73,7 @@ class _Bounds:
         """The best validation accuracy so far, and " after epoch 4 of 10", to be put behind other words."""
 
     def take(self, event: Event) -> None:
-        from tl_core.evaluation import elimination
+        from tl_core.evaluation import comparison
         from tl_core.models.registry import network
         from tl_core.training.strategies.schedules import phases
         from tl_core.training.strategies.strategies import strategy
@@ -84,8 +84,8 @@ class _Bounds:
         self._after = f" after epoch {event.epoch} of {event.epochs}"
         spec, race = self._run.spec(), self._race.spec()
         last = phases(strategy(spec.strategy), len(network(spec.backbone).stages), event.epochs)[-1]
-        judged = elimination.judged_from(event.epochs, last.first) <= event.epoch < event.epochs
-        if judged and self._leader is not None and elimination.out_of_reach(self._best, self._leader, race.val_draws):
+        judged = comparison.judged_from(event.epochs, last.first) <= event.epoch < event.epochs
+        if judged and self._leader is not None and comparison.out_of_reach(self._best, self._leader, race.val_draws):
             raise Stopped(
                 f"Stopped{self._after}: at best {self._best:.0%} on {race.val_images:,} validation pictures, where the leader has "
                 f"{self._leader:.0%}."

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from tl_core.documents.events import drive
 from tl_core.evaluation.intervals import wilson_interval
-from tl_core.training.head.fitted import fit_cross_validated
-from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.fitted import fit_cross_validated, stratified_folds
 
 MOST_IMAGES = 3_000
 """Of more images, a stratified sample of this size is scored: the score hardly depends on further ones."""

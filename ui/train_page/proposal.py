@@ -15,8 +15,7 @@ from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.plan import estimated, estimated_with, on_device
 from tl_core.training.speed.estimate import Estimate
 from tl_core.training.strategies.advice import Advice
-from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import Strategy
+from tl_core.training.strategies.strategies import Setup, Strategy
 from ui import drawing
 
 

@@ -50,7 +50,7 @@ from tl_core.runs.worker import JOBS
 from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.predictor import Predictor
-from tl_core.training.strategies.setup import Setup
+from tl_core.training.strategies.strategies import Setup
 
 
 @pytest.mark.parametrize("kind", [kind.model_fields["job"].default for kind in get_args(TaskSpec)])

@@ -17,8 +17,7 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, new_token
 from tl_core.runs.train import plan as planning
 from tl_core.runs.train.plan import Plan, estimated, settled, with_estimate
-from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import strategy
+from tl_core.training.strategies.strategies import Setup, strategy
 
 
 def test_device_precision_and_batch_are_those_of_the_machine_that_runs_it(

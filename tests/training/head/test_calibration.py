@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from tl_core.evaluation.calibration import accuracy_and_loss, calibrated_loss, significant_temperature, temperature
 from tl_core.evaluation.metrics import probabilities
-from tl_core.training.head.temperature import accuracy_and_loss, calibrated_loss, significant_temperature, temperature
 
 
 def _honest(images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tl_core.training.head.folds import SHARES, fit_parts, stratified_folds
+from tl_core.training.head.fitted import SHARES, fit_parts, stratified_folds
 
 
 def _rng() -> np.random.Generator:

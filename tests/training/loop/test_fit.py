@@ -12,13 +12,12 @@ from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError
+from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import Head, fit_logistic
-from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.fit import fit, set_fitted_head
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.strategies.strategies import Strategy, strategy
-from tl_core.training.strategies.what_learns import count
 
 pytestmark = pytest.mark.usefixtures("twin_family")
 
@@ -285,17 +284,3 @@ def test_closing_the_generator_stops_it() -> None:
 def test_one_picture_left_over_does_not_break_batch_norm() -> None:
     events = _train(twin(), spec(batch_size=53, micro_batch=1, epochs=1))
     assert all(np.isfinite(point.val_loss) for point in _epochs(events))
-
-
-def test_the_parameters_that_learn_are_counted_for_each_strategy() -> None:
-    backbone = twin()
-    head = 16 * 3 + 3
-    block = 8 * 16 * 9 + 16 + 2 * 16
-    stem = 3 * 8 * 9 + 8 + 2 * 8
-    total = head + block + stem
-    assert count(backbone, strategy("feature_extraction"), spec()) == (head, total)
-    assert count(backbone, LAST, spec(stages=1)) == (head + block, total)
-    assert count(backbone, WHOLE, spec()) == (total, total)
-    assert count(backbone, strategy("gradual_unfreezing"), spec()) == (total, total)
-    assert count(backbone, strategy("surgical"), spec(learning_stages=(0,))) == (head + stem, total)
-    assert count(backbone, strategy("bias_and_norm"), spec()) == (head + 3 * 16 + 3 * 8, total)

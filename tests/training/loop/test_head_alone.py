@@ -7,9 +7,9 @@ from sklearn.datasets import load_digits
 from tests.training.helpers import best_of, finish
 from tests.training.twin import spec
 from tl_core.documents.events import EpochEnded, Event
+from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.registry import network
 from tl_core.training.head.fitted import Head, fit_logistic
-from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.head_alone import trained_head
 from tl_core.training.strategies.strategies import HEAD_ONLY, strategy
 

@@ -11,9 +11,9 @@ from tests.training.helpers import best_of, finish
 from tests.training.tower import inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
+from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import class_weights, fit_logistic
-from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.regularisation import mix
 from tl_core.training.loop.steps import Running, Trainer

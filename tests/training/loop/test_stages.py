@@ -12,8 +12,8 @@ from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
+from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone
-from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_movement, stage_pulls

@@ -6,8 +6,7 @@ from tl_core.documents.spec import TrainSpec
 from tl_core.models.registry import Network, network, networks
 from tl_core.training.speed import estimate as table
 from tl_core.training.speed.estimate import HELD_OUT, Estimate, Kept, estimate, forward_seconds, memory_warning
-from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import Strategy, strategies, strategy
+from tl_core.training.strategies.strategies import Setup, Strategy, strategies, strategy
 
 NOTHING = Kept(pixels=False, features=False)
 

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from tests.training.twin import spec
 from tl_core.models.build import Backbone
 from tl_core.models.graphs.export import TENSORS_NAME, parameter_shapes
-from tl_core.models.metadata.counted import meta_network
+from tl_core.models.metadata.rows import meta_network
 from tl_core.models.registry import network
-from tl_core.training.strategies import lora
 from tl_core.training.strategies.strategies import learning_parameters, misfit, strategy
-from tl_core.training.strategies.what_learns import stage_groups
+from tl_core.training.strategies.what_learns import insert_updates, stage_groups
 
 RANK = 8
 _TYPES = {torch.float32: "F32", torch.int64: "I64"}
@@ -39,7 +38,9 @@ def _write_sparse(tensors: Mapping[str, Tensor], file: Path) -> None:
 )
 def test_names_and_shapes_are_those_of_what_learns_in_the_network(name: str, tmp_path: Path) -> None:
     row = network(name)
-    for number, chosen in enumerate(("feature_extraction", "partial_fine_tuning", "lp_ft", "bias_and_norm", "lora")):
+    for number, chosen in enumerate(
+        ("feature_extraction", "partial_fine_tuning", "surgical", "lp_ft", "bias_and_norm", "lora")
+    ):
         own = strategy(chosen)
         if misfit(own, row, 2):
             continue
@@ -48,10 +49,11 @@ def test_names_and_shapes_are_those_of_what_learns_in_the_network(name: str, tmp
             _write_sparse(backbone.module.state_dict(), tmp_path / TENSORS_NAME)
         backbone.set_head(nn.Linear(row.embedding_size, 5, device="meta"))
         if own.parameters.low_rank:
-            lora.insert(backbone, RANK, 0)
+            insert_updates(backbone, RANK, 0)
         names = {id(parameter): path for path, parameter in backbone.module.named_parameters()}
-        groups = stage_groups(backbone, own, spec(stages=2, strategy=chosen))
-        learns = [*(one for group in groups for one in group.parameters), *backbone.head_parameters()]
+        learning = (1,) if own.learns == "one" else None
+        groups = stage_groups(backbone, own, spec(stages=2, strategy=chosen, learning_stages=learning))
+        learns = [*(one for group in groups for one in group["params"]), *backbone.head_parameters()]
         expected = {names[id(parameter)]: tuple(parameter.shape) for parameter in learns}
-        found = learning_parameters(row, own, 2, parameter_shapes(tmp_path), classes=5, rank=RANK)
+        found = learning_parameters(row, own, 2, parameter_shapes(tmp_path), classes=5, rank=RANK, learning=learning)
         assert found == expected, chosen

@@ -12,17 +12,16 @@ from tests.training.helpers import finish
 from tests.training.tower import STAGES, inputs_after, tower
 from tests.training.twin import pictures, spec
 from tl_core.documents.spec import TrainSpec
-from tl_core.models.build import Backbone
-from tl_core.models.metadata.counted import meta_network
-from tl_core.models.registry import network
 from tl_core.training.loop.steps import Running, Trainer
-from tl_core.training.strategies import lora
 from tl_core.training.strategies.strategies import BIASES_AND_NORMS as BIASES_AND_NORMS_OF
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import (
-    count,
+    Update,
     first_learning,
-    head_group,
+    fold_updates,
+    folded_tensors,
+    head_groups,
+    insert_updates,
     learning_stages,
     stage_groups,
 )
@@ -51,15 +50,6 @@ def _spec(name: str, **recipe: object) -> TrainSpec:
     learning = (1,) if name == "surgical" else None
     row = strategy(name).recipe.changed({"norm_learns": False, "learning_rate": 1e-2, "stage_rate": 1e-2, **recipe})
     return spec(stages=1, learning_stages=learning).model_copy(update={"recipe": row})
-
-
-def test_auxiliary_heads_are_counted_nowhere() -> None:
-    row = network("inception_v3")
-    backbone = Backbone(row, meta_network(row.builder, row.layout, 299), row.weights_row())
-    backbone.set_head(nn.Linear(row.embedding_size, 4))
-    whole = row.backbone_parameters + row.head_parameters(4)
-    assert count(backbone, strategy("lp_ft"), spec()) == (whole, whole)
-    assert count(backbone, strategy("feature_extraction"), spec())[1] == whole
 
 
 def _moved(name: str, plan: TrainSpec, steps: int = 3) -> tuple[set[str], set[str]]:
@@ -121,13 +111,15 @@ def test_rates_fall_towards_the_stem_and_biases_do_not_decay() -> None:
     backbone = tower()
     plan = _spec("discriminative_lr", learning_rate=0.5, stage_rate=0.1, rate_decay=0.5)
     groups = stage_groups(backbone, strategy("discriminative_lr"), plan)
-    assert [(group.stage, group.rate) for group in groups] == [(2, 0.1), (1, 0.05), (0, 0.025)]
-    assert head_group(backbone, plan).rate == 0.5
+    assert [group["peak"] for group in groups] == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+    assert {group["peak"] for group in head_groups(backbone, plan)} == {0.5}
     names = {id(parameter): name for name, parameter in backbone.module.named_parameters()}
-    decaying = {names[id(parameter)] for group in groups for parameter in group.decaying}
+    decaying, steady = (
+        {names[id(one)] for group in groups if (group["weight_decay"] > 0) is decays for one in group["params"]}
+        for decays in (True, False)
+    )
     linear = {"attention.mix.in_proj_weight", "attention.mix.out_proj.weight", "attention.mlp.weight"}
     assert decaying == {"stem.0.weight", "conv.0.weight"} | linear
-    steady = {names[id(parameter)] for group in groups for parameter in group.steady}
     assert {"attention.position", "norm.weight", "stem.1.weight", "stem.0.bias"} <= steady
 
 
@@ -147,19 +139,6 @@ def test_each_group_steps_at_its_own_rate() -> None:
     assert torch.allclose(steps[1.0] / 2, steps[0.5], rtol=1e-3, atol=1e-8)
 
 
-def test_low_rank_updates_are_counted_before_and_while_they_are_in() -> None:
-    backbone = tower()
-    plan = _spec("lora", lora_rank=4)
-    learning, total = count(backbone, strategy("lora"), plan)
-    assert total == sum(parameter.numel() for parameter in backbone.parameters())
-    lora.insert(backbone, 4, seed=0)
-    updates = lora.parameters(backbone)
-    added = sum(parameter.numel() for parameter in backbone.parameters() if id(parameter) in updates)
-    assert learning == added + 16 * 3 + 3
-    groups = stage_groups(backbone, strategy("lora"), plan)
-    assert sum(parameter.numel() for group in groups for parameter in group.parameters) == added
-
-
 def test_biases_and_norms_of_the_libraries_learn_and_no_other_weights() -> None:
     learns = BIASES_AND_NORMS_OF.learns
     norms = (nn.BatchNorm2d, nn.LayerNorm, nn.RMSNorm, timm.layers.BatchNormAct2d, timm.layers.RmsNorm)
@@ -170,30 +149,25 @@ def test_biases_and_norms_of_the_libraries_learn_and_no_other_weights() -> None:
         assert all(name.endswith("bias") for name in learning), module
 
 
-def _names(backbone: Backbone) -> set[str]:
-    return set(backbone.tensors())
-
-
 def test_low_rank_updates_start_as_nothing_and_fold_into_the_weights() -> None:
     backbone = tower()
     pixels, _ = pictures()
     images = backbone.normalise(torch.from_numpy(pixels[:4]))
-    names = _names(backbone)
+    names = set(backbone.tensors())
     with torch.no_grad():
         plain = backbone(images)
-        lora.insert(backbone, 4, seed=0)
+        insert_updates(backbone, 4, seed=0)
         assert torch.allclose(backbone(images), plain, atol=1e-6)
         for module in backbone.modules():
-            if isinstance(module, lora.Update):
+            if isinstance(module, Update):
                 nn.init.normal_(module.up, std=0.2)
         updated = backbone(images)
         assert (updated - plain).abs().max() > 0.01
-        tensors = lora.folded(backbone)
+        tensors = folded_tensors(backbone)
         assert torch.equal(backbone(images), updated), "looking at the folded tensors changes nothing"
-        lora.fold(backbone)
+        fold_updates(backbone)
         assert torch.allclose(backbone(images), updated, atol=1e-5)
-    assert not lora.parameters(backbone)
-    assert _names(backbone) == names == tensors.keys()
+    assert set(backbone.tensors()) == names == tensors.keys()
     other = tower(seed=1)
     other.load_tensors(tensors)
     with torch.no_grad():
@@ -216,7 +190,6 @@ def test_one_rate_suits_every_rank() -> None:
 
 def test_a_rank_above_the_layers_own_is_cut_to_it() -> None:
     backbone = tower()
-    lora.insert(backbone, 64, seed=0)
-    ranks = {module.down.shape[0] for module in backbone.modules() if isinstance(module, lora.Update)}
+    insert_updates(backbone, 64, seed=0)
+    ranks = {module.down.shape[0] for module in backbone.modules() if isinstance(module, Update)}
     assert ranks == {16}
-    assert lora.size(tower(), 64) == sum(16 * (rows + 16) for rows in (48, 16, 16))

@@ -24,8 +24,7 @@ from tl_core.errors import ModelError, UnknownName
 from tl_core.models.build import Parts, take_apart
 from tl_core.models.families.family import DEPTHWISE, FLATTEN, Auxiliary, Family, MapLayout, Stage
 from tl_core.models.families.timm import OPTIONS
-from tl_core.models.metadata.counted import counted, meta_network
-from tl_core.models.metadata.rows import weights_row
+from tl_core.models.metadata.rows import counted, meta_network, weights_row
 from tl_core.models.registry import Network, check_name, keep
 
 SUGGESTIONS = 5

@@ -18,8 +18,7 @@ from tl_core.runs.process.executor import known_device
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.train.plan import settled
 from tl_core.table import covering
-from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategies
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Setup, Strategy, misfit, strategies
 
 _Found = TypeVar("_Found")
 _CHOSEN_BY: Mapping[str | None, Literal["default", "auto"]] = MappingProxyType({None: "default", AUTO: "auto"})

@@ -21,7 +21,7 @@ from tl_core.runs.grouping import judge, judged_by, seen
 from tl_core.runs.store.folders import TaskFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.subject import dataset_of
-from tl_core.training.head.folds import fit_parts, stratified_folds
+from tl_core.training.head.fitted import fit_parts, stratified_folds
 
 
 def answer(task: TaskFolder) -> Generator[Event, None, LabelReview]:

@@ -15,14 +15,13 @@ from tl_core.documents.report import ImageAnswer, JudgedBy
 from tl_core.documents.tasks import RunSlices, SlicesSpec
 from tl_core.errors import DocumentError, GraftError, NotFound
 from tl_core.evaluation.metrics import answers
-from tl_core.evaluation.slice_kinds import Pictures, distances_to_middles
-from tl_core.evaluation.slice_search import failing
+from tl_core.evaluation.slice_search import Pictures, distances_to_middles, failing
 from tl_core.models.graphs.rules import BATCH
 from tl_core.runs.store.folders import RunFolder, TaskFolder
 from tl_core.runs.tasks.subject import run_of
 from tl_core.runs.train.plan import Plan
 from tl_core.serving.predictor import Predictor
-from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.fitted import stratified_folds
 
 _PART = 8 * BATCH
 """Pictures between two events of progress."""

@@ -60,6 +60,7 @@ class _NotByDevice(Exception):
 def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
     from tl_core.data.checks import findings
+    from tl_core.evaluation.calibration import significant_temperature, temperature
     from tl_core.evaluation.metrics import probabilities
     from tl_core.models.graphs.edit import attach_head
     from tl_core.serving.bundle import write_bundle
@@ -67,7 +68,6 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
     from tl_core.serving.card import model_card
     from tl_core.serving.predictor import Predictor
     from tl_core.statements import Source
-    from tl_core.training.head.temperature import significant_temperature, temperature
 
     yield StageStarted(stage="export", title="Writing the classifier")
     val = plan.rows("val")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.report import ENOUGH_TEST_IMAGES
 from tl_core.runs.train.plan import Plan
-from tl_core.training.head.folds import stratified_folds
+from tl_core.training.head.fitted import stratified_folds
 from tl_core.training.head.solver import IN_MEMORY, Taken
 
 if TYPE_CHECKING:

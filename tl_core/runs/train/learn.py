@@ -5,6 +5,7 @@ Fitting a head on frozen features needs no torch if the backbone was exported be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[E
     from tl_core.models.graphs.edit import head_of
     from tl_core.models.graphs.from_torch import export_backbone
     from tl_core.runs.train.fine_tune import train
-    from tl_core.training.strategies.what_learns import count
+    from tl_core.training.strategies.strategies import learning_parameters
 
     backbone, moved = yield from train(plan, pixels)
     yield StageStarted(stage="export", title="Writing the classifier")
@@ -96,14 +97,22 @@ def _train(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[E
     export_backbone(backbone, plan.spec.image_size, graph)
     tensors = {name: tensor.numpy() for name, tensor in backbone.tensors().items()}
     weight, bias = head_of(plan.network, tensors)
-    trainable, total = count(backbone, plan.strategy, plan.spec)
+    learning = learning_parameters(
+        plan.network,
+        plan.strategy,
+        plan.spec.stages,
+        {name: tuple(parameter.shape) for name, parameter in backbone.module.named_parameters()},
+        classes=len(plan.classes),
+        rank=plan.spec.recipe.lora_rank,
+        learning=plan.spec.learning_stages,
+    )
     return Learned(
         graph=graph,
         weight=weight,
         bias=bias,
         tensors=tensors,
-        trainable=trainable,
-        total=total,
+        trainable=sum(math.prod(shape) for shape in learning.values()),
+        total=plan.network.backbone_parameters + plan.network.head_parameters(len(plan.classes)),
         features=None,
         backbone=backbone if plan.spec.device != "cpu" else None,
         moved=moved,

@@ -44,8 +44,7 @@ from tl_core.training.frozen.features import features_before, features_key, froz
 from tl_core.training.speed.estimate import Estimate, Kept, estimate, memory_refusal, memory_warning
 from tl_core.training.speed.taken import MOST_RUNS, Former, factors, memory_factor
 from tl_core.training.strategies.advice import default_strategy
-from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Strategy, misfit, strategy
+from tl_core.training.strategies.strategies import AUTO, DEFAULT, HEAD_ONLY, Setup, Strategy, misfit, strategy
 
 
 class Plan:

@@ -22,10 +22,9 @@ from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.steps import Adapted, Running, Scores, State, StateMismatch, Trainer
-from tl_core.training.strategies import lora
 from tl_core.training.strategies.schedules import Phase, phases, schedule, warm_up_steps
 from tl_core.training.strategies.strategies import Strategy
-from tl_core.training.strategies.what_learns import DIVERGED
+from tl_core.training.strategies.what_learns import DIVERGED, fold_updates
 
 LOOKED_BACK = 256
 """Training images that are scored unchanged after each epoch where training sees only mixtures of images."""
@@ -148,7 +147,7 @@ def fit(
             break
         yield from course.judge(running)
         yield from keep(course.reached)
-    lora.fold(backbone)
+    fold_updates(backbone)
     backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     backbone.load_tensors(course.best_tensors)
     backbone.eval().requires_grad_(True)

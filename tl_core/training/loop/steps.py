@@ -15,20 +15,20 @@ from torch.nn import functional
 from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import Precision, TrainSpec
 from tl_core.errors import DeviceError, memory_ran_out
+from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone
 from tl_core.training.device import PART_BYTES, autocast, give_memory_back, to_device
-from tl_core.training.head.temperature import calibrated_loss
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.regularisation import Average, mix
 from tl_core.training.part_sizes import PartSize, in_parts
-from tl_core.training.strategies import lora
 from tl_core.training.strategies.strategies import Strategy
 from tl_core.training.strategies.what_learns import (
     BATCH_NORMS,
+    OPTIMIZERS,
+    folded_tensors,
     give_state,
-    head_group,
-    optimizer,
-    optimizer_parts,
+    head_groups,
+    insert_updates,
     stage_groups,
     take_step,
 )
@@ -114,7 +114,7 @@ class Trainer:
 
         `adapted` is called when either of what it takes changes.
 
-        For a strategy with low-rank updates, they are inserted into `backbone`; `lora.fold` removes them.
+        For a strategy with low-rank updates, they are inserted into `backbone`; `fold_updates` removes them.
         """
         self.micro_batch = min(spec.micro_batch, spec.batch_size)
         self.precision: Precision = spec.precision
@@ -133,21 +133,23 @@ class Trainer:
         self._names: dict[int, str] = {}
         # In float16, gradients that are small become zero unless the loss is multiplied (arXiv 1710.03740).
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=spec.precision == "float16")
-        if strategy.parameters.low_rank and not lora.parameters(backbone):
-            lora.insert(backbone, spec.recipe.lora_rank, spec.seed)
+        if strategy.parameters.low_rank:
+            insert_updates(backbone, spec.recipe.lora_rank, spec.seed)
         backbone.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
         backbone.eval().requires_grad_(False)
         self._backbone = backbone
-        head = head_group(backbone, spec)
-        self._optimizer = optimizer(optimizer_parts(head, spec.recipe), spec.recipe)
-        self.head_rate = head.rate
-        self._learning: list[nn.Parameter] = list(head.parameters)
+        self._optimizer = OPTIMIZERS[spec.recipe.optimizer](head_groups(backbone, spec), spec.recipe)
+        self.head_rate = spec.recipe.learning_rate
         self._begin(inputs, frozen, () if strategy.thaws else range(frozen, len(backbone.stages)), 0)
 
     @property
     def mixes(self) -> bool:
         """Whether training sees only mixtures of images."""
         return bool(self._recipe.mixup or (self._recipe.cutmix and self._cuts))
+
+    @property
+    def _learning(self) -> list[nn.Parameter]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
     @property
     def _cuts(self) -> bool:
@@ -163,13 +165,10 @@ class Trainer:
 
     def _begin(self, inputs: Inputs, frozen: int, stages: Collection[int], warm_up: int) -> None:
         self._inputs, self._frozen = inputs, frozen
-        self._has_state = False
         self._scored = PartSize(self.micro_batch, largest=PART_BYTES // max(1, inputs.rows[:1].nbytes))
         self._network = self._backbone.suffix(frozen)
         for group in stage_groups(self._backbone, self._strategy, self._spec, stages):
-            for part in optimizer_parts(group, self._recipe):
-                self._optimizer.add_param_group({**part, "warm_up": warm_up})
-            self._learning += group.parameters
+            self._optimizer.add_param_group({**group, "warm_up": warm_up})
         for parameter in self._learning:
             parameter.requires_grad_(True)
         whole = self._backbone.module
@@ -182,7 +181,7 @@ class Trainer:
         ]
         if self._average is not None:
             self._average.follow(self._learning)
-            self._average.follow(one for one in self._statistics if one.is_floating_point())
+            self._average.follow(statistic for statistic in self._statistics if statistic.is_floating_point())
 
     def expect(self, batches: Sequence[NDArray[np.integer]]) -> None:
         """Announce the next calls of `step`, with the same array objects in this order."""
@@ -192,15 +191,13 @@ class Trainer:
         """Keep a copy of all that steps change: what learns, its averages, statistics of batch norm, the optimizer's state.
 
         `step` goes back to it where memory runs out while weights are changed. On a CPU, nothing is kept: there the copy would take the
-        memory that is missing.
+        memory that is missing. The optimizer takes the memory of its own state now, and not in the midst of a step.
         """
-        self._kept = None
-        if self.device.type not in STEADY:
-            self._kept = self.state(copied=True)
+        give_state(self._optimizer)
+        self._kept = None if self.device.type in STEADY else self.state(copied=True)
 
     def state(self, *, copied: bool = False) -> State:
-        """All that steps change. On a CPU the tensors are the trainer's own, which the next step changes, unless they are `copied`."""
-        self._give_state()
+        """All that steps change, after `keep`. On a CPU the tensors are the trainer's own, which the next step changes, unless `copied`."""
         return State(
             tensors={name: tensor.detach().to("cpu", copy=copied) for name, tensor in self._changing().items()},
             ages=tuple(group["age"] for group in self._optimizer.param_groups),
@@ -215,7 +212,7 @@ class Trainer:
         Raises:
             StateMismatch: it is that of another network, strategy or recipe.
         """
-        self._give_state()
+        give_state(self._optimizer)
         changing, groups = self._changing(), self._optimizer.param_groups
         if {name: tensor.shape for name, tensor in changing.items()} != {
             name: tensor.shape for name, tensor in state.tensors.items()
@@ -252,7 +249,6 @@ class Trainer:
         Raises:
             DeviceError: not even one image fits the device's memory.
         """
-        self._give_state()
         for group in self._optimizer.param_groups:
             joined = min(1.0, (group["age"] + 1) / (group["warm_up"] + 1))
             group["lr"] = group["peak"] * factor * joined
@@ -271,7 +267,7 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of every tensor by the library's own name, with low-rank updates added to the weights."""
-        return {name: tensor.clone() for name, tensor in lora.folded(self._backbone).items()}
+        return {name: tensor.clone() for name, tensor in folded_tensors(self._backbone).items()}
 
     def evaluate(self, rows: NDArray[np.integer]) -> Generator[Event, None, None]:
         """Set `scores` to those on the images `rows`, which are not augmented.
@@ -298,7 +294,11 @@ class Trainer:
     def _moved(self) -> Generator[Event, None, bool]:
         """Take the step; False where memory ran out meanwhile, and what was kept is back."""
         try:
-            self._move()
+            take_step(self._optimizer, self._recipe)
+            for group in self._optimizer.param_groups:
+                group["age"] += 1
+            if self._average is not None:
+                self._average.update()
         except RuntimeError as error:
             if self._kept is None or not memory_ran_out(error):
                 raise
@@ -314,30 +314,17 @@ class Trainer:
 
     def _changing(self) -> dict[str, Tensor]:
         """The tensors that steps change, by the names of `State.tensors`."""
-        weights = {f"weights/{self._names[id(one)]}": one.data for one in (*self._learning, *self._statistics)}
         averages = self._average.by_tensor() if self._average else ()
         return {
-            **weights,
-            **{f"averages/{self._names[id(one)]}": average for one, average in averages},
+            **{f"weights/{self._names[id(tensor)]}": tensor.data for tensor in (*self._learning, *self._statistics)},
+            **{f"averages/{self._names[id(tensor)]}": average for tensor, average in averages},
             **{
-                f"optimizer/{self._names[id(one)]}/{key}": value
-                for one, values in self._optimizer.state.items()
+                f"optimizer/{self._names[id(parameter)]}/{key}": value
+                for parameter, values in self._optimizer.state.items()
                 for key, value in values.items()
                 if isinstance(value, Tensor)
             },
         }
-
-    def _give_state(self) -> None:
-        if not self._has_state:
-            give_state(self._optimizer)
-            self._has_state = True
-
-    def _move(self) -> None:
-        take_step(self._optimizer, self._recipe)
-        for group in self._optimizer.param_groups:
-            group["age"] += 1
-        if self._average is not None:
-            self._average.update()
 
     def _finite_gradient(
         self, rows: NDArray[np.integer], draw: list[int] | None
@@ -353,9 +340,9 @@ class Trainer:
         def compute() -> tuple[Tensor, Tensor]:
             for statistic, value in zip(self._statistics, before, strict=True):
                 statistic.copy_(value)
-            found = self._gradient(rows, draw)
+            sums = self._gradient(rows, draw)
             self._scaler.unscale_(self._optimizer)
-            return found
+            return sums
 
         while True:
             loss_sum, correct = yield from self._retry(compute)

@@ -20,8 +20,7 @@ from tl_core.training.frozen.onnx_runtime import BATCH
 from tl_core.training.head.solver import IN_MEMORY
 from tl_core.training.strategies import strategies
 from tl_core.training.strategies.schedules import phases
-from tl_core.training.strategies.setup import Setup
-from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, Strategy, frozen_stages, misfit
+from tl_core.training.strategies.strategies import HEAD_ONLY, LAST_STAGES, Setup, Strategy, frozen_stages, misfit
 
 TRAIN, HELD_OUT = 0.7, 0.15
 """Share of the images in the training split, and in each of the other two splits."""

@@ -1,17 +1,18 @@
 """The table of transfer-learning strategies: what learns, how fast, from which head, with how much augmentation. No torch.
 
 What a strategy does is read from the fields of its row and never decided by its name, so a new strategy is a new
-row in `_ROWS`.
+row in `_ROWS`. A run's `Setup` is its spec with the rows that the spec names; what comes after the options reads it.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from tl_core.documents.options import Recipe
+from tl_core.documents.spec import TrainSpec
 from tl_core.models.families.family import held
-from tl_core.models.registry import Network
+from tl_core.models.registry import Network, WeightsRow, network
 from tl_core.table import Table, covering
 
 Learns = Literal["head", "last", "one", "all"]
@@ -312,36 +313,45 @@ def misfit(strategy: Strategy, network: Network, stages: int) -> str | None:
     return None
 
 
-def learning_paths(network: Network, strategy: Strategy, stages: int) -> list[str]:
+def learning_paths(
+    network: Network, strategy: Strategy, stages: int, learning: Collection[int] | None = None
+) -> list[str]:
     """Paths of the library's modules, and of parameters outside them, that may learn, from the stem up, the head last.
 
-    `stages`: how many last ones, where the strategy asks. Modules without parameters are among them.
+    `stages`: how many last ones, where the strategy asks; `learning` as for `stage_rates`. Modules without parameters are among them.
     """
-    rates = stage_rates(strategy, len(network.stages), stages)
-    learning = [stage for stage, rate in zip(network.layout.stages, rates, strict=True) if rate is not None]
+    rates = stage_rates(strategy, len(network.stages), stages, learning=learning)
+    trained = [stage for stage, rate in zip(network.layout.stages, rates, strict=True) if rate is not None]
     tail = network.layout.tail if rates[-1] is not None and not strategy.parameters.low_rank else ()
-    paths = [*(path for stage in learning for path in stage.modules), *tail]
+    paths = [*(path for stage in trained for path in stage.modules), *tail]
     return [*(parameter for path in paths for parameter in held(path)), network.head]
 
 
 def learning_parameters(
-    network: Network, strategy: Strategy, stages: int, shapes: Mapping[str, Shape], *, classes: int, rank: int
+    network: Network,
+    strategy: Strategy,
+    stages: int,
+    shapes: Mapping[str, Shape],
+    *,
+    classes: int,
+    rank: int,
+    learning: Collection[int] | None = None,
 ) -> dict[str, Shape]:
     """Names and shapes of the parameters that may learn, in the library's network with a head for `classes` classes.
 
-    `shapes` are those of all parameters without the head; `rank` is that of low-rank updates (LoRA). `what_learns` finds the same in a
-    network that was built.
+    `shapes` are those of all parameters, with or without the head; `rank` is that of low-rank updates (LoRA); `learning` as for
+    `stage_rates`. `what_learns` finds the same in a network that was built.
     """
-    *paths, head = learning_paths(network, strategy, stages)
+    *paths, head = learning_paths(network, strategy, stages, learning)
     if strategy.parameters.low_rank:
         shapes = _updates(shapes, rank)
-    learning = {
+    below = {
         name: shape
         for path in paths
         for name, shape in shapes.items()
         if (name == path or name.startswith(f"{path}.")) and strategy.parameters.learns(name, shape)
     }
-    return {**learning, f"{head}.weight": (classes, network.embedding_size), f"{head}.bias": (classes,)}
+    return {**below, f"{head}.weight": (classes, network.embedding_size), f"{head}.bias": (classes,)}
 
 
 def _updates(shapes: Mapping[str, Shape], rank: int) -> dict[str, Shape]:
@@ -355,3 +365,44 @@ def _updates(shapes: Mapping[str, Shape], rank: int) -> dict[str, Shape]:
             added[f"{module}.parametrizations.{weight}.0.down"] = (used, shape[1])
             added[f"{module}.parametrizations.{weight}.0.up"] = (shape[0], used)
     return added
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The spec of a run with the rows that it names, which are looked up once."""
+
+    spec: TrainSpec
+    network: Network
+    row: Strategy | None
+    """The strategy's row; None while it is open which one that is (`default`, `auto`)."""
+
+    @classmethod
+    def of(cls, spec: TrainSpec) -> Self:
+        """Raises UnknownName: the spec names a network or strategy that is in no table."""
+        row = None if spec.strategy in (AUTO, DEFAULT) else strategy(spec.strategy)
+        return cls(spec, network(spec.backbone), continued(row) if row and spec.continues else row)
+
+    @property
+    def strategy(self) -> Strategy:
+        """Raises UnknownName while it is open."""
+        return self.row or strategy(self.spec.strategy)
+
+    @property
+    def weights(self) -> WeightsRow:
+        """The set of weights; where training starts from random weights, it still says how pictures are prepared."""
+        return self.network.weights_row(self.spec.weights)
+
+    def changed(self, **values: object) -> Self:
+        """This setup with `values` in its spec; the network and the strategy are no such values."""
+        return replace(self, spec=self.spec.model_copy(update=values))
+
+    def trained_as(self, chosen: str, *, reason: str | None = None) -> Self:
+        """This setup with the strategy called `chosen`: its epochs and recipe, with what the user changed. `reason`: why this one.
+
+        Whether it fits the network is not checked (`misfit`). Raises UnknownName.
+        """
+        row = tuned(strategy(chosen), self.network)
+        wanted = {name: value for name, value in self.spec.changes.items() if name != "stages"}
+        epochs = int(wanted.pop("epochs", None) or row.epochs or 1)
+        found = {"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": row.recipe.changed(wanted)}
+        return self.of(self.spec.model_copy(update=found))
