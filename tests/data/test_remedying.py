@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import PATIENCE
 from tests.data.test_split import balanced, manifest
 from tl_core.data import sources
-from tl_core.data.checks import Finding, findings
+from tl_core.data.checks import findings
 from tl_core.data.remedying import applied, kept, planned, proposed, write_copy
 from tl_core.data.split import assign, split_counts
 from tl_core.documents.base import MANY_PROBLEMS
@@ -48,35 +48,22 @@ def test_files_are_left_out_moved_and_otherwise_as_they_were(tmp_path: Path) -> 
     assert not (tmp_path / "out/cat/1.jpg").samefile(source / "cat/1.jpg")
 
 
-def test_a_moved_picture_replaces_none_of_the_same_name(tmp_path: Path) -> None:
-    source = folder(tmp_path / "p", "cat/1.jpg", "dog/1.jpg", "dog/1 (2).jpg", "hen/1.jpg")
-    remedies = Remedies(move={"cat/1.jpg": "dog", "hen/1.jpg": "dog"})
-    assert copied(source, remedies, tmp_path / "out") == {
-        "dog/1.jpg": "dog/1.jpg",
-        "dog/1 (2).jpg": "dog/1 (2).jpg",
-        "dog/1 (3).jpg": "cat/1.jpg",
-        "dog/1 (4).jpg": "hen/1.jpg",
-    }
-
-
-def test_a_picture_takes_the_name_of_one_that_left(tmp_path: Path) -> None:
-    source = folder(tmp_path / "p", "cat/1.jpg", "dog/1.jpg")
-    swapped = copied(source, Remedies(move={"cat/1.jpg": "dog", "dog/1.jpg": "cat"}), tmp_path / "out")
-    assert swapped == {"dog/1.jpg": "cat/1.jpg", "cat/1.jpg": "dog/1.jpg"}
-
-
-def test_a_moved_picture_stays_on_its_side_of_the_users_own_split(tmp_path: Path) -> None:
-    source = folder(tmp_path / "p", "train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/cat/3.jpg")
-    found = copied(source, Remedies(move={"test/cat/2.jpg": "dog"}), tmp_path / "out")
-    assert found.keys() == {"train/cat/1.jpg", "train/dog/1.jpg", "test/dog/2.jpg", "test/cat/3.jpg"}
-
-
-def test_deeper_folders_go_along_and_the_innermost_folder_may_be_the_class(tmp_path: Path) -> None:
-    source = folder(tmp_path / "p", "cat/may/1.jpg", "dog/june/2.jpg")
-    first = copied(source, Remedies(move={"cat/may/1.jpg": "dog"}), tmp_path / "first")
-    assert first.keys() == {"dog/may/1.jpg", "dog/june/2.jpg"}
-    innermost = copied(source, Remedies(move={"cat/may/1.jpg": "june"}), tmp_path / "innermost", "innermost")
-    assert innermost.keys() == {"dog/june/1.jpg", "dog/june/2.jpg"}
+@pytest.mark.parametrize(
+    ("classes", "move", "expected"),
+    [
+        ("first", {"a/1.jpg": "b", "c/1.jpg": "b"}, {"b/1.jpg": "b/1.jpg", "b/1 (2).jpg": "b/1 (2).jpg", "b/1 (3).jpg": "a/1.jpg", "b/1 (4).jpg": "c/1.jpg"}),
+        ("first", {"a/1.jpg": "b", "b/1.jpg": "a"}, {"a/1.jpg": "b/1.jpg", "b/1.jpg": "a/1.jpg"}),
+        ("first", {"test/a/2.jpg": "b"}, {"train/a/1.jpg": "train/a/1.jpg", "train/b/1.jpg": "train/b/1.jpg", "test/b/2.jpg": "test/a/2.jpg", "test/a/3.jpg": "test/a/3.jpg"}),
+        ("first", {"a/may/1.jpg": "b"}, {"b/may/1.jpg": "a/may/1.jpg", "b/june/2.jpg": "b/june/2.jpg"}),
+        ("innermost", {"a/may/1.jpg": "june"}, {"b/june/1.jpg": "a/may/1.jpg", "b/june/2.jpg": "b/june/2.jpg"}),
+    ],
+    ids=["names that are taken", "a name of one that left", "the user's own split", "deeper folders", "innermost classes"],
+)  # fmt: skip
+def test_a_moved_picture_gets_a_place_of_its_own_in_its_class(
+    tmp_path: Path, classes: ClassesFrom, move: dict[str, str], expected: dict[str, str]
+) -> None:
+    source = folder(tmp_path / "p", *expected.values())
+    assert copied(source, Remedies(move=move), tmp_path / "out", classes) == expected
 
 
 def test_all_that_is_not_there_is_named_at_once_and_nothing_is_written(tmp_path: Path) -> None:
@@ -257,8 +244,7 @@ def test_later_remedies_take_the_place_of_earlier_ones() -> None:
     assert first.without({"a", "c", "d"}) == Remedies(leave_out=("b",))
 
 
-def _finding(data: Manifest, kind: str) -> Finding:
-    return next(finding for finding in findings(data) if finding.kind == kind)
+SUSPICION = Suspicion(label="class 0", suggested="class 1", label_probability=0.01, suggested_probability=0.9)
 
 
 def _with(data: Manifest, **changes: dict[int, object]) -> Manifest:
@@ -270,26 +256,30 @@ def _with(data: Manifest, **changes: dict[int, object]) -> Manifest:
     return Manifest(name="m", created=0, source="s", classes=data.classes, images=tuple(images), grouped=True)
 
 
-def test_of_each_group_the_picture_with_the_most_pixels_stays() -> None:
-    data = _with(manifest(balanced(2, 20)), group={3: 0, 4: 0, 5: 0, 30: 1, 31: 1}, width={4: 20, 5: 20})
-    assert proposed(data, _finding(data, "near_copy")) == Remedies(leave_out=("3.jpg", "5.jpg", "31.jpg"))
-
-
-def test_of_copies_in_several_parts_that_which_is_learned_from_stays() -> None:
-    data = manifest([*balanced(2, 20, "train"), *balanced(2, 20, "test")])
-    assert set(proposed(data, _finding(data, "copy_across_splits")).leave_out) == {
-        f"{row}.jpg" for row in range(40, 80)
-    }
-
-
-def test_a_suspect_label_is_moved_to_the_class_that_was_answered() -> None:
-    suspicion = Suspicion(label="class 0", suggested="class 1", label_probability=0.01, suggested_probability=0.9)
-    data = _with(manifest(balanced(2, 20)), suspicion={7: suspicion})
-    assert proposed(data, _finding(data, "suspect_label")) == Remedies(move={"7.jpg": "class 1"})
-
-
-def test_what_has_to_be_looked_at_is_not_proposed_but_can_be_kept() -> None:
-    data = manifest([*balanced(2, 20), (1, "0", None)])
-    finding = _finding(data, "two_labels")
-    assert not proposed(data, finding)
-    assert kept(data, finding) == Remedies(keep=("0.jpg", "40.jpg"))
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        (
+            "near_copy",
+            _with(manifest(balanced(2, 20)), group={3: 0, 4: 0, 5: 0, 30: 1, 31: 1}, width={4: 20, 5: 20}),
+            Remedies(leave_out=("3.jpg", "5.jpg", "31.jpg")),
+        ),
+        (
+            "copy_across_splits",
+            manifest([*balanced(2, 20, "train"), *balanced(2, 20, "test")]),
+            Remedies(leave_out=tuple(f"{row}.jpg" for row in range(40, 80))),
+        ),
+        (
+            "suspect_label",
+            _with(manifest(balanced(2, 20)), suspicion={7: SUSPICION}),
+            Remedies(move={"7.jpg": "class 1"}),
+        ),
+        ("two_labels", manifest([*balanced(2, 20), (1, "0", None)]), Remedies()),
+    ],
+)
+def test_the_largest_of_a_group_stays_and_what_is_learned_from_and_what_has_to_be_looked_at(
+    kind: str, data: Manifest, expected: Remedies
+) -> None:
+    (finding,) = (finding for finding in findings(data) if finding.kind == kind)
+    assert proposed(data, finding) == expected
+    assert set(kept(data, finding).keep) == {data.images[row].file for row in finding.rows}

@@ -2,12 +2,8 @@ import hashlib
 import importlib.util
 import io
 import tarfile
-import threading
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +12,8 @@ from PIL import Image
 
 from tests.conftest import picture
 from tests.data.work import finish
+from tests.models.sites import Site, serving
+from tests.soak.mutator import zipped
 from tl_core.data.samples import (
     SAMPLES,
     Remote,
@@ -33,33 +31,10 @@ from tl_core.errors import DataError, DownloadFailed, UnknownName
 from tl_core.table import Table
 
 
-@contextmanager
-def server(files: dict[str, bytes], *, cut: bool = False) -> Iterator[str]:
-    """The address of an HTTP server on this machine that has `files`; `cut`: it hangs up half way."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = files.get(self.path.lstrip("/"))
-            if content is None:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) // 2] if cut else content)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_port}"
-    finally:
-        running.shutdown()
-        running.server_close()
-        thread.join()
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as site:
+        yield site
 
 
 def jpeg(label: int, index: int) -> bytes:
@@ -81,8 +56,13 @@ def packed_tar(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def row(url: str, content: bytes, **fields: object) -> Table[Sample]:
-    remote = Remote(url=url, md5=hashlib.md5(content).hexdigest(), megabytes=1)
+def remote(site: Site) -> Remote:
+    """What the server has, as its publisher states it."""
+    return Remote(url=f"{site.address}/file", md5=hashlib.md5(site.content).hexdigest(), megabytes=1)
+
+
+def rows(site: Site, **fields: object) -> Table[Sample]:
+    """A table whose only sample is in the archive that the server has."""
     given = {
         "name": "toy",
         "title": "Toy",
@@ -90,7 +70,7 @@ def row(url: str, content: bytes, **fields: object) -> Table[Sample]:
         "images": 20,
         "licence": "none",
         "note": "A toy.",
-        "archive": remote,
+        "archive": remote(site),
         "member": r"set/(?P<label>[a-z_]+)/[^/]+\.jpg",
     }
     return Table("sample", [Sample(**{**given, **fields})])
@@ -107,78 +87,76 @@ def found(folder: Path) -> dict[str, int]:
     return dict(Counter(path.parent.name for path in folder.rglob("*.jpg")))
 
 
-def test_a_download_is_checked_cut_down_evenly_and_always_the_same(tmp_path: Path) -> None:
-    content = packed_tar({**FILES, "set/readme.txt": b"x"})
-    with server({"a.tgz": content}) as address:
-        rows = row(f"{address}/a.tgz", content)
-        events, meta = finish(write_sample("toy", tmp_path / "one", rows=rows))
-        finish(write_sample("toy", tmp_path / "two", rows=rows))
+def test_a_download_is_checked_cut_down_evenly_and_always_the_same(tmp_path: Path, site: Site) -> None:
+    site.content = packed_tar({**FILES, "set/readme.txt": b"x"})
+    events, meta = finish(write_sample("toy", tmp_path / "one", rows=rows(site)))
+    finish(write_sample("toy", tmp_path / "two", rows=rows(site)))
     assert found(tmp_path / "one") == {"cat a": 10, "dog b": 10}
     assert (meta.title, meta.licence, meta.note) == ("Toy", "none", "A toy.")
     assert any(isinstance(event, Progress) for event in events)
-    written = {path.relative_to(tmp_path / "one"): path.read_bytes() for path in (tmp_path / "one").rglob("*.jpg")}
-    assert written == {
-        path.relative_to(tmp_path / "two"): path.read_bytes() for path in (tmp_path / "two").rglob("*.jpg")
-    }
-    assert set(written.values()) <= set(FILES.values())
+    one, two = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.jpg")}
+        for name in ("one", "two")
+    )
+    assert one == two
+    assert set(one.values()) <= set(FILES.values())
     assert {path.name for path in tmp_path.iterdir()} <= {"one", "two"}
 
 
-def test_a_sample_from_a_zip_gets_its_display_names(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in FILES.items():
-            archive.writestr(name, content)
-    with server({"a.zip": buffer.getvalue()}) as address:
-        rows = row(f"{address}/a.zip", buffer.getvalue(), class_names={"cat_a": "Tench", "dog_b": "Church"})
-        finish(write_sample("toy", tmp_path / "one", rows=rows))
+def test_a_sample_from_a_zip_gets_its_display_names(tmp_path: Path, site: Site) -> None:
+    site.content = zipped(FILES)
+    names = {"cat_a": "Tench", "dog_b": "Church"}
+    finish(write_sample("toy", tmp_path / "one", rows=rows(site, class_names=names)))
     assert found(tmp_path / "one") == {"Tench": 10, "Church": 10}
 
 
-def test_classes_from_a_matlab_file(tmp_path: Path) -> None:
+def test_classes_from_a_matlab_file(tmp_path: Path, site: Site) -> None:
     from scipy.io import savemat
 
     labels = io.BytesIO()
     savemat(labels, {"labels": np.array([1 + index % 2 for index in range(30)])})
-    content = packed_tar({f"jpg/image_{index + 1:05}.jpg": jpeg(index % 2, index) for index in range(30)})
-    with server({"a.tgz": content, "l.mat": labels.getvalue()}) as address:
-        rows = row(
-            f"{address}/a.tgz",
-            content,
+    site.content = packed_tar({f"jpg/image_{index + 1:05}.jpg": jpeg(index % 2, index) for index in range(30)})
+    with serving() as other:
+        other.content = labels.getvalue()
+        table = rows(
+            site,
             member=r"jpg/image_(?P<label>\d{5})\.jpg",
-            labels=Remote(url=f"{address}/l.mat", md5=hashlib.md5(labels.getvalue()).hexdigest(), megabytes=1),
+            labels=remote(other),
             class_names={"1": "odd", "2": "even"},
         )
-        finish(write_sample("toy", tmp_path / "one", rows=rows))
+        finish(write_sample("toy", tmp_path / "one", rows=table))
     assert found(tmp_path / "one") == {"odd": 10, "even": 10}
     odd = {jpeg(0, index) for index in range(0, 30, 2)}
     assert all(path.read_bytes() in odd for path in (tmp_path / "one" / "odd").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("files", "cut"), [({}, False), ({"a.tgz": b"other bytes"}, False), ({"a.tgz": b"x" * 9999}, True)]
+    ("wrong", "message"),
+    [
+        ({"status": 404}, "answered 404"),
+        ({"content": b"other bytes"}, "does not have the hash"),
+        ({"cut_after": 5_000, "ranges": False}, "stopped at"),
+        ({"port": 9}, "Check the network"),
+    ],
 )
 def test_a_failed_download_is_said_in_words_and_leaves_nothing(
-    tmp_path: Path, files: dict[str, bytes], cut: bool
+    tmp_path: Path, site: Site, store: Path, wrong: dict[str, object], message: str
 ) -> None:
-    with server(files, cut=cut) as address:
-        rows = row(f"{address}/a.tgz", b"the right bytes")
-        with pytest.raises(DownloadFailed, match=r"Toy could not be downloaded: "):
-            finish(write_sample("toy", tmp_path / "one", rows=rows))
+    site.content = b"x" * 9_999
+    right = remote(site)
+    for name, value in wrong.items():
+        setattr(site, name, value)
+    table = rows(site, archive=right.model_copy(update={"url": remote(site).url}))
+    with pytest.raises(DownloadFailed, match=f"Toy could not be downloaded: .*{message}"):
+        finish(keep_sample("toy", rows=table))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert list((store / "samples").iterdir()) == []
 
 
-def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
-    with server({}) as address:
-        closed = address
-    with pytest.raises(DownloadFailed, match="Check the network"):
-        finish(write_sample("toy", tmp_path / "one", rows=row(f"{closed}/a.tgz", b"")))
-
-
-def test_an_archive_of_another_shape_is_said_in_words(tmp_path: Path) -> None:
-    content = packed_tar({"else/x.jpg": jpeg(0, 0)})
-    with server({"a.tgz": content}) as address, pytest.raises(DataError, match="not packed as it used to be"):
-        finish(write_sample("toy", tmp_path / "one", rows=row(f"{address}/a.tgz", content)))
+def test_an_archive_of_another_shape_is_said_in_words(tmp_path: Path, site: Site) -> None:
+    site.content = packed_tar({"else/x.jpg": jpeg(0, 0)})
+    with pytest.raises(DataError, match="not packed as it used to be"):
+        finish(write_sample("toy", tmp_path / "one", rows=rows(site)))
 
 
 def test_photographs_that_were_kept_are_shown_before_the_embedded_sample(store: Path) -> None:
@@ -190,28 +168,20 @@ def test_photographs_that_were_kept_are_shown_before_the_embedded_sample(store: 
         assert to_show() == row
 
 
-def test_a_sample_that_was_kept_for_everybody_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
-    content = packed_tar(FILES)
-    with server({"a.tgz": content}) as address:
-        rows = row(f"{address}/a.tgz", content, photos=True)
-        assert smallest_photos(rows).name == "toy"
-        assert not rows["toy"].here
-        _, place = finish(keep_sample("toy", rows=rows))
+def test_a_sample_that_was_kept_for_everybody_needs_no_network(tmp_path: Path, site: Site) -> None:
+    site.content = packed_tar(FILES)
+    table = rows(site, photos=True)
+    assert smallest_photos(table).name == "toy"
+    assert not table["toy"].here
+    _, place = finish(keep_sample("toy", rows=table))
+    site.status = 404
     assert place == kept("toy")
-    assert rows["toy"].how == "here now"
+    assert table["toy"].how == "here now"
     assert [path.name for path in place.parent.iterdir()] == ["toy"]
-    _, meta = finish(write_sample("toy", tmp_path / "one", rows=rows))
+    _, meta = finish(write_sample("toy", tmp_path / "one", rows=table))
     assert meta.title == "Toy"
     assert found(tmp_path / "one") == {"cat a": 10, "dog b": 10}
-    assert finish(keep_sample("toy", rows=rows)) == ([], place)
-
-
-def test_of_a_sample_that_did_not_come_whole_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
-    with server({"a.tgz": b"x" * 9999}, cut=True) as address, pytest.raises(DownloadFailed):
-        finish(keep_sample("toy", rows=row(f"{address}/a.tgz", b"the right bytes")))
-    assert list((tmp_path / "store" / "samples").iterdir()) == []
+    assert finish(keep_sample("toy", rows=table)) == ([], place)
 
 
 def test_tableware_has_fifty_small_pictures_of_each_of_six_kinds_and_no_two_alike(tmp_path: Path) -> None:
