@@ -13,7 +13,7 @@ from tests.conftest import PictureFolder
 from tests.data.work import NEARLY_BLACK, add_nearly_black, black, blocks, ingested
 from tl_core.data import checks
 from tl_core.data.checks import MOST_CLASSES, Finding, findings, problem, require_trainable
-from tl_core.data.measures import MEASURES, Measure
+from tl_core.data.measures import MEASURES
 from tl_core.documents.manifest import ImageEntry, Manifest, Split, Suspicion
 from tl_core.errors import LayoutError, NotEnoughImages
 from tl_core.table import Table
@@ -35,22 +35,15 @@ def test_files_that_are_refused_or_passed_over_are_said_with_their_reasons(
     (source / "dog" / "deep").mkdir()
     shutil.move(source / "dog" / "000.jpg", source / "dog" / "deep" / "000.jpg")
     (source / "notes.txt").write_text("x")
+    for name in ("again.jpg", "more.jpg"):
+        shutil.copy(source / "cat" / "001.jpg", source / "cat" / name)
     found = said(ingested(source, tmp_path / "d"))
-    assert set(found) == {"refused", "passed_over", "folded_folders"}
+    assert set(found) == {"refused", "passed_over", "folded_folders", "exact_copy"}
+    assert found["exact_copy"].files == ("cat/again.jpg", "cat/more.jpg")
     assert set(found["refused"].files) == {"cat/broken.jpg", "dog/drawing.svg"}
     assert all(reason.endswith(".") for reason in found["refused"].reasons)
     assert found["refused"].message.startswith("2 files are refused, the first of them dog/drawing.svg: This kind")
     assert not any(finding.stops or finding.rows for finding in found.values())
-
-
-def test_exact_copies_are_named_with_their_remedy(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    source = picture_folder({"cat": 20, "dog": 20})
-    for name in ("again.jpg", "more.jpg"):
-        shutil.copy(source / "cat" / "001.jpg", source / "cat" / name)
-    found = said(ingested(source, tmp_path / "d"))
-    assert found.keys() == {"exact_copy"}
-    assert found["exact_copy"].files == ("cat/again.jpg", "cat/more.jpg")
-    assert found["exact_copy"].remedy is None
 
 
 def _counted(parts: Mapping[Split | None, Sequence[int]]) -> Manifest:
@@ -69,6 +62,7 @@ def _counted(parts: Mapping[Split | None, Sequence[int]]) -> Manifest:
     [
         ({None: [9]}, LayoutError, "one class only, 'c000'"),
         ({None: [5] * (MOST_CLASSES + 1)}, LayoutError, "1,001 classes"),
+        ({None: [9, 4, 0, 3]}, NotEnoughImages, "at least: 'c001' has 4, 'c002' has 0, 'c003' has 3. Add"),
         ({None: [3] * 300}, NotEnoughImages, "'c007' has 3 and 292 more classes. Add pictures"),
         ({"train": [9, 4], "test": [9, 9]}, NotEnoughImages, "in train at least: 'c001' has 4"),
         ({"train": [9, 9], "val": [9, 9, 9, 1]}, LayoutError, "'c002', 'c003' are in val or test but not in train"),
@@ -83,18 +77,6 @@ def test_what_no_run_can_start_on_is_said(
     assert problem(_counted({None: [5, 5]})) is None
 
 
-def test_every_class_that_is_too_small_is_named(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    source = picture_folder({"cat": 9, "dog": 4, "hen": 3})
-    for number in range(4):
-        shutil.copy(source / "dog" / "000.jpg", source / "dog" / f"copy{number}.jpg")
-    (source / "fox").mkdir()
-    (source / "fox" / "1.jpg").write_bytes(b"broken")
-    manifest = ingested(source, tmp_path / "d")
-    with pytest.raises(NotEnoughImages, match=r"'dog' has 4, 'fox' has 0, 'hen' has 3"):
-        require_trainable(manifest)
-    assert "'cat'" not in (problem(manifest) or "")
-
-
 def test_what_would_help_is_said_with_its_remedy(picture_folder: PictureFolder, tmp_path: Path) -> None:
     source = picture_folder({"cat": 80, "dog": 6})
     shutil.copy(source / "cat" / "000.jpg", source / "dog" / "same.jpg")
@@ -107,34 +89,24 @@ def test_what_would_help_is_said_with_its_remedy(picture_folder: PictureFolder, 
     assert {manifest.images[row].name for row in found["two_labels"].rows} == set(found["two_labels"].files)
     remedies = {kind: finding.remedy for kind, finding in found.items()}
     assert remedies == {"small_class": "photograph", "imbalance": "photograph", "two_labels": "move"}
-    assert findings(ingested(picture_folder({"a": 20, "b": 20}, root=tmp_path / "even"), tmp_path / "d2")) == []
+    assert findings(_counted({None: [20, 20]})) == []
+    (few,) = _of_kind("small_class", _counted({"train": [21, 8], "test": [2, 30]}))
+    assert "Few pictures in train: 'c001' (8). 20 or more" in few.message
 
 
-def test_only_what_can_be_learned_from_is_counted(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    picture_folder({"cat": 21, "dog": 8}, root=tmp_path / "p" / "train")
-    picture_folder({"cat": 2, "dog": 30}, root=tmp_path / "p" / "test")
-    found = said(ingested(tmp_path / "p", tmp_path / "d"))
-    assert "Few pictures in train: 'dog' (8). 20 or more" in found["small_class"].message
-
-
-def test_identical_images_across_the_users_splits_are_kept_and_reported(
-    picture_folder: PictureFolder, tmp_path: Path
-) -> None:
-    for split in ("train", "Test"):
-        picture_folder({"cat": 20, "dog": 20}, root=tmp_path / "p" / split)
-    manifest = ingested(tmp_path / "p", tmp_path / "d")
-    assert len(manifest.images) == 80
-    assert {entry.split for entry in manifest.images} == {"train", "test"}
+def test_identical_images_across_the_users_splits_are_reported() -> None:
+    images = [
+        image for manifest in (_counted({"train": [20, 20]}), _counted({"test": [20, 20]})) for image in manifest.images
+    ]
+    manifest = _counted({None: [1, 1]}).model_copy(update={"images": tuple(images)})
     found = said(manifest)
     assert found.keys() == {"copy_across_splits"}
     assert found["copy_across_splits"].message.startswith("40 pictures are in more than one")
     assert len(found["copy_across_splits"].files) == 80
 
 
-def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first(
-    picture_folder: PictureFolder, tmp_path: Path
-) -> None:
-    manifest = ingested(picture_folder({"cat": 3}), tmp_path / "d")
+def test_what_keeps_a_run_from_starting_is_a_finding_and_comes_first() -> None:
+    manifest = _counted({None: [3]})
     first, *others = findings(manifest)
     assert (first.kind, first.stops) == ("one_class", True)
     assert first.message == problem(manifest)
@@ -225,16 +197,6 @@ def test_a_check_of_pixels_is_one_row_of_each_table(
     found = said(manifest)
     assert found["nearly_black"].files == ("cat/night.jpg",)
     assert found["nearly_black"].remedy == "photograph"
-
-
-@pytest.mark.usefixtures("decoded_here")
-def test_a_number_of_a_file_is_one_row_too(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(MEASURES, "bytes", Measure("file", len))
-    source = picture_folder({"cat": 3, "dog": 3})
-    for entry in ingested(source, tmp_path / "d").images:
-        assert entry.measured["bytes"] == (source / entry.name).stat().st_size
 
 
 def _as_png(image: Image.Image, path: Path) -> None:

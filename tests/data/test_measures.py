@@ -45,11 +45,22 @@ def test_brightness_and_entropy_are_those_of_known_pictures() -> None:
 @pytest.mark.parametrize("grey", [0, 255, None])
 def test_an_odd_picture_is_measured_all_the_same(size: tuple[int, int], grey: int | None) -> None:
     image = picture(0, 0, size) if grey is None else Image.new("L", size, grey).convert("RGB")
-    content = BytesIO()
-    image.save(content, "PNG")
-    numbers = measured(content.getvalue(), image)
+    numbers = measured(png(image), image)
     assert numbers.keys() == MEASURES.keys()
     assert all(np.isfinite(number) and type(number) in (int, float) for number in numbers.values())
+
+
+def png(image: Image.Image) -> bytes:
+    content = BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def test_a_border_is_the_edges_and_not_the_middle() -> None:
+    framed = Image.new("RGB", (200, 100), (10, 20, 30))
+    framed.paste((255, 255, 255), (5, 5, 195, 95))
+    numbers = measured(png(framed), framed)
+    assert [numbers[f"border_{colour}"] for colour in ("red", "green", "blue")] == [10, 20, 30]
 
 
 def test_a_large_picture_is_measured_by_some_of_its_pixels() -> None:
@@ -74,15 +85,6 @@ def test_a_file_is_measured_by_what_it_declares() -> None:
     assert plain["file_format"] == edited["file_format"] != png["file_format"]
     assert plain["camera"] == png["camera"] != edited["camera"]
     assert measured(file("JPEG", size=(3_000, 20)), seen)["file_width"] == 3_000
-
-
-def test_a_border_is_the_edges_and_not_the_middle() -> None:
-    framed = Image.new("RGB", (200, 100), (10, 20, 30))
-    framed.paste((255, 255, 255), (5, 5, 195, 95))
-    content = BytesIO()
-    framed.save(content, "PNG")
-    numbers = measured(content.getvalue(), framed)
-    assert [numbers[f"border_{colour}"] for colour in ("red", "green", "blue")] == [10, 20, 30]
 
 
 def test_a_child_that_decodes_imports_no_documents() -> None:

@@ -83,27 +83,14 @@ def test_the_users_three_splits_stay() -> None:
     assert assign(data, 0).tolist() == [row[2] for row in rows]
 
 
-def test_train_and_test_gets_a_validation_split_from_train() -> None:
-    rows = balanced(2, 40, "train") + balanced(2, 6, "test", 9000)
+@pytest.mark.parametrize("other", ["test", "val"])
+def test_of_two_parts_of_the_users_own_the_second_is_the_test_split_and_val_is_cut_from_train(other: Split) -> None:
+    rows = [*balanced(2, 40, "train"), *balanced(2, 6, other, 9000), (0, "0", other)]
     splits = assign(manifest(rows), 0)
-    assert (splits[80:] == "test").all()
+    assert (splits[80:] == "test").all(), "the last one leaks, and is kept where it lies"
     assert Counter(splits[:80].tolist()) == {"train": 68, "val": 12}
     assert (assign(manifest(rows), 0) == splits).all()
     assert (assign(manifest(rows), 1) != splits).any()
-
-
-def test_train_and_val_only_makes_theirs_the_test_split() -> None:
-    rows = balanced(2, 40, "train") + balanced(2, 6, "val", 9000)
-    splits = assign(manifest(rows), 0)
-    assert (splits[80:] == "test").all()
-    assert Counter(splits[:80].tolist()) == {"train": 68, "val": 12}
-
-
-def test_a_leak_across_the_users_splits_is_kept_where_it_lies() -> None:
-    rows = [*balanced(2, 20, "train"), (0, "0", "test"), (1, "fffff", "test")]
-    splits = assign(manifest(rows), 0)
-    assert splits[-2:].tolist() == ["test", "test"]
-    assert isinstance(splits, np.ndarray)
 
 
 def test_a_group_is_one_content_whatever_the_order() -> None:
