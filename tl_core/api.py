@@ -13,15 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
+from tl_core.data.sources import path_of, source_of
 from tl_core.documents.events import Event
 from tl_core.documents.options import TrainingOptions
 from tl_core.documents.spec import ClassesFrom, IngestSpec
 from tl_core.errors import GraftError, UnknownName, WorkerDied
+from tl_core.runs.store.folders import DatasetFolder, RunFolder
+from tl_core.runs.store.job_folder import JobFolder, free_folder
+from tl_core.runs.store.store import Store, Workspace
 
 if TYPE_CHECKING:
-    from tl_core.runs.store.folders import DatasetFolder
-    from tl_core.runs.store.job_folder import JobFolder
-    from tl_core.runs.store.store import Workspace
     from tl_core.serving.predictor import Predictor
 
 
@@ -183,8 +184,6 @@ def race(
 
 def _place(workspace: str | None) -> Workspace:
     """The workspace with that token; None: that of the command line."""
-    from tl_core.runs.store.store import Store
-
     store = Store.default()
     return store.command_line_workspace() if workspace is None else store.workspace(workspace)
 
@@ -199,7 +198,6 @@ def _pictures(
     """
     from tl_core.data.checks import require_trainable
     from tl_core.runs.start import jobs
-    from tl_core.runs.store.folders import RunFolder
 
     dataset = jobs.read_pictures(place, source.model_copy(update={"judged": not passing}))
     made: list[JobFolder] = [dataset]
@@ -235,10 +233,7 @@ def checked(
     Raises:
         SpecError: with all problems; a problem that is alone is raised as what it is.
     """
-    from tl_core.data.sources import source_of
     from tl_core.runs.start.training_spec import attempt, problems, raise_all
-    from tl_core.runs.store.job_folder import free_folder
-    from tl_core.runs.store.store import Store
     from tl_core.runs.tasks.ask import described
 
     found: list[GraftError] = []
@@ -269,7 +264,6 @@ def load(run: str | os.PathLike[str]) -> Predictor:
 
     # The process starts while this one imports the rest and reads the other files.
     session = ChildSession()
-    from tl_core.data.sources import path_of
     from tl_core.serving.bundle import read_bundle
     from tl_core.serving.predictor import Predictor
 

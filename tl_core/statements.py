@@ -17,7 +17,7 @@ from tl_core.data.checks import FEW, Finding
 from tl_core.data.split import distinct, group_keys
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
 from tl_core.documents.manifest import Manifest
-from tl_core.documents.report import Accuracy, Headline, ImageAnswer, Leak, Report, Slice, SplitMetrics
+from tl_core.documents.report import Accuracy, Headline, ImageAnswer, Leak, Report, Slice
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import Robustness, RunSlices
 from tl_core.errors import UnknownName
@@ -116,13 +116,13 @@ def statement(source: Source, name: str) -> Statement | None:
     return next((Statement(name, title, text) for title, text in STATEMENTS[name].says(source)), None)
 
 
-def right(measured: Accuracy | SplitMetrics, which: str = "") -> str:
+def right(measured: Accuracy, which: str = "") -> str:
     """A share of right answers with the number of pictures and its interval. `which`: words behind "pictures"."""
     pictures = f"{plural(measured.images, 'picture')}{which}"
     return f"{percent(measured.accuracy)} right on {pictures} ({interval(*measured.interval)})"
 
 
-def headline(report: Headline | Report) -> str:
+def headline(report: Headline) -> str:
     """What is said first of a run: its accuracy and how it was measured, or what to do where no accuracy is to be believed."""
     if report.shown is None:
         return record_again(report.one_moment)

@@ -18,20 +18,16 @@ def of_100(fraction: float) -> float:
     return whole
 
 
-def range_of_100(low: float, high: float) -> str:
-    """(0.9, 0.95) as "90 to 95", and (0.998, 0.9994) as "99.8 to 99.9": a narrow range keeps its two ends."""
-    first, last = floor(low * 100 + 0.5), floor(high * 100 + 0.5)
-    return f"{first} to {last}" if first != last or low == high else f"{low * 100:.1f} to {high * 100:.1f}"
-
-
 def percent(fraction: float) -> str:
     """0.934 as "93 %", as `of_100`; 0.0004 as "under 0.1 %"."""
     return f"{'under ' if 0 < fraction < 0.001 else ''}{of_100(fraction):g}{NARROW}%"
 
 
 def interval(low: float, high: float) -> str:
-    """(0.9, 0.95) as "90 to 95 %"; a narrow range as in `range_of_100`."""
-    return f"{range_of_100(low, high)}{NARROW}%"
+    """(0.9, 0.95) as "90 to 95 %", and (0.998, 0.9994) as "99.8 to 99.9 %": a narrow range keeps its two ends."""
+    first, last = floor(low * 100 + 0.5), floor(high * 100 + 0.5)
+    span = f"{first} to {last}" if first != last or low == high else f"{low * 100:.1f} to {high * 100:.1f}"
+    return f"{span}{NARROW}%"
 
 
 def duration(seconds: float) -> str:

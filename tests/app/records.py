@@ -168,7 +168,6 @@ def bundle_info(folder: RunFolder) -> BundleInfo:
         temperature=1.0,
         embedding_size=1280,
         linear_on_pooled=True,
-        split_hashes={},
         created=5.0,
         versions={"graft": "0.1.0", "torch": "2.6.0"},
     )

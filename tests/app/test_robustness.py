@@ -37,7 +37,6 @@ def _trained(**spec: object) -> tuple[DatasetFolder, RunFolder]:
         temperature=1.0,
         embedding_size=1280,
         linear_on_pooled=True,
-        split_hashes={},
         created=1.0,
         versions={},
     ).write(run.bundle / "bundle.json")

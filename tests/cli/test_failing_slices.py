@@ -21,7 +21,7 @@ def test_slices_says_which_pictures_fail_and_how_many_slices_were_looked_at(
     answers = run.out_of_fold()
     labels = np.repeat([0, 1, 2], 20)
     right = np.eye(3, dtype=np.float32)[labels]
-    OutOfFoldAnswers(answers.rows, answers.probabilities, right, answers.c).write(run.out_of_fold_file)
+    OutOfFoldAnswers(answers.rows, answers.probabilities, answers.c, right).write(run.out_of_fold_file)
     assert main(["slices", str(run.path)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("No kind of picture fails more often than chance explains; ")
@@ -29,7 +29,7 @@ def test_slices_says_which_pictures_fail_and_how_many_slices_were_looked_at(
 
     wrong = np.arange(60) % 20 < 6
     labels[wrong] = (labels[wrong] + 1) % 3
-    OutOfFoldAnswers(answers.rows, answers.probabilities, np.eye(3, dtype=np.float32)[labels], answers.c).write(
+    OutOfFoldAnswers(answers.rows, answers.probabilities, answers.c, np.eye(3, dtype=np.float32)[labels]).write(
         run.out_of_fold_file
     )
     assert main(["slices", str(run.path), "--json"]) == 0

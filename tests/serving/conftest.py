@@ -57,7 +57,6 @@ def bundle_info(**changes: object) -> BundleInfo:
         "temperature": 1.0,
         "embedding_size": 3,
         "linear_on_pooled": True,
-        "split_hashes": {"train": "0" * 64},
         "created": time.time(),
         "versions": {"graft": "0.1.0"},
     }

@@ -10,10 +10,12 @@ import typer
 from tl_core import settings
 from tl_core.cli import show
 from tl_core.cli.parameters import CheckedClasses, Data, Groups, Json
+from tl_core.data.sources import source_of
 from tl_core.disk import PassingFolder
 from tl_core.documents.manifest import Remedies
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import SpecError
+from tl_core.runs.store.job_folder import free_folder
 
 Features = Annotated[
     bool,
@@ -67,8 +69,6 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
     """Write the copy of `data` that the remedies in `file` ask for to `out`, and say what was done."""
     from tl_core.data import given_groups, remedying, sources
     from tl_core.data.ingest import source_files
-    from tl_core.data.sources import source_of
-    from tl_core.runs.store.job_folder import free_folder
 
     remedies = Remedies.read(file)
     source, folder = source_of(data, classes), free_folder(out)
@@ -100,7 +100,6 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
 def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bool, json: bool) -> None:
     from tl_core.data.checks import findings
     from tl_core.data.ingest import ingest
-    from tl_core.data.sources import source_of
     from tl_core.data.split import DEFAULT_SEED, assign, split_counts
     from tl_core.runs.grouping import with_groups
 

@@ -12,6 +12,8 @@ from tl_core.cli import show
 from tl_core.cli.parameters import Json
 from tl_core.errors import Cancelled, GraftError, ModelError, SpecError, UnknownName
 from tl_core.models.registry import Network, WeightsRow, network
+from tl_core.models.weights.obtain import availability, available, here_now_sentence, where
+from tl_core.models.weights.obtain import fetch as fetching
 from tl_core.runs.store.store import Store
 
 weights_app = typer.Typer(
@@ -60,8 +62,6 @@ def backbones(
     json: Json = False,
 ) -> None:
     """List the pretrained networks, and which weights are here."""
-    from tl_core.models.weights.obtain import available, here_now_sentence, where
-
     found = [
         network
         for network in Store.default().command_line_backbones().values()
@@ -99,8 +99,6 @@ def backbones(
 
 def backbone_row(network: Network) -> dict[str, Any]:
     """One network as `backbones --json` prints it; size, mean, std, interpolation and licence are those of its default weights."""
-    from tl_core.models.weights.obtain import available
-
     default = network.weights_row()
     return {
         "name": network.name,
@@ -126,8 +124,6 @@ def backbone_row(network: Network) -> dict[str, Any]:
 
 def weights_row(network: Network, known: WeightsRow) -> dict[str, Any]:
     """The set of weights `known` of `network` as JSON; the accuracy is null where the weights have no classifier, or none is published."""
-    from tl_core.models.weights.obtain import availability, where
-
     place = where(network, known.name)
     return {
         "name": known.name,
@@ -162,8 +158,6 @@ def image_sizes(network: Network) -> dict[str, Any]:
 
 def _elsewhere(network: Network) -> str:
     """What a network needs whose default weights are not here, and which other sets of its weights are here."""
-    from tl_core.models.weights.obtain import availability, available
-
     others = [known.name for known in network.weights if available(network, known.name)]
     return availability(network) + (f" (here: {', '.join(others)})" if others else "")
 
@@ -188,8 +182,6 @@ def strategies(*, json: Json = False) -> None:
 @weights_app.command("list")
 def listing(*, here: Here = False, json: Json = False) -> None:
     """List every set of weights, and where it is."""
-    from tl_core.models.weights.obtain import here_now_sentence
-
     rows = [
         {"network": network.name, **weights_row(network, known)}
         for network in Store.default().command_line_backbones().values()
@@ -229,9 +221,6 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Bring weights to this machine; goes on after one that fails."""
-    from tl_core.models.weights.obtain import fetch as fetching
-    from tl_core.models.weights.obtain import where
-
     rows: list[dict[str, Any]] = []
     with show.Bars() as bars:
         for network, weights in _wanted(names, bars):

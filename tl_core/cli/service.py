@@ -18,7 +18,7 @@ from tl_core.cli.parameters import Json
 from tl_core.disk import in_words, spare
 from tl_core.errors import InUse, NotFound, SpecError
 from tl_core.runs.store.store import Store
-from tl_core.runs.store.sweep import CLEARINGS, Removable, accounts, at_work, sweep, workspace_of
+from tl_core.runs.store.sweep import CLEARINGS, accounts, at_work, sweep, workspace_of
 
 ROOT = Path(__file__).parents[2]
 _NOT_READY = 2
@@ -114,11 +114,9 @@ def demo(*, json: Json = False) -> None:
         show.aside(f"Training on the sample {row.title}: {row.images:,} pictures of {row.classes} classes.")
     with show.Bars() as bars:
         result = api.train(f"sample:{row.name}", on_event=bars)
-    if json:
-        show.as_json(result)
-        return
-    training.tell(result)
-    show.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
+    show.answer(result, training.tell, json=json)
+    if not json:
+        show.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
 
 
 def prepare(
@@ -209,11 +207,7 @@ def store(
     if clear is None:
         if older_than is not None or yes:
             raise SpecError("--older-than and --yes belong to --clear.")
-        found = overview(place)
-        if json:
-            show.as_json(found)
-        else:
-            _tell(found)
+        show.answer(overview(place), _tell, json=json)
         return
     # A workspace is removed while the locks of all its jobs are held.
     locks.allow_descriptors()
@@ -334,39 +328,34 @@ def _clear(place: Store, what: str, days: float | None, *, yes: bool, json: bool
     """Raises InUse where jobs need all of it; SpecError, NotFound for what cannot be cleared."""
 
     if what in CLEARINGS:
-        found = CLEARINGS[what].now(place, days)
+        removable = CLEARINGS[what].now(place, days)
     elif days is not None:
         raise SpecError(f"--older-than belongs to --clear {', '.join(CLEARINGS)}.")
     else:
-        found = [workspace_of(place, what)]
-    size = in_words(sum(one.bytes for one in found))
-    named = CLEARINGS[what].said(days) if what in CLEARINGS else f"workspace {found[0].name}"
-    if found and not yes:
+        removable = [workspace_of(place, what)]
+    size = in_words(sum(each.bytes for each in removable))
+    named = CLEARINGS[what].said(days) if what in CLEARINGS else f"workspace {removable[0].name}"
+    if removable and not yes:
         if json or not sys.stdin.isatty():
-            raise SpecError(f"This removes {len(found)} ({named}), {size}, for good. Add --yes.")
-        typer.confirm(f"Remove {len(found)} ({named}), {size}, for good?", abort=True, err=True)
-    removed, kept = _remove(found)
-    if kept and not removed:
-        raise InUse(kept[0]["why"])
+            raise SpecError(f"This removes {len(removable)} ({named}), {size}, for good. Add --yes.")
+        typer.confirm(f"Remove {len(removable)} ({named}), {size}, for good?", abort=True, err=True)
+    removed: list[dict[str, Any]] = []
+    staying = []
+    for each in removable:
+        try:
+            each.remove()
+        except InUse as error:
+            staying.append({"what": each.name, "why": error.message})
+        else:
+            removed.append({"what": each.name, "bytes": each.bytes})
+    if staying and not removed:
+        raise InUse(staying[0]["why"])
     if json:
-        show.as_json({"removed": removed, "kept": kept})
+        show.as_json({"removed": removed, "kept": staying})
         return
     show.line(f"Removed: {len(removed)} ({named}), {in_words(sum(row['bytes'] for row in removed))}.")
-    for row in kept:
+    for row in staying:
         show.line(f"{row['what']} stays: {row['why']}")
-
-
-def _remove(found: list[Removable]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What was removed, and what stays because a job needs it."""
-    removed, kept = [], []
-    for one in found:
-        try:
-            one.remove()
-        except InUse as error:
-            kept.append({"what": one.name, "why": error.message})
-        else:
-            removed.append({"what": one.name, "bytes": one.bytes})
-    return removed, kept
 
 
 def _limit(what: str, limit: int) -> str:

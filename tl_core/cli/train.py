@@ -9,6 +9,7 @@ import typer
 
 from tl_core import api
 from tl_core.cli import parameters, show
+from tl_core.data.sources import path_of
 from tl_core.documents.options import OPTIONS
 from tl_core.errors import GraftError, NotFound, SpecError
 from tl_core.runs.store.folders import RunFolder
@@ -218,8 +219,6 @@ def train_on(
 
 
 def _folder(run: str) -> RunFolder:
-    from tl_core.data.sources import path_of
-
     folder = RunFolder(path_of(run).expanduser().absolute())
     if not folder.exists:
         raise NotFound(f"There is no run in {folder}. Name the folder of a run.")

@@ -8,7 +8,6 @@ pictures of every class; what was added fills each part up. The user's own split
 version leaves nothing, is cut from train.
 """
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -163,18 +162,6 @@ def leaked(splits: NDArray[np.str_], groups: NDArray[np.integer]) -> NDArray[np.
     """
     learned = np.isin(groups, groups[np.isin(splits, ("train", "val"))])
     return np.flatnonzero((splits == "test") & learned)
-
-
-def split_hashes(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, str]:
-    """For each split, SHA-256 over the sorted content hashes of its images; equal hashes mean that runs were judged on the same images."""
-    return {
-        part: hashlib.sha256(
-            "\n".join(
-                sorted(image.sha256 for image, split in zip(manifest.images, splits, strict=True) if split == part)
-            ).encode()
-        ).hexdigest()
-        for part in SPLITS
-    }
 
 
 def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict[str, int]]:

@@ -2,10 +2,9 @@
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,43 +16,56 @@ from tl_core.documents.base import Document
 from tl_core.documents.spec import Precision
 from tl_core.errors import DocumentError, NotFound
 
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write `arrays` (NumPy arrays and scalars) to `path`, whole or not at all. Raises DiskFull."""
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    write_atomically(path, content.getvalue())
-
-
-def read_arrays(path: Path, what: str, *, required: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Every array of the file at `path`, by its name. `what` the file holds, for messages.
-
-    Raises:
-        NotFound: there is no such file.
-        DocumentError: it is damaged, or lacks an array that is `required`.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays}
-    except FileNotFoundError:
-        raise NotFound(f"There are no {what} at {path}.") from None
-    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DocumentError(f"{path} holds no {what}: {error}.") from None
-    missing = [name for name in required if name not in found]
-    if missing:
-        raise DocumentError(f"{path} holds no {what}: {missing[0]!r} is missing.")
-    return found
-
-
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """Embeddings of the pictures of all parts: training, validation and test. The file holds no pickle."""
+class _Arrays:
+    """Arrays and numbers by the names of the fields, of pictures as rows of a manifest."""
 
+    what: ClassVar[str]
+    """What the file holds, for messages."""
+    of_rows: ClassVar[str]
+    """The field with one row for each of `rows`."""
     rows: NDArray[np.int64]
     """(M,) rows of the manifest, in order."""
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all. Raises DiskFull."""
+        content = io.BytesIO()
+        present = {name: value for name, value in vars(self).items() if value is not None}
+        np.savez(content, allow_pickle=False, **present)
+        write_atomically(path, content.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file at `path`.
+
+        Raises:
+            NotFound: there is none: nothing has needed it yet, or it was no part of the run.
+            DocumentError: it is damaged, or lacks an array.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays: dict[str, Any] = {name: file[name] for name in file}
+            # A number was written as an array without dimensions.
+            made = cls(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
+        except FileNotFoundError:
+            raise NotFound(f"There are no {cls.what} at {path}.") from None
+        except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise DocumentError(f"{path} holds no {cls.what}: {error}.") from None
+        matrix = getattr(made, cls.of_rows)
+        if np.ndim(made.rows) != 1 or np.ndim(matrix) != 2 or len(made.rows) != len(matrix):
+            raise DocumentError(f"{path} holds no {cls.what}: its arrays do not fit each other.")
+        return made
+
+
+@dataclass(frozen=True)
+class Embeddings(_Arrays):
+    """Embeddings of the pictures of all parts: training, validation and test."""
+
+    what = "embeddings"
+    of_rows = "vectors"
     vectors: NDArray[np.float16]
     """(M, D) for `rows`."""
 
@@ -62,60 +74,24 @@ class Embeddings:
         """Round `vectors` (M, D) of the pictures `rows` (M,) to float16, clipped to its range."""
         return cls(rows.astype(np.int64), np.clip(vectors, -_LARGEST, _LARGEST).astype(np.float16))
 
-    def write(self, path: Path) -> None:
-        """Write the file whole or not at all. Raises DiskFull."""
-        write_arrays(path, {"rows": self.rows, "vectors": self.vectors})
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the file at `path`.
-
-        Raises:
-            NotFound: there is none: nothing has needed them yet.
-            DocumentError: it is damaged.
-        """
-        arrays = read_arrays(path, "embeddings", required=("rows", "vectors"))
-        found = cls(arrays["rows"], arrays["vectors"])
-        if found.rows.ndim != 1 or found.vectors.ndim != 2 or len(found.rows) != len(found.vectors):
-            raise DocumentError(f"{path} holds no embeddings: its arrays do not fit each other.")
-        return found
-
 
 @dataclass(frozen=True)
-class OutOfFoldAnswers:
-    """Calibrated answers, each by a head that had seen neither the picture nor its group. The file holds no pickle."""
+class OutOfFoldAnswers(_Arrays):
+    """Calibrated answers, each by a head that had seen neither the picture nor its group.
 
-    rows: NDArray[np.int64]
-    """(M,) the pictures outside the test, as rows of the manifest, in order."""
+    `rows` are the pictures outside the test.
+    """
+
+    what = "out-of-fold answers"
+    of_rows = "probabilities"
     probabilities: NDArray[np.float32]
     """(M, C) for `rows`, with the settings of the run's own head; the report's `val` is measured on these."""
-    nested: NDArray[np.float32] | None
+    c: float
+    """Inverse strength of the penalty of the run's own head."""
+    nested: NDArray[np.float32] | None = None
     """(N, C) for every picture of the manifest that is in a part of the split, in order, by heads whose settings were chosen without it,
     too; the report's `cross_validated` is measured on these. None in a run on a split of the user's own, or with a class that is all of
     one moment."""
-    c: float
-    """Inverse strength of the penalty of the run's own head."""
-
-    def write(self, path: Path) -> None:
-        """Write the file whole or not at all. Raises DiskFull."""
-        arrays: dict[str, Any] = {"rows": self.rows, "probabilities": self.probabilities, "c": np.float64(self.c)}
-        if self.nested is not None:
-            arrays["nested"] = self.nested
-        write_arrays(path, arrays)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the file at `path`.
-
-        Raises:
-            NotFound: there is none, because no cross-validation was part of the run.
-            DocumentError: it is damaged.
-        """
-        arrays = read_arrays(path, "out-of-fold answers", required=("rows", "probabilities", "c"))
-        found = cls(arrays["rows"], arrays["probabilities"], arrays.get("nested"), float(arrays["c"]))
-        if found.rows.ndim != 1 or found.probabilities.ndim != 2 or len(found.rows) != len(found.probabilities):
-            raise DocumentError(f"{path} holds no out-of-fold answers: its arrays do not fit each other.")
-        return found
 
 
 ENTRY = "checkpoint"

@@ -33,8 +33,6 @@ class BundleInfo(Document):
     embedding_size: int
     linear_on_pooled: bool
     """Whether the logits are one linear layer on the mean of `map`. Then the class weights times `map` are a heatmap."""
-    split_hashes: dict[str, str]
-    """For each split, the SHA-256 of the sorted content hashes of its images."""
     created: float
     """When the bundle was made, seconds since the epoch."""
     versions: dict[str, str]

@@ -93,22 +93,6 @@ ENOUGH_TEST_IMAGES = 100
 """From so many test pictures on, their accuracy is the headline of a head that was fitted alone; below, the cross-validated one."""
 
 
-class SplitMetrics(Measured):
-    """The metrics of one set of labelled images."""
-
-    images: int
-    accuracy: float
-    interval: tuple[float, float]
-    """95 % interval of the accuracy, fractions: Wilson's score interval (Wilson 1927), or a bootstrap over groups where pictures
-    form groups; wider where the answers are those of cross-validation (Nadeau and Bengio 2003).
-    """
-    macro_f1_interval: tuple[float, float]
-    """95 % bootstrap interval of the macro F1, fractions."""
-    per_class: tuple[ClassMetrics, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    """Counts of answers; rows: true class, columns: predicted class, in class order."""
-
-
 class Accuracy(Record):
     """How many of some pictures were answered rightly."""
 
@@ -117,7 +101,19 @@ class Accuracy(Record):
     images: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % interval of the accuracy, fractions."""
+    """95 % interval of the accuracy, fractions: Wilson's score interval (Wilson 1927), or a bootstrap over groups where pictures
+    form groups; wider where the answers are those of cross-validation (Nadeau and Bengio 2003).
+    """
+
+
+class SplitMetrics(Accuracy, Measured):
+    """The metrics of one set of labelled images."""
+
+    macro_f1_interval: tuple[float, float]
+    """95 % bootstrap interval of the macro F1, fractions."""
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Counts of answers; rows: true class, columns: predicted class, in class order."""
 
 
 class Leak(Record):
@@ -136,11 +132,26 @@ class Headline(Document):
 
     test: Accuracy
     val: Accuracy
+    """Of the validation split. Where cross-validation chose the settings of the head: of the training and validation split, each
+    picture answered by a head that had not seen it.
+    """
     val_alone: float | None = None
+    """Where cross-validation chose: the share of right answers of those heads to the validation split alone, on which runs are compared
+    that were not chosen by it."""
     cross_validated: Accuracy | None = None
+    """Of all pictures, by nested cross-validation: each answered once by a head that had not seen it, nor its group, and whose settings
+    were chosen without it. None where more than a head was trained, where a class is of `one_moment`, and on a split of the user's own,
+    whose test may come from elsewhere on purpose: heads that have learned from it would answer another question.
+    """
     headline: HeadlineName | None = "test"
+    """The figure that is said first: a head that is fitted alone with less than `ENOUGH_TEST_IMAGES` test pictures has the
+    cross-validated one. None: no accuracy is to be believed, because classes are of `one_moment`.
+    """
     one_moment: tuple[str, ...] = ()
+    """Names of the classes that had to be learned from and judged by pictures that show the same thing, in class order."""
     leak: Leak | None = None
+    """Where the user's own split, or one that was cut before, has test pictures whose group also has pictures in train or val; else
+    None, and where a class is of `one_moment`."""
 
     @property
     def shown(self) -> Accuracy | None:
@@ -176,38 +187,20 @@ class StageMoved(Record):
     """Whether any parameter of the stage was trainable."""
 
 
-class Report(Document):
+class Report(Headline):
     """How good one run is: its metrics, its answers to the held-out images, and what moved."""
+
+    model_config = ConfigDict(extra="forbid")
 
     classes: tuple[str, ...]
     images: dict[Split, int]
     """Images per split of this run."""
     refused_files: int
-    measured_on: Split = "test"
     own_split: bool
     """Whether the held-out split was the user's own."""
     test: SplitMetrics
     val: SplitMetrics
-    """Of the validation split. Where cross-validation chose the settings of the head: of the training and validation split, each
-    picture answered by a head that had not seen it.
-    """
-    val_alone: float | None = None
-    """Where cross-validation chose: the share of right answers of those heads to the validation split alone, on which runs are compared
-    that were not chosen by it."""
     cross_validated: SplitMetrics | None = None
-    """Of all pictures, by nested cross-validation: each answered once by a head that had not seen it, nor its group, and whose settings
-    were chosen without it. None where more than a head was trained, where a class is of `one_moment`, and on a split of the user's own,
-    whose test may come from elsewhere on purpose: heads that have learned from it would answer another question.
-    """
-    headline: HeadlineName | None = "test"
-    """The figure that is said first: a head that is fitted alone with less than `ENOUGH_TEST_IMAGES` test pictures has the
-    cross-validated one. None: no accuracy is to be believed, because classes are of `one_moment`.
-    """
-    one_moment: tuple[str, ...] = ()
-    """Names of the classes that had to be learned from and judged by pictures that show the same thing, in class order."""
-    leak: Leak | None = None
-    """Where the user's own split, or one that was cut before, has test pictures whose group also has pictures in train or val; else
-    None, and where a class is of `one_moment`."""
     answers: tuple[ImageAnswer, ...]
     """One for every image of the test split."""
     calibration: Calibration
@@ -226,13 +219,6 @@ class Report(Document):
         if any(answer.truth >= count or answer.predicted >= count for answer in self.answers):
             raise ValueError("an answer has a label that no class stands for")
         return self
-
-    @property
-    def shown(self) -> SplitMetrics | None:
-        """The metrics whose accuracy is said first; None where `statements.record_again` is said of the classes of `one_moment`."""
-        if self.headline is None:
-            return None
-        return self.cross_validated if self.headline == "cross_validated" and self.cross_validated else self.test
 
     @property
     def val_out_of_fold(self) -> bool:
@@ -344,11 +330,6 @@ class Comparison(Record):
     images_needed: int | None
     """Test pictures with which such a difference would be found in four of five cases, if the shares of the pictures that only A and only B name rightly
     stay as observed. None where the verdict stands, and where both are right equally often."""
-
-    @property
-    def both_wrong(self) -> int:
-        """Pictures on which both are wrong, in different ways."""
-        return self.differ - self.only_a - self.only_b
 
     @property
     def said(self) -> str:

@@ -25,6 +25,10 @@ def model_card(source: Source, info: BundleInfo) -> str:
     made = time.strftime("%Y-%m-%d", time.gmtime(info.created))
     headings, rows = class_table(source.report.test)
     table = [headings, ["---"] * len(headings), *([_plain(name), *cells] for name, *cells in rows[:_SHOWN])]
+    inside = (
+        f"- `{name}`: {row.title}. {row.details.format(info=info, classes=len(info.classes))}".rstrip()
+        for name, row in BUNDLE_FILES.items()
+    )
     return f"""# {_plain(info.name)}
 
 An image classifier for {len(info.classes)} classes, made with Graft on {made}.
@@ -45,7 +49,7 @@ What it was trained on, and by whom that was labelled, decides what it can be us
 
 ## What is inside
 
-{_inside(info)}
+{_lines(inside)}
 
 ## How to use it
 
@@ -72,13 +76,6 @@ image.thumbnail((1024, 1024))
 pixels = np.asarray(image.resize(({info.image_size}, {info.image_size}), Image.Resampling.{info.interpolation.upper()}))[None]
 (logits,) = onnxruntime.InferenceSession("{ONNX}").run(["logits"], {{"images": pixels}})
 print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()])'''
-
-
-def _inside(info: BundleInfo) -> str:
-    return _lines(
-        f"- `{name}`: {row.title}. {row.details.format(info=info, classes=len(info.classes))}".rstrip()
-        for name, row in BUNDLE_FILES.items()
-    )
 
 
 def _listed(said: Iterable[Statement]) -> str:

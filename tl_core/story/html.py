@@ -4,7 +4,7 @@ It has no script, loads nothing, and says so to the browser (Content Security Po
 """
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -72,14 +72,22 @@ def story(source: Source, answers: Sequence[ImageAnswer] | None = None) -> Story
     """
     wanted = list(proposed(source.report) if answers is None else answers)[:MOST_PICKED]
     told = _told(source, wanted)
+    page = _templates().get_template("story.html")
     classes = of_classes(source.manifest) if source.manifest else {}
     for side, share in [*((side, 1.0) for side in SIDES), *((SIDES[-1], share) for share in (0.5, 0.25, 0.0))]:
         album = Album(source.manifest, source.thumbnails, side) if source.manifest and source.thumbnails else None
         shown = _shown(album, _first(wanted, share), names=source.names)
         strips = {label: _strip(album, _first(rows, share)) for label, rows in classes.items()} if album else {}
         made = Story(
-            html=_page(told, shown, strips, smaller=side < SIDES[0], missing=len(wanted) - len(shown)),
-            answers=tuple(one.answer for one in shown),
+            html=page.render(
+                told,
+                wrong=[each for each in shown if not each.right],
+                right=[each for each in shown if each.right],
+                strips=strips,
+                smaller=side < SIDES[0] and bool(shown or strips),
+                missing=len(wanted) - len(shown),
+            ),
+            answers=tuple(each.answer for each in shown),
             side=side,
             left_out=len(wanted) - len(shown),
         )
@@ -105,25 +113,6 @@ def _shown(album: Album | None, answers: Sequence[ImageAnswer], *, names: bool) 
 
 def _strip(album: Album, rows: Sequence[int]) -> list[Picture]:
     return [picture for row in rows if (picture := album.picture(row, scale=_SMALLER))]
-
-
-def _page(
-    told: Mapping[str, Any],
-    shown: Sequence[Shown],
-    strips: Mapping[int, Sequence[Picture]],
-    *,
-    smaller: bool,
-    missing: int,
-) -> str:
-    template = _templates().get_template("story.html")
-    return template.render(
-        told,
-        wrong=[one for one in shown if not one.right],
-        right=[one for one in shown if one.right],
-        strips=strips,
-        smaller=smaller and bool(shown or strips),
-        missing=missing,
-    )
 
 
 @cache

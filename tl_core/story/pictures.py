@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from tl_core.disk import read_once
-from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.manifest import Manifest
 from tl_core.documents.report import ImageAnswer, Report
 
 MISTAKES = 12
@@ -46,8 +46,9 @@ class Album:
         try:
             encoded = _encoded(file, max(48, round(self.side * scale)))
         except OSError:
+            # Deleted since, or broken on the disk: the story goes without this picture.
             return None
-        return encoded and Picture(*encoded, sharp=_few_pixels(entry))
+        return Picture(*encoded, sharp=max(entry.width, entry.height) < _FEW_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,11 @@ def _spread(rows: list[int], count: int) -> list[int]:
     return [rows[place * len(rows) // shown] for place in range(shown)]
 
 
-def _few_pixels(entry: ImageEntry) -> bool:
-    return max(entry.width, entry.height) < _FEW_PIXELS
-
-
 @read_once(400)
-def _encoded(file: Path, side: int) -> tuple[str, int, int] | None:
-    """Address, width and height; None where the file cannot be read."""
-    try:
-        with Image.open(file) as image:
-            small = image.convert("RGB")
-    except OSError:
-        # Deleted since, or broken on the disk: the story goes without this picture.
-        return None
+def _encoded(file: Path, side: int) -> tuple[str, int, int]:
+    """Address, width and height. Raises OSError where the file cannot be read."""
+    with Image.open(file) as image:
+        small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     clean = Image.new("RGB", small.size)
     clean.paste(small)

@@ -260,8 +260,6 @@ def _compared(logits: NDArray[np.float32], *, ties: int) -> NDArray[np.intp]:
 
 
 def _info(plan: Plan, calibration: float) -> BundleInfo:
-    from tl_core.data.split import split_hashes
-
     with_torch = plan.strategy.takes_steps or plan.spec.solver == "adam"
     made_with = ["numpy", "onnx", "onnxruntime", *(["torch"] if with_torch else [])]
     return BundleInfo(
@@ -277,7 +275,6 @@ def _info(plan: Plan, calibration: float) -> BundleInfo:
         temperature=calibration,
         embedding_size=plan.network.embedding_size,
         linear_on_pooled=plan.network.layout.linear_on_pooled,
-        split_hashes=split_hashes(plan.manifest, plan.splits),
         created=time.time(),
         versions={"graft": __version__, **{name: version(name) for name in made_with}},
     )
