@@ -52,7 +52,7 @@ def test_all_problems_are_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_PROXIES", " 10.0.0.1, 192.168.1.7/16 ,::1,")
-    assert settings.current().proxy_networks == ("10.0.0.1/32", "192.168.0.0/16", "::1/128")
+    assert settings.current().proxies == ("10.0.0.1/32", "192.168.0.0/16", "::1/128")
     monkeypatch.setenv("GRAFT_PROXIES", "nginx")
     with pytest.raises(SpecError, match=r"GRAFT_PROXIES is 'nginx'; it takes addresses or networks"):
         settings.check()
@@ -68,4 +68,4 @@ def test_a_list_of_who_may_log_in_needs_a_login(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SpecError, match="nobody is asked to log in"):
         settings.check()
     monkeypatch.setenv("GRAFT_LOGIN", "openid")
-    assert settings.check().emails == ("@office.example",)
+    assert settings.check().login_emails == ("@office.example",)

@@ -9,18 +9,33 @@ from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tl_core.errors import SpecError
 
 PREFIX = "GRAFT_"
 Preset = Literal["person", "office", "space"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+def _parts(given: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
+def _networks(given: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(network, strict=False)) for network in _parts(given))
+    except ValueError:
+        raise ValueError("addresses or networks such as 10.0.0.1,192.168.0.0/16") from None
+
+
+_Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
+_Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
 
 
 def _setting(meaning: str, person: Any, office: Any = None, space: Any = None, **limits: Any) -> Any:
@@ -87,7 +102,7 @@ class Settings(BaseSettings):
     weights_dir: str = _setting(
         "a folder with weights of your own: `NAME.safetensors`, `NAME.pth` or the library's file name", "", title="none"
     )
-    hosts: str = _setting(
+    hosts: _Names = _setting(
         "names under which the app answers, with commas between them; `*.example.org` stands for all names that end so. The names "
         "of the machine itself, such as `localhost`, always work",
         "",
@@ -97,12 +112,12 @@ class Settings(BaseSettings):
     login: Literal["none", "openid"] = _setting(
         "`openid` asks for a login at the OpenID provider that `.streamlit/secrets.toml` names", "none"
     )
-    login_emails: str = _setting(
+    login_emails: _Names = _setting(
         "verified e-mail addresses that may use the app after such a login, with commas between them; `@example.org` stands for all of a domain",
         "",
         title="everybody whom the provider knows",
     )
-    proxies: str = _setting(
+    proxies: _Networks = _setting(
         "addresses or networks of your proxies, with commas between them: what they say in `X-Forwarded-For` and "
         "`X-Forwarded-Proto` is believed",
         "",
@@ -172,28 +187,6 @@ class Settings(BaseSettings):
         column = PRESETS.index(preset) if preset in PRESETS else 0
         return {name: defaults_of(field)[column] for name, field in cls.model_fields.items()} | given
 
-    @field_validator("proxies")
-    @classmethod
-    def _networks(cls, given: str) -> str:
-        try:
-            for network in _parts(given):
-                ip_network(network, strict=False)
-        except ValueError:
-            raise ValueError("addresses or networks such as 10.0.0.1,192.168.0.0/16") from None
-        return given
-
-    @property
-    def host_names(self) -> tuple[str, ...]:
-        return _parts(self.hosts)
-
-    @property
-    def emails(self) -> tuple[str, ...]:
-        return _parts(self.login_emails)
-
-    @property
-    def proxy_networks(self) -> tuple[str, ...]:
-        return tuple(str(ip_network(network, strict=False)) for network in _parts(self.proxies))
-
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1e6)
@@ -219,10 +212,6 @@ class Settings(BaseSettings):
     @property
     def free_bytes(self) -> int:
         return int(self.free_gb * 1e9)
-
-
-def _parts(given: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 def current() -> Settings:
@@ -328,7 +317,8 @@ def _problem(found: dict[str, Any]) -> str:
         takes += f" from {lowest} up"
     if takes is None:
         # A validator of our own speaks for itself.
-        takes = ", ".join(get_args(field.annotation)) or str(found["msg"]).removeprefix("Value error, ")
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        takes = ", ".join(choices) or str(found["msg"]).removeprefix("Value error, ")
     return f"The environment variable {name} is {found['input']!r}; it takes {takes}."
 
 

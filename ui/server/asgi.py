@@ -36,14 +36,14 @@ def guards(chosen: settings.Settings) -> list[Middleware]:
     total = chosen.uploads_bytes
     first = [
         Middleware(ResponseHeaders, on_space=settings.on_space()),
-        Middleware(Hosts, bound=config.get_option("server.address"), listed=chosen.host_names),
+        Middleware(Hosts, bound=config.get_option("server.address"), listed=chosen.hosts),
     ]
     login = []
     if chosen.password:
         key = password.signing_key(settings.store_folder(), chosen.password)
         login = [Middleware(password.Password, password=chosen.password, key=key)]
     if chosen.login == "openid":
-        login.append(Middleware(openid.OpenId, allowed=chosen.emails))
+        login.append(Middleware(openid.OpenId, allowed=chosen.login_emails))
     return [
         *first,
         *login,

@@ -44,7 +44,7 @@ def uvicorn_options() -> dict[str, Any]:
     """uvicorn's options; Streamlit's must be loaded before."""
     return {
         # Headers about the visitor's address are believed from here only.
-        "forwarded_allow_ips": list(settings.current().proxy_networks),
+        "forwarded_allow_ips": list(settings.current().proxies),
         "ws": "websockets-sansio",
         # Streamlit refuses larger messages from a browser, but only once they are in memory. The state of a chooser with as many files as
         # a data set may have takes about 15 MB.
