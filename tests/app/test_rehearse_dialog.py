@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import Open, text
-from tests.cli.test_rehearse import FAILED, READY
+from tests.cli.test_service import FAILED, READY
 from tl_core import locks
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.documents.rehearsed import Rehearsal

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Once, lend, picture
 from tests.runs.executors import HERE
+from tl_core.cli import main
 
 ROOT = Path(__file__).parents[2]
 SIZE = 96
@@ -32,6 +33,32 @@ def run(store: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         command(*arguments), cwd=ROOT, env=environment(store), capture_output=True, text=True, check=False
     )
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Commands in the process of the test, and what each prints."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, words: Sequence[object], code: int) -> tuple[str, str]:
+        self.capsys.readouterr()
+        assert main(list(map(str, words))) == code
+        return self.capsys.readouterr()
+
+    def json(self, *words: object, code: int = 0) -> Any:
+        return json.loads(self.run([*words, "--json"], code)[0])
+
+    def out(self, *words: object, code: int = 0) -> str:
+        return self.run(words, code)[0]
+
+    def err(self, *words: object, code: int = 2) -> str:
+        return self.run(words, code)[1]
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
 
 
 @dataclass(frozen=True)

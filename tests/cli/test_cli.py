@@ -1,6 +1,5 @@
 """The command line as a user meets it: what each command prints, and that JSON stands alone on stdout."""
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import SIZE, Trained, run
+from tests.cli.conftest import SIZE, Terminal, Trained, run
 from tests.conftest import PictureFolder, lend, picture
 from tl_core.cli import main
 from tl_core.cli.train import tell, tell_strategy
@@ -95,14 +94,11 @@ def test_a_run_that_ended_well_is_told_also_where_its_data_set_is_gone(
     assert "feature_extraction" in capsys.readouterr().out
 
 
-def test_predict_answers_each_file_in_its_place(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_answers_each_file_in_its_place(trained: Trained, tmp_path: Path, terminal: Terminal) -> None:
     picture(0, 99).save(tmp_path / "new.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     files = [str(tmp_path / "broken.jpg"), str(tmp_path / "new.png"), str(tmp_path / "missing.jpg")]
-    assert main(["predict", str(trained.run_dir), *files, "--json"]) == 0
-    broken, new, missing = json.loads(capsys.readouterr().out)
+    broken, new, missing = terminal.json("predict", str(trained.run_dir), *files)
     assert set(broken) == set(missing) == {"file", "error"}
     assert set(broken["error"]) == set(missing["error"]) == {"kind", "message"}
     assert [answer["file"] for answer in (broken, new, missing)] == files
@@ -111,37 +107,31 @@ def test_predict_answers_each_file_in_its_place(
     assert sum(row["probability"] for row in new["top"]) == pytest.approx(1, abs=1e-4)
 
 
-def test_predict_takes_folders_and_says_it_in_words(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(trained.run_dir), str(trained.data / "Kirsche")]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_predict_takes_folders_and_says_it_in_words(trained: Trained, terminal: Terminal) -> None:
+    lines = terminal.out("predict", str(trained.run_dir), str(trained.data / "Kirsche")).splitlines()
     assert len(lines) == 20
     assert sum("Kirsche" in line.partition("(")[0] for line in lines) >= 15
 
 
 def test_a_threshold_is_kept_in_the_bundle_and_predict_says_not_sure_below_it(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Trained, tmp_path: Path, terminal: Terminal
 ) -> None:
     folder = shutil.copytree(trained.run_dir, tmp_path / "run")
     file = str(trained.data / "apple" / "000.jpg")
-    assert main(["threshold", str(folder)]) == 0
-    assert capsys.readouterr().out == "The bundle has no threshold: every answer counts.\n"
-    assert main(["threshold", str(folder), "1", "--json"]) == 0
-    kept = json.loads(capsys.readouterr().out)
+    assert terminal.out("threshold", str(folder)) == "The bundle has no threshold: every answer counts.\n"
+    kept = terminal.json("threshold", str(folder), "1")
     assert set(kept) == {"threshold", "answered", "answered_interval", "right", "right_interval"}
     assert (kept["threshold"], kept["answered"], kept["right"], kept["right_interval"]) == (1, 0, None, None)
     assert "below 100\u202f% counts as" in (folder / "bundle" / "MODEL_CARD.md").read_text()
-    assert main(["predict", str(folder), file]) == 0
-    assert capsys.readouterr().out.startswith(f"{file}: not sure, perhaps apple ")
-    assert main(["predict", str(folder / "bundle"), file, "--json"]) == 0
-    (answer,) = json.loads(capsys.readouterr().out)
+    assert terminal.out("predict", str(folder), file).startswith(f"{file}: not sure, perhaps apple ")
+    (answer,) = terminal.json("predict", str(folder / "bundle"), file)
     assert (answer["label"], answer["sure"]) == ("apple", False)
-    assert main(["threshold", str(folder), "0.2"]) == 0
-    assert "Of 9 test pictures, 100\u202f% got an answer" in capsys.readouterr().out.replace("100 %", "100\u202f%")
-    assert main(["predict", str(folder), file, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["sure"] is True
+    assert "Of 9 test pictures, 100\u202f% got an answer" in terminal.out("threshold", str(folder), "0.2").replace(
+        "100 %", "100\u202f%"
+    )
+    assert terminal.json("predict", str(folder), file)[0]["sure"] is True
     assert main(["threshold", str(folder), "--clear"]) == 0
-    assert main(["predict", str(folder), file, "--json"]) == 0
-    assert '"sure"' not in capsys.readouterr().out
+    assert '"sure"' not in terminal.out("predict", str(folder), file, "--json")
     assert "counts as" not in (folder / "bundle" / "MODEL_CARD.md").read_text()
 
 
@@ -150,20 +140,16 @@ def test_a_threshold_is_kept_in_the_bundle_and_predict_says_not_sure_below_it(
     [(["80"], "such as 0.8 for 80 %; 80 is none"), (["0.8", "--clear"], "not both"), ([], "has no result")],
 )
 def test_what_is_wrong_with_a_threshold_is_said(
-    trained: Trained, tmp_path: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    trained: Trained, tmp_path: Path, arguments: list[str], said: str, terminal: Terminal
 ) -> None:
     folder = trained.run_dir if arguments else tmp_path
-    assert main(["threshold", str(folder), *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert said in terminal.err("threshold", str(folder), *arguments)
 
 
 @pytest.mark.parametrize("what", ["run", "bundle"])
-def test_evaluate_on_the_own_test_split_repeats_the_report(
-    trained: Trained, what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_on_the_own_test_split_repeats_the_report(trained: Trained, what: str, terminal: Terminal) -> None:
     run = trained.run_dir / "bundle" if what == "bundle" else trained.run_dir
-    assert main(["evaluate", str(run), str(trained.data), "--split", "test", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = terminal.json("evaluate", str(run), str(trained.data), "--split", "test")
     assert set(found) == {
         "accuracy", "images", "interval", "macro_f1", "per_class", "leaked_images", "accuracy_without_leaked", "interval_without_leaked",
     }  # fmt: skip
@@ -178,9 +164,7 @@ def test_evaluate_on_the_own_test_split_repeats_the_report(
     assert [row["name"] for row in found["per_class"]] == trained.result["classes"]
 
 
-def test_evaluate_goes_by_the_split_that_the_bundle_holds(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_goes_by_the_split_that_the_bundle_holds(trained: Trained, tmp_path: Path, terminal: Terminal) -> None:
     bundle = shutil.copytree(trained.run_dir / "bundle", tmp_path / "bundle")
     record = SplitRecord.read(bundle / "split.json")
     train, val, test = (dict(record.parts[part]) for part in ("train", "val", "test"))
@@ -189,14 +173,12 @@ def test_evaluate_goes_by_the_split_that_the_bundle_holds(
     # One of the pictures that are judged shows what a picture that is learned from does.
     test[moved[0]] = next(iter(train.values()))
     record.model_copy(update={"parts": {"train": train, "val": val, "test": test}}).write(bundle / "split.json")
-    assert main(["evaluate", str(bundle), str(trained.data), "--split", "test", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = terminal.json("evaluate", str(bundle), str(trained.data), "--split", "test")
     assert (found["images"], found["leaked_images"]) == (12, 1)
     assert (
         found["interval_without_leaked"][0] <= found["accuracy_without_leaked"] <= found["interval_without_leaked"][1]
     )
-    assert main(["evaluate", str(bundle), str(trained.data)]) == 0
-    said = capsys.readouterr().out
+    said = terminal.out("evaluate", str(bundle), str(trained.data))
     assert (
         "49 pictures of 60 show what it learned from as well, and may be named rightly for that. Without them:" in said
     )
@@ -204,10 +186,9 @@ def test_evaluate_goes_by_the_split_that_the_bundle_holds(
 
 
 def test_robustness_changes_the_test_pictures_of_the_run_and_says_what_hurts_most(
-    trained: Trained, picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Trained, picture_folder: PictureFolder, tmp_path: Path, terminal: Terminal
 ) -> None:
-    assert main(["robustness", str(trained.run_dir), str(trained.data), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = terminal.json("robustness", str(trained.run_dir), str(trained.data))
     assert set(found) == {"images", "of_images", "clean", "effects", "hurt_most"}
     assert found["images"] == found["of_images"] == trained.result["test_images"]
     assert found["clean"]["accuracy"] == pytest.approx(trained.result["test_accuracy"])
@@ -216,70 +197,61 @@ def test_robustness_changes_the_test_pictures_of_the_run_and_says_what_hurts_mos
         CORRUPTIONS["jpeg"].said(at) for at in range(3)
     ]
     # Nine pictures of the test cannot show much, fifty that it has learned from can.
-    assert main(["robustness", str(trained.run_dir), str(trained.data), "--split", "all"]) == 0
-    said = capsys.readouterr().out
+    said = terminal.out("robustness", str(trained.run_dir), str(trained.data), "--split", "all")
     assert "were changed and asked about again" in said
     assert "60 test pictures" in said
     assert "JPEG quality 8" in said
     assert "cost" in said
     strangers = picture_folder({"apple": 3, "<b>Birne": 4}, root=tmp_path / "others")
-    assert main(["robustness", str(trained.run_dir), str(strangers)]) == 2
-    assert "Use --split all to judge by all pictures." in capsys.readouterr().err
+    assert "Use --split all to judge by all pictures." in terminal.err(
+        "robustness", str(trained.run_dir), str(strangers)
+    )
 
 
 def test_evaluate_takes_all_of_a_folder_with_some_of_the_classes(
-    trained: Trained, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+    trained: Trained, picture_folder: PictureFolder, terminal: Terminal
 ) -> None:
     data = picture_folder({"apple": 3, "<b>Birne": 4})
-    assert main(["evaluate", str(trained.run_dir), str(data), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = terminal.json("evaluate", str(trained.run_dir), str(data))
     assert found["images"] == 7
     assert {row["name"]: row["support"] for row in found["per_class"]} == {"apple": 3, "<b>Birne": 4, "Kirsche": 0}
-    assert main(["evaluate", str(trained.run_dir), str(data), "--split", "test"]) == 2
-    assert "no test split of its own" in capsys.readouterr().err
+    assert "no test split of its own" in terminal.err("evaluate", str(trained.run_dir), str(data), "--split", "test")
 
 
 def test_evaluate_names_the_classes_that_the_bundle_does_not_know(
-    trained: Trained, picture_folder: PictureFolder, capsys: pytest.CaptureFixture[str]
+    trained: Trained, picture_folder: PictureFolder, terminal: Terminal
 ) -> None:
-    assert main(["evaluate", str(trained.run_dir), str(picture_folder({"apple": 3, "plum": 3}))]) == 2
-    assert "'plum'" in capsys.readouterr().err
+    assert "'plum'" in terminal.err("evaluate", str(trained.run_dir), str(picture_folder({"apple": 3, "plum": 3})))
 
 
-def test_an_exported_zip_answers_like_the_run(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exported_zip_answers_like_the_run(trained: Trained, tmp_path: Path, terminal: Terminal) -> None:
     target = tmp_path / "bundle.zip"
-    assert main(["export", str(trained.run_dir), "--out", str(target), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"file": str(target), "bytes": target.stat().st_size}
+    assert terminal.json("export", str(trained.run_dir), "--out", str(target)) == {
+        "file": str(target),
+        "bytes": target.stat().st_size,
+    }
     file = str(trained.data / "apple" / "000.jpg")
     answers = []
     for source in (trained.run_dir, trained.run_dir / "bundle", target):
-        assert main(["predict", str(source), file, "--json"]) == 0
-        answers.append(json.loads(capsys.readouterr().out))
+        answers.append(terminal.json("predict", str(source), file))
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_lists_have_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["backbones", "--json"]) == 0
-    backbones = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+def test_lists_have_the_promised_fields(terminal: Terminal) -> None:
+    backbones = {row["name"]: row for row in terminal.json("backbones")}
     assert {"efficientnet_lite0", "resnet18", "resnet50", "mobilenet_v3_large", "convnext_tiny"} <= set(backbones)
     assert backbones["efficientnet_lite0"]["available"] is True
-    assert main(["strategies", "--json"]) == 0
-    strategies = json.loads(capsys.readouterr().out)
+    strategies = terminal.json("strategies")
     assert {"feature_extraction", "partial_fine_tuning", "full_fine_tuning"} <= {row["name"] for row in strategies}
     assert len(strategies) == 10
     for row in strategies:
         assert set(row) == {field.name for field in fields(Strategy)}
         assert set(row["recipe"]) == set(Recipe.model_fields)
         assert Recipe.model_validate(row["recipe"]) == strategy(row["name"]).recipe
-    assert main(["samples", "--json"]) == 0
-    samples = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    samples = {row["name"]: row for row in terminal.json("samples")}
     assert (samples["digits"]["images"], samples["digits"]["classes"]) == (1797, 10)
-    for name in ("backbones", "strategies", "samples"):
-        assert main([name]) == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in ("resnet18", "full_fine_tuning", "sample:digits"))
+    for name, row in (("backbones", "resnet18"), ("strategies", "full_fine_tuning"), ("samples", "sample:digits")):
+        assert row in terminal.out(name)
 
 
 def test_a_run_in_a_workspace_is_seen_there(
@@ -301,11 +273,9 @@ def test_a_run_in_a_workspace_is_seen_there(
 
 
 def test_what_cannot_go_on_is_said_in_words(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trained: Trained, tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRAFT_STORE", str(trained.store))
-    assert main(["resume", str(trained.run_dir)]) == 2
-    assert "ended well" in capsys.readouterr().err
+    assert "ended well" in terminal.err("resume", str(trained.run_dir))
     for folder in (tmp_path, tmp_path / "nowhere"):
-        assert main(["resume", str(folder), "--json"]) == 2
-        assert json.loads(capsys.readouterr().out)["error"]["kind"] == "not_found"
+        assert terminal.json("resume", str(folder), code=2)["error"]["kind"] == "not_found"

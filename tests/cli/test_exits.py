@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT, Trained, command, environment
+from tests.cli.conftest import ROOT, Terminal, Trained, command, environment
 from tests.conftest import PATIENCE, PictureFolder, until
 from tl_core import cli
 from tl_core.cli import main
@@ -92,20 +92,18 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(
 @pytest.mark.parametrize("words", [["train", "sample:digits"], ["prepare"], ["app", "--port", "1"]])
 @pytest.mark.parametrize("place", ["store.txt", "/proc/graft", "/dev/null/graft"])
 def test_a_store_that_cannot_be_is_said_in_words(
-    words: list[str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: Terminal
 ) -> None:
     file = tmp_path / "store.txt"
     file.write_text("x")
     monkeypatch.setenv("GRAFT_STORE", str(tmp_path / place))
-    assert main([*words, "--json"]) == 2
-    out, err = capsys.readouterr()
+    out, err = terminal.run([*words, "--json"], 2)
     assert "GRAFT_STORE" in json.loads(out)["error"]["message"]
     assert "Traceback" not in err
 
 
-def test_without_json_the_line_stands_on_stderr_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "sample:cats"]) == 2
-    out, err = capsys.readouterr()
+def test_without_json_the_line_stands_on_stderr_alone(terminal: Terminal) -> None:
+    out, err = terminal.run(["train", "sample:cats"], 2)
     assert out == ""
     assert len(err.splitlines()) == 1
 
@@ -123,15 +121,12 @@ def test_what_failed_leaves_nothing_in_the_way_of_the_next_try(
     assert not list(store.glob("workspaces/*/*/*"))
 
 
-def test_a_bug_is_exit_1_and_keeps_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_is_exit_1_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, terminal: Terminal) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("boom")
 
     monkeypatch.setattr(cli.training.api, "train", broken)
-    assert main(["train", "sample:digits", "--json"]) == 1
-    out, err = capsys.readouterr()
+    out, err = terminal.run(["train", "sample:digits", "--json"], 1)
     assert json.loads(out)["error"]["kind"] == "bug"
     assert "Traceback" in err
 

@@ -1,6 +1,5 @@
 """The command `explain`, on the run that all tests of the command line look at, and on a bundle whose heat takes torch."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.conftest import Trained
+from tests.cli.conftest import Terminal, Trained
 from tests.conftest import picture
 from tests.models.table import make_shallow, small_size
 from tests.serving.conftest import SPLIT, bundle_info
-from tl_core.cli import main
 from tl_core.models.graphs.edit import attach_head
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
@@ -20,11 +18,10 @@ from tl_core.serving.bundle import Bundle, write_bundle
 
 
 def test_the_heat_of_the_answer_and_of_another_class_is_written(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Trained, tmp_path: Path, terminal: Terminal
 ) -> None:
     file, out = trained.data / "apple" / "000.jpg", tmp_path / "why.png"
-    assert main(["explain", str(trained.run_dir), str(file), "--out", str(out), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = terminal.json("explain", str(trained.run_dir), str(file), "--out", str(out))
     assert said["class"] == said["label"] == said["top"][0]["label"]
     assert said["method"] == "class activation"
     assert 0 < said["peak"]["x"] < 1
@@ -32,19 +29,15 @@ def test_the_heat_of_the_answer_and_of_another_class_is_written(
     with Image.open(file) as original, Image.open(out) as drawn:
         assert abs(drawn.width / drawn.height - original.width / original.height) < 0.02
         first = np.asarray(drawn.convert("RGB"))
-    wanted = ["--class", "Kirsche", "--json"]
-    assert main(["explain", str(trained.run_dir / "bundle"), str(file), "--out", str(out), *wanted]) == 0
-    assert json.loads(capsys.readouterr().out)["class"] == "Kirsche"
+    wanted = ["--class", "Kirsche"]
+    assert terminal.json("explain", trained.run_dir / "bundle", file, "--out", out, *wanted)["class"] == "Kirsche"
     with Image.open(out) as drawn:
         assert not np.array_equal(first, np.asarray(drawn.convert("RGB")))
 
 
-def test_it_says_in_words_where_the_evidence_lies(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_says_in_words_where_the_evidence_lies(trained: Trained, tmp_path: Path, terminal: Terminal) -> None:
     file, out = trained.data / "apple" / "001.jpg", tmp_path / "why.png"
-    assert main(["explain", str(trained.run_dir), str(file), "--out", str(out)]) == 0
-    said = capsys.readouterr().out
+    said = terminal.out("explain", str(trained.run_dir), str(file), "--out", str(out))
     assert "from the left and" in said
     assert "no proof" in said
 
@@ -64,22 +57,23 @@ def test_what_cannot_be_explained_is_said_in_words(
     words: str,
     trained: Trained,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    terminal: Terminal,
 ) -> None:
     out = tmp_path / "why.png"
-    arguments = ["explain", str(trained.run_dir), str(trained.data / image), "--out", str(out), *more, "--json"]
-    assert main(arguments) == 2
-    error = json.loads(capsys.readouterr().out)["error"]
+    arguments = ["explain", str(trained.run_dir), str(trained.data / image), "--out", str(out), *more]
+    error = terminal.json(*arguments, code=2)["error"]
     assert error["kind"] == kind
     assert words in error["message"]
     assert not out.exists()
 
 
-def test_an_output_that_is_no_png_is_refused_before_anything_is_opened(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["explain", str(tmp_path / "no-run"), "a.jpg", "--out", str(tmp_path / "why.gif"), "--json"]) == 2
-    assert "why.gif cannot be written" in json.loads(capsys.readouterr().out)["error"]["message"]
+def test_an_output_that_is_no_png_is_refused_before_anything_is_opened(tmp_path: Path, terminal: Terminal) -> None:
+    assert (
+        "why.gif cannot be written"
+        in terminal.json("explain", str(tmp_path / "no-run"), "a.jpg", "--out", str(tmp_path / "why.gif"), code=2)[
+            "error"
+        ]["message"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +106,17 @@ def network_tensors(name: str, kept: dict[str, torch.Tensor]) -> dict[str, np.nd
 
 
 def test_networks_with_a_hidden_layer_are_explained_by_gradients(
-    hidden_layer: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hidden_layer: Bundle, tmp_path: Path, terminal: Terminal
 ) -> None:
     picture(0, 0).save(tmp_path / "a.jpg")
     out = tmp_path / "why.png"
-    assert main(["explain", str(hidden_layer.folder), str(tmp_path / "a.jpg"), "--out", str(out), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = terminal.json("explain", str(hidden_layer.folder), str(tmp_path / "a.jpg"), "--out", str(out))
     assert said["method"] == "gradients"
     assert out.is_file()
 
 
 def test_a_network_that_is_not_known_here_cannot_be_explained(
-    hidden_layer: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hidden_layer: Bundle, tmp_path: Path, terminal: Terminal
 ) -> None:
     text = (hidden_layer.folder / "bundle.json").read_text().replace("mobilenet_v3_small", "nobodys_net")
     foreign = tmp_path / "foreign"
@@ -134,7 +127,6 @@ def test_a_network_that_is_not_known_here_cannot_be_explained(
     (foreign / "bundle.json").write_text(text)
     picture(0, 0).save(tmp_path / "a.jpg")
     out = str(tmp_path / "why.png")
-    assert main(["explain", str(foreign), str(tmp_path / "a.jpg"), "--out", out, "--json"]) == 2
-    error = json.loads(capsys.readouterr().out)["error"]
+    error = terminal.json("explain", str(foreign), str(tmp_path / "a.jpg"), "--out", out, code=2)["error"]
     assert error["kind"] == "bundle"
     assert "nobodys_net cannot be built here" in error["message"]

@@ -1,12 +1,11 @@
 """A network of every family, with random weights, through the command line: trained, exported, asked. `make test-all` only."""
 
-import json
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Terminal
 from tests.conftest import PictureFolder
-from tl_core.cli import main
 from tl_core.models.registry import Network, networks
 
 SMALL = 64
@@ -35,7 +34,7 @@ def _size(row: Network) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", CHEAPEST)
 def test_trains_exports_and_predicts(
-    family: str, picture_folder: PictureFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family: str, picture_folder: PictureFolder, tmp_path: Path, terminal: Terminal
 ) -> None:
     row = CHEAPEST[family]
     if row.parameters > MANY_PARAMETERS:
@@ -44,12 +43,9 @@ def test_trains_exports_and_predicts(
         )
     data, run, bundle = picture_folder({"cat": 8, "dog": 8}), tmp_path / "run", tmp_path / "bundle.zip"
     words = ["--backbone", row.name, "--strategy", "from_scratch", "--epochs", "1", "--image-size", str(_size(row))]
-    assert main(["train", str(data), *words, "--out", str(run), "--json"]) == 0, capsys.readouterr().err
-    result = json.loads(capsys.readouterr().out)
+    result = terminal.json("train", data, *words, "--out", run)
     assert (result["backbone"], result["strategy"]) == (row.name, "from_scratch")
-    assert main(["export", str(run), "--out", str(bundle)]) == 0
-    capsys.readouterr()
-    assert main(["predict", str(bundle), str(data / "cat" / "000.jpg"), "--json"]) == 0
-    (answer,) = json.loads(capsys.readouterr().out)
+    terminal.out("export", run, "--out", bundle)
+    (answer,) = terminal.json("predict", str(bundle), str(data / "cat" / "000.jpg"))
     assert {entry["label"] for entry in answer["top"]} == {"cat", "dog"}
     assert sum(entry["probability"] for entry in answer["top"]) == pytest.approx(1, abs=1e-4)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT, command, environment
+from tests.cli.conftest import ROOT, Terminal, command, environment
 from tests.conftest import PATIENCE, until
-from tl_core.cli import main, service, show
+from tl_core.cli import service, show
 from tl_core.documents.events import EpochEnded, Notice, Progress, StageStarted
 
 
@@ -79,24 +79,22 @@ def test_a_line_that_becomes_shorter_stays_one_line_in_a_terminal(
 
 @pytest.mark.parametrize("variable", ["GRAFT_MAX_UPLOAD_MB", "GRAFT_KEEP_DAYS", "GRAFT_CACHE_GB"])
 def test_a_setting_that_is_no_number_is_named_at_the_start(
-    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    variable: str, monkeypatch: pytest.MonkeyPatch, terminal: Terminal
 ) -> None:
     monkeypatch.setenv(variable, "lots")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert main(["app", "--port", str(port)]) == 2
-    assert variable in capsys.readouterr().err
+    assert variable in terminal.err("app", "--port", str(port))
 
 
 def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_ready(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, terminal: Terminal
 ) -> None:
     monkeypatch.chdir(tmp_path)  # which also undoes that the command goes to its own folder
     for name, value in {"EXECUTOR": "slurm", "LOGIN": "openid", "FREE_GB": "1", "STORES": "/data"}.items():
         monkeypatch.setenv(f"GRAFT_{name}", value)
-    assert main(["app"]) == 2
-    said = capsys.readouterr().err
+    said = terminal.err("app")
     assert "Graft is starting" not in said
     for words in (
         "GRAFT_STORES is no setting",
@@ -107,17 +105,15 @@ def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_
         assert words in said
     assert "\\" not in said
     monkeypatch.setattr(service, "find_spec", lambda name: None)
-    assert main(["app"]) == 2
-    assert "pip install authlib httpx" in capsys.readouterr().err
+    assert "pip install authlib httpx" in terminal.err("app")
 
 
-def test_a_taken_port_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_said_in_words(terminal: Terminal) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert main(["app", "--port", str(port), "--json"]) == 2
-    out, err = capsys.readouterr()
+        out, err = terminal.run(["app", "--port", port, "--json"], 2)
     assert json.loads(out)["error"]["kind"] == "spec"
     assert f"port {port}" in err
 

@@ -1,14 +1,12 @@
 """`weights fetch`, `weights list` and `backbones`: what is said of each set, and that one failure does not stop the rest."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Terminal
 from tests.models.sites import CONTENT, PROXIES, Site, hub_row, serving, torch_row
-from tl_core.cli import main
 from tl_core.models import registry
 from tl_core.models.registry import network
 from tl_core.table import Table
@@ -30,13 +28,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield told
 
 
-def as_json(capsys: pytest.CaptureFixture[str]) -> Any:
-    return json.loads(capsys.readouterr().out)
-
-
-def test_fetch_goes_on_after_failures_and_names_them(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "fetch", "resnet50", "alexnet", "resnet18", "efficientnet_lite0"]) == 2
-    out, err = capsys.readouterr()
+def test_fetch_goes_on_after_failures_and_names_them(site: Site, terminal: Terminal) -> None:
+    out, err = terminal.run(["weights", "fetch", "resnet50", "alexnet", "resnet18", "efficientnet_lite0"], 2)
     assert "2 of 4 could not be fetched: resnet50:IMAGENET1K_V2, alexnet:IMAGENET1K_V1." in err
     assert "cannot be reached" in out
     assert "HF_HUB_OFFLINE" in out
@@ -45,42 +38,35 @@ def test_fetch_goes_on_after_failures_and_names_them(site: Site, capsys: pytest.
     assert len(site.asked) == 1
 
 
-def test_fetch_as_json_with_a_set_by_name(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "fetch", "resnet18:IMAGENET1K_V1", "resnet18", "--json"]) == 0
-    (row,) = as_json(capsys)
+def test_fetch_as_json_with_a_set_by_name(site: Site, terminal: Terminal) -> None:
+    (row,) = terminal.json("weights", "fetch", "resnet18:IMAGENET1K_V1", "resnet18")
     assert (row["network"], row["weights"], row["where"]) == ("resnet18", "IMAGENET1K_V1", "torch cache")
     assert Path(row["file"]).read_bytes() == CONTENT
-    assert main(["weights", "fetch", "resnet50", "resnet18", "--json"]) == 2
-    failed, good = as_json(capsys)
+    failed, good = terminal.json("weights", "fetch", "resnet50", "resnet18", code=2)
     assert failed["error"]["kind"] == "weights_unavailable"
     assert good["where"] == "torch cache"
 
 
-def test_fetch_says_all_wrong_names_before_it_begins(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "fetch", "resnet18", "resnet19", "resnet18:V7"]) == 2
-    said = capsys.readouterr().err
+def test_fetch_says_all_wrong_names_before_it_begins(site: Site, terminal: Terminal) -> None:
+    said = terminal.err("weights", "fetch", "resnet18", "resnet19", "resnet18:V7")
     assert "'resnet19'" in said
     assert "'V7'" in said
     assert site.paths == []
 
 
-def test_list_says_where_each_set_is(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "list", "--json"]) == 0
-    rows = {row["network"]: row for row in as_json(capsys)}
+def test_list_says_where_each_set_is(site: Site, terminal: Terminal) -> None:
+    rows = {row["network"]: row for row in terminal.json("weights", "list")}
     assert rows["efficientnet_lite0"]["where"] == "package"
     assert (rows["resnet18"]["where"], rows["resnet18"]["available"]) == ("downloads 3 MB", False)
-    assert main(["weights", "fetch", "resnet18"]) == 0
-    capsys.readouterr()
-    assert main(["weights", "list", "--here"]) == 0
-    said = capsys.readouterr().out
+    terminal.out("weights", "fetch", "resnet18")
+    said = terminal.out("weights", "list", "--here")
     assert "here: torch cache" in said
     assert "alexnet" not in said
     assert "Without the internet these work now: efficientnet_lite0, resnet18; any other backbone from scratch." in said
 
 
-def test_backbones_fill_every_field(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["backbones", "--json"]) == 0
-    rows = as_json(capsys)
+def test_backbones_fill_every_field(terminal: Terminal) -> None:
+    rows = terminal.json("backbones")
     assert len(rows) >= 81
     fields = {
         "name", "family", "source", "head", "stages", "stage_parameters", "parameters", "gflops", "embedding_size",
@@ -101,16 +87,14 @@ def test_backbones_fill_every_field(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(value not in (None, "", []) for value in row.values())
 
 
-def test_backbones_are_filtered_and_sorted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_backbones_are_filtered_and_sorted(site: Site, terminal: Terminal) -> None:
     def names(*options: str) -> list[str]:
-        assert main(["backbones", "--json", *options]) == 0
-        return [row["name"] for row in as_json(capsys)]
+        return [row["name"] for row in terminal.json("backbones", *options)]
 
     assert names("--here") == ["efficientnet_lite0"]
     assert names("--sort", "name") == ["alexnet", "efficientnet_lite0", "resnet18", "resnet50"]
     assert names("--sort", "accuracy") == ["resnet50", "efficientnet_lite0", "resnet18", "alexnet"]
     assert names("--sort", "parameters") == ["efficientnet_lite0", "resnet18", "resnet50", "alexnet"]
-    assert main(["backbones"]) == 0
-    table = capsys.readouterr().out
+    table = terminal.out("backbones")
     assert "here: package" in table
     assert "downloads 3 MB" in table

@@ -1,29 +1,30 @@
-"""What an operator sees of a store with `store`, and clears with it."""
+"""What whoever runs Graft for others calls: `store`, `rehearse` and `prepare`."""
 
 import json
 import os
 import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.app import records
+from tests.cli.conftest import Terminal
+from tests.conftest import picture
 from tl_core import locks
-from tl_core.cli import main
+from tl_core.data import samples
+from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
+from tl_core.models.graphs import export
 from tl_core.models.weights import downloaded
 from tl_core.models.weights.downloaded import Downloaded, Origin, begin, downloads, record_of
+from tl_core.runs import rehearsal
+from tl_core.runs.process import devices
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.store.sweep import CLEARINGS
 
 OLD = 1_000_000
-
-
-def _store(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
-    assert main(["store", *arguments, "--json"]) == code
-    return json.loads(capsys.readouterr().out)
 
 
 def _workspace(token: str) -> tuple[Workspace, DatasetFolder]:
@@ -60,7 +61,7 @@ def _process_ends(record: Downloaded) -> None:
     os.close(downloaded._held.pop(record._lock))
 
 
-def test_the_operator_sees_who_takes_how_much_but_no_token(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_operator_sees_who_takes_how_much_but_no_token(terminal: Terminal, tmp_path: Path) -> None:
     tokens = ["aaaaaabbbb" + "0" * 22, "aaaaaabbcc" + "0" * 22, "b" * 32]
     for token in tokens:
         _workspace(token)
@@ -69,7 +70,7 @@ def test_the_operator_sees_who_takes_how_much_but_no_token(capsys: pytest.Captur
     _rest(large)
     _entry("features", "k", 3000)
     record = _weights(tmp_path, "resnet18")
-    found = _store(capsys)
+    found = terminal.json("store")
     _process_ends(record)
     assert [row["workspace"] for row in found["workspaces"]][:1] == ["bbbbbb"]
     assert {row["workspace"] for row in found["workspaces"]} == {"bbbbbb", "aaaaaabbb", "aaaaaabbc"}
@@ -87,35 +88,34 @@ def test_the_operator_sees_who_takes_how_much_but_no_token(capsys: pytest.Captur
         "cache": 1,
         "weights": 0,
     }
-    assert main(["store"]) == 0
-    told = capsys.readouterr().out
+    told = terminal.out("store")
     assert "bbbbbb" in told
     assert not [token for token in tokens if token in told or token in json.dumps(found)]
 
 
-def test_a_workspace_goes_by_its_first_digits_unless_a_job_works_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_workspace_goes_by_its_first_digits_unless_a_job_works_in_it(terminal: Terminal) -> None:
     workspace, dataset = _workspace("c" * 32)
     other, _ = _workspace("d" * 32)
     held = locks.take(dataset.lock)
     assert held is not None
-    refused = _store(capsys, "--clear", "cccccc", "--yes", code=2)
+    refused = terminal.json("store", "--clear", "cccccc", "--yes", code=2)
     assert refused["error"]["kind"] == "in_use"
     locks.release([held])
-    assert "Add --yes" in _store(capsys, "--clear", "cccccc", code=2)["error"]["message"]
+    assert "Add --yes" in terminal.json("store", "--clear", "cccccc", code=2)["error"]["message"]
     assert workspace.exists
-    removed = _store(capsys, "--clear", "cccccc", "--yes")["removed"]
+    removed = terminal.json("store", "--clear", "cccccc", "--yes")["removed"]
     assert [row["what"] for row in removed] == ["cccccc"]
     assert not workspace.exists
     assert other.exists
     assert (
         "neither idle, uploads, unreadable, cache, weights"
-        in _store(capsys, "--clear", "ddd", "--yes", code=2)["error"]["message"]
+        in terminal.json("store", "--clear", "ddd", "--yes", code=2)["error"]["message"]
     )
-    assert _store(capsys, "--clear", "cccccc", "--yes", code=2)["error"]["kind"] == "not_found"
+    assert terminal.json("store", "--clear", "cccccc", "--yes", code=2)["error"]["kind"] == "not_found"
 
 
 def test_a_workspace_goes_also_where_it_has_more_jobs_than_a_process_may_have_open_files_at_first(
-    capsys: pytest.CaptureFixture[str],
+    terminal: Terminal,
 ) -> None:
     workspace, dataset = _workspace("c" * 32)
     for number in range(100):
@@ -125,13 +125,13 @@ def test_a_workspace_goes_also_where_it_has_more_jobs_than_a_process_may_have_op
     opened = max(int(path.name) for path in Path("/dev/fd").iterdir())
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 30, kept[1]))
-        _store(capsys, "--clear", "cccccc", "--yes")
+        terminal.json("store", "--clear", "cccccc", "--yes")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, kept)
     assert not workspace.exists
 
 
-def test_idle_workspaces_and_forgotten_uploads_go_by_their_age(capsys: pytest.CaptureFixture[str]) -> None:
+def test_idle_workspaces_and_forgotten_uploads_go_by_their_age(terminal: Terminal) -> None:
     idle, _ = _workspace("c" * 32)
     busy, dataset = _workspace("e" * 32)
     fresh, _ = _workspace("d" * 32)
@@ -139,10 +139,10 @@ def test_idle_workspaces_and_forgotten_uploads_go_by_their_age(capsys: pytest.Ca
     os.utime(uploads[0], (OLD, OLD))
     held = locks.take(dataset.lock)
     assert held is not None
-    removed = _store(capsys, "--clear", "uploads", "--yes")["removed"]
+    removed = terminal.json("store", "--clear", "uploads", "--yes")["removed"]
     assert [row["what"] for row in removed] == ["an upload of dddddd"]
     assert [upload.exists() for upload in uploads] == [False, True]
-    found = _store(capsys, "--clear", "idle", "--older-than", "5", "--yes")
+    found = terminal.json("store", "--clear", "idle", "--older-than", "5", "--yes")
     locks.release([held])
     assert [row["what"] for row in found["removed"]] == ["cccccc"]
     assert [row["what"] for row in found["kept"]] == ["eeeeee"]
@@ -166,36 +166,38 @@ def test_a_workspace_that_is_made_while_the_operator_looks_is_left_out(
     assert [one.name.split()[-1] for one in CLEARINGS[what].find(store, float("inf"))] == ["cccccc"]
 
 
-def test_the_cache_goes_but_for_what_jobs_at_work_may_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cache_goes_but_for_what_jobs_at_work_may_use(terminal: Terminal) -> None:
     _, dataset = _workspace("c" * 32)
     before, during = _entry("pixels", "before", 10), _entry("pixels", "during", 10)
     os.utime(during, (OLD + 100, OLD + 100))
     held = locks.take(dataset.lock)
     assert held is not None
     os.utime(dataset.lock, (OLD + 50, OLD + 50))
-    assert _store(capsys, "--clear", "cache", "--yes")["removed"] == [{"what": "pixels/before", "bytes": 10}]
+    assert terminal.json("store", "--clear", "cache", "--yes")["removed"] == [{"what": "pixels/before", "bytes": 10}]
     locks.release([held])
     assert (before.exists(), during.exists()) == (False, True)
-    _store(capsys, "--clear", "cache", "--yes")
+    terminal.json("store", "--clear", "cache", "--yes")
     assert not during.exists()
 
 
-def test_downloaded_weights_go_but_for_those_in_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_downloaded_weights_go_but_for_those_in_use(terminal: Terminal, tmp_path: Path) -> None:
     idle, used = _weights(tmp_path, "resnet18"), _weights(tmp_path, "resnet34")
     _process_ends(idle)
-    assert [row["what"] for row in _store(capsys, "--clear", "weights", "--yes")["removed"]] == ["resnet18:default"]
+    assert [row["what"] for row in terminal.json("store", "--clear", "weights", "--yes")["removed"]] == [
+        "resnet18:default"
+    ]
     _process_ends(used)
     assert ((tmp_path / "resnet18").exists(), (tmp_path / "resnet34").exists()) == (False, True)
     assert [one.origin.network for one in downloads()] == ["resnet34"]
 
 
-def test_what_does_not_belong_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "belong to --clear" in _store(capsys, "--older-than", "3", code=2)["error"]["message"]
-    assert "belongs to" in _store(capsys, "--clear", "c" * 6, "--older-than", "3", code=2)["error"]["message"]
+def test_what_does_not_belong_together_is_refused(terminal: Terminal) -> None:
+    assert "belong to --clear" in terminal.json("store", "--older-than", "3", code=2)["error"]["message"]
+    assert "belongs to" in terminal.json("store", "--clear", "c" * 6, "--older-than", "3", code=2)["error"]["message"]
 
 
 def test_what_another_version_wrote_is_shown_nowhere_stays_until_it_is_cleared_and_is_read_again_as_a_folder(
-    store: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, terminal: Terminal
 ) -> None:
     workspace, dataset = _workspace("ab" * 16)
     (run,) = workspace.runs()
@@ -206,16 +208,102 @@ def test_what_another_version_wrote_is_shown_nowhere_stays_until_it_is_cleared_a
     manifest = json.loads(dataset.manifest_file.read_text())
     dataset.manifest_file.write_text(json.dumps(manifest | {"schema_version": 6}))
     assert (workspace.datasets(), workspace.runs()) == ([], [])
-    assert _store(capsys)["can_go"]["unreadable"]["count"] == 2
-    assert main(["check", str(dataset.path), "--no-features", "--json"]) in (0, 1)
-    found = json.loads(capsys.readouterr().out)
+    assert terminal.json("store")["can_go"]["unreadable"]["count"] == 2
+    found = terminal.json("check", dataset.path, "--no-features")
     assert {name: sum(parts.values()) for name, parts in found["classes"].items()} == {
         "bowl": 20,
         "cup": 20,
         "plate": 20,
     }
-    assert "Add --yes" in _store(capsys, "--clear", "unreadable", code=2)["error"]["message"]
+    assert "Add --yes" in terminal.json("store", "--clear", "unreadable", code=2)["error"]["message"]
     assert dataset.path.is_dir()
-    assert len(_store(capsys, "--clear", "unreadable", "--yes")["removed"]) == 2
+    assert len(terminal.json("store", "--clear", "unreadable", "--yes")["removed"]) == 2
     assert not dataset.path.exists()
     assert not run.path.exists()
+
+
+READY = Rehearsal(
+    sample="digits",
+    title="Handwritten digits",
+    machine="two cores",
+    steps=(
+        RehearsedStep(title="Read the pictures", first=9.04, again=4.5),
+        RehearsedStep(title="Train", first=20.0, again=6.25),
+    ),
+    problems=(),
+    missing=("Photographs are not here.",),
+)
+FAILED = READY.model_copy(
+    update={
+        "steps": (
+            RehearsedStep(title="Read the pictures", first=9.04, again=4.5),
+            RehearsedStep(title="Train", first=20.0, problem="It died.", log="one\ntwo\n"),
+            RehearsedStep(title="First answers"),
+        ),
+        "problems": ("Train: It died.",),
+    }
+)
+
+
+@pytest.mark.parametrize("json_wanted", [False, True])
+@pytest.mark.parametrize("report", [READY, FAILED])
+def test_it_tells_each_step_the_whole_walk_and_what_stands_in_the_way(
+    report: Rehearsal, json_wanted: bool, monkeypatch: pytest.MonkeyPatch, terminal: Terminal
+) -> None:
+    monkeypatch.setattr(rehearsal, "rehearse", lambda store, on_event: report)
+    out, err = terminal.run(["rehearse", *["--json"] * json_wanted], 0 if report.ready else 2)
+    assert err.splitlines() == (
+        [] if report.ready else ["Train, the end of its log:", "  one", "  two", "Train: It died."]
+    )
+    if json_wanted:
+        said = json.loads(out)
+        assert (said["ready"], said["walk_seconds"]) == ((True, 10.75) if report.ready else (False, None))
+        assert said["steps"][0] == {
+            "title": "Read the pictures",
+            "first": 9.04,
+            "again": 4.5,
+            "problem": None,
+            "log": "",
+        }
+        return
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[2] == ["Read", "the", "pictures", "9.0", "s", "4.5", "s"]
+    assert rows[4] == (["Together", "10.8", "s"] if report.ready else ["First", "answers", "not", "tried"])
+    assert rows[3][-1] == ("s" if report.ready else "failed")
+    assert "Photographs are not here." in out
+    assert ("Ready to be shown" in out) == report.ready
+
+
+@pytest.fixture
+def exported_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def there(*_: object) -> Iterator[None]:
+        yield from ()
+        return Path("backbone")
+
+    monkeypatch.setattr(export, "exported_backbone", there)
+    monkeypatch.setattr(devices, "time_processor", lambda folder: None)
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_photographs_that_are_here_are_not_fetched_again(store: Path, terminal: Terminal) -> None:
+    row = samples.smallest_photos()
+    assert row.how.startswith("downloads")
+    folder = samples.kept(row.name) / "church"
+    folder.mkdir(parents=True)
+    picture(0, 0).save(folder / "1.jpg")
+    assert row.how == "here now"
+    said = terminal.json("prepare", "--photos")
+    assert (said["photos"], said["photos_folder"]) == (row.name, str(store / "samples" / row.name))
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_without_a_network_it_says_so_and_the_backbone_is_ready(
+    monkeypatch: pytest.MonkeyPatch, terminal: Terminal
+) -> None:
+    # No proxy listens there, so nothing can be fetched from this test, wherever it runs.
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    out, err = terminal.run(["prepare", "--photos"], 2)
+    assert "is ready." in out
+    assert "could not be downloaded" in err
+    assert "Check the network" in err
