@@ -33,6 +33,12 @@ def _plain(text: str) -> str:
     return text.replace("\u202f", " ")
 
 
+def _sentences(source: Source, name: str) -> str:
+    """What the row called `name` says of `source`; empty where it does not hold."""
+    told = statement(source, name)
+    return _plain(told.sentences) if told else ""
+
+
 def _with(source: Source, **report: object) -> Source:
     return replace(source, report=source.report.model_copy(update=report))
 
@@ -99,8 +105,8 @@ ALIKE = "near_copy", "2 pictures show the same thing, among them secret.jpg.", 3
 def test_a_row_says_what_holds_by_the_report(
     source: Source, name: str, change: dict[str, object], said: str | None
 ) -> None:
-    one = statement(_with(source, **change), name)
-    assert (one is None) if said is None else (one is not None and said in _plain(one.sentences))
+    told = _sentences(_with(source, **change), name)
+    assert said in told if said else not told
 
 
 @pytest.mark.parametrize(
@@ -120,17 +126,16 @@ def test_a_row_says_what_holds_by_the_report(
     ],
 )  # fmt: skip
 def test_a_row_says_what_else_is_known(source: Source, name: str, change: dict[str, object], said: str | None) -> None:
-    one = statement(replace(source, **change), name)  # type: ignore[arg-type]
-    assert (one is None) if said is None else (one is not None and said in _plain(one.sentences))
-    assert "secret" not in (one.sentences if one else "")
+    told = _sentences(replace(source, **change), name)  # type: ignore[arg-type]
+    assert said in told if said else not told
+    assert "secret" not in told
 
 
 def test_pictures_of_a_group_count_once_in_the_range_of_a_class(source: Source) -> None:
     assert source.manifest
     images = tuple(image.model_copy(update={"given_group": str(image.label)}) for image in source.manifest.images)
-    grouped = statement(replace(source, manifest=source.manifest.model_copy(update={"images": images})), "hardest")
-    assert grouped is not None
-    assert "33 % (3 to 91 %)" in _plain(grouped.text)
+    grouped = replace(source, manifest=source.manifest.model_copy(update={"images": images}))
+    assert "33 % (3 to 91 %)" in _sentences(grouped, "hardest")
 
 
 def test_of_a_split_of_its_makers_own_the_few_pictures_are_those_to_learn_from(source: Source) -> None:
@@ -138,9 +143,8 @@ def test_of_a_split_of_its_makers_own_the_few_pictures_are_those_to_learn_from(s
     document = source.manifest.model_dump()
     for row, image in enumerate(document["images"]):
         image["split"] = "test" if row % 2 else "train"
-    own = statement(replace(source, manifest=Manifest.model_validate(document)), "few_pictures")
-    assert own is not None
-    assert own.text.startswith("cup (10), plate (10) and bowl (10) to learn from.")
+    own = replace(source, manifest=Manifest.model_validate(document))
+    assert "cup (10), plate (10) and bowl (10) to learn from." in _sentences(own, "few_pictures")
 
 
 @pytest.mark.parametrize(
@@ -152,20 +156,16 @@ def test_of_a_split_of_its_makers_own_the_few_pictures_are_those_to_learn_from(s
 )
 def test_what_training_started_from_is_told(source: Source, strategy: str, said: str) -> None:
     weights = network(source.spec.backbone).default_weights
-    one = statement(
-        replace(source, spec=source.spec.model_copy(update={"strategy": strategy, "weights": weights})), "backbone"
-    )
-    assert one is not None
-    assert said in one.text
+    started = replace(source, spec=source.spec.model_copy(update={"strategy": strategy, "weights": weights}))
+    assert said in _sentences(started, "backbone")
 
 
 @pytest.mark.parametrize(("threshold", "said"), [(0.9, "below 90 % counts"), (0.875, "below 87.5 % counts")])
 def test_a_threshold_is_told_as_it_was_set_with_what_it_gives(source: Source, threshold: float, said: str) -> None:
     assert source.info
-    one = statement(replace(source, info=source.info.model_copy(update={"threshold": threshold})), "threshold")
-    assert one is not None
-    assert said in _plain(one.text)
-    assert _plain(one.text).endswith("Of 9 test pictures, 100 % got an answer, and 67 % of these are right.")
+    told = _sentences(replace(source, info=source.info.model_copy(update={"threshold": threshold})), "threshold")
+    assert said in told
+    assert told.endswith("Of 9 test pictures, 100 % got an answer, and 67 % of these are right.")
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,8 @@ def test_a_threshold_is_told_as_it_was_set_with_what_it_gives(source: Source, th
 )
 def test_the_commonest_confusion_is_named(mistakes: tuple[int, ...], said: str) -> None:
     source = source_of(a_run(mistakes=mistakes))
-    one = statement(source, "confused")
-    assert one is not None
-    assert one.title == said
-    assert mistakes or statement(source, "hardest") is None, "all classes are alike"
+    assert _sentences(source, "confused") == f"{said}."
+    assert mistakes or not _sentences(source, "hardest"), "all classes are alike"
 
 
 def test_all_who_tell_of_a_run_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:

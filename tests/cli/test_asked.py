@@ -35,7 +35,7 @@ def test_backbones_are_ranked_and_nothing_is_left_behind(ready: Path, store: Pat
 
 
 def test_what_cannot_be_ranked_is_said_before_anything_is_read(cached: Path, store: Path, terminal: Terminal) -> None:
-    assert "at least one backbone" in terminal.err("rank", str(cached), "--backbones", " , ")
+    assert "Name at least one of the backbones" in terminal.err("rank", str(cached), "--backbones", " , ")
     err = terminal.err("rank", str(cached), "--backbones", "Not/A/Name,efficientnet_lite0,../x")
     assert "'Not/A/Name'" in err
     assert "'../x'" in err

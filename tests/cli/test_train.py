@@ -12,7 +12,6 @@ from tests.cli.conftest import SIZE, Terminal, Trained
 from tests.conftest import PictureFolder
 from tests.runs.executors import InProcess
 from tests.runs.scratch import judge
-from tl_core.cli import main
 from tl_core.cli.asked import suggested
 from tl_core.cli.train import seconds
 from tl_core.documents.events import EpochEnded, Event, StageStarted
@@ -74,10 +73,8 @@ def test_a_race_prints_its_leaderboard(trained: Trained, terminal: Terminal) -> 
 
 
 def test_what_is_wrong_with_a_race_is_said_at_once(trained: Trained, store: Path, terminal: Terminal) -> None:
-    words = ["race", str(trained.data), "--seed", "x", "--json"]
-    assert main(words) == 2
-    words = ["race", str(trained.data), "--strategies", "lp_ftt,feature_extraction,lora", "--budget", "0s", "--json"]
-    said = json.loads(terminal.out(*words, code=2).partition("}\n}\n")[2])["error"]["message"]
+    words = ["--strategies", "lp_ftt,feature_extraction,lora", "--budget", "0s"]
+    said = terminal.json("race", trained.data, *words, code=2)["error"]["message"]
     assert "'lp_ftt'" in said
     assert "The budget of a race is 0 seconds" in said
     assert said.count("lora") >= 1

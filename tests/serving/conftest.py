@@ -8,11 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.serving.hostile_graphs import Spoil
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.manifest import SplitRecord
 from tl_core.models.graphs.edit import attach_head
 from tl_core.serving.bundle import Bundle, write_bundle
-from tl_core.serving.bundle_files import MODEL_CARD
+from tl_core.serving.bundle_files import MODEL_CARD, ONNX
 
 SIZE = 32
 CLASSES = ("red", "green", "blue")
@@ -65,6 +66,14 @@ def bundle_info(**changes: object) -> BundleInfo:
 
 SPLIT = SplitRecord(parts={})
 WEIGHT = (np.eye(3) * 12).astype(np.float32)
+
+
+def spoilt(bundle: Bundle, spoil: Spoil, name: str = ONNX) -> Path:
+    """The graph of `bundle`, changed, in its file of that name."""
+    model = onnx.load(bundle.onnx)
+    spoil(model)
+    (bundle.folder / name).write_bytes(model.SerializeToString())
+    return bundle.folder / name
 
 
 @pytest.fixture

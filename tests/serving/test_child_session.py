@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 
 import tl_core
-from tests.serving.conftest import SIZE
-from tests.serving.hostile_graphs import ENDLESS_INSIDE, ENDLESS_TO_OPEN, GREEDY_INSIDE, REFUSED, Spoil
+from tests.serving.conftest import SIZE, spoilt
+from tests.serving.hostile_graphs import ENDLESS_INSIDE, ENDLESS_TO_OPEN, GREEDY_INSIDE, REFUSED
 from tl_core.errors import BundleError
 from tl_core.serving import child_session
 from tl_core.serving.bundle import Bundle, to_zip
@@ -35,14 +34,6 @@ GREEDY = (
 )
 
 
-def spoilt(bundle: Bundle, spoil: Spoil) -> Path:
-    model = onnx.load(bundle.onnx)
-    spoil(model)
-    path = bundle.folder / "spoilt.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
 def test_a_bundle_from_elsewhere_answers_as_in_this_process(bundle: Bundle, tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
     here = Predictor(bundle)
@@ -60,7 +51,7 @@ def test_no_hostile_graph_takes_much_memory(bundle: Bundle) -> None:
     session = ChildSession()
     for spoil, words in map(REFUSED.__getitem__, GREEDY):
         with pytest.raises(BundleError, match=words):
-            session.open(spoilt(bundle, spoil), ENDS)
+            session.open(spoilt(bundle, spoil, "spoilt.onnx"), ENDS)
     (peak,) = (
         int(line.split()[1])
         for line in Path(f"/proc/{session._child.pid}/status").read_text().splitlines()
