@@ -2,8 +2,6 @@ import io
 import json
 import shutil
 import struct
-import zipfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import PictureFolder, picture
+from tests.data.test_pixels import encoded
 from tests.data.work import finish, ingested, spec
+from tests.soak.mutator import zipped
 from tl_core.data.checks import findings
 from tl_core.data.ingest import ingest
 from tl_core.data.pixels import decode, read_input
@@ -109,7 +109,7 @@ def test_broken_files_are_refused_with_a_reason_and_never_stop_the_rest(
     }
     for name, (content, _) in broken.items():
         (source / "dog" / name).write_bytes(content)
-    (source / "dog" / "really_a_png.jpg").write_bytes(_png())
+    picture(3, 3).save(source / "dog" / "really_a_png.jpg", "PNG")
     manifest = ingested(source, tmp_path / "d")
     assert manifest.counts() == {"cat": 5, "dog": 6}
     assert {Path(refusal.file).name: refusal.kind for refusal in manifest.refused} == {
@@ -119,43 +119,26 @@ def test_broken_files_are_refused_with_a_reason_and_never_stop_the_rest(
     assert names(tmp_path / "d" / "images") == {entry.file for entry in manifest.images}
 
 
-def _png() -> bytes:
-    buffer = io.BytesIO()
-    picture(3, 3).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def test_identical_images_of_one_class_are_kept_once(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    source = picture_folder({"cat": 5, "dog": 5})
-    for copy in ("copy.jpg", "zcopy.jpg"):
-        shutil.copy(source / "cat" / "001.jpg", source / "cat" / copy)
-    manifest = ingested(source, tmp_path / "d")
-    assert manifest.counts() == {"cat": 5, "dog": 5}
-    assert manifest.dropped_duplicates == 2
-    assert manifest.exact_copies == ("cat/copy.jpg", "cat/zcopy.jpg")
-    assert "cat/001.jpg" in {entry.name for entry in manifest.images}
-    assert names(tmp_path / "d" / "images") == {entry.file for entry in manifest.images}
-    assert len(names(tmp_path / "d" / "thumbnails")) == 10
-
-
-def test_identical_images_under_two_labels_are_both_kept_and_reported(
+def test_identical_images_of_one_class_are_kept_once_and_under_two_labels_both(
     picture_folder: PictureFolder, tmp_path: Path
 ) -> None:
     source = picture_folder({"cat": 5, "dog": 5})
-    shutil.copy(source / "cat" / "001.jpg", source / "dog" / "same.jpg")
+    for copy in ("cat/copy.jpg", "cat/zcopy.jpg", "dog/same.jpg"):
+        shutil.copy(source / "cat" / "001.jpg", source / copy)
     manifest = ingested(source, tmp_path / "d")
     assert manifest.counts() == {"cat": 5, "dog": 6}
+    assert manifest.dropped_duplicates == 2
+    assert manifest.exact_copies == ("cat/copy.jpg", "cat/zcopy.jpg")
+    assert names(tmp_path / "d" / "images") == {entry.file for entry in manifest.images}
+    assert len(names(tmp_path / "d" / "thumbnails")) == 11
     (finding,) = [finding for finding in findings(manifest) if finding.kind == "two_labels"]
     assert {manifest.images[row].name for row in finding.rows} == {"cat/001.jpg", "dog/same.jpg"}
 
 
 def test_class_names_of_strangers_stay_text(tmp_path: Path) -> None:
     strange = ["猫", "<script>alert(1)<script>", "a\nb", "x" * 300, " ", "..hidden?", "CON", "$(rm -rf)", "{{7*7}}"]
-    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
-        for label, name in enumerate(strange):
-            buffer = io.BytesIO()
-            picture(label, 0).save(buffer, "JPEG")
-            archive.writestr(f"top/{name}/1.jpg", buffer.getvalue())
+    pictures = {f"top/{name}/1.jpg": encoded(picture(label, 0), "JPEG") for label, name in enumerate(strange)}
+    (tmp_path / "p.zip").write_bytes(zipped(pictures))
     before = set(tmp_path.rglob("*"))
     manifest = ingested(tmp_path / "p.zip", tmp_path / "d")
     assert set(manifest.classes) >= {"猫", "<script>alert(1)<script>", "a b", "unnamed", "CON", "$(rm -rf)", "{{7*7}}"}
@@ -166,41 +149,31 @@ def test_class_names_of_strangers_stay_text(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "d" / "manifest.json").read_text())["classes"] == list(manifest.classes)
 
 
-def test_an_unsafe_zip_leaves_no_data_set(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
-        archive.writestr("cat/1.jpg", b"x")
-        archive.writestr("../../../evil.jpg", b"x")
-    with pytest.raises(UnsafeArchive):
-        ingested(tmp_path / "p.zip", tmp_path / "deep" / "er" / "d")
-    assert not (tmp_path / "evil.jpg").exists()
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("nothing", NotFound, "no folder"),
+        ("nothing.zip", NotFound, "no zip"),
+        ("text.zip", DataError, "no zip"),
+        ("climbing.zip", UnsafeArchive, "climbs out"),
+        ("large.zip", UnsafeArchive, "unpacks to more than"),
+        ("unreadable", LayoutError, "None of the 2 pictures could be read"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_said_in_words_and_leaves_no_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, error: type[Exception], message: str
+) -> None:
+    monkeypatch.setenv("GRAFT_MAX_UPLOAD_MB", "0.1")
+    (tmp_path / "text.zip").write_bytes(b"not a zip")
+    (tmp_path / "climbing.zip").write_bytes(zipped({"cat/1.jpg": b"x", "../../../evil.jpg": b"x"}))
+    (tmp_path / "large.zip").write_bytes(zipped({"cat/1.jpg": bytes(500_000)}))
+    for name in ("cat", "dog"):
+        (tmp_path / "unreadable" / name).mkdir(parents=True)
+        (tmp_path / "unreadable" / name / "1.jpg").write_bytes(b"no")
+    with pytest.raises(error, match=message):
+        ingested(tmp_path / source, tmp_path / "deep" / "er" / "d")
     assert not (tmp_path / "deep" / "er" / "d" / "manifest.json").exists()
     assert not list(tmp_path.rglob("evil*"))
-
-
-def test_the_upload_limit_bounds_what_a_zip_unpacks_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAFT_MAX_UPLOAD_MB", "0.1")
-    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
-        archive.writestr("cat/1.jpg", bytes(500_000))
-    with pytest.raises(UnsafeArchive, match="unpacks to more than"):
-        ingested(tmp_path / "p.zip", tmp_path / "d")
-
-
-def test_what_is_not_there_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no folder"):
-        ingested(tmp_path / "nothing", tmp_path / "d")
-    with pytest.raises(NotFound, match="no zip"):
-        ingested(tmp_path / "nothing.zip", tmp_path / "d")
-    (tmp_path / "x.zip").write_bytes(b"not a zip")
-    with pytest.raises(DataError, match="no zip"):
-        ingested(tmp_path / "x.zip", tmp_path / "d")
-
-
-def test_a_folder_of_which_nothing_can_be_read_is_said_in_words(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / "p" / name).mkdir(parents=True)
-        (tmp_path / "p" / name / "1.jpg").write_bytes(b"no")
-    with pytest.raises(LayoutError, match="None of the 2 pictures could be read"):
-        ingested(tmp_path / "p", tmp_path / "d")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -246,10 +219,3 @@ def test_a_zip_is_read_with_the_innermost_folder_as_the_class(picture_folder: Pi
     assert folded.classes == ("cat", "dog")
     assert (folded.folded_folders, innermost.folded_folders) == (3, 0)
     assert set(innermost.classes) == {"siamese", "persian", "poodle"}
-
-
-def test_progress_comes_at_most_four_times_a_second(picture_folder: PictureFolder, tmp_path: Path) -> None:
-    events, _ = finish(ingest(spec(picture_folder({"a": 80, "b": 80})), tmp_path / "d", staging=tmp_path / "s"))
-    times = [event.time for event in events if isinstance(event, Progress)]
-    assert len(times) >= 2
-    assert all(later - earlier >= 0.24 for earlier, later in pairwise(times[:-1]))

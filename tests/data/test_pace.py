@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from tl_core.data.pace import in_order
+from tl_core.data.pace import Pace, in_order
 
 
 def test_results_come_in_order_whoever_is_done_first() -> None:
@@ -46,3 +46,10 @@ def test_closing_leaves_no_thread_behind() -> None:
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+def test_progress_comes_at_most_four_times_a_second_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1_000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock) / 10)
+    pace = Pace("reading", 10)
+    assert [event.done for done in range(1, 11) for event in pace.at(done)] == [1, 4, 7, 10]

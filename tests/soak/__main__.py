@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from tests.soak import files, full_disk, kills, memory, sessions
-from tests.soak.ground import Ground, Outcome, Part
+from tests.soak.ground import Ground, Outcome, Part, carried_out
 from tl_core.cli.show import line
 
 
@@ -66,9 +66,7 @@ def soak(
         row = PARTS[name]
         line(f"{name}, seed {seed}: {count or row.count} of {row.count}")
         started = time.monotonic()
-        outcome = _carried_out(
-            row, Ground(Path(tempfile.mkdtemp(prefix="graft-soak-")), seed, minutes), count or row.count
-        )
+        outcome = _outcome(row, Ground(Path(tempfile.mkdtemp(prefix="graft-soak-")), seed, minutes), count or row.count)
         figures[name] = {
             "seed": seed,
             "count": count or row.count,
@@ -85,15 +83,10 @@ def soak(
     raise typer.Exit(1 if violations else 0)
 
 
-def _carried_out(row: Row, ground: Ground, count: int) -> Outcome:
+def _outcome(row: Row, ground: Ground, count: int) -> Outcome:
     try:
         ground.prepare()
-        part = row.run(ground, count)
-        while True:
-            try:
-                line(f"  {next(part)}")
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+        return carried_out(row.run(ground, count), lambda said: line(f"  {said}"))
     finally:
         shutil.rmtree(ground.root, ignore_errors=True)
 

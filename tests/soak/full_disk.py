@@ -11,19 +11,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from tests.conftest import picture
 from tests.soak import ground as look
-from tests.soak.ground import Ground, Outcome, Part, ended
-from tests.soak.kills import FITTED, LEARNT, Finished, Moment, begun, finish, next_run
+from tests.soak.ground import Ground, Outcome, Part, carried_out, ended
+from tests.soak.kills import STARTS, Finished, Moment, begun, finish, in_turns, next_run
 from tl_core.errors import DiskFull, GraftError
-from tl_core.runs.store.job_folder import JobFolder
 from ui.data_page.uploads import Draft
 
+Way = Callable[[Ground, Finished, int], Moment]
 MOMENTS = 30
 _MEGABYTES = 600
 """Size of the file system."""
@@ -67,32 +66,24 @@ def run(ground: Ground, count: int = MOMENTS) -> Part:
 
 
 def _inside(ground: Ground, count: int) -> Part:
-    outcome, kinds, hits = Outcome(), Counter[str](), 0
+    outcome = Outcome()
     finished = yield from finish(ground, outcome)
-    ways = list(WAYS.items())
-    for number in range(count):
-        name, way = ways[number % len(ways)]
+
+    def one(name: str) -> tuple[Moment, list[str]]:
         left = ground.random.choice(_LEFT)
-        problems, said, hit = [], "", True
+        problems, moment = [], Moment("", hit=True)
         try:
-            said, hit = way(ground, finished, left)
+            moment = WAYS[name](ground, finished, left)
         except GraftError as error:
-            said = f"refused: {error.message}"
+            moment = Moment(f"refused: {error.message}", hit=True)
             if not isinstance(error, DiskFull):
-                problems.append(said)
+                problems.append(moment.said)
         except Exception as error:
             problems.append(f"{type(error).__name__}: {error}")
         _empty(ground)
-        kinds[name] += 1
-        hits += hit
-        problems += _problems(ground, finished)
-        outcome.violations += [
-            f"moment {number} ({name}, {left} bytes left: {said}): {problem}" for problem in problems
-        ]
-        yield f"moment {number}: {name}, {left} bytes left: {said}{'' if not problems else ': ' + problems[0]}"
-    outcome.figures |= {"moments": count, "at which something was at work": hits, **kinds}
-    if hits < count / 2:
-        outcome.violations.append(f"only at {hits} of {count} moments something was at work: that shows little")
+        return moment._replace(said=f"{left} bytes left: {moment.said}"), problems + _problems(ground, finished)
+
+    yield from in_turns(list(WAYS), count, one, outcome)
     return outcome
 
 
@@ -121,35 +112,29 @@ def _empty(ground: Ground) -> None:
     (ground.store / "ballast").unlink(missing_ok=True)
 
 
-def _in_a_stage(ground: Ground, finished: Finished, left: int, job: JobFolder, kind: str) -> Moment:
-    title, seconds = ground.random.choice(finished.known[kind])
-    wait = ground.random.random() * seconds
-    while job.alive() and not begun(job, title):
-        time.sleep(0.005)
-    time.sleep(wait)
-    _fill(ground, left)
-    hit = job.alive()
-    problem = ended(job)
-    if problem:
-        raise AssertionError(problem)
-    return Moment(f"{wait:.2f} s into {title!r}, {job.status().state}", hit)
+def _in_a_stage(kind: str) -> Way:
+    """Fill the disk in one of the stages of a job of that kind."""
 
+    def do(ground: Ground, finished: Finished, left: int) -> Moment:
+        job = STARTS[kind](ground, finished.data)
+        title, seconds = ground.random.choice(finished.known[kind])
+        wait = ground.random.random() * seconds
+        while job.alive() and not begun(job, title):
+            time.sleep(0.005)
+        time.sleep(wait)
+        _fill(ground, left)
+        hit = job.alive()
+        problem = ended(job)
+        if problem:
+            raise AssertionError(problem)
+        return Moment(f"{wait:.2f} s into {title!r}, {job.status().state}", hit)
 
-def _reading(ground: Ground, finished: Finished, left: int) -> Moment:
-    return _in_a_stage(ground, finished, left, ground.read(), "reading")
-
-
-def _fitting(ground: Ground, finished: Finished, left: int) -> Moment:
-    return _in_a_stage(ground, finished, left, ground.train(finished.data, **FITTED), "fitted")
-
-
-def _learning(ground: Ground, finished: Finished, left: int) -> Moment:
-    return _in_a_stage(ground, finished, left, ground.train(finished.data, **LEARNT), "learnt")
+    return do
 
 
 def _starting(ground: Ground, finished: Finished, left: int) -> Moment:
     _fill(ground, left)
-    job = ground.read() if ground.random.random() < 0.5 else ground.train(finished.data, **FITTED)
+    job = STARTS["reading" if ground.random.random() < 0.5 else "fitted"](ground, finished.data)
     problem = ended(job)
     if problem:
         raise AssertionError(problem)
@@ -189,10 +174,10 @@ def _renaming(ground: Ground, finished: Finished, left: int) -> Moment:
     return Moment("renamed", hit=True)
 
 
-WAYS: Mapping[str, Callable[[Ground, Finished, int], Moment]] = {
-    "reading": _reading,
-    "fitting a head": _fitting,
-    "learning": _learning,
+WAYS: Mapping[str, Way] = {
+    "reading": _in_a_stage("reading"),
+    "fitting a head": _in_a_stage("fitted"),
+    "learning": _in_a_stage("learnt"),
     "starting a job": _starting,
     "uploading": _uploading,
     "renaming": _renaming,
@@ -201,13 +186,8 @@ WAYS: Mapping[str, Callable[[Ground, Finished, int], Moment]] = {
 
 def _main(root: str, seed: str, count: str) -> None:
     ground = Ground(Path(root), int(seed))
-    part: Generator[str, None, Outcome] = _inside(ground, int(count))
-    while True:
-        try:
-            print(next(part), flush=True)
-        except StopIteration as end:
-            print(json.dumps({"figures": end.value.figures, "violations": end.value.violations}))
-            return
+    outcome = carried_out(_inside(ground, int(count)), lambda said: print(said, flush=True))
+    print(json.dumps({"figures": outcome.figures, "violations": outcome.violations}))
 
 
 if __name__ == "__main__":

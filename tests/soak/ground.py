@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,6 +52,15 @@ class Outcome:
 
 Part = Generator[str, None, Outcome]
 """Yields a line for each thing that it did."""
+
+
+def carried_out(part: Part, say: Callable[[str], None]) -> Outcome:
+    """What comes of `part`, each line of which is said."""
+    while True:
+        try:
+            say(next(part))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -33,6 +33,12 @@ from ui.places import TRAIN
 MOMENTS = 100
 FITTED: Mapping[str, Any] = {"strategy": "feature_extraction"}
 LEARNT: Mapping[str, Any] = {"strategy": "partial_fine_tuning", "stages": 1, "epochs": 3}
+STARTS: Mapping[str, Callable[[Ground, DatasetFolder | None], JobFolder]] = {
+    "reading": lambda ground, _: ground.read(),
+    "fitted": lambda ground, data: ground.train(data, **FITTED),
+    "learnt": lambda ground, data: ground.train(data, **LEARNT),
+}
+"""What starts a job of each kind, the last two on a data set."""
 _TRIES = 4
 _DELETED = 2_000
 """Pictures of a data set that is deleted, so that it takes a while."""
@@ -62,21 +68,32 @@ Way = Callable[[Ground, Finished], Moment]
 
 def run(ground: Ground, count: int = MOMENTS) -> Part:
     """`count` moments, whose kinds take turns."""
-    outcome, kinds, hits = Outcome(), Counter[str](), 0
+    outcome = Outcome()
     finished = yield from finish(ground, outcome)
-    ways = list(WAYS.items())
-    for number in range(count):
-        name, way = ways[number % len(ways)]
-        said, hit = way(ground, finished)
-        kinds[name] += 1
-        hits += hit
-        problems = _problems(ground, finished)
-        outcome.violations += [f"moment {number} ({name}: {said}): {problem}" for problem in problems]
-        yield f"moment {number}: {name}: {said}{'' if not problems else ': ' + problems[0]}"
-    outcome.figures |= {"moments": count, "at which something was killed": hits, **kinds}
-    if hits < count / 2:
-        outcome.violations.append(f"only at {hits} of {count} moments something was killed: that shows little")
+
+    def one(name: str) -> tuple[Moment, list[str]]:
+        moment = WAYS[name](ground, finished)
+        return moment, _problems(ground, finished)
+
+    yield from in_turns(list(WAYS), count, one, outcome)
     return outcome
+
+
+def in_turns(
+    names: Sequence[str], count: int, one: Callable[[str], tuple[Moment, list[str]]], outcome: Outcome
+) -> Generator[str, None, None]:
+    """Do `count` things whose `names` take turns by `one`, which also returns what is not as it must be after it."""
+    kinds, hits = Counter[str](), 0
+    for number in range(count):
+        name = names[number % len(names)]
+        moment, problems = one(name)
+        kinds[name] += 1
+        hits += moment.hit
+        outcome.violations += [f"moment {number} ({name}: {moment.said}): {problem}" for problem in problems]
+        yield f"moment {number}: {name}: {moment.said}{'' if not problems else ': ' + problems[0]}"
+    outcome.figures |= {"moments": count, "at which something was at work": hits, **kinds}
+    if hits < count / 2:
+        outcome.violations.append(f"only at {hits} of {count} moments something was at work: that shows little")
 
 
 def finish(ground: Ground, outcome: Outcome) -> Part:
@@ -158,8 +175,9 @@ def begun(job: JobFolder, title: str, since: float = 0.0) -> bool:
     return any(isinstance(event, StageStarted) and event.title == title and event.time >= since for event in events)
 
 
-def _reading(ground: Ground, finished: Finished) -> Moment:
-    return _kill_in(ground, finished, ground.read, "reading")
+def _worker(kind: str) -> Way:
+    """Kill the worker of a job of that kind."""
+    return lambda ground, finished: _kill_in(ground, finished, lambda: STARTS[kind](ground, finished.data), kind)
 
 
 def _adding(ground: Ground, finished: Finished) -> Moment:
@@ -173,14 +191,6 @@ def _adding(ground: Ground, finished: Finished) -> Moment:
         )
 
     return _kill_in(ground, finished, start, "reading")
-
-
-def _fitting(ground: Ground, finished: Finished) -> Moment:
-    return _kill_in(ground, finished, lambda: ground.train(finished.data, **FITTED), "fitted")
-
-
-def _learning(ground: Ground, finished: Finished) -> Moment:
-    return _kill_in(ground, finished, lambda: ground.train(finished.data, **LEARNT), "learnt")
 
 
 def _starter(*, worker_first: bool) -> Way:
@@ -279,9 +289,9 @@ def _deleting(ground: Ground, finished: Finished) -> Moment:
 
 
 WAYS: Mapping[str, Way] = {
-    "worker, reading": _reading,
-    "worker, fitting a head": _fitting,
-    "worker, learning": _learning,
+    "worker, reading": _worker("reading"),
+    "worker, fitting a head": _worker("fitted"),
+    "worker, learning": _worker("learnt"),
     "worker, adding": _adding,
     "starter": _starter(worker_first=False),
     "worker, then starter": _starter(worker_first=True),

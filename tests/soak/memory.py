@@ -8,7 +8,7 @@ import os
 from tests.soak import ground as look
 from tests.soak import limited
 from tests.soak.ground import Ground, Outcome, Part, ended
-from tests.soak.kills import FITTED, LEARNT
+from tests.soak.kills import FITTED, LEARNT, STARTS
 
 LEVELS = 10
 _LEAST, _MOST = 120, 4_000
@@ -27,14 +27,9 @@ def run(ground: Ground, count: int = LEVELS) -> Part:
         level = round(_LEAST * (_MOST / _LEAST) ** (number / max(1, count - 1)))
         limited.limit_file(ground.store).write_text(str(level * 1_000_000))
         os.environ["GRAFT_EXECUTOR"] = limited.EXECUTOR
-        starts = {
-            "reading": ground.read,
-            "fitting a head": lambda: ground.train(data, **FITTED),
-            "learning": lambda: ground.train(data, **LEARNT),
-        }
         states = {}
-        for what, start in starts.items():
-            job = start()
+        for what, start in STARTS.items():
+            job = start(ground, data)
             problem = ended(job)
             status = job.status()
             states[what] = status.state
