@@ -48,14 +48,14 @@ def greys(pixels: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.float32]:
     step = pixels.shape[1] // side
     weights = np.array([0.299, 0.587, 0.114], np.float32) / step**2
     whole = np.uint16 if step**2 * 255 < 2**16 else np.uint32
-    found = np.empty((len(pixels), side, side), np.float32)
+    reduced = np.empty((len(pixels), side, side), np.float32)
     for start in range(0, len(pixels), 64):
         part = pixels[start : start + 64, : step * side, : step * side]
         # Whole numbers, summed first down, where the values of a row lie side by side, and then across.
         down = sum((part[:, row::step] for row in range(1, step)), part[:, ::step].astype(whole))
         across = sum((down[:, :, column::step] for column in range(1, step)), down[:, :, ::step])
-        found[start : start + 64] = across @ weights
-    return found
+        reduced[start : start + 64] = across @ weights
+    return reduced
 
 
 def middles(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -84,8 +84,7 @@ class View:
 
     @cached_property
     def _middle(self) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = _normalised(_sampled(self._smooth, _STILL[None]))[0]
-        return found
+        return np.asarray(_normalised(_sampled(self._smooth, _STILL[None]))[0])
 
     @cached_property
     def _coarser(self) -> NDArray[np.float32]:
@@ -103,9 +102,9 @@ class View:
         samples = (self._smooth - self._smooth.mean()).ravel()[_bank(round(min(max(self._aspect, 0.1), 10.0), 1))]
         squares = np.einsum("mk,mk->m", samples, samples) - samples.shape[1] * np.square(samples.mean(1))
         # The means of the parts are 0, so that those of the samples need not be subtracted.
-        found = samples @ parts.T / np.sqrt(np.maximum(squares, 1e-6))[:, None]
-        best = found.argmax(axis=0)
-        return found[best, np.arange(len(parts))], best
+        correlations = samples @ parts.T / np.sqrt(np.maximum(squares, 1e-6))[:, None]
+        best = correlations.argmax(axis=0)
+        return correlations[best, np.arange(len(parts))], best
 
     def _correlation(self, other: View, placing: NDArray[np.float64]) -> float:
         """That of the detail of the middle of `other` with this picture at `placing`."""
@@ -121,13 +120,13 @@ class View:
 def refined(fits: Sequence[tuple[View, View, int]]) -> list[float]:
     """For each two pictures and the number of a placing of the second one's middle in the first: the correlation of the detail of that middle
     with the first picture, at the best placing beside that one; -1 where none fits, or where one of them has no contrast."""
-    found = [-1.0] * len(fits)
+    correlations = [-1.0] * len(fits)
     tried = [at for at, (whole, part, _) in enumerate(fits) if not (whole.flat or part.flat)]
     for at, placing in zip(tried, _beside([fits[at] for at in tried]), strict=True):
         if placing is not None:
             whole, part, _ = fits[at]
-            found[at] = whole._correlation(part, placing)
-    return found
+            correlations[at] = whole._correlation(part, placing)
+    return correlations
 
 
 def _beside(fits: Sequence[tuple[View, View, int]]) -> list[NDArray[np.float64] | None]:
@@ -226,13 +225,13 @@ def _gaussian(deviation: float, size: int) -> NDArray[np.float32]:
     reach = np.arange(-round(4 * deviation), round(4 * deviation) + 1)
     weights = np.exp(-0.5 * np.square(reach / deviation))
     at = np.arange(size)[:, None] + reach
-    found = np.zeros((size, size))
+    blur = np.zeros((size, size))
     np.add.at(
-        found,
+        blur,
         (np.arange(size)[:, None], np.where(at < 0, -1 - at, np.where(at < size, at, 2 * size - 1 - at))),
         weights,
     )
-    return np.asarray(found / weights.sum(), dtype=np.float32)
+    return np.asarray(blur / weights.sum(), dtype=np.float32)
 
 
 def _evened(rows: NDArray[np.float32]) -> NDArray[np.float32]:

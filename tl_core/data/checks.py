@@ -76,23 +76,23 @@ def findings(manifest: Manifest) -> list[Finding]:
 
     If no run can start for several reasons, only the first of them is given, since the others may follow from it.
     """
-    others = [(check, found) for check in CHECKS.values() if not check.stops for found in check.find(manifest)]
+    others = [(check, finding) for check in CHECKS.values() if not check.stops for finding in check.find(manifest)]
     return [
-        found.model_copy(
+        finding.model_copy(
             update={
                 "kind": check.kind,
                 "remedy": check.remedy,
                 "stops": check.stops is not None,
-                "files": found.files or tuple(manifest.images[row].name for row in found.rows),
+                "files": finding.files or tuple(manifest.images[row].name for row in finding.rows),
             }
         )
-        for check, found in [*list(_stopping(manifest))[:1], *others]
+        for check, finding in [*list(_stopping(manifest))[:1], *others]
     ]
 
 
 def problem(manifest: Manifest) -> str | None:
     """The sentence of the error that `require_trainable` would raise, or None."""
-    return next((found.message for _, found in _stopping(manifest)), None)
+    return next((finding.message for _, finding in _stopping(manifest)), None)
 
 
 def require_trainable(manifest: Manifest) -> None:
@@ -102,13 +102,13 @@ def require_trainable(manifest: Manifest) -> None:
         LayoutError: there is one class only, or far too many; a class in val or test is missing from train.
         NotEnoughImages: a class has fewer than `FEWEST` distinct images to learn from; every such class is named.
     """
-    for check, found in _stopping(manifest):
+    for check, finding in _stopping(manifest):
         if check.stops:
-            raise check.stops(found.message)
+            raise check.stops(finding.message)
 
 
 def _stopping(manifest: Manifest) -> Iterator[tuple[Check, Finding]]:
-    return ((check, found) for check in CHECKS.values() if check.stops for found in check.find(manifest))
+    return ((check, finding) for check in CHECKS.values() if check.stops for finding in check.find(manifest))
 
 
 def _one_class(manifest: Manifest) -> Iterator[Finding]:
@@ -289,11 +289,11 @@ def _shortcut(manifest: Manifest) -> Iterator[Finding]:
         {_TOGETHER: np.hstack(list(properties.values()))}, labels, groups
     )
     if found:
-        told = (
+        apart = (
             "the classes apart" if found.label is None else f"{manifest.classes[found.label]!r} from the other classes"
         )
         yield Finding(
-            message=f"{found.property} tells {told}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
+            message=f"{found.property} tells {apart}: a classifier that sees nothing else is right in {found.accuracy:.0%} "
             f"(by chance in {found.chance:.0%}; cross-validated, all classes counted alike). A network may learn that instead of what is "
             "on the pictures, and then its accuracy does not hold for others. Take photographs of every class with the same camera, "
             "in the same light and place, and save them alike."
@@ -434,11 +434,11 @@ class Unlike:
             (numbers > self.above) & (numbers < self.below) & (differences > self.times * deviation)
         )
         farthest_first = rows[unusual[np.argsort(-differences[unusual], kind="stable")]].tolist()
-        found = [row for row in farthest_first if not manifest.images[row].reviewed]
-        if found:
-            farthest = manifest.images[found[0]]
+        unusual_rows = [row for row in farthest_first if not manifest.images[row].reviewed]
+        if unusual_rows:
+            farthest = manifest.images[unusual_rows[0]]
             says = self.says.format(size=f"{farthest.width} x {farthest.height}")
-            yield Finding(message=f"{_count(len(found), self.one, self.many)} {says}", rows=tuple(found))
+            yield Finding(message=f"{_count(len(unusual_rows), self.one, self.many)} {says}", rows=tuple(unusual_rows))
 
 
 def _measured(kind: str) -> Callable[[ImageEntry], float | None]:

@@ -187,12 +187,12 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
     if wanted.token:
         request.add_unredirected_header("Authorization", f"Bearer {wanted.token}")
     opener = urllib.request.build_opener(_Redirects(announced))
-    with _over_network(lambda: opener.open(request, timeout=TIMEOUT)) as given:
-        announced.read(given.headers)
+    with _over_network(lambda: opener.open(request, timeout=TIMEOUT)) as response:
+        announced.read(response.headers)
         _check_announced(wanted, announced)
-        if given.status != 206:
+        if response.status != 206:
             start = 0
-        length = given.headers.get("Content-Length")
+        length = response.headers.get("Content-Length")
         total = announced.size or (start + int(length) if length else wanted.size)
         largest = announced.size or wanted.size + SLACK_BYTES
         pace = Pace(wanted.stage, megabytes(total), before=megabytes(start), pictures=False)
@@ -201,7 +201,7 @@ def _transfer(wanted: Wanted, part: Path, announced: Announced) -> Generator[Eve
         with disk_full_said(wanted.what), part.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
-            while chunk := _over_network(lambda: given.read(1 << 18)):
+            while chunk := _over_network(lambda: response.read(1 << 18)):
                 if done // _LOOK_EVERY != (done + len(chunk)) // _LOOK_EVERY:
                     require_spare(part.parent, settings.current().free_bytes, len(chunk), wanted.what)
                 file.write(chunk)

@@ -110,9 +110,9 @@ def find_groups(
         for start in range(0, len(fits), _TOGETHER):
             yield from pace.at((count + fits[start].one) // 2)
             some = [fit for fit in fits[start : start + _TOGETHER] if joined.root(fit.one) != joined.root(fit.other)]
-            for fit, found in zip(some, correlations(some), strict=True):
+            for fit, correlation in zip(some, correlations(some), strict=True):
                 detailed = views[fit.one].detailed and views[fit.other].detailed
-                if found >= (fitting if detailed else FITTING_BLURRED):
+                if correlation >= (fitting if detailed else FITTING_BLURRED):
                     joined.pair(fit.one, fit.other)
     yield from pace.at(count)
     return joined.groups()
@@ -152,10 +152,12 @@ def _coarse_fits(
     for row, others in sorted(partners.items()):
         yield from pace.at(row // 2)
         view = _view(grey, pixels, images, row)
-        for other, found, placing in zip(others, *(each.tolist() for each in view.coarse(parts[others])), strict=True):
+        for other, correlation, placing in zip(
+            others, *(each.tolist() for each in view.coarse(parts[others])), strict=True
+        ):
             pair = min(row, other), max(row, other)
-            if found >= COARSE and (pair not in best or found > best[pair][0]):
-                best[pair] = found, row, placing
+            if correlation >= COARSE and (pair not in best or correlation > best[pair][0]):
+                best[pair] = correlation, row, placing
     return [_Fit(*pair, *best[pair][1:]) for pair in pairs if pair in best]
 
 
@@ -169,8 +171,8 @@ def _of_other_classes(images: Sequence[ImageEntry], unit: NDArray[np.float32]) -
     rows = _evenly(len(images), _OTHERS)
     cosines = np.where(labels[rows, None] == labels, -1.0, unit[rows] @ unit.T)
     nearest = cosines.argmax(axis=1)
-    found = zip(rows.tolist(), nearest.tolist(), cosines.max(axis=1) >= ALIKE, strict=True)
-    return [(min(row, other), max(row, other)) if alike else None for row, other, alike in found]
+    neighbours = zip(rows.tolist(), nearest.tolist(), cosines.max(axis=1) >= ALIKE, strict=True)
+    return [(min(row, other), max(row, other)) if alike else None for row, other, alike in neighbours]
 
 
 def _fitting(correlations: Sequence[float]) -> float:
@@ -179,7 +181,7 @@ def _fitting(correlations: Sequence[float]) -> float:
     Parts from one machine, or cells of one panel, are so much alike that their pixels fit, too. How well pictures of different things fit is
     the correlation that one in ten of these exceeds.
     """
-    others = [max(0.0, found) for found in correlations if found < CERTAIN]
+    others = [max(0.0, correlation) for correlation in correlations if correlation < CERTAIN]
     usual = float(np.quantile(others, 0.9)) if others else 0.0
     return min(CERTAIN, 1 - LACKING * (1 - usual))
 
@@ -254,7 +256,7 @@ def _named_pairs(
     """Pairs whose names belong together and whose features agree. `overlap`: the correlation of two rows that are placed roughly."""
     paths = [PurePosixPath(image.name) for image in images]
     made = [_MADE.fullmatch(path.stem) for path in paths]
-    originals = [found["original"] if found else path.stem for found, path in zip(made, paths, strict=True)]
+    originals = [derived["original"] if derived else path.stem for derived, path in zip(made, paths, strict=True)]
     for rows in alike((path.parent.name, original) for path, original in zip(paths, originals, strict=True)):
         if any(made[row] for row in rows):
             yield from (
@@ -269,9 +271,9 @@ def _series(paths: Sequence[PurePosixPath]) -> dict[tuple[str, str], list[tuple[
     Folders of one name are one class, in a training and in a test folder."""
     series: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for row, path in enumerate(paths):
-        found = _NUMBERED.fullmatch(path.stem)
-        if found:
-            series[path.parent.name, found["series"]].append((int(found["number"]), row))
+        numbered = _NUMBERED.fullmatch(path.stem)
+        if numbered:
+            series[path.parent.name, numbered["series"]].append((int(numbered["number"]), row))
     return {name: sorted(members) for name, members in series.items()}
 
 

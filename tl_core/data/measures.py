@@ -48,7 +48,7 @@ class Measure(NamedTuple):
 def measured(content: bytes, image: Image.Image) -> dict[str, int | float]:
     """Every number of one picture, by its name. `content`: its file, bytes; `image`: what was decoded of it, as `Measure.needs` says."""
     grey = shrunk_grey(image)
-    given: dict[Needs, object] = {
+    inputs: dict[Needs, object] = {
         "file": content,
         "header": Image.open(BytesIO(content), formats=recognised(content).pillow),
         "pixels": image,
@@ -56,7 +56,7 @@ def measured(content: bytes, image: Image.Image) -> dict[str, int | float]:
         "grey": grey,
         "histogram": np.array(grey.histogram()),
     }
-    return {name: measure.of(given[measure.needs]) for name, measure in MEASURES.items()}
+    return {name: measure.of(inputs[measure.needs]) for name, measure in MEASURES.items()}
 
 
 def shrunk_grey(image: Image.Image) -> Image.Image:
@@ -97,9 +97,9 @@ def _left_by_blur(values: NDArray[np.uint8]) -> float:
 
 def _changes(rows: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     """How much each of `rows` differs from the one `step` before it."""
-    found = rows[step:] - rows[:-step]
-    np.abs(found, out=found)
-    return found
+    changes = rows[step:] - rows[:-step]
+    np.abs(changes, out=changes)
+    return changes
 
 
 def bright_part(histogram: NDArray[np.integer]) -> int:

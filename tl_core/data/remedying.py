@@ -154,8 +154,8 @@ def _unknown(remedies: Remedies, files: Collection[str], classes: Sequence[str],
     strange = [repr(name) for name in dict.fromkeys(remedies.move.values()) if name not in classes]
     problems = [f"There is no {no_file.format(listed(names, MANY_PROBLEMS))}"] if names else []
     if strange:
-        known = listed([repr(name) for name in classes], MANY_PROBLEMS)
-        problems.append(f"There is no class {listed(strange, MANY_PROBLEMS)}. The classes are {known}.")
+        classes_there = listed([repr(name) for name in classes], MANY_PROBLEMS)
+        problems.append(f"There is no class {listed(strange, MANY_PROBLEMS)}. The classes are {classes_there}.")
     return problems
 
 
@@ -166,8 +166,8 @@ def _next(before: Manifest, manifest: Manifest, rows: Sequence[int], **changes: 
     return Manifest(**fields | changes | {"parent": before, "parent_rows": tuple(rows)})
 
 
-def _changed(image: ImageEntry, label: int, kept: set[str]) -> ImageEntry:
-    reviewed = image.reviewed or image.file in kept
+def _changed(image: ImageEntry, label: int, decided: set[str]) -> ImageEntry:
+    reviewed = image.reviewed or image.file in decided
     if (label, reviewed) == (image.label, image.reviewed):
         return image
     return image.model_copy(update={"label": label, "reviewed": reviewed, "suspicion": None})

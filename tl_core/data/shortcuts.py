@@ -60,7 +60,7 @@ def shortcut(
     folds = _folds(labels)
     of_class = classes if len(classes) > 2 else classes[:0]
     comparisons = len(properties) * (1 + len(of_class))
-    found: list[tuple[float, Shortcut]] = []
+    shortcuts: list[tuple[float, Shortcut]] = []
     for name, values in properties.items():
         binned = [_binned(column) for column in values[rows].T]
         for label in (None, *of_class.tolist()):
@@ -69,14 +69,14 @@ def shortcut(
             gain = (accuracy - chance) / (1 - chance)
             by_chance = comparisons * 0.5 * erfc((accuracy - chance) / error / sqrt(2))
             if gain >= USEFUL and by_chance < CHANCE:
-                found.append((gain + (label is None), Shortcut(name, label, accuracy, chance)))
-    return max(found, key=lambda one: one[0])[1] if found else None
+                shortcuts.append((gain + (label is None), Shortcut(name, label, accuracy, chance)))
+    return max(shortcuts, key=lambda one: one[0])[1] if shortcuts else None
 
 
-def _balanced(said: NDArray[np.integer], truth: NDArray[np.integer]) -> tuple[float, float, float]:
+def _balanced(answers: NDArray[np.integer], truth: NDArray[np.integer]) -> tuple[float, float, float]:
     """The mean share of each class that is told rightly, the one that chance gives, and the standard error of the latter."""
     classes, sizes = np.unique(truth, return_counts=True)
-    shares = [float((said[truth == label] == label).mean()) for label in classes]
+    shares = [float((answers[truth == label] == label).mean()) for label in classes]
     chance = 1 / len(classes)
     error = sqrt(chance * (1 - chance) * float((1 / sizes).sum())) / len(classes)
     return sum(shares) / len(shares), chance, error
@@ -104,16 +104,15 @@ def _told(
     binned: Sequence[NDArray[np.intp]], labels: NDArray[np.integer], folds: NDArray[np.int64]
 ) -> NDArray[np.integer]:
     """The label (N,) that the pictures of the other folds give each picture; labels are equally likely beforehand."""
-    known, numbers = np.unique(labels, return_inverse=True)
-    said = np.empty(len(labels), dtype=np.int64)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    answers = np.empty(len(labels), dtype=np.int64)
     for fold in range(FOLDS):
         learn, asked = folds != fold, folds == fold
-        scores = np.zeros((int(asked.sum()), len(known)))
+        scores = np.zeros((int(asked.sum()), len(classes)))
         for column in binned:
-            counts = np.zeros((len(known), int(column.max()) + 1))
+            counts = np.zeros((len(classes), int(column.max()) + 1))
             np.add.at(counts, (numbers[learn], column[learn]), 1.0)
             shares = (counts + 1 / counts.shape[1]) / (counts.sum(axis=1, keepdims=True) + 1)
             scores += np.log(shares[:, column[asked]]).T
-        said[asked] = scores.argmax(axis=1)
-    told: NDArray[np.integer] = known[said]
-    return told
+        answers[asked] = scores.argmax(axis=1)
+    return np.asarray(classes[answers])

@@ -138,8 +138,8 @@ def _kept_pictures(root: Path) -> list[SourceFile]:
         # Where pictures were added later, the last of these manifests has all of them.
         grown = (root / "versions").glob("*-manifest.json")
         file = max(grown, key=lambda file: int(file.name.partition("-")[0]), default=root / "manifest.json")
-        kept = json.loads(file.read_bytes())
-        classes, images = kept["classes"], kept["images"]
+        manifest = json.loads(file.read_bytes())
+        classes, images = manifest["classes"], manifest["images"]
         split = any(image.get("split") for image in images)
         return [
             SourceFile(
@@ -193,10 +193,10 @@ def layout_of(
     refused: list[Refusal] = []
     passed_over = 0
     for file in files:
-        known = UNKNOWN if _is_stray(file) else _format(file)
-        if known is UNKNOWN:
+        image_format = UNKNOWN if _is_stray(file) else _format(file)
+        if image_format is UNKNOWN:
             passed_over += 1
-        elif known.pillow:
+        elif image_format.pillow:
             pictures.append(file)
         else:
             refused.append(Refusal(file=shown_path(file.parts), kind="unsupported_format", message=NOT_READ))
@@ -306,10 +306,10 @@ def _format(file: SourceFile) -> ImageFormat:
         return BY_EXTENSION.get(suffix, UNKNOWN)
     try:
         with file.path.open("rb") as opened:
-            found = recognised(opened.read(HEAD_BYTES))
+            recognised_format = recognised(opened.read(HEAD_BYTES))
     except OSError:
         return UNKNOWN
-    return found if found.pillow and not found.named_only else UNKNOWN
+    return recognised_format if recognised_format.pillow and not recognised_format.named_only else UNKNOWN
 
 
 def _wrapping(pictures: Sequence[SourceFile], into: Manifest | None) -> int:

@@ -166,8 +166,8 @@ def leaked(splits: NDArray[np.str_], groups: NDArray[np.integer]) -> NDArray[np.
 
 def split_counts(manifest: Manifest, splits: NDArray[np.str_]) -> dict[str, dict[str, int]]:
     """Images per class and split: `{"cat": {"train": 70, "val": 15, "test": 15}}`, in class order."""
-    found = Counter((image.label, str(split)) for image, split in zip(manifest.images, splits, strict=True))
-    return {name: {part: found[label, part] for part in SPLITS} for label, name in enumerate(manifest.classes)}
+    counts = Counter((image.label, str(split)) for image, split in zip(manifest.images, splits, strict=True))
+    return {name: {part: counts[label, part] for part in SPLITS} for label, name in enumerate(manifest.classes)}
 
 
 def _cut(
@@ -186,12 +186,12 @@ def _cut(
 
 def _in_every_part(manifest: Manifest, parts: NDArray[np.str_]) -> bool:
     """Whether each class that has enough distinct images for it has one in every split."""
-    found: dict[int, set[str]] = defaultdict(set)
+    parts_of: dict[int, set[str]] = defaultdict(set)
     contents: dict[int, set[str]] = defaultdict(set)
     for image, part in zip(manifest.images, parts.tolist(), strict=True):
-        found[image.label].add(part)
+        parts_of[image.label].add(part)
         contents[image.label].add(image.sha256)
-    return all(found[label] >= set(SPLITS) for label in contents if len(contents[label]) >= ENOUGH_FOR_ALL)
+    return all(parts_of[label] >= set(SPLITS) for label in contents if len(contents[label]) >= ENOUGH_FOR_ALL)
 
 
 class _Unit:
@@ -221,14 +221,14 @@ def _place(side: dict[str, _Place], units: Mapping[int, _Unit], *, parts: tuple[
         for label in units[key].of_label:
             units_of[label].append(units[key])
     contents_of = {
-        label: {content for unit in found for content in unit.of_label[label]} for label, found in units_of.items()
+        label: {content for unit in members for content in unit.of_label[label]} for label, members in units_of.items()
     }
     # The smallest class comes first: images that it shares with a larger class must not leave it without one in each part.
     for label in sorted(units_of, key=lambda label: (len(contents_of[label]), label)):
-        contents, found = contents_of[label], units_of[label]
+        contents, members = contents_of[label], units_of[label]
         placed_before = Counter(side[content] for content in contents if content in side)
-        free = [unit for unit in found if not unit.names.keys() <= side.keys()]
-        if len(found) <= len(parts) < len(contents):
+        free = [unit for unit in members if not unit.names.keys() <= side.keys()]
+        if len(members) <= len(parts) < len(contents):
             _place_by_name(side, free, parts=parts, quota=_quota(len(contents), len(parts)))
             continue
         order = np.random.default_rng([seed, label]).permutation(len(free))
