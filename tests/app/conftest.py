@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -19,16 +20,29 @@ ROOT = Path(__file__).parents[2]
 Open = Callable[..., AppTest]
 
 
+@pytest.fixture(autouse=True)
+def nothing_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that raises an error fails its test, whenever it runs."""
+    run = AppTest._run
+
+    def checked(app: AppTest, *given: Any, **more: Any) -> AppTest:
+        run(app, *given, **more)
+        assert not app.exception
+        return app
+
+    monkeypatch.setattr(AppTest, "_run", checked)
+
+
 @pytest.fixture
 def data() -> DatasetFolder:
     """A data set of three classes of twenty pictures in the test's workspace."""
-    return records.dataset(records.workspace())
+    return records.dataset()
 
 
 @pytest.fixture
 def run(data: DatasetFolder) -> RunFolder:
     """A run on it that ended well, with one mistake."""
-    return records.run(records.workspace(), data)
+    return records.run(data)
 
 
 @pytest.fixture
@@ -46,7 +60,6 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
         for name, value in query.items():
             app.query_params[name] = value
         app.run()
-        assert not app.exception
         assert BUG not in [error.value for error in app.error]
         return app
 
@@ -64,6 +77,11 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
 
     monkeypatch.setattr("streamlit.testing.v1.local_script_runner.MemoryUploadedFileManager", make)
     return lambda: [record.name for files in made[-1].file_storage.values() for record in files.values()]
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """The page after the button called `label` was pressed, the first of several."""
+    return next(button for button in app.button if button.label == label).click().run()
 
 
 def text(app: AppTest) -> str:

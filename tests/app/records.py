@@ -40,10 +40,14 @@ def workspace() -> Workspace:
 
 
 def dataset(
-    where: Workspace, *, name: str = "Crockery", classes: tuple[str, ...] = ("cup", "plate", "bowl"), each: int = 20
+    where: Workspace | None = None,
+    *,
+    name: str = "Crockery",
+    classes: tuple[str, ...] = ("cup", "plate", "bowl"),
+    each: int = 20,
 ) -> DatasetFolder:
-    """A data set that was read to the end, with real pictures."""
-    folder = DatasetFolder(where.path / "datasets" / new_id())
+    """A data set that was read to the end, with real pictures; in the test's workspace, or in another one."""
+    folder = DatasetFolder((where or workspace()).path / "datasets" / new_id())
     for part in ("images", "thumbnails"):
         (folder.path / part).mkdir(parents=True)
     entries = []
@@ -78,7 +82,6 @@ def dataset(
 
 
 def run(
-    where: Workspace,
     data: DatasetFolder,
     *,
     name: str = "Crockery",
@@ -90,7 +93,8 @@ def run(
     seed: int = 0,
     version: int = 1,
 ) -> RunFolder:
-    """A run in the state that is asked for. One that succeeded has a report; of the test pictures of its seed, those at `mistakes` are named wrongly."""
+    """A run on `data` in its workspace, in the state that is asked for. One that succeeded has a report; of the test pictures of its seed, those at `mistakes` are named wrongly."""
+    where = Workspace(data.workspace_folder)
     folder = RunFolder(where.path / "runs" / new_id())
     folder.path.mkdir(parents=True)
     folder.write_spec(

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
-from tests.app.conftest import Open, text
+from tests.app.conftest import Open, press, text
 from tl_core.documents.manifest import Remedies
 from tl_core.evaluation.comparison import compare_all
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -19,11 +19,11 @@ COMPARE = "pages/5_Compare.py"
 
 @pytest.fixture
 def data() -> DatasetFolder:
-    return records.dataset(records.workspace(), each=40)
+    return records.dataset(each=40)
 
 
 def a_run(data: DatasetFolder, name: str, *mistakes: int, **more: Any) -> RunFolder:
-    return records.run(records.workspace(), data, name=name, mistakes=mistakes, **more)
+    return records.run(data, name=name, mistakes=mistakes, **more)
 
 
 def box(app: AppTest) -> list[str]:
@@ -43,7 +43,7 @@ def test_the_two_latest_runs_that_can_be_compared_are_compared_the_older_one_fir
 ) -> None:
     old = a_run(data, "Old", *range(7))
     new = a_run(data, "New")
-    a_run(records.dataset(records.workspace(), name="Other", classes=("x", "y", "z", "u", "v", "w")), "Elsewhere")
+    a_run(records.dataset(name="Other", classes=("x", "y", "z", "u", "v", "w")), "Elsewhere")
     a_run(data, "Another seed", seed=1)
     app = open_page(COMPARE)
     assert box(app) == [old.id, new.id]
@@ -123,9 +123,7 @@ def test_runs_on_other_pictures_are_named_with_the_reason_and_not_mixed_in(
     open_page: Open, data: DatasetFolder
 ) -> None:
     a, b = a_run(data, "Old", 0), a_run(data, "New")
-    other = a_run(
-        records.dataset(records.workspace(), name="Other", classes=("x", "y", "z", "u", "v", "w")), "<b>Elsewhere"
-    )
+    other = a_run(records.dataset(name="Other", classes=("x", "y", "z", "u", "v", "w")), "<b>Elsewhere")
     app = open_page(COMPARE, compare=f"{a.id},{b.id},{other.id}")
     (warning,) = app.warning
     assert warning.value.startswith("Not compared: **\\<b\\>Elsewhere**. It has no test picture in common with")
@@ -142,7 +140,7 @@ def test_after_a_retrain_evaluate_leads_to_the_run_before_on_the_same_pictures(
     data.versions.apply(Remedies(leave_out=(data.manifest().images[0].file,)))
     new = a_run(data, "New", version=2)
     app = open_page("pages/3_Evaluate.py", run=new.id)
-    next(button for button in app.button if button.label == "Compare with another run").click().run()
+    press(app, "Compare with another run")
     assert app.title[0].value == "Compare"
     assert box(app) == [old.id, new.id]
     assert app.header[0].value == "B (version 2 of the data set) is better than A"
@@ -186,7 +184,7 @@ def test_a_range_that_is_narrower_than_the_exact_test_is_explained(open_page: Op
 
 
 def test_runs_with_many_classes_are_compared(open_page: Open) -> None:
-    many = records.dataset(records.workspace(), classes=tuple(f"class {n:02}" for n in range(45)), each=7)
+    many = records.dataset(classes=tuple(f"class {n:02}" for n in range(45)), each=7)
     a_run(many, "Old", *range(20)), a_run(many, "New")
     app = open_page(COMPARE)
     assert app.header[0].value == "B is better than A"

@@ -34,7 +34,7 @@ def test_a_check_that_is_added_as_one_row_is_told_on_the_data_page(
 
 
 def test_what_keeps_a_run_from_starting_is_a_warning_and_closes_the_way_on(open_page: Open) -> None:
-    data = records.dataset(records.workspace(), each=3)
+    data = records.dataset(each=3)
     app = open_page("pages/1_Data.py", dataset=data.id)
     assert "Each class needs 5 different pictures" in app.warning[0].value.replace("\\", "")
     (button,) = [button for button in app.button if button.label == "Train on these"]
@@ -48,12 +48,12 @@ def test_a_check_that_finds_several_things_is_told_each_of_them(
         kind="twice", find=lambda manifest: iter([Finding(message=f"{row} is odd.", rows=(row,)) for row in range(30)])
     )
     monkeypatch.setitem(checks.CHECKS, twice.kind, twice)
-    app = open_page("pages/1_Data.py", dataset=records.dataset(records.workspace()).id)
+    app = open_page("pages/1_Data.py", dataset=records.dataset().id)
     assert "29 is odd" in text(app)
 
 
 def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page: Open) -> None:
-    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    data = records.dataset(classes=("cup", "plate"))
     manifest = data.manifest()
     wrong = Suspicion(label="cup", suggested="plate", label_probability=0.01, suggested_probability=0.97)
     images = (manifest.images[0].model_copy(update={"suspicion": wrong}), *manifest.images[1:])
@@ -66,7 +66,7 @@ def test_each_suspect_label_is_shown_with_the_class_that_was_answered(open_page:
 
 
 def test_pictures_beside_the_cut_through_a_class_of_one_moment_are_counted(open_page: Open) -> None:
-    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    data = records.dataset(classes=("cup", "plate"))
     manifest = data.manifest()
     images = tuple(image.model_copy(update={"group": 0}) if image.label == 0 else image for image in manifest.images)
     manifest.model_copy(update={"images": images, "grouped": True}).write(data.manifest_file)

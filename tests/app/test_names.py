@@ -125,10 +125,9 @@ def test_the_lint_finds_a_name_that_is_drawn_as_it_is(line: str) -> None:
     "place", [place for place in PLACES.values() if place is not PREDICT], ids=lambda row: row.name
 )
 def test_no_page_draws_what_somebody_typed(open_page: Open, place: object) -> None:
-    where = records.workspace()
-    data = records.dataset(where, name=IMAGE, classes=(IMAGE, COLOUR, "cup"))
-    records.run(where, data, name=IMAGE, state="failed")
-    run = records.run(where, data, name=IMAGE)
+    data = records.dataset(name=IMAGE, classes=(IMAGE, COLOUR, "cup"))
+    records.run(data, name=IMAGE, state="failed")
+    run = records.run(data, name=IMAGE)
     app = open_page(place.file, run=run.id)  # type: ignore[attr-defined]
     app.session_state[f"browse-{data.id}"] = True
     for index, finding in enumerate(findings(data.manifest())):

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
-from tests.app.conftest import Open, text
+from tests.app.conftest import Open, press, text
 from tests.runs.executors import KEEPING, Keeping
 from tests.serving.conftest import bundle_info
 from tl_core import locks
@@ -57,7 +57,7 @@ def test_a_malformed_token_opens_nothing(open_page: Open, token: str) -> None:
 
 
 def test_another_token_sees_nothing(open_page: Open, data: DatasetFolder) -> None:
-    records.run(records.workspace(), data)
+    records.run(data)
     assert "Crockery" in text(open_page())
     for page in PAGES:
         app = open_page(page, workspace="f" * 32, dataset=data.id)
@@ -65,7 +65,7 @@ def test_another_token_sees_nothing(open_page: Open, data: DatasetFolder) -> Non
 
 
 def test_home_lists_data_sets_and_runs(open_page: Open, data: DatasetFolder) -> None:
-    records.run(records.workspace(), data)
+    records.run(data)
     said = text(open_page())
     assert "3 classes, 60 pictures" in said
     assert "right on 9 pictures it had never seen" in said
@@ -105,7 +105,7 @@ def test_train_is_decided_in_advance_and_names_its_reason(open_page: Open, data:
 
 @pytest.mark.parametrize("strategy", ["feature_extraction", "partial_fine_tuning"])
 def test_a_finished_run_leads_on_to_evaluate(open_page: Open, strategy: str, data: DatasetFolder) -> None:
-    run = records.run(records.workspace(), data, strategy=strategy)
+    run = records.run(data, strategy=strategy)
     app = open_page("pages/2_Train.py", run=run.id)
     assert "right on 9 pictures" in text(app)
     assert app.button(key="to-evaluate").label == "Evaluate"
@@ -116,7 +116,7 @@ def test_a_run_that_its_executor_lost_is_interrupted_on_the_page_and_can_be_dele
 ) -> None:
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     where = records.workspace()
-    run = jobs.submit_training(where, records.dataset(where), name="Lost")
+    run = jobs.submit_training(where, records.dataset(), name="Lost")
     assert run.status().state == "queued"
     Keeping.kept.clear()
     app = open_page("pages/2_Train.py", run=run.id)
@@ -132,7 +132,7 @@ def test_a_run_that_waits_for_a_gpu_elsewhere_says_what_it_is_expected_to_be(
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     where = records.workspace()
-    run = jobs.submit_training(where, records.dataset(where), device="cuda")
+    run = jobs.submit_training(where, records.dataset(), device="cuda")
     said = text(open_page("pages/2_Train.py", run=run.id))
     assert re.search(r"Expected: “.*” on .*GPU", said)
     cancel(run)
@@ -140,7 +140,7 @@ def test_a_run_that_waits_for_a_gpu_elsewhere_says_what_it_is_expected_to_be(
 
 def test_a_failed_run_shows_its_sentence_and_log(open_page: Open, data: DatasetFolder) -> None:
     failure = Failure(kind="disk_full", message="The disk is full. Free some space and start again.", exit_code=2)
-    run = records.run(records.workspace(), data, state="failed", failure=failure)
+    run = records.run(data, state="failed", failure=failure)
     app = open_page("pages/2_Train.py", run=run.id)
     assert "The disk is full" in app.error[0].value.replace("\\", "")
     assert "stage training" in app.code[0].value
@@ -158,7 +158,7 @@ def test_evaluate_opens_on_the_worst_cell_and_the_boxes_choose_another(open_page
 
 def test_no_name_in_a_table_that_is_downloaded_begins_as_a_formula_does(open_page: Open) -> None:
     names = ('=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\t=1", "plain")
-    run = records.run(records.workspace(), records.dataset(records.workspace(), classes=names, each=6))
+    run = records.run(records.dataset(classes=names, each=6))
     table = open_page("pages/3_Evaluate.py", run=run.id).dataframe[0].value
     assert table["Class"].tolist() == [f"'{name}" for name in names[:-1]] + ["plain"]
 
@@ -208,12 +208,11 @@ def test_a_run_with_a_class_of_one_moment_has_no_headline_on_any_page(
     assert "They say little about other pictures" in text(app)
     for page in ("streamlit_app.py", "pages/2_Train.py"):
         app = open_page(page, run=run.id)
-        assert not app.exception
         assert said in text(app)
         assert "it had never seen" not in text(app)
     app = open_page("pages/6_Ideas.py", dataset=data.id)
     assert "1 run on these pictures cannot be compared" in text(app)
-    other = records.run(records.workspace(), data)
+    other = records.run(data)
     app = open_page("pages/3_Evaluate.py", run=other.id)
     assert any("all of one moment" in option for option in app.selectbox[0].options)
 
@@ -271,9 +270,9 @@ def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open, data: 
         from tl_core.runs.store.folders import DatasetFolder
         from ui import actions
 
-        actions._do(DatasetFolder(Path(folder)).delete)
+        actions._confirm("Delete it", DatasetFolder(Path(folder)).delete)
 
-    app = AppTest.from_function(script, args=(str(data.path),)).run()
+    app = press(AppTest.from_function(script, args=(str(data.path),)).run(), "Delete it")
     locks.release([held])
     assert "A job that has not ended needs" in app.error[0].value
     assert data.manifest().name == "Crockery"
@@ -281,7 +280,7 @@ def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open, data: 
 
 def test_a_draft_in_the_address_is_a_name_and_nothing_else(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACE_ID", "someone/graft")
-    records.dataset(records.workspace())
+    records.dataset()
     app = open_page(draft="</script><script>alert(1)</script>")
     assert "draft" not in app.query_params
     assert "alert" not in " ".join(str(element.proto) for element in app.get("html"))
@@ -289,8 +288,8 @@ def test_a_draft_in_the_address_is_a_name_and_nothing_else(open_page: Open, monk
 
 def test_another_run_opens_its_own_data_set(open_page: Open) -> None:
     where = records.workspace()
-    cups, leaves = records.dataset(where, name="Crockery"), records.dataset(where, name="Leaves")
-    failed = records.run(where, cups, name="Broken", state="failed")
+    cups, leaves = records.dataset(name="Crockery"), records.dataset(name="Leaves")
+    failed = records.run(cups, name="Broken", state="failed")
     here = Here(where, leaves, None, TRAIN)
     assert here.query(run=failed.id)["run"] == failed.id
     app = open_page(
@@ -300,9 +299,8 @@ def test_another_run_opens_its_own_data_set(open_page: Open) -> None:
     assert "Broken" in text(app)
 
 
-def test_a_workspace_takes_so_many_jobs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_takes_so_many_jobs_and_no_more(monkeypatch: pytest.MonkeyPatch, data: DatasetFolder) -> None:
     where = records.workspace()
-    data = records.dataset(where)
     monkeypatch.setattr(Workspace, "live", lambda workspace: [data] * actions.MOST_AT_WORK)
     with pytest.raises(InUse, match="Cancel one"):
         actions.once(where, "anything", lambda: data)
@@ -310,10 +308,11 @@ def test_a_workspace_takes_so_many_jobs_and_no_more(monkeypatch: pytest.MonkeyPa
     assert actions.once(where, "finish", lambda: data, one_more=False) is data, "a run that ends is no further one"
 
 
-def test_of_very_many_classes_the_matrix_shows_the_most_confused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_classes_the_matrix_shows_the_most_confused(
+    monkeypatch: pytest.MonkeyPatch, data: DatasetFolder
+) -> None:
     where = records.workspace()
-    data = records.dataset(where)
-    result = results.load(records.run(where, data), where)
+    result = results.load(records.run(data), where)
     confusion = np.eye(60, dtype=int) * 5
     confusion[50, 7] = 3
     test = result.report.test.model_copy(update={"confusion": tuple(tuple(row) for row in confusion.tolist())})
@@ -333,15 +332,14 @@ def test_a_run_without_a_bundle_says_so_and_offers_no_download(open_page: Open, 
 
 
 def test_a_run_that_was_cancelled_while_it_waited_is_listed_in_words(open_page: Open) -> None:
-    where = records.workspace()
-    records.run(where, records.dataset(where), state="cancelled", strategy="default")
+    records.run(records.dataset(), state="cancelled", strategy="default")
     assert "efficientnet\\_lite0\\, the default strategy" in text(open_page())
 
 
 def test_a_list_of_runs_reads_a_report_again_only_when_it_changed(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder, run: RunFolder
 ) -> None:
-    records.run(records.workspace(), data)
+    records.run(data)
     home, ideas = open_page(), open_page("pages/6_Ideas.py", dataset=data.id)
     read: list[str] = []
     read_bytes = Path.read_bytes
@@ -355,11 +353,10 @@ def test_a_list_of_runs_reads_a_report_again_only_when_it_changed(
 
 
 def test_home_offers_to_read_the_pictures_of_what_another_version_wrote(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder
 ) -> None:
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
-    data = records.dataset(records.workspace())
-    records.run(records.workspace(), data)
+    records.run(data)
     for job in (data, *records.workspace().runs()):
         file = job.path / "spec.json"
         file.write_text(
@@ -378,7 +375,7 @@ def test_home_offers_to_read_the_pictures_of_what_another_version_wrote(
 
 
 def test_home_says_how_much_of_its_budget_a_workspace_takes(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.dataset(records.workspace())
+    records.dataset()
     assert "that it may have" not in text(open_page())
     monkeypatch.setenv("GRAFT_WORKSPACE_GB", "2")
     assert re.search(r"takes \d+ kB of the 2 GB that it may have", text(open_page()))

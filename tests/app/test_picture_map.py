@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
-from tests.app.conftest import Open, text
+from tests.app.conftest import Open, press, text
 from tl_core import locks
 from tl_core.documents.report import Lookalikes
 from tl_core.documents.tasks import PictureMap, PictureMapSpec
@@ -39,32 +39,27 @@ def _labels(app: AppTest) -> list[str]:
 
 
 def test_a_class_can_be_looked_at_from_its_strangest_picture_on_and_taken_to_review(open_page: Open) -> None:
-    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    data = records.dataset(classes=("cup", "plate"))
     app = open_page(DATA, dataset=data.id)
     assert "Draw the map" not in _labels(app), "it is drawn only while it is open"
     assert "Draw the map" in _labels(_opened(app, data))
     _mapped(data)
     app = _opened(open_page(DATA, dataset=data.id), data)
-    assert not app.exception
     assert "Draw around some dots" in text(app)
     (classes,) = [box for box in app.multiselect if box.label == "Classes"]
     classes.select(0).run()
     assert "The 20 that lie farthest" in text(app)
-    (button,) = [button for button in app.button if button.label == "Review 20 pictures"]
-    button.click().run()
-    assert not app.exception
+    press(app, "Review 20 pictures")
     assert any(box.label == "20 pictures from the map" for box in app.expander)
     assert "Labelled **cup**. Of the other classes, **plate** has the most similar picture." in text(app)
-    (keep,) = [button for button in app.button if button.label == "Keep as cup"]
-    keep.click().run()
+    press(app, "Keep as cup")
     assert data.versions.gathered().keep == (data.manifest().images[3].file,), "the strangest comes first"
-    (done,) = [button for button in app.button if button.label == "Done with these"]
-    done.click().run()
+    press(app, "Done with these")
     assert "Look for wrong labels" in _labels(app)
 
 
 def test_a_map_that_is_being_drawn_has_one_bar_on_the_page(open_page: Open) -> None:
-    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    data = records.dataset(classes=("cup", "plate"))
     drawing = records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id))
     records.Status(state="running", started=1.0).write(drawing.path / "status.json")
     held = locks.take(drawing.lock)

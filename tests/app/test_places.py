@@ -68,20 +68,18 @@ def test_a_page_is_added_by_its_file_and_its_row(tmp_path: Path, monkeypatch: py
     assert {"A run for others.", "There is nothing to share yet."} <= set(text(app).splitlines())
     assert [button.label for button in app.button] == ["Bring pictures"]
 
-    records.run(records.workspace(), records.dataset(records.workspace()))
+    records.run(records.dataset())
     app.query_params["tour"] = "on"
     app.run()
     assert "compared: Crockery" in text(app)
     assert "**Show me, 5 of 5.** Both saw the same pictures." in text(app)
 
 
-def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_page: Open) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
+def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_page: Open, data: DatasetFolder) -> None:
     app = open_page(EVALUATE.file, dataset=data.id)
     assert "no classifier has been trained here" in text(app)
     assert app.button(key="missing").label == "Train one"
-    run = records.run(where, data, state="running")
+    run = records.run(data, state="running")
     with _held(run):
         app = open_page(EVALUATE.file, run=run.id)
     assert "The classifier is still being trained." in text(app)
@@ -92,8 +90,7 @@ def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_pa
 def test_a_page_says_how_far_the_training_is_also_where_its_address_does_not_name_the_run(
     place: Place, open_page: Open
 ) -> None:
-    where = records.workspace()
-    run = records.run(where, records.dataset(where), state="running")
+    run = records.run(records.dataset(), state="running")
     with _held(run):
         app = open_page(place.file)
         assert "The classifier is still being trained." in text(app)
@@ -106,10 +103,7 @@ def test_a_page_says_how_far_the_training_is_also_where_its_address_does_not_nam
 
 
 @pytest.mark.parametrize("place", [EVALUATE, PREDICT], ids=lambda place: place.name)
-def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open, place: Place) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
-    run = records.run(where, data)
+def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open, place: Place, run: RunFolder) -> None:
     ended = _begun_again(run)
     with _held(run):
         app = open_page(place.file, run=run.id)
@@ -119,10 +113,9 @@ def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open, p
     assert not [button for button in app.button if button.key == f"on-{run.id}"], "it is shown already"
 
 
-def test_what_ended_while_it_was_watched_leads_on_by_one_button(open_page: Open) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
-    run = records.run(where, data)
+def test_what_ended_while_it_was_watched_leads_on_by_one_button(
+    open_page: Open, data: DatasetFolder, run: RunFolder
+) -> None:
     ended = _begun_again(run)
     with _held(run):
         app = open_page(DATA.file, dataset=data.id)
@@ -137,17 +130,15 @@ def test_what_ended_while_it_was_watched_leads_on_by_one_button(open_page: Open)
     assert app.query_params["run"] == run.id
 
 
-def test_what_ended_has_one_line_while_its_worker_lives_on_and_afterwards(open_page: Open) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
-    run = records.run(where, data)
+def test_what_ended_has_one_line_while_its_worker_lives_on_and_afterwards(
+    open_page: Open, data: DatasetFolder, run: RunFolder
+) -> None:
     ended = _begun_again(run)
     with _held(run):
         app = open_page(DATA.file, dataset=data.id)
         ended.write(run.path / "status.json")
         for _ in range(2):
             app.run()
-            assert not app.exception
             assert len([button for button in app.button if button.key == f"on-{run.id}"]) == 1
     assert len([button for button in app.run().button if button.key == f"on-{run.id}"]) == 1
 
@@ -163,15 +154,11 @@ def test_what_goes_wrong_before_the_body_of_a_page_is_one_sentence(
 
     monkeypatch.setattr(live, "others", fail)
     app.run()
-    assert not app.exception
     assert [one.value for one in app.error] == [said]
 
 
 def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> None:
-    where = records.workspace()
-    run = records.run(
-        where, records.dataset(where), state="failed", failure=Failure(kind="bug", message="It broke.", exit_code=1)
-    )
+    run = records.run(records.dataset(), state="failed", failure=Failure(kind="bug", message="It broke.", exit_code=1))
     failed = _begun_again(run)
     with _held(run):
         app = open_page(HOME.file)
@@ -192,11 +179,9 @@ def test_train_says_that_its_pictures_are_being_read(open_page: Open, data: Data
         assert app.button(key="missing").label == "See how far it is"
 
 
-def test_evaluate_of_a_run_at_work_says_that_it_speaks_of_another_one(open_page: Open) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
-    records.run(where, data)
-    again = records.run(where, data, name="Again", state="running")
+def test_evaluate_of_a_run_at_work_says_that_it_speaks_of_another_one(open_page: Open, data: DatasetFolder) -> None:
+    records.run(data)
+    again = records.run(data, name="Again", state="running")
     with _held(again):
         said = text(open_page(EVALUATE.file, run=again.id))
     assert "Again is still being trained" in said
@@ -219,20 +204,18 @@ def _held(job: JobFolder) -> Iterator[None]:
     locks.release([held])
 
 
-def test_a_run_whose_pictures_are_gone_is_still_shown_on_train(open_page: Open) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
-    run = records.run(where, data)
+def test_a_run_whose_pictures_are_gone_is_still_shown_on_train(
+    open_page: Open, data: DatasetFolder, run: RunFolder
+) -> None:
     data.delete()
     app = open_page(TRAIN.file, run=run.id)
     assert "right on 9 pictures" in text(app)
     assert app.button(key="missing").label == "Bring pictures"
 
 
-def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
+def test_the_job_line_speaks_of_what_the_page_does_not_show(data: DatasetFolder) -> None:
     where = records.workspace()
-    data = records.dataset(where)
-    run, other = records.run(where, data), records.run(where, data)
+    run, other = records.run(data), records.run(data)
     mine = {"workspace": where.token, "dataset": data.id}
     rank = records.asked(RankSpec(**mine, backbones=("resnet18",)))
     look = records.asked(FeatureMapsSpec(**mine, row=0, backbone="resnet18", weights="ImageNet", image_size=224))
@@ -244,10 +227,8 @@ def test_the_job_line_speaks_of_what_the_page_does_not_show() -> None:
     assert shown == {"Data": {"data"}, "Train": {"run", "rank"}, "Evaluate": set(), "Ideas": {"rank"}}
 
 
-def test_train_one_beside_a_run_that_failed_opens_its_pictures_alone(open_page: Open) -> None:
-    where = records.workspace()
-    data = records.dataset(where)
-    failed = records.run(where, data, state="failed")
+def test_train_one_beside_a_run_that_failed_opens_its_pictures_alone(open_page: Open, data: DatasetFolder) -> None:
+    failed = records.run(data, state="failed")
     app = open_page(EVALUATE.file, run=failed.id)
     app.button(key="missing").click().run()
     assert app.title[0].value == "Train"

@@ -14,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
-from tests.app.conftest import Open, text
+from tests.app.conftest import Open, press, text
 from tl_core.runs.store.folders import RunFolder
 from tl_core.statements import headline
 from ui.evaluate_page import results
@@ -28,8 +28,7 @@ HOSTILE = "<script>alert(1)</script> [x](javascript:1) :red[y] $z$ # a\nb" + "c"
 
 
 def a_run(*mistakes: int, classes: tuple[str, ...] = KINDS, each: int = 40) -> RunFolder:
-    where = records.workspace()
-    return records.run(where, records.dataset(where, classes=classes, each=each), mistakes=mistakes)
+    return records.run(records.dataset(classes=classes, each=each), mistakes=mistakes)
 
 
 def component(app: AppTest) -> Any:
@@ -116,7 +115,7 @@ def test_evaluate_and_the_end_of_the_tour_lead_to_it(open_page: Open, monkeypatc
         app = open_page(page.file, run=run.id, tour="on")
         stands_out = [button.label for button in app.button if button.proto.type == "primary"]
         assert stands_out == ([] if page is PREDICT else ["Next: try it"]), "one way on, not two"
-        next(button for button in app.button if button.label == "Present it to others").click().run()
+        press(app, "Present it to others")
         assert app.title[0].value == PRESENT.name
         assert app.query_params["run"] == run.id
 

@@ -16,11 +16,6 @@ from tl_core.runs.store.store import new_id
 from ui.places import TRAIN
 
 
-@pytest.fixture
-def data() -> DatasetFolder:
-    return records.dataset(records.workspace())
-
-
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Keeping, "kept", [])
@@ -31,10 +26,10 @@ def race(data: DatasetFolder) -> RaceFolder:
     """An interrupted race: two runs are done, one was stopped, one was not begun."""
     where = records.workspace()
     runs = {
-        "partial_fine_tuning": records.run(where, data, strategy="partial_fine_tuning"),
-        "feature_extraction": records.run(where, data),
-        "full_fine_tuning": records.run(where, data, strategy="full_fine_tuning", state="cancelled"),
-        "lp_ft": records.run(where, data, strategy="lp_ft", state="cancelled"),
+        "partial_fine_tuning": records.run(data, strategy="partial_fine_tuning"),
+        "feature_extraction": records.run(data),
+        "full_fine_tuning": records.run(data, strategy="full_fine_tuning", state="cancelled"),
+        "lp_ft": records.run(data, strategy="lp_ft", state="cancelled"),
     }
     folder = RaceFolder(where.path / RaceFolder.stored_in / new_id())
     folder.path.mkdir(parents=True)
@@ -91,8 +86,7 @@ def test_a_race_that_has_ended_shows_how_its_runs_stand_and_what_the_test_says(
 
 
 def test_beside_a_race_no_run_of_other_pictures_is_open(open_page: Open, race: RaceFolder) -> None:
-    where = records.workspace()
-    other = records.run(where, records.dataset(where, name="Other", classes=("x", "y")), name="Elsewhere")
+    other = records.run(records.dataset(name="Other", classes=("x", "y")), name="Elsewhere")
     app = _opened(open_page, race)
     assert other.id not in str(app.query_params.get("run"))
 

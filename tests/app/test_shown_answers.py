@@ -48,14 +48,13 @@ def test_an_empty_home_shows_the_answers_and_how_many_were_right(open_page: Open
         assert f"**{one.answer}** {percent(one.probability)}" in said
     mistake = next(one for one in kept.answers if one.truth != one.answer)
     assert f"it is a {mistake.truth}" in said
-    records.dataset(records.workspace())
+    records.dataset()
     assert of_all not in text(open_page())
 
 
 def test_from_home_to_predict_without_a_click_between(open_page: Open) -> None:
-    where = records.workspace()
-    dataset = records.dataset(where)
-    run = records.run(where, dataset)
+    dataset = records.dataset()
+    run = records.run(dataset)
     app = open_page("pages/1_Data.py", dataset=dataset.id, tour="try")
     assert "**Try it.** Your turn" in text(app)
     assert app.query_params["run"] == run.id

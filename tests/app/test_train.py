@@ -36,7 +36,7 @@ WIDGETS = {"button", "selectbox", "number_input", "text_input", "toggle", "radio
 
 @pytest.fixture
 def app(open_page: Open) -> AppTest:
-    return open_page(TRAIN, dataset=records.dataset(records.workspace()).id)
+    return open_page(TRAIN, dataset=records.dataset().id)
 
 
 def _shown(block: Any) -> list[Any]:
@@ -73,7 +73,6 @@ def test_every_strategy_can_be_chosen_or_says_why_not(app: AppTest, name: str) -
         assert f"({name}) needs a transformer" in text(app).replace("\\", "")
         return
     button.click().run()
-    assert not app.exception
     assert app.button(key=f"choose-{name}").label == "Chosen"
     assert [widget.label for widget in app.button if widget.label == "Chosen"] == ["Chosen"]
     assert not app.button(key="start").disabled
@@ -87,7 +86,6 @@ def test_every_layer_is_shown_as_text_once_a_run_has_trained_the_network(app: Ap
     keep_structure(build(row, weights=None, classes=3), row.default_weights, 224, Store.default().cache)
     app.session_state["layers"] = True
     app.run()
-    assert not app.exception
     assert title in [box.label for box in app.expander]
     assert any("EfficientNet  # images (3, 224, 224)" in code.value for code in app.code)
 
@@ -122,8 +120,7 @@ def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> Non
 
 
 def test_every_device_that_works_can_be_chosen(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = records.workspace()
-    dataset = records.dataset(where)
+    dataset = records.dataset()
     app = open_page(TRAIN, dataset=dataset.id)
     assert not [widget for widget in app.selectbox if widget.key == "set-device"], "the processor alone is no choice"
     card = Card(uuid="GPU-1", capability=(9, 0), precisions=("float32", "bfloat16"))
@@ -140,8 +137,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_said_where_the_device_is_shown(
     open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ui.train_page.startline.unusable_gpu", lambda: "PyTorch cannot use the Tesla T4; update.")
-    where = records.workspace()
-    app = open_page(TRAIN, dataset=records.dataset(where).id)
+    app = open_page(TRAIN, dataset=records.dataset().id)
     assert "PyTorch cannot use the Tesla T4; update." in text(app).replace("\\", "")
 
 
@@ -154,7 +150,7 @@ def test_on_mixed_gpus_the_page_says_of_which_it_speaks(
         for number, name in enumerate(names)
     )
     monkeypatch.setattr(devices, "working_cards", lambda: cards)
-    said = text(open_page(TRAIN, dataset=records.dataset(records.workspace()).id)).replace("\\", "")
+    said = text(open_page(TRAIN, dataset=records.dataset().id)).replace("\\", "")
     assert ("Time and memory are those on NVIDIA L4." in said) == (len(set(names)) == 2)
 
 
@@ -167,7 +163,6 @@ def test_all_that_is_wrong_is_said_at_once_before_start(app: AppTest) -> None:
     for part in ("learning rate is fast", "learning rate of the stages is 0", "image size of 17"):
         assert part in said
     assert app.button(key="start").disabled
-    assert not app.exception
 
 
 def test_what_keeps_a_run_from_starting_is_said_at_the_button(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +193,7 @@ def test_another_strategy_brings_its_own_settings(app: AppTest) -> None:
 
 @pytest.mark.parametrize("name", ["feature_extraction", "partial_fine_tuning"])
 def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> None:
-    data, lite = records.dataset(records.workspace()), network("efficientnet_lite0")
+    data, lite = records.dataset(), network("efficientnet_lite0")
     chosen = tuned(strategies()[name], lite)
     case = Case(lite, lite.default_weights, chosen, conditions(chosen, lite, solver="logistic", optimizer="adamw"))
     proposal = Proposal.of(data, case, name, {"batch_size": 8, "seed": 3}, advise(42, None, lite))
@@ -224,7 +219,6 @@ def test_auto_names_both_ways_until_it_was_measured(open_page: Open, data: Datas
     assert "it takes “Head only”" in said.replace("\\", "")
     app.button(key="choose-auto").click().run()
     assert app.button(key="choose-auto").label == "Chosen"
-    assert not app.exception
     _ranked(data.id, similar=False)
     app = open_page(TRAIN, dataset=data.id)
     assert "Would take “Last stages”" in text(app).replace("\\", "")
@@ -290,8 +284,7 @@ def test_a_run_says_on_which_gpu_it_took_how_long(
 
 
 def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> None:
-    where = records.workspace()
-    run = records.run(where, records.dataset(where), state="queued", strategy="default")
+    run = records.run(records.dataset(), state="queued", strategy="default")
     run.write_spec(run.spec().model_copy(update={"weights": network(run.spec().backbone).default_weights}))
     held = locks.take(run.lock)
     assert held is not None
@@ -305,8 +298,7 @@ def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> Non
 
 def _stopped(state: State, *, checkpoint: bool = True) -> RunFolder:
     """A run of five epochs that ended before its end, after the second one."""
-    where = records.workspace()
-    run = records.run(where, records.dataset(where), state=state, strategy="full_fine_tuning")
+    run = records.run(records.dataset(), state=state, strategy="full_fine_tuning")
     found = Checkpoint(
         epoch=2,
         epochs=5,
@@ -370,7 +362,7 @@ def test_a_run_whose_pictures_are_gone_says_so_when_it_is_to_go_on(open_page: Op
 
 
 def test_a_run_that_trained_stages_can_be_trained_on_and_a_fitted_head_says_why_not(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder
 ) -> None:
     asked: list[int] = []
 
@@ -379,15 +371,13 @@ def test_a_run_that_trained_stages_can_be_trained_on_and_a_fitted_head_says_why_
         return run
 
     monkeypatch.setattr(jobs, "train_on", train_on)
-    where = records.workspace()
-    data = records.dataset(where)
-    run = records.run(where, data, strategy="full_fine_tuning")
+    run = records.run(data, strategy="full_fine_tuning")
     for page in (TRAIN, "pages/3_Evaluate.py"):
         app = open_page(page, run=run.id)
         app.number_input(key=f"more-{run.id}").set_value(3 + len(asked)).run()
         app.button(key=f"train-on-{run.id}").click().run()
     assert asked == [3, 4]
-    head = records.run(where, data)
+    head = records.run(data)
     assert f"train-on-{head.id}" not in [button.key for button in open_page(TRAIN, run=head.id).button]
     more = run.spec().model_copy(update={"continues": "a", "epochs": 3})
     run.write_spec(more)

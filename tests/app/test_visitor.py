@@ -149,7 +149,8 @@ def test_an_upload_that_the_app_fails_to_keep_leaves_nothing_on_the_disk(
 
     monkeypatch.setattr(uploads, "save_zip", fail)
     app = open_page(DATA.file)
-    app.file_uploader(key="zip-0").set_value(("pictures.zip", b"x", "application/zip")).run()
+    with pytest.raises(AssertionError):
+        app.file_uploader(key="zip-0").set_value(("pictures.zip", b"x", "application/zip")).run()
     assert list((records.workspace().path / "staging").iterdir()) == []
 
 

@@ -178,14 +178,14 @@ def furnished(
 def _furnish(folder: Path) -> Iterator[dict[str, str]]:
     """Fill the store, and hold the locks of the jobs that are at work; the ids by the names that `VISITS` uses."""
     where = records.workspace()
-    data = records.dataset(where, name="Colours", classes=CLASSES, each=40)
-    head = records.run(where, data, name="Colours", mistakes=(0, 1, 8))
-    stages = records.run(where, data, name="Colours", strategy="full_fine_tuning", mistakes=(8,))
+    data = records.dataset(name="Colours", classes=CLASSES, each=40)
+    head = records.run(data, name="Colours", mistakes=(0, 1, 8))
+    stages = records.run(data, name="Colours", strategy="full_fine_tuning", mistakes=(8,))
     for run in (head, stages):
         shutil.rmtree(run.bundle)
         _bundle(run.bundle, folder / run.id)
-    training = records.run(where, data, name="Colours", state="running", strategy="full_fine_tuning")
-    reading = records.dataset(where, name="More colours", classes=CLASSES, each=2)
+    training = records.run(data, name="Colours", state="running", strategy="full_fine_tuning")
+    reading = records.dataset(name="More colours", classes=CLASSES, each=2)
     (reading.path / "manifest.json").unlink()
     records._end(reading.path, records.Status(state="running", started=1.0))
     alone = records.Store.default().workspace("a" * 32)

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.browser
 def address(browser: Browser, store: Path) -> Iterator[str]:
     """The Compare page of a workspace with two runs, of which the newer one is better."""
     where = records.workspace()
-    data = records.dataset(where, each=40)
+    data = records.dataset(each=40)
     for name, mistakes in (("Old", range(7)), ("New", [8])):
-        records.run(where, data, name=name, mistakes=mistakes)
+        records.run(data, name=name, mistakes=mistakes)
     with serving(store) as url:
         yield f"{url}/Compare?workspace={where.token}"
 

@@ -47,7 +47,7 @@ def _on_top(page: Page) -> bool:
 
 def test_a_talk_by_keys_and_by_thumb_goes_on_when_the_server_is_gone(store: Path, page: Page, phone: Page) -> None:
     where = records.workspace()
-    records.run(where, records.dataset(where, each=40), mistakes=(0, 1, 7))
+    records.run(records.dataset(each=40), mistakes=(0, 1, 7))
     broken: list[str] = []
     page.on("pageerror", lambda error: broken.append(str(error)))
     with serving(store) as address:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_suspects_are_decided_by_keyboard_and_stay_decided(page: Page, store: Path, look: Look) -> None:
-    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    data = records.dataset(classes=("cup", "plate"))
     rows = (3, 25, 7)
     suspects = tuple(
         SuspectLabel(
@@ -55,7 +55,7 @@ def test_suspects_are_decided_by_keyboard_and_stay_decided(page: Page, store: Pa
 
 
 def test_pictures_around_which_one_draws_are_shown_and_taken_to_the_review(page: Page, store: Path, look: Look) -> None:
-    data = records.dataset(records.workspace(), classes=("cup", "plate"))
+    data = records.dataset(classes=("cup", "plate"))
     drawn = PictureMap(
         rows=tuple(range(40)),
         x=tuple(float(row % 20) for row in range(40)),

@@ -32,7 +32,7 @@ def _workspace(token: str) -> tuple[Workspace, DatasetFolder]:
     workspace = Store.default().workspace(token)
     workspace.make()
     dataset = records.dataset(workspace)
-    records.run(workspace, dataset)
+    records.run(dataset)
     _rest(workspace)
     return workspace, dataset
 

@@ -47,7 +47,7 @@ def kappa(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_new_row_is_in_report_card_summary_and_page(kappa: None, open_page: Open) -> None:  # noqa: F811
-    run = records.run(records.workspace(), records.dataset(records.workspace()))
+    run = records.run(records.dataset())
     report = Report.read(run.path / "report.json")
     assert json.loads((run.path / "report.json").read_text())["test"]["kappa"] == pytest.approx(5 / 6)
     assert report.test.per_class[1].value("specificity") == pytest.approx(5 / 6)

@@ -16,11 +16,11 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 @pytest.fixture
 def data() -> DatasetFolder:
     """Three classes of 40: 18 test pictures."""
-    return records.dataset(records.workspace(), each=40)
+    return records.dataset(each=40)
 
 
 def a_run(data: DatasetFolder, *mistakes: int, **more: object) -> RunFolder:
-    return records.run(records.workspace(), data, mistakes=mistakes, **more)  # type: ignore[arg-type]
+    return records.run(data, mistakes=mistakes, **more)  # type: ignore[arg-type]
 
 
 def _rows(run: RunFolder) -> list[int]:
@@ -50,7 +50,7 @@ def test_pictures_are_matched_where_the_data_set_was_deleted(data: DatasetFolder
 
 
 def test_the_same_bytes_in_two_classes_are_two_pictures() -> None:
-    data = records.dataset(records.workspace(), each=40)
+    data = records.dataset(each=40)
     images = list(data.manifest().images)
     tested = _rows(a_run(data))
     first = images[tested[0]]
@@ -88,7 +88,7 @@ def test_a_third_run_with_few_pictures_in_common_does_not_take_those_of_the_othe
 
 def test_runs_on_other_pictures_are_not_compared_and_it_says_why(data: DatasetFolder) -> None:
     a = a_run(data, name="Crockery")
-    fewer = records.dataset(records.workspace(), name="Fewer", classes=("cup", "plate"), each=5)
+    fewer = records.dataset(name="Fewer", classes=("cup", "plate"), each=5)
     # Its pictures are some of the others', and what is tested there is learned from here.
     taught = comparing.tested_on(a).record
     b = a_run(fewer, name="Fewer")
@@ -132,7 +132,7 @@ def test_a_run_on_the_version_to_which_pictures_were_added_is_compared_on_all_te
     data: DatasetFolder,
 ) -> None:
     a = a_run(data, 0)
-    larger = records.dataset(records.workspace(), each=50).manifest()
+    larger = records.dataset(each=50).manifest()
     old = {image.sha256 for image in data.manifest().images}
     images = (*data.manifest().images, *(image for image in larger.images if image.sha256 not in old))
     data.versions.add(2, 1, data.manifest().model_copy(update={"images": images}))

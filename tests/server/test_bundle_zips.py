@@ -26,8 +26,7 @@ __all__ = ["bundle", "graph"]
 def run(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run with a bundle, in an app that is served with its guards."""
     monkeypatch.setattr(runview, "guarded", lambda: True)
-    where = records.workspace()
-    made = records.run(where, records.dataset(where, each=5))
+    made = records.run(records.dataset(each=5))
     shutil.rmtree(made.bundle)
     shutil.copytree(bundle.folder, made.bundle)
     return made

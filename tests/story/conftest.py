@@ -9,8 +9,7 @@ from tl_core.statements import Source
 
 
 def a_run(*, mistakes: tuple[int, ...] = (0, 1, 4), classes: tuple[str, ...] = ("cup", "plate", "bowl")) -> RunFolder:
-    where = records.workspace()
-    run = records.run(where, records.dataset(where, classes=classes), mistakes=mistakes, strategy="partial_fine_tuning")
+    run = records.run(records.dataset(classes=classes), mistakes=mistakes, strategy="partial_fine_tuning")
     records.bundle_info(run)
     return run
 
