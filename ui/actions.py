@@ -120,15 +120,6 @@ def read_sample(workspace: Workspace, name: str, title: str) -> DatasetFolder:
     )
 
 
-def read_again(workspace: Workspace, job: JobFolder) -> DatasetFolder:
-    """Start to read the pictures of `job`, a data set that another version of Graft wrote, into a new one."""
-    return once(
-        workspace,
-        f"again {job.id}",
-        lambda: jobs.submit_ingest(workspace, source_kind="folder", source=job.path, name=job.name),
-    )
-
-
 _USELESS = ("failed", "cancelled", "interrupted")
 
 
@@ -166,11 +157,7 @@ def _delete(job: JobFolder) -> None:
         )
     if isinstance(job, RaceFolder):
         st.caption("Its runs stay, with what they learned; those that never began go with it.")
-    with st.container(horizontal=True):
-        if st.button("Delete it", type="primary", icon=":material/delete:", key=f"delete-{job.id}"):
-            _do(job.delete)
-        if st.button("Keep it", key=f"keep-{job.id}"):
-            st.rerun()
+    _confirm("Delete it", job.delete)
 
 
 @st.dialog("Delete everything here")
@@ -180,18 +167,19 @@ def delete_everything(workspace: Workspace) -> None:
     st.markdown(
         f"{datasets} data sets and {runs} runs of this workspace will be gone for good. Nobody can bring them back."
     )
+    _confirm("Delete everything", workspace.delete)
+
+
+def _confirm(label: str, action: Callable[[], None]) -> None:
+    """Two buttons: one does `action` and draws the page anew; a refusal is said where the question was asked."""
     with st.container(horizontal=True):
-        if st.button("Delete everything", type="primary", icon=":material/delete_forever:"):
-            _do(workspace.delete)
+        wanted = st.button(label, type="primary", icon=":material/delete_forever:")
         if st.button("Keep it"):
             st.rerun()
-
-
-def _do(action: Callable[[], None]) -> None:
-    """Do `action` and redraw the page; a refusal is shown where the question was asked."""
-    try:
-        action()
-    except GraftError as error:
-        st.error(plain(error.message, longest=600))
-        return
-    st.rerun()
+    if wanted:
+        try:
+            action()
+        except GraftError as error:
+            st.error(plain(error.message, longest=600))
+            return
+        st.rerun()

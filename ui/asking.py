@@ -1,7 +1,6 @@
 """Tasks on a page: a button that asks one, its progress, why it failed, and the folder with its answer."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -13,6 +12,7 @@ from tl_core.runs.store.store import Workspace
 from tl_core.runs.tasks.ask import ask, folder_of
 from ui import live
 from ui.actions import attempt, check_start
+from ui.places import task_key
 
 Asked = TypeVar("Asked", bound=Task)
 
@@ -70,16 +70,15 @@ def _ask(workspace: Workspace, spec: TaskSpec, prepare: Callable[[], None]) -> N
 def latest(workspace: Workspace, kind: type[Asked], wanted: Callable[[Asked], bool]) -> TaskFolder | None:
     """The newest task of that kind whose spec is `wanted`, where several would answer what the page asks."""
     for task in workspace.tasks():
-        spec = _spec(str(task.path), task.created)
+        spec = _spec(task)
         if isinstance(spec, kind) and wanted(spec):
             return task
     return None
 
 
-@st.cache_data(max_entries=1000, show_spinner=False)
-def _spec(path: str, created: float) -> TaskSpec | None:
-    del created  # part of the cache's key
+@st.cache_data(max_entries=1000, show_spinner=False, hash_funcs={TaskFolder: task_key})
+def _spec(task: TaskFolder) -> TaskSpec | None:
     try:
-        return TaskFolder(Path(path)).spec()
+        return task.spec()
     except GraftError:
         return None

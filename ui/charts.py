@@ -77,11 +77,14 @@ def _config(figure: go.Figure, *, lasso: bool) -> dict[str, Any]:
     }
 
 
-def titled(title: str, height: int) -> go.Figure:
-    """An empty figure in the template of all figures; `title` says what it shows, `height` is in pixels, without further lines of the title."""
+def titled(title: str, height: int, **layout: Any) -> go.Figure:
+    """An empty figure in the template of all figures; `title` says what it shows, `height` is in pixels, without further lines of the title.
+
+    `layout`: what is other in its layout.
+    """
     lines = textwrap.wrap(title, _TITLE_LINE, break_long_words=False, break_on_hyphens=False)
     more = _LINE_HEIGHT * max(0, len(lines) - 1)
-    return go.Figure(
+    figure = go.Figure(
         layout={
             "template": "graft",
             "title": {"text": "<br>".join(lines)},
@@ -89,6 +92,7 @@ def titled(title: str, height: int) -> go.Figure:
             "margin": {"t": _TOP + more},
         }
     )
+    return figure.update_layout(**layout)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -103,7 +107,9 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
     shown = sorted(sorted(range(len(classes)), key=totals.__getitem__)[:MOST_BARS])
     if len(shown) < len(classes):
         title += f"; the {len(shown)} smallest of {len(classes):,}"
-    figure = titled(title, 130 + 26 * len(shown))
+    # In the figure's own bottom, which makes room for as many lines as a narrow screen needs.
+    below = {"traceorder": "normal", "yref": "container", "y": 0, "yanchor": "bottom"}
+    figure = titled(title, 130 + 26 * len(shown), barmode="stack", bargap=0.35, legend=below)
     shades = {"train": TRAINABLE, "val": "#E0B34C", "test": "#5B83A6"}
     for split, values in counts.items():
         figure.add_bar(
@@ -114,9 +120,6 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
             marker={"color": shades[split], "line": {"width": 0}},
             hovertemplate="%{x} " + SPLIT_WORDS[split] + "<extra></extra>",
         )
-    # In the figure's own bottom, which makes room for as many lines as a narrow screen needs.
-    below = {"traceorder": "normal", "yref": "container", "y": 0, "yanchor": "bottom"}
-    figure.update_layout(barmode="stack", bargap=0.35, legend=below)
     figure.update_yaxes(
         tickvals=list(range(len(shown))),
         ticktext=[label(classes[place]) for place in shown],
@@ -206,7 +209,7 @@ def share(fraction: float) -> str:
 
 def rate_curve(rates: Sequence[float], losses: Sequence[float], suggested: float, *, title: str) -> go.Figure:
     """Training loss while the learning rate rises, with the suggested rate marked."""
-    figure = titled(title, 260)
+    figure = titled(title, 260, showlegend=False)
     figure.add_scatter(
         x=list(rates),
         y=list(losses),
@@ -215,7 +218,6 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], suggested: float
         hovertemplate="rate %{x:.1e}: loss %{y:.3f}<extra></extra>",
     )
     figure.add_vline(x=suggested, line={"color": FROZEN, "dash": "dot", "width": 2})
-    figure.update_layout(showlegend=False)
     figure.update_xaxes(
         type="log", title={"text": "learning rate of the head", "standoff": 6}, dtick=1, tickformat=".0e"
     )
@@ -225,7 +227,7 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], suggested: float
 
 def stage_bars(names: Sequence[str], moved: Sequence[float], learned: Sequence[bool], *, title: str) -> go.Figure:
     """How far each stage moved, from stem to last, as a share of the length of its weights; frozen ones hatched."""
-    figure = titled(title, 90 + 26 * len(names))
+    figure = titled(title, 90 + 26 * len(names), showlegend=False, bargap=0.3, margin_r=56)
     figure.add_bar(
         y=list(range(len(names))),
         x=list(moved),
@@ -239,7 +241,6 @@ def stage_bars(names: Sequence[str], moved: Sequence[float], learned: Sequence[b
         cliponaxis=False,
         hoverinfo="skip",
     )
-    figure.update_layout(showlegend=False, bargap=0.3, margin={"r": 56})
     figure.update_yaxes(
         tickvals=list(range(len(names))), ticktext=[label(name) for name in names], autorange="reversed", showgrid=False
     )
@@ -270,7 +271,7 @@ def compared(
     title: str,
 ) -> go.Figure:
     """Accuracy of several runs as points with their intervals, the best on top; `notes` stand beside each."""
-    figure = titled(title, 110 + 40 * len(names))
+    figure = titled(title, 110 + 40 * len(names), showlegend=False)
     figure.add_scatter(
         y=list(range(len(names))),
         x=list(accuracies),
@@ -291,7 +292,6 @@ def compared(
             x=0, xref="paper", xanchor="left", y=row - 0.36, text=words, showarrow=False, font={"size": 12}
         )
     low = min(low for low, _ in ranges)
-    figure.update_layout(showlegend=False)
     figure.update_xaxes(tickformat=".0%", range=[max(0.0, low - 0.03), 1.005], showgrid=True)
     figure.update_yaxes(visible=False, range=[len(names) - 0.5, -0.7])
     return figure
@@ -305,13 +305,8 @@ def confusion_matrix(
     A heatmap trace does not report clicks, so nearly transparent square markers are drawn over its cells.
     """
     size = len(classes)
-    figure = titled(title, max(300, min(640, 120 + 44 * size)))
-    figure.update_layout(
-        showlegend=False,
-        hoverdistance=-1,
-        hovermode="closest",
-        clickmode="event+select",
-    )
+    height = max(300, min(640, 120 + 44 * size))
+    figure = titled(title, height, showlegend=False, hoverdistance=-1, hovermode="closest", clickmode="event+select")
     shares = [[count / (sum(row) or 1) for count in row] for row in counts]
     for pale, strong, wanted in (("#C9E3D3", "#4FAE77", True), ("#F3DDBD", "#E08A35", False)):
         figure.add_heatmap(
@@ -407,9 +402,8 @@ def picture_map(
     the map: comparing its thousands of numbers with those of the figures that are kept would take a tenth of a second.
     Drawn as SVG: a browser without WebGL would show nothing of `scattergl`.
     """
-    del drawn  # part of the cache's key
-    figure = titled(title, 520)
-    figure.update_layout(dragmode="lasso", hovermode="closest", clickmode="event+select", legend={"y": -0.02})
+    # `drawn` is part of the cache's key alone.
+    figure = titled(title, 520, dragmode="lasso", hovermode="closest", clickmode="event+select", legend_y=-0.02)
     for label_, name in enumerate(classes):
         places = [place for place, one in enumerate(_labels) if one == label_] if label_ in shown else []
         figure.add_scatter(

@@ -128,7 +128,7 @@ def _open(run: RunFolder, held: ExitStack) -> _Opened:
 
 @st.cache_resource(max_entries=1, show_spinner="Opening the classifier")
 def _opened(folder: str, version: float) -> _Opened:
-    del version  # part of the cache's key
+    # `version` is part of the cache's key alone.
     sizes: list[int] = []
     bundle = read_bundle(Path(folder), check=lambda graph, ends: sizes.append(_check(graph, ends)))
     arrays, weights = sizes[0], bundle.onnx.stat().st_size

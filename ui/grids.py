@@ -55,25 +55,21 @@ def grid(
     key: str,
     page_size: int = 24,
     tile: int = 120,
-    explain: Callable[[int], None] | None = None,
+    alts: Sequence[str] = (),
+    under: Callable[[int], object] | None = None,
 ) -> None:
-    """Thumbnails with captions (Markdown), a page at a time. `explain` is called by a button under each, with its number from 0."""
-    place, shown = paged(list(enumerate(zip(paths, captions, strict=True))), key=key, page_size=page_size)
+    """Thumbnails with captions (Markdown), a page at a time. `alts`: what is read out of each, if that is not its caption. `under` draws what
+    stands under each, by its number from 0.
+    """
+    place, shown = paged(range(len(paths)), key=key, page_size=page_size)
     with place, st.grid("auto", min_column_width=tile, gap="small", vertical_alignment="bottom") as tiles:
-        for number, (path, caption) in shown:
-            spoken = caption.replace("\\", "").replace("**", "")  # without its Markdown
+        for number in shown:
+            caption = captions[number]
+            spoken = alts[number] if alts else caption.replace("\\", "").replace("**", "")  # without its Markdown
             with tiles.cell(), st.container(gap="xxsmall", horizontal_alignment="center"):
-                picture(path, caption=caption or None, alt=spoken or "a picture of the data set")
-                if explain is not None:
-                    st.button(
-                        "Why?",
-                        key=f"{key}-why-{number}",
-                        icon=":material/troubleshoot:",
-                        type="tertiary",
-                        help=f"Where in picture {number + 1} the evidence lies",
-                        on_click=explain,
-                        args=(number,),
-                    )
+                picture(paths[number], caption=caption or None, alt=spoken or "a picture of the data set")
+                if under:
+                    under(number)
 
 
 def mosaic(rows: Sequence[tuple[str, int, Sequence[Path]]], *, key: str, across: int = 8, page_size: int = 10) -> None:
@@ -115,7 +111,7 @@ def _sheet(files: tuple[tuple[str, float], ...], places: int) -> bytes:
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _enlarged(name: str, moment: float) -> bytes | None:
     """PNG of a picture that is too small to be seen, enlarged; None where it is large enough."""
-    del moment  # part of the cache's key
+    # `moment` is part of the cache's key alone.
     with Image.open(name) as image:
         return png(enlarged(image.convert("RGB"), below=_SMALL)) if max(image.size) < _SMALL else None
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from tl_core.data import samples
 from tl_core.errors import DocumentError, NotFound
+from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder, TaskFolder
 from tl_core.runs.store.store import new_token
 from tl_core.version import __version__
@@ -134,19 +135,28 @@ def _dataset_card(here: Here, dataset: DatasetFolder) -> None:
 
 def of_another_version(here: Here) -> None:
     """What this version of Graft cannot read, if there is something; the pictures of a data set can be read again."""
-    jobs = [job for job in here.workspace.unreadable() if job.path.parent.name != TaskFolder.stored_in]
-    if not jobs:
+    unreadable = [job for job in here.workspace.unreadable() if job.path.parent.name != TaskFolder.stored_in]
+    if not unreadable:
         return
     st.header("From another version of Graft", anchor=False)
     st.markdown(
-        f"{plural(len(jobs), 'data set or run', 'data sets and runs')} of this workspace cannot be opened by this version. Nothing of it is "
+        f"{plural(len(unreadable), 'data set or run', 'data sets and runs')} of this workspace cannot be opened by this version. Nothing of it is "
         "deleted; the pictures of a data set can be read again, as a new one."
     )
-    for job in jobs:
+    for job in unreadable:
         if job.path.parent.name != DatasetFolder.stored_in:
             continue
-        if st.button(f"Read the pictures of {plain(job.name)} again", key=f"again-{job.id}", icon=":material/refresh:"):
-            here.go(DATA, dataset=actions.read_again(here.workspace, job).id)
+        st.button(
+            f"Read the pictures of {plain(job.name)} again",
+            key=f"again-{job.id}",
+            icon=":material/refresh:",
+            on_click=actions.begin,
+            args=(
+                here.workspace,
+                f"again {job.id}",
+                partial(jobs.submit_ingest, here.workspace, source_kind="folder", source=job.path, name=job.name),
+            ),
+        )
 
 
 def _race_line(here: Here, race: RaceFolder) -> None:

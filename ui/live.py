@@ -62,13 +62,10 @@ class Followed:
                 case Notice():
                     self.notices.append(event)
                 case Resumed():
-                    self._resume(event)
-
-    def _resume(self, event: Resumed) -> None:
-        # What was said of the time, for example, is said anew.
-        self.stage, self.progress, self.notices = None, None, []
-        if event.epoch is None:
-            self.epochs, self.tried = [], []
+                    # What was said of the time, for example, is said anew.
+                    self.stage, self.progress, self.notices = None, None, []
+                    if event.epoch is None:
+                        self.epochs, self.tried = [], []
 
     @property
     def seconds_left(self) -> float | None:

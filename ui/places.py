@@ -217,6 +217,11 @@ def version_key(dataset: DatasetFolder) -> tuple[str, int, float]:
     return str(dataset.path), dataset.number, dataset.manifest_file.stat().st_mtime
 
 
+def task_key(task: TaskFolder) -> tuple[str, float]:
+    """What tells a task apart in Streamlit's caches: it may be asked once more in the same folder."""
+    return str(task.path), task.created
+
+
 def maker_of(job: JobFolder) -> Place | None:
     """The page that shows jobs of this kind in full; None for a task."""
     return next((place for place in PLACES.values() if isinstance(job, place.shows)), None)
@@ -286,15 +291,6 @@ class Here:
     def unfinished(self) -> list[JobFolder]:
         """Jobs of the workspace that wait or work, the newest first; not one that has ended while its worker lives on for a moment."""
         return [job for job in self.workspace.live() if job.exists and not job.status().final]
-
-    def compared(self) -> list[str]:
-        """Ids of the runs that the address of the page Compare names, in its order, each once."""
-        return list(dict.fromkeys(filter(None, st.query_params.get("compare", "").split(","))))
-
-    def keep_compared(self, runs: Sequence[str]) -> None:
-        """Name the runs of these ids in the address."""
-        st.query_params["compare"] = ",".join(runs)
-        st.session_state["address"] = self.query()
 
     def query(
         self,

@@ -95,7 +95,6 @@ def _beginning(text: str, longest: int) -> str:
 @lru_cache(maxsize=16)
 def _folders(decided: tuple[str | None, ...]) -> re.Pattern[str]:
     """The folders that are not shown; one that holds another comes behind it. `decided`: values of the variables that name them."""
-    del decided
     packages = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     own = (tempfile.gettempdir(), *packages)
     found = {SOURCE, Path.home(), torch_folder(), hub_folder(), *(Path(place) for place in own if place)}

@@ -134,5 +134,5 @@ def room(workspace: Workspace) -> str:
 
 @st.cache_data(ttl=10, max_entries=256, show_spinner=False, hash_funcs={Workspace: lambda one: one.token})
 def _taken(workspace: Workspace, jobs: tuple[str, ...]) -> int:
-    del jobs  # the cache's key
+    # `jobs` is part of the cache's key alone.
     return used(workspace).total

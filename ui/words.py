@@ -7,18 +7,12 @@ import html
 import re
 import time
 
-from tl_core.markdown import MOST_READ, literal
-from tl_core.markdown import short as short
+from tl_core.markdown import MOST_READ, literal, short
 from tl_core.training.strategies.strategies import AUTO, DEFAULT, strategies
-from tl_core.wording import NARROW as NARROW
-from tl_core.wording import SURE
-from tl_core.wording import count as count
-from tl_core.wording import duration as duration
-from tl_core.wording import in_a_row as in_a_row
-from tl_core.wording import interval as interval
-from tl_core.wording import percent as percent
-from tl_core.wording import plural as plural
+from tl_core.wording import NARROW, SURE, count, duration, in_a_row, interval, percent, plural
 from ui.server_paths import shortened
+
+__all__ = ["DEVICE_WORDS", "NARROW", "SPLIT_WORDS", "ago", "count", "distinct", "duration", "file_stem", "in_a_row", "interval", "label", "percent", "plain", "plural", "short", "strategy_title", "sureness"]  # fmt: skip
 
 SPLIT_WORDS = {
     "train": "to learn from (training)",

@@ -74,7 +74,7 @@ def _settle(name: str) -> None:
 
     Modules stay until the end, and walking through all of them held up one rerun in about fifteen by 40 to 70 ms.
     """
-    del name  # the cache's key: a page's first drawing imports what only it needs
+    # `name` is the cache's key: a page's first drawing imports what only it needs.
     gc.collect()
     gc.freeze()
 

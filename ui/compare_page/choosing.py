@@ -17,6 +17,12 @@ _LOOKED_AT = 20
 """The latest runs among which two are looked for that can be compared."""
 LETTERS = "ABCDEFGH"
 """The letter of each run on the page, in the order in which they were chosen."""
+_together = st.cache_resource(
+    max_entries=16,
+    show_spinner=False,
+    hash_funcs={RunFolder: lambda run: (str(run.path), run.name, modified(run.report_file))},
+)(together)
+"""As `together`, computed once for the same runs under the same names."""
 
 
 def runs(here: Here) -> Together:
@@ -31,7 +37,7 @@ def runs(here: Here) -> Together:
         return together([])
     by_id = {run.id: run for run in finished}
     names = distinct({run.id: runview.choice(run) for run in finished})
-    named = [run for run in here.compared() if run in by_id][:MOST]
+    named = [run for run in dict.fromkeys(st.query_params.get("compare", "").split(",")) if run in by_id][:MOST]
     chosen = st.multiselect(
         "Runs: the first one is A, with which the others are compared",
         list(names),
@@ -40,7 +46,8 @@ def runs(here: Here) -> Together:
         max_selections=MOST,
         key=f"compared-{here.workspace.token}",
     )
-    here.keep_compared(chosen)
+    st.query_params["compare"] = ",".join(chosen)
+    st.session_state["address"] = here.query()
     if len(chosen) < 2:
         st.caption("Choose two runs or more.")
         return together([])
@@ -79,15 +86,3 @@ def latest(finished: Sequence[RunFolder]) -> list[RunFolder]:
         if before:
             return [before, run]
     return [finished[1], finished[0]]
-
-
-def _together(chosen: Sequence[RunFolder]) -> Together:
-    """As `together`, computed once for the same runs under the same names."""
-    return _computed(tuple((str(run.path), run.name, modified(run.report_file)) for run in chosen))
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _computed(chosen: tuple[tuple[str, str, float], ...]) -> Together:
-    from pathlib import Path
-
-    return together([RunFolder(Path(path)) for path, _, _ in chosen])

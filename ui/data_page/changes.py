@@ -21,7 +21,6 @@ from ui.places import version_key
 from ui.words import ago, plain, plural
 
 KEEP, LEAVE_OUT, MOVE = "Keep", "Leave out", "Move to "
-_PAGE = 24
 
 
 def show(dataset: DatasetFolder) -> None:
@@ -105,26 +104,24 @@ def gather_button(dataset: DatasetFolder, remedies: Remedies, label: str, *, key
 def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captions: Sequence[str], *, key: str) -> None:
     """Pictures with their captions (Markdown), a page at a time, and under each what is to be done with it."""
     waiting = dataset.versions.gathered()
-    place, shown = grids.paged(list(zip(rows, captions, strict=True)), key=key, page_size=_PAGE)
-    with place, st.grid("auto", min_column_width=140, gap="small", vertical_alignment="bottom") as tiles:
-        for row, caption in shown:
-            image = manifest.images[row]
-            own = manifest.classes[image.label]
-            field = f"{key}-{image.file}-{dataset.number}"
-            st.session_state[field] = decided(waiting, image.file)
-            with tiles.cell(), st.container(gap="xxsmall"):
-                spoken = caption.replace("\\", "").replace("**", "")
-                grids.picture(dataset.thumbnail(image), caption=caption or None, alt=spoken or f"a picture of {own}")
-                st.selectbox(
-                    f"What to do with picture {row + 1}, {plain(own)}",
-                    [KEEP, LEAVE_OUT, *(f"{MOVE}{name}" for name in manifest.classes if name != own)],
-                    index=None,
-                    key=field,
-                    placeholder="Decide",
-                    label_visibility="collapsed",
-                    on_change=attempt,
-                    args=(HEAD, _take_over, dataset, image.file, field),
-                )
+    images = [manifest.images[row] for row in rows]
+
+    def decision(number: int) -> None:
+        image, own = images[number], manifest.classes[images[number].label]
+        field = f"{key}-{image.file}-{dataset.number}"
+        st.session_state[field] = decided(waiting, image.file)
+        st.selectbox(
+            f"What to do with picture {rows[number] + 1}, {plain(own)}",
+            [KEEP, LEAVE_OUT, *(f"{MOVE}{name}" for name in manifest.classes if name != own)],
+            index=None,
+            key=field,
+            placeholder="Decide",
+            label_visibility="collapsed",
+            on_change=attempt,
+            args=(HEAD, _take_over, dataset, image.file, field),
+        )
+
+    grids.grid([dataset.thumbnail(image) for image in images], captions, key=key, tile=140, under=decision)
 
 
 def decided(waiting: Remedies, file: str) -> str | None:

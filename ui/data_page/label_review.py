@@ -156,22 +156,23 @@ def decide_one_by_one(dataset: DatasetFolder, manifest: Manifest, candidates: Se
     _beside(dataset, manifest, candidates[at])
     if waiting:
         changes.apply_button(dataset, waiting, key="apply-reviewed")
-    numbered = list(enumerate(candidates))
-    place, shown = grids.paged(numbered, key=f"{key}-all", page_size=24)
-    with place, st.grid("auto", min_column_width=110, gap="small", vertical_alignment="bottom"):
-        for index, candidate in shown:
-            image = manifest.images[candidate.row]
-            name = plain(manifest.classes[image.label], longest=24)
-            with st.container(gap="xsmall"):
-                grids.picture(dataset.thumbnail(image), alt=f"picture {index + 1}, labelled {name}")
-                st.button(
-                    _said(waiting, image.file),
-                    key=f"{key}-look-{index}",
-                    help=f"Look at picture {index + 1}, labelled {name}",
-                    type="primary" if index == at else "tertiary",
-                    on_click=_go,
-                    args=(key, candidate.row),
-                )
+    images = [manifest.images[candidate.row] for candidate in candidates]
+    labelled = [
+        f"picture {number}, labelled {manifest.classes[image.label]}" for number, image in enumerate(images, start=1)
+    ]
+
+    def look(number: int) -> None:
+        st.button(
+            _said(waiting, images[number].file),
+            key=f"{key}-look-{number}",
+            help=f"Look at {plain(labelled[number], longest=60)}",
+            type="primary" if number == at else "tertiary",
+            on_click=_go,
+            args=(key, candidates[number].row),
+        )
+
+    thumbnails = [dataset.thumbnail(image) for image in images]
+    grids.grid(thumbnails, [""] * len(images), key=f"{key}-all", tile=110, alts=labelled, under=look)
 
 
 def _said(waiting: Remedies, file: str) -> str:

@@ -1,7 +1,6 @@
 """On the Data page: a map on which similar pictures are near each other; those that are selected on it can be reviewed."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -13,7 +12,7 @@ from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from ui import asking, charts, grids
 from ui.data_page import label_review
 from ui.data_page.label_review import Candidate
-from ui.places import Here
+from ui.places import Here, task_key
 from ui.words import plain, plural
 
 _STRANGEST = 48
@@ -42,14 +41,13 @@ def _show(here: Here, dataset: DatasetFolder, manifest: Manifest) -> None:
         icon=":material/scatter_plot:",
     )
     if task:
-        _drawn(dataset, manifest, _answer(str(task.path), task.created), f"{task.path} {task.created}")
+        _drawn(dataset, manifest, _answer(task), f"{task.path} {task.created}")
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _answer(path: str, created: float) -> PictureMap:
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={TaskFolder: task_key})
+def _answer(task: TaskFolder) -> PictureMap:
     """Read once: that of 5,000 pictures has a megabyte."""
-    del created  # part of the cache's key
-    return PictureMap.read(TaskFolder(Path(path)).result_file)
+    return PictureMap.read(task.result_file)
 
 
 def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn: str) -> None:

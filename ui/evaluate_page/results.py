@@ -199,14 +199,20 @@ def pictures(
     if result.dataset is None:
         st.caption("The data set was deleted, so its pictures cannot be shown.")
         return
-    grids.grid(
-        result.thumbnails(answers),
-        captions,
-        key=key,
-        page_size=_PAGE,
-        tile=tile,
-        explain=(lambda number: explain(result, answers[number])) if explain else None,
-    )
+
+    def why(number: int) -> None:
+        st.button(
+            "Why?",
+            key=f"{key}-why-{number}",
+            icon=":material/troubleshoot:",
+            type="tertiary",
+            help=f"Where in picture {number + 1} the evidence lies",
+            on_click=explain,
+            args=(result, answers[number]),
+        )
+
+    paths = result.thumbnails(answers)
+    grids.grid(paths, captions, key=key, page_size=_PAGE, tile=tile, under=why if explain else None)
 
 
 def per_class(result: Result) -> None:

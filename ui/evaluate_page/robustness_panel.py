@@ -139,7 +139,7 @@ def _figure(
     """Accuracy as the pictures are and at each strength of the corruption `name`, with intervals; `said` are these in words."""
     corruption = CORRUPTIONS[name]
     colour = COSTLY if costly else charts.TRAINABLE
-    figure = charts.titled(title, 210)
+    figure = charts.titled(title, 210, showlegend=False, title_font_size=14, margin_t=36)
     places = list(range(len(accuracies)))
     figure.add_scatter(
         x=places,
@@ -152,7 +152,6 @@ def _figure(
         hovertemplate="%{customdata[0]}: %{y:.0%} right (%{customdata[1]:.0%} to %{customdata[2]:.0%})<extra></extra>",
         cliponaxis=False,
     )
-    figure.update_layout(showlegend=False, title={"font": {"size": 14}}, margin={"t": 36})
     figure.update_xaxes(
         tickvals=places,
         ticktext=["none", *(f"{strength:g}" for strength in corruption.strengths)],

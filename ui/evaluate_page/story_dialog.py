@@ -120,24 +120,24 @@ def _tick(result: Result, telling: _Telling, title: str, answers: Sequence[Image
         return
     ticked = sum(answer.row in telling.ticked for answer in answers)
     st.markdown(f"**{title}** :gray[{ticked:,} of {len(answers):,}]")
-    place, shown = grids.paged(answers, key=f"story-{key}-{telling.run}", page_size=_PAGE)
     full, classes = len(telling.ticked) >= MOST_PICKED, result.report.classes
-    with place, st.grid("auto", min_column_width=_TILE, gap="small", vertical_alignment="bottom") as tiles:
-        for answer in shown:
-            path = result.thumbnail(answer)
-            said, was = (plain(classes[label], longest=24) for label in (answer.predicted, answer.truth))
-            words = f"said **{said}**, was **{was}**" if answer.predicted != answer.truth else f"rightly **{said}**"
-            with tiles.cell(), st.container(gap="xxsmall"):
-                if path is not None:
-                    grids.picture(path, alt=f"{classes[answer.truth]}, called {classes[answer.predicted]}")
-                st.checkbox(
-                    f"{words}, {percent(answer.probability)}",
-                    value=answer.row in telling.ticked,
-                    disabled=full and answer.row not in telling.ticked,
-                    key=f"story-{telling.run}-{answer.row}",
-                    on_change=_toggle,
-                    args=(telling, answer.row),
-                )
+
+    def box(number: int) -> None:
+        answer = answers[number]
+        said, was = (plain(classes[label], longest=24) for label in (answer.predicted, answer.truth))
+        words = f"said **{said}**, was **{was}**" if answer.predicted != answer.truth else f"rightly **{said}**"
+        st.checkbox(
+            f"{words}, {percent(answer.probability)}",
+            value=answer.row in telling.ticked,
+            disabled=full and answer.row not in telling.ticked,
+            key=f"story-{telling.run}-{answer.row}",
+            on_change=_toggle,
+            args=(telling, answer.row),
+        )
+
+    alts = [f"{classes[answer.truth]}, called {classes[answer.predicted]}" for answer in answers]
+    captions, name = [""] * len(answers), f"story-{key}-{telling.run}"
+    grids.grid(result.thumbnails(answers), captions, key=name, page_size=_PAGE, tile=_TILE, alts=alts, under=box)
 
 
 def _toggle(telling: _Telling, row: int) -> None:

@@ -27,7 +27,9 @@ def show(result: Result) -> None:
 
 
 def _diagram(result: Result) -> None:
-    confidence, right = _answers(result)
+    answers = result.report.answers
+    confidence = np.array([answer.probability for answer in answers])
+    right = np.array([answer.predicted == answer.truth for answer in answers], dtype=bool)
     found = reliability(confidence, right)
     before = result.report.calibration.before
     groups = found.bins
@@ -106,12 +108,6 @@ def _keeping(run: RunFolder, percent_sure: int) -> None:
             )
     if kept is not None:
         st.caption(f":material/check: The bundle has {percent(kept)}: answers below that are “not sure”.")
-
-
-def _answers(result: Result) -> tuple[np.ndarray, np.ndarray]:
-    answers = result.report.answers
-    confidence = np.array([answer.probability for answer in answers])
-    return confidence, np.array([answer.predicted == answer.truth for answer in answers], dtype=bool)
 
 
 def _points(share: float) -> str:

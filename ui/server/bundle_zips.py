@@ -37,7 +37,6 @@ class BundleZips(Guard):
     """Answers requests for a zip that was offered."""
 
     async def response(self, scope: Scope, receive: Receive) -> Response | None:
-        del receive
         asked = _PATH.fullmatch(path_of(scope))
         if asked is None or scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not runtime.exists():
             return None

@@ -28,7 +28,6 @@ class Hosts(Guard):
     """The operator's names; `*.example.org` stands for every name that ends so."""
 
     async def response(self, scope: Scope, receive: Receive) -> Response | None:
-        del receive
         host, origin = header(scope, "host") or "", header(scope, "origin")
         if not self.answers_to(host):
             text = (

@@ -187,7 +187,6 @@ class OpenPages(Guard):
     """Open WebSockets by where they come from."""
 
     async def response(self, scope: Scope, receive: Receive) -> Response | None:
-        del receive
         problem = self._problem(origin_of(scope))
         if problem and scope["type"] == "websocket":
             return sentence(503, problem, **{"Retry-After": "60"})

@@ -38,7 +38,6 @@ class OpenId(Login):
     """E-mail addresses, and `@example.org` for all addresses of a domain; empty for everybody whom the provider knows."""
 
     async def asked_for(self, login: str | None, scope: Scope, receive: Receive) -> Response | None:
-        del receive
         path, query = path_of(scope), scope["query_string"].decode("latin-1")
         if path in _OPEN or (path == _STREAMLITS_LOGOUT and login is None):
             return None

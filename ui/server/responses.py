@@ -127,7 +127,6 @@ class FirstPage(Guard):
     """The app's entry file, with the folder `pages` beside it."""
 
     async def response(self, scope: Scope, receive: Receive) -> Response | None:
-        del receive
         if (
             scope["type"] != "http"
             or scope["method"] not in ("GET", "HEAD")

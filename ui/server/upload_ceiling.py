@@ -106,7 +106,6 @@ class UploadCeiling(Guard):
     """Where each session that has uploads comes from."""
 
     async def response(self, scope: Scope, receive: Receive) -> Response | None:
-        del receive
         session, length = _session(scope), header(scope, "content-length") or ""
         if session is None:
             return None
@@ -173,7 +172,7 @@ class UploadCeiling(Guard):
         if files >= self.files:
             return 413, f"One upload takes {self.files:,} files. Choose fewer pictures."
         if mine + size > self.session:
-            return 413, f"One upload takes {_megabytes(self.session)} in all. Choose fewer pictures, or smaller ones."
+            return 413, f"One upload takes {self.session / 1e6:,.6g} MB in all. Choose fewer pictures, or smaller ones."
         if all_ + size > self.total:
             return 503, "Others are uploading, and the server can take no more just now. Wait a minute, then try again."
         if origin and here + size > max(self.session, self.total * _SHARE):
@@ -200,10 +199,6 @@ def _session(scope: Scope) -> str | None:
     """The session that sends an upload by a request; None where it is no upload."""
     upload = _PATH.fullmatch(path_of(scope)) if scope["type"] == "http" and scope["method"] == "PUT" else None
     return upload["session"] if upload else None
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.6g} MB"
 
 
 def _tell(session: str, text: str) -> None:

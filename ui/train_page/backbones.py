@@ -35,17 +35,13 @@ _NOT_FOR_TRADE = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
 _MOST_HERE = 8
 _TYPED = "typed-backbone"
 _LOOKED_UP = "looked-up-backbone"
+_works_now = st.cache_data(ttl=10, max_entries=4, show_spinner=False)(obtain.here_now_sentence)
 
 
 @st.cache_data(ttl=10, max_entries=4, show_spinner=False)
 def here_now() -> tuple[str, ...]:
     """Names of the networks whose default weights are on this machine."""
     return tuple(obtain.available_names())
-
-
-@st.cache_data(ttl=10, max_entries=4, show_spinner=False)
-def _works_now() -> str:
-    return obtain.here_now_sentence()
 
 
 def choice(here: Here) -> tuple[Network, str]:

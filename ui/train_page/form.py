@@ -6,8 +6,6 @@ It can be opened with the choices of an earlier run.
 import math
 from collections import Counter
 from contextlib import suppress
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -131,31 +129,23 @@ def _in_python(proposal: Proposal) -> None:
 
 
 def _learning(proposal: Proposal) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters that may learn; empty where this backbone was not exported yet."""
-    folder = _prepared(proposal)
+    """Names and shapes of the parameters that may learn; empty where this backbone was not exported for this image size yet."""
+    setup = proposal.setup
+    key = backbone_key(setup.network, proposal.case.weights, setup.spec.image_size)
+    folder = Store.default().cache.get("backbones", key)
+    if folder is None:
+        return {}
     # The cache may drop it at any time.
     with suppress(OSError, GraftError):
-        if folder is not None:
-            return learning_parameters(
-                proposal.setup.network,
-                proposal.setup.strategy,
-                proposal.setup.spec.stages,
-                _shapes(folder),
-                classes=len(proposal.dataset.manifest().classes),
-                rank=proposal.setup.spec.recipe.lora_rank,
-            )
+        return learning_parameters(
+            setup.network,
+            setup.strategy,
+            setup.spec.stages,
+            parameter_shapes(folder),
+            classes=len(proposal.dataset.manifest().classes),
+            rank=setup.spec.recipe.lora_rank,
+        )
     return {}
-
-
-@lru_cache(maxsize=16)
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    return parameter_shapes(folder)
-
-
-def _prepared(proposal: Proposal) -> Path | None:
-    """The folder of the exported backbone; None where it was not exported for this image size yet."""
-    key = backbone_key(proposal.setup.network, proposal.case.weights, proposal.setup.spec.image_size)
-    return Store.default().cache.get("backbones", key)
 
 
 def _structure(proposal: Proposal) -> None:
