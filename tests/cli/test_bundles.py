@@ -16,7 +16,7 @@ def data() -> DatasetFolder:
 
 
 def a_run(data: DatasetFolder, name: str, *mistakes: int, seed: int = 0) -> str:
-    return str(records.run(records.workspace(), data, name=name, mistakes=mistakes, seed=seed).path)
+    return str(records.run(data, name=name, mistakes=mistakes, seed=seed).path)
 
 
 def test_two_runs_give_one_object(data: DatasetFolder, terminal: Terminal) -> None:
@@ -76,7 +76,7 @@ def test_what_is_no_run_is_named(data: DatasetFolder, tmp_path: object, terminal
 @pytest.fixture
 def run() -> RunFolder:
     where = records.workspace()
-    run = records.run(where, records.dataset(where), mistakes=(0, 1, 4))
+    run = records.run(records.dataset(where), mistakes=(0, 1, 4))
     records.bundle_info(run)
     return run
 
