@@ -1,13 +1,15 @@
-"""What a child process of the package sees and may take."""
+"""What a child process of the package sees and may take, and that no library that Graft runs reports to its maker."""
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tl_core import children
 
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -75,3 +77,11 @@ def test_a_message_arrives_as_it_was_sent_and_half_of_one_is_the_end() -> None:
     for half in (b"", sent[:5], sent[:20]):
         with pytest.raises(EOFError):
             children.receive(io.BytesIO(half))
+
+
+def test_onnx_runtime_keeps_no_identifier_and_no_reports(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", "import tl_core, onnxruntime"], env=environment, timeout=PATIENCE)
+    assert done.returncode == 0
+    assert list(tmp_path.rglob("*")) == []

@@ -1,6 +1,7 @@
-"""What is replaced on the disk: nothing of another kind is deleted for it, and no reader finds half of it."""
+"""What is replaced on the disk: nothing of another kind is deleted for it, and no reader finds half of it; and how many files may be open."""
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PATIENCE
-from tl_core import disk
+from tl_core import disk, locks
 from tl_core.disk import PassingFolder, appearing, in_words, read_once, remove, size_of, write_atomically
 
 
@@ -167,3 +168,13 @@ os.kill(os.getpid(), signal.SIGKILL)
         with PassingFolder() as other:
             assert set(tmp_path.iterdir()) == {Path(held), Path(other), mine}
     assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_a_process_may_have_as_many_open_files_as_the_system_allows() -> None:
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, kept[1]))
+        locks.allow_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, kept)

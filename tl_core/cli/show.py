@@ -98,9 +98,7 @@ class Bars:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._total = 0
-        self._title = ""
-        self._waiting = False
+        self._stage: StageStarted | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -117,20 +115,17 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case StageStarted() if event.title != self._title:
-                waited, self._waiting = self._waiting, event.stage == "waiting"
-                self._title = event.title
-                if waited and self._waiting and self._task is not None:
-                    # The line has become shorter; it stays one line.
+            case StageStarted() if self._stage is None or event.title != self._stage.title:
+                if self._task is not None and self._stage and self._stage.stage == event.stage == "waiting":
+                    # The line of those who wait has become shorter; it stays one line in the terminal.
                     self._progress.update(self._task, description=printable(event.title))
                 else:
                     self._finish()
-                    self._total = 0
                     self._task = self._progress.add_task(printable(event.title), total=None, count="", note="")
+                self._stage = event
                 if not self._console.is_terminal:
                     aside(f"{event.title} ...")
             case Progress() if self._task is not None:
-                self._total = event.total
                 count = f"{event.done:,} of {event.total:,}"
                 self._progress.update(
                     self._task, completed=event.done, total=event.total, count=count, note=_pace(event)
@@ -146,11 +141,11 @@ class Bars:
                 aside(event.message)
 
     def _finish(self) -> None:
+        """The stage is done: its bar is full, also where nobody said how much there was."""
         if self._task is not None:
-            total = self._total or 1
-            self._progress.update(
-                self._task, completed=total, total=total, count=f"{total:,}" if self._total else "", note=""
-            )
+            total = self._progress.tasks[-1].total
+            count = f"{total:,.0f}" if total else ""
+            self._progress.update(self._task, completed=total or 1, total=total or 1, count=count, note="")
 
     def run(self, steps: Generator[Event, None, Result]) -> Result:
         """Show the events of a generator and return its result."""

@@ -1,9 +1,14 @@
-"""The benchmark of estimates says of stored runs how often the range before them held."""
+"""The benchmarks: how often a range held is said of stored runs, and a copy counts as found only where it is with its original."""
 
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.estimates import HEADER, Row, verdict
+from benchmarks.frozen_sets import FrozenSet
+from benchmarks.known_faults import together
 from tl_core.documents.events import Status
+from tl_core.documents.manifest import ImageEntry, Manifest
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.store.folders import RunFolder
 
@@ -21,3 +26,16 @@ def test_whoever_checks_the_estimates_sees_both_ranges_beside_what_a_run_took(tm
     first, later = verdict([row, missed])
     assert first == "The first range held in 1 of 2 (50%); 1 wider than 1 : 3."
     assert later == "The later range held in 0 of 1 (0%); 0 wider than 1 : 3."
+
+
+def test_copies_that_are_apart_and_other_pictures_that_are_joined_are_told() -> None:
+    things = {"a/1": "x", "a/2": "x", "a/3": "x", "a/4": "y", "a/5": "y", "a/6": "z"}
+    images = tuple(
+        ImageEntry(sha256=f"{row:064x}", label=0, name=name, file="", width=9, height=9)
+        for row, name in enumerate(things)
+    )
+    manifest = Manifest(name="a", created=0.0, source="a", classes=("a", "b"), images=images)
+    pictures = FrozenSet(
+        "a", manifest, np.zeros((6, 2), np.float32), np.zeros(6, np.int64), np.array([0, 0, 1, 2, 2, 2])
+    )
+    assert together(pictures, things) == ({"a/1", "a/2", "a/4", "a/5"}, 1)
