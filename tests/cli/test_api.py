@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
-from PIL import Image
 
 import tl_core
 from tests.cli.conftest import ROOT, SIZE, Trained, environment
@@ -62,17 +61,6 @@ sys.modules.update({name: sys for name in ("onnxruntime", "torch") if f"/{name}/
     loaded = loaded_after(code, trained.store, str(trained.run_dir), str(trained.data / "apple" / "000.jpg"))
     assert "onnxruntime" in loaded
     assert not {"torch", "torchvision", "timm"} & loaded
-
-
-def test_predict_takes_paths_bytes_and_pictures(trained: Trained) -> None:
-    file = trained.data / "Kirsche" / "003.jpg"
-    model = tl_core.load(trained.run_dir)
-    with Image.open(file) as opened:
-        answers = model.predict([file, str(file), file.read_bytes(), opened])
-    assert len(answers) == 4
-    assert {answer["label"] for answer in answers} == {"Kirsche"}
-    assert len({round(answer["probability"], 3) for answer in answers}) == 1
-    assert "error" in model.predict([b"no picture"])[0]
 
 
 def test_train_names_every_option_in_its_source_as_the_command_line_does() -> None:

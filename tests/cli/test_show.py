@@ -77,17 +77,6 @@ def test_a_line_that_becomes_shorter_stays_one_line_in_a_terminal(
     ]
 
 
-@pytest.mark.parametrize("variable", ["GRAFT_MAX_UPLOAD_MB", "GRAFT_KEEP_DAYS", "GRAFT_CACHE_GB"])
-def test_a_setting_that_is_no_number_is_named_at_the_start(
-    variable: str, monkeypatch: pytest.MonkeyPatch, terminal: Terminal
-) -> None:
-    monkeypatch.setenv(variable, "lots")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert variable in terminal.err("app", "--port", str(port))
-
-
 def test_what_is_wrong_with_executor_and_login_is_said_before_the_app_is_called_ready(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, terminal: Terminal
 ) -> None:

@@ -1,22 +1,20 @@
 """Answers of a bundle: right, in order, whatever the pictures are given as, without torch."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from PIL import Image
 
-from tests.serving.conftest import CLASSES, SIZE
-from tl_core.errors import BundleError, NotFound
+from tests.serving.conftest import CLASSES, SIZE, spoilt
+from tests.serving.hostile_graphs import adding, into_the_answer, node
+from tl_core.errors import BundleError
 from tl_core.evaluation.metrics import probabilities
 from tl_core.serving import onnx_graph as module
-from tl_core.serving.bundle import Bundle, to_zip
+from tl_core.serving.bundle import Bundle
 from tl_core.serving.onnx_graph import OnnxSession
 from tl_core.serving.predictor import Predictor, expand
 
@@ -54,16 +52,6 @@ def test_an_answer_has_the_top_classes_and_their_probabilities(bundle: Bundle) -
     assert answer["probability"] == answer["top"][0]["probability"] > answer["top"][1]["probability"]
     (whole,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)])
     assert sum(entry["probability"] for entry in whole["top"]) == pytest.approx(1)
-
-
-def test_below_the_threshold_of_the_bundle_an_answer_is_not_sure_and_keeps_its_probabilities(bundle: Bundle) -> None:
-    plain = Image.new("RGB", (40, 40), GREEN)
-    (before,) = Predictor(bundle).predict([plain])
-    assert "sure" not in before
-    for threshold, sure in ((before["probability"], True), (min(1.0, before["probability"] + 1e-6), False)):
-        info = bundle.info.model_copy(update={"threshold": threshold})
-        (answer,) = Predictor(replace(bundle, info=info)).predict([plain])
-        assert answer == before | {"sure": sure}
 
 
 def test_path_text_bytes_and_picture_give_the_same_answer(bundle: Bundle, tmp_path: Path) -> None:
@@ -116,50 +104,28 @@ def test_a_folder_stands_for_its_pictures_without_hidden_ones(tmp_path: Path) ->
     assert expand([odd, tmp_path / "f"]) == [odd, *inside]
 
 
-def test_opens_run_folder_bundle_folder_and_zip(bundle: Bundle, tmp_path: Path) -> None:
-    zipped = to_zip(bundle.folder, tmp_path / "b.zip")
-    for place in (bundle.folder, bundle.folder.parent, zipped, str(zipped)):
-        assert Predictor(place).predict([Image.new("RGB", (9, 9), BLUE)])[0]["label"] == "blue"
-    with pytest.raises(NotFound, match="There is no"):
-        Predictor(tmp_path / "nowhere")
-
-
-def test_predicting_in_a_fresh_process_imports_no_torch(bundle: Bundle) -> None:
-    program = (
-        "import sys; from PIL import Image; from tl_core.serving.predictor import Predictor;"
-        "print(Predictor(sys.argv[1]).predict([Image.new('RGB', (9, 9), (0, 0, 255))])[0]['label']);"
-        "sys.exit('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(bundle.folder)], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, "blue"), done.stderr
-
-
 def test_a_graph_whose_answers_are_no_numbers_is_said_in_words(bundle: Bundle) -> None:
-    path = bundle.folder / "model.onnx"
-    model = onnx.load(path)
-    scale = next(item for item in model.graph.initializer if item.name == "scale")
-    scale.CopyFrom(numpy_helper.from_array(np.float32("nan"), "scale"))
-    path.write_bytes(model.SerializeToString())
+    def no_number(model: onnx.ModelProto) -> None:
+        scale = next(item for item in model.graph.initializer if item.name == "scale")
+        scale.CopyFrom(numpy_helper.from_array(np.float32("nan"), "scale"))
+
+    spoilt(bundle, no_number)
     with pytest.raises(BundleError, match="no numbers"):
         Predictor(bundle.folder).predict([Image.new("RGB", (40, 40), "red")])
 
 
 @pytest.mark.parametrize("known_beforehand", [True, False])
 def test_a_graph_that_takes_for_ever_is_stopped(bundle: Bundle, known_beforehand: bool) -> None:
-    path = bundle.folder / "model.onnx"
-    model = onnx.load(path)
-    side = numpy_helper.from_array(np.array([1500, 1500], np.int64), "side")
-    model.graph.initializer.append(side)
-    model.graph.node.append(helper.make_node("ReduceMean", ["scaled"], ["mean"], keepdims=0))
-    first = ("ConstantOfShape", ["side"]) if known_beforehand else ("Expand", ["mean", "side"])
-    model.graph.node.append(helper.make_node(*first, ["step0"]))
-    for number in range(400):
-        model.graph.node.append(helper.make_node("MatMul", [f"step{number}"] * 2, [f"step{number + 1}"]))
-    model.graph.node.append(helper.make_node("ReduceMax", ["step400"], ["nothing"], keepdims=0))
-    head = next(node for node in model.graph.node if node.op_type == "Gemm")
-    head.output[0] = "soon"
-    model.graph.node.append(helper.make_node("Add", ["soon", "nothing"], ["logits"]))
-    path.write_bytes(model.SerializeToString())
+    steps = adding(
+        node("ReduceMean", ["scaled"], ["mean"], keepdims=0),
+        node("ConstantOfShape", ["side"], ["step0"])
+        if known_beforehand
+        else node("Expand", ["mean", "side"], ["step0"]),
+        *(node("MatMul", [f"step{number}"] * 2, [f"step{number + 1}"]) for number in range(400)),
+        node("ReduceMax", ["step400"], ["nothing"], keepdims=0),
+        side=[1500, 1500],
+    )
+    path = spoilt(bundle, into_the_answer("nothing", steps))
     picture = np.zeros((1, SIZE, SIZE, 3), dtype=np.uint8)
     with pytest.raises(BundleError, match=r"took more than 0\.2 s for 1"):
         OnnxSession(path).run(["logits"], picture, last=True, longest=0.2)
