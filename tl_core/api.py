@@ -165,9 +165,11 @@ def race(
     problems: list[GraftError] = []
     attempt(lambda: races.require_budget(budget), problems)
     asked = races.named(options, strategies, backbones)
-    found = [attempt(partial(checked, data, one, classes, place, on_event, groups=groups), problems) for one in asked]
+    requests = [
+        attempt(partial(checked, data, each, classes, place, on_event, groups=groups), problems) for each in asked
+    ]
     raise_all(list({problem.message: problem for problem in problems}.values()))
-    request = cast(Request, found[0])
+    request = cast(Request, requests[0])
     with _pictures(request.source, place, on_event, passing=workspace is None) as (dataset, made):
         raced = races.submit_race(place, dataset, strategies=strategies, backbones=backbones, budget=budget, **options)
         made[:0] = [raced, *raced.parts()]
@@ -176,8 +178,8 @@ def race(
     folders = {run.id: str(run.path) for run in raced.parts()}
     rows = [{**row, "run_dir": folders[row["run"]]} for row in board.pop("rows")]
     against = [
-        {"run_dir": folders[one.run], **one.comparison.model_dump(mode="json"), "said": one.comparison.said}
-        for one in first_against_others(raced)
+        {"run_dir": folders[each.run], **each.comparison.model_dump(mode="json"), "said": each.comparison.said}
+        for each in first_against_others(raced)
     ]
     return {"race_dir": str(raced.path), **board, "rows": rows, "first_against": against}
 
@@ -236,15 +238,15 @@ def checked(
     from tl_core.runs.start.training_spec import attempt, problems, raise_all
     from tl_core.runs.tasks.ask import described
 
-    found: list[GraftError] = []
-    source = attempt(lambda: source_of(data, groups=groups), found)
-    folder = None if out is None else attempt(lambda: free_folder(Path(out)), found)
+    wrong: list[GraftError] = []
+    source = attempt(lambda: source_of(data, groups=groups), wrong)
+    folder = None if out is None else attempt(lambda: free_folder(Path(out)), wrong)
     cache = Store.default().cache if weights else None
     options, unusable = TrainingOptions.read(asked)
-    found += [*unusable, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
+    wrong += [*unusable, *problems(options, find=lambda name: described(name, place, on_event), cache=cache)]
     if classes not in get_args(ClassesFrom):
-        found.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
-    raise_all(found)
+        wrong.append(UnknownName.among("way to name classes", classes, get_args(ClassesFrom)))
+    raise_all(wrong)
     return Request(cast(IngestSpec, source).model_copy(update={"classes_from": classes}), options, folder)
 
 

@@ -184,12 +184,12 @@ def require_spare(folder: Path, floor: int, needed: int, what: str) -> None:
             f"The disk is full: {in_words(max(0, left))} are left for {what}{size}. Some space always stays free "
             "(GRAFT_FREE_GB). Free some space, for example delete data sets and runs that nobody needs, and start again."
         )
-    found = os.statvfs(_nearest(folder))
-    kept = min(floor // BLOCK, found.f_files // _LARGEST_FLOOR)
+    system = os.statvfs(_nearest(folder))
+    reserve = min(floor // BLOCK, system.f_files // _LARGEST_FLOOR)
     # Some file systems have no such number and give 0.
-    if found.f_files and found.f_favail < kept:
+    if system.f_files and system.f_favail < reserve:
         raise DiskFull(
-            f"The disk is full of files: room for {found.f_favail:,} more is left, and for {kept:,} has to stay free (GRAFT_FREE_GB), "
+            f"The disk is full of files: room for {system.f_favail:,} more is left, and for {reserve:,} has to stay free (GRAFT_FREE_GB), "
             f"so there is none for {what}. Delete data sets and runs that nobody needs, and start again."
         )
 
@@ -214,10 +214,10 @@ def size_of(path: Path, *, least: int = 0) -> int:
 
 def _share(file: Path | str, least: int) -> int:
     try:
-        found = os.lstat(file)
+        status = os.lstat(file)
     except OSError:
         return 0
-    return max(found.st_size, least) // max(1, found.st_nlink)
+    return max(status.st_size, least) // max(1, status.st_nlink)
 
 
 def in_words(size: int) -> str:

@@ -123,20 +123,20 @@ class UnknownName(SpecError):
     @classmethod
     def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
         """An error that lists the names `valid`; of a long list only those that contain or resemble `name`, if there are any."""
-        known = list(valid)
+        names = list(valid)
         close: list[str] = []
-        if len(known) > MANY_NAMES:
+        if len(names) > MANY_NAMES:
             # A caller from Python may hand over anything.
             text = str(name).lower()
-            holding = [full for full in known if len(text) > 2 and text in full.lower()]
-            alike = difflib.get_close_matches(text, known, n=5, cutoff=0.5)
+            holding = [full for full in names if len(text) > 2 and text in full.lower()]
+            alike = difflib.get_close_matches(text, names, n=5, cutoff=0.5)
             close = list(dict.fromkeys([*holding, *alike]))[:5]
         if close:
             return cls(
-                f"There is no {what} called {name!r}. Of {len(known)} the nearest are: {', '.join(close)}. Choose one of them, "
+                f"There is no {what} called {name!r}. Of {len(names)} the nearest are: {', '.join(close)}. Choose one of them, "
                 "or any other of the list."
             )
-        return cls(f"There is no {what} called {name!r}. Choose one of: {', '.join(known)}.")
+        return cls(f"There is no {what} called {name!r}. Choose one of: {', '.join(names)}.")
 
 
 class ModelError(GraftError):

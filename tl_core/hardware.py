@@ -96,7 +96,7 @@ def gpus() -> list[Gpu]:
     """
 
     def ask(driver: Any) -> list[Gpu]:
-        return [Gpu(driver.nvmlDeviceGetUUID(one), driver.nvmlDeviceGetName(one)) for one in _handles(driver)]
+        return [Gpu(driver.nvmlDeviceGetUUID(handle), driver.nvmlDeviceGetName(handle)) for handle in _handles(driver)]
 
     return _ask_driver(ask) or []
 
@@ -135,10 +135,10 @@ class PeakMemory:
 
     def look(self) -> float:
         """Take a reading, megabytes."""
-        own = psutil.Process()
+        process = psutil.Process()
         if time.monotonic() - self._listed >= _LISTED_EVERY:
-            self._children, self._listed = own.children(), time.monotonic()
-        now = sum(map(_unmapped, (own, *self._children)))
+            self._children, self._listed = process.children(), time.monotonic()
+        now = sum(map(_unmapped, (process, *self._children)))
         self._most = max(self._most, now)
         return now / _MB
 
@@ -179,15 +179,15 @@ def _said(file: Path, name: str) -> str:
     return ""
 
 
-def _container_free_mb(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> float:
+def _container_free_mb(root: Path = _CGROUPS, groups: Path = _OWN_GROUPS) -> float:
     """What is left of the tightest memory limit that this process's control groups set, of either version; infinite where none is set."""
-    return min((max(0.0, limit - used) for limit, used in _container_limits(root, own)), default=float("inf"))
+    return min((max(0.0, limit - used) for limit, used in _container_limits(root, groups)), default=float("inf"))
 
 
-def _container_limits(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> list[tuple[float, float]]:
+def _container_limits(root: Path = _CGROUPS, groups: Path = _OWN_GROUPS) -> list[tuple[float, float]]:
     """Each memory limit that this process's control groups set, of either version, and what is used of it, megabytes."""
-    found: list[tuple[float, float]] = []
-    for version, group in _groups("memory", root, own):
+    limits: list[tuple[float, float]] = []
+    for version, group in _groups("memory", root, groups):
         limit_name, used_name, cache_name = _MEMORY[version]
         with suppress(OSError, ValueError):
             limit = int((group / limit_name).read_text())
@@ -195,36 +195,36 @@ def _container_limits(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> list[tu
             if limit < _NOT_LIMITED:
                 # Pages of files that nobody needs now are given back when memory is asked for.
                 given_back = int(_said(group / "memory.stat", cache_name) or 0)
-                found.append((limit / _MB, (used - given_back) / _MB))
-    return found
+                limits.append((limit / _MB, (used - given_back) / _MB))
+    return limits
 
 
-def _container_cores(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int | None:
+def _container_cores(root: Path = _CGROUPS, groups: Path = _OWN_GROUPS) -> int | None:
     """Cores, rounded up, in the tightest quota of processor time that this process's control groups set, of either version."""
-    found: list[int] = []
-    for version, group in _groups("cpu", root, own):
+    quotas: list[int] = []
+    for version, group in _groups("cpu", root, groups):
         with suppress(OSError, ValueError):
             # "max" and -1 mean that there is no quota; both are passed over.
             quota, period = (int(word) for name in _CPU[version] for word in (group / name).read_text().split())
             if quota > 0:
-                found.append(math.ceil(quota / period))
-    return min(found, default=None)
+                quotas.append(math.ceil(quota / period))
+    return min(quotas, default=None)
 
 
-def _groups(controller: str, root: Path, own: Path) -> list[tuple[int, Path]]:
+def _groups(controller: str, root: Path, listed: Path) -> list[tuple[int, Path]]:
     """Version and folder of each control group of `controller` that this process is in, and of each group above it.
 
     Inside a container its own group is often the root.
     """
-    found: list[tuple[int, Path]] = []
+    places: list[tuple[int, Path]] = []
     with suppress(OSError):
-        for line in own.read_text().splitlines():
+        for line in listed.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers or controller in controllers.split(","):
                 version, top = (1, root / controller) if controllers else (2, root)
                 inner = Path(path.lstrip("/"))
-                found += [(version, top / part) for part in dict.fromkeys((inner, *inner.parents))]
-    return found
+                places += [(version, top / part) for part in dict.fromkeys((inner, *inner.parents))]
+    return places
 
 
 def _visible_gpus() -> list[str] | None:
@@ -242,7 +242,7 @@ def ask_gpu(question: str, *more: Any, gpu: str | None = None) -> Any:
     """
 
     def ask(driver: Any) -> Any:
-        asked = (one for one in _handles(driver) if gpu in (None, driver.nvmlDeviceGetUUID(one)))
+        asked = (handle for handle in _handles(driver) if gpu in (None, driver.nvmlDeviceGetUUID(handle)))
         first = next(asked, None)
         return None if first is None else getattr(driver, question)(first, *more)
 

@@ -23,13 +23,13 @@ Preset = Literal["person", "office", "space"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
-def _parts(given: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in given.split(",") if part.strip())
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _networks(given: str) -> tuple[str, ...]:
+def _networks(text: str) -> tuple[str, ...]:
     try:
-        return tuple(str(ip_network(network, strict=False)) for network in _parts(given))
+        return tuple(str(ip_network(network, strict=False)) for network in _parts(text))
     except ValueError:
         raise ValueError("addresses or networks such as 10.0.0.1,192.168.0.0/16") from None
 
@@ -182,10 +182,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _by_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
-        preset = given.get("preset", "space" if on_space() else "person")
+    def _by_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        preset = values.get("preset", "space" if on_space() else "person")
         column = PRESETS.index(preset) if preset in PRESETS else 0
-        return {name: defaults_of(field)[column] for name, field in cls.model_fields.items()} | given
+        return {name: defaults_of(field)[column] for name, field in cls.model_fields.items()} | values
 
     @property
     def max_upload_bytes(self) -> int:
@@ -220,8 +220,8 @@ def current() -> Settings:
     Raises:
         SpecError: with every value that cannot be used.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) or name == "SPACE_ID"}
-    return _of(tuple(sorted(given.items())))
+    environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) or name == "SPACE_ID"}
+    return _of(tuple(sorted(environment.items())))
 
 
 def check(*more: Callable[[], object]) -> Settings:
@@ -299,16 +299,16 @@ def on_space() -> bool:
 
 
 @lru_cache(maxsize=8)
-def _of(given: tuple[tuple[str, str], ...]) -> Settings:
-    del given  # the cache's key
+def _of(environment: tuple[tuple[str, str], ...]) -> Settings:
+    del environment  # the cache's key
     try:
         return Settings()
     except ValidationError as error:
-        raise SpecError.of(_problem(dict(found)) for found in error.errors()) from None
+        raise SpecError.of(_problem(dict(problem)) for problem in error.errors()) from None
 
 
-def _problem(found: dict[str, Any]) -> str:
-    name = f"{PREFIX}{str(found['loc'][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).upper()}"
+def _problem(error: dict[str, Any]) -> str:
+    name = f"{PREFIX}{str(error['loc'][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).upper()}"
     field = variables()[name]
     words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
     takes = words.get(field.annotation)
@@ -318,8 +318,8 @@ def _problem(found: dict[str, Any]) -> str:
     if takes is None:
         # A validator of our own speaks for itself.
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        takes = ", ".join(choices) or str(found["msg"]).removeprefix("Value error, ")
-    return f"The environment variable {name} is {found['input']!r}; it takes {takes}."
+        takes = ", ".join(choices) or str(error["msg"]).removeprefix("Value error, ")
+    return f"The environment variable {name} is {error['input']!r}; it takes {takes}."
 
 
 def _unknown(name: str) -> str:

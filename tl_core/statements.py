@@ -250,18 +250,18 @@ def _unknown(source: Source) -> Said:
 
 def _hardest(source: Source) -> Said:
     report = source.report
-    shares = {row: one.recall for row, one in enumerate(report.test.per_class) if one.support}
+    shares = {row: metrics.recall for row, metrics in enumerate(report.test.per_class) if metrics.support}
     if len(set(shares.values())) < 2:
         return
     row = min(shares, key=shares.__getitem__)
     answers = [answer for answer in report.answers if answer.truth == row]
     groups = group_keys(source.manifest)[[answer.row for answer in answers]] if source.manifest else None
-    found = np.array([answer.predicted == row for answer in answers], dtype=bool)
-    were = "was" if found.sum() == 1 else "were"
+    named_rightly = np.array([answer.predicted == row for answer in answers], dtype=bool)
+    were = "was" if named_rightly.sum() == 1 else "were"
     yield (
         f"It is right least often on {named(report.classes[row])}",
-        f"Of {plural(len(answers), 'test picture')} of this class, {found.sum():,} {were} named rightly: {percent(shares[row])} "
-        f"({interval(*accuracy_interval(found, groups))}). Of all test pictures it is {percent(report.test.accuracy)}.",
+        f"Of {plural(len(answers), 'test picture')} of this class, {named_rightly.sum():,} {were} named rightly: {percent(shares[row])} "
+        f"({interval(*accuracy_interval(named_rightly, groups))}). Of all test pictures it is {percent(report.test.accuracy)}.",
     )
 
 

@@ -104,9 +104,9 @@ def predict(
             show.line(f"{answer['file']}: not read. {answer['error']['message']}")
             continue
         others = ", ".join(f"{row['label']} {show.percent(row['probability'])}" for row in answer["top"][1:])
-        said = f"{answer['label']} {show.percent(answer['probability'])}"
-        said = f"{answer['file']}: {said if answer.get('sure', True) else f'not sure, perhaps {said}'}"
-        show.line(f"{said} (then {others})" if others else said)
+        text = f"{answer['label']} {show.percent(answer['probability'])}"
+        text = f"{answer['file']}: {text if answer.get('sure', True) else f'not sure, perhaps {text}'}"
+        show.line(f"{text} (then {others})" if others else text)
 
 
 def explain(
@@ -193,12 +193,12 @@ def threshold(
     if clear or probability is not None:
         keep_threshold(folder, probability)
     source = source_of(folder)
-    said, kept = statement(source, "threshold"), kept_threshold(folder)
-    answers = withheld(source.report.answers, kept) if kept is not None else None
+    sentence, lowest = statement(source, "threshold"), kept_threshold(folder)
+    answers = withheld(source.report.answers, lowest) if lowest is not None else None
     if json:
         show.as_json(
             {
-                "threshold": kept,
+                "threshold": lowest,
                 "answered": answers.coverage if answers else None,
                 "answered_interval": answers.coverage_interval if answers else None,
                 "right": answers.accuracy if answers else None,
@@ -206,7 +206,7 @@ def threshold(
             }
         )
     else:
-        show.line(said.text if said else "The bundle has no threshold: every answer counts.")
+        show.line(sentence.text if sentence else "The bundle has no threshold: every answer counts.")
 
 
 def export(
@@ -240,16 +240,16 @@ def compare(
     folders = [_opened(run) for run in runs]
     if len({folder.path.resolve() for folder in folders}) < max(2, len(folders)):
         raise SpecError("Name the folders of two different runs or more; each is compared with each other one.")
-    found = together(folders)
-    if len(found.tested) < 2:
-        raise SpecError.of(f"{one.run.name!r} is not compared. {one.reason}" for one in found.left_out)
+    compared = together(folders)
+    if len(compared.tested) < 2:
+        raise SpecError.of(f"{left.run.name!r} is not compared. {left.reason}" for left in compared.left_out)
     if json:
-        pairs = _pairs(folders, found)
+        pairs = _pairs(folders, compared)
         show.as_json(pairs[0] if len(pairs) == 1 else pairs)
     else:
-        _tell(found)
-    for one in found.left_out:
-        show.aside(f"{one.run.name!r} is not compared with the others. {one.reason}")
+        _tell(compared)
+    for left in compared.left_out:
+        show.aside(f"{left.run.name!r} is not compared with the others. {left.reason}")
 
 
 def _opened(path: Path) -> RunFolder:
@@ -263,12 +263,12 @@ def _opened(path: Path) -> RunFolder:
     raise NotFound(f"There is no run at {path}. Name the folder of a run, such as that of train --out.")
 
 
-def _pairs(folders: list[RunFolder], found: Together) -> list[dict[str, Any]]:
+def _pairs(folders: list[RunFolder], compared: Together) -> list[dict[str, Any]]:
     """One object for each pair of the runs, in the order in which they were given."""
-    figures = dict(zip((run.path for run in found.runs), found.figures, strict=True))
-    verdicts = dict(zip(combinations(figures, 2), found.comparisons, strict=True))
-    reasons = {left.run.path: left.reason for left in found.left_out}
-    common = {"leaked_images": found.leaked, "cautions": found.cautions()}
+    figures = dict(zip((run.path for run in compared.runs), compared.figures, strict=True))
+    verdicts = dict(zip(combinations(figures, 2), compared.comparisons, strict=True))
+    reasons = {left.run.path: left.reason for left in compared.left_out}
+    common = {"leaked_images": compared.leaked, "cautions": compared.cautions()}
     pairs: list[dict[str, Any]] = []
     for runs in combinations(folders, 2):
         first, second = (run.path for run in runs)
@@ -281,34 +281,34 @@ def _pairs(folders: list[RunFolder], found: Together) -> list[dict[str, Any]]:
     return pairs
 
 
-def _tell(found: Together) -> None:
-    letters = [_letter(number) for number in range(len(found.runs))]
+def _tell(compared: Together) -> None:
+    letters = [_letter(number) for number in range(len(compared.runs))]
     show.table(
         ["", "run", "right", "95 %", "seconds", "MB"],
         [
             [
                 letter,
-                one.name,
-                show.percent(one.accuracy),
-                " to ".join(map(show.percent, one.interval)),
-                "-" if one.seconds is None else f"{one.seconds:.1f}",
-                "-" if one.megabytes is None else f"{one.megabytes:.1f}",
+                each.name,
+                show.percent(each.accuracy),
+                " to ".join(map(show.percent, each.interval)),
+                "-" if each.seconds is None else f"{each.seconds:.1f}",
+                "-" if each.megabytes is None else f"{each.megabytes:.1f}",
             ]
-            for letter, one in zip(letters, found.figures, strict=True)
+            for letter, each in zip(letters, compared.figures, strict=True)
         ],
     )
     show.line(
-        f"On the {len(found.pictures):,} test pictures that all of them were judged on and none learned from. Seconds are those of the whole run."
+        f"On the {len(compared.pictures):,} test pictures that all of them were judged on and none learned from. Seconds are those of the whole run."
     )
-    for (a, b), one in zip(combinations(letters, 2), found.comparisons, strict=True):
-        low, high = one.interval
+    for (a, b), each in zip(combinations(letters, 2), compared.comparisons, strict=True):
+        low, high = each.interval
         show.line(
-            f"{b} against {a}: {one.said}. {100 * one.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), p = {one.p_value:.2g}; "
-            f"the answers differ on {one.differ:,} pictures, of which only {a} has {one.only_a:,} right and only {b} {one.only_b:,}."
+            f"{b} against {a}: {each.said}. {100 * each.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), p = {each.p_value:.2g}; "
+            f"the answers differ on {each.differ:,} pictures, of which only {a} has {each.only_a:,} right and only {b} {each.only_b:,}."
         )
     if len(letters) > 2:
         show.line("The p-values are corrected for so many pairs (Holm).")
-    for caution in found.cautions():
+    for caution in compared.cautions():
         show.line(caution)
 
 

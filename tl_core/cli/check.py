@@ -81,8 +81,8 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         files = bars.run(source_files(source, Path(staging) / "unpacked")).files
         layout = sources.layout_of(files, classes)
         plan = remedying.planned(files, layout, remedies)
-        given = {each.path: each.parts for each in files}
-        moved = sum(given[path] != parts for path, parts in plan)
+        parts_of = {each.path: each.parts for each in files}
+        moved = sum(parts_of[path] != parts for path, parts in plan)
         groups = given_groups.beside_pictures(files, layout.items)
         if groups and moved:
             renamed = Path(staging) / given_groups.NAME
@@ -112,7 +112,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
         else:
             manifest = bars.run(ingest(source, staging=staging))
     counts = split_counts(manifest, assign(manifest, DEFAULT_SEED))
-    found = findings(manifest)
+    problems = findings(manifest)
     if json:
         show.as_json(
             {
@@ -122,10 +122,10 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
                 "passed_over": manifest.passed_over,
                 "groups": len({image.group for image in manifest.images} - {None}) if manifest.grouped else None,
                 "given_groups": len({image.given_group for image in manifest.images} - {None}),
-                "findings": [finding.model_dump() for finding in found],
+                "findings": [finding.model_dump() for finding in problems],
             }
         )
-        for finding in found:
+        for finding in problems:
             if finding.stops:
                 show.aside(f"{_BLOCKED} {finding.message}")
         return
@@ -134,7 +134,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
         [[name, *map(str, parts.values())] for name, parts in counts.items()],
     )
     show.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
-    for finding in found:
+    for finding in problems:
         show.line(f"{_BLOCKED} {finding.message}" if finding.stops else finding.message)
         for file, reason in list(zip_longest(finding.files, finding.reasons))[:MOST_FILES]:
             show.line(f"  {file}: {reason}" if reason else f"  {file}")

@@ -26,9 +26,9 @@ def samples(*, json: Json = False) -> None:
     """List the built-in samples."""
     from tl_core.data.samples import listing
 
-    found = listing()
+    rows = listing()
     if json:
-        show.as_json([sample.model_dump(mode="json") for sample in found])
+        show.as_json([sample.model_dump(mode="json") for sample in rows])
         return
     show.table(
         ["name", "what", "classes", "pictures", "licence", "where"],
@@ -41,7 +41,7 @@ def samples(*, json: Json = False) -> None:
                 sample.licence,
                 "here now" if sample.here else sample.how,
             ]
-            for sample in found
+            for sample in rows
         ],
     )
 
@@ -62,21 +62,21 @@ def backbones(
     json: Json = False,
 ) -> None:
     """List the pretrained networks, and which weights are here."""
-    found = [
+    networks = [
         network
         for network in Store.default().command_line_backbones().values()
-        if not here or any(available(network, known.name) for known in network.weights)
+        if not here or any(available(network, row.name) for row in network.weights)
     ]
-    seen = list(dict.fromkeys(network.family for network in found))
+    seen = list(dict.fromkeys(network.family for network in networks))
     keys: dict[Order, Callable[[Network], Any]] = {
         Order.family: lambda network: seen.index(network.family),
         Order.accuracy: lambda network: -(network.weights_row().imagenet_accuracy or 0.0),
         Order.parameters: lambda network: network.parameters,
         Order.name: lambda network: network.name,
     }
-    found.sort(key=keys[sort])
+    networks.sort(key=keys[sort])
     if json:
-        show.as_json([backbone_row(network) for network in found])
+        show.as_json([backbone_row(network) for network in networks])
         return
     show.table(
         ["name", "family", "ImageNet accuracy", "parameters", "image sizes", "weights", "licence"],
@@ -90,7 +90,7 @@ def backbones(
                 f"here: {place}" if (place := where(network)) else _elsewhere(network),
                 default.licence,
             ]
-            for network in found
+            for network in networks
             for default in [network.weights_row()]
         ],
     )
@@ -115,32 +115,32 @@ def backbone_row(network: Network) -> dict[str, Any]:
         "std": list(default.std),
         "interpolation": default.interpolation,
         "image_sizes": image_sizes(network),
-        "weights": [weights_row(network, known) for known in network.weights],
+        "weights": [weights_row(network, row) for row in network.weights],
         "default_weights": network.default_weights,
         "available": available(network),
         "licence": default.licence,
     }
 
 
-def weights_row(network: Network, known: WeightsRow) -> dict[str, Any]:
-    """The set of weights `known` of `network` as JSON; the accuracy is null where the weights have no classifier, or none is published."""
-    place = where(network, known.name)
+def weights_row(network: Network, row: WeightsRow) -> dict[str, Any]:
+    """The set of weights `row` of `network` as JSON; the accuracy is null where the weights have no classifier, or none is published."""
+    place = where(network, row.name)
     return {
-        "name": known.name,
-        "trained_on": known.trained_on,
-        "imagenet_accuracy": known.imagenet_accuracy,
-        "input_size": known.input_size,
-        "licence": known.licence,
-        "download_bytes": known.download_bytes,
-        "from": known.url or f"package {known.package}",
+        "name": row.name,
+        "trained_on": row.trained_on,
+        "imagenet_accuracy": row.imagenet_accuracy,
+        "input_size": row.input_size,
+        "licence": row.licence,
+        "download_bytes": row.download_bytes,
+        "from": row.url or f"package {row.package}",
         "available": place is not None,
-        "where": place or availability(network, known.name),
+        "where": place or availability(network, row.name),
     }
 
 
 def image_sizes(network: Network) -> dict[str, Any]:
     """Which image sizes the network takes, in numbers and in words; `sizes` are those of its weights, and if `fixed` the only ones."""
-    sizes = sorted({known.input_size for known in network.weights})
+    sizes = sorted({row.input_size for row in network.weights})
     if network.fixed_size:
         text = f"only {' or '.join(map(str, sizes))}"
     else:
@@ -158,7 +158,7 @@ def image_sizes(network: Network) -> dict[str, Any]:
 
 def _elsewhere(network: Network) -> str:
     """What a network needs whose default weights are not here, and which other sets of its weights are here."""
-    others = [known.name for known in network.weights if available(network, known.name)]
+    others = [row.name for row in network.weights if available(network, row.name)]
     return availability(network) + (f" (here: {', '.join(others)})" if others else "")
 
 
@@ -183,9 +183,9 @@ def strategies(*, json: Json = False) -> None:
 def listing(*, here: Here = False, json: Json = False) -> None:
     """List every set of weights, and where it is."""
     rows = [
-        {"network": network.name, **weights_row(network, known)}
+        {"network": network.name, **weights_row(network, weights_set)}
         for network in Store.default().command_line_backbones().values()
-        for known in network.weights
+        for weights_set in network.weights
     ]
     if here:
         rows = [row for row in rows if row["available"]]
@@ -254,7 +254,7 @@ def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
     Raises:
         SpecError: unknown names, all of them at once; nothing has been fetched then.
     """
-    found: dict[tuple[str, str], Network] = {}
+    backbones: dict[tuple[str, str], Network] = {}
     problems = []
     for text in names:
         name, _, weights = text.partition(":")
@@ -265,12 +265,12 @@ def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
                 from tl_core.models.metadata.timm_network import describe_network
 
                 backbone = bars.run(describe_network(name))
-            found[name, backbone.weights_row(weights or None).name] = backbone
+            backbones[name, backbone.weights_row(weights or None).name] = backbone
         except (SpecError, ModelError) as error:
             problems.append(error.message)
     if problems:
         raise SpecError.of(problems)
-    return [(backbone, weights) for (_, weights), backbone in found.items()]
+    return [(backbone, weights) for (_, weights), backbone in backbones.items()]
 
 
 def describe(

@@ -45,10 +45,10 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle 
 EndedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")]
 
 
-def names(given: str | None, what: str) -> tuple[str, ...]:
+def names(text: str | None, what: str) -> tuple[str, ...]:
     """The names in a list with commas, each once; `what` they are, as the option is called. Raises SpecError where it has none."""
-    names = tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip()))
-    if given is not None and not names:
+    names = tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+    if text is not None and not names:
         raise SpecError(f"Name at least one of the {what}, or leave --{what} out.")
     return names
 
@@ -67,16 +67,16 @@ def with_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., N
     return decorate
 
 
-def token(given: str) -> str:
+def token(text: str) -> str:
     """The token of a workspace that was typed, or that lies in the file whose path was typed after an @.
 
     Raises:
         NotFound: there is no such file.
         SpecError: it cannot be read, or holds something else; what it holds is not shown.
     """
-    if not given.startswith("@"):
-        return given
-    file = Path(given[1:]).expanduser()
+    if not text.startswith("@"):
+        return text
+    file = Path(text[1:]).expanduser()
     try:
         with file.open("rb") as opened:
             held = opened.read(_LONGEST_TOKEN).decode("ascii", errors="replace").strip()
@@ -106,7 +106,7 @@ Workspace = Annotated[
 
 def _parameter(option: Option) -> inspect.Parameter:
     # Ranges and choices stay with the table: typer would name one problem at a time.
-    said = typer.Option(
+    shown = typer.Option(
         help=f"{option.help} Takes {option.takes}." if option.choices else option.help,
         metavar={bool: None, int: "N", float: "X", str: "NAME"}[option.kind],
         # Not shown for options whose default is the strategy's own: the help of the command says so once.
@@ -115,5 +115,5 @@ def _parameter(option: Option) -> inspect.Parameter:
     )
     kind: Any = option.kind | None if option.default is None else option.kind
     return inspect.Parameter(
-        option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, said]
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, shown]
     )

@@ -254,23 +254,24 @@ def overview(place: Store) -> dict[str, Any]:
         "weights_limit": chosen.weights_bytes,
         "weights": [
             {
-                "weights": f"{one.origin.network}:{one.origin.weights}",
-                "bytes": one.bytes,
-                "last_used": one.used,
-                "in_use": one.in_use,
+                "weights": f"{each.origin.network}:{each.origin.weights}",
+                "bytes": each.bytes,
+                "last_used": each.used,
+                "in_use": each.in_use,
             }
-            for one in weights
+            for each in weights
         ],
         "can_go": {
-            name: {"count": len(found), "bytes": sum(one.bytes for one in found)} for name, found in can_go.items()
+            name: {"count": len(removable), "bytes": sum(each.bytes for each in removable)}
+            for name, removable in can_go.items()
         },
     }
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _tell(account: dict[str, Any]) -> None:
 
-    disk, jobs = found["disk"], found["jobs"]
-    show.line(f"The store {found['store']}")
+    disk, jobs = account["disk"], account["jobs"]
+    show.line(f"The store {account['store']}")
     show.line(f"Free on its disk: {in_words(disk['free'])}, of which {in_words(disk['stays_free'])} stay free.")
     show.line(f"Jobs: {', '.join(f'{count} {state}' for state, count in sorted(jobs.items())) or 'none at work'}.")
     show.line()
@@ -289,25 +290,25 @@ def _tell(found: dict[str, Any]) -> None:
                 _moment(row["last_used"]),
                 str(row["at_work"] or "-"),
             ]
-            for row in found["workspaces"]
+            for row in account["workspaces"]
         ],
     )
-    show.line(_limit("Each workspace", found["workspace_limit"]))
+    show.line(_limit("Each workspace", account["workspace_limit"]))
     show.line()
     show.table(
         ["cache", "entries", "size"],
-        [[kind, str(row["entries"]), in_words(row["bytes"])] for kind, row in found["cache"].items()],
+        [[kind, str(row["entries"]), in_words(row["bytes"])] for kind, row in account["cache"].items()],
     )
-    show.line(f"The cache may take {in_words(found['cache_limit'])}.")
+    show.line(f"The cache may take {in_words(account['cache_limit'])}.")
     show.line()
     show.table(
         ["downloaded weights", "size", "last used", "in use"],
         [
             [row["weights"], in_words(row["bytes"]), _moment(row["last_used"]), "yes" if row["in_use"] else "-"]
-            for row in found["weights"]
+            for row in account["weights"]
         ],
     )
-    show.line(_limit("Downloaded weights", found["weights_limit"]))
+    show.line(_limit("Downloaded weights", account["weights_limit"]))
     show.line()
     show.table(
         ["can go", "what", "count", "size"],
@@ -318,7 +319,7 @@ def _tell(found: dict[str, Any]) -> None:
                 str(row["count"]),
                 in_words(row["bytes"]),
             ]
-            for name, row in found["can_go"].items()
+            for name, row in account["can_go"].items()
         ],
     )
     show.line("A workspace goes with --clear and its digits.")

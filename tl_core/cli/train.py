@@ -69,8 +69,8 @@ def tell(result: dict[str, Any]) -> None:
     from tl_core.statements import Source, statements
 
     run = RunFolder(Path(result["run_dir"]))
-    for one in statements(Source(report=run.report(), spec=run.spec()), "result"):
-        show.line(one.sentences)
+    for statement in statements(Source(report=run.report(), spec=run.spec()), "result"):
+        show.line(statement.sentences)
     if result["refused_files"]:
         show.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
     device = result["gpu"] or result["device"]
@@ -132,12 +132,12 @@ def race(
     show.answer(result, _leaderboard, json=json)
 
 
-def seconds(given: str) -> float:
+def seconds(text: str) -> float:
     """A time such as `90s`, `10m`, `1.5h` or `90`, in seconds. Raises SpecError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", given)
-    if found is None:
-        raise SpecError(f"The budget {given!r} is no time. Give one such as 90s, 10m or 1h.")
-    return float(found[1]) * _UNITS[found[2]]
+    parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", text)
+    if parts is None:
+        raise SpecError(f"The budget {text!r} is no time. Give one such as 90s, 10m or 1h.")
+    return float(parts[1]) * _UNITS[parts[2]]
 
 
 def _leaderboard(result: dict[str, Any]) -> None:
@@ -196,9 +196,9 @@ def resume(
     from tl_core.runs.start import jobs
 
     folder = _folder(run)
-    _, said = folder.events()
+    _, offset = folder.events()
     jobs.go_on(folder, "nothing" if from_start else "checkpoint")
-    _wait(folder, said, json=json)
+    _wait(folder, offset, json=json)
 
 
 def train_on(
@@ -225,11 +225,11 @@ def _folder(run: str) -> RunFolder:
     return folder
 
 
-def _wait(run: RunFolder, said: int, *, json: bool) -> None:
-    """Show what `run` says from byte `said` of its events on, and then what it came to."""
+def _wait(run: RunFolder, offset: int, *, json: bool) -> None:
+    """Show what `run` says from byte `offset` of its events on, and then what it came to."""
     from tl_core.runs.finished import summarise
     from tl_core.runs.start import jobs
 
     with show.Bars() as bars:
-        jobs.wait(run, bars, offset=said)
+        jobs.wait(run, bars, offset=offset)
     show.answer(summarise(run).model_dump(mode="json"), tell, json=json)

@@ -35,17 +35,17 @@ class Document(Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            if any(problem["loc"][-1:] == ("schema_version",) for problem in found):
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            if any(problem["loc"][-1:] == ("schema_version",) for problem in errors):
                 raise DocumentError(
                     f"{where} was written by another version of Graft, whose documents are not read."
                 ) from None
             problems = [
                 f"{'.'.join(str(part)[:_SHOWN] for part in problem['loc']) or 'file'}: {problem['msg']}"
-                for problem in found[:MANY_PROBLEMS]
+                for problem in errors[:MANY_PROBLEMS]
             ]
-            if len(found) > MANY_PROBLEMS:
-                problems.append(f"{len(found) - MANY_PROBLEMS:,} more")
+            if len(errors) > MANY_PROBLEMS:
+                problems.append(f"{len(errors) - MANY_PROBLEMS:,} more")
             raise DocumentError(f"{where} is not a valid {cls.__name__} document: {'; '.join(problems)}.") from None
 
     @classmethod

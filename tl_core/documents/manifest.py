@@ -140,8 +140,8 @@ class Manifest(Document):
 
     def counts(self) -> dict[str, int]:
         """Images per class, in class order."""
-        found = Counter(image.label for image in self.images)
-        return {name: found[index] for index, name in enumerate(self.classes)}
+        images = Counter(image.label for image in self.images)
+        return {name: images[index] for index, name in enumerate(self.classes)}
 
 
 Group = Annotated[int, Field(ge=0, lt=2**31)]

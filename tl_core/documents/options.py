@@ -67,10 +67,10 @@ class Option:
     limits: Mapping[str, float] = field(default_factory=dict)
     """Smallest and largest number, by `ge` and `le` if they belong to the range, by `gt` and `lt` if they do not."""
 
-    def of(self, name: str, said: FieldInfo) -> Self:
-        """This row, completed from the pydantic field `said`, which is called `name`."""
-        optional = NoneType in get_args(said.annotation)
-        plain = FieldInfo.from_annotation(get_args(said.annotation)[0]) if optional else said
+    def of(self, name: str, declared: FieldInfo) -> Self:
+        """This row, completed from the pydantic field `declared`, which is called `name`."""
+        optional = NoneType in get_args(declared.annotation)
+        plain = FieldInfo.from_annotation(get_args(declared.annotation)[0]) if optional else declared
         kind: Any = plain.annotation
         choices: tuple[str, ...] = get_args(kind) if get_origin(kind) is Literal else ()
         limits = {
@@ -83,7 +83,7 @@ class Option:
             name=name,
             noun=self.noun or name.replace("_", " "),
             kind=str if choices else kind,
-            default=None if self.unset else said.default,
+            default=None if self.unset else declared.default,
             choices=choices,
             limits=limits,
             annotation=Annotated[kind, self, *plain.metadata],
@@ -110,10 +110,10 @@ class Option:
         try:
             # Python counts true as 1, and nobody means that. Fractions are typed as text on the page.
             strict = isinstance(value, bool) or (isinstance(value, str) and self.kind is not float)
-            found: bool | int | float | str = TypeAdapter(self.annotation).validate_python(value, strict=strict)
+            taken: bool | int | float | str = TypeAdapter(self.annotation).validate_python(value, strict=strict)
         except ValidationError:
             raise SpecError(f"The {self.noun} is {value}; it takes {self.takes}.") from None
-        return found
+        return taken
 
 
 _KINDS: Mapping[type, str] = MappingProxyType(
@@ -463,9 +463,9 @@ def read(
 
 def _rows() -> Iterator[Option]:
     for model, unset in ((RunOptions, None), (Recipe, OF_STRATEGY)):
-        for name, said in model.model_fields.items():
-            (row,) = (beside for beside in said.metadata if isinstance(beside, Option))
-            yield replace(row, unset=row.unset or unset).of(name, said)
+        for name, declared in model.model_fields.items():
+            (row,) = (beside for beside in declared.metadata if isinstance(beside, Option))
+            yield replace(row, unset=row.unset or unset).of(name, declared)
 
 
 OPTIONS = Table("option", _rows())

@@ -72,8 +72,8 @@ class Measured(Record):
 
     def value(self, metric: str) -> float | None:
         """The metric of that name; None where it was not finite."""
-        found: float | None = getattr(self, metric, None)
-        return found
+        number: float | None = getattr(self, metric, None)
+        return number
 
 
 class ClassMetrics(Measured):
@@ -213,8 +213,10 @@ class Report(Headline):
     @model_validator(mode="after")
     def _is_about_its_classes(self) -> Self:
         count = len(self.classes)
-        for found in (self.test, self.val, self.cross_validated):
-            if found and ([len(row) for row in found.confusion] != [count] * count or len(found.per_class) != count):
+        for metrics in (self.test, self.val, self.cross_validated):
+            if metrics and (
+                [len(row) for row in metrics.confusion] != [count] * count or len(metrics.per_class) != count
+            ):
                 raise ValueError("its metrics are about other classes than it names")
         if any(answer.truth >= count or answer.predicted >= count for answer in self.answers):
             raise ValueError("an answer has a label that no class stands for")

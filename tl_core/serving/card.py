@@ -78,8 +78,8 @@ pixels = np.asarray(image.resize(({info.image_size}, {info.image_size}), Image.R
 print(json.load(open("{INFO}", encoding="utf-8"))["classes"][logits[0].argmax()])'''
 
 
-def _listed(said: Iterable[Statement]) -> str:
-    return _lines(f"- **{escaped(one.title)}.** {escaped(one.text)}".rstrip() for one in said)
+def _listed(rows: Iterable[Statement]) -> str:
+    return _lines(f"- **{escaped(row.title)}.** {escaped(row.text)}".rstrip() for row in rows)
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -69,8 +69,8 @@ def class_weights(bundle: Bundle) -> NDArray[np.float32]:
         weights = head.reshape(head.shape[:2])
         if not bundle.info.linear_on_pooled:
             norm = f"{layout.pooled_norm}.weight"
-            known = norm in tensors.keys()  # noqa: SIM118 - the reader is no mapping
-            scale = tensors.get_tensor(norm).astype(np.float32) if known else np.empty(0, np.float32)
+            present = norm in tensors.keys()  # noqa: SIM118 - the reader is no mapping
+            scale = tensors.get_tensor(norm).astype(np.float32) if present else np.empty(0, np.float32)
             if scale.shape != weights.shape[1:]:
                 raise BundleError(
                     f"{TENSORS} does not fit {bundle.info.backbone}: {norm} is missing or has another size."
@@ -182,5 +182,5 @@ def _palette() -> NDArray[np.uint8]:
     """The colours of 256 steps, uint8 (256, 3)."""
     steps = np.linspace(0, 1, len(_INFERNO))
     channels = [np.interp(np.linspace(0, 1, 256), steps, channel) for channel in zip(*_INFERNO, strict=True)]
-    found: NDArray[np.uint8] = np.stack(channels, axis=1).round().astype(np.uint8)
-    return found
+    colours: NDArray[np.uint8] = np.stack(channels, axis=1).round().astype(np.uint8)
+    return colours

@@ -78,16 +78,16 @@ def matrix(report: Report) -> Matrix:
     cells = []
     for row, truth in enumerate(drawn):
         of_row = max(1, int(counts[truth].sum()))
-        for column, said in enumerate(drawn):
-            count = int(counts[truth, said])
+        for column, predicted in enumerate(drawn):
+            count = int(counts[truth, predicted])
             if count:
-                what = "and rightly called that" if truth == said else f"called {named(report.classes[said])}"
+                what = "and rightly called that" if truth == predicted else f"called {named(report.classes[predicted])}"
                 cells.append(
                     Cell(
                         x=left + column * side,
                         y=top + row * side,
                         count=count,
-                        right=truth == said,
+                        right=truth == predicted,
                         strength=round(0.2 + 0.35 * count / of_row, 3),
                         says=f"{named(report.classes[truth])}, {what}: {count:,}",
                     )

@@ -71,7 +71,7 @@ def story(source: Source, answers: Sequence[ImageAnswer] | None = None) -> Story
     `answers`: those of its report whose pictures are shown, at most `MOST_PICKED` of them; None: those of `proposed`. Pictures become smaller, then fewer, until all fits. The same source gives the same story.
     """
     wanted = list(proposed(source.report) if answers is None else answers)[:MOST_PICKED]
-    told = _told(source, wanted)
+    shared = _told(source, wanted)
     page = _templates().get_template("story.html")
     classes = of_classes(source.manifest) if source.manifest else {}
     for side, share in [*((side, 1.0) for side in SIDES), *((SIDES[-1], share) for share in (0.5, 0.25, 0.0))]:
@@ -80,7 +80,7 @@ def story(source: Source, answers: Sequence[ImageAnswer] | None = None) -> Story
         strips = {label: _strip(album, _first(rows, share)) for label, rows in classes.items()} if album else {}
         made = Story(
             html=page.render(
-                told,
+                shared,
                 wrong=[each for each in shown if not each.right],
                 right=[each for each in shown if each.right],
                 strips=strips,
@@ -103,10 +103,10 @@ def _first(items: Sequence[Any], share: float) -> Sequence[Any]:
 def _shown(album: Album | None, answers: Sequence[ImageAnswer], *, names: bool) -> list[Shown]:
     if album is None:
         return []
-    found = ((answer, album.picture(answer.row)) for answer in answers)
+    pictures = ((answer, album.picture(answer.row)) for answer in answers)
     return [
         Shown(answer, picture, named(album.manifest.images[answer.row].name, longest=80) if names else "")
-        for answer, picture in found
+        for answer, picture in pictures
         if picture
     ]
 
@@ -196,7 +196,7 @@ def _classes(report: Report, manifest: Manifest | None) -> list[ClassRow]:
 
 def _left_out(report: Report, manifest: Manifest | None) -> list[str]:
     """What is not among the pictures, as parts of one sentence."""
-    found = [
+    counts = [
         (report.refused_files, "file could not be read and was refused", "files could not be read and were refused")
     ]
     if manifest is not None:
@@ -205,9 +205,9 @@ def _left_out(report: Report, manifest: Manifest | None) -> list[str]:
         while version.parent is not None:
             by_hand += len(version.parent.images) - sum(row >= 0 for row in version.parent_rows)
             version = version.parent
-        found += [
+        counts += [
             (manifest.passed_over, "other file was no picture", "other files were no pictures"),
             (manifest.dropped_duplicates, "exact copy was left out", "exact copies were left out"),
             (by_hand, "picture was left out by hand", "pictures were left out by hand"),
         ]
-    return [plural(number, one, many) for number, one, many in found if number]
+    return [plural(number, one, many) for number, one, many in counts if number]
