@@ -1,7 +1,7 @@
 """Numbers as a person reads them: shares, ranges, durations and counts, in the same words on the pages and in the story of a run."""
 
 from collections.abc import Sequence
-from math import floor
+from math import ceil, floor
 
 NARROW = "\u202f"
 """A thin space that does not break, between a number and its unit."""
@@ -31,8 +31,8 @@ def interval(low: float, high: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """75 as "1 min 15 s"."""
-    whole = max(1, round(seconds))
+    """75 as "1 min 15 s", and 0.2 as "1 s"."""
+    whole = round(seconds) or ceil(seconds)
     if whole < 100:
         return f"{whole}{NARROW}s"
     minutes, rest = divmod(whole, 60)

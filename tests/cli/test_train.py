@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_race_is_said_at_once(trained: Trained, store: Path
     words = ["--strategies", "lp_ftt,feature_extraction,lora", "--budget", "0s"]
     said = terminal.json("race", trained.data, *words, code=2)["error"]["message"]
     assert "'lp_ftt'" in said
-    assert "The budget of a race is 0 seconds" in said
+    assert "The budget of a race is 0\u202fs;" in said
     assert said.count("lora") >= 1
     assert "A race is of 2 to 20 runs, and this would be 1." in terminal.err(
         "race", str(trained.data), "--strategies", "lp_ft"
